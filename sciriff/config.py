@@ -1,0 +1,456 @@
+"""The schema of conf/: one plain dataclass per folder. A misspelt key, a wrong type or an impossible value ends here."""
+
+import difflib
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from sciriff.run_dir import RunDir
+
+PACKAGE = Path(__file__).resolve().parent
+SAMPLE = PACKAGE / "sample"
+
+STAGES = ("mix", "train", "predict", "judge", "score", "report")
+CHAT_FORMATS = ("tulu", "llama2", "llama3", "qwen", "general", "tokenizer")
+
+
+def conf_dir() -> Path:
+    """The folder conf/: beside the package in a checkout, inside it in an installed wheel."""
+    checkout = PACKAGE.parent / "conf"
+    return checkout if (checkout / "config.yaml").is_file() else PACKAGE / "conf"
+
+
+def nearest(word: str, names: Iterable[str]) -> str:
+    """`; did you mean 'x'?` for the name most like `word`, or the names there are where none is like it."""
+    names = sorted(names)
+    close = difflib.get_close_matches(word, names, n=1, cutoff=0.5)
+    return f"; did you mean {close[0]!r}?" if close else f"; it is one of {', '.join(names)}"
+
+
+def _one_of(key: str, value: object, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise ValueError(f"{key}={value} is not known{nearest(str(value), allowed)}")
+
+
+def _at_least(key: str, value: float | None, least: float) -> None:
+    if value is not None and value < least:
+        raise ValueError(f"{key}={value} is too small: it must be {least} or more")
+
+
+def _number_or(key: str, value: object, least: int, words: tuple[str, ...]) -> None:
+    """A field that holds a word or a whole number (OmegaConf cannot merge a union into a section that is still missing)."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        _at_least(key, value, least)
+    elif value not in words:
+        raise ValueError(f"{key}={value} must be {', '.join(words)} or a whole number of {least} or more")
+
+
+def _above_zero(key: str, value: float | None) -> None:
+    if value is not None and value <= 0:
+        raise ValueError(f"{key}={value} must be above 0")
+
+
+@dataclass
+class ShapeConfig:
+    """The size of a model, from which the plan computes memory and time without a download."""
+
+    layers: int = MISSING
+    hidden: int = MISSING
+    """Width of the residual stream."""
+    intermediate: int = MISSING
+    """Width inside the MLP."""
+    heads: int = MISSING
+    kv_heads: int = MISSING
+    """Key and value heads; fewer than `heads` under grouped-query attention."""
+    vocabulary: int = MISSING
+    """Rows of the embedding matrix."""
+    context: int = MISSING
+    """Longest sequence that the model was made for, tokens."""
+    tied_embeddings: bool = False
+    """The output layer shares the embedding matrix."""
+
+    def __post_init__(self) -> None:
+        for name in ("layers", "hidden", "intermediate", "heads", "kv_heads", "vocabulary", "context"):
+            _at_least(f"model.shape.{name}", getattr(self, name), 1)
+        if self.hidden % self.heads:
+            raise ValueError(f"model.shape.hidden={self.hidden} is not a multiple of model.shape.heads={self.heads}")
+        if self.heads % self.kv_heads:
+            raise ValueError(
+                f"model.shape.heads={self.heads} is not a multiple of model.shape.kv_heads={self.kv_heads}"
+            )
+
+    @property
+    def parameters(self) -> int:
+        """Weights of a Llama-style model of this shape: q, k, v, o, a gated MLP, two norms a layer, embeddings."""
+        width = self.hidden // self.heads
+        attention = 2 * self.hidden * self.heads * width + 2 * self.hidden * self.kv_heads * width
+        layer = attention + 3 * self.hidden * self.intermediate + 2 * self.hidden
+        embeddings = self.vocabulary * self.hidden * (1 if self.tied_embeddings else 2)
+        return self.layers * layer + embeddings + self.hidden
+
+
+@dataclass
+class ModelConfig:
+    name: str = MISSING
+    """The name in tables and run folders."""
+    path: str | None = None
+    """A Hugging Face folder or hub id; null builds a Llama of `shape` with random weights from the seed."""
+    revision: str | None = None
+    """Branch, tag or commit on the hub."""
+    tokenizer: str | None = None
+    """Folder or hub id of the tokenizer; null is `path`."""
+    chat: str = MISSING
+    """Markup of a conversation (chat.py): tulu, llama2, llama3, qwen, general, or the tokenizer's own template."""
+    dtype: str = "bfloat16"
+    """Of the saved weights and of generation: bfloat16, float16 or float32."""
+    trust_remote_code: bool = False
+    """Let a hub repository run its own Python code here. Off unless you turn it on."""
+    shape: ShapeConfig = MISSING
+
+    def __post_init__(self) -> None:
+        _one_of("model.chat", self.chat, CHAT_FORMATS)
+        _one_of("model.dtype", self.dtype, ("bfloat16", "float16", "float32"))
+        if self.path is None and self.tokenizer is None:
+            raise ValueError(
+                "model.path is null, so model.tokenizer must name a tokenizer; or give model.path=FOLDER_OR_HUB_ID"
+            )
+
+
+@dataclass
+class SourceConfig:
+    """Where rows come from: a local file or folder, or a dataset of the Hugging Face hub."""
+
+    path: str | None = None
+    """A local jsonl, jsonl.gz, json or parquet file, or a folder of them. It replaces `hub`."""
+    hub: str | None = None
+    """Dataset id on the hub; a source with neither `path` nor `hub` does not exist."""
+    config: str | None = None
+    """Configuration of the hub dataset (for SciRIFF the context length)."""
+    split: str = "train"
+    revision: str | None = None
+
+    @property
+    def exists(self) -> bool:
+        return self.path is not None or self.hub is not None
+
+
+@dataclass
+class SourcesConfig:
+    sciriff: SourceConfig = field(default_factory=SourceConfig)
+    """Science: rows `input`, `output`, `metadata`, `_instance_id`."""
+    tulu: SourceConfig = field(default_factory=SourceConfig)
+    """General: rows `dataset`, `id`, `messages`."""
+    published: SourceConfig = field(default_factory=SourceConfig)
+    """A finished mix (rows `dataset`, `id`, `messages`), taken whole in its own order."""
+
+
+@dataclass
+class MixConfig:
+    name: str = MISSING
+    sources: SourcesConfig = field(default_factory=SourcesConfig)
+    per_task: int | None = 1000
+    """Rows of each science task at most; null takes all, 0 none."""
+    tulu: Any = "match"
+    """General rows: none, match (as many as science rows), all, or a number."""
+    include_heldout: bool = False
+    """Let the training rows of the nine held-out tasks in."""
+    context_window: int | None = 4096
+    """Rows longer than this less 20 tokens, by the model's tokenizer and markup, are left out; null keeps all."""
+    take: str = "sample"
+    """Which rows a cap keeps: a seeded sample, or the first of each task, as the published mix did."""
+    on_bad_row: str = "error"
+    """A row that cannot be used stops the build (error), or is left out and counted (drop)."""
+    seed: int = 76
+    """Of the mix alone, so that a sweep over `seed` shares one mix."""
+    path: str | None = None
+    """A finished mix (jsonl of `dataset`, `id`, `messages`) to use as it is."""
+
+    def __post_init__(self) -> None:
+        _at_least("mix.per_task", self.per_task, 0)
+        _at_least("mix.context_window", self.context_window, 32)
+        _number_or("mix.tulu", self.tulu, 0, ("none", "match", "all"))
+        _one_of("mix.take", self.take, ("sample", "first"))
+        _one_of("mix.on_bad_row", self.on_bad_row, ("error", "drop"))
+
+    @property
+    def has_source(self) -> bool:
+        return self.sources.sciriff.exists or self.sources.tulu.exists or self.sources.published.exists
+
+
+@dataclass
+class TrainConfig:
+    method: str = MISSING
+    """full, or none: evaluate the model as it is."""
+    num_processes: Any = "auto"
+    """Training processes on this machine; auto is one per GPU, or one without a GPU."""
+    epochs: int = 2
+    max_steps: int | None = None
+    """End after so many optimizer steps, whatever `epochs` says; the learning rate is planned for that end."""
+    learning_rate: float = 2e-5
+    """Its peak, after warm-up."""
+    schedule: str = "linear"
+    """After warm-up: linear (to 0), cosine (to 0) or constant."""
+    warmup_ratio: float = 0.03
+    """Share of all steps in which the learning rate rises."""
+    weight_decay: float = 0.0
+    adam_beta1: float = 0.9
+    adam_beta2: float = 0.999
+    adam_epsilon: float = 1e-8
+    max_grad_norm: float = 1.0
+    """Clip the norm of the whole gradient; set on every path, since DeepSpeed and torch have different defaults."""
+    global_batch_size: int = 128
+    """Sequences per optimizer step, over all processes and micro-batches."""
+    micro_batch_tokens: int = 8192
+    """Tokens (padding included) that one process takes through the model at a time."""
+    max_length: int = 4096
+    """Longest sequence, tokens. Rows that are longer are left out of training and counted."""
+    precision: str = "bf16"
+    """bf16 (fp32 master weights), bf16_pure (weights and optimizer in bf16 too) or fp32."""
+    attention: str = "auto"
+    """auto (flash_attention_2 where it is installed, else sdpa), flash_attention_2, sdpa or eager."""
+    activation_checkpointing: str = "all"
+    """all or none of the layers are computed again in the backward pass, to save memory."""
+    checkpoint_every: int | None = 200
+    """Optimizer steps between resumable checkpoints; null writes none except when asked to stop."""
+    keep_checkpoints: bool = False
+    """Keep the last checkpoint after training has finished."""
+
+    def __post_init__(self) -> None:
+        _one_of("train.method", self.method, ("full", "none"))
+        if self.method == "none":
+            return
+        _number_or("train.num_processes", self.num_processes, 1, ("auto",))
+        for name in (
+            "epochs",
+            "max_steps",
+            "global_batch_size",
+            "micro_batch_tokens",
+            "max_length",
+            "checkpoint_every",
+        ):
+            _at_least(f"train.{name}", getattr(self, name), 1)
+        for name in ("learning_rate", "max_grad_norm", "adam_epsilon"):
+            _above_zero(f"train.{name}", getattr(self, name))
+        for name in ("warmup_ratio", "adam_beta1", "adam_beta2"):
+            value = getattr(self, name)
+            if not 0 <= value < 1:
+                raise ValueError(f"train.{name}={value} must be at least 0 and below 1")
+        _at_least("train.weight_decay", self.weight_decay, 0)
+        _one_of("train.schedule", self.schedule, ("linear", "cosine", "constant"))
+        _one_of("train.precision", self.precision, ("bf16", "bf16_pure", "fp32"))
+        _one_of("train.attention", self.attention, ("auto", "flash_attention_2", "sdpa", "eager"))
+        _one_of("train.activation_checkpointing", self.activation_checkpointing, ("all", "none"))
+        if self.max_length > self.micro_batch_tokens:
+            raise ValueError(
+                f"train.max_length={self.max_length} does not fit train.micro_batch_tokens={self.micro_batch_tokens}: "
+                "a micro-batch must hold the longest sequence"
+            )
+
+
+@dataclass
+class DeepspeedConfig:
+    zero_stage: int = MISSING
+    """0 trains without DeepSpeed; 2 shares gradients and optimizer states among the processes, 3 the weights too."""
+    offload: bool = False
+    """Keep the optimizer's states in the machine's memory; several times slower, so only where they do not fit."""
+    extra: dict[str, Any] = field(default_factory=dict)
+    """Any other key of DeepSpeed's JSON, merged over ours; `+deepspeed.extra.zero_optimization.overlap_comm=false`."""
+
+    def __post_init__(self) -> None:
+        if self.zero_stage not in (0, 2, 3):
+            raise ValueError(f"deepspeed.zero_stage={self.zero_stage} is not known; it is one of 0, 2, 3")
+        if self.offload and self.zero_stage == 0:
+            raise ValueError("deepspeed.offload=true needs DeepSpeed: deepspeed=zero3_offload")
+
+
+@dataclass
+class EngineConfig:
+    name: str = MISSING
+    """vllm or transformers."""
+    batch_tokens: int = 16384
+    """transformers: prompt and answer tokens, padding included, that are in one batch at most."""
+    tensor_parallel: int = 1
+    """vllm: GPUs that share one copy of the model."""
+    memory_fraction: float = 0.9
+    """vllm: share of each GPU's memory that it may take."""
+    python: str | None = None
+    """Interpreter for the prediction stage; vLLM pins its torch, so it often lives in an environment of its own."""
+
+    def __post_init__(self) -> None:
+        _one_of("engine.name", self.name, ("vllm", "transformers"))
+        _at_least("engine.batch_tokens", self.batch_tokens, 1)
+        _at_least("engine.tensor_parallel", self.tensor_parallel, 1)
+        if not 0 < self.memory_fraction <= 1:
+            raise ValueError(f"engine.memory_fraction={self.memory_fraction} must be above 0 and at most 1")
+
+
+@dataclass
+class EvalConfig:
+    tasks: list[str] | None = None
+    """Held-out tasks to answer; null is all nine."""
+    path: str | None = None
+    """Local instances in SciRIFF's row format (a file, or a folder); they replace the hub's."""
+    source: SourceConfig = field(default_factory=SourceConfig)
+    split: str = "validation"
+    """Split of the hub dataset; of a local folder, the files whose name begins with it."""
+    limit: int | None = None
+    """Instances of each task at most: a seeded choice."""
+    model: str | None = None
+    """Answer with this folder or hub id instead of the run's own model."""
+    parity: str = "none"
+    """reference: score as the original code does, its traps included, so that numbers can be set beside its own."""
+    truncation: str = "middle_of_document"
+    """What happens to a prompt that is too long: middle_of_document, left, error or skip."""
+    max_new_tokens: int = 1024
+    """Longest answer, tokens."""
+
+    def __post_init__(self) -> None:
+        _at_least("eval.limit", self.limit, 1)
+        _at_least("eval.max_new_tokens", self.max_new_tokens, 1)
+        _one_of("eval.parity", self.parity, ("none", "reference"))
+        _one_of("eval.truncation", self.truncation, ("middle_of_document", "left", "error", "skip"))
+
+
+@dataclass
+class JudgeConfig:
+    provider: str = MISSING
+    """none: the two columns that need a judge stay missing, and say so."""
+
+    def __post_init__(self) -> None:
+        _one_of("judge.provider", self.provider, ("none",))
+
+
+@dataclass
+class LogConfig:
+    tracker: str = MISSING
+    """none, wandb or tensorboard."""
+    mode: str = "offline"
+    """wandb: offline (send it later with `wandb sync`) or online (needs an account)."""
+    project: str = "sciriff"
+    entity: str | None = None
+    group: str | None = None
+    tags: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        _one_of("log.tracker", self.tracker, ("none", "wandb", "tensorboard"))
+        _one_of("log.mode", self.mode, ("offline", "online"))
+
+
+@dataclass
+class ReportConfig:
+    beside: list[str] = field(default_factory=list)
+    """Run folders whose scores are shown beside this run's."""
+    predictions_per_task: int = 10
+
+    def __post_init__(self) -> None:
+        _at_least("report.predictions_per_task", self.predictions_per_task, 0)
+
+
+@dataclass
+class PlanConfig:
+    gpu: str | None = None
+    """Plan for this GPU (a100_40gb, a100_80gb, h100, h200, ...) instead of what this machine has."""
+    gpus: int | None = None
+    """GPUs per node to plan for."""
+    nodes: int = 1
+
+    def __post_init__(self) -> None:
+        _at_least("plan.gpus", self.gpus, 1)
+        _at_least("plan.nodes", self.nodes, 1)
+
+
+@dataclass
+class Config:
+    """Everything that a run depends on; what `python -m sciriff.train --cfg job` prints."""
+
+    model: ModelConfig = MISSING
+    mix: MixConfig = MISSING
+    train: TrainConfig = MISSING
+    deepspeed: DeepspeedConfig = MISSING
+    engine: EngineConfig = MISSING
+    eval: EvalConfig = MISSING
+    judge: JudgeConfig = MISSING
+    log: LogConfig = MISSING
+    report: ReportConfig = field(default_factory=ReportConfig)
+    plan: PlanConfig = field(default_factory=PlanConfig)
+
+    name: str | None = None
+    """Name of the run; null makes it from the choices and overrides that were typed."""
+    stages: list[str] = field(default_factory=lambda: list(STAGES))
+    """Which stages to run, of mix, train, predict, judge, score, report."""
+    run_dir: str = "runs/${name}"
+    cache_dir: str = MISSING
+    """Where mixes and their tokens are kept and shared by all runs."""
+    seed: int = 42
+    """Drives the order of training, initial weights and sampling."""
+    dry_run: bool = False
+    """Print the plan and stop."""
+    predictions: str | None = None
+    """Score the predictions of this folder instead of generating any."""
+    allow_missing: bool = False
+    """Score what is there when instances are missing, and say so."""
+
+    def __post_init__(self) -> None:
+        for stage in self.stages:
+            _one_of("stages", stage, STAGES)
+        if not self.stages:
+            raise ValueError(f"stages=[] runs nothing; name some of {', '.join(STAGES)}")
+        if not 0 <= self.seed < 2**32:
+            raise ValueError(f"seed={self.seed} must be at least 0 and below 2**32")
+        if self.name is not None and ("/" in self.name or self.name in ("", ".", "..")):
+            raise ValueError(f"name={self.name!r} must be a plain folder name")
+        if "train" in self.active_stages and not self.mix.path and not self.mix.has_source:
+            raise ValueError("mix has no source: give mix.sources.sciriff.path=FOLDER, or choose a mix")
+
+    @property
+    def active_stages(self) -> list[str]:
+        """The chosen stages in their order, without those that other choices leave out."""
+        left_out = set()
+        if self.train.method == "none":
+            left_out |= {"mix", "train"}
+        if self.judge.provider == "none":
+            left_out.add("judge")
+        return [stage for stage in STAGES if stage in self.stages and stage not in left_out]
+
+    @property
+    def answering_model(self) -> ModelConfig:
+        """Whose answers are scored: `eval.model`, else the model that this run trains, else `model` as it is."""
+        if self.eval.model is not None:
+            return replace(self.model, path=self.eval.model, tokenizer=None, revision=None)
+        if self.train.method != "none":
+            return replace(self.model, path=str(RunDir(Path(self.run_dir)).model), tokenizer=None, revision=None)
+        return self.model
+
+
+def from_container(values: DictConfig) -> Config:
+    """The checked config of composed values. ValueError says which key is wrong."""
+    try:
+        config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), values))
+    except OmegaConfBaseException as error:
+        key = getattr(error, "full_key", None)
+        raise ValueError(f"{key + ': ' if key else ''}{str(error).splitlines()[0]}") from None
+    assert isinstance(config, Config)
+    return config
+
+
+def load(path: Path) -> Config:
+    """The config that was frozen into a run folder."""
+    if not path.is_file():
+        raise ValueError(f"{path}: there is no run here; `python -m sciriff.train` makes one")
+    values = OmegaConf.load(path)
+    assert isinstance(values, DictConfig)
+    return from_container(values)
+
+
+def to_yaml(config: Config) -> str:
+    """The text of config.yaml."""
+    return OmegaConf.to_yaml(OmegaConf.structured(config), resolve=True)
+
+
+def as_dict(part: Any) -> Any:
+    """Plain containers of a config or a part of it, for digests and logs."""
+    return OmegaConf.to_container(OmegaConf.structured(part), resolve=True)

@@ -1,0 +1,27 @@
+"""Digests (SHA-256, hexadecimal) of files and values, by which stages know whether their inputs have changed."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+
+def file_digest(path: Path) -> str:
+    """The digest of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def value_digest(value: Any) -> str:
+    """The digest of a JSON value, the same whatever the order of its keys."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, ensure_ascii=True).encode()).hexdigest()
+
+
+def tree_digest(path: Path) -> str:
+    """The digest of a file, or of all files below a folder with their relative names. Hidden files do not count."""
+    if path.is_file():
+        return file_digest(path)
+    files = sorted(
+        p for p in path.rglob("*") if p.is_file() and not any(x.startswith(".") for x in p.relative_to(path).parts)
+    )
+    return value_digest([[p.relative_to(path).as_posix(), file_digest(p)] for p in files])

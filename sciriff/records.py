@@ -1,0 +1,122 @@
+"""Instance, Prediction and the other rows that travel between stages as JSON lines."""
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, TypeVar
+
+
+@dataclass(frozen=True)
+class Message:
+    """One turn of a conversation; `role` is system, user or assistant."""
+
+    role: str
+    content: str
+
+
+@dataclass(frozen=True)
+class Conversation:
+    """One row of a training mix, in the format of the published SciRIFF-train-mix.
+
+    `dataset` is `science.<task>` or the name of a general source; the last message is the assistant's.
+    """
+
+    dataset: str
+    id: str
+    messages: tuple[Message, ...]
+
+
+@dataclass(frozen=True)
+class Instance:
+    """One evaluation example: the instruction with its document, and the answer that is expected."""
+
+    task: str
+    instance_id: str
+    prompt: str
+    reference: str
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a model answered to one instance. Token counts are those of the model's own tokenizer."""
+
+    task: str
+    instance_id: str
+    prompt: str
+    prediction: str
+    reference: str
+    finish_reason: str | None = None
+    """`stop` (the model ended its answer) or `length` (it ran into the limit); other engines have more."""
+    prompt_tokens: int | None = None
+    output_tokens: int | None = None
+    truncated_tokens: int = 0
+    """How many tokens of the document were cut so that the prompt fits the model."""
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What a judge said of one prediction, and how it was read."""
+
+    instance_id: str
+    judge: str
+    prompt_digest: str
+    response: str
+    rating: int | None
+    status: str
+
+
+Row = TypeVar("Row", Conversation, Instance, Prediction, Judgement)
+
+
+def dumps(row: Any) -> str:
+    """One compact JSON line without its newline. Lone surrogates (models do emit them) stay escaped, so it encodes."""
+    text = json.dumps(row, ensure_ascii=False)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        text = json.dumps(row)
+    return text
+
+
+def to_json(row: Any) -> str:
+    """The JSON line of a record."""
+    return dumps(asdict(row))
+
+
+def write_jsonl(path: Path, rows: Iterable[Any]) -> None:
+    """Write records or plain dicts, whole or not at all: to a temporary name, then renamed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    with partial.open("w", encoding="utf-8", newline="\n") as file:
+        for row in rows:
+            file.write((dumps(row) if isinstance(row, dict) else to_json(row)) + "\n")
+    partial.replace(path)
+
+
+def read_json_objects(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """(line number from 1, object) of every non-empty line. ValueError names file and line of one that is broken."""
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            if not line.strip():
+                continue
+            try:
+                row = json.loads(line)
+            except (ValueError, RecursionError) as error:
+                raise ValueError(f"{path}:{number}: not a line of JSON ({error})") from None
+            if not isinstance(row, dict):
+                raise ValueError(f"{path}:{number}: expected a JSON object, found {type(row).__name__}")
+            yield number, row
+
+
+def read_jsonl(path: Path, kind: type[Row]) -> Iterator[Row]:
+    """Records of one kind. Keys that the record does not have are ignored; a missing one is a ValueError."""
+    known = fields(kind)
+    for number, row in read_json_objects(path):
+        values = {field.name: row[field.name] for field in known if field.name in row}
+        try:
+            if kind is Conversation:
+                values["messages"] = tuple(Message(m["role"], m["content"]) for m in values["messages"])
+            yield kind(**values)
+        except (TypeError, KeyError) as error:
+            raise ValueError(f"{path}:{number}: not a {kind.__name__} ({error})") from None

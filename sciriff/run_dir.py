@@ -1,0 +1,110 @@
+"""Every file that a run reads or writes, named once."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class RunDir:
+    """The folder of one run. `RunDir(path).scores` is where its scores are, whether or not they exist yet."""
+
+    root: Path
+
+    @property
+    def config(self) -> Path:
+        """The composed, checked, resolved config. The stages read this and never see Hydra."""
+        return self.root / "config.yaml"
+
+    @property
+    def manifest(self) -> Path:
+        """Versions, machine, seeds, and per stage: status, seconds, digests of what went in and came out."""
+        return self.root / "manifest.json"
+
+    @property
+    def lock(self) -> Path:
+        """Held by the driver that owns the run."""
+        return self.root / ".lock"
+
+    @property
+    def workers_lock(self) -> Path:
+        """Held (shared) by every child process, so that a new driver waits until the last of an old one's is gone."""
+        return self.root / ".workers.lock"
+
+    @property
+    def stop_request(self) -> Path:
+        """Exists while the driver wants training to write a checkpoint and end; ranks look for it each step."""
+        return self.root / ".stop"
+
+    @property
+    def mix(self) -> Path:
+        """The finished mix, one Conversation a line."""
+        return self.root / "mix" / "train.jsonl"
+
+    @property
+    def mix_card(self) -> Path:
+        """What went into the mix, what was dropped and why, digests."""
+        return self.root / "mix" / "card.json"
+
+    @property
+    def tokens(self) -> Path:
+        """The tokenised mix (Arrow), or a link to it in the cache."""
+        return self.root / "mix" / "tokens"
+
+    @property
+    def accelerate(self) -> Path:
+        """What `accelerate launch` is told, so that no config file of the user's home plays a part."""
+        return self.root / "accelerate.yaml"
+
+    @property
+    def deepspeed(self) -> Path:
+        """The JSON that DeepSpeed was given."""
+        return self.root / "deepspeed.json"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Resumable training state, one folder `step-N` each."""
+        return self.root / "checkpoints"
+
+    @property
+    def model(self) -> Path:
+        """The fine-tuned model: a plain Hugging Face folder."""
+        return self.root / "model"
+
+    @property
+    def metrics(self) -> Path:
+        """One row per optimizer step."""
+        return self.root / "metrics.jsonl"
+
+    @property
+    def predictions(self) -> Path:
+        """One file `<task>.jsonl` per task."""
+        return self.root / "predictions"
+
+    @property
+    def judgements(self) -> Path:
+        """One file `<task>.jsonl` per judged task."""
+        return self.root / "judgements"
+
+    @property
+    def scores(self) -> Path:
+        """All scores, with the summary."""
+        return self.root / "scores.json"
+
+    @property
+    def tables(self) -> Path:
+        """`summary.tsv` in the reference's layout and `<task>.tsv` with the details."""
+        return self.root / "tables"
+
+    @property
+    def report(self) -> Path:
+        """The page for people."""
+        return self.root / "report.html"
+
+    @property
+    def tracker(self) -> Path:
+        """Where a tracker keeps its offline files."""
+        return self.root / "wandb"
+
+    def log(self, stage: str) -> Path:
+        """The output of one stage; its first line is the command."""
+        return self.root / "logs" / f"{stage}.log"
