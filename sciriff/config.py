@@ -1,4 +1,4 @@
-"""The schema of conf/: one plain dataclass per folder. A misspelt key, a wrong type or an impossible value ends here."""
+"""The schema of conf/, one plain dataclass per folder: a misspelt key, a wrong type, an impossible value ends here."""
 
 import difflib
 from collections.abc import Iterable
@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import MISSING, DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from sciriff.run_dir import RunDir
 
@@ -42,7 +42,7 @@ def _at_least(key: str, value: float | None, least: float) -> None:
 
 
 def _number_or(key: str, value: object, least: int, words: tuple[str, ...]) -> None:
-    """A field that holds a word or a whole number (OmegaConf cannot merge a union into a section that is still missing)."""
+    """A field that holds a word or a whole number (OmegaConf cannot merge a union into a section still missing)."""
     if isinstance(value, int) and not isinstance(value, bool):
         _at_least(key, value, least)
     elif value not in words:
@@ -409,11 +409,13 @@ class Config:
     @property
     def active_stages(self) -> list[str]:
         """The chosen stages in their order, without those that other choices leave out."""
-        left_out = set()
+        left_out: set[str] = set()
         if self.train.method == "none":
             left_out |= {"mix", "train"}
         if self.judge.provider == "none":
             left_out.add("judge")
+        if self.predictions is not None:
+            left_out |= {"mix", "train", "predict"}
         return [stage for stage in STAGES if stage in self.stages and stage not in left_out]
 
     @property
@@ -427,9 +429,12 @@ class Config:
 
 
 def from_container(values: DictConfig) -> Config:
-    """The checked config of composed values. ValueError says which key is wrong."""
+    """The checked config of composed values. ValueError says which key is unknown, unset or wrong."""
     try:
-        config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), values))
+        plain = OmegaConf.to_container(values, resolve=True, throw_on_missing=True)
+        config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), plain))
+    except MissingMandatoryValue as error:
+        raise ValueError(f"{error.full_key} is not set: give {error.full_key}=...") from None
     except OmegaConfBaseException as error:
         key = getattr(error, "full_key", None)
         raise ValueError(f"{key + ': ' if key else ''}{str(error).splitlines()[0]}") from None

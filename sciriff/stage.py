@@ -1,9 +1,6 @@
-"""What every stage does first and last: die with its parent, hold the run folder, read the frozen config, fail in one line."""
+"""What every stage does first and last: die with its parent, hold the run, read the config, fail in one line."""
 
-import ctypes
 import fcntl
-import os
-import signal
 import sys
 import traceback
 from collections.abc import Callable
@@ -12,23 +9,11 @@ from typing import IO
 
 from sciriff import config as configuration
 from sciriff.config import PACKAGE, Config
+from sciriff.parent_death import die_with_parent
 from sciriff.run_dir import RunDir
-
-PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 USER_ERROR = 2
 """Exit status after a mistake that a person can mend, as opposed to 1 after a crash of ours."""
-
-
-def die_with_parent() -> None:
-    """Ask the kernel for a SIGKILL when the parent dies (Linux). torchrun starts ranks in sessions of their own, and
-    without this they outlive it. A parent that died before the call is noticed by its number."""
-    if sys.platform != "linux":
-        return
-    parent = os.getppid()
-    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:
-        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def hold(run: RunDir) -> IO[bytes]:

@@ -1,0 +1,44 @@
+# make demo | test | check | bench      each sets up .venv by itself
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test test-slow check bench docs-figures clean
+
+$(BIN)/python:
+	$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "sciriff needs Python 3.11 or newer: make PYTHON=python3.12 ...")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+
+$(VENV)/.train: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --editable '.[train]'
+	touch $@
+
+$(VENV)/.dev: $(VENV)/.train
+	$(BIN)/python -m pip install --quiet --editable '.[train,tensorboard,dev]'
+	touch $@
+
+demo: $(VENV)/.train  ## the whole job on the bundled sample, CPU, a few minutes
+	$(BIN)/python -m sciriff.train experiment=demo train=none name=demo-untrained
+	$(BIN)/python -m sciriff.train experiment=demo report.beside=[runs/demo-untrained]
+
+test: $(VENV)/.dev  ## everything that takes seconds, and two real DeepSpeed processes
+	$(BIN)/python -m pytest -m "not slow and not gpu and not vllm"
+
+test-slow: $(VENV)/.dev  ## whole runs, kills and installs: minutes
+	$(BIN)/python -m pytest -m "slow and not gpu and not vllm"
+
+check: $(VENV)/.dev  ## lint, format, types, import floors
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(VENV)/.dev  ## numbers, printed with the commit
+	$(BIN)/python benchmarks/startup.py
+
+docs-figures: $(VENV)/.dev  ## the README's picture, from runs/demo (needs chromium)
+	$(BIN)/python docs/figures.py
+
+clean:
+	rm -rf $(VENV) runs

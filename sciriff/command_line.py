@@ -1,0 +1,29 @@
+"""The console command: `sciriff train ...` is `python -m sciriff.train ...`."""
+
+import importlib
+import sys
+
+from sciriff import __version__
+
+COMMANDS = {
+    "train": "mix, train, predict, score and report, as the config says",
+    "evaluate": "the same with train=none",
+}
+
+
+def main() -> int:
+    """Hand the rest of the command line to one of COMMANDS."""
+    name = sys.argv[1] if len(sys.argv) > 1 else "--help"
+    if name == "--version":
+        print(f"sciriff {__version__}")
+        return 0
+    if name in COMMANDS:
+        sys.argv[:2] = [f"sciriff {name}"]
+        if name == "evaluate":
+            sys.argv.insert(1, "train=none")
+        return int(importlib.import_module("sciriff.train").main())
+    print("usage: sciriff COMMAND ...\n")
+    for command, what in COMMANDS.items():
+        print(f"  {command:<10} {what}")
+    print("\n  sciriff train --help says what can be chosen")
+    return 0 if name in ("--help", "-h") else 2

@@ -1,0 +1,276 @@
+"""Which stages run, in what order, each as a child process; finished ones are skipped, interrupted ones go on."""
+
+import contextlib
+import fcntl
+import json
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from omegaconf import DictConfig, OmegaConf
+
+from sciriff import __version__, machine, spawn
+from sciriff.config import PACKAGE, Config, ModelConfig, as_dict, to_yaml
+from sciriff.digest import file_digest, source_digest, tree_digest, value_digest
+from sciriff.finetune import launch_files
+from sciriff.manifest import Manifest, StageRecord, damaged_output, record_outputs
+from sciriff.run_dir import RunDir
+
+FREE_TO_CHANGE = ("stages", "dry_run", "report", "log", "plan")
+"""Keys that say what to do now or how to show it, not what the run is; the same folder takes other values of them."""
+
+
+class RunFailed(Exception):
+    """A stage of a run failed; the message is for a person, and what was finished is kept."""
+
+
+def run(config: Config, again: str) -> float | None:
+    """Run the active stages and return the summary mean (0-1), or None without scores. `again` is the command that
+    goes on after a failure. ValueError refuses the folder, RunFailed tells of a stage, spawn.Stopped of Ctrl-C."""
+    run = RunDir(Path(config.run_dir))
+    run.root.mkdir(parents=True, exist_ok=True)
+    with _own(run):
+        freeze(config, run)
+        run.stop_request.unlink(missing_ok=True)
+        manifest = Manifest.read(run.manifest)
+        with _tracker(config, run):
+            for stage in config.active_stages:
+                try:
+                    _run_stage(STAGES[stage], config, run, manifest)
+                except spawn.ChildFailed as error:
+                    raise RunFailed(
+                        f"{error}: {error.reason}\nThe whole log: {error.log}\n"
+                        f"What is finished is kept. Once the cause is mended, this goes on from there:\n  {again}"
+                    ) from None
+    if "score" in config.active_stages:
+        summary = json.loads(run.scores.read_text())["summary"]
+        return float(summary["mean"]) if summary["mean"] is not None else None
+    return None
+
+
+@contextlib.contextmanager
+def _own(run: RunDir) -> Iterator[None]:
+    """Hold the run folder. A second driver is refused; the last worker of a killed one is waited for."""
+    with run.lock.open("ab") as lock, run.workers_lock.open("ab") as workers:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ValueError(
+                f"{run.root} is in use by another run of sciriff; wait for it, or choose name=..."
+            ) from None
+        give_up_at = time.monotonic() + 60
+        while True:
+            try:
+                fcntl.flock(workers, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > give_up_at:
+                    raise ValueError(f"{run.root}: a stage of an earlier run is still alive; end it first") from None
+                time.sleep(0.2)
+        fcntl.flock(workers, fcntl.LOCK_UN)
+        yield
+
+
+def freeze(config: Config, run: RunDir) -> None:
+    """Write config.yaml, or check that the folder was made with the same config. ValueError names the first key that
+    differs; keys that only say what to do now are replaced."""
+    if run.config.is_file():
+        old, new = OmegaConf.load(run.config), OmegaConf.create(to_yaml(config))
+        assert isinstance(old, DictConfig)
+        assert isinstance(new, DictConfig)
+        if difference := _first_difference(OmegaConf.to_container(old), OmegaConf.to_container(new)):
+            key, before, now = difference
+            raise ValueError(
+                f"{run.root} was made with {key}={before}, not {now}; choose another name=... or remove that folder"
+            )
+    partial = run.config.with_name(run.config.name + ".partial")
+    partial.write_text(to_yaml(config))
+    partial.replace(run.config)
+
+
+def _first_difference(old: object, new: object, key: str = "") -> tuple[str, object, object] | None:
+    if isinstance(old, dict) and isinstance(new, dict):
+        for name in {**new, **old}:
+            if key == "" and name in FREE_TO_CHANGE:
+                continue
+            inner = f"{key}.{name}" if key else str(name)
+            if found := _first_difference(old.get(name), new.get(name), inner):
+                return found
+        return None
+    return None if old == new else (key, old, new)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage as the driver sees it."""
+
+    name: str
+    outputs: tuple[str, ...]
+    """Attributes of RunDir that the stage makes."""
+    scratch: tuple[str, ...] = ()
+    """Attributes of RunDir that only an interrupted stage leaves behind."""
+
+    def paths(self, run: RunDir, names: tuple[str, ...]) -> list[Path]:
+        return [getattr(run, name) for name in names]
+
+
+STAGES = {
+    stage.name: stage
+    for stage in (
+        Stage("mix", ("mix", "mix_card", "tokens")),
+        Stage("train", ("model", "metrics"), ("checkpoints",)),
+        Stage("predict", ("predictions",)),
+        Stage("judge", ("judgements",)),
+        Stage("score", ("scores", "tables")),
+        Stage("report", ("report",)),
+    )
+}
+
+
+def inputs(stage: str, config: Config, run: RunDir) -> dict[str, str]:
+    """Name -> digest of everything that decides what a stage makes. A stage whose inputs are unchanged is not run."""
+    sources = config.mix.sources
+    match stage:
+        case "mix":
+            recipe = as_dict(replace(config.mix, path=None))
+            data = [source_digest(source) for source in (sources.sciriff, sources.tulu, sources.published)]
+            given = {"mix": tree_digest(Path(config.mix.path))} if config.mix.path else {"sources": value_digest(data)}
+            return {"recipe": value_digest(recipe), **given, "tokenizer": _model_digest(config.model, weights=False)}
+        case "train":
+            return {
+                "mix": file_digest(run.mix),
+                "model": _model_digest(config.model, weights=True),
+                "recipe": value_digest([as_dict(config.train), as_dict(config.deepspeed), config.seed]),
+            }
+        case "predict":
+            instances = replace(config.eval.source, split=config.eval.split)
+            if config.eval.path:
+                instances = replace(instances, path=config.eval.path)
+            return {
+                "model": _model_digest(config.answering_model, weights=True),
+                "instances": source_digest(instances),
+                "settings": value_digest([as_dict(config.eval), as_dict(config.engine), config.seed]),
+            }
+        case "judge":
+            return {"predictions": tree_digest(run.predictions), "judge": value_digest(as_dict(config.judge))}
+        case "score":
+            predictions = Path(config.predictions) if config.predictions else run.predictions
+            rules = [config.eval.parity, config.eval.tasks, config.allow_missing, __version__]
+            return {
+                "predictions": tree_digest(predictions),
+                "judgements": tree_digest(run.judgements) if run.judgements.is_dir() else "none",
+                "rules": value_digest(rules),
+            }
+        case "report":
+            shown = [run.scores, run.metrics, run.mix_card, *(RunDir(Path(b)).scores for b in config.report.beside)]
+            digests = [file_digest(path) if path.is_file() else "none" for path in shown]
+            settings = [as_dict(config.report), config.name, __version__]
+            return {"results": value_digest(digests), "settings": value_digest(settings)}
+    raise AssertionError(stage)
+
+
+def _model_digest(model: ModelConfig, *, weights: bool) -> str:
+    """What a model is, without reading its weights: of a local folder the small files' contents and the large ones'
+    sizes and times, of the hub the id and revision."""
+    about: list[object] = [as_dict(model)]
+    for place in dict.fromkeys((model.path, model.tokenizer)):
+        if place is None or not Path(place).is_dir():
+            continue
+        for file in sorted(p for p in Path(place).rglob("*") if p.is_file()):
+            if file.suffix in (".safetensors", ".bin", ".pt", ".gguf"):
+                if weights:
+                    about.append([file.name, file.stat().st_size, file.stat().st_mtime_ns])
+            else:
+                about.append([file.name, file_digest(file)])
+    return value_digest(about)
+
+
+def _run_stage(stage: Stage, config: Config, run: RunDir, manifest: Manifest) -> None:
+    """Run one stage, unless it is up to date. Work of a stage whose inputs have changed is removed first."""
+    given = inputs(stage.name, config, run)
+    record = manifest.stages.get(stage.name)
+    if record is not None:
+        changed = sorted(name for name in {**given, **record.inputs} if given.get(name) != record.inputs.get(name))
+        if changed:
+            _say(f"{stage.name}: its {' and '.join(changed)} changed, so it starts afresh")
+            _remove(stage.paths(run, stage.outputs + stage.scratch))
+        elif record.status == "done":
+            damaged = damaged_output(run.root, record.outputs)
+            if damaged is None:
+                _say(f"{stage.name}: up to date")
+                return
+            _say(f"{stage.name}: {damaged} is missing or changed, so it starts afresh")
+            _remove(stage.paths(run, stage.outputs + stage.scratch))
+        else:
+            _say(f"{stage.name}: goes on where it was interrupted")
+    manifest.about = {
+        "versions": machine.versions(),
+        "git": machine.git_commit(PACKAGE.parent),
+        "machine": machine.describe(),
+        "seeds": {"seed": config.seed, "mix.seed": config.mix.seed},
+    }
+    manifest.stages[stage.name] = StageRecord("running", given)
+    manifest.write()
+    _say(f"{stage.name}: started, log in {run.log(stage.name)}")
+    started = time.monotonic()
+    printed = _spawn(stage.name, config, run)
+    seconds = time.monotonic() - started
+    outputs = record_outputs(run.root, stage.paths(run, stage.outputs))
+    manifest.stages[stage.name] = StageRecord("done", given, round(seconds, 2), outputs)
+    manifest.write()
+    _say(f"{stage.name}: done in {seconds:.1f} s")
+    if stage.name == "score":
+        print("\n".join(printed), flush=True)
+
+
+def _spawn(stage: str, config: Config, run: RunDir) -> list[str]:
+    log = run.log(stage)
+    if stage == "train":
+        command, environment = launch_files.write(config, run, gpus=len(machine.gpus()))
+        return spawn.run(stage, command, log, environment, ask_to_stop=run.stop_request.touch)
+    python = config.engine.python if stage == "predict" and config.engine.python else sys.executable
+    return spawn.run(stage, [python, "-m", f"sciriff.{stage}", str(run.root)], log)
+
+
+@contextlib.contextmanager
+def _tracker(config: Config, run: RunDir) -> Iterator[None]:
+    """The one child that talks to the tracker. It follows the run's files until its standard input closes. What it
+    cannot do is said and never stops the run."""
+    if config.log.tracker == "none" or not {"train", "score"} & set(config.active_stages):
+        yield
+        return
+    command = [sys.executable, "-m", "sciriff.track", str(run.root), "--follow"]
+    run.log("track").parent.mkdir(parents=True, exist_ok=True)
+    with run.log("track").open("a") as log:
+        log.write(spawn.command_line(command, {}) + "\n")
+        log.flush()
+        process = spawn.popen(command, {}, stdin=subprocess.PIPE, stdout=log, stderr=log)
+        try:
+            yield
+        finally:
+            assert process.stdin is not None
+            process.stdin.close()
+            try:
+                status = process.wait(timeout=120)
+            except subprocess.TimeoutExpired:
+                spawn.signal_group(process, 9)
+                status = process.wait()
+            if status:
+                again = spawn.command_line(command[:-1], {})
+                _say(f"track: the tracker failed, the run did not; see {run.log('track')}, then `{again}`")
+
+
+def _remove(paths: list[Path]) -> None:
+    for path in paths:
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)

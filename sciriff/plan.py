@@ -1,0 +1,235 @@
+"""Before anything starts: rows, steps, tokens, memory per GPU, disk and hours of a run, from numbers alone."""
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+from sciriff import machine
+from sciriff.config import Config, nearest
+from sciriff.machine import GPU_TYPES, Gpu
+from sciriff.run_dir import RunDir
+from sciriff.tasks import HELD_OUT
+from sciriff.tasks.catalogue import catalogue
+
+GIB = 2**30
+
+TULU_ROWS = 275_000
+"""General rows of allenai/tulu-v2-sft-mixture once its science rows are out (SciRIFF's paper, appendix)."""
+
+TULU_ROW_TOKENS = 922
+"""Mean tokens of a general row: what is left of the 79M tokens of a published epoch after its 35,357 science rows."""
+
+ASSUMED_MFU = 0.2
+"""Share of a GPU's peak that padded batches reach, for the hours. Measured on one H100 with a 7B shape and
+FlashAttention: 0.18 in batches of two rows as they come; rows of like length, as here, waste less."""
+
+CPU_PEAK = 0.05
+"""TFLOP/s of one CPU core in fp32, for the hours."""
+
+
+@dataclass(frozen=True)
+class Memory:
+    """GiB on each GPU at the peak of training."""
+
+    weights: float
+    gradients: float
+    optimizer: float
+    activations: float
+    logits: float
+
+    @property
+    def total(self) -> float:
+        return self.weights + self.gradients + self.optimizer + self.activations + self.logits
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run would do, computed from numbers alone."""
+
+    rows: int | None
+    """Of one epoch; None where a source must be read first."""
+    tokens: int | None
+    """Of one epoch, prompts and targets, the model's markup aside."""
+    steps: int | None
+    processes: int
+    device: str
+    memory: Memory | None
+    """None without training."""
+    capacity: float
+    """GiB of one GPU, or of the machine without a GPU."""
+    disk: float
+    """GiB for the model and its checkpoints."""
+    hours: float | None
+    on_gpu: bool
+    imagined: bool
+    """Made for a machine that plan.gpu and plan.gpus describe, not for this one."""
+
+
+def make(config: Config) -> Plan:
+    """The plan of a run on this machine, or on the one that `plan.gpu`, `plan.gpus` and `plan.nodes` describe."""
+    imagined = config.plan.gpu is not None or config.plan.gpus is not None
+    if config.plan.gpu is not None and config.plan.gpu not in GPU_TYPES:
+        raise ValueError(f"plan.gpu={config.plan.gpu} is not known{nearest(config.plan.gpu, GPU_TYPES)}")
+    if imagined:
+        kind = config.plan.gpu or "a100_80gb"
+        present = [Gpu(kind, GPU_TYPES[kind].memory)] * (config.plan.gpus or 1)
+    else:
+        present = machine.gpus()
+    trains = "train" in config.active_stages
+    rows, tokens = _mix_size(config) if trains else (None, None)
+    steps = _steps(config, rows)
+    processes = config.train.num_processes if trains else 1
+    if processes == "auto":
+        processes = max(1, len(present))
+    processes *= config.plan.nodes
+    parameters = config.model.shape.parameters
+    copies = 2 if config.train.checkpoint_every else 0
+    return Plan(
+        rows=rows,
+        tokens=tokens,
+        steps=steps,
+        processes=processes,
+        device=f"{len(present)} x {present[0].name}" if present else f"CPU, {machine.cores()} cores",
+        memory=training_memory(config, processes, on_gpu=bool(present)) if trains else None,
+        capacity=min((gpu.memory for gpu in present), default=machine.memory()),
+        disk=parameters * (2 + 14 * copies) / GIB if trains else 0.0,
+        hours=_hours(config, rows, tokens, steps, _speed(present, processes)),
+        on_gpu=bool(present),
+        imagined=imagined,
+    )
+
+
+def _hours(config: Config, rows: int | None, tokens: int | None, steps: int | None, speed: float) -> float | None:
+    """Of training: six operations a parameter and token (Kaplan et al. 2020) at `speed` TFLOP/s."""
+    if not rows or tokens is None or steps is None:
+        return None
+    epochs = min(config.train.epochs, steps * config.train.global_batch_size / rows)
+    return 6 * config.model.shape.parameters * tokens * epochs / (speed * 1e12) / 3600
+
+
+def _speed(present: list[Gpu], processes: int) -> float:
+    """TFLOP/s of all processes together."""
+    if not present:
+        return CPU_PEAK * machine.cores()
+    kind = present[0].name if present[0].name in GPU_TYPES else machine.gpu_type(present[0].name)
+    return processes * ASSUMED_MFU * (GPU_TYPES[kind].peak if kind else 100.0)
+
+
+def _steps(config: Config, rows: int | None) -> int | None:
+    if rows is None or "train" not in config.active_stages:
+        return None
+    steps = config.train.epochs * math.ceil(rows / config.train.global_batch_size)
+    return steps if config.train.max_steps is None else min(steps, config.train.max_steps)
+
+
+def _mix_size(config: Config) -> tuple[int | None, int | None]:
+    """Rows and tokens of one epoch: of the finished mix where there is one, else from the known sizes of the hub's
+    datasets, else by counting the lines of local files."""
+    card = RunDir(Path(config.run_dir)).mix_card
+    if card.is_file():
+        finished = json.loads(card.read_text())
+        return finished["rows"], finished["tokens"]
+    mix = config.mix
+    if mix.path or mix.sources.published.path:
+        return None, None
+    if mix.sources.published.exists:
+        return 70_714, 79_000_000
+    science = _science_size(config)
+    general = _general_rows(config, science[0] if science else None)
+    if science is None or general is None:
+        return None, None
+    return science[0] + general, int(science[1] + general * TULU_ROW_TOKENS)
+
+
+def _science_size(config: Config) -> tuple[int, float] | None:
+    source, cap = config.mix.sources.sciriff, config.mix.per_task
+    if not source.exists or cap == 0:
+        return 0, 0.0
+    if source.path is not None or source.hub != "allenai/SciRIFF":
+        return None
+    held_out = {task.name for task in HELD_OUT}
+    rows, tokens = 0, 0.0
+    for entry in catalogue().values():
+        if config.mix.include_heldout or entry.name not in held_out:
+            taken = entry.train if cap is None else min(cap, entry.train)
+            rows += taken
+            tokens += taken * (entry.mean_input_tokens + entry.mean_output_tokens)
+    return rows, tokens
+
+
+def _general_rows(config: Config, science: int | None) -> int | None:
+    tulu, source = config.mix.tulu, config.mix.sources.tulu
+    if tulu == "none" or not source.exists:
+        return 0
+    there = None if source.path is not None else TULU_ROWS
+    if tulu == "all" or there is None:
+        return there
+    wanted = science if tulu == "match" else tulu
+    return None if wanted is None else min(int(wanted), there)
+
+
+def training_memory(config: Config, processes: int, *, on_gpu: bool) -> Memory:
+    """GiB on each process, from the model's shape.
+
+    Bytes per parameter (ZeRO, Rajbhandari et al. 2020): bf16 keeps bf16 weights and gradients and, in fp32, a master
+    copy and Adam's two moments; bf16_pure all of it in bf16; fp32 all in fp32. Stage 2 shares gradients and optimizer
+    among the processes, stage 3 the weights too. Activations (Korthikanti et al. 2022): one hidden state a layer when
+    all layers are computed again, else 34 bytes per token and hidden unit. Logits: of every position, in the
+    computing type, in fp32 for the loss, and their gradient.
+    """
+    shape, train, zero = config.model.shape, config.train, config.deepspeed
+    weights, gradients, optimizer = {"bf16": (2, 2, 12), "bf16_pure": (2, 2, 4), "fp32": (4, 4, 8)}[train.precision]
+    if train.precision == "bf16" and zero.zero_stage == 0:
+        weights, gradients, optimizer = 4, 4, 8  # autocast over fp32 weights
+    shared = processes if zero.zero_stage in (2, 3) else 1
+    weights_shared = processes if zero.zero_stage == 3 else 1
+    tokens = train.micro_batch_tokens
+    per_layer = 34 * tokens * shape.hidden
+    saved = 2 * tokens * shape.hidden * shape.layers + per_layer
+    bytes_of_state = 4 if train.precision == "fp32" else 2
+    activations = (saved if train.activation_checkpointing == "all" else per_layer * shape.layers) * bytes_of_state / 2
+    return Memory(
+        weights=shape.parameters * weights / weights_shared / GIB,
+        gradients=shape.parameters * gradients / shared / GIB,
+        optimizer=0.0 if zero.offload and on_gpu else shape.parameters * optimizer / shared / GIB,
+        activations=activations / GIB,
+        logits=tokens * shape.vocabulary * (bytes_of_state + 8) / GIB,
+    )
+
+
+def lines(config: Config, plan: Plan) -> list[str]:
+    """The plan as a person reads it."""
+    parameters = config.model.shape.parameters
+    size = f"{parameters / 1e9:.2f}B" if parameters > 1e8 else f"{parameters / 1e6:.1f}M"
+    text = [
+        f"run       {config.name} in {config.run_dir}",
+        f"stages    {', '.join(config.active_stages)}",
+        f"model     {config.model.name} ({config.model.path or 'random weights'}), {size} parameters",
+        f"machine   {plan.device}{f', {config.plan.nodes} nodes' if config.plan.nodes > 1 else ''}",
+    ]
+    if "train" in config.active_stages:
+        train = config.train
+        if plan.rows is None:
+            text.append("mix       local files: rows and steps are known once they are read (stages=[mix])")
+        else:
+            text.append(f"mix       {plan.rows:,} rows, about {(plan.tokens or 0) / 1e6:.1f}M tokens an epoch")
+        text.append(
+            f"train     {plan.steps if plan.steps is not None else '?'} steps of {train.global_batch_size} sequences, "
+            f"{train.epochs} epochs, peak learning rate {train.learning_rate:g}, {train.schedule}, {train.precision}"
+        )
+        text.append(
+            f"spawn     {plan.processes} training process{'es' * (plan.processes > 1)}, "
+            + (f"DeepSpeed ZeRO-{config.deepspeed.zero_stage}" if config.deepspeed.zero_stage else "plain torch")
+        )
+        assert plan.memory is not None
+        parts = ", ".join(f"{name} {gib:.1f}" for name, gib in vars(plan.memory).items())
+        text.append(f"memory    {plan.memory.total:.1f} of {plan.capacity:.0f} GiB a process: {parts}")
+        text.append(f"disk      {plan.disk:.1f} GiB (model and two checkpoints)")
+        if plan.hours is not None:
+            text.append(
+                f"time      about {plan.hours:.1f} hours of training, at an assumed {ASSUMED_MFU:.0%} of the peak"
+            )
+    if "predict" in config.active_stages:
+        text.append(f"predict   {config.engine.name}, {config.eval.max_new_tokens} new tokens at most")
+    return text

@@ -1,0 +1,105 @@
+"""What a run needs and this machine lacks: memory, packages, files, disk. Such a run is refused before it starts."""
+
+import importlib.util
+import math
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from sciriff.config import Config, SourceConfig, nearest
+from sciriff.plan import GIB, Plan
+from sciriff.tasks import HELD_OUT
+
+
+def problems(config: Config, plan: Plan) -> Iterator[str]:
+    """Why a planned run cannot work on this machine, one line each; on an imagined one only what does not fit."""
+    stages = config.active_stages
+    yield from _unknown_tasks(config)
+    if plan.memory is not None and plan.memory.total > plan.capacity:
+        needed = f"{plan.memory.total:.0f} GiB"
+        if plan.on_gpu:
+            yield (
+                f"training needs about {needed} on each of {plan.processes} GPU{'s'[: plan.processes > 1]}, which have "
+                f"{plan.capacity:.0f}: {_what_would_fit(config, plan)}"
+            )
+        else:
+            has = f"this machine has {plan.capacity:.0f}"
+            yield f"there is no NVIDIA GPU, and on the CPU training needs about {needed} of memory; {has}"
+    if plan.imagined:
+        return
+    yield from _missing_packages(config, plan.on_gpu)
+    yield from _missing_files(config)
+    if "train" in stages and plan.disk:
+        there = next(p for p in (Path(config.run_dir), *Path(config.run_dir).parents) if p.exists())
+        free = shutil.disk_usage(there).free / GIB
+        if plan.disk > free:
+            yield f"model and checkpoints need about {plan.disk:.0f} GiB on the disk of {there}; {free:.0f} are free"
+
+
+def _what_would_fit(config: Config, plan: Plan) -> str:
+    assert plan.memory is not None
+    memory = plan.memory
+    if memory.activations + memory.logits > plan.capacity / 2:
+        return f"try a smaller train.micro_batch_tokens than {config.train.micro_batch_tokens}"
+    if config.deepspeed.zero_stage != 3:
+        return "try deepspeed=zero3"
+    if not config.deepspeed.offload:
+        states = memory.weights + memory.gradients + memory.optimizer
+        room = plan.capacity - memory.activations - memory.logits
+        return f"{math.ceil(states * plan.processes / room)} such GPUs would do, or try deepspeed=zero3_offload"
+    return "use more or larger GPUs"
+
+
+def _unknown_tasks(config: Config) -> Iterator[str]:
+    names = [task.name for task in HELD_OUT]
+    for task in config.eval.tasks or ():
+        if task not in names:
+            yield f"eval.tasks: {task} is not a held-out task{nearest(task, names)}"
+
+
+def _installed(package: str) -> bool:
+    return importlib.util.find_spec(package) is not None
+
+
+def _missing_packages(config: Config, on_gpu: bool) -> Iterator[str]:
+    stages = config.active_stages
+    if "train" in stages and config.deepspeed.zero_stage and not _installed("deepspeed"):
+        yield "the package deepspeed is missing: pip install 'sciriff[train]', or deepspeed=none"
+    if (
+        "train" in stages
+        and config.train.attention == "flash_attention_2"
+        and not (on_gpu and _installed("flash_attn"))
+    ):
+        yield "train.attention=flash_attention_2 needs a GPU and the package flash-attn; auto takes what is there"
+    if "predict" in stages and config.engine.name == "vllm" and config.engine.python is None and not _installed("vllm"):
+        yield "the package vllm is missing: pip install 'sciriff[vllm]', engine.python=PYTHON or engine=transformers"
+    if config.log.tracker == "tensorboard" and not _installed("tensorboard"):
+        yield "the package tensorboard is missing: pip install 'sciriff[tensorboard]'"
+
+
+def _missing_files(config: Config) -> Iterator[str]:
+    stages, sources = config.active_stages, config.mix.sources
+    wanted: list[tuple[str, str | None]] = []
+    if "mix" in stages:
+        wanted.append(("mix.path", config.mix.path))
+        for name in ("sciriff", "tulu", "published"):
+            source: SourceConfig = getattr(sources, name)
+            wanted.append((f"mix.sources.{name}.path", source.path if config.mix.path is None else None))
+    if "predict" in stages:
+        wanted += [("eval.path", config.eval.path), ("engine.python", config.engine.python)]
+    if "score" in stages:
+        wanted.append(("predictions", config.predictions))
+    if "report" in stages:
+        wanted += [("report.beside", beside) for beside in config.report.beside]
+    for key, path in wanted:
+        if path is not None and not Path(path).exists():
+            yield f"{key}={path} does not exist"
+
+
+def refuse(config: Config, plan: Plan) -> None:
+    """ValueError with all that is missing and a command that does work here, when the plan has problems."""
+    if found := "\n".join(f"  - {problem}" for problem in problems(config, plan)):
+        raise ValueError(
+            f"{config.name} cannot run here:\n{found}\n"
+            "The plan is printed by dry_run=true. This runs on any machine: python -m sciriff.train experiment=demo"
+        )

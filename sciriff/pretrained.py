@@ -1,0 +1,134 @@
+"""Load a model and its tokenizer, from a folder, from the hub, or built on the spot; used by mix, finetune and predict."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sciriff.config import ModelConfig
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
+
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "tokenizer_config.json")
+
+
+def load_tokenizer(model: ModelConfig) -> PreTrainedTokenizerFast:
+    """The tokenizer of `model.tokenizer`, or of `model.path`. ValueError where there is none, naming what to do."""
+    from transformers import AutoTokenizer
+
+    place = model.tokenizer or model.path
+    assert place is not None, "ModelConfig refuses a model with neither"
+    key = "model.tokenizer" if model.tokenizer else "model.path"
+    _check_place(key, place)
+    if Path(place).is_dir() and not any((Path(place) / name).is_file() for name in TOKENIZER_FILES):
+        raise ValueError(f"{key}={place} has no tokenizer.json; name a tokenizer: model.tokenizer=FOLDER_OR_HUB_ID")
+    try:
+        return AutoTokenizer.from_pretrained(
+            place, revision=_revision(model, place), trust_remote_code=model.trust_remote_code, use_fast=True
+        )
+    except (OSError, ValueError, KeyError) as error:
+        raise ValueError(f"{key}={place}: {_reason(place, error)}") from None
+
+
+def load_model(model: ModelConfig, *, seed: int, dtype: torch.dtype, attention: str = "sdpa") -> PreTrainedModel:
+    """The causal language model of `model.path` with weights of type `dtype`, on the CPU.
+
+    Without a path, a Llama of `model.shape` whose random weights are a function of `seed` alone. `attention` is one of
+    transformers' implementations: sdpa, flash_attention_2, eager. ValueError names what cannot be loaded and why.
+    """
+    from safetensors import SafetensorError
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    tokenizer = load_tokenizer(model)
+    if model.path is None:
+        return _random_llama(model, tokenizer, seed=seed, dtype=dtype, attention=attention)
+    place = model.path
+    _check_place("model.path", place)
+    if Path(place).is_dir() and not (Path(place) / "config.json").is_file():
+        raise ValueError(f"model.path={place} has no config.json, so it is not a Hugging Face model folder")
+    origin = {"revision": _revision(model, place), "trust_remote_code": model.trust_remote_code}
+    try:
+        config = AutoConfig.from_pretrained(place, **origin)
+    except (OSError, ValueError, KeyError) as error:
+        raise ValueError(f"model.path={place}: {_reason(place, error)}") from None
+    _check_vocabulary(f"model.path={place}", config, tokenizer)
+    try:
+        return AutoModelForCausalLM.from_pretrained(
+            place, config=config, dtype=dtype, attn_implementation=attention, **origin
+        )
+    except (OSError, ValueError, KeyError, ImportError, SafetensorError) as error:
+        raise ValueError(f"model.path={place}: {_reason(place, error)}") from None
+
+
+def _random_llama(
+    model: ModelConfig, tokenizer: PreTrainedTokenizerFast, *, seed: int, dtype: torch.dtype, attention: str
+) -> PreTrainedModel:
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    shape = model.shape
+    config = LlamaConfig(
+        vocab_size=shape.vocabulary,
+        hidden_size=shape.hidden,
+        intermediate_size=shape.intermediate,
+        num_hidden_layers=shape.layers,
+        num_attention_heads=shape.heads,
+        num_key_value_heads=shape.kv_heads,
+        max_position_embeddings=shape.context,
+        tie_word_embeddings=shape.tied_embeddings,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+        attn_implementation=attention,
+    )
+    _check_vocabulary("model.shape", config, tokenizer)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return LlamaForCausalLM(config).to(dtype)
+
+
+def _check_vocabulary(what: str, config: PretrainedConfig, tokenizer: PreTrainedTokenizerFast) -> None:
+    rows = config.get_text_config().vocab_size
+    needed = max(tokenizer.get_vocab().values()) + 1
+    if rows < needed:
+        raise ValueError(
+            f"{what} has embeddings for {rows} tokens, and its tokenizer makes {needed}; "
+            + ("set model.shape.vocabulary to that" if what == "model.shape" else "model.tokenizer names another one")
+        )
+
+
+def _check_place(key: str, place: str) -> None:
+    """Refuse what can only be meant as a folder and is none: the hub's own message for it speaks of repository ids."""
+    looks_local = place.startswith(("/", "./", "../", "~")) or place.count("/") > 1
+    if looks_local and not Path(place).is_dir():
+        raise ValueError(f"{key}={place}: there is no such folder")
+
+
+def _revision(model: ModelConfig, place: str) -> str | None:
+    """`model.revision` belongs to `model.path`; a tokenizer from elsewhere has its own history."""
+    return model.revision if place == model.path else None
+
+
+def _reason(place: str, error: BaseException) -> str:
+    """One line for a person: why a folder or hub id could not be loaded, and what to do."""
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    for cause in (error, error.__cause__, error.__context__):
+        match cause:
+            case GatedRepoError():
+                return f"is gated; ask for access at https://huggingface.co/{place}, then `hf auth login`"
+            case RepositoryNotFoundError():
+                return "is neither a folder here nor on the hub; if it is private, `hf auth login` first"
+            case RevisionNotFoundError():
+                return "has no such revision on the hub; see model.revision"
+            case LocalEntryNotFoundError():
+                return "is not a folder here nor in the hub's cache, and the hub cannot be reached; download it first"
+    first_line = next(iter(str(error).strip().splitlines()), "")
+    return f"cannot be loaded ({type(error).__name__}: {first_line})"

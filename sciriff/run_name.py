@@ -1,0 +1,59 @@
+"""The default name of a run: what a person typed, short enough for a folder and the same each time."""
+
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+
+SHORT = {"train.learning_rate": "lr", "seed": "s", "train.epochs": "ep", "train.global_batch_size": "bs"}
+"""Keys that the field abbreviates; of others the last part stands in the name."""
+
+WITHOUT_TRACE = ("name", "run_dir", "cache_dir", "stages", "dry_run", "log", "report", "plan", "engine.python", "hydra")
+"""Keys that do not make another run."""
+
+LONGEST = 100
+"""Characters; most file systems take 255 bytes, and log and table columns less."""
+
+
+def _plain(text: str) -> str:
+    """A value as part of a folder name: paths by their last part, lists joined by plus signs."""
+    text = text.strip("[]'\"").rstrip("/")
+    text = "+".join(part.strip().rsplit("/", 1)[-1] for part in text.split(","))
+    return re.sub(r"[^\w.+-]+", "_", text)
+
+
+def run_name(overrides: Sequence[str], choices: Mapping[str, str | None]) -> str:
+    """`llama2_7b-scitulu-lr1e-5-s2` of the overrides that were typed (`group=option`, `key=value`) and the options that
+    are in force. The experiment, or else model and mix, come first; the rest follows in alphabetical order."""
+    typed = {}
+    for override in overrides:
+        key, _, value = override.partition("=")
+        typed[key.lstrip("+~")] = value
+    experiment = typed.pop("experiment", None)
+    if experiment not in (None, "null"):
+        parts = [str(experiment)]
+        named = [group for group in ("model", "mix") if group in typed]
+    else:
+        named = ["model", "mix"]
+        parts = []
+    if choices.get("train") == "none":
+        named = [group for group in named if group != "mix"]
+    parts += [str(typed.pop(group, choices.get(group))) for group in named]
+    for group in ("model", "mix"):
+        typed.pop(group, None)
+    if typed.get("train") == "none" and experiment in (None, "null"):
+        del typed["train"]
+    elif typed.get("train") == "none":
+        typed["train"] = "untrained"
+    for key in sorted(typed):
+        if any(key == other or key.startswith(other + ".") for other in WITHOUT_TRACE):
+            continue
+        if key in choices:
+            parts.append(_plain(typed[key]))
+        elif key in SHORT:
+            parts.append(SHORT[key] + _plain(typed[key]))
+        else:
+            parts.append(f"{key.rsplit('.', 1)[-1]}-{_plain(typed[key])}")
+    name = "-".join(_plain(part) for part in parts)
+    if len(name) > LONGEST:
+        name = f"{name[: LONGEST - 9]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+    return name

@@ -1,0 +1,100 @@
+"""The tokenised mix on disk: token ids and which of them are learnt, in one memory-mapped Arrow file."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+NAME = "rows.arrow"
+
+SCHEMA = pa.schema(
+    [
+        ("id", pa.string()),
+        ("tokens", pa.list_(pa.int32())),
+        ("targets", pa.list_(pa.bool_())),
+        ("target_count", pa.int32()),
+    ]
+)
+
+TOKENS_PER_BATCH = 1 << 20
+"""Rows are written in Arrow batches of about so many tokens: what the writer holds in memory."""
+
+
+def write_token_file(folder: Path, rows: Iterable[tuple[str, Sequence[int], Sequence[bool]]]) -> None:
+    """Write rows (id `dataset/id`, token ids, of each token whether it is a target) into `folder`, whole or not at all.
+
+    The rows are consumed as a stream and keep their order.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    partial = folder / (NAME + ".partial")
+    ids: list[str] = []
+    tokens: list[Sequence[int]] = []
+    targets: list[Sequence[bool]] = []
+
+    with pa.OSFile(str(partial), "wb") as sink, pa.ipc.new_file(sink, SCHEMA) as writer:
+
+        def flush() -> None:
+            counts = [sum(mask) for mask in targets]
+            columns = [pa.array(c, f.type) for c, f in zip((ids, tokens, targets, counts), SCHEMA, strict=True)]
+            writer.write_batch(pa.record_batch(columns, schema=SCHEMA))
+            for column in (ids, tokens, targets):
+                column.clear()
+
+        held = 0
+        for row_id, row_tokens, row_targets in rows:
+            assert len(row_tokens) == len(row_targets), f"{row_id}: {len(row_tokens)} tokens, {len(row_targets)} marks"
+            ids.append(row_id)
+            tokens.append(row_tokens)
+            targets.append(row_targets)
+            held += len(row_tokens)
+            if held >= TOKENS_PER_BATCH:
+                flush()
+                held = 0
+        if ids:
+            flush()
+    partial.replace(folder / NAME)
+
+
+class TokenFile:
+    """A folder that `write_token_file` made. The rows stay on disk; reading one maps only its pages.
+
+    `ids` are the row ids, `lengths` the tokens of each row (int32) and `target_counts` how many of them are targets.
+    ValueError where the file is missing or damaged.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        path = folder / NAME
+        if not path.is_file():
+            raise ValueError(f"{path}: there are no tokens here; run the mix stage")
+        try:
+            reader = pa.ipc.open_file(pa.memory_map(str(path)))
+            if reader.schema != SCHEMA:
+                raise ValueError(f"{path}: not a file of tokens; delete its folder and run the mix stage again")
+            self._batches = [reader.get_batch(i) for i in range(reader.num_record_batches)]
+            for batch in self._batches:
+                batch.validate(full=True)
+        except (pa.ArrowException, OSError) as error:
+            first_line = str(error).partition("\n")[0]
+            raise ValueError(f"{path}: damaged ({first_line}); delete its folder, run the mix stage again") from None
+        self._starts = np.cumsum([0] + [batch.num_rows for batch in self._batches])
+        self.ids: list[str] = [row_id for batch in self._batches for row_id in batch.column("id").to_pylist()]
+        self.lengths = _concatenated([np.diff(batch.column("tokens").offsets.to_numpy()) for batch in self._batches])
+        self.target_counts = _concatenated([batch.column("target_count").to_numpy() for batch in self._batches])
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        """Token ids (int32) and targets (bool) of row `index`, both of shape (tokens,), as copies one may write to."""
+        if not 0 <= index < len(self):
+            raise IndexError(f"row {index} of {len(self)}")
+        number = int(np.searchsorted(self._starts, index, side="right")) - 1
+        batch, row = self._batches[number], int(index - self._starts[number])
+        tokens = batch.column("tokens")[row].values.to_numpy()
+        targets = batch.column("targets")[row].values.to_numpy(zero_copy_only=False)
+        return tokens.copy(), targets.astype(np.bool_)
+
+
+def _concatenated(parts: list[np.ndarray]) -> np.ndarray:
+    return np.concatenate([np.empty(0, np.int32), *parts]).astype(np.int32)

@@ -1,0 +1,311 @@
+"""Copy a run's metrics, scores and files to Weights & Biases or TensorBoard; no other module talks to either.
+
+    python -m sciriff.track RUN_DIR             copy a finished run once
+    python -m sciriff.track RUN_DIR --follow    copy a run while it grows, until standard input closes
+
+The run folder is the record and a tracker is a copy of it, so a copy that failed or was cut short is made again from
+the files. With `log=offline` nothing goes over the network. Neither mode sends code, console output, git state,
+environment variables or the machine's description: what is worth knowing of these is in manifest.json, which is sent.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import re
+import secrets
+import select
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from sciriff import config as configuration
+from sciriff.config import Config, as_dict
+from sciriff.parent_death import die_with_parent
+from sciriff.run_dir import RunDir
+from sciriff.stage import USER_ERROR, hold, is_users_mistake
+
+POLL = 1.0
+"""Seconds between two looks at the files of a growing run."""
+
+ONLINE_FINISH = 60.0
+"""Seconds that the end of a run may wait for an upload; what is left stays on disk for `wandb sync`."""
+
+NOT_A_METRIC = ("step", "steps")
+
+
+class Sink(Protocol):
+    """A tracker that has been opened for one run."""
+
+    logged: int
+    """Rows up to this step are there already; -1 when none are."""
+
+    def step(self, step: int, values: dict[str, float]) -> None:
+        """One row of metrics.jsonl."""
+
+    def scores(self, values: dict[str, Any]) -> None:
+        """The scores of the run, replacing earlier ones."""
+
+    def file(self, path: Path) -> None:
+        """A file of the run folder as it is now."""
+
+
+@dataclass
+class Tail:
+    """The whole lines of a growing JSON-lines file. One that was cut (training went back to a checkpoint) is read again
+    from its start."""
+
+    path: Path
+    _offset: int = 0
+    _number: int = 0
+    _last: bytes = b""
+
+    def rows(self) -> Iterator[tuple[int, dict[str, Any]]]:
+        """(line number from 1, object) of the lines that are new. One without its newline yet is left for later."""
+        if not self.path.is_file():
+            return
+        with self.path.open("rb") as file:
+            # The last line read is looked at again: a file can be cut and grow past its old length between two looks.
+            file.seek(self._offset - len(self._last))
+            if file.read(len(self._last)) != self._last:
+                self._offset, self._number, self._last = 0, 0, b""
+                file.seek(0)
+            while (line := file.readline()).endswith(b"\n"):
+                self._offset, self._number, self._last = self._offset + len(line), self._number + 1, line
+                try:
+                    row = json.loads(line)
+                except (ValueError, RecursionError) as error:
+                    raise ValueError(f"{self.path}:{self._number}: not a line of JSON ({error})") from None
+                if not isinstance(row, dict):
+                    raise ValueError(f"{self.path}:{self._number}: expected a JSON object, found {type(row).__name__}")
+                yield self._number, row
+
+
+def copy_run(run: RunDir, sink: Sink, follow: bool) -> None:
+    """Copy what the run folder holds; with `follow`, also what is added until standard input closes."""
+    tail = Tail(run.metrics)
+    scores: bytes | None = None
+    over = not follow
+    while True:
+        for number, row in tail.rows():
+            step = row.get("step")
+            if not isinstance(step, int):
+                raise ValueError(f"{run.metrics}:{number}: step={step!r} must be a whole number")
+            if step > sink.logged:
+                sink.step(step, {k: v for k, v in row.items() if k not in NOT_A_METRIC and _is_number(v)})
+                sink.logged = step
+        if run.scores.is_file() and (text := run.scores.read_bytes()) != scores:
+            scores = text
+            sink.scores(summary_values(run.scores, text))
+        if over:
+            break
+        over = _closed(POLL)  # and then once more: what was written before it closed
+    for path in (run.mix_card, run.manifest, run.report):
+        if path.is_file():
+            sink.file(path)
+
+
+def summary_values(path: Path, text: bytes) -> dict[str, Any]:
+    """The columns of scores.json (0-1) as flat names, their mean and median, and how many columns these cover."""
+    try:
+        summary = json.loads(text)["summary"]
+        values = {name: column["value"] for name, column in summary["columns"].items()}
+        values |= {"mean": summary["mean"], "median": summary["median"], "columns_scored": len(values)}
+        values["columns_missing"] = ", ".join(summary["missing"])
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path}: not the scores of a run ({error!r}); run the score stage again") from None
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _closed(seconds: float) -> bool:
+    """Wait so long, or until standard input closes; whether it has."""
+    until = time.monotonic() + seconds
+    while (left := until - time.monotonic()) > 0:
+        if select.select([sys.stdin], [], [], left)[0] and not os.read(sys.stdin.fileno(), 4096):
+            return True
+    return False
+
+
+@dataclass
+class WandbSink:
+    run: Any
+    root: Path
+    logged: int
+
+    def step(self, step: int, values: dict[str, float]) -> None:
+        self.run.log({f"train/{name}": value for name, value in values.items()}, step=step)
+
+    def scores(self, values: dict[str, Any]) -> None:
+        self.run.summary.update(values)
+
+    def file(self, path: Path) -> None:
+        self.run.save(str(path), base_path=str(self.root), policy="now")
+
+
+@contextlib.contextmanager
+def wandb_sink(config: Config, run: RunDir) -> Iterator[WandbSink]:
+    """One W&B run for the run folder, under the same id whenever it is opened again.
+
+    Online a run goes on after the last step that the server has. Offline each attempt holds everything from step 1, and
+    replaces the folders of earlier attempts when it is complete, so that `wandb sync` has one folder to send.
+    """
+    online = config.log.mode == "online"
+    folder = run.tracker
+    folder.mkdir(parents=True, exist_ok=True)
+    os.environ |= {
+        "WANDB_SILENT": "true",
+        "WANDB_ERROR_REPORTING": "false",
+        "WANDB_CACHE_DIR": str(folder / "cache"),
+        "WANDB_DATA_DIR": str(folder / "data"),
+        "WANDB_ARTIFACT_DIR": str(folder / "artifacts"),
+    }
+    if not online:  # online this is where `wandb login` keeps the user's server and entity
+        os.environ["WANDB_CONFIG_DIR"] = str(folder / "config")
+    import wandb
+
+    run_id = _run_id(folder / "run-id")
+    earlier = sorted(folder.glob(f"offline-run-*-{run_id}"))
+    try:
+        handle = wandb.init(
+            dir=str(run.root),
+            id=run_id,
+            name=config.name,
+            project=config.log.project,
+            entity=config.log.entity,
+            group=config.log.group,
+            tags=config.log.tags,
+            config=as_dict(config),
+            mode="online" if online else "offline",
+            resume="allow" if online else None,
+            settings=wandb.Settings(
+                silent=True,
+                console="off",
+                save_code=False,
+                disable_code=True,
+                disable_git=True,
+                disable_job_creation=True,
+                symlink=False,
+                use_dot_wandb=False,
+                x_disable_meta=True,  # it holds every SLURM_* variable, a token among them on some clusters
+                x_save_requirements=False,
+                finish_timeout=ONLINE_FINISH,
+            ),
+        )
+        place = Path(handle.settings.sync_dir)
+        print(f"wandb: {handle.url}" if online else f"wandb: {place}; `wandb sync` sends it", flush=True)
+        status = 1
+        try:
+            yield WandbSink(handle, run.root, logged=handle.step - 1)
+            status = 0
+        finally:
+            handle.finish(exit_code=status)
+    except wandb.Error as error:
+        raise ValueError(f"Weights & Biases: {(str(error) or repr(error)).splitlines()[0]}") from error
+    if not online:
+        for old in earlier:
+            if old != place:
+                shutil.rmtree(old)
+
+
+def _run_id(path: Path) -> str:
+    """The id under which this folder is known to W&B. It is drawn once and kept, not made from the config: a run that
+    was removed and trained again must not join the old one."""
+    if not path.is_file():
+        path.write_text(secrets.token_hex(6) + "\n")
+    text = path.read_text().strip()
+    if not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", text):
+        raise ValueError(f"{path}: {text[:80]!r} is not the id of a W&B run; remove the file to draw a new one")
+    return text
+
+
+@dataclass
+class TensorboardSink:
+    writer: Any
+    logged: int = -1
+
+    def _add(self, step: int, values: dict[str, Any]) -> None:
+        from tensorboard.compat.proto.event_pb2 import Event
+        from tensorboard.compat.proto.summary_pb2 import Summary
+
+        scalars = [Summary.Value(tag=k, simple_value=v) for k, v in values.items() if _is_number(v)]
+        self.writer.add_event(Event(wall_time=time.time(), step=step, summary=Summary(value=scalars)))
+
+    def step(self, step: int, values: dict[str, float]) -> None:
+        self._add(step, {f"train/{name}": value for name, value in values.items()})
+
+    def scores(self, values: dict[str, Any]) -> None:
+        self._add(max(self.logged, 0), {k if "/" in k else f"summary/{k}": v for k, v in values.items()})
+
+    def text(self, tag: str, text: str) -> None:
+        """A Markdown text under the tab Text."""
+        from tensorboard.compat.proto.event_pb2 import Event
+        from tensorboard.compat.proto.summary_pb2 import Summary, SummaryMetadata
+        from tensorboard.compat.proto.tensor_pb2 import TensorProto
+        from tensorboard.compat.proto.tensor_shape_pb2 import TensorShapeProto
+        from tensorboard.compat.proto.types_pb2 import DT_STRING
+
+        tensor = TensorProto(dtype=DT_STRING, tensor_shape=TensorShapeProto(), string_val=[text.encode()])
+        metadata = SummaryMetadata(plugin_data=SummaryMetadata.PluginData(plugin_name="text"))
+        value = Summary.Value(tag=tag, tensor=tensor, metadata=metadata)
+        self.writer.add_event(Event(wall_time=time.time(), step=0, summary=Summary(value=[value])))
+
+    def file(self, path: Path) -> None:
+        """TensorBoard keeps no files; they lie beside it in the run folder."""
+
+
+@contextlib.contextmanager
+def tensorboard_sink(config: Config, run: RunDir) -> Iterator[TensorboardSink]:
+    """Event files below RUN/tensorboard, written anew each time: several in one folder would show each step twice."""
+    try:
+        from tensorboard.summary.writer.event_file_writer import EventFileWriter
+    except ModuleNotFoundError as error:
+        raise ValueError(f"log=tensorboard: {error}; `pip install 'sciriff[tensorboard]'`, or log=none") from None
+    folder = run.root / "tensorboard"
+    for old in folder.glob("events.out.tfevents.*"):
+        old.unlink()
+    sink = TensorboardSink(EventFileWriter(str(folder), flush_secs=10))
+    sink.text("config", "```yaml\n" + configuration.to_yaml(config) + "```")
+    print(f"tensorboard --logdir {folder}", flush=True)
+    try:
+        yield sink
+    finally:
+        sink.writer.close()
+
+
+SINKS: dict[str, Callable[[Config, RunDir], contextlib.AbstractContextManager[Sink]]] = {
+    "wandb": wandb_sink,
+    "tensorboard": tensorboard_sink,
+}
+
+
+def main() -> None:
+    """Exit status 0 when everything was copied; otherwise the reason is one line on standard error."""
+    parser = argparse.ArgumentParser(prog="python -m sciriff.track", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("run_dir", type=Path)
+    parser.add_argument("--follow", action="store_true", help="go on until standard input closes")
+    arguments = parser.parse_args()
+    die_with_parent()
+    run = RunDir(arguments.run_dir.resolve())
+    try:
+        config = configuration.load(run.config)
+        if config.log.tracker == "none":
+            return
+        with hold(run), SINKS[config.log.tracker](config, run) as sink:
+            copy_run(run, sink, arguments.follow)
+    except (ValueError, OSError) as error:
+        if not is_users_mistake(error):
+            raise
+        print(f"error: {error}", file=sys.stderr, flush=True)
+        sys.exit(USER_ERROR)
+
+
+if __name__ == "__main__":
+    main()

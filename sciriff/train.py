@@ -1,0 +1,144 @@
+"""The entry: compose the config, check it, and run the stages. `python -m sciriff.train --help`"""
+
+import os
+import shlex
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import hydra
+from hydra.core.config_store import ConfigStore
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from sciriff import compose_error, pipeline, plan, preflight, spawn
+from sciriff.config import SAMPLE, Config, SourceConfig, conf_dir, from_container
+from sciriff.run_name import run_name
+from sciriff.stage import USER_ERROR, is_users_mistake
+
+
+def absolute(config: Config) -> Config:
+    """The config with every local path absolute; what is no path here is left as the hub id that it must be."""
+
+    def place(path: str | None) -> str | None:
+        return None if path is None else str(Path(path).expanduser().absolute())
+
+    def place_or_hub_id(path: str | None) -> str | None:
+        return place(path) if path is not None and Path(path).expanduser().exists() else path
+
+    def source(given: SourceConfig) -> SourceConfig:
+        return replace(given, path=place(given.path))
+
+    sources = config.mix.sources
+    return replace(
+        config,
+        run_dir=str(place(config.run_dir)),
+        cache_dir=str(place(config.cache_dir)),
+        predictions=place(config.predictions),
+        model=replace(
+            config.model,
+            path=place_or_hub_id(config.model.path),
+            tokenizer=place_or_hub_id(config.model.tokenizer),
+        ),
+        mix=replace(
+            config.mix,
+            path=place(config.mix.path),
+            sources=replace(
+                sources,
+                sciriff=source(sources.sciriff),
+                tulu=source(sources.tulu),
+                published=source(sources.published),
+            ),
+        ),
+        eval=replace(
+            config.eval,
+            path=place(config.eval.path),
+            model=place_or_hub_id(config.eval.model),
+            source=source(config.eval.source),
+        ),
+        engine=replace(config.engine, python=place(config.engine.python)),
+        report=replace(config.report, beside=[str(place(path)) for path in config.report.beside]),
+    )
+
+
+def this_command() -> str:
+    """The command that was typed, for people who must type it again."""
+    return " ".join(["python -m sciriff.train", *map(shlex.quote, sys.argv[1:])])
+
+
+def job(composed: DictConfig) -> float | None:
+    """One run, or one of a sweep. Returns the summary mean (0-1), which a sweeper can maximise."""
+    hydra_config = HydraConfig.get()
+    overrides = list(hydra_config.overrides.task)
+    if hydra_config.mode == RunMode.MULTIRUN:
+        for key in ("run_dir", "name"):
+            if any(override.startswith(f"{key}=") for override in overrides):
+                raise ValueError(
+                    f"{key}= is one folder for all jobs of a sweep; leave it out, and each job gets its own"
+                )
+    if composed.name is None:
+        composed.name = run_name(overrides, hydra_config.runtime.choices)
+    config = absolute(from_container(composed))
+    planned = plan.make(config)
+    if config.dry_run:
+        problems = [f"problem   {problem}" for problem in preflight.problems(config, planned)]
+        print("\n".join([*plan.lines(config, planned), *problems]))
+        return None
+    preflight.refuse(config, planned)
+    print(f"{config.name}: {', '.join(config.active_stages)} in {config.run_dir}", file=sys.stderr, flush=True)
+    return pipeline.run(config, again=this_command())
+
+
+def job_of_sweep(composed: DictConfig) -> float | None:
+    """A job whose failure is told when it happens, so that the jobs after it run and none is forgotten at the end."""
+    try:
+        return job(composed)
+    except (ValueError, OSError, pipeline.RunFailed) as error:
+        print(f"error: {' '.join(HydraConfig.get().overrides.task)}: {error}", file=sys.stderr, flush=True)
+        raise pipeline.RunFailed("a job of the sweep failed; the others went on") from None
+
+
+def main() -> int:
+    """Run the command line. Returns the exit status: 0, 1 a stage failed, 2 a user's mistake, 130 stopped."""
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come here instead of being printed by Hydra
+    OmegaConf.register_new_resolver("sample", lambda name: str(SAMPLE / name), replace=True)
+    ConfigStore.instance().store("schema", Config)
+
+    errors: list[Exception] = []
+
+    def entry(composed: DictConfig) -> float | None:
+        if HydraConfig.get().mode == RunMode.MULTIRUN:
+            return job_of_sweep(composed)
+        try:
+            return job(composed)
+        except (ValueError, OSError, pipeline.RunFailed, spawn.Stopped) as error:
+            # raised again below, outside Hydra, which would print a line of its own
+            errors.append(error)
+            return None
+
+    try:
+        hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(entry)()
+        if errors:
+            raise errors[0]
+    except pipeline.RunFailed as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except (spawn.Stopped, KeyboardInterrupt):
+        print(f"stopped; what is finished is kept, and this goes on from there:\n  {this_command()}", file=sys.stderr)
+        return 130
+    except (HydraException, OmegaConfBaseException) as error:
+        print(f"error: {compose_error.explain(error)}", file=sys.stderr)
+        return USER_ERROR
+    except (ValueError, OSError) as error:
+        if not is_users_mistake(error):
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        return USER_ERROR
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

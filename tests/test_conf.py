@@ -1,0 +1,80 @@
+"""Every file of conf/ composes, and the numbers of the published recipe stand in the default."""
+
+from pathlib import Path
+
+import pytest
+
+from sciriff.chat import FORMATS
+from sciriff.config import CHAT_FORMATS, conf_dir
+from sciriff.machine import GPU_TYPES
+from sciriff.plan import make
+
+GROUPS = ("model", "mix", "train", "deepspeed", "engine", "eval", "judge", "log", "experiment")
+FILES = sorted(path for group in GROUPS for path in (conf_dir() / group).glob("*.yaml"))
+
+
+def test_every_folder_of_conf_is_known():
+    assert {path.name for path in conf_dir().iterdir() if path.is_dir()} == {*GROUPS, "hydra"}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}={path.stem}")
+def test_file_composes(path: Path, composed):
+    overrides = [f"{path.parent.name}={path.stem}"]
+    if path.stem == "custom":
+        overrides.append("model.path=some/model")
+    config = composed(*overrides)
+    if path.parent.name in ("model", "mix"):
+        assert getattr(config, path.parent.name).name == path.stem, "the name in the file is the file's name"
+
+
+def test_how_many_files_there_are(record_property):
+    record_property("files in conf", len(FILES))
+    print(f"{len(FILES)} files in conf/ compose")
+    assert len(FILES) >= 35
+
+
+@pytest.mark.parametrize("path", sorted((conf_dir() / "experiment").glob("*.yaml")), ids=lambda path: path.stem)
+def test_first_comment_of_an_experiment_is_its_command(path: Path):
+    lines = [line for line in path.read_text().splitlines() if not line.startswith("# @")]
+    assert lines[0] == f"# python -m sciriff.train experiment={path.stem}"
+
+
+def test_demo_selects_options_and_sets_no_value(composed):
+    config = composed("experiment=demo", "mix=science_only", "train=full")
+    assert (config.mix.name, config.train.learning_rate, config.model.name) == ("science_only", 2e-5, "tiny")
+
+
+def test_default_is_the_published_recipe(composed):
+    config = composed("model=llama2_7b")
+    assert (config.model.path, config.model.chat) == ("meta-llama/Llama-2-7b-hf", "tulu")
+    train = config.train
+    assert (train.epochs, train.learning_rate, train.schedule, train.warmup_ratio) == (2, 2e-5, "linear", 0.03)
+    assert (train.weight_decay, train.global_batch_size, train.max_length) == (0, 128, 4096)
+    assert (train.adam_beta1, train.adam_beta2, train.adam_epsilon, train.max_grad_norm) == (0.9, 0.999, 1e-8, 1.0)
+    assert (train.precision, config.deepspeed.zero_stage) == ("bf16", 3)
+    mix = config.mix
+    assert (mix.per_task, mix.tulu, mix.include_heldout, mix.context_window) == (1000, "match", False, 4096)
+    assert (mix.sources.sciriff.hub, mix.sources.sciriff.config) == ("allenai/SciRIFF", "4096")
+    assert mix.sources.tulu.hub == "allenai/tulu-v2-sft-mixture"
+    assert (config.eval.split, config.eval.max_new_tokens, config.eval.tasks) == ("validation", 1024, None)
+    plan = make(config)
+    assert (plan.rows, plan.steps) == (70_714, 1106)
+    assert plan.tokens is not None
+    assert abs(plan.tokens - 79e6) < 1e5
+
+
+@pytest.mark.parametrize(
+    ("name", "billions"),
+    [("llama2_7b", 6.738), ("llama2_70b", 68.977), ("llama3_8b", 8.030), ("llama3_1_8b", 8.030), ("qwen2_5_7b", 7.616)],
+)
+def test_shapes_give_the_published_sizes(name: str, billions: float, composed):
+    """Parameter counts from the model cards; Qwen has biases that the formula leaves out (0.001 %)."""
+    assert composed(f"model={name}").model.shape.parameters / 1e9 == pytest.approx(billions, abs=0.001)
+
+
+def test_chat_formats_are_those_of_the_markup():
+    assert set(CHAT_FORMATS) == set(FORMATS)
+
+
+def test_gpu_table_is_plausible():
+    assert all(10 < gpu.memory < 300 and 50 < gpu.peak < 5000 for gpu in GPU_TYPES.values())

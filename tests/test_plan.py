@@ -1,0 +1,58 @@
+"""The plan's numbers against sums done by hand."""
+
+import pytest
+
+from sciriff import preflight
+from sciriff.plan import make, training_memory
+
+
+def test_memory_of_7b_by_hand(composed):
+    """6.74e9 parameters: bf16 weights and gradients 12.55 GiB each, fp32 master and moments 75.3 GiB."""
+    config = composed("model=llama2_7b")
+    alone = training_memory(config, 1, on_gpu=True)
+    assert (alone.weights, alone.gradients, alone.optimizer) == pytest.approx((12.55, 12.55, 75.31), abs=0.01)
+    shared = training_memory(config, 8, on_gpu=True)
+    assert shared.optimizer == pytest.approx(alone.optimizer / 8)
+    assert shared.activations == alone.activations
+
+
+def test_zero2_keeps_whole_weights(composed):
+    zero2 = training_memory(composed("model=llama2_7b", "deepspeed=zero2"), 8, on_gpu=True)
+    assert zero2.weights == pytest.approx(12.55, abs=0.01)
+    assert zero2.gradients == pytest.approx(12.55 / 8, abs=0.01)
+
+
+def test_offload_takes_the_optimizer_off_the_gpu(composed):
+    assert training_memory(composed("model=llama2_7b", "deepspeed=zero3_offload"), 8, on_gpu=True).optimizer == 0
+
+
+@pytest.mark.parametrize(
+    ("overrides", "fits"),
+    [
+        (["model=llama2_7b", "plan.gpu=a100_80gb", "plan.gpus=8"], True),
+        (["model=llama2_7b", "plan.gpu=a100_80gb", "plan.gpus=1"], False),
+        (["model=llama2_70b", "plan.gpu=h100", "plan.gpus=8", "plan.nodes=4"], True),
+        (["model=llama2_70b", "plan.gpu=h100", "plan.gpus=8"], False),
+    ],
+)
+def test_what_fits(overrides: list[str], fits: bool, composed):
+    config = composed(*overrides, "name=x")
+    problems = list(preflight.problems(config, make(config)))
+    assert (problems == []) is fits
+    if not fits:
+        assert "such GPUs would do" in problems[0]
+
+
+@pytest.mark.parametrize(("cap", "rows"), [(100, 4144), (200, 8193), (500, 19695), (1000, 35357), (2500, 61349)])
+def test_rows_of_the_published_grid(cap: int, rows: int, composed):
+    plan = make(composed("mix=science_only", f"mix.per_task={cap}", "plan.gpu=h100"))
+    assert plan.rows == rows
+
+
+def test_steps_end_at_max_steps(composed):
+    assert make(composed("train.max_steps=10", "plan.gpu=h100")).steps == 10
+
+
+def test_unknown_gpu_is_named(composed):
+    with pytest.raises(ValueError, match=r"plan\.gpu=h10 is not known; did you mean 'h100'"):
+        make(composed("plan.gpu=h10"))

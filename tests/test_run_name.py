@@ -1,0 +1,34 @@
+"""Names of runs: readable, short, the same each time."""
+
+import pytest
+
+from sciriff.run_name import LONGEST, run_name
+
+CHOICES = {"model": "llama2_7b", "mix": "scitulu", "train": "full", "log": "offline", "deepspeed": "zero3"}
+
+
+@pytest.mark.parametrize(
+    ("typed", "choices", "name"),
+    [
+        ([], {}, "llama2_7b-scitulu"),
+        (["train.learning_rate=1e-5", "seed=2"], {}, "llama2_7b-scitulu-s2-lr1e-5"),
+        (["seed=2", "train.learning_rate=1e-5"], {}, "llama2_7b-scitulu-s2-lr1e-5"),
+        (["mix.per_task=100", "mix.tulu=none"], {}, "llama2_7b-scitulu-per_task-100-tulu-none"),
+        (["train=none", "model=scitulu_7b"], {"model": "scitulu_7b", "train": "none"}, "scitulu_7b"),
+        (["experiment=demo"], {"model": "tiny", "experiment": "demo"}, "demo"),
+        (["experiment=demo", "seed=1"], {"model": "tiny", "experiment": "demo"}, "demo-s1"),
+        (["experiment=demo", "mix=science_only"], {"mix": "science_only"}, "demo-science_only"),
+        (["experiment=demo", "train=none"], {"train": "none"}, "demo-untrained"),
+        (["deepspeed=zero2", "log=none", "stages=[mix]", "plan.gpus=8"], {}, "llama2_7b-scitulu-zero2"),
+        (["eval.model=/a/b/my model/"], {}, "llama2_7b-scitulu-model-my_model"),
+        (["eval.tasks=[biored_ner,scierc_ner]"], {}, "llama2_7b-scitulu-tasks-biored_ner+scierc_ner"),
+    ],
+)
+def test_name(typed, choices, name):
+    assert run_name(typed, {**CHOICES, **choices}) == name
+
+
+def test_long_names_stay_distinct():
+    names = {run_name([f"mix.path=/{'x' * 200}{i}"], CHOICES) for i in range(3)}
+    assert len(names) == 3
+    assert all(len(name) <= LONGEST for name in names)

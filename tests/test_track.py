@@ -1,0 +1,282 @@
+"""The tracker's child: what it copies, how often, and what it must never write down."""
+
+import io
+import json
+import os
+import struct
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sciriff.config import (
+    Config,
+    DeepspeedConfig,
+    EngineConfig,
+    EvalConfig,
+    JudgeConfig,
+    LogConfig,
+    MixConfig,
+    ModelConfig,
+    ShapeConfig,
+    SourceConfig,
+    SourcesConfig,
+    TrainConfig,
+    to_yaml,
+)
+from sciriff.run_dir import RunDir
+from sciriff.track import Tail, copy_run, summary_values
+
+SECRETS = {
+    "WANDB_API_KEY": "5ec2e7" + "0" * 34,
+    "HF_TOKEN": "hf_a5ecretofthehub",
+    "OPENAI_API_KEY": "sk-a5ecretofthejudge",
+    "SLURM_JWT": "a5ecretofthecluster",
+}
+
+SCORES = {
+    "model": "m",
+    "tasks": {},
+    "summary": {
+        "columns": {"biored_ner/f1": {"value": 0.5, "ci95": [0.4, 0.6]}, "scierc_ner/f1": {"value": 0.25}},
+        "mean": 0.375,
+        "median": 0.375,
+        "missing": ["discomat_te/bleu"],
+    },
+}
+
+
+def make_run(root: Path, log: LogConfig) -> RunDir:
+    run = RunDir(root)
+    config = Config(
+        model=ModelConfig(
+            name="m",
+            path="some/model",
+            chat="tulu",
+            shape=ShapeConfig(
+                layers=1, hidden=8, intermediate=8, heads=2, kv_heads=2, vocabulary=16, context=32, tied_embeddings=True
+            ),
+        ),
+        mix=MixConfig(name="x", sources=SourcesConfig(sciriff=SourceConfig(path="rows.jsonl"))),
+        train=TrainConfig(method="full", learning_rate=3e-4),
+        deepspeed=DeepspeedConfig(zero_stage=0),
+        engine=EngineConfig(name="transformers"),
+        eval=EvalConfig(),
+        judge=JudgeConfig(provider="none"),
+        log=log,
+        name="a run",
+        run_dir=str(root),
+        cache_dir=str(root / "cache"),
+    )
+    root.mkdir(parents=True)
+    run.config.write_text(to_yaml(config))
+    return run
+
+
+def row(step: int) -> str:
+    return json.dumps({"step": step, "steps": 6, "loss": 1 / step, "lr": 3e-4, "mfu": None, "tokens": 100}) + "\n"
+
+
+def start(run: RunDir, *flags: str, home: Path) -> "subprocess.Popen[str]":
+    """The real child, with secrets in its environment and a home folder that holds a broken .netrc."""
+    home.mkdir(exist_ok=True)
+    (home / ".netrc").write_text("machine api.wandb.ai login\n")
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("WANDB", "SLURM"))}
+    return subprocess.Popen(
+        [sys.executable, "-m", "sciriff.track", str(run.root), *flags],
+        env={**environment, **SECRETS, "HOME": str(home)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def read_wandb(path: Path) -> list[Any]:
+    """Records of a .wandb file: a 7-byte header, then LevelDB's log format (blocks of 32 KiB, records in pieces)."""
+    from wandb.proto.wandb_internal_pb2 import Record
+
+    data = path.read_bytes()
+    assert data[:4] == b":W&B"
+    records, pieces, at = [], b"", 7
+    while at + 7 <= len(data):
+        left = 32768 - at % 32768
+        if left < 7:
+            at += left
+            continue
+        length, kind = struct.unpack("<HB", data[at + 4 : at + 7])
+        pieces += data[at + 7 : at + 7 + length]
+        at += 7 + length
+        if kind in (1, 4):  # whole, or the last piece
+            record = Record()
+            record.ParseFromString(pieces)
+            records.append(record)
+            pieces = b""
+    return records
+
+
+def history(records: list[Any]) -> list[dict[str, Any]]:
+    rows = []
+    for record in records:
+        if record.WhichOneof("record_type") == "history":
+            rows.append({i.key or "/".join(i.nested_key): json.loads(i.value_json) for i in record.history.item})
+    return rows
+
+
+def offline_file(run: RunDir) -> Path:
+    (path,) = run.tracker.glob("offline-run-*/run-*.wandb")
+    return path
+
+
+def test_a_growing_run_is_followed_and_read_back(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", LogConfig(tracker="wandb", project="p", group="g", tags=["t"]))
+    process = start(run, "--follow", home=tmp_path / "home")
+    assert process.stdin is not None
+    run.metrics.write_text("".join(map(row, (1, 2, 3, 4))) + row(5)[:20])
+    time.sleep(3)
+    # Training went back to the checkpoint at step 2 and on from there.
+    run.metrics.write_text("".join(map(row, range(1, 7))))
+    run.scores.write_text(json.dumps(SCORES))
+    run.mix_card.parent.mkdir()
+    run.mix_card.write_text('{"rows": 7}')
+    run.report.write_text("<p>report</p>")
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    assert err == "" and len(out.splitlines()) == 1
+
+    records = read_wandb(offline_file(run))
+    rows = history(records)
+    assert [r["_step"] for r in rows] == [1, 2, 3, 4, 5, 6]
+    assert rows[3]["train/loss"] == 0.25 and rows[3]["train/tokens"] == 100
+    assert "train/mfu" not in rows[3] and "train/steps" not in rows[3]
+
+    first = next(r.run for r in records if r.WhichOneof("record_type") == "run")
+    assert (first.display_name, first.project, first.run_group, list(first.tags)) == ("a run", "p", "g", ["t"])
+    config = {u.key: json.loads(u.value_json) for u in first.config.update}
+    assert config["train"]["learning_rate"] == 3e-4
+
+    summary = {}
+    for record in records:
+        if record.WhichOneof("record_type") == "summary":
+            for item in record.summary.update:
+                summary[item.key or "/".join(item.nested_key)] = json.loads(item.value_json)
+    assert summary["biored_ner/f1"] == 0.5
+    assert (summary["mean"], summary["columns_scored"], summary["columns_missing"]) == (0.375, 2, "discomat_te/bleu")
+
+    files = offline_file(run).parent / "files"
+    assert (files / "mix" / "card.json").read_text() == '{"rows": 7}'
+    assert (files / "report.html").is_file()
+
+    written = [p for p in tmp_path.rglob("*") if p.is_file()]
+    assert len(written) > 5
+    for path in written:
+        data = path.read_bytes()
+        assert not [name for name, secret in SECRETS.items() if secret.encode() in data], path
+    assert [p.name for p in (tmp_path / "home").rglob("*")] == [".netrc"], "everything lies below the run folder"
+
+
+def test_a_finished_run_is_copied_again_under_the_same_id(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", LogConfig(tracker="wandb"))
+    run.metrics.write_text(row(1))
+    names = []
+    for steps in (1, 2):
+        run.metrics.write_text("".join(map(row, range(1, steps + 1))))
+        process = start(run, home=tmp_path / "home")
+        _, err = process.communicate(timeout=60)
+        assert process.returncode == 0, err
+        names.append(offline_file(run).name)
+        assert [r["_step"] for r in history(read_wandb(offline_file(run)))] == list(range(1, steps + 1))
+        time.sleep(1)  # wandb names its folders by the second
+    assert names[0] == names[1]
+
+
+def test_tensorboard_holds_each_step_once_however_often_it_is_written(tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    run = make_run(tmp_path / "run", LogConfig(tracker="tensorboard"))
+    run.metrics.write_text(row(1) + row(2))
+    run.scores.write_text(json.dumps(SCORES))
+    for _ in range(2):
+        process = start(run, home=tmp_path / "home")
+        _, err = process.communicate(timeout=60)
+        assert process.returncode == 0, err
+    events = EventAccumulator(str(run.root / "tensorboard"))
+    events.Reload()
+    assert [(e.step, e.value) for e in events.Scalars("train/loss")] == [(1, 1.0), (2, 0.5)]
+    assert [(e.step, e.value) for e in events.Scalars("biored_ner/f1")] == [(2, 0.5)]
+    assert "learning_rate: 0.0003" in events.Tensors("config")[0].tensor_proto.string_val[0].decode()
+
+
+def test_no_tracker_writes_nothing(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", LogConfig(tracker="none"))
+    process = start(run, home=tmp_path / "home")
+    assert process.communicate(timeout=60) == ("", "")
+    assert process.returncode == 0
+    assert [p.name for p in run.root.iterdir()] == ["config.yaml"]
+
+
+def test_a_broken_file_ends_the_tracker_in_one_line(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", LogConfig(tracker="wandb"))
+    run.metrics.write_text(row(1) + '{"step": 2, "lo\n')
+    process = start(run, home=tmp_path / "home")
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert err.startswith(f"error: {run.metrics}:2: not a line of JSON") and len(err.splitlines()) == 1
+
+
+def steps(tail: Tail) -> list[int]:
+    return [row["step"] for _, row in tail.rows()]
+
+
+def test_tail_leaves_a_half_line_and_notices_a_cut(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    tail = Tail(path)
+    assert steps(tail) == []
+    path.write_text(row(1) + row(2)[:-1])
+    assert steps(tail) == [1]
+    path.write_text(row(1) + row(2) + row(3))
+    assert steps(tail) == [2, 3]
+    path.write_text(row(1))
+    assert steps(tail) == [1]
+    # Cut and grown past its old length between two looks, with other lines where the old ones were.
+    path.write_text("".join(row(step) for step in (11, 12, 13)))
+    assert steps(tail) == [11, 12, 13]
+    assert steps(tail) == []
+
+
+class Recorder:
+    """A sink that remembers what it was given."""
+
+    def __init__(self, logged: int = -1) -> None:
+        self.logged = logged
+        self.steps: list[int] = []
+        self.scored: list[dict[str, Any]] = []
+        self.files: list[str] = []
+
+    def step(self, step: int, values: dict[str, float]) -> None:
+        self.steps.append(step)
+
+    def scores(self, values: dict[str, Any]) -> None:
+        self.scored.append(values)
+
+    def file(self, path: Path) -> None:
+        self.files.append(path.name)
+
+
+def test_a_sink_that_has_steps_gets_only_later_ones(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", LogConfig(tracker="wandb"))
+    run.metrics.write_text("".join(map(row, (1, 2, 3))))
+    run.manifest.write_text("{}")
+    sink = Recorder(logged=2)
+    copy_run(run, sink, follow=False)
+    assert (sink.steps, sink.scored, sink.files) == ([3], [], ["manifest.json"])
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"summary": {}}', '{"summary": {"columns": {"a/b": 3}}}'])
+def test_scores_that_are_none_are_refused_by_name(text: str) -> None:
+    with pytest.raises(ValueError, match=r"scores\.json: not the scores"):
+        summary_values(Path("scores.json"), io.BytesIO(text.encode()).read())

@@ -1,0 +1,105 @@
+"""The command line: what a person mistypes gets one line, what cannot run is refused, what was asked is planned."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from sciriff.config import conf_dir
+
+
+@pytest.mark.parametrize(
+    ("mistake", "line"),
+    [
+        ("mdoel=llama2_7b", "mdoel is not a key of the config; did you mean 'model'?"),
+        ("train.learning_rte=1e-5", "train.learning_rte is not a key of the config; did you mean 'train.learning_rate'?"),
+        ("model=llama7b", "model=llama7b is not known; did you mean 'llama2_7b'?"),
+        ("experiment=dmeo", "experiment=dmeo is not known; did you mean 'demo'?"),
+        ("seed=abc", "seed=abc: the value must be a whole number"),
+        ("train.learning_rate=fast", "train.learning_rate=fast: the value must be a number"),
+        ("train.global_batch_size=0", "train.global_batch_size=0 is too small: it must be 1 or more"),
+        ("mix.take=frist", "mix.take=frist is not known; did you mean 'first'?"),
+        ("mix.tulu=some", "mix.tulu=some must be none, match, all or a whole number of 0 or more"),
+        ("stages=[mix,trian]", "stages=trian is not known; did you mean 'train'?"),
+        ("model.chat=tulip", "model.chat=tulip is not known; did you mean 'tulu'?"),
+        ("+foo=1", "foo is not a key of the config"),
+        ("train.micro_batch_tokens=2048", "train.max_length=4096 does not fit train.micro_batch_tokens=2048"),
+        ("nonsense", "nonsense"),
+    ],
+)
+def test_a_mistake_gets_one_line(mistake: str, line: str, cli):
+    result = cli(mistake)
+    assert result.returncode == 2
+    assert result.stdout == ""
+    assert len(result.stderr.splitlines()) == 1, result.stderr
+    assert result.stderr.startswith("error: ")
+    assert line in result.stderr
+
+
+def test_what_cannot_run_is_refused_with_what_is_missing_and_what_works(cli, tmp_path: Path):
+    result = cli("model=llama2_70b", "plan.gpu=a100_40gb", "plan.gpus=1")
+    assert result.returncode == 2
+    assert "training needs about" in result.stderr
+    assert "python -m sciriff.train experiment=demo" in result.stderr
+    assert not (tmp_path / "runs").exists()
+
+
+def test_missing_files_and_unknown_tasks_are_named(cli):
+    result = cli("experiment=demo", "eval.path=nowhere.jsonl", "eval.tasks=[biored]", "report.beside=[runs/none]")
+    assert result.returncode == 2
+    assert re.search(r"eval\.path=.*nowhere\.jsonl does not exist", result.stderr)
+    assert "biored is not a held-out task; did you mean 'biored_ner'?" in result.stderr
+    assert "report.beside=" in result.stderr
+
+
+def test_dry_run_prints_the_plan_and_starts_nothing(cli, tmp_path: Path):
+    result = cli("model=llama2_7b", "dry_run=true", "plan.gpu=h100", "plan.gpus=8")
+    assert result.returncode == 0, result.stderr
+    assert "70,714 rows" in result.stdout
+    assert "1106 steps of 128 sequences" in result.stdout
+    assert "8 training processes, DeepSpeed ZeRO-3" in result.stdout
+    assert "GiB a process" in result.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_help_names_the_choices(cli):
+    result = cli("--help")
+    assert result.returncode == 0
+    for group in ("model:", "mix:", "experiment:"):
+        assert group in result.stdout
+    assert "python -m sciriff.train experiment=demo" in result.stdout
+
+
+def test_driver_loads_no_framework(cli, tmp_path: Path):
+    (tmp_path / "loaded.py").write_text(
+        "import json, sys\n"
+        "sys.argv = ['sciriff.train', 'experiment=demo', 'dry_run=true']\n"
+        "import sciriff.train\n"
+        "assert sciriff.train.main() == 0\n"
+        "print(json.dumps(sorted(m for m in sys.modules if '.' not in m)))\n"
+    )
+    result = cli(module="loaded")
+    assert result.returncode == 0, result.stderr
+    loaded = set(json.loads(result.stdout.splitlines()[-1]))
+    heavy = {"torch", "transformers", "datasets", "deepspeed", "accelerate", "vllm", "wandb", "numpy", "pyarrow"}
+    assert not loaded & heavy
+
+
+def test_sweep_refuses_one_folder_for_all_jobs(cli):
+    result = cli("-m", "experiment=demo", "seed=1,2", "run_dir=here")
+    assert result.returncode == 1
+    assert "run_dir= is one folder for all jobs" in result.stderr
+
+
+def test_evaluate_is_train_none(cli):
+    result = cli("experiment=demo", "dry_run=true", module="sciriff.evaluate")
+    assert result.returncode == 0, result.stderr
+    assert "predict, score, report" in result.stdout
+    assert "spawn" not in result.stdout
+
+
+
+def test_configs_are_text_files():
+    for path in conf_dir().rglob("*.yaml"):
+        assert path.read_text().endswith("\n"), path
