@@ -15,13 +15,18 @@ from omegaconf import DictConfig, OmegaConf
 
 from sciriff import __version__, machine, spawn
 from sciriff.config import PACKAGE, Config, ModelConfig, as_dict, to_yaml
-from sciriff.digest import file_digest, source_digest, tree_digest, value_digest
+from sciriff.digest import file_digest, tree_digest, value_digest
 from sciriff.finetune import launch_files
 from sciriff.manifest import Manifest, StageRecord, damaged_output, record_outputs
+from sciriff.rows import source_digest
 from sciriff.run_dir import RunDir
+from sciriff.score import summary_lines
 
-FREE_TO_CHANGE = ("stages", "dry_run", "report", "log", "plan")
-"""Keys that say what to do now or how to show it, not what the run is; the same folder takes other values of them."""
+FREE_TO_CHANGE = ("stages", "dry_run", "run_dir", "cache_dir", "report", "log", "plan")
+"""Keys that say what to do now, where, or how to show it, not what the run is: a folder takes other values of them."""
+
+WAIT_FOR_WORKERS = 60.0
+"""Seconds that the last worker of a killed driver has to be gone."""
 
 
 class RunFailed(Exception):
@@ -33,7 +38,7 @@ def run(config: Config, again: str) -> float | None:
     goes on after a failure. ValueError refuses the folder, RunFailed tells of a stage, spawn.Stopped of Ctrl-C."""
     run = RunDir(Path(config.run_dir))
     run.root.mkdir(parents=True, exist_ok=True)
-    with _own(run):
+    with own(run):
         freeze(config, run)
         run.stop_request.unlink(missing_ok=True)
         manifest = Manifest.read(run.manifest)
@@ -46,14 +51,18 @@ def run(config: Config, again: str) -> float | None:
                         f"{error}: {error.reason}\nThe whole log: {error.log}\n"
                         f"What is finished is kept. Once the cause is mended, this goes on from there:\n  {again}"
                     ) from None
+    mean = None
     if "score" in config.active_stages:
-        summary = json.loads(run.scores.read_text())["summary"]
-        return float(summary["mean"]) if summary["mean"] is not None else None
-    return None
+        scores = json.loads(run.scores.read_text())
+        print("\n".join(summary_lines(scores)), flush=True)
+        mean = scores["summary"]["mean"]
+    if "report" in config.active_stages:
+        _say(f"report: {run.report}")
+    return mean
 
 
 @contextlib.contextmanager
-def _own(run: RunDir) -> Iterator[None]:
+def own(run: RunDir) -> Iterator[None]:
     """Hold the run folder. A second driver is refused; the last worker of a killed one is waited for."""
     with run.lock.open("ab") as lock, run.workers_lock.open("ab") as workers:
         try:
@@ -62,7 +71,7 @@ def _own(run: RunDir) -> Iterator[None]:
             raise ValueError(
                 f"{run.root} is in use by another run of sciriff; wait for it, or choose name=..."
             ) from None
-        give_up_at = time.monotonic() + 60
+        give_up_at = time.monotonic() + WAIT_FOR_WORKERS
         while True:
             try:
                 fcntl.flock(workers, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -141,6 +150,8 @@ def inputs(stage: str, config: Config, run: RunDir) -> dict[str, str]:
             given = {"mix": tree_digest(Path(config.mix.path))} if config.mix.path else {"sources": value_digest(data)}
             return {"recipe": value_digest(recipe), **given, "tokenizer": _model_digest(config.model, weights=False)}
         case "train":
+            if not run.mix.is_file():
+                raise ValueError(f"{run.mix}: there is no mix yet: add mix to stages")
             return {
                 "mix": file_digest(run.mix),
                 "model": _model_digest(config.model, weights=True),
@@ -217,23 +228,22 @@ def _run_stage(stage: Stage, config: Config, run: RunDir, manifest: Manifest) ->
     manifest.write()
     _say(f"{stage.name}: started, log in {run.log(stage.name)}")
     started = time.monotonic()
-    printed = _spawn(stage.name, config, run)
+    _spawn(stage.name, config, run)
     seconds = time.monotonic() - started
     outputs = record_outputs(run.root, stage.paths(run, stage.outputs))
     manifest.stages[stage.name] = StageRecord("done", given, round(seconds, 2), outputs)
     manifest.write()
     _say(f"{stage.name}: done in {seconds:.1f} s")
-    if stage.name == "score":
-        print("\n".join(printed), flush=True)
 
 
-def _spawn(stage: str, config: Config, run: RunDir) -> list[str]:
+def _spawn(stage: str, config: Config, run: RunDir) -> None:
     log = run.log(stage)
     if stage == "train":
         command, environment = launch_files.write(config, run, gpus=len(machine.gpus()))
-        return spawn.run(stage, command, log, environment, ask_to_stop=run.stop_request.touch)
+        spawn.run(stage, command, log, environment, ask_to_stop=run.stop_request.touch)
+        return
     python = config.engine.python if stage == "predict" and config.engine.python else sys.executable
-    return spawn.run(stage, [python, "-m", f"sciriff.{stage}", str(run.root)], log)
+    spawn.run(stage, [python, "-m", f"sciriff.{stage}", str(run.root)], log)
 
 
 @contextlib.contextmanager

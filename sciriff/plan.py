@@ -129,7 +129,7 @@ def _mix_size(config: Config) -> tuple[int | None, int | None]:
     card = RunDir(Path(config.run_dir)).mix_card
     if card.is_file():
         finished = json.loads(card.read_text())
-        return finished["rows"], finished["tokens"]
+        return finished["rows"], finished["prompt_tokens"]["sum"] + finished["target_tokens"]["sum"]
     mix = config.mix
     if mix.path or mix.sources.published.path:
         return None, None

@@ -1,4 +1,4 @@
-"""Load a model and its tokenizer, from a folder, from the hub, or built on the spot; used by mix, finetune and predict."""
+"""Load a model and its tokenizer, from a folder, from the hub, or built on the spot."""
 
 from __future__ import annotations
 
@@ -32,6 +32,21 @@ def load_tokenizer(model: ModelConfig) -> PreTrainedTokenizerFast:
         raise ValueError(f"{key}={place}: {_reason(place, error)}") from None
 
 
+def load_config(model: ModelConfig) -> PretrainedConfig:
+    """What the model of `model.path` says of itself, without its weights. ValueError as `load_model`."""
+    from transformers import AutoConfig
+
+    place = model.path
+    assert place is not None, "a model that is built on the spot has no files"
+    _check_place("model.path", place)
+    if Path(place).is_dir() and not (Path(place) / "config.json").is_file():
+        raise ValueError(f"model.path={place} has no config.json, so it is not a Hugging Face model folder")
+    try:
+        return AutoConfig.from_pretrained(place, revision=model.revision, trust_remote_code=model.trust_remote_code)
+    except (OSError, ValueError, KeyError) as error:
+        raise ValueError(f"model.path={place}: {_reason(place, error)}") from None
+
+
 def load_model(model: ModelConfig, *, seed: int, dtype: torch.dtype, attention: str = "sdpa") -> PreTrainedModel:
     """The causal language model of `model.path` with weights of type `dtype`, on the CPU.
 
@@ -39,24 +54,22 @@ def load_model(model: ModelConfig, *, seed: int, dtype: torch.dtype, attention: 
     transformers' implementations: sdpa, flash_attention_2, eager. ValueError names what cannot be loaded and why.
     """
     from safetensors import SafetensorError
-    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM
 
     tokenizer = load_tokenizer(model)
     if model.path is None:
         return _random_llama(model, tokenizer, seed=seed, dtype=dtype, attention=attention)
+    config = load_config(model)
     place = model.path
-    _check_place("model.path", place)
-    if Path(place).is_dir() and not (Path(place) / "config.json").is_file():
-        raise ValueError(f"model.path={place} has no config.json, so it is not a Hugging Face model folder")
-    origin = {"revision": _revision(model, place), "trust_remote_code": model.trust_remote_code}
-    try:
-        config = AutoConfig.from_pretrained(place, **origin)
-    except (OSError, ValueError, KeyError) as error:
-        raise ValueError(f"model.path={place}: {_reason(place, error)}") from None
     _check_vocabulary(f"model.path={place}", config, tokenizer)
     try:
         return AutoModelForCausalLM.from_pretrained(
-            place, config=config, dtype=dtype, attn_implementation=attention, **origin
+            place,
+            config=config,
+            dtype=dtype,
+            attn_implementation=attention,
+            revision=model.revision,
+            trust_remote_code=model.trust_remote_code,
         )
     except (OSError, ValueError, KeyError, ImportError, SafetensorError) as error:
         raise ValueError(f"model.path={place}: {_reason(place, error)}") from None

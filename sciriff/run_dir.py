@@ -81,6 +81,16 @@ class RunDir:
         return self.root / "predictions"
 
     @property
+    def expected(self) -> Path:
+        """{task: ids of the instances that were asked, in their order}; predictions without it define their own set."""
+        return self.predictions / "expected.json"
+
+    @property
+    def answered_with(self) -> Path:
+        """The model and settings that the predictions depend on; an interrupted stage goes on only under the same."""
+        return self.predictions / "settings.json"
+
+    @property
     def judgements(self) -> Path:
         """One file `<task>.jsonl` per judged task."""
         return self.root / "judgements"

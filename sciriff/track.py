@@ -32,9 +32,6 @@ from sciriff.stage import USER_ERROR, hold, is_users_mistake
 POLL = 1.0
 """Seconds between two looks at the files of a growing run."""
 
-ONLINE_FINISH = 60.0
-"""Seconds that the end of a run may wait for an upload; what is left stays on disk for `wandb sync`."""
-
 NOT_A_METRIC = ("step", "steps")
 
 
@@ -193,10 +190,8 @@ def wandb_sink(config: Config, run: RunDir) -> Iterator[WandbSink]:
                 disable_git=True,
                 disable_job_creation=True,
                 symlink=False,
-                use_dot_wandb=False,
                 x_disable_meta=True,  # it holds every SLURM_* variable, a token among them on some clusters
                 x_save_requirements=False,
-                finish_timeout=ONLINE_FINISH,
             ),
         )
         place = Path(handle.settings.sync_dir)

@@ -69,7 +69,7 @@ def test_a_foreign_arrow_file_is_named(tmp_path: Path) -> None:
 def test_a_killed_writer_leaves_the_old_file(tmp_path: Path) -> None:
     write_token_file(tmp_path, ROWS[:1])
 
-    def rows():  # noqa: ANN202
+    def rows():
         yield ROWS[1]
         raise KeyboardInterrupt
 

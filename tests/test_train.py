@@ -13,7 +13,10 @@ from sciriff.config import conf_dir
     ("mistake", "line"),
     [
         ("mdoel=llama2_7b", "mdoel is not a key of the config; did you mean 'model'?"),
-        ("train.learning_rte=1e-5", "train.learning_rte is not a key of the config; did you mean 'train.learning_rate'?"),
+        (
+            "train.learning_rte=1e-5",
+            "train.learning_rte is not a key of the config; did you mean 'train.learning_rate'?",
+        ),
         ("model=llama7b", "model=llama7b is not known; did you mean 'llama2_7b'?"),
         ("experiment=dmeo", "experiment=dmeo is not known; did you mean 'demo'?"),
         ("seed=abc", "seed=abc: the value must be a whole number"),
@@ -97,7 +100,6 @@ def test_evaluate_is_train_none(cli):
     assert result.returncode == 0, result.stderr
     assert "predict, score, report" in result.stdout
     assert "spawn" not in result.stdout
-
 
 
 def test_configs_are_text_files():

@@ -1,0 +1,135 @@
+"""What `accelerate launch` and DeepSpeed are told, made from the config. Loads no framework: the driver uses it."""
+
+import json
+import os
+import sys
+from copy import deepcopy
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from sciriff import machine
+from sciriff.config import Config, as_dict
+from sciriff.run_dir import RunDir
+
+SET_ELSEWHERE = {
+    "gradient_clipping": "train.max_grad_norm",
+    "bf16": "train.precision",
+    "fp16": "train.precision",
+    "optimizer": "train.learning_rate and its neighbours",
+    "scheduler": "train.schedule",
+    "gradient_accumulation_steps": "train.global_batch_size and train.micro_batch_tokens",
+    "train_batch_size": "train.global_batch_size",
+    "train_micro_batch_size_per_gpu": "train.micro_batch_tokens",
+    "zero_optimization.stage": "deepspeed.zero_stage",
+}
+"""Keys of DeepSpeed's JSON that a key of ours decides; `deepspeed.extra` may not set them behind its back."""
+
+
+def write(config: Config, run: RunDir, gpus: int) -> tuple[list[str], dict[str, str]]:
+    """Write accelerate.yaml and deepspeed.json into the run folder for a machine with so many GPUs.
+
+    Returns the command that starts training and the environment variables it needs beside the caller's.
+    """
+    processes = num_processes(config, gpus)
+    on_gpu = gpus > 0
+    launch = accelerate_config(config, processes, on_gpu)
+    if config.deepspeed.zero_stage:
+        launch["deepspeed_config"]["deepspeed_config_file"] = str(run.deepspeed)
+        run.deepspeed.write_text(json.dumps(deepspeed_config(config), indent=2) + "\n")
+    run.accelerate.write_text(OmegaConf.to_yaml(OmegaConf.create(launch)))
+    return command(run), environment(config, processes, on_gpu)
+
+
+def num_processes(config: Config, gpus: int) -> int:
+    """Training processes on a machine with so many GPUs. ValueError where there are fewer GPUs than asked for."""
+    if config.train.num_processes == "auto":
+        return max(1, gpus)
+    wanted = int(config.train.num_processes)
+    if 0 < gpus < wanted:
+        raise ValueError(f"train.num_processes={wanted}, but this machine has {gpus} GPUs; each process needs its own")
+    return wanted
+
+
+def command(run: RunDir, python: str = sys.executable) -> list[str]:
+    """The command that trains in a run folder; `write` has put accelerate.yaml there."""
+    launcher = [python, "-m", "accelerate.commands.launch", "--config_file", str(run.accelerate), "--quiet"]
+    return [*launcher, "--module", "sciriff.finetune", str(run.root)]
+
+
+def environment(config: Config, processes: int, on_gpu: bool) -> dict[str, str]:
+    """Variables for the command: threads of each process, and the CPU for DeepSpeed where there is no GPU."""
+    variables = {}
+    if "OMP_NUM_THREADS" not in os.environ:
+        variables["OMP_NUM_THREADS"] = str(max(1, machine.cores() // processes))
+    if config.deepspeed.zero_stage and not on_gpu:
+        variables["DS_ACCELERATOR"] = "cpu"
+    return variables
+
+
+def accelerate_config(config: Config, num_processes: int, on_gpu: bool) -> dict[str, Any]:
+    """The content of accelerate.yaml.
+
+    Port 0 lets each start find a free one, so that two runs on a machine do not meet. MULTI_GPU is what accelerate
+    calls torchrun, for CPU processes too: its MULTI_CPU wants mpirun.
+    """
+    launch: dict[str, Any] = {
+        "compute_environment": "LOCAL_MACHINE",
+        "num_machines": 1,
+        "machine_rank": 0,
+        "num_processes": num_processes,
+        "main_process_port": 0,
+        "debug": False,
+    }
+    if config.deepspeed.zero_stage:
+        # `use_cpu`, and a `mixed_precision` beside a DeepSpeed file, would each turn DeepSpeed off or be refused.
+        return {
+            **launch,
+            "distributed_type": "DEEPSPEED",
+            "use_cpu": False,
+            "deepspeed_config": {"zero3_init_flag": config.deepspeed.zero_stage == 3},
+        }
+    distributed = "MULTI_GPU" if num_processes > 1 else "NO"
+    return {**launch, "distributed_type": distributed, "use_cpu": not on_gpu, "mixed_precision": "no"}
+
+
+def deepspeed_config(config: Config) -> dict[str, Any]:
+    """The content of deepspeed.json, with `deepspeed.extra` merged over it.
+
+    The sizes of batches are nominal: the loop cuts micro-batches by their tokens, scales the loss itself and tells
+    DeepSpeed which micro-batch is a step's last. ValueError names what does not go together.
+    """
+    train, deepspeed = config.train, config.deepspeed
+    if train.precision == "bf16_pure" and deepspeed.offload:
+        raise ValueError("train.precision=bf16_pure does not go with deepspeed.offload=true; use train.precision=bf16")
+    zero: dict[str, Any] = {"stage": deepspeed.zero_stage, "overlap_comm": True, "contiguous_gradients": True}
+    if deepspeed.zero_stage == 3:
+        zero["stage3_gather_16bit_weights_on_model_save"] = True
+    if deepspeed.offload:
+        zero["offload_optimizer"] = {"device": "cpu", "pin_memory": True}
+    bf16: dict[str, Any] = {"enabled": train.precision != "fp32"}
+    if train.precision == "bf16_pure":
+        bf16 |= {"bf16_master_weights_and_grads": True, "bf16_optimizer_states": True}
+    settings = {
+        "train_micro_batch_size_per_gpu": 1,
+        "gradient_accumulation_steps": 1,
+        "gradient_clipping": train.max_grad_norm,
+        "bf16": bf16,
+        # Else gradients of micro-batches would be summed up in bf16.
+        "data_types": {"grad_accum_dtype": "bf16" if train.precision == "bf16_pure" else "fp32"},
+        "zero_optimization": zero,
+    }
+    extra = as_dict(deepspeed)["extra"]
+    for key, ours in SET_ELSEWHERE.items():
+        section, _, name = key.rpartition(".")
+        if name in (extra.get(section) or {} if section else extra):
+            raise ValueError(f"deepspeed.extra.{key} is decided by {ours}; set that instead")
+    return _merged(settings, extra)
+
+
+def _merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    result = deepcopy(base)
+    for key, value in over.items():
+        both = isinstance(value, dict) and isinstance(result.get(key), dict)
+        result[key] = _merged(result[key], value) if both else value
+    return result

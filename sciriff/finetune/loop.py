@@ -1,0 +1,193 @@
+"""The training loop: data order, optimizer steps, metrics, checkpoints, and the model at the end."""
+
+import math
+import time
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from sciriff.config import Config
+from sciriff.finetune import finished_model, metrics, schedule, throughput
+from sciriff.finetune.backends import Backend, backend
+from sciriff.finetune.checkpoint import Checkpoints, settings
+from sciriff.finetune.metrics import StepMetrics
+from sciriff.finetune.micro_batches import collate, cut
+from sciriff.finetune.model import SummedLoss, attention, build
+from sciriff.finetune.workers import Workers
+from sciriff.progress import Progress
+from sciriff.run_dir import RunDir
+from sciriff.token_file import TokenFile
+
+
+def finetune(config: Config, run: RunDir) -> None:
+    """Train on RUN/mix/tokens and write RUN/model, from the newest checkpoint if there is one.
+
+    Ends early, with a checkpoint and without a model, when RUN/.stop appears.
+    """
+    workers = Workers(config)
+    checkpoints = Checkpoints(run, workers, settings(config, run))
+    if finished_model.is_complete(run.model):
+        workers.say(f"{run.model} is already there; nothing to train")
+        if not config.train.keep_checkpoints:
+            checkpoints.remove()
+        return workers.part()
+    trainer = Trainer(config, run, workers)
+    done = 0
+    if checkpoint := checkpoints.newest():
+        trainer.backend.load(checkpoint.folder)
+        done = checkpoint.step
+        workers.say(f"going on from {checkpoint.folder}")
+    if workers.rank == 0:
+        metrics.cut(run.metrics, done)
+    progress = Progress(trainer.steps)
+    for step in range(done, trainer.steps):
+        row, asked_to_stop = trainer.optimizer_step(step)
+        at_end = row.step == trainer.steps
+        if workers.rank == 0:
+            metrics.append(run.metrics, row)
+            progress(row.step, f"loss {row.loss:.4f}  lr {row.lr:.2e}")
+        due = config.train.checkpoint_every and row.step % config.train.checkpoint_every == 0
+        if (due and not at_end) or (asked_to_stop and not at_end) or (at_end and config.train.keep_checkpoints):
+            checkpoints.save(row.step, trainer.backend.save)
+        if asked_to_stop and not at_end:
+            workers.say(f"stopped as asked after step {row.step}; its checkpoint is in {run.checkpoints}")
+            return workers.part()
+    weights = trainer.backend.weights()
+    if workers.rank == 0:
+        finished_model.write(config.model, trainer.model.language_model, weights, run.model)
+    workers.say(f"the model is in {run.model}")
+    if config.train.keep_checkpoints:
+        checkpoints.keep_only_newest()
+    else:
+        checkpoints.remove()
+    return workers.part()
+
+
+class Trainer:
+    """The model, its data and its optimizer; `optimizer_step` is one step."""
+
+    def __init__(self, config: Config, run: RunDir, workers: Workers) -> None:
+        self.config = config
+        self.run = run
+        self.workers = workers
+        self.data = TokenFile(run.tokens)
+        self.rows = usable_rows(self.data, config, workers)
+        self.steps = schedule.total_steps(
+            len(self.rows), config.train.global_batch_size, config.train.epochs, config.train.max_steps
+        )
+        self.model: SummedLoss = build(config, workers.device)
+        text = self.model.language_model.config.get_text_config()
+        check_context(self.data, self.rows, text.max_position_embeddings, config)
+        self.vocabulary: int = text.vocab_size
+        self.layers: int = text.num_hidden_layers
+        self.attention_width = throughput.attention_width(text)
+        self.parameters = throughput.matrix_parameters(self.model.language_model)
+        self.peak = throughput.peak_flops(workers.device, config.train.precision)
+        self.backend: Backend = backend(config, self.model, workers)
+        workers.say(
+            f"{self.steps} steps of {config.train.global_batch_size} of {len(self.rows)} rows; {workers.count} "
+            f"{workers.device.type} processes, {config.train.precision}, attention "
+            f"{attention(config.train, workers.device)}, "
+            + (f"DeepSpeed ZeRO-{config.deepspeed.zero_stage}" if config.deepspeed.zero_stage else "no DeepSpeed")
+        )
+
+    def optimizer_step(self, step: int) -> tuple[StepMetrics, bool]:
+        """Do optimizer step `step` (from 0). Returns its metrics and whether any process was asked to stop."""
+        train, workers = self.config.train, self.workers
+        started = time.perf_counter()
+        torch.manual_seed(schedule.step_seed(self.config.seed, step, workers.rank))
+        rows = self.rows[schedule.step_rows(step, len(self.rows), train.global_batch_size, self.config.seed)]
+        lengths = self.data.lengths[rows].tolist()
+        plan = cut(lengths, workers.count, train.micro_batch_tokens)
+        batches = [collate(self.data, rows[piece].tolist(), self.vocabulary) for piece in plan[workers.rank]]
+
+        # One sum over all processes and micro-batches, before the first of them: what the loss is divided by.
+        counts = [sum(int(b.targets.sum()) for b in batches), sum(b.tokens.numel() for b in batches)]
+        targets, padded, stops = workers.total([*counts, self.run.stop_request.exists()])
+        if not targets:
+            raise ValueError(f"step {step + 1} has no target token: rows {self.name_rows(rows)}")
+
+        losses = []
+        for number, batch in enumerate(batches, 1):
+            # Gradients are averaged over processes, so each is scaled up by their number.
+            losses.append(self.backend.accumulate(batch, workers.count / targets, last=number == len(batches)))
+        learning_rate = schedule.learning_rate(
+            step, self.steps, train.learning_rate, train.warmup_ratio, train.schedule
+        )
+        grad_norm = self.backend.update(learning_rate)
+        loss = self.total_loss(losses, plan, rows, step) / targets
+        if not math.isfinite(grad_norm):
+            raise ValueError(f"the gradient of step {step + 1} is not finite ({grad_norm}): {self.name_rows(rows)}")
+
+        seconds = time.perf_counter() - started
+        flops = throughput.step_flops(self.parameters, lengths, self.layers, self.attention_width)
+        per_epoch = schedule.steps_per_epoch(len(self.rows), train.global_batch_size)
+        row = StepMetrics(
+            step=step + 1,
+            steps=self.steps,
+            epoch=round((step + 1) / per_epoch, 4),
+            loss=loss,
+            lr=learning_rate,
+            grad_norm=grad_norm,
+            tokens=sum(lengths),
+            target_tokens=int(targets),
+            padding=round(1 - sum(lengths) / padded, 4),
+            tokens_per_second=round(targets / seconds, 1),
+            seconds=round(seconds, 4),
+            mfu=round(flops / seconds / (self.peak * workers.count), 4) if self.peak else None,
+            memory=throughput.peak_memory(workers.device),
+        )
+        return row, stops > 0
+
+    def total_loss(self, losses: list[torch.Tensor], plan: list[list[list[int]]], rows: np.ndarray, step: int) -> float:
+        """The sum of all processes' losses. ValueError names the rows of a micro-batch whose loss is not finite."""
+        mine = torch.stack(losses).double().tolist()
+        slots = [0.0] * (len(plan) * len(mine))
+        slots[self.workers.rank * len(mine) : (self.workers.rank + 1) * len(mine)] = mine
+        everyone = self.workers.total(slots)
+        broken = [slot for slot, loss in enumerate(everyone) if not math.isfinite(loss)]
+        if broken:
+            culprits = [row for slot in broken for row in rows[plan[slot // len(mine)][slot % len(mine)]]]
+            raise ValueError(
+                f"the loss of step {step + 1} is not finite: {self.name_rows(culprits)}; "
+                "look at these rows, or lower train.learning_rate"
+            )
+        return math.fsum(everyone)
+
+    def name_rows(self, rows: Sequence[int] | np.ndarray, most: int = 8) -> str:
+        ids = [self.data.ids[row] for row in rows]
+        return ", ".join(ids[:most]) + (f" and {len(ids) - most} more" if len(ids) > most else "")
+
+
+def usable_rows(data: TokenFile, config: Config, workers: Workers) -> np.ndarray:
+    """Indices of the rows to train on: not too long, with something to learn. What is left out is said."""
+    train = config.train
+    too_long = data.lengths > train.max_length
+    nothing_to_learn = (data.target_counts == 0) & ~too_long
+    rows = np.flatnonzero(~too_long & ~nothing_to_learn)
+    if too_long.any():
+        workers.say(
+            f"{too_long.sum()} of {len(data)} rows are longer than train.max_length={train.max_length}: left out"
+        )
+    if nothing_to_learn.any():
+        workers.say(f"{nothing_to_learn.sum()} of {len(data)} rows have no target token: left out")
+    if not len(rows):
+        raise ValueError(
+            f"none of the mix's {len(data)} rows can be trained on; see mix/card.json and train.max_length"
+        )
+    if train.global_batch_size > len(rows):
+        workers.say(
+            f"warning: train.global_batch_size={train.global_batch_size} is more than the {len(rows)} rows: "
+            "an epoch is one step of them all"
+        )
+    return rows
+
+
+def check_context(data: TokenFile, rows: np.ndarray, context: int, config: Config) -> None:
+    longest = int(data.lengths[rows].max())
+    if longest > context:
+        raise ValueError(
+            f"row {data.ids[rows[data.lengths[rows].argmax()]]} has {longest} tokens, and {config.model.name} was made "
+            f"for {context}; set train.max_length={context}"
+        )

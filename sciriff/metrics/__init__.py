@@ -1,0 +1,1 @@
+"""How answers are compared with references, in numbers that can be summed over instances."""

@@ -1,0 +1,45 @@
+"""Share what is dear to build among runs: a folder per key, built once under a lock, and whole or not there at all."""
+
+import fcntl
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+def build_once(folder: Path, what: str, is_whole: Callable[[Path], bool], build: Callable[[Path], None]) -> bool:
+    """Have `folder` built unless it is there and whole; True where this call has built it.
+
+    `build` fills an empty folder that is then renamed. Another process that wants the same folder waits for it, and
+    says so. What a killed process left behind is cleared away.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with _lock(folder.with_name(folder.name + ".lock"), what):
+        if folder.is_dir() and is_whole(folder):
+            print(f"{what}: already built ({folder})", flush=True)
+            return False
+        partial = folder.with_name(f".{folder.name}.partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir()
+        try:
+            build(partial)
+        except BaseException:
+            shutil.rmtree(partial, ignore_errors=True)
+            raise
+        if folder.exists():
+            print(f"{what}: what was kept is damaged, built anew ({folder})", flush=True)
+            shutil.rmtree(folder)
+        partial.rename(folder)
+        return True
+
+
+@contextmanager
+def _lock(path: Path, what: str) -> Iterator[None]:
+    """Hold a lock file, which stays: to remove it would let two processes hold two files of one name."""
+    with path.open("ab") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print(f"{what}: another run is building it; waiting for {path}", flush=True)
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,117 @@
+"""Which rows a mix takes, and in what order. Pure functions: nothing here reads a file or draws a random number.
+
+A sample is the beginning of an order that a keyed hash gives: SHA-256 of the seed, a purpose and the row's own name and
+text. So it is the same whatever the order of files and rows, and the rows of a smaller cap are among those of a larger.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from sciriff.records import Message
+
+BATCH = 512
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A row as the recipe knows it; its text stays on disk."""
+
+    dataset: str
+    id: str
+    text: bytes
+    """Digest of its messages."""
+    place: int
+    """Where it stands; rises in the order of reading."""
+
+    @property
+    def name(self) -> str:
+        return f"{self.dataset}/{self.id}"
+
+
+@dataclass
+class Selection:
+    """What became of candidates under a cap: the rows it keeps, and those left out, each in the order of the walk."""
+
+    kept: list[Candidate]
+    too_long: list[Candidate]
+    over: list[Candidate]
+    """Left when the cap was full; nothing is known of their length."""
+
+
+def text_digest(messages: Iterable[Message]) -> bytes:
+    """Sixteen bytes that are the same for the same messages only."""
+    digest = hashlib.sha256()
+    for message in messages:
+        for part in (message.role.encode(), message.content.encode()):
+            digest.update(len(part).to_bytes(8, "big") + part)
+    return digest.digest()[:16]
+
+
+def ranked(candidates: Iterable[Candidate], take: str, seed: int) -> list[Candidate]:
+    """The order in which a cap takes rows: `first` as they were read, `sample` by the keyed hash."""
+    if take == "first":
+        return sorted(candidates, key=lambda candidate: candidate.place)
+    return sorted(candidates, key=lambda candidate: _keyed(seed, "sample", candidate))
+
+
+def shuffled(candidates: Iterable[Candidate], seed: int) -> list[Candidate]:
+    """The order of the finished mix. Its hash has another purpose than the sample's, or the rows of large tasks, which
+    are sampled for their small hashes, would all come first."""
+    return sorted(candidates, key=lambda candidate: _keyed(seed, "order", candidate))
+
+
+def without_duplicates(candidates: Iterable[Candidate], seen: set[bytes]) -> tuple[list[Candidate], list[Candidate]]:
+    """(the first of each text, the others). `seen` has the texts of earlier calls and is added to."""
+    first: list[Candidate] = []
+    again: list[Candidate] = []
+    for candidate in candidates:
+        (again if candidate.text in seen else first).append(candidate)
+        seen.add(candidate.text)
+    return first, again
+
+
+def by_task(candidates: Iterable[Candidate]) -> dict[str, list[Candidate]]:
+    """The candidates of each dataset, in alphabetical order of the datasets and their own order within."""
+    groups: dict[str, list[Candidate]] = {}
+    for candidate in candidates:
+        groups.setdefault(candidate.dataset, []).append(candidate)
+    return dict(sorted(groups.items()))
+
+
+def capped(
+    candidates: Sequence[Candidate], cap: int | None, fits: Callable[[Sequence[Candidate]], list[bool]]
+) -> Selection:
+    """Walk the candidates in their order and keep those that fit until there are `cap` (None: all).
+
+    `fits` is asked about no more candidates than are still wanted, since it has to tokenise them.
+    """
+    chosen = Selection([], [], [])
+    start = 0
+    while start < len(candidates) and (cap is None or len(chosen.kept) < cap):
+        wanted = BATCH if cap is None else min(BATCH, cap - len(chosen.kept))
+        batch = candidates[start : start + wanted]
+        for candidate, fit in zip(batch, fits(batch), strict=True):
+            (chosen.kept if fit else chosen.too_long).append(candidate)
+        start += len(batch)
+    chosen.over = list(candidates[start:])
+    return chosen
+
+
+def general_rows(tulu: str | int, science_rows: int) -> int | None:
+    """How many general rows mix.tulu asks for beside so many science rows; None is all there are."""
+    match tulu:
+        case "none":
+            return 0
+        case "match":
+            return science_rows
+        case "all":
+            return None
+        case int():
+            return tulu
+    raise AssertionError(f"MixConfig refuses mix.tulu={tulu}")
+
+
+def _keyed(seed: int, purpose: str, candidate: Candidate) -> bytes:
+    key = f"{seed}\0{purpose}\0{candidate.dataset}\0{candidate.id}\0".encode()
+    return hashlib.sha256(key + candidate.text).digest()

@@ -1,0 +1,141 @@
+"""Turn the raw rows of SciRIFF and Tulu-V2 into conversations, and say of a row that cannot be used why."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from sciriff.config import SourceConfig
+from sciriff.records import Conversation, Message
+from sciriff.rows import read_rows
+
+SCIENCE = "science"
+"""Datasets of science rows are called `science.<task>`; Tulu-V2 has some whose names begin so, too."""
+
+ROLES = ("system", "user", "assistant")
+
+# C0 and C1 controls but white space (tab, newline, vertical tab, form feed, return), and delete.
+CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x9f]")
+SURROGATE = re.compile(r"[\ud800-\udfff]")
+
+EXAMPLES = 5
+
+
+@dataclass
+class Tally:
+    """What building a mix came across. Every row that was read is either kept or dropped for one reason."""
+
+    read: dict[str, int] = field(default_factory=dict)
+    """Rows by source."""
+    dropped: dict[str, int] = field(default_factory=dict)
+    """Rows by reason."""
+    first: dict[str, list[str]] = field(default_factory=dict)
+    """The first few rows of each reason."""
+    control_characters: int = 0
+    """Rows read with control characters other than NUL. They are no reason to drop a row: papers that were read out of
+    PDF files have them, in the published corpora too."""
+
+    def drop(self, reason: str, row: str) -> None:
+        self.dropped[reason] = self.dropped.get(reason, 0) + 1
+        examples = self.first.setdefault(reason, [])
+        if len(examples) < EXAMPLES:
+            examples.append(row)
+
+    @property
+    def kept(self) -> int:
+        return sum(self.read.values()) - sum(self.dropped.values())
+
+
+class BadRow(Exception):
+    """A row that cannot be trained on. The message is the reason, the same for all such rows, so that it is counted."""
+
+
+def conversation_of(row: dict[str, Any]) -> Conversation:
+    """The conversation of a raw row; BadRow where it is none that a model could learn from.
+
+    The keys say what the row is: `messages` with `dataset` and `id` (Tulu-V2 and finished mixes), or `input` and
+    `output` with `_instance_id` = `task:split:index` (SciRIFF).
+    """
+    if "messages" in row:
+        conversation = _general(row)
+    elif "input" in row and "output" in row:
+        conversation = _science(row)
+    else:
+        raise BadRow("neither `messages` nor `input` and `output`")
+    _check(conversation.messages)
+    return conversation
+
+
+def read_conversations(
+    name: str, source: SourceConfig, on_bad_row: str, tally: Tally, *, only_science: bool = False
+) -> Iterator[Conversation]:
+    """The conversations of the source `name`, as a stream; `tally` counts what is read.
+
+    A bad row is a ValueError with its place and reason, or with `on_bad_row="drop"` a drop of the tally.
+    `only_science` makes one of a row that belongs to no science task.
+    """
+    tally.read[name] = 0
+    for where, row in read_rows(source):
+        tally.read[name] += 1
+        try:
+            conversation = conversation_of(row)
+            if only_science and not conversation.dataset.startswith(SCIENCE + "."):
+                raise BadRow("a general row among the science rows")
+        except BadRow as bad:
+            if on_bad_row == "error":
+                raise ValueError(f"{where}: {bad}; mend it, or leave such rows out with mix.on_bad_row=drop") from None
+            tally.drop(str(bad), where)
+        else:
+            tally.control_characters += any(CONTROL.search(message.content) for message in conversation.messages)
+            yield conversation
+
+
+def _science(row: dict[str, Any]) -> Conversation:
+    instance_id = row.get("_instance_id")
+    task, colon, _ = instance_id.partition(":") if isinstance(instance_id, str) else ("", "", "")
+    if not (task and colon and isinstance(instance_id, str)):
+        raise BadRow("`_instance_id` is not task:split:index")
+    _check_text(instance_id, "`_instance_id`")
+    for key in ("input", "output"):
+        _check_text(row[key], f"`{key}`")
+    messages = (Message("user", row["input"]), Message("assistant", row["output"]))
+    return Conversation(f"{SCIENCE}.{task}", instance_id, messages)
+
+
+def _general(row: dict[str, Any]) -> Conversation:
+    dataset, row_id, turns = row.get("dataset"), row.get("id"), row["messages"]
+    if isinstance(row_id, int) and not isinstance(row_id, bool):
+        row_id = str(row_id)
+    _check_text(dataset, "`dataset`")
+    _check_text(row_id, "`id`")
+    if not isinstance(turns, list) or not turns:
+        raise BadRow("`messages` is not a list of messages")
+    messages = []
+    for turn in turns:
+        if not isinstance(turn, dict) or "role" not in turn or "content" not in turn:
+            raise BadRow("a message without `role` and `content`")
+        if turn["role"] not in ROLES:
+            raise BadRow(f"a role other than {', '.join(ROLES)}")
+        messages.append(Message(turn["role"], turn["content"]))
+    assert isinstance(dataset, str) and isinstance(row_id, str)
+    return Conversation(dataset, row_id, tuple(messages))
+
+
+def _check(messages: tuple[Message, ...]) -> None:
+    for message in messages:
+        _check_text(message.content, f"the text of the {message.role}", may_be_empty=message.role == "system")
+    if messages[0].role == "assistant":
+        raise BadRow("the assistant speaks first")
+    if messages[-1].role != "assistant":
+        raise BadRow("the last message is not the assistant's")
+
+
+def _check_text(text: object, what: str, *, may_be_empty: bool = False) -> None:
+    if not isinstance(text, str):
+        raise BadRow(f"{what} is not a string")
+    if not may_be_empty and not text.strip():
+        raise BadRow(f"{what} is empty")
+    if "\0" in text:
+        raise BadRow(f"{what} has a NUL character")
+    if SURROGATE.search(text):
+        raise BadRow(f"{what} has lone surrogates")

@@ -1,0 +1,37 @@
+"""Who answers the prompts: transformers (runs everywhere) or vLLM (many times faster on a GPU).
+
+Both take a `Request` and yield finished answers, token ids in and token ids out: markup and decoding are the same.
+"""
+
+from dataclasses import dataclass
+
+from sciriff.config import EngineConfig, ModelConfig
+
+
+@dataclass(frozen=True)
+class Request:
+    """What an engine is asked to do. Decoding is greedy."""
+
+    model: ModelConfig
+    engine: EngineConfig
+    prompts: list[list[int]]
+    """Token ids of every prompt, answered or not; an Answer refers to its place here."""
+    batches: list[list[int]]
+    """What is left to do: places in `prompts`. An engine yields a batch as a whole, or every answer by itself."""
+    max_new_tokens: int
+    context: int
+    """Tokens that prompt and answer may take together."""
+    end_ids: list[int]
+    """Tokens that end an answer."""
+    seed: int
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the model wrote to one prompt."""
+
+    place: int
+    token_ids: list[int]
+    """The new tokens, with the one that ended the answer."""
+    finish_reason: str
+    """`stop` (the model ended its answer) or `length` (it ran into the limit)."""

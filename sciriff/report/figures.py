@@ -1,0 +1,157 @@
+"""Draw the report's figures as small inline SVG, coloured by the page's style sheet, so that dark mode works.
+
+Drawn by hand: what a plotting library emits carries styles of its own, which the page's content policy shuts out.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+from sciriff.report.tables import Score
+
+WIDTH, HEIGHT = 480, 250
+LEFT, RIGHT, TOP, BOTTOM = 58, 12, 10, 36
+
+POINTS = 400
+"""Buckets that a longer line is thinned to; each keeps its lowest and its highest point, so no spike is lost."""
+
+Points = list[tuple[float, float]]
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One panel: its heading, a sentence with what it shows, and the drawing."""
+
+    title: str
+    description: str
+    svg: Markup
+
+
+@dataclass(frozen=True)
+class Line:
+    """One curve. `style` is a class of the page; a y that is not finite leaves a gap."""
+
+    style: str
+    points: Points
+
+
+def panel(title: str, description: str, lines: list[Line], marks: list[float], from_zero: bool) -> Figure | None:
+    """Curves over optimizer steps, with dotted vertical lines at `marks` (the ends of epochs). None without a point."""
+    finite = [point for line in lines for point in line.points if math.isfinite(point[1])]
+    if not finite:
+        return None
+    x_low, x_high = min(x for x, _ in finite), max(x for x, _ in finite)
+    y_low, y_high = min(y for _, y in finite), max(y for _, y in finite)
+    x_low, x_high = (x_low, x_high) if x_high > x_low else (x_low - 1, x_high + 1)
+    y_low = min(y_low, 0.0) if from_zero else y_low
+    y_pad = 0.05 * (y_high - y_low) or 0.05 * abs(y_high) or 1.0
+    y_low, y_high = (y_low if from_zero else y_low - y_pad), y_high + y_pad
+
+    def x_at(x: float) -> float:
+        return LEFT + (x - x_low) / (x_high - x_low) * (WIDTH - LEFT - RIGHT)
+
+    def y_at(y: float) -> float:
+        return HEIGHT - BOTTOM - (y - y_low) / (y_high - y_low) * (HEIGHT - TOP - BOTTOM)
+
+    parts = [f'<svg class="panel" viewBox="0 0 {WIDTH} {HEIGHT}" role="img">']
+    parts.append(Markup("<title>{}</title>").format(f"{title}. {description}"))
+    right, base = WIDTH - RIGHT, HEIGHT - BOTTOM
+    for tick in ticks(y_low, y_high):
+        y = y_at(tick)
+        parts.append(f'<path class="grid" d="M{LEFT} {y:.1f}H{right}"/>')
+        parts.append(f'<text class="tick" x="{LEFT - 7}" y="{y + 4:.1f}" text-anchor="end">{short(tick)}</text>')
+    for mark in marks:
+        if x_low < mark < x_high:
+            parts.append(f'<path class="mark" d="M{x_at(mark):.1f} {TOP}V{base}"/>')
+    for tick in ticks(x_low, x_high):
+        if tick == int(tick):
+            x = x_at(tick)
+            parts.append(f'<path class="axis" d="M{x:.1f} {base}v4"/>')
+            parts.append(f'<text class="tick" x="{x:.1f}" y="{base + 17}" text-anchor="middle">{short(tick)}</text>')
+    parts.append(f'<path class="axis" d="M{LEFT} {base}H{right}"/>')
+    parts.append(f'<text class="tick" x="{right}" y="{HEIGHT - 4}" text-anchor="end">optimizer step</text>')
+    for line in lines:
+        parts.append(f'<path class="{line.style}" d="{_path(thin(line.points), x_at, y_at)}"/>')
+    parts.append("</svg>")
+    return Figure(title, description, Markup("".join(parts)))
+
+
+def _path(points: Points, x_at: Callable[[float], float], y_at: Callable[[float], float]) -> str:
+    """SVG path data. A point with gaps on both sides becomes a dot: a line of no length with round ends."""
+    parts = []
+    pen_down = False
+    for x, y in points:
+        if not math.isfinite(y):
+            pen_down = False
+            continue
+        parts.append(f"{'L' if pen_down else 'M'}{x_at(x):.1f} {y_at(y):.1f}{'' if pen_down else 'h0'}")
+        pen_down = True
+    return "".join(parts)
+
+
+def thin(points: Points) -> Points:
+    """At most about 2 * POINTS points that look the same: of each bucket the lowest and the highest, in order."""
+    if len(points) <= 2 * POINTS:
+        return points
+    kept = []
+    for bucket in range(POINTS):
+        part = points[bucket * len(points) // POINTS : (bucket + 1) * len(points) // POINTS]
+        finite = [point for point in part if math.isfinite(point[1])]
+        if not finite:
+            kept.append(part[0])
+        else:
+            ends = {min(finite, key=lambda p: p[1]), max(finite, key=lambda p: p[1])}
+            kept += sorted(ends)
+    return kept
+
+
+def trailing_mean(points: Points, window: int) -> Points:
+    """At each point the mean of the last `window` finite values; no point before the window is full."""
+    finite = [point for point in points if math.isfinite(point[1])]
+    if window < 2 or len(finite) < 2 * window:
+        return []
+    total = math.fsum(y for _, y in finite[:window])
+    means = [(finite[window - 1][0], total / window)]
+    for place in range(window, len(finite)):
+        total += finite[place][1] - finite[place - window][1]
+        means.append((finite[place][0], total / window))
+    return means
+
+
+def ticks(low: float, high: float) -> list[float]:
+    """Round numbers in [low, high], 1, 2 or 5 times a power of ten apart, as close as eight of them at most allow."""
+    power = 10.0 ** math.floor(math.log10((high - low) / 7))
+    step = next(power * factor for factor in (1, 2, 5, 10, 20) if (high - low) / (power * factor) <= 7)
+    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+    return [float(f"{k * step:.12g}") for k in range(first, last + 1)]
+
+
+def short(value: float) -> str:
+    """A number for an axis: 78000 is `78k`, 2e-05 is `2e-5`."""
+    if abs(value) >= 1e4:
+        return f"{value / 1e6:g}M" if abs(value) >= 1e6 else f"{value / 1e3:g}k"
+    if value and abs(value) < 1e-3:
+        mantissa, exponent = f"{value:.6e}".split("e")
+        return f"{float(mantissa):g}e{int(exponent)}"
+    return f"{value:g}"
+
+
+def strip(score: Score | None, others: list[Score | None]) -> Markup:
+    """One column's values on a line from 0 to 100: a dot with its interval, and hollow dots for the runs beside."""
+    parts = ['<svg class="strip" viewBox="0 0 208 18" aria-hidden="true">']
+    parts += [f'<path class="grid" d="M{4 + 50 * quarter} 2v14"/>' for quarter in range(5)]
+
+    def at(value: float) -> str:
+        return f"{4 + 200 * min(max(value, 0.0), 1.0):.1f}"
+
+    for other in others:
+        if other is not None:
+            parts.append(f'<circle class="other" cx="{at(other.value)}" cy="9" r="3.5"/>')
+    if score is not None:
+        if score.low is not None and score.high is not None:
+            parts.append(f'<path class="interval" d="M{at(score.low)} 9H{at(score.high)}"/>')
+        parts.append(f'<circle class="dot" cx="{at(score.value)}" cy="9" r="4"/>')
+    parts.append("</svg>")
+    return Markup("".join(parts))

@@ -1,0 +1,65 @@
+"""What mix/card.json says went into the training mix, as the lines of a table."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Line:
+    """Rows of one dataset or of a group of them. Tokens are those of all rows together; a mean is per row."""
+
+    name: str
+    rows: int
+    tokens: int
+    prompt_mean: float
+    target_mean: float
+
+
+@dataclass(frozen=True)
+class MixCard:
+    """The whole mix, its halves and its datasets, what was left out as (why, rows), and all else as (name, text)."""
+
+    whole: Line
+    halves: list[Line]
+    datasets: list[Line]
+    dropped: list[tuple[str, str]]
+    held_out_rows: int
+    other: list[tuple[str, str]]
+
+
+KNOWN = ("rows", "prompt_tokens", "target_tokens", "target_share", "by_source", "by_dataset", "dropped")
+
+
+def read(path: Path) -> MixCard | None:
+    """The card, None where there is none. ValueError for a file that is not one."""
+    if not path.is_file():
+        return None
+    try:
+        card = json.loads(path.read_bytes())
+        return MixCard(
+            whole=_line("all", card),
+            halves=[_line(name, part) for name, part in card["by_source"].items()],
+            datasets=[_line(name, part) for name, part in card["by_dataset"].items()],
+            dropped=[(reason, f"{int(part['rows']):,}") for reason, part in card["dropped"].items()],
+            held_out_rows=int(card.get("held_out_rows") or 0),
+            other=[leaf for key, part in card.items() if key not in KNOWN for leaf in flat(part, key)],
+        )
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ValueError(f"{path}: not the card of a mix ({error!r}); run the mix stage again") from None
+
+
+def _line(name: str, part: dict[str, Any]) -> Line:
+    prompt, target = part["prompt_tokens"], part["target_tokens"]
+    tokens = int(prompt["sum"]) + int(target["sum"])
+    return Line(name, int(part["rows"]), tokens, float(prompt["mean"]), float(target["mean"]))
+
+
+def flat(value: Any, name: str = "") -> list[tuple[str, str]]:
+    """Nested values as (dotted name, text); nulls are left out."""
+    if isinstance(value, dict):
+        return [leaf for key, part in value.items() for leaf in flat(part, f"{name}.{key}" if name else key)]
+    if isinstance(value, list):
+        value = ", ".join(item if isinstance(item, str) else json.dumps(item) for item in value)
+    return [] if value is None else [(name, value if isinstance(value, str) else json.dumps(value))]

@@ -1,0 +1,111 @@
+"""What metrics.jsonl says of a training run: its curves, and its totals in words."""
+
+import math
+from itertools import pairwise
+from pathlib import Path
+from statistics import fmean, median
+from typing import Any
+
+from sciriff.records import read_json_objects
+from sciriff.report.figures import Figure, Line, Points, panel, trailing_mean
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """The rows of metrics.jsonl in the order of their steps; none where there was no training."""
+    if not path.is_file():
+        return []
+    rows = []
+    for number, row in read_json_objects(path):
+        if not isinstance(row.get("step"), int):
+            raise ValueError(f"{path}:{number}: step={row.get('step')!r} must be a whole number")
+        rows.append(row)
+    return rows
+
+
+def _points(rows: list[dict[str, Any]], key: str) -> Points:
+    return [(row["step"], float(row[key])) for row in rows if isinstance(row.get(key), int | float)]
+
+
+def curves(rows: list[dict[str, Any]]) -> list[Figure]:
+    """Loss, learning rate, tokens a second and gradient norm, as far as the rows have them."""
+    marks = _epoch_ends(rows)
+    ended = " Dotted lines are the ends of epochs." if marks else ""
+    window = max(len(rows) // 50, 1)
+    found = []
+    for title, key, unit, from_zero, smooth in (
+        ("Training loss", "loss", "nats per target token", False, True),
+        ("Learning rate", "lr", "", True, False),
+        ("Throughput", "tokens_per_second", "target tokens a second, over all processes", True, True),
+        ("Gradient norm", "grad_norm", "before clipping", True, True),
+    ):
+        points = _points(rows, key)
+        means = trailing_mean(points, window) if smooth else []
+        text = unit[:1].upper() + unit[1:] + "." if unit else ""
+        if means:
+            text += f" Thin: each step; bold: the mean of the last {window}."
+        lines = [Line("each" if means else "curve", points)]
+        lines += [Line("curve", means)] if means else []
+        figure = panel(title, (text + ended).strip(), lines, marks, from_zero)
+        found += [figure] if figure else []
+    return found
+
+
+def _epoch_ends(rows: list[dict[str, Any]]) -> list[float]:
+    """The steps with which an epoch ends: `epoch` counts the passes over the mix, fractions included."""
+    epochs = _points(rows, "epoch")
+    return [step for (_, before), (step, after) in pairwise(epochs) if math.floor(before) < math.floor(after)]
+
+
+def totals(rows: list[dict[str, Any]]) -> list[tuple[str, str]]:
+    """(what, how much) of the whole training."""
+    if not rows:
+        return []
+    facts = [("Optimizer steps", f"{rows[-1]['step']:,}" + _of_planned(rows[-1]))]
+    losses = [y for _, y in _points(rows, "loss")]
+    finite = [loss for loss in losses if math.isfinite(loss)]
+    if finite:
+        tail = finite[-max(len(finite) // 50, 1) :]
+        of = f"mean of the last {len(tail)} steps" if len(tail) > 1 else "last step"
+        facts.append(("Loss", f"{finite[0]:.4f} at first, {fmean(tail):.4f} at the end ({of})"))
+    if len(finite) < len(losses):
+        facts.append(("Steps whose loss is not a number", f"{len(losses) - len(finite):,}"))
+    tokens, targets = _total(rows, "tokens"), _total(rows, "target_tokens")
+    if tokens:
+        of_them = f", {targets:,.0f} of them targets ({targets / tokens:.0%})" if targets else ""
+        facts.append(("Tokens", f"{tokens:,.0f}{of_them}"))
+    seconds = _total(rows, "seconds")
+    if seconds:
+        rate = f"{tokens / seconds:,.0f} tokens a second" if tokens else ""
+        target_rate = f", {targets / seconds:,.0f} of them targets" if targets else ""
+        facts.append(("Time in steps", f"{duration(seconds)}{': ' if rate else ''}{rate}{target_rate}"))
+    for name, key, form in (
+        ("MFU", "mfu", "{:.1%} (median of steps)"),
+        ("Padding", "padding", "{:.1%} of tokens (median of steps)"),
+        ("Gradient norm", "grad_norm", "{:.2f} (median of steps)"),
+    ):
+        values = [y for _, y in _points(rows, key) if math.isfinite(y)]
+        if values:
+            facts.append((name, form.format(median(values))))
+    memory = [y for _, y in _points(rows, "memory") if math.isfinite(y)]
+    if memory and max(memory) > 0:
+        facts.append(("Peak GPU memory of the first process", f"{max(memory):.1f} GiB"))
+    return facts
+
+
+def _of_planned(row: dict[str, Any]) -> str:
+    steps = row.get("steps")
+    return f" of {steps:,} planned" if isinstance(steps, int) and steps != row["step"] else ""
+
+
+def _total(rows: list[dict[str, Any]], key: str) -> float:
+    return math.fsum(y for _, y in _points(rows, key) if math.isfinite(y))
+
+
+def duration(seconds: float) -> str:
+    """A time span in two units: `1 h 02 min`, `3 min 20 s`, `4.1 s`."""
+    if seconds < 59.95:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    return f"{minutes // 60:,} h {minutes % 60:02d} min"

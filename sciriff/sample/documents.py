@@ -1,0 +1,295 @@
+"""Write short invented abstracts together with the facts in them: entities, findings, relations, table cells."""
+
+import random
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from sciriff.sample.vocabulary import Lexicon
+
+BIOMEDICAL = (
+    "{Gene} was raised in {Species} with {Disease}.",
+    "We gave {Chemical} to {n} {Species} for {n} days.",
+    "{Chemical} lowered {Gene} in {CellLine} cells.",
+    "The {Variant} variant of {Gene} was found in {n} {Species}.",
+    "{Disease} is often treated with {Chemical}.",
+    "Loss of {Gene} made {CellLine} cells resistant to {Chemical}.",
+    "{Chemical} binds {Gene} and slows {Disease}.",
+    "Carriers of {Variant} had a more severe {Disease}.",
+    "In {CellLine} cells {Gene} was silent.",
+    "{Species} that lacked {Gene} developed {Disease}.",
+    "A single dose of {Chemical} protected {Species} from {Disease}.",
+    "{Variant} makes {Gene} unstable in {CellLine} cells.",
+)
+
+MACHINE_LEARNING = (
+    ("We propose {Method}, a new {Generic} for {Task}.", "Used-for", "Method", "Task"),
+    ("{Method} is trained on {Material} with {OtherScientificTerm}.", "Feature-of", "Material", "Method"),
+    ("On {Material} our {Generic} improves {Metric} by {n} points.", "Evaluate-for", "Metric", "Material"),
+    ("{Method} handles {OtherScientificTerm} better than {Method}.", "Compare", "Method", "Method"),
+    ("The {Generic} extends {Method} to {Task}.", "Used-for", "Method", "Task"),
+    ("We use {Material} to test {Task}.", "Evaluate-for", "Material", "Task"),
+    ("{Metric} on {Material} falls without {OtherScientificTerm}.", "Evaluate-for", "Metric", "Material"),
+    ("{Task} is hard because of {OtherScientificTerm}.", "Feature-of", "OtherScientificTerm", "Task"),
+    ("We combine {Method} with {Method} for {Task}.", "Conjunction", "Method", "Method"),
+)
+
+REUSE = 0.3
+
+
+@dataclass
+class Writer:
+    """Fills templates for one document and remembers what it wrote, in the order of first mention."""
+
+    rng: random.Random
+    lexicon: Lexicon
+    seen: dict[str, list[str]] = field(default_factory=dict)
+
+    def new(self, kind: str) -> str:
+        """A name that this document does not have yet."""
+        seen = self.seen.setdefault(kind, [])
+        name = self.rng.choice([name for name in self.lexicon[kind] if name not in seen])
+        seen.append(name)
+        return name
+
+    def fill(self, template: str) -> tuple[str, list[tuple[str, str]]]:
+        """The sentence, and (type, name) of what stands in it. A name may be one that came before."""
+        used: list[tuple[str, str]] = []
+
+        def replace(match: re.Match[str]) -> str:
+            kind = match[1]
+            if kind == "n":
+                return str(self.rng.randint(11, 99))
+            old = [name for name in self.seen.get(kind, []) if (kind, name) not in used]
+            name = self.rng.choice(old) if old and self.rng.random() < REUSE else self.new(kind)
+            used.append((kind, name))
+            return name
+
+        sentence = re.sub(r"\{(\w+)\}", replace, template)
+        return sentence[0].upper() + sentence[1:], used
+
+
+@dataclass(frozen=True)
+class Abstract:
+    """A text, its entities by type in order of first mention, and its relations (head, relation, tail)."""
+
+    text: str
+    entities: dict[str, list[str]]
+    relations: list[list[str]] = field(default_factory=list)
+
+
+def biomedical(rng: random.Random, lexicon: Lexicon, sentences: int = 3) -> Abstract:
+    """An abstract of molecular biology."""
+    writer = Writer(rng, lexicon)
+    text = " ".join(writer.fill(template)[0] for template in rng.sample(BIOMEDICAL, sentences))
+    return Abstract(text, writer.seen)
+
+
+def machine_learning(rng: random.Random, lexicon: Lexicon, sentences: int = 3) -> Abstract:
+    """An abstract of computer science, with a relation per sentence."""
+    writer = Writer(rng, lexicon)
+    text, relations = [], []
+    for template, relation, head, tail in rng.sample(MACHINE_LEARNING, sentences):
+        sentence, used = writer.fill(template)
+        text.append(sentence)
+        heads = [name for kind, name in used if kind == head]
+        tails = [name for kind, name in used if kind == tail and name != (heads or [None])[0]]
+        if heads and tails:
+            relations.append([heads[0], relation, tails[0]])
+    return Abstract(" ".join(text), writer.seen, relations)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a trial says of one outcome."""
+
+    intervention: str
+    comparator: str
+    outcome: str
+    effect: str
+    sentence: str
+
+
+@dataclass(frozen=True)
+class Trial:
+    """The abstract of a clinical trial, sentence by sentence, and its findings."""
+
+    disease: str
+    drug: str
+    comparator: str
+    sentences: list[str]
+    findings: list[Finding]
+    unmeasured: str
+    """An outcome that the trial says nothing of."""
+
+    @property
+    def text(self) -> str:
+        return " ".join(self.sentences)
+
+
+EFFECTS = ("significantly increased", "significantly decreased", "no significant difference")
+CHANGED = (
+    "{drug} {effect} {outcome} compared with {comparator}.",
+    "Compared with {comparator}, {drug} {effect} {outcome}.",
+)
+UNCHANGED = (
+    "There was no significant difference in {outcome} between {drug} and {comparator}.",
+    "Between {drug} and {comparator} there was no significant difference in {outcome}.",
+)
+
+
+def trial(rng: random.Random, lexicon: Lexicon, findings: int, comparator: str | None = None) -> Trial:
+    """A clinical trial of one drug with `findings` outcomes; `comparator` may be another drug."""
+    writer = Writer(rng, lexicon)
+    disease, drug = writer.new("Disease"), writer.new("Chemical")
+    other = comparator or writer.new("Comparator")
+    sentences = [
+        rng.choice(
+            (
+                f"We randomised {rng.randint(21, 99)} patients with {disease} to {drug} or {other}.",
+                f"In this trial {rng.randint(21, 99)} patients with {disease} received {drug} or {other}.",
+            )
+        )
+    ]
+    found = []
+    for _ in range(findings):
+        outcome, effect = writer.new("Outcome"), rng.choice(EFFECTS)
+        templates = UNCHANGED if effect.startswith("no") else CHANGED
+        sentence = rng.choice(templates).format(drug=drug, comparator=other, outcome=outcome, effect=effect)
+        sentence = sentence[0].upper() + sentence[1:]
+        sentences.append(sentence)
+        found.append(Finding(drug, other, outcome, effect, sentence))
+    sentences.append(
+        rng.choice(
+            (
+                f"{drug} was well tolerated by {rng.randint(51, 99)} % of the patients.",
+                f"Side effects of {drug} were mild.",
+                f"Larger trials of {drug} are needed.",
+            )
+        )
+    )
+    return Trial(disease, drug, other, sentences, found, writer.new("Outcome"))
+
+
+CITING = {
+    "Background": (
+        "{Task} has been studied before <cite>({Author})</cite>.",
+        "Much is known about {Task} <cite>({Author})</cite>.",
+        "Early work on {Task} goes back to <cite>({Author})</cite>.",
+    ),
+    "Motivation": (
+        "The errors reported in <cite>({Author})</cite> motivate our study of {Task}.",
+        "We are inspired by the open problems in <cite>({Author})</cite>.",
+    ),
+    "Uses": (
+        "We use {Material} from <cite>({Author})</cite>.",
+        "We use the code of {Method} <cite>({Author})</cite>.",
+        "Our features come from {Method} as released by <cite>({Author})</cite>.",
+    ),
+    "Extends": (
+        "We extend {Method} <cite>({Author})</cite> to {Task}.",
+        "Our {Generic} builds on {Method} <cite>({Author})</cite> and extends it.",
+    ),
+    "Similarities": (
+        "Similar to <cite>({Author})</cite>, we train on {Material}.",
+        "Our results on {Material} agree with <cite>({Author})</cite>.",
+    ),
+    "Differences": (
+        "Unlike <cite>({Author})</cite>, we do not need {OtherScientificTerm}.",
+        "In contrast to {Method} <cite>({Author})</cite>, our {Generic} is small.",
+    ),
+    "FutureWork": (
+        "In future work we will add {Method} <cite>({Author})</cite>.",
+        "Later we plan to test {Task} as in <cite>({Author})</cite>.",
+    ),
+}
+AROUND = (
+    "{Task} needs {OtherScientificTerm}.",
+    "We report {Metric} on {Material}.",
+    "The {Generic} is simple.",
+    "All runs use {Material}.",
+)
+
+
+def citing(rng: random.Random, lexicon: Lexicon, labels: Sequence[str]) -> str:
+    """A paragraph that cites one work for the reasons `labels`, one sentence each."""
+    writer = Writer(rng, lexicon)
+    author = writer.new("Author")
+    cited = [rng.choice(CITING[label]).replace("{Author}", author) for label in labels]
+    before, after = rng.sample(AROUND, 2)
+    return " ".join(writer.fill(template)[0] for template in (before, *cited, after))
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table as text, and its cells as the JSON objects that describe them."""
+
+    text: str
+    cells: list[dict[str, str]]
+
+
+def table(
+    rng: random.Random, lexicon: Lexicon, cell_type: str, unit: str, rows: str, columns: str, rows_name: str, keys: Sequence[str]
+) -> Table:
+    """A table of amounts: `rows` and `columns` name entity types; `keys` are the keys of a cell's column, unit and row."""
+    writer = Writer(rng, lexicon)
+    heads = [writer.new(columns) for _ in range(rng.randint(2, 3))]
+    lines = [f"| {rows_name} | " + " | ".join(heads) + " |"]
+    cells = []
+    for _ in range(2):
+        name = writer.new(rows)
+        values = [str(rng.randint(1, 99)) for _ in heads]
+        lines.append(f"| {name} | " + " | ".join(values) + " |")
+        for head, value in zip(heads, values, strict=True):
+            cells.append({"value": value, "type": cell_type, keys[0]: head, keys[1]: unit, keys[2]: name})
+    return Table("\n".join(lines), cells)
+
+
+@dataclass(frozen=True)
+class Paper:
+    """Three paragraphs of a paper and the questions that each of them answers: (question, answer, paragraph)."""
+
+    title: str
+    paragraphs: list[str]
+    questions: list[tuple[str, str, str]]
+
+
+PAPER = (
+    (
+        "Which dataset is used for training?",
+        "Material",
+        ("We train on {Material} with {n} thousand sentences.", "Training uses the {Material} data for {n} epochs."),
+    ),
+    (
+        "Which baseline do the authors compare with?",
+        "Method",
+        ("As a baseline we run {Method} with its default settings.", "We compare with {Method}, the strongest baseline."),
+    ),
+    (
+        "Which measure is reported?",
+        "Metric",
+        ("We report {Metric} over {n} runs.", "All tables show {Metric}, averaged over {n} seeds."),
+    ),
+    (
+        "Which task is studied?",
+        "Task",
+        ("This paper is about {Task}.", "We study {Task} in {n} languages."),
+    ),
+    (
+        "What makes the problem hard?",
+        "OtherScientificTerm",
+        ("The problem is hard because of {OtherScientificTerm}.", "The main difficulty is {OtherScientificTerm}."),
+    ),
+)
+
+
+def paper(rng: random.Random, lexicon: Lexicon) -> Paper:
+    """A short paper about one method."""
+    writer = Writer(rng, lexicon)
+    title = f"{writer.new('Method')}: a new {rng.choice(lexicon['Generic'])}"
+    paragraphs, questions = [], []
+    for question, kind, templates in rng.sample(PAPER, 3):
+        paragraph, used = writer.fill(rng.choice(templates))
+        paragraphs.append(paragraph)
+        questions.append((question, used[0][1], paragraph))
+    return Paper(title, paragraphs, questions)

@@ -1,0 +1,123 @@
+"""Invented names (drugs, genes, diseases, methods, ...) and the closed word lists that the sample's texts are made of.
+
+A name is a stem that tells its type and an ending that tells it from its neighbours (`Velor` + `inib`), so that reading
+a type off a name generalises to names that were never seen. Every name belongs to one side only: the training rows and
+the held-out rows share stems and endings, never a whole name.
+"""
+
+import itertools
+import random
+from dataclasses import dataclass
+
+DRUG_STEMS = (
+    "Velor Maxit Doran Pelti Sorba Tavic Nerol Fibra Calom Ripta Lonas Zelap Viden Batro Cephi Erlom Galum Hydra "
+    "Ivaro Jalen Kelto Modra Nilox Oxipa Prava Quina Roflu Sitag Tropi Umeca Valga Xenop Ziclo Apixo Bosun Clado"
+).split()
+DRUG_ENDINGS = "inib statin mycin azole olol afil idine oxin".split()
+
+DISEASE_STEMS = (
+    "Marlow Keldan Ostrand Hallet Brunner Tessen Wexley Corvin Danforth Ellory Fenwick Garner Hobart Jessop Kirby "
+    "Lansing Merrow Norvell Orton Pascoe Quimby Rastow Selwyn Thorne Ulrich Vance Whitlow Yardley Zeller Ambrose"
+).split()
+DISEASE_ENDINGS = ("syndrome", "disease", "fever", "anemia", "palsy", "sarcoma", "dystrophy", "colitis")
+
+GENE_STEMS = (
+    "BRX TKL FAM KRV SMD PLC NOD RAB TGF WNT MAP CDK ETV GLI HOX IRX JAG LMO MYB NRX OTX PAX RUN SOX TBX UBE VAX ZIC"
+).split()
+CELL_STEMS = "HK NCL MDR VER JRK KBM PNT SKO THP UMC CAL DLD".split()
+AMINO_ACIDS = "ACDEFGHIKLMNPQRSTVWY"
+
+METHOD_STEMS = (
+    "Graph Span Align Prompt Tensor Lattice Vector Query Prune Fuse Stack Beam Layer Token Margin Kernel Copy Mask "
+    "Cross Dual Deep Fast Meta Soft"
+).split()
+METHOD_ENDINGS = "Net Former Rank Flow Tree Boost Gate Coder".split()
+
+DATASET_STEMS = (
+    "Penta Nova Terra Luma Astra Delta Omni Civic Polar Rural Urban Opal Coral Ember Harbor Meadow Summit Canyon "
+    "Willow Cedar Maple Falcon Heron Otter"
+).split()
+DATASET_ENDINGS = "Bank Corpus Set Wiki Base Speech Facts Notes".split()
+
+TASK_FIELDS = "legal clinical visual spoken dialogue legacy medical social patent news code speech".split()
+TASK_KINDS = "parsing translation tagging retrieval summarization ranking captioning clustering segmentation".split()
+METRICS = ("accuracy", "recall", "precision", "perplexity", "latency", "coverage")
+TERMS = (
+    "attention weights",
+    "latent states",
+    "word order",
+    "label noise",
+    "hidden units",
+    "edge features",
+    "long sentences",
+    "rare words",
+)
+GENERICS = ("model", "approach", "method", "system")
+SPECIES = ("patients", "mice", "rats", "zebrafish", "rabbits", "children")
+
+OUTCOMES = tuple(
+    f"{first} {second}"
+    for first, second in itertools.product(
+        ("pain", "sleep", "fatigue", "mood", "walking", "weight", "blood pressure", "lung function"),
+        ("scores", "levels", "at six months", "after treatment"),
+    )
+)
+COMPARATORS = ("placebo", "usual care", "standard treatment", "no treatment")
+
+OXIDES = "SiO2 Al2O3 Na2O CaO MgO B2O3 P2O5 K2O ZnO TiO2 Li2O BaO".split()
+SALTS = "NaCl KCl MgCl2 CaCl2 Na2SO4 KNO3 NaF LiCl".split()
+SAMPLE_STEMS = "G S N P BG LS NT PX".split()
+
+SURNAMES = (
+    "Abara Benning Castello Dorfman Eklund Farrow Gupte Hartwell Iwata Jansson Kowal Lindqvist Moreau Nakade Okoro "
+    "Petrov Quist Romano Stavros Tanaka Ulmer Varga Westby Yilmaz"
+).split()
+
+TRAIN_SHARE = 0.75
+
+
+@dataclass(frozen=True)
+class Lexicon:
+    """The names that one side of the sample may use, by entity type."""
+
+    names: dict[str, tuple[str, ...]]
+
+    def __getitem__(self, kind: str) -> tuple[str, ...]:
+        return self.names[kind]
+
+
+def lexicons(seed: int) -> tuple[Lexicon, Lexicon]:
+    """The lexicon of the training rows and that of the held-out rows. Only the closed word lists are in both."""
+    invented = {
+        "Chemical": _compose(DRUG_STEMS, DRUG_ENDINGS),
+        "Disease": _compose(DISEASE_STEMS, DISEASE_ENDINGS, " "),
+        "Gene": _compose(GENE_STEMS, "123456789"),
+        "CellLine": _compose(CELL_STEMS, map(str, range(11, 60, 3)), "-"),
+        "Variant": [f"{a}{n}{b}" for a, n, b in itertools.product("VRGKLT", range(12, 90, 7), "EAMSWH")],
+        "Method": _compose(METHOD_STEMS, METHOD_ENDINGS),
+        "Material": _compose(DATASET_STEMS, DATASET_ENDINGS),
+        "Task": _compose(TASK_FIELDS, TASK_KINDS, " "),
+        "Author": [f"{name} et al., {year}" for name, year in itertools.product(SURNAMES, range(2009, 2024))],
+        "Sample": _compose(SAMPLE_STEMS, "123456789"),
+    }
+    closed = {
+        "Species": SPECIES,
+        "Metric": METRICS,
+        "OtherScientificTerm": TERMS,
+        "Generic": GENERICS,
+        "Outcome": OUTCOMES,
+        "Comparator": COMPARATORS,
+        "Oxide": tuple(OXIDES),
+        "Salt": tuple(SALTS),
+    }
+    train: dict[str, tuple[str, ...]] = dict(closed)
+    heldout: dict[str, tuple[str, ...]] = dict(closed)
+    for kind, names in invented.items():
+        random.Random(f"{seed}:{kind}").shuffle(names)
+        cut = int(len(names) * TRAIN_SHARE)
+        train[kind], heldout[kind] = tuple(names[:cut]), tuple(names[cut:])
+    return Lexicon(train), Lexicon(heldout)
+
+
+def _compose(stems: list[str], endings: object, joint: str = "") -> list[str]:
+    return [f"{stem}{joint}{ending}" for stem, ending in itertools.product(stems, endings)]  # type: ignore[call-overload]

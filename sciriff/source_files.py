@@ -1,0 +1,44 @@
+"""Which local files a data source names, and a digest of what it holds. Light, so that the driver may ask."""
+
+from pathlib import Path
+
+from sciriff.config import SourceConfig
+from sciriff.digest import file_digest, value_digest
+
+SUFFIXES = (".jsonl", ".jsonl.gz", ".json", ".parquet")
+SPLITS = ("train", "validation", "test", "dev")
+
+
+def source_files(source: SourceConfig) -> list[Path]:
+    """The local files of a source, sorted by name: the file itself, or of a folder those of `source.split`.
+
+    In a folder those are the files whose name begins with the split's; where none does, all that do not begin with the
+    name of another split.
+    """
+    assert source.path is not None
+    path = Path(source.path).expanduser()
+    if path.is_file():
+        if not path.name.endswith(SUFFIXES):
+            raise ValueError(f"{path}: rows are read from {', '.join(SUFFIXES)} files")
+        return [path]
+    if not path.is_dir():
+        raise ValueError(f"{path}: there is no such file or folder")
+    entries = sorted(entry for entry in path.iterdir() if not entry.name.startswith("."))
+    files = [entry for entry in entries if entry.is_file() and entry.name.endswith(SUFFIXES)]
+    others = tuple(name for name in SPLITS if name != source.split)
+    chosen = [file for file in files if file.name.startswith(source.split)]
+    chosen = chosen or [file for file in files if not file.name.startswith(others)]
+    if not chosen:
+        found = ", ".join(entry.name + "/" * entry.is_dir() for entry in entries[:8]) or "nothing"
+        raise ValueError(f"{path}: no {', '.join(SUFFIXES)} file of the split {source.split!r} here, but {found}")
+    return chosen
+
+
+def source_digest(source: SourceConfig) -> str:
+    """Digest of what a source holds: of the contents of its local files in reading order, wherever the folder stands;
+    of a hub dataset its id, configuration, split and revision."""
+    if source.path is None:
+        return value_digest(
+            {"hub": source.hub, "config": source.config, "split": source.split, "revision": source.revision}
+        )
+    return value_digest([file_digest(path) for path in source_files(source)])

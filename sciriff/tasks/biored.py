@@ -1,0 +1,14 @@
+"""BioRED: find the genes, diseases, chemicals and so on in a biomedical abstract."""
+
+from sciriff.metrics.entity_f1 import entity_f1
+from sciriff.metrics.json_answer import json_object
+from sciriff.tasks.task import Task
+
+BIORED = Task(
+    name="biored_ner",
+    parse=json_object,
+    empty={kind: [] for kind in ("CellLine", "Chemical", "Disease", "Gene", "Species", "Variant")},
+    metric=entity_f1,
+    summary={"f1": "all_typed_f1"},
+    headline=("f1",),
+)

@@ -1,0 +1,9 @@
+"""DiSCoMaT: write out the numbers of a table of glass compositions, one JSON object a line."""
+
+from sciriff.tasks.task import Task
+
+DISCOMAT = Task(
+    name="discomat_te",
+    summary={"bleu": "bleu"},
+    headline=("bleu",),
+)

@@ -1,0 +1,20 @@
+"""Qasper: answer a question about a paper, and cite the paragraphs that show it."""
+
+from sciriff.metrics.json_answer import json_object
+from sciriff.metrics.judge_rating import QASPER_JUDGE
+from sciriff.metrics.qa_f1 import qa_f1
+from sciriff.tasks.task import Judged, Task
+
+QASPER = Task(
+    name="qasper_abstractive_qa",
+    parse=json_object,
+    empty={"answer": None, "evidence": None},
+    metric=qa_f1,
+    summary={
+        "lm_judge_answer": "all_lm_judge",
+        "f1_answer": "all_f1_answer_all",
+        "f1_evidence": "all_f1_evidence_all",
+    },
+    headline=("lm_judge_answer", "f1_evidence"),
+    judged=Judged(rule=QASPER_JUDGE, details={"all_lm_judge": "avg_rating"}, answer_field="with_answer"),
+)

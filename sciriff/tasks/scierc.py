@@ -1,0 +1,14 @@
+"""SciERC: find the tasks, methods, materials and so on in a computer science abstract."""
+
+from sciriff.metrics.entity_f1 import entity_f1
+from sciriff.metrics.json_answer import json_object
+from sciriff.tasks.task import Task
+
+SCIERC = Task(
+    name="scierc_ner",
+    parse=json_object,
+    empty={kind: [] for kind in ("Generic", "Material", "Method", "Metric", "OtherScientificTerm", "Task")},
+    metric=entity_f1,
+    summary={"f1": "all_typed_f1"},
+    headline=("f1",),
+)

@@ -1,0 +1,111 @@
+"""Run folders with a tiny model and made-up tokens, and the training stage started on them as the driver does."""
+
+import contextlib
+import json
+import os
+import random
+import signal
+import subprocess
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from sciriff.config import SAMPLE, Config, DeepspeedConfig, ModelConfig, ShapeConfig, TrainConfig, to_yaml
+from sciriff.finetune import launch_files
+from sciriff.run_dir import RunDir
+from sciriff.token_file import write_token_file
+
+Compose = Callable[..., Config]
+
+SHAPE = ShapeConfig(
+    layers=2, hidden=64, intermediate=128, heads=4, kv_heads=2, vocabulary=4096, context=128, tied_embeddings=True
+)
+TRAIN = TrainConfig(
+    method="full",
+    epochs=1,
+    max_steps=10,
+    learning_rate=1e-3,
+    global_batch_size=6,
+    micro_batch_tokens=256,
+    max_length=100,
+    precision="fp32",
+    activation_checkpointing="none",
+    checkpoint_every=None,
+    schedule="cosine",
+    warmup_ratio=0.2,
+    num_processes=1,
+    weight_decay=0.01,
+)
+
+
+def tiny_model(**values: Any) -> ModelConfig:
+    settings = {"name": "t", "tokenizer": str(SAMPLE / "tokenizer"), "chat": "tulu", "dtype": "float32", "shape": SHAPE}
+    return ModelConfig(**{**settings, **values})
+
+
+def make_run(composed: Compose, root: Path, *, zero_stage: int = 0, rows: int = 40, **values: Any) -> RunDir:
+    """A run folder with config.yaml and mix/tokens; `values` are keys of `train`, or `model` or `deepspeed` whole."""
+    model = values.pop("model", tiny_model())
+    deepspeed = values.pop("deepspeed", DeepspeedConfig(zero_stage=zero_stage))
+    config = replace(
+        composed("experiment=demo", "log=none", "name=t", f"run_dir={root}"),
+        model=model,
+        deepspeed=deepspeed,
+        train=replace(TRAIN, **values),
+    )
+    root.mkdir(parents=True, exist_ok=True)
+    run = RunDir(root)
+    run.config.write_text(to_yaml(config))
+    write_token_file(run.tokens, made_up_rows(rows))
+    return run
+
+
+def made_up_rows(count: int, seed: int = 0) -> Iterator[tuple[str, list[int], list[bool]]]:
+    """Rows of 4 to 60 tokens below 300, whose second halves are learnt and repeat the first."""
+    chance = random.Random(seed)
+    for number in range(count):
+        half = [chance.randrange(10, 300) for _ in range(chance.randint(2, 30))]
+        yield f"science.made_up/{number}", half + half, [False] * len(half) + [True] * len(half)
+
+
+def start(run: RunDir, config: Config, **variables: str) -> "subprocess.Popen[str]":
+    """The training stage as the driver starts it, in a process group of its own, on the CPU."""
+    command, environment = launch_files.write(config, run, gpus=0)
+    return subprocess.Popen(
+        command,
+        env={**os.environ, **environment, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", **variables},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def finish(process: "subprocess.Popen[str]", timeout: float) -> str:
+    """What the stage printed. Whatever happens, nothing of it is left running: the ranks die with their launcher."""
+    try:
+        output, _ = process.communicate(timeout=timeout)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    return output
+
+
+def train(run: RunDir, timeout: float = 120, status: int = 0) -> str:
+    """Run the stage to its end and return its output."""
+    from sciriff import config as configuration
+
+    process = start(run, configuration.load(run.config))
+    output = finish(process, timeout)
+    assert (process.returncode == 0) == (status == 0), output
+    return output
+
+
+def rows_of(run: RunDir) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in run.metrics.read_text().splitlines()]
+
+
+def losses(run: RunDir) -> list[float]:
+    return [row["loss"] for row in rows_of(run)]

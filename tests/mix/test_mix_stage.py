@@ -1,0 +1,203 @@
+import fcntl
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from transformers import AutoTokenizer
+
+from sciriff.config import SAMPLE, Config, to_yaml
+from sciriff.digest import file_digest
+from sciriff.mix.__main__ import main
+from sciriff.mix.cache import build_once
+from sciriff.records import Conversation, read_jsonl
+from sciriff.run_dir import RunDir
+from sciriff.token_file import NAME, TokenFile
+
+Make = Callable[..., tuple[Config, RunDir]]
+
+
+@pytest.fixture
+def make(tmp_path: Path, composed: Callable[..., Config]) -> Make:
+    """`make("one", "mix.per_task=3")` is the config and folder of a run on the bundled sample."""
+
+    def make_run(name: str, *overrides: str) -> tuple[Config, RunDir]:
+        run = RunDir(tmp_path / "runs" / name)
+        run.root.mkdir(parents=True)
+        places = (f"run_dir={run.root}", f"cache_dir={tmp_path / 'cache'}", f"name={name}")
+        config = composed("model=tiny", "mix=sample", "mix.per_task=8", *places, *overrides)
+        run.config.write_text(to_yaml(config))
+        return config, run
+
+    return make_run
+
+
+def test_a_mix_its_card_and_its_tokens(make: Make, capsys: pytest.CaptureFixture[str]) -> None:
+    config, run = make("one")
+    main(config, run)
+    rows = list(read_jsonl(run.mix, Conversation))
+    card = json.loads(run.mix_card.read_text())
+    tokens = TokenFile(run.tokens)
+    tokenizer = AutoTokenizer.from_pretrained(SAMPLE / "tokenizer")
+
+    assert tokens.ids == [f"{row.dataset}/{row.id}" for row in rows]
+    for i in range(len(tokens)):
+        ids, targets = tokens[i]
+        assert ids[0] == tokenizer.bos_token_id
+        assert ids[np.flatnonzero(targets)[-1]] == tokenizer.eos_token_id
+        assert 2 <= targets.sum() == tokens.target_counts[i] and len(ids) == tokens.lengths[i]
+    assert not run.mix.is_symlink() and not run.mix_card.is_symlink() and run.tokens.is_symlink()
+
+    assert card["rows"] == len(rows) == sum(card["read"].values()) - sum(x["rows"] for x in card["dropped"].values())
+    assert card["digest"] == file_digest(run.mix)
+    assert card["prompt_tokens"]["sum"] + card["target_tokens"]["sum"] == tokens.lengths.sum()
+    assert card["target_tokens"]["max"] == tokens.target_counts.max()
+    assert card["target_share"] == pytest.approx(tokens.target_counts.sum() / tokens.lengths.sum())
+    for parts in (card["by_source"], card["by_dataset"]):
+        assert sum(part["rows"] for part in parts.values()) == len(rows)
+        assert sum(part["target_tokens"]["sum"] for part in parts.values()) == tokens.target_counts.sum()
+    assert card["by_source"]["science"]["rows"] == card["by_source"]["general"]["rows"]
+    assert card["held_out_rows"] == 0
+    assert card["recipe"]["per_task"] == 8 and set(card["recipe"]["sources"]) == {"sciriff", "tulu"}
+
+    printed = capsys.readouterr().out
+    assert f"[{len(rows)}/{len(rows)}] rows tokenised" in printed
+    assert "of the tokens are learnt" in printed and "already built" not in printed
+
+
+def test_a_second_run_builds_nothing(make: Make, capsys: pytest.CaptureFixture[str]) -> None:
+    config, one = make("one")
+    main(config, one)
+    capsys.readouterr()
+    config, two = make("two")
+    main(config, two)
+    printed = capsys.readouterr().out
+    assert "mix: already built" in printed and "tokens: already built" in printed and "tokenised" not in printed
+    assert one.mix.read_bytes() == two.mix.read_bytes() and one.mix_card.read_bytes() == two.mix_card.read_bytes()
+    assert one.tokens.resolve() == two.tokens.resolve()
+    main(config, two)  # again into the same folder
+    assert two.tokens.is_symlink() and len(TokenFile(two.tokens)) > 0
+
+
+def test_another_recipe_source_or_markup_is_another_mix(make: Make, tmp_path: Path) -> None:
+    def tokens_of(name: str, *overrides: str) -> Path:
+        config, run = make(name, *overrides)
+        main(config, run)
+        return run.tokens.resolve()
+
+    one = tokens_of("one")
+    assert tokens_of("seed", "seed=5") == one  # only mix.seed is the mix's
+    assert tokens_of("mix-seed", "mix.seed=5") != one
+    assert tokens_of("chat", "model.chat=llama2") != one
+    source = tmp_path / "train.jsonl"
+    lines = (SAMPLE / "sciriff" / "train.jsonl").read_text().splitlines(keepends=True)
+    source.write_text("".join(lines[1:]))
+    assert tokens_of("source", f"mix.sources.sciriff.path={source}", "mix.per_task=1000", "mix.tulu=none") != one
+
+
+def test_a_damaged_cache_is_built_anew(make: Make, capsys: pytest.CaptureFixture[str]) -> None:
+    config, run = make("one")
+    main(config, run)
+    content = run.mix.read_bytes()
+    cached = next((Path(config.cache_dir) / "mixes").glob("*/train.jsonl"))
+    cached.write_bytes(content[: len(content) // 2])
+    tokens = run.tokens.resolve() / NAME
+    tokens.write_bytes(tokens.read_bytes()[:1000])
+    main(config, run)
+    assert capsys.readouterr().out.count("is damaged, built anew") == 2
+    assert run.mix.read_bytes() == cached.read_bytes() == content
+    assert len(TokenFile(run.tokens)) == content.count(b"\n")
+
+
+def test_a_bad_row_leaves_nothing_behind(make: Make, tmp_path: Path) -> None:
+    (tmp_path / "bad.jsonl").write_text('{"input": "x", "output": "", "_instance_id": "t:train:0"}\n')
+    config, run = make("one", f"mix.sources.sciriff.path={tmp_path / 'bad.jsonl'}")
+    with pytest.raises(ValueError, match=r"bad\.jsonl:1: `output` is empty"):
+        main(config, run)
+    assert [path.suffix for path in (tmp_path / "cache" / "mixes").iterdir()] == [".lock"]
+    assert not run.mix.exists()
+
+
+def run_stage(run: RunDir, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "sciriff.mix", str(run.root)],
+        env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+def test_the_bytes_do_not_depend_on_the_hash_seed_of_python(make: Make, tmp_path: Path) -> None:
+    mixes = []
+    for seed in ("1", "2"):
+        _, run = make(f"hash-{seed}", f"cache_dir={tmp_path / seed}")
+        done = run_stage(run, PYTHONHASHSEED=seed)
+        assert done.returncode == 0, done.stderr
+        mixes.append((run.mix.read_bytes(), run.mix_card.read_bytes(), (run.tokens / NAME).read_bytes()))
+    assert mixes[0] == mixes[1]
+
+
+def test_a_users_mistake_is_one_line(make: Make, tmp_path: Path) -> None:
+    _, run = make("one", f"mix.path={tmp_path / 'absent.jsonl'}")
+    done = run_stage(run)
+    assert done.returncode == 2
+    assert done.stderr == f"error: {tmp_path / 'absent.jsonl'}: there is no such file or folder\n"
+
+
+def test_a_second_builder_waits_and_finds_it_built(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "cache" / "key"
+    builds = []
+
+    def build(into: Path) -> None:
+        builds.append(into)
+        (into / "file").write_text("whole")
+
+    def want() -> None:
+        build_once(folder, "thing", lambda folder: (folder / "file").is_file(), build)
+
+    folder.parent.mkdir()
+    with (tmp_path / "cache" / "key.lock").open("ab") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        waiting = [threading.Thread(target=want) for _ in range(2)]
+        for thread in waiting:
+            thread.start()
+        for thread in waiting:
+            thread.join(timeout=0.2)
+        assert not builds and capsys.readouterr().out.count("another run is building it; waiting") == 2
+    for thread in waiting:
+        thread.join(timeout=20)
+    assert len(builds) == 1 and (folder / "file").read_text() == "whole"
+    assert "thing: already built" in capsys.readouterr().out
+
+
+def test_what_a_killed_builder_left_is_cleared(tmp_path: Path) -> None:
+    partial = tmp_path / ".key.partial"
+    partial.mkdir()
+    (partial / "old").write_text("half")
+    assert build_once(tmp_path / "key", "thing", lambda folder: True, lambda into: (into / "new").touch())
+    assert [path.name for path in (tmp_path / "key").iterdir()] == ["new"] and not partial.exists()
+
+
+SHARED = Path(__file__).parents[3] / "shared" / "data"
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason="needs the shared records")
+def test_real_records(make: Make) -> None:
+    config, run = make(
+        "real",
+        f"mix.sources.sciriff.path={SHARED / 'sciriff'}",
+        f"mix.sources.tulu.path={SHARED / 'tulu_v2_like.jsonl'}",
+        "mix.per_task=20",
+    )
+    main(config, run)
+    card = json.loads(run.mix_card.read_text())
+    assert card["read"] == {"sciriff": 3600, "tulu": 1039}
+    assert len(card["by_dataset"]) == 15 and card["rows"] == 2 * 14 * 20
+    assert card["dropped"]["of a held-out task"]["rows"] == 800
+    assert card["dropped"]["a science row of the general source"]["rows"] == 40

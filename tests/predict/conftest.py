@@ -1,0 +1,1 @@
+"""Its presence lets the tests here and below import predict_runs."""

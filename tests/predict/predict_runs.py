@@ -1,0 +1,102 @@
+"""A run folder with a random model of two layers, the sample's tokenizer and instances that a test writes."""
+
+import contextlib
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from sciriff.config import (
+    SAMPLE,
+    Config,
+    DeepspeedConfig,
+    EngineConfig,
+    EvalConfig,
+    JudgeConfig,
+    LogConfig,
+    MixConfig,
+    ModelConfig,
+    ShapeConfig,
+    TrainConfig,
+    load,
+    to_yaml,
+)
+from sciriff.predict.__main__ import main
+from sciriff.run_dir import RunDir
+
+ROOT = Path(__file__).parents[2]
+
+
+def row(instance_id: str, prompt: str, reference: str = "[]") -> dict[str, Any]:
+    return {"input": prompt, "output": reference, "metadata": {}, "_instance_id": instance_id}
+
+
+def write_rows(path: Path, rows: list[dict[str, Any]]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def tiny_model(context: int = 256) -> ModelConfig:
+    shape = ShapeConfig(
+        layers=2,
+        hidden=64,
+        intermediate=96,
+        heads=2,
+        kv_heads=1,
+        vocabulary=4096,
+        context=context,
+        tied_embeddings=True,
+    )
+    return ModelConfig(name="tiny", tokenizer=str(SAMPLE / "tokenizer"), chat="tulu", dtype="float32", shape=shape)
+
+
+def make_run(
+    folder: Path,
+    *,
+    model: ModelConfig | None = None,
+    engine: EngineConfig | None = None,
+    seed: int = 42,
+    **evaluation: Any,
+) -> RunDir:
+    """A run folder with its frozen config; further keys are those of conf/eval."""
+    run = RunDir(folder)
+    run.root.mkdir(exist_ok=True)
+    config = Config(
+        model=model or tiny_model(),
+        mix=MixConfig(name="none"),
+        train=TrainConfig(method="none"),
+        deepspeed=DeepspeedConfig(zero_stage=0),
+        engine=engine or EngineConfig(name="transformers"),
+        eval=EvalConfig(**{"max_new_tokens": 24, **evaluation}),
+        judge=JudgeConfig(provider="none"),
+        log=LogConfig(tracker="none"),
+        cache_dir=str(folder / "cache"),
+        run_dir=str(run.root),
+        seed=seed,
+    )
+    run.config.write_text(to_yaml(config))
+    return run
+
+
+def start(run: RunDir) -> subprocess.Popen[str]:
+    """The stage as the driver starts it."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "sciriff.predict", str(run.root)],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def finish(run: RunDir) -> str:
+    """Run the stage to its end in this process and return what it printed."""
+    with contextlib.redirect_stdout(io.StringIO()) as output:
+        main(load(run.config), run)
+    return output.getvalue()
+
+
+def files_of(run: RunDir) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(run.predictions.iterdir())}

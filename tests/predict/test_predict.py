@@ -1,0 +1,138 @@
+"""The stage as a process: what it writes, how it goes on after a kill, what makes it start afresh."""
+
+import json
+import signal
+import time
+from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+from predict_runs import files_of, finish, make_run, row, start, tiny_model, write_rows
+
+from sciriff.config import EngineConfig
+from sciriff.records import Prediction, read_jsonl
+from sciriff.run_dir import RunDir
+
+TASKS = ("scierc_ner", "bioasq_list_qa", "scifact_entailment")
+
+
+@pytest.fixture
+def instances(tmp_path: Path) -> Path:
+    """Sixty prompts of three tasks; every tenth is too long for the model of 256 tokens."""
+    rows = []
+    for i in range(60):
+        words = " ".join(f"word{i}x{j}" for j in range(200 if i % 10 == 9 else 3 + i % 7))
+        rows.append(row(f"{TASKS[i % 3]}:validation:{i}", f"Find the names.\n\n{words}\n\nWhich?", f'["{i}"]'))
+    return write_rows(tmp_path / "instances.jsonl", rows)
+
+
+def predictions_of(run: RunDir, task: str) -> list[Prediction]:
+    return list(read_jsonl(run.predictions / f"{task}.jsonl", Prediction))
+
+
+def saved(run: RunDir) -> int:
+    return sum(path.read_bytes().count(b"\n") for path in run.predictions.glob("*.jsonl"))
+
+
+def test_what_the_stage_writes(tmp_path: Path, instances: Path) -> None:
+    run = make_run(tmp_path / "run", path=str(instances))
+    output = finish(run)
+    assert "60 instances of 3 tasks, prompts of at most 232 tokens" in output
+    assert "[60/60] answers" in output
+    expected = json.loads((run.predictions / "expected.json").read_text())
+    assert list(expected) == ["bioasq_list_qa", "scierc_ner", "scifact_entailment"]
+    for task, instance_ids in expected.items():
+        rows = predictions_of(run, task)
+        assert (
+            [r.instance_id for r in rows]
+            == instance_ids
+            == [f"{task}:validation:{i}" for i in range(60) if TASKS[i % 3] == task]
+        )
+        for r in rows:
+            assert r.task == task
+            assert r.reference == f'["{r.instance_id.split(":")[2]}"]'
+            assert r.finish_reason in ("stop", "length")
+            assert 0 < r.output_tokens <= 24
+            assert r.prompt_tokens <= 232
+            assert (r.truncated_tokens > 0) == (int(r.instance_id.split(":")[2]) % 10 == 9)
+            assert r.prompt.startswith("Find the names.\n\n")
+            assert r.prompt.endswith("\n\nWhich?")
+
+
+def test_a_killed_stage_ends_in_the_same_bytes(tmp_path: Path, instances: Path) -> None:
+    engine = EngineConfig(name="transformers", batch_tokens=200)
+    undisturbed = make_run(tmp_path / "undisturbed", path=str(instances), engine=engine)
+    finish(undisturbed)
+    killed = make_run(tmp_path / "killed", path=str(instances), engine=engine)
+    process = start(killed)
+    while saved(killed) < 10 and process.poll() is None:
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert 10 <= saved(killed) < 60
+    with next(killed.predictions.glob("*.jsonl")).open("ab") as file:
+        file.write(b'{"task": "scierc_ner", "inst')
+    resumed = start(killed)
+    output, _ = resumed.communicate(timeout=120)
+    assert resumed.returncode == 0, output
+    assert "answers are here already" in output
+    assert files_of(killed) == files_of(undisturbed)
+    # A finished stage has nothing left to do: it does not even load the model.
+    output = finish(killed)
+    assert "60 answers are here already" in output
+    assert "[60/60]" not in output
+    assert files_of(killed) == files_of(undisturbed)
+
+
+def test_a_batch_counts_only_as_a_whole(tmp_path: Path, instances: Path) -> None:
+    run = make_run(
+        tmp_path / "run", path=str(instances), engine=EngineConfig(name="transformers", batch_tokens=100_000)
+    )
+    finish(run)
+    before = files_of(run)
+    path = run.predictions / "scierc_ner.jsonl"
+    path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:-1]))
+    output = finish(run)
+    assert "here already" not in output
+    assert files_of(run) == before
+
+
+def test_other_settings_make_the_stage_start_afresh(tmp_path: Path, instances: Path) -> None:
+    folder = tmp_path / "run"
+    finish(make_run(folder, path=str(instances)))
+    assert "another model: starting afresh" in finish(make_run(folder, path=str(instances), seed=43))
+    output = finish(make_run(folder, path=str(instances), seed=43, max_new_tokens=20))
+    assert "another max_new_tokens and prompts: starting afresh" in output
+    other_markup = replace(tiny_model(), chat="general")
+    output = finish(make_run(folder, path=str(instances), seed=43, max_new_tokens=20, model=other_markup))
+    assert "another prompts: starting afresh" in output
+    run = make_run(
+        folder, path=str(instances), seed=43, max_new_tokens=20, model=other_markup, tasks=["scierc_ner"], limit=5
+    )
+    finish(run)
+    assert sorted(path.name for path in run.predictions.iterdir()) == [
+        "expected.json",
+        "scierc_ner.jsonl",
+        "settings.json",
+    ]
+    assert len(predictions_of(run, "scierc_ner")) == 5
+
+
+def test_prompts_that_are_too_long_can_be_skipped_or_refused(tmp_path: Path, instances: Path) -> None:
+    run = make_run(tmp_path / "run", path=str(instances), truncation="skip")
+    assert "scierc_ner: 2 of 20 prompts were too long and are not answered" in finish(run)
+    skipped = [r for task in TASKS for r in predictions_of(run, task) if r.finish_reason == "skipped"]
+    assert len(skipped) == 6
+    assert all(r.prediction == "" and r.output_tokens == 0 and r.prompt_tokens > 232 for r in skipped)
+    with pytest.raises(ValueError, match="bioasq_list_qa:validation:19: its prompt of "):
+        finish(make_run(tmp_path / "refused", path=str(instances), truncation="error"))
+
+
+def test_vllm_that_is_not_installed_is_said_in_a_line(tmp_path: Path, instances: Path) -> None:
+    if find_spec("vllm"):
+        pytest.skip("vLLM is installed here")
+    process = start(make_run(tmp_path / "run", path=str(instances), engine=EngineConfig(name="vllm")))
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 2
+    assert "error: engine=vllm is not installed here" in output

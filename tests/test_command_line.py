@@ -1,0 +1,23 @@
+"""The console command hands over to the modules."""
+
+import sys
+
+import pytest
+
+from sciriff import __version__
+from sciriff.command_line import main
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "says"),
+    [
+        (["--version"], 0, f"sciriff {__version__}"),
+        (["--help"], 0, "evaluate"),
+        ([], 0, "train"),
+        (["fly"], 2, "usage"),
+    ],
+)
+def test_answers(arguments, status, says, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["sciriff", *arguments])
+    assert main() == status
+    assert says in capsys.readouterr().out

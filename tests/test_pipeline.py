@@ -1,0 +1,69 @@
+"""The run folder is owned, its config frozen, and stale work recognised."""
+
+import fcntl
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from sciriff import pipeline
+from sciriff.config import load
+from sciriff.run_dir import RunDir
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunDir:
+    return RunDir(tmp_path)
+
+
+def test_frozen_config_reads_back_equal(run: RunDir, composed):
+    config = composed("experiment=demo", "name=a", "mix.tulu=7")
+    pipeline.freeze(config, run)
+    assert load(run.config) == config
+
+
+def test_another_config_is_refused_with_the_first_key(run: RunDir, composed):
+    pipeline.freeze(composed("experiment=demo", "name=a"), run)
+    with pytest.raises(ValueError, match=r"was made with train\.learning_rate=0\.\d+, not 0\.5"):
+        pipeline.freeze(composed("experiment=demo", "name=a", "train.learning_rate=0.5"), run)
+
+
+def test_keys_that_say_what_to_do_now_may_change(run: RunDir, composed):
+    config = composed("experiment=demo", "name=a")
+    pipeline.freeze(config, run)
+    pipeline.freeze(replace(config, stages=["score"], report=replace(config.report, beside=["b"])), run)
+    assert load(run.config).report.beside == ["b"]
+
+
+def test_a_second_driver_is_refused(run: RunDir):
+    with pipeline.own(run), pytest.raises(ValueError, match="in use by another run"), pipeline.own(run):
+        pass
+
+
+def test_a_worker_that_is_still_alive_is_waited_for(run: RunDir, monkeypatch):
+    monkeypatch.setattr(pipeline, "WAIT_FOR_WORKERS", 0.5)
+    with run.workers_lock.open("ab") as worker:
+        fcntl.flock(worker, fcntl.LOCK_SH)
+        with pytest.raises(ValueError, match="a stage of an earlier run is still alive"), pipeline.own(run):
+            pass
+    with pipeline.own(run):
+        pass
+
+
+def test_what_decides_a_stage_is_in_its_inputs(run: RunDir, composed, tmp_path: Path):
+    config = composed("experiment=demo", "name=a", f"run_dir={tmp_path}")
+    run.mix.parent.mkdir()
+    run.mix.write_text("{}\n")
+    before = pipeline.inputs("train", config, run)
+    assert pipeline.inputs("train", config, run) == before
+    other = pipeline.inputs("train", replace(config, train=replace(config.train, learning_rate=0.5)), run)
+    assert {name for name in before if before[name] != other[name]} == {"recipe"}
+    run.mix.write_text('{"another": "mix"}\n')
+    other = pipeline.inputs("train", config, run)
+    assert {name for name in before if before[name] != other[name]} == {"mix"}
+
+
+def test_training_without_a_mix_says_so(run: RunDir, composed, tmp_path: Path):
+    config = composed("experiment=demo", "name=a", f"run_dir={tmp_path}")
+    with pytest.raises(ValueError, match="there is no mix yet: add mix to stages"):
+        pipeline.inputs("train", config, run)

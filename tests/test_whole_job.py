@@ -1,0 +1,209 @@
+"""The whole job, as people run it: learning, sweeps, kills, and an installed wheel. Minutes each."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from sciriff.run_dir import RunDir
+from sciriff.tasks import HELD_OUT
+
+pytestmark = pytest.mark.slow
+
+SHORT = ("experiment=demo", "train.max_steps=12", "train.checkpoint_every=4", "eval.limit=3", "eval.max_new_tokens=24")
+"""A whole job of seconds, for what does not depend on learning."""
+
+
+def scores(run: Path) -> dict:
+    return json.loads(RunDir(run).scores.read_text())
+
+
+def assert_complete(run: RunDir, *, trained: bool = True) -> None:
+    """Every file that DESIGN promises of a run is there and holds what it should."""
+    wanted = [run.config, run.manifest, run.scores, run.report, run.tables / "summary.tsv"]
+    wanted += [run.predictions / f"{task.name}.jsonl" for task in HELD_OUT]
+    wanted += [run.tables / f"{task.name}.tsv" for task in HELD_OUT]
+    wanted += [run.log(stage) for stage in ("predict", "score", "report", "track")]
+    if trained:
+        wanted += [run.mix, run.mix_card, run.tokens, run.accelerate, run.metrics, run.log("mix"), run.log("train")]
+        wanted += [run.model / name for name in ("config.json", "model.safetensors", "tokenizer.json")]
+    missing = [str(path) for path in wanted if not path.exists()]
+    assert missing == []
+    assert list(run.tracker.rglob("*.wandb")), "no offline W&B run"
+    stages = json.loads(run.manifest.read_text())["stages"]
+    assert {record["status"] for record in stages.values()} == {"done"}
+    for log in run.root.glob("logs/*.log"):
+        assert "sciriff" in log.read_text().splitlines()[0], f"{log} does not begin with its command"
+
+
+def test_demo_learns_for_three_seeds(cli, tmp_path: Path):
+    untrained = cli("experiment=demo", "train=none", "name=demo-untrained")
+    assert untrained.returncode == 0, untrained.stderr
+    assert_complete(RunDir(tmp_path / "runs/demo-untrained"), trained=False)
+    before = scores(tmp_path / "runs/demo-untrained")["summary"]
+    sweep = cli("-m", "experiment=demo", "seed=1,2,3", "report.beside=[runs/demo-untrained]", timeout=1500)
+    assert sweep.returncode == 0, sweep.stderr
+    gains = []
+    for seed in (1, 2, 3):
+        run = RunDir(tmp_path / f"runs/demo-s{seed}")
+        assert_complete(run)
+        gains.append(100 * (scores(run.root)["summary"]["mean"] - before["mean"]))
+        assert "demo-untrained" in run.report.read_text()
+    print("points above the untrained model:", gains)
+    assert min(gains) >= 10
+    runs = [RunDir(tmp_path / f"runs/demo-s{seed}") for seed in (1, 2, 3)]
+    assert len({run.mix.read_bytes() for run in runs}) == 1
+    assert len({run.tokens.resolve() for run in runs}) == 1, "one tokenised mix serves the sweep"
+    again = cli("experiment=demo", "seed=1", "report.beside=[runs/demo-untrained]")
+    assert again.returncode == 0
+    assert again.stderr.count("up to date") == 5, again.stderr
+
+
+def test_a_failing_job_does_not_stop_the_others(cli, tmp_path: Path):
+    result = cli("-m", *SHORT, "model.shape.vocabulary=50,4096")
+    assert result.returncode == 1
+    assert "vocabulary" in result.stderr
+    assert "Traceback" not in result.stderr
+    runs = sorted((tmp_path / "runs").iterdir())
+    finished = [run for run in runs if RunDir(run).report.exists()]
+    assert (len(runs), len(finished)) == (2, 1)
+    assert_complete(RunDir(finished[0]))
+
+
+def test_predictions_of_another_run_are_scored(cli, tmp_path: Path):
+    assert cli(*SHORT, "name=first").returncode == 0
+    result = cli("train=none", "stages=[score,report]", "predictions=runs/first/predictions", "run_dir=out", "log=none")
+    assert result.returncode == 0, result.stderr
+    assert scores(tmp_path / "out")["summary"] == scores(tmp_path / "runs/first")["summary"]
+
+
+def test_changed_data_runs_what_depends_on_it(cli, tmp_path: Path):
+    assert cli(*SHORT, "name=a").returncode == 0
+    file = RunDir(tmp_path / "runs/a").predictions / "biored_ner.jsonl"
+    rows = [json.loads(line) for line in file.read_text().splitlines()]
+    rows[0]["prediction"] = rows[0]["reference"]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    result = cli(*SHORT, "name=a", "stages=[score,report]")
+    assert result.returncode == 0, result.stderr
+    assert "score: its predictions changed" in result.stderr
+    assert "report: its results changed" in result.stderr
+
+
+def left_running(mark: str) -> list[str]:
+    """Commands of live processes whose environment holds `mark`."""
+    found = []
+    for process in Path("/proc").iterdir():
+        if not process.name.isdigit() or int(process.name) == os.getpid():
+            continue
+        try:
+            environment = (process / "environ").read_bytes()
+            state = (process / "stat").read_text().rsplit(")", 1)[1].split()[0]
+            command = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        except (FileNotFoundError, ProcessLookupError, PermissionError):
+            continue
+        if mark.encode() in environment and state != "Z":
+            found.append(command)
+    return found
+
+
+def start(tmp_path: Path, *arguments: str) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [sys.executable, "-m", "sciriff.train", *arguments],
+        cwd=tmp_path,
+        env={**os.environ, "SCIRIFF_CACHE": str(tmp_path / "cache")},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def wait_for(condition: Callable[[], bool], driver: "subprocess.Popen[str]", seconds: float) -> None:
+    give_up_at = time.monotonic() + seconds
+    while not condition():
+        assert driver.poll() is None, driver.stderr and driver.stderr.read()
+        assert time.monotonic() < give_up_at, "the moment to kill did not come"
+        time.sleep(0.02)
+
+
+def lines(path: Path) -> int:
+    return path.read_bytes().count(b"\n") if path.exists() else 0
+
+
+def steps_done(run: RunDir, count: int) -> Callable[[], bool]:
+    return lambda: lines(run.metrics) >= count
+
+
+def answers_written(run: RunDir, count: int) -> Callable[[], bool]:
+    return lambda: sum(lines(path) for path in run.predictions.glob("*.jsonl")) >= count
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells children of a killed parent")
+@pytest.mark.parametrize("moment", ["training", "prediction"])
+def test_killed_whole_and_started_again_gives_the_undisturbed_result(moment: str, cli, tmp_path: Path):
+    options = (*SHORT, "eval.limit=8", "engine.batch_tokens=2048", "train.max_steps=16")
+    assert cli(*options, "name=undisturbed").returncode == 0
+    run = RunDir(tmp_path / "runs/killed")
+    driver = start(tmp_path, *options, "name=killed")
+    wait_for(steps_done(run, 6) if moment == "training" else answers_written(run, 8), driver, 300)
+    os.killpg(driver.pid, signal.SIGKILL)
+    driver.wait()
+    give_up_at = time.monotonic() + 15
+    while (left := left_running(str(tmp_path / "cache"))) and time.monotonic() < give_up_at:
+        time.sleep(0.1)
+    assert left == []
+    assert not run.scores.exists(), "it was killed too late to show anything"
+    again = cli(*options, "name=killed")
+    assert again.returncode == 0, again.stderr
+    assert "goes on where it was interrupted" in again.stderr
+    undisturbed = RunDir(tmp_path / "runs/undisturbed")
+    assert (run.model / "model.safetensors").read_bytes() == (undisturbed.model / "model.safetensors").read_bytes()
+    for task in HELD_OUT:
+        name = f"{task.name}.jsonl"
+        assert (run.predictions / name).read_bytes() == (undisturbed.predictions / name).read_bytes()
+    assert scores(run.root)["summary"] == scores(undisturbed.root)["summary"]
+    losses = [json.loads(line)["loss"] for line in run.metrics.read_text().splitlines()]
+    assert losses == [json.loads(line)["loss"] for line in undisturbed.metrics.read_text().splitlines()]
+
+
+def test_ctrl_c_writes_a_checkpoint_and_says_how_to_go_on(cli, tmp_path: Path):
+    options = (*SHORT, "train.max_steps=16", "train.checkpoint_every=null", "name=stopped")
+    run = RunDir(tmp_path / "runs/stopped")
+    driver = start(tmp_path, *options)
+    wait_for(steps_done(run, 3), driver, 300)
+    os.kill(driver.pid, signal.SIGINT)
+    _, errors = driver.communicate(timeout=120)
+    assert driver.returncode == 130, errors
+    assert "python -m sciriff.train experiment=demo" in errors
+    assert len(list(run.checkpoints.glob("step-*"))) == 1
+    again = cli(*options)
+    assert again.returncode == 0, again.stderr
+    assert lines(run.metrics) == 16
+
+
+def test_an_installed_wheel_runs_the_demo_in_another_folder(tmp_path: Path):
+    project = Path(__file__).parents[1]
+    if not (project / "pyproject.toml").is_file():
+        pytest.skip("not a checkout")
+    environment = {**os.environ, "SCIRIFF_CACHE": str(tmp_path / "cache")}
+    environment.pop("PYTHONPATH", None)
+
+    def run(*command: str | Path) -> "subprocess.CompletedProcess[str]":
+        result = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+        assert result.returncode == 0, result.stdout + result.stderr
+        return result
+
+    run(sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", tmp_path / "dist", project)
+    (wheel,) = (tmp_path / "dist").glob("sciriff-*.whl")
+    run(sys.executable, "-m", "venv", tmp_path / "venv")
+    python = tmp_path / "venv/bin/python"
+    run(python, "-m", "pip", "install", "--quiet", wheel)
+    result = run(python, "-m", "sciriff.train", *SHORT)
+    assert "mean of 9 of 11" in result.stdout
+    assert str(project) not in run(python, "-c", "import sciriff; print(sciriff.__file__)").stdout
