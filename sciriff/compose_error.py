@@ -1,25 +1,12 @@
 """Hydra's and OmegaConf's complaints about a command line, as one line with the nearest right name."""
 
-import dataclasses
 import re
-from collections.abc import Iterator
-from typing import get_type_hints
 
 from hydra.errors import MissingConfigException
 
-from sciriff.config import Config, nearest
+from sciriff.config import known_keys, nearest
 
 KINDS = {"Integer": "a whole number", "Float": "a number", "Boolean": "true or false", "List": "a list"}
-
-
-def known_keys(kind: type = Config, prefix: str = "") -> Iterator[str]:
-    """Every key of the schema, `train.learning_rate` and the like."""
-    hints = get_type_hints(kind)
-    for field in dataclasses.fields(kind):
-        key = prefix + field.name
-        yield key
-        if dataclasses.is_dataclass(inner := hints[field.name]) and isinstance(inner, type):
-            yield from known_keys(inner, key + ".")
 
 
 def explain(error: BaseException) -> str:

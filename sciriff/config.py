@@ -1,13 +1,13 @@
 """The schema of conf/, one plain dataclass per folder: a misspelt key, a wrong type, an impossible value ends here."""
 
 import difflib
-from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, is_dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 from omegaconf import MISSING, DictConfig, OmegaConf
-from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
 
 from sciriff.run_dir import RunDir
 
@@ -428,6 +428,15 @@ class Config:
         return self.model
 
 
+def known_keys(kind: type = Config, prefix: str = "") -> Iterator[str]:
+    """Every key of the schema, `train.learning_rate` and the like."""
+    hints = get_type_hints(kind)
+    for name in kind.__dataclass_fields__:
+        yield prefix + name
+        if is_dataclass(hints[name]):
+            yield from known_keys(hints[name], f"{prefix}{name}.")
+
+
 def from_container(values: DictConfig) -> Config:
     """The checked config of composed values. ValueError says which key is unknown, unset or wrong."""
     try:
@@ -435,6 +444,9 @@ def from_container(values: DictConfig) -> Config:
         config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), plain))
     except MissingMandatoryValue as error:
         raise ValueError(f"{error.full_key} is not set: give {error.full_key}=...") from None
+    except ConfigKeyError as error:
+        key = str(error.full_key)
+        raise ValueError(f"{key} is not a key of the config{nearest(key, known_keys())}") from None
     except OmegaConfBaseException as error:
         key = getattr(error, "full_key", None)
         raise ValueError(f"{key + ': ' if key else ''}{str(error).splitlines()[0]}") from None

@@ -25,7 +25,7 @@ class Manifest:
 
     path: Path
     about: dict[str, Any] = field(default_factory=dict)
-    """versions, git, machine, seeds: of the last time that a stage was started."""
+    """command, versions, git, machine, seeds: of the last time that a stage was started."""
     stages: dict[str, StageRecord] = field(default_factory=dict)
 
     @classmethod

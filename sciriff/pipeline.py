@@ -18,9 +18,9 @@ from sciriff.config import PACKAGE, Config, ModelConfig, as_dict, to_yaml
 from sciriff.digest import file_digest, tree_digest, value_digest
 from sciriff.finetune import launch_files
 from sciriff.manifest import Manifest, StageRecord, damaged_output, record_outputs
-from sciriff.rows import source_digest
 from sciriff.run_dir import RunDir
 from sciriff.score import summary_lines
+from sciriff.source_files import source_digest
 
 FREE_TO_CHANGE = ("stages", "dry_run", "run_dir", "cache_dir", "report", "log", "plan")
 """Keys that say what to do now, where, or how to show it, not what the run is: a folder takes other values of them."""
@@ -45,7 +45,7 @@ def run(config: Config, again: str) -> float | None:
         with _tracker(config, run):
             for stage in config.active_stages:
                 try:
-                    _run_stage(STAGES[stage], config, run, manifest)
+                    _run_stage(STAGES[stage], config, run, manifest, again)
                 except spawn.ChildFailed as error:
                     raise RunFailed(
                         f"{error}: {error.reason}\nThe whole log: {error.log}\n"
@@ -180,7 +180,12 @@ def inputs(stage: str, config: Config, run: RunDir) -> dict[str, str]:
             shown = [run.scores, run.metrics, run.mix_card, *(RunDir(Path(b)).scores for b in config.report.beside)]
             digests = [file_digest(path) if path.is_file() else "none" for path in shown]
             settings = [as_dict(config.report), config.name, __version__]
-            return {"results": value_digest(digests), "settings": value_digest(settings)}
+            predictions = Path(config.predictions) if config.predictions else run.predictions
+            return {
+                "results": value_digest(digests),
+                "predictions": tree_digest(predictions),
+                "settings": value_digest(settings),
+            }
     raise AssertionError(stage)
 
 
@@ -200,7 +205,7 @@ def _model_digest(model: ModelConfig, *, weights: bool) -> str:
     return value_digest(about)
 
 
-def _run_stage(stage: Stage, config: Config, run: RunDir, manifest: Manifest) -> None:
+def _run_stage(stage: Stage, config: Config, run: RunDir, manifest: Manifest, again: str) -> None:
     """Run one stage, unless it is up to date. Work of a stage whose inputs have changed is removed first."""
     given = inputs(stage.name, config, run)
     record = manifest.stages.get(stage.name)
@@ -219,6 +224,7 @@ def _run_stage(stage: Stage, config: Config, run: RunDir, manifest: Manifest) ->
         else:
             _say(f"{stage.name}: goes on where it was interrupted")
     manifest.about = {
+        "command": again,
         "versions": machine.versions(),
         "git": machine.git_commit(PACKAGE.parent),
         "machine": machine.describe(),

@@ -143,5 +143,7 @@ def _reason(place: str, error: BaseException) -> str:
                 return "has no such revision on the hub; see model.revision"
             case LocalEntryNotFoundError():
                 return "is not a folder here nor in the hub's cache, and the hub cannot be reached; download it first"
+    if "trust_remote_code" in str(error):
+        return "runs Python code of its own; if you have read it and trust it, set model.trust_remote_code=true"
     first_line = next(iter(str(error).strip().splitlines()), "")
     return f"cannot be loaded ({type(error).__name__}: {first_line})"

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import IO, Any
 
 from sciriff.config import SourceConfig
-from sciriff.source_files import source_digest as source_digest
 from sciriff.source_files import source_files
 
 PARQUET_BATCH_ROWS = 256

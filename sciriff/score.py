@@ -79,10 +79,10 @@ def main(config: Config, run: RunDir) -> None:
 
 
 def read_predictions(folder: Path, names: Sequence[str] | None, allow_missing: bool) -> dict[str, TaskAnswers]:
-    """The answers in a folder by task, of the tasks in `names` (None: of all that are there), in the order of asking.
+    """The answers in a folder by task, of the tasks in `names`, or of all that are there.
 
-    expected.json, where it lies beside them, says what was asked. ValueError for a file that belongs to no task, a
-    broken line, an instance that stands twice or was not asked, and, unless `allow_missing`, for one that is missing.
+    expected.json, where it lies beside them, says what was asked. ValueError for a name or a file that belongs to no
+    task, for what read_task refuses, and where nothing is left to score.
     """
     for name in names or ():
         if name not in NAMES:
@@ -97,31 +97,34 @@ def read_predictions(folder: Path, names: Sequence[str] | None, allow_missing: b
             "with predictions=FOLDER"
         )
     expected = read_expected(folder / RunDir(folder).expected.name)
-    found = {}
-    for name in NAMES if names is None else names:
-        if name not in files and name not in expected:
-            if names is not None and not allow_missing:
-                raise ValueError(f"{folder / name}.jsonl does not exist, and eval.tasks asks for it")
-            continue
-        answers = read_answers(files[name], name) if name in files else {}
-        asked = dict.fromkeys(expected.get(name, answers))
-        strangers = [instance_id for instance_id in answers if instance_id not in asked]
-        if strangers:
-            raise ValueError(f"{files[name]}: {_some(strangers)} not among the instances that were asked")
-        missing = [instance_id for instance_id in asked if instance_id not in answers]
-        if missing and not allow_missing:
-            raise ValueError(
-                f"{folder / name}.jsonl: {_some(missing)} missing of {len(asked)} instances; run the predict stage "
-                "again, or score what is there with allow_missing=true"
-            )
-        if answers:
-            ordered = [answers[instance_id] for instance_id in asked if instance_id in answers]
-            found[name] = TaskAnswers(ordered, len(missing))
-        elif not allow_missing:
-            raise ValueError(f"{files[name]}: there is no prediction in it")
+    wanted = [name for name in NAMES if (name in files or name in expected if names is None else name in names)]
+    found = {name: read_task(folder / f"{name}.jsonl", name, expected.get(name), allow_missing) for name in wanted}
+    found = {name: task for name, task in found.items() if task.answers}
     if not found:
         raise ValueError(f"{folder}: there are no predictions of the chosen tasks here")
     return found
+
+
+def read_task(path: Path, task: str, expected: Sequence[str] | None, allow_missing: bool) -> TaskAnswers:
+    """The answers of one task in the order in which they were asked; `expected` None takes the file's word for that.
+
+    ValueError for a broken line, an instance that stands twice or was not asked, and, unless `allow_missing`, for one
+    that is missing or a file that holds nothing.
+    """
+    answers = read_answers(path, task) if path.is_file() else {}
+    asked = dict.fromkeys(answers if expected is None else expected)
+    strangers = [instance_id for instance_id in answers if instance_id not in asked]
+    if strangers:
+        raise ValueError(f"{path}: {_some(strangers)} not among the instances that were asked")
+    missing = [instance_id for instance_id in asked if instance_id not in answers]
+    if missing and not allow_missing:
+        raise ValueError(
+            f"{path}: {_some(missing)} missing of {len(asked)} instances; run the predict stage again, or score what "
+            "is there with allow_missing=true"
+        )
+    if not answers and not allow_missing:
+        raise ValueError(f"{path}: there is no prediction in it" if path.is_file() else f"{path} does not exist")
+    return TaskAnswers([answers[instance_id] for instance_id in asked if instance_id in answers], len(missing))
 
 
 def read_expected(path: Path) -> dict[str, list[str]]:

@@ -87,15 +87,19 @@ def copy_run(run: RunDir, sink: Sink, follow: bool) -> None:
     tail = Tail(run.metrics)
     scores: bytes | None = None
     over = not follow
+    # What lies there already may be of an earlier attempt that a stage is about to throw away, and a tracker forgets
+    # nothing: so it is not copied before it has changed or the run is over.
+    untouched = {path: _stamp(path) for path in (run.metrics, run.scores)}
     while True:
-        for number, row in tail.rows():
+        untouched = {path: stamp for path, stamp in untouched.items() if stamp == _stamp(path) and not over}
+        for number, row in tail.rows() if run.metrics not in untouched else ():
             step = row.get("step")
             if not isinstance(step, int):
                 raise ValueError(f"{run.metrics}:{number}: step={step!r} must be a whole number")
             if step > sink.logged:
                 sink.step(step, {k: v for k, v in row.items() if k not in NOT_A_METRIC and _is_number(v)})
                 sink.logged = step
-        if run.scores.is_file() and (text := run.scores.read_bytes()) != scores:
+        if run.scores not in untouched and run.scores.is_file() and (text := run.scores.read_bytes()) != scores:
             scores = text
             sink.scores(summary_values(run.scores, text))
         if over:
@@ -116,6 +120,14 @@ def summary_values(path: Path, text: bytes) -> dict[str, Any]:
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{path}: not the scores of a run ({error!r}); run the score stage again") from None
     return {name: value for name, value in values.items() if value is not None}
+
+
+def _stamp(path: Path) -> tuple[int, int, int] | None:
+    """What differs when a file was written, cut or replaced; None where there is none."""
+    if not path.is_file():
+        return None
+    stat = path.stat()
+    return stat.st_ino, stat.st_size, stat.st_mtime_ns
 
 
 def _is_number(value: object) -> bool:

@@ -4,8 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from sciriff.chat import FORMATS
-from sciriff.config import CHAT_FORMATS, conf_dir
+from sciriff.config import conf_dir
 from sciriff.machine import GPU_TYPES
 from sciriff.plan import make
 
@@ -70,10 +69,6 @@ def test_default_is_the_published_recipe(composed):
 def test_shapes_give_the_published_sizes(name: str, billions: float, composed):
     """Parameter counts from the model cards; Qwen has biases that the formula leaves out (0.001 %)."""
     assert composed(f"model={name}").model.shape.parameters / 1e9 == pytest.approx(billions, abs=0.001)
-
-
-def test_chat_formats_are_those_of_the_markup():
-    assert set(CHAT_FORMATS) == set(FORMATS)
 
 
 def test_gpu_table_is_plausible():

@@ -5,10 +5,11 @@ import os
 import struct
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
 
@@ -51,8 +52,10 @@ def make_run(composed: Callable[..., Config], tmp_path: Path) -> MakeRun:
     return make
 
 
-def row(step: int) -> str:
-    return json.dumps({"step": step, "steps": 6, "loss": 1 / step, "lr": 3e-4, "mfu": None, "tokens": 100}) + "\n"
+def row(step: int, loss: float | None = None) -> str:
+    return (
+        json.dumps({"step": step, "steps": 6, "loss": loss or 1 / step, "lr": 3e-4, "mfu": None, "tokens": 100}) + "\n"
+    )
 
 
 def start(run: RunDir, *flags: str, home: Path) -> "subprocess.Popen[str]":
@@ -109,9 +112,11 @@ def offline_file(run: RunDir) -> Path:
 def test_a_growing_run_is_followed_and_read_back(make_run: MakeRun, tmp_path: Path) -> None:
     run = make_run("log=offline", "log.project=p", "log.group=g", "log.tags=[t]")
     process = start(run, "--follow", home=tmp_path / "home")
-    assert process.stdin is not None
+    assert process.stdout is not None
+    assert process.stdout.readline().startswith("wandb: ")
+    time.sleep(0.5)
     run.metrics.write_text("".join(map(row, (1, 2, 3, 4))) + row(5)[:20])
-    time.sleep(3)
+    time.sleep(2)
     # Training went back to the checkpoint at step 2 and on from there.
     run.metrics.write_text("".join(map(row, range(1, 7))))
     run.scores.write_text(json.dumps(SCORES))
@@ -120,7 +125,7 @@ def test_a_growing_run_is_followed_and_read_back(make_run: MakeRun, tmp_path: Pa
     run.report.write_text("<p>report</p>")
     out, err = process.communicate(timeout=60)
     assert process.returncode == 0, err
-    assert err == "" and len(out.splitlines()) == 1
+    assert (out, err) == ("", "")
 
     records = read_wandb(offline_file(run))
     rows = history(records)
@@ -229,11 +234,13 @@ class Recorder:
     def __init__(self, logged: int = -1) -> None:
         self.logged = logged
         self.steps: list[int] = []
+        self.losses: list[float] = []
         self.scored: list[dict[str, Any]] = []
         self.files: list[str] = []
 
     def step(self, step: int, values: dict[str, float]) -> None:
         self.steps.append(step)
+        self.losses.append(values["loss"])
 
     def scores(self, values: dict[str, Any]) -> None:
         self.scored.append(values)
@@ -249,6 +256,35 @@ def test_a_sink_that_has_steps_gets_only_later_ones(make_run: MakeRun) -> None:
     sink = Recorder(logged=2)
     copy_run(run, sink, follow=False)
     assert (sink.steps, sink.scored, sink.files) == ([3], [], ["manifest.json"])
+
+
+@pytest.fixture
+def standard_input(monkeypatch: pytest.MonkeyPatch) -> Iterator[IO[str]]:
+    """The writing end of a pipe that is standard input; closing it says that the run is over."""
+    reading, writing = os.pipe()
+    with os.fdopen(reading) as stdin, os.fdopen(writing, "w") as ours:
+        monkeypatch.setattr(sys, "stdin", stdin)
+        yield ours
+
+
+def test_what_an_earlier_attempt_left_is_not_copied_before_a_stage_has_decided(
+    make_run: MakeRun, standard_input: IO[str]
+) -> None:
+    run = make_run("log=offline")
+    run.metrics.write_text(row(1, loss=9) + row(2, loss=9))
+    run.scores.write_text(json.dumps(SCORES))
+    sink = Recorder()
+    thread = threading.Thread(target=copy_run, args=(run, sink, True))
+    thread.start()
+    time.sleep(1.5)
+    assert not sink.steps and not sink.scored
+    run.metrics.unlink()
+    run.metrics.write_text(row(1, loss=1))
+    time.sleep(1.5)
+    assert (sink.steps, sink.losses) == ([1], [1])
+    standard_input.close()
+    thread.join(timeout=30)
+    assert (sink.steps, len(sink.scored)) == ([1], 1), "scores that no stage replaced are this run's"
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"summary": {}}', '{"summary": {"columns": {"a/b": 3}}}'])

@@ -2,8 +2,10 @@
 
 import json
 import os
+import shutil
 import sys
 from copy import deepcopy
+from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
@@ -58,12 +60,16 @@ def command(run: RunDir, python: str = sys.executable) -> list[str]:
 
 
 def environment(config: Config, processes: int, on_gpu: bool) -> dict[str, str]:
-    """Variables for the command: threads of each process, and the CPU for DeepSpeed where there is no GPU."""
+    """Variables for the command: threads of each process, and for DeepSpeed the CPU where there is no GPU, and the
+    ninja with which it compiles, where that stands beside an interpreter whose environment is not activated."""
     variables = {}
     if "OMP_NUM_THREADS" not in os.environ:
         variables["OMP_NUM_THREADS"] = str(max(1, machine.cores() // processes))
     if config.deepspeed.zero_stage and not on_gpu:
         variables["DS_ACCELERATOR"] = "cpu"
+    beside = Path(sys.executable).parent
+    if config.deepspeed.zero_stage and shutil.which("ninja") is None and (beside / "ninja").exists():
+        variables["PATH"] = f"{beside}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
     return variables
 
 

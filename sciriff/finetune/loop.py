@@ -167,14 +167,13 @@ def usable_rows(data: TokenFile, config: Config, workers: Workers) -> np.ndarray
     nothing_to_learn = (data.target_counts == 0) & ~too_long
     rows = np.flatnonzero(~too_long & ~nothing_to_learn)
     if too_long.any():
-        workers.say(
-            f"{too_long.sum()} of {len(data)} rows are longer than train.max_length={train.max_length}: left out"
-        )
+        workers.say(f"{too_long.sum()} of {len(data)} rows left out: longer than train.max_length={train.max_length}")
     if nothing_to_learn.any():
-        workers.say(f"{nothing_to_learn.sum()} of {len(data)} rows have no target token: left out")
+        workers.say(f"{nothing_to_learn.sum()} of {len(data)} rows left out: no target token")
     if not len(rows):
         raise ValueError(
-            f"none of the mix's {len(data)} rows can be trained on; see mix/card.json and train.max_length"
+            f"none of the mix's {len(data)} rows can be trained on: see what the mix stage kept in mix/card.json, and "
+            f"train.max_length={train.max_length}"
         )
     if train.global_batch_size > len(rows):
         workers.say(

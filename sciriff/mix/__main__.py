@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sciriff.config import Config, MixConfig
+from sciriff.config import Config, MixConfig, SourceConfig
 from sciriff.digest import file_digest, value_digest
 from sciriff.mix.build import HELD_OUT_DATASETS, build_mix, used_sources
 from sciriff.mix.cache import build_once
@@ -74,13 +74,19 @@ def recipe_of(mix: MixConfig) -> dict[str, Any]:
     """All that decides which rows a mix has: what its sources hold, and the settings that play a part."""
     used = used_sources(mix)
     recipe: dict[str, Any] = {
-        "sources": {name: source_digest(source) for name, source in used.items()},
+        "sources": {name: _provenance(source) for name, source in used.items()},
         "on_bad_row": mix.on_bad_row,
     }
     if not {"path", "published"} & used.keys():
         for name in ("per_task", "tulu", "include_heldout", "context_window", "take", "seed"):
             recipe[name] = getattr(mix, name)
     return recipe
+
+
+def _provenance(source: SourceConfig) -> dict[str, str | None]:
+    """What a source holds, and its name on the hub. Not the path of a local one: the same rows are the same mix."""
+    named = {} if source.path is not None else {k: getattr(source, k) for k in ("hub", "config", "split", "revision")}
+    return {"digest": source_digest(source), **named}
 
 
 def _key(*parts: Any) -> str:

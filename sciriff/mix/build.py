@@ -32,7 +32,7 @@ WINDOW_MARGIN = 20
 
 HELD_OUT_DATASETS = frozenset(f"{SCIENCE}.{task.name}" for task in HELD_OUT)
 
-Lengths = Callable[[Sequence[Sequence[Message]]], list[int]]
+Lengths = Callable[[Sequence[Conversation]], list[int]]
 """Tokens of each conversation, by the model's tokenizer and markup."""
 
 
@@ -176,7 +176,7 @@ def _measure(
 
     def fits(rows: Sequence[Candidate]) -> list[bool]:
         nonlocal found
-        answers = [length <= limit for length in lengths([spool.read(row).messages for row in rows])]
+        answers = [length <= limit for length in lengths([spool.read(row) for row in rows])]
         found += sum(answers)
         progress(found, "rows chosen that fit mix.context_window")
         return answers

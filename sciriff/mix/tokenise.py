@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from sciriff.chat import jinja_template, training_ids_of_many
 from sciriff.digest import value_digest
 from sciriff.progress import Progress
-from sciriff.records import Conversation, Message, read_jsonl
+from sciriff.records import Conversation, read_jsonl
 from sciriff.token_file import write_token_file
 
 if TYPE_CHECKING:
@@ -30,9 +30,9 @@ def markup_digest(chat: str, tokenizer: PreTrainedTokenizerFast) -> str:
     )
 
 
-def lengths(chat: str, conversations: Sequence[Sequence[Message]], tokenizer: PreTrainedTokenizerFast) -> list[int]:
+def lengths(chat: str, conversations: Sequence[Conversation], tokenizer: PreTrainedTokenizerFast) -> list[int]:
     """Tokens of each conversation as it is trained, markup included."""
-    return [len(ids) for ids, _ in training_ids_of_many(chat, conversations, tokenizer)]
+    return [len(ids) for ids, _ in _training_ids(chat, conversations, tokenizer)]
 
 
 def write_tokens(mix: Path, rows: int, folder: Path, chat: str, tokenizer: PreTrainedTokenizerFast) -> None:
@@ -47,9 +47,20 @@ def _token_rows(
     done = 0
     rest = iter(conversations)
     while batch := list(islice(rest, BATCH_ROWS)):
-        tokenised = training_ids_of_many(chat, [conversation.messages for conversation in batch], tokenizer)
-        for conversation, (ids, targets) in zip(batch, tokenised, strict=True):
+        for conversation, (ids, targets) in zip(batch, _training_ids(chat, batch, tokenizer), strict=True):
             assert any(targets), f"{conversation.dataset}/{conversation.id} has nothing to learn"
             yield f"{conversation.dataset}/{conversation.id}", ids, targets
         done += len(batch)
         progress(done, "rows tokenised")
+
+
+def _training_ids(
+    chat: str, conversations: Sequence[Conversation], tokenizer: PreTrainedTokenizerFast
+) -> list[tuple[list[int], list[bool]]]:
+    """`chat.training_ids` of each; what the markup cannot express is a ValueError that names the row."""
+    try:
+        return training_ids_of_many(chat, [conversation.messages for conversation in conversations], tokenizer)
+    except ValueError as error:
+        if len(conversations) == 1:
+            raise ValueError(f"{conversations[0].dataset}/{conversations[0].id}: {error}") from None
+    return [row for conversation in conversations for row in _training_ids(chat, [conversation], tokenizer)]

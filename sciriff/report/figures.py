@@ -132,7 +132,7 @@ def short(value: float) -> str:
     """A number for an axis: 78000 is `78k`, 2e-05 is `2e-5`."""
     if abs(value) >= 1e4:
         return f"{value / 1e6:g}M" if abs(value) >= 1e6 else f"{value / 1e3:g}k"
-    if value and abs(value) < 1e-3:
+    if value and abs(value) < 1e-4:
         mantissa, exponent = f"{value:.6e}".split("e")
         return f"{float(mantissa):g}e{int(exponent)}"
     return f"{value:g}"

@@ -69,7 +69,7 @@ def content(config: Config, run: RunDir) -> dict[str, Any]:
         "best": tables.best_per_column([scores, *beside]),
         "intervals": any(score.low is not None for run in [scores, *beside] for score in run.columns.values()),
         "same_columns": len({tuple(run.columns) for run in [scores, *beside]}) == 1,
-        "answers": answers,
+        "examples": [found for found in answers.values() if found.shown],
         "answer_rows": [_answer_row(task, scores, answers.get(task)) for task, _ in _by_task()],
         "curves": curves(metrics),
         "totals": totals(metrics),

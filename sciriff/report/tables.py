@@ -162,11 +162,11 @@ def sentence(run: RunScores, beside: list[RunScores]) -> str:
 
 
 def best_per_column(rows: list[RunScores]) -> dict[str, float]:
-    """The highest value of each column, where several runs have it; their names are set in bold."""
+    """The highest value of each column in which runs differ; it is set in bold."""
     best = {}
     for column in COLUMNS:
         values = [row.columns[column.key].value for row in rows if column.key in row.columns]
-        if len(values) > 1:
+        if len(set(values)) > 1:
             best[column.key] = max(values)
     return best
 

@@ -1,4 +1,4 @@
-"""The 54 tasks of SciRIFF (configuration 4096): family, domains, rows and mean lengths, so that a plan needs no download.
+"""The 54 tasks of SciRIFF (configuration 4096): family, rows and mean lengths, so that a plan needs no download.
 
 Counted from allenai/SciRIFF on the hub; tokens are those of the Llama-2 tokenizer.
 """

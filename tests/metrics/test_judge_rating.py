@@ -75,7 +75,7 @@ def test_who_is_judged():
     assert len(set(sample)) == 100
     assert sample == sorted(sample)
     assert sample == sample_of_100(500)
-    assert sample[:5] == [5, 12, 13, 15, 17]
+    assert sample[:5] == [3, 12, 13, 15, 16]
 
 
 @pytest.mark.skipif(not GOLDEN.is_dir(), reason="the reference's results are not here")

@@ -9,7 +9,7 @@ import pytest
 from sciriff.config import MixConfig, SourceConfig, SourcesConfig
 from sciriff.mix.build import build_mix
 from sciriff.mix.sources import Tally
-from sciriff.records import Message, dumps
+from sciriff.records import Conversation, dumps
 
 TASKS = {"covid_qa": 30, "gene_ner": 12, "bioasq_list_qa": 9}  # the last is held out
 
@@ -33,9 +33,9 @@ def write(path: Path, rows: Sequence[dict]) -> Path:
     return path
 
 
-def characters(conversations: Sequence[Sequence[Message]]) -> list[int]:
+def characters(conversations: Sequence[Conversation]) -> list[int]:
     """A measure of length that needs no tokenizer."""
-    return [sum(len(message.content) for message in messages) for messages in conversations]
+    return [sum(len(message.content) for message in conversation.messages) for conversation in conversations]
 
 
 @pytest.fixture

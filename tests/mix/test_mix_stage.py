@@ -15,7 +15,8 @@ from sciriff.config import SAMPLE, Config, to_yaml
 from sciriff.digest import file_digest
 from sciriff.mix.__main__ import main
 from sciriff.mix.cache import build_once
-from sciriff.records import Conversation, read_jsonl
+from sciriff.mix.tokenise import lengths
+from sciriff.records import Conversation, Message, read_jsonl
 from sciriff.run_dir import RunDir
 from sciriff.token_file import NAME, TokenFile
 
@@ -121,6 +122,22 @@ def test_a_bad_row_leaves_nothing_behind(make: Make, tmp_path: Path) -> None:
         main(config, run)
     assert [path.suffix for path in (tmp_path / "cache" / "mixes").iterdir()] == [".lock"]
     assert not run.mix.exists()
+
+
+def test_a_row_that_the_markup_cannot_express_is_named() -> None:
+    tokenizer = AutoTokenizer.from_pretrained(SAMPLE / "tokenizer")
+    tokenizer.chat_template = (
+        "{% for m in messages %}{% if m['role'] == 'system' %}{{ raise_exception('no system messages') }}{% endif %}"
+        "{{ m['content'] + eos_token }}{% endfor %}"
+    )
+    answer = Message("assistant", "a")
+    rows = [
+        Conversation("flan", "1", (Message("user", "q"), answer)),
+        Conversation("orca", "2", (Message("system", "s"), Message("user", "q"), answer)),
+    ]
+    assert lengths("tokenizer", rows[:1], tokenizer) == [4]
+    with pytest.raises(ValueError, match=r"^orca/2: model\.chat=tokenizer: .* \(no system messages\)"):
+        lengths("tokenizer", rows, tokenizer)
 
 
 def run_stage(run: RunDir, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -60,6 +60,8 @@ def test_a_general_row_is_taken_as_it_is() -> None:
         (said(("user", "Hi")), "the last message is not the assistant's"),
         (said(("user", "Hi"), ("assistant", "a"), ("user", "b")), "the last message is not the assistant's"),
         (said(("assistant", "Hello")), "the assistant speaks first"),
+        (said(("system", "x"), ("assistant", "Hello")), "the assistant speaks first"),
+        (said(("system", "x")), "the last message is not the assistant's"),
         (said(("user", "Hi"), ("assistant", "")), "the text of the assistant is empty"),
         (said(("user", ""), ("assistant", "a")), "the text of the user is empty"),
         (said(("user", None), ("assistant", "a")), "the text of the user is not a string"),

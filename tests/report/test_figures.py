@@ -21,7 +21,8 @@ def test_ticks_are_few_round_and_inside() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "text"), [(0, "0"), (2e-5, "2e-5"), (1.5e-5, "1.5e-5"), (0.5, "0.5"), (78000, "78k"), (2_500_000, "2.5M")]
+    ("value", "text"),
+    [(0, "0"), (2e-5, "2e-5"), (1.5e-5, "1.5e-5"), (0.5, "0.5"), (5e-4, "0.0005"), (78000, "78k"), (2_500_000, "2.5M")],
 )
 def test_short(value: float, text: str) -> None:
     assert short(value) == text

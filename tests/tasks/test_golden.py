@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -59,8 +60,14 @@ def whole(task: Task, name: str) -> Any:
     return json.loads((GOLDEN / task.name / "perturbed" / name).read_text())
 
 
-def scored(task: Task) -> list[Scored]:
+@cache
+def scored_rows(name: str) -> list[Scored]:
+    task = next(task for task in HELD_OUT if task.name == name)
     return [task.score(row["prediction"], row["reference"], parity=True) for row in rows(task, "predictions.jsonl")]
+
+
+def scored(task: Task) -> list[Scored]:
+    return scored_rows(task.name)
 
 
 def rated(task: Task, answers: list[Scored]) -> list[Scored]:

@@ -1,0 +1,32 @@
+import pytest
+import torch
+from finetune_runs import tiny_model
+
+from sciriff.finetune.throughput import attention_width, matrix_parameters, peak_flops, peak_memory, step_flops
+from sciriff.pretrained import load_model
+
+
+def test_step_flops_by_hand() -> None:
+    # One layer of width 2, 10 weights: 6 * 10 a token, and half of 12 * 2 * length a token for attention.
+    assert step_flops(10, [3], layers=1, attention_width=2) == 6 * 10 * 3 + 6 * 2 * 9
+    assert step_flops(10, [3, 5], layers=1, attention_width=2) == step_flops(10, [3], 1, 2) + step_flops(10, [5], 1, 2)
+
+
+def test_a_7b_llama_needs_about_six_operations_a_weight_and_token() -> None:
+    flops = step_flops(6_607_000_000, [4096], layers=32, attention_width=4096)
+    assert 6 * 6.6e9 < flops / 4096 < 6 * 7.2e9
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_a_table_that_is_only_looked_up_does_not_count(tied: bool) -> None:
+    settings = tiny_model()
+    settings.shape.tied_embeddings = tied
+    model = load_model(settings, seed=0, dtype=torch.float32)
+    table = settings.shape.vocabulary * settings.shape.hidden
+    assert matrix_parameters(model) == settings.shape.parameters - (0 if tied else table)
+    assert attention_width(model.config) == 64
+
+
+def test_a_cpu_has_no_peak() -> None:
+    assert peak_flops(torch.device("cpu"), "bf16") is None
+    assert peak_memory(torch.device("cpu")) is None

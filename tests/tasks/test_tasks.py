@@ -1,0 +1,230 @@
+"""The nine tasks: what they are called, what a bad answer counts as, and that no answer stops them."""
+
+import json
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sciriff.metrics.json_answer import json_list, json_object
+from sciriff.tasks import COLUMNS, HELD_OUT, NAMES
+from sciriff.tasks.catalogue import catalogue
+from sciriff.tasks.task import EMPTY, NO_JSON, NULL, UNREADABLE, WRONG_TYPE, Task
+
+BY_NAME = {task.name: task for task in HELD_OUT}
+TASKS = pytest.mark.parametrize("task", HELD_OUT, ids=lambda task: task.name)
+JSON_TASKS = pytest.mark.parametrize("task", [t for t in HELD_OUT if t.parse], ids=lambda task: task.name)
+REFERENCES = {
+    "bioasq_list_qa": '["TIM-1", "asthma"]',
+    "biored_ner": '{"Gene": ["TIM-1"], "Disease": ["asthma"]}',
+    "discomat_te": '{"value": "44", "unit": "mol%"}',
+    "evidence_inference": '[["drug x", "placebo", "pain", "significantly decreased", "Pain was lower."]]',
+    "multicite_intent_classification": '["Uses"]',
+    "mup_single_document_summarization": "We pool messages.\nIt helps.",
+    "qasper_abstractive_qa": '{"answer": "by pooling", "evidence": ["We pool messages."]}',
+    "scierc_ner": '{"Method": ["pooling"]}',
+    "scifact_entailment": '{"verdict": "SUPPORT", "evidence": ["Pain was lower."]}',
+}
+
+
+def test_names_and_columns():
+    assert tuple(sorted(REFERENCES)) == NAMES
+    assert set(NAMES) <= set(catalogue())
+    assert COLUMNS == (
+        "bioasq_list_qa/f1",
+        "biored_ner/f1",
+        "discomat_te/bleu",
+        "evidence_inference/f1_overlap",
+        "multicite_intent_classification/f1",
+        "mup_single_document_summarization/lm_judge_reference",
+        "qasper_abstractive_qa/lm_judge_answer",
+        "qasper_abstractive_qa/f1_evidence",
+        "scierc_ner/f1",
+        "scifact_entailment/f1_label",
+        "scifact_entailment/f1_evidence_token",
+    )
+    shorts = "bioasq biored discomat evidence_inference multicite mup qasper scierc scifact"
+    assert [task.short_name for task in HELD_OUT] == shorts.split()
+
+
+def test_importing_the_tasks_is_light():
+    code = "import sys, sciriff.tasks; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert not {"numpy", "sacrebleu", "rouge_score", "torch", "omegaconf"} & set(loaded)
+
+
+@TASKS
+@pytest.mark.parametrize("parity", [False, True])
+def test_the_reference_itself_is_a_perfect_answer(task: Task, parity: bool):
+    reference = REFERENCES[task.name]
+    scored = task.score(reference, reference, parity)
+    assert scored.unreadable is None
+    details = task.details([scored])
+    headlines = {name: details[task.summary[name]] for name in task.headline if not name.startswith("lm_judge")}
+    assert set(headlines.values()) <= {1.0}
+
+
+@TASKS
+def test_the_scores_follow_from_summed_vectors(task: Task):
+    reference = REFERENCES[task.name]
+    answers = [task.score(text, reference) for text in (reference, reference[:-1], "null", "[1]", "")]
+    assert {len(task.vector(answer)) for answer in answers} == {len(task.fields)}
+    details = task.details(answers)
+    assert task.scores_of_sums(task.sums(answers)).items() <= details.items()
+    assert set(task.summary.values()) - set(details) <= set(task.judged.details if task.judged else ())
+
+
+@TASKS
+def test_no_answers_at_all(task: Task):
+    assert set(task.details([]).values()) == {0}
+
+
+@JSON_TASKS
+@pytest.mark.parametrize(
+    ("answer", "kind"),
+    [("", EMPTY), (" \n", EMPTY), ("</s>", EMPTY), ("I do not know", NO_JSON), ("null", NULL), ('"null"', NULL)],
+)
+def test_an_unreadable_answer_counts_as_the_empty_one(task: Task, answer: str, kind: str):
+    reference = REFERENCES[task.name]
+    scored = task.score(answer, reference)
+    assert scored.unreadable == kind
+    assert scored.counts == task.score(json.dumps(task.empty), reference).counts
+
+
+@pytest.mark.parametrize(
+    ("name", "answer"),
+    [
+        ("biored_ner", "[]"),
+        ("biored_ner", "true"),
+        ("biored_ner", '{"Gene": null}'),
+        ("biored_ner", '{"Gene": [{"name": "TIM-1"}]}'),
+        ("evidence_inference", "3"),
+        ("qasper_abstractive_qa", '"by pooling"'),
+        ("qasper_abstractive_qa", '{"answer": true}'),
+        ("qasper_abstractive_qa", '{"answer": "by pooling", "evidence": [1]}'),
+        ("scifact_entailment", "[]"),
+        ("scifact_entailment", "false"),
+        ("scifact_entailment", '{"verdict": "SUPPORT", "evidence": [1]}'),
+        ("scifact_entailment", '{"verdict": "SUPPORT", "evidence": 0}'),
+    ],
+)
+def test_an_answer_that_cannot_be_compared_counts_as_the_empty_one(name: str, answer: str):
+    task = BY_NAME[name]
+    scored = task.score(answer, REFERENCES[name])
+    assert scored.unreadable == WRONG_TYPE
+    assert scored.counts == task.score(json.dumps(task.empty), REFERENCES[name]).counts
+
+
+@pytest.mark.parametrize("answer", ["7", '"TIM-1"', '{"TIM-1": 1}', '["TIM-1", {}]'])
+def test_what_is_no_list_is_compared_as_the_reference_does_and_is_not_readable(answer: str):
+    scored = BY_NAME["bioasq_list_qa"].score(answer, REFERENCES["bioasq_list_qa"])
+    assert scored.unreadable == WRONG_TYPE
+    assert scored.counts.preds > 0
+
+
+def test_the_reference_drops_what_scifact_expected_and_we_do_not():
+    task, reference = BY_NAME["scifact_entailment"], REFERENCES["scifact_entailment"]
+    assert task.score("[]", reference, parity=True).counts == (0,) * 12
+    assert task.score("[]", reference).counts.label_refs == 1
+
+
+def test_the_reference_strips_characters_and_we_strip_the_marker():
+    task, reference = BY_NAME["mup_single_document_summarization"], "sums"
+    assert task.score("sums</s>", reference).counts.rouge1 == 1
+    assert task.score("sums</s>", reference, parity=True).counts.rouge1 == 0
+
+
+@JSON_TASKS
+@pytest.mark.parametrize("reference", ["", "null", "nothing"])
+def test_an_unreadable_reference_is_an_error(task: Task, reference: str):
+    with pytest.raises(ValueError, match=f"the reference is not the JSON that {task.name} needs"):
+        task.score("[]", reference)
+
+
+def test_a_reference_of_the_wrong_type_is_an_error():
+    with pytest.raises(ValueError, match="expected an object, found list"):
+        BY_NAME["biored_ner"].score("{}", "[]")
+
+
+SCALARS = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=8))
+VALUES = st.recursive(
+    SCALARS,
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=6),
+        st.dictionaries(st.sampled_from(["verdict", "evidence", "answer", "Gene", "x"]), inner, max_size=4),
+    ),
+    max_leaves=12,
+)
+SURROGATES = st.text(st.characters(codec=None), max_size=20)  # lone ones too
+BRACKETS = st.text(alphabet='[]{}",: \\1e-.x\n<s/>', max_size=40)
+ANSWERS = st.one_of(VALUES.map(json.dumps), BRACKETS, SURROGATES)
+
+
+@TASKS
+@settings(max_examples=40)
+@given(before=st.one_of(st.just(""), BRACKETS), answer=ANSWERS, after=BRACKETS, parity=st.booleans())
+def test_no_answer_stops_a_task(task: Task, before: str, answer: str, after: str, parity: bool):
+    scored = task.score(before + answer + after, REFERENCES[task.name], parity)
+    assert scored.unreadable is None or scored.unreadable in UNREADABLE
+    details = task.details([scored])
+    assert all(0 <= value <= 1 for value in details.values())
+    assert (scored.status == "extract_failure") <= (scored.unreadable is not None)
+
+
+@TASKS
+@settings(max_examples=40)
+@given(value=VALUES)
+def test_no_json_value_stops_a_task(task: Task, value: Any):
+    task.score(json.dumps(value), REFERENCES[task.name])
+
+
+HOSTILE = {
+    "openers": "[" * 40_000,
+    "braces": "{" * 40_000,
+    "closers": "]" * 40_000,
+    "alternating": "[}" * 40_000,
+    "deep lists": "[" * 40_000 + "]" * 40_000,
+    "deep objects": '{"a":' * 40_000 + "1" + "}" * 40_000,
+    "deep mentions": '{"Gene":' + "[" * 250 + "]" * 250 + "}",
+    "deep answer": '{"answer":' + '{"a":' * 250 + "1" + "}" * 251,
+    "deep evidence": '{"verdict": "SUPPORT", "evidence":' + "[" * 250 + "]" * 250 + "}",
+    "lists never closed": "[1" * 40_000,
+    "spans that do not parse": "[x]{x}" * 20_000,
+    "nested spans that do not parse": "[x" * 20_000 + "]" * 20_000,
+    "a long number": "9" * 10_000,
+    "long numbers": "[" + "9" * 10_000 + "," + "9" * 4_000 + "]",
+    "long fraction": "0." + "1" * 40_000,
+    "large exponent": "[1e999999999, -1e999999999]",
+    "not numbers": "[NaN, Infinity, -Infinity]",
+    "lone surrogates": '["\\ud800", "\udc00"] {"Gene": ["\\udfff"]}',
+    "quotes": '"' * 40_000,
+    "backslashes": '"' + "\\" * 40_000,
+    "one character": "a" * 10_000_000,
+    "one word": "we " * 40_000,
+    "lines": "We pool messages\n" * 20_000,
+    "different lines": "\n".join(f"we {number} pool" for number in range(20_000)),
+    "entities": "&amp;&" * 20_000,
+    "end markers": "</s>" * 20_000,
+    "null characters": "\0" * 40_000,
+    "many tuples": "[" + ",".join(['["drug", "placebo", "x", "y", "z"]'] * 5_000) + "]",
+}
+
+
+@TASKS
+@pytest.mark.parametrize("answer", HOSTILE.values(), ids=HOSTILE)
+def test_hostile_answers_are_scored(task: Task, answer: str):
+    assert all(0 <= value <= 1 for value in task.details([task.score(answer, REFERENCES[task.name])]).values())
+
+
+@pytest.mark.parametrize("read", [json_list, json_object])
+@pytest.mark.parametrize("piece", ["[x]", "{x}", "[x", "[", "]", "[]x", "]["])
+def test_the_reader_hands_each_character_to_the_parser_twice_at_most(monkeypatch, read, piece: str):
+    parsed = []
+    loads = json.loads
+    monkeypatch.setattr("json.loads", lambda text: parsed.append(len(text)) or loads(text))
+    text = "so " + piece * 1000
+    read(text)
+    assert sum(parsed) <= 2 * len(text)

@@ -1,0 +1,314 @@
+"""The score stage: files in, scores.json and tables out, and what it refuses."""
+
+import csv
+import json
+import random
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sciriff import config, score
+from sciriff.config import Config
+from sciriff.metrics.judge_rating import sample_of_100
+from sciriff.records import Judgement, Prediction, write_jsonl
+from sciriff.run_dir import RunDir
+from sciriff.tasks import COLUMNS, NAMES
+
+GOOD = {
+    "bioasq_list_qa": '["a", "b"]',
+    "biored_ner": '{"Gene": ["a"]}',
+    "discomat_te": '{"value": "44", "unit": "mol%"}',
+    "evidence_inference": '[["drug x", "placebo", "pain", "down", "Pain was lower."]]',
+    "multicite_intent_classification": '["Uses"]',
+    "mup_single_document_summarization": "We pool messages.",
+    "qasper_abstractive_qa": '{"answer": "by pooling", "evidence": ["We pool messages."]}',
+    "scierc_ner": '{"Method": ["pooling"]}',
+    "scifact_entailment": '{"verdict": "SUPPORT", "evidence": ["Pain was lower."]}',
+}
+QASPER = "qasper_abstractive_qa"
+MUP = "mup_single_document_summarization"
+Composed = Callable[..., Config]
+
+
+def prediction(task: str, number: int, text: str | None = None) -> Prediction:
+    return Prediction(task, f"{task}:{number}", "prompt", GOOD[task] if text is None else text, GOOD[task])
+
+
+def judgement(task: str, number: int, rating: int | None) -> Judgement:
+    return Judgement(f"{task}:{number}", "judge", "digest", "response", rating, "ok")
+
+
+def write(folder: Path, texts: dict[str, list[str]]) -> None:
+    for task, answers in texts.items():
+        write_jsonl(folder / f"{task}.jsonl", [prediction(task, n, text) for n, text in enumerate(answers)])
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunDir:
+    """A run with two answers of each task, one perfect and one empty."""
+    run = RunDir(tmp_path / "run")
+    write(run.predictions, {task: [good, ""] for task, good in GOOD.items()})
+    return run
+
+
+@pytest.fixture
+def scores_of(composed: Composed) -> Callable[..., dict[str, Any]]:
+    """Run the stage under some overrides and read what it wrote."""
+
+    def scores(run: RunDir, *overrides: str) -> dict[str, Any]:
+        score.main(composed("experiment=demo", "name=mine", *overrides), run)
+        return json.loads(run.scores.read_text())
+
+    return scores
+
+
+def table(path: Path) -> list[list[str]]:
+    with path.open(newline="") as file:
+        return list(csv.reader(file, delimiter="\t"))
+
+
+def test_scores(run: RunDir, scores_of, capsys: pytest.CaptureFixture[str]):
+    scores = scores_of(run)
+    assert scores["model"] == "mine"
+    assert scores["parity"] == "none"
+    assert list(scores["tasks"]) == list(NAMES)
+    ner = scores["tasks"]["biored_ner"]
+    assert (ner["n"], ner["missing"], ner["readable"]) == (2, 0, 0.5)
+    assert ner["unreadable"] == {"empty": 1, "no_json": 0, "null": 0, "wrong_type": 0}
+    assert ner["headline"] == {"f1": pytest.approx(2 / 3)}
+    assert ner["details"]["valid_json_typed_f1"] == 1
+    assert ner["details"]["all_typed_r"] == 0.5
+    summary = scores["summary"]
+    assert list(summary["columns"]) == [name for name in COLUMNS if "lm_judge" not in name]
+    assert summary["columns"]["biored_ner/f1"] == {"value": pytest.approx(2 / 3)}
+    assert summary["missing"] == [f"{MUP}/lm_judge_reference", f"{QASPER}/lm_judge_answer"]
+    values = [column["value"] for column in summary["columns"].values()]
+    assert summary["mean"] == pytest.approx(sum(values) / 9)
+    assert summary["median"] == pytest.approx(sorted(values)[4])
+    printed = capsys.readouterr().out.splitlines()
+    assert [line for line in printed if not line.startswith("[")] == score.summary_lines(scores)
+
+
+def test_the_summary_says_what_a_mean_is_of(run: RunDir, scores_of):
+    lines = score.summary_lines(scores_of(run))
+    assert len({len(line) for line in lines[:14]}) == 1, "the table is aligned"
+    assert lines[2].split() == ["biored_ner/f1", "2", "0.50", "66.67"]
+    assert lines[6].split() == [f"{MUP}/lm_judge_reference", "2", "0.50", "missing"]
+    assert lines[12].startswith("mean of 9 of 11 ")
+    assert lines[13].startswith("median of 9 of 11 ")
+    assert "biored_ner: not readable: 1 empty" in lines
+
+
+def test_tables(run: RunDir, scores_of):
+    scores = scores_of(run)
+    tasks, metrics, values = table(run.tables / "summary.tsv")
+    assert " ".join(tasks) == (
+        "task bioasq biored discomat evidence_inference multicite mup qasper qasper scierc scifact scifact mean median"
+    )
+    assert " ".join(metrics[:12]) == (
+        "metric f1 f1 bleu f1_overlap f1 lm_judge_reference lm_judge_answer f1_evidence f1 f1_label f1_evidence_token"
+    )
+    assert metrics[12:] == ["of 9 of 11", "of 9 of 11"]
+    assert values[0] == "mine"
+    assert values[2] == "66.67"
+    assert values[6:8] == ["NA", "NA"]
+    assert values[12] == f"{100 * scores['summary']['mean']:.2f}"
+    names, cells = table(run.tables / "biored_ner.tsv")
+    assert names == ["model", *scores["tasks"]["biored_ner"]["details"]]
+    assert cells[names.index("all_typed_f1")] == "0.6667"
+    assert {path.stem for path in run.tables.iterdir()} == {"summary", *NAMES}
+
+
+def test_chosen_tasks_and_tables_of_earlier_ones(run: RunDir, scores_of):
+    scores_of(run)
+    scores = scores_of(run, "eval.tasks=[scierc_ner,biored_ner]")
+    assert list(scores["tasks"]) == ["biored_ner", "scierc_ner"]
+    assert len(scores["summary"]["missing"]) == 9
+    assert {path.stem for path in run.tables.iterdir()} == {"summary", "biored_ner", "scierc_ner"}
+
+
+def test_the_stage_as_the_driver_starts_it(run: RunDir, composed: Composed):
+    run.config.write_text(config.to_yaml(composed("experiment=demo", f"run_dir={run.root}")))
+    command = [sys.executable, "-m", "sciriff.score", str(run.root)]
+    first = subprocess.run(command, capture_output=True, text=True)
+    assert first.returncode == 0, first.stderr
+    assert "[18/18]" in first.stdout
+    before = run.scores.read_bytes()
+    assert subprocess.run(command, capture_output=True).returncode == 0
+    assert run.scores.read_bytes() == before
+    (run.predictions / "biored_ner.jsonl").write_text("{\n")
+    broken = subprocess.run(command, capture_output=True, text=True)
+    assert broken.returncode == 2
+    assert broken.stderr.startswith("error: ")
+    assert len(broken.stderr.splitlines()) == 1
+
+
+def test_answers_of_another_tool(run: RunDir, tmp_path: Path, scores_of):
+    other = RunDir(tmp_path / "other")
+    other.root.mkdir()
+    rows = [{"instance_id": "x", "prediction": GOOD["biored_ner"], "reference": GOOD["biored_ner"], "more": 1}]
+    write_jsonl(tmp_path / "theirs" / "biored_ner.jsonl", rows)
+    scores = scores_of(other, f"predictions={tmp_path / 'theirs'}")
+    assert scores["summary"]["columns"] == {"biored_ner/f1": {"value": 1.0}}
+    assert (scores["summary"]["mean"], scores["summary"]["median"], len(scores["summary"]["missing"])) == (1, 1, 10)
+    scores = scores_of(other, f"predictions={run.predictions}")
+    assert len(scores["summary"]["columns"]) == 9
+
+
+def test_parity(run: RunDir, scores_of):
+    write(run.predictions, {"scifact_entailment": ["[]", GOOD["scifact_entailment"]], "scierc_ner": ["s", "{}</s>"]})
+    ours, theirs = scores_of(run), scores_of(run, "eval.parity=reference")
+    assert theirs["parity"] == "reference"
+    assert ours["tasks"]["scifact_entailment"]["details"]["all_label_r"] == 0.5
+    assert theirs["tasks"]["scifact_entailment"]["details"]["all_label_r"] == 1
+    assert [s["tasks"]["scierc_ner"]["end_differs"] for s in (ours, theirs)] == [1, 1]
+    differs = "the reference's stripping changes 1 of 18 answers"
+    assert f"{differs} (eval.parity=reference uses it)" in score.summary_lines(ours)
+    assert f"{differs} (that was used here)" in score.summary_lines(theirs)
+
+
+def test_judgements_fill_their_columns(run: RunDir, scores_of):
+    good = GOOD[QASPER]
+    write(run.predictions, {QASPER: [good, good, good, "", '{"answer": null, "evidence": []}']})
+    # 4 counts 0.75, an unreadable rating 0.5, 5 counts 1; the two missing answers 0 without a judgement.
+    write_jsonl(run.judgements / f"{QASPER}.jsonl", [judgement(QASPER, n, r) for n, r in enumerate((4, None, 5))])
+    # 2 counts 0.25; an unreadable decision is left out.
+    write_jsonl(run.judgements / f"{MUP}.jsonl", [judgement(MUP, 0, 2), judgement(MUP, 1, None)])
+    scores = scores_of(run)
+    columns = scores["summary"]["columns"]
+    assert columns[f"{QASPER}/lm_judge_answer"]["value"] == pytest.approx((0.75 + 0.5 + 1) / 5)
+    assert columns[f"{MUP}/lm_judge_reference"]["value"] == pytest.approx(0.25)
+    assert scores["tasks"][MUP]["details"]["lm_judge_reference_comparison_n_samples"] == 1
+    assert (scores["tasks"][QASPER]["rated"], scores["tasks"][MUP]["rated"]) == (5, 1)
+    assert scores["summary"]["missing"] == []
+    assert score.summary_lines(scores)[12].startswith("mean of 11 of 11 ")
+    assert table(run.tables / "summary.tsv")[1][12:] == ["", ""]
+
+
+def test_a_missing_answer_that_was_judged_keeps_its_rating(run: RunDir, scores_of):
+    write(run.predictions, {QASPER: ["", ""]})
+    write_jsonl(run.judgements / f"{QASPER}.jsonl", [judgement(QASPER, 0, 5)])
+    assert scores_of(run)["summary"]["columns"][f"{QASPER}/lm_judge_answer"]["value"] == 0.5
+
+
+def test_only_the_sample_of_mup_must_be_judged(run: RunDir, scores_of):
+    write(run.predictions, {MUP: ["text"] * 150})
+    sample = sample_of_100(150)
+    write_jsonl(run.judgements / f"{MUP}.jsonl", [judgement(MUP, n, 3) for n in sample])
+    assert scores_of(run)["tasks"][MUP]["details"]["lm_judge_reference_comparison_n_samples"] == 100
+    write_jsonl(run.judgements / f"{MUP}.jsonl", [judgement(MUP, n, 3) for n in sample[1:]])
+    with pytest.raises(ValueError, match=f"{MUP}:{sample[0]} is not judged"):
+        scores_of(run)
+    scores = scores_of(run, "allow_missing=true")
+    assert scores["tasks"][MUP]["details"]["lm_judge_reference_comparison_n_samples"] == 99
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([judgement(MUP, 0, 3), judgement(MUP, 0, 3)], ":2: .* stands here twice, first at .*:1"),
+        ([judgement(MUP, 9, 3)], ":1: the instance .*:9' has no prediction"),
+        ([judgement(MUP, 0, 6)], ":1: rating=6 must be a whole number from 1 to 5"),
+        ([{"instance_id": f"{MUP}:0", "rating": "4"}], ":1: rating='4' must be"),
+        ([{"instance_id": f"{MUP}:0", "rating": True}], ":1: rating=True must be"),
+        ([{"instance_id": f"{MUP}:0", "rating": [4]}], r":1: rating=\[4\] must be"),
+        ([{"rating": 4}], ":1: the instance None has no prediction"),
+        ([judgement(MUP, 0, 3)], f"{MUP}:1 is not judged"),
+    ],
+)
+def test_judgements_that_are_refused(run: RunDir, scores_of, rows: list[Any], message: str):
+    write_jsonl(run.judgements / f"{MUP}.jsonl", rows)
+    with pytest.raises(ValueError, match=message):
+        scores_of(run)
+
+
+def test_missing_instances(run: RunDir, scores_of):
+    expected = {"biored_ner": [f"biored_ner:{n}" for n in range(7)]}
+    run.expected.write_text(json.dumps(expected))
+    with pytest.raises(ValueError, match=r"biored_ner:2, biored_ner:3, biored_ner:4 and 2 more are missing of 7 inst"):
+        scores_of(run)
+    scores = scores_of(run, "allow_missing=true")
+    assert (scores["tasks"]["biored_ner"]["n"], scores["tasks"]["biored_ner"]["missing"]) == (2, 5)
+    assert "biored_ner: 5 of 7 answers are missing" in score.summary_lines(scores)
+
+
+def test_a_task_that_is_missing_altogether(run: RunDir, scores_of):
+    run.expected.write_text(json.dumps({task: [f"{task}:0", f"{task}:1"] for task in NAMES}))
+    (run.predictions / "biored_ner.jsonl").unlink()
+    with pytest.raises(ValueError, match="biored_ner:0, biored_ner:1 are missing of 2 instances"):
+        scores_of(run)
+    assert "biored_ner/f1" in scores_of(run, "allow_missing=true")["summary"]["missing"]
+    run.expected.unlink()
+    with pytest.raises(ValueError, match=r"biored_ner.jsonl does not exist"):
+        scores_of(run, "eval.tasks=[biored_ner]")
+    run.expected.write_text(json.dumps({"biored_ner": []}))
+    with pytest.raises(ValueError, match=r"biored_ner.jsonl does not exist"):
+        scores_of(run)
+    with pytest.raises(ValueError, match="no predictions of the chosen tasks"):
+        scores_of(run, "eval.tasks=[biored_ner]", "allow_missing=true")
+
+
+def test_the_order_of_rows_does_not_matter(run: RunDir, scores_of):
+    texts = [GOOD[QASPER], "", '{"answer": "pooling of messages", "evidence": ["We pool it."]}', "{}"] * 5
+    rows = [prediction(QASPER, n, text) for n, text in enumerate(texts)]
+    run.expected.write_text(json.dumps({QASPER: [row.instance_id for row in rows]}))
+    write_jsonl(run.predictions / f"{QASPER}.jsonl", rows)
+    scores_of(run)
+    before = run.scores.read_bytes()
+    write_jsonl(run.predictions / f"{QASPER}.jsonl", random.Random(0).sample(rows, len(rows)))
+    scores_of(run)
+    assert run.scores.read_bytes() == before
+
+
+def test_an_instance_that_nobody_asked(run: RunDir, scores_of):
+    run.expected.write_text(json.dumps({"biored_ner": ["biored_ner:0"]}))
+    with pytest.raises(ValueError, match="biored_ner:1 is not among the instances that were asked"):
+        scores_of(run)
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"biored_ner": "biored_ner:0"}', '{"biored_ner": [0]}'])
+def test_a_broken_list_of_what_was_asked(run: RunDir, scores_of, text: str):
+    run.expected.write_text(text)
+    with pytest.raises(ValueError, match=r"expected.json: "):
+        scores_of(run)
+
+
+ROW = {"task": "biored_ner", "instance_id": "x", "prompt": "", "prediction": "{}", "reference": "{}"}
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        (["{"], r"biored_ner.jsonl:1: not a line of JSON"),
+        ([json.dumps(ROW), "", "7"], r"biored_ner.jsonl:3: expected a JSON object, found int"),
+        ([json.dumps(ROW | {"prediction": None})], ":1: prediction must be a text, found NoneType"),
+        ([json.dumps({"instance_id": "x", "prediction": ""})], ":1: reference must be a text, found NoneType"),
+        ([json.dumps(ROW | {"instance_id": 5})], ":1: instance_id must be a text, found int"),
+        ([json.dumps(ROW | {"task": "scierc_ner"})], ":1: this row is of the task 'scierc_ner', not biored_ner"),
+        ([json.dumps(ROW), json.dumps(ROW)], r":2: instance x stands here twice, first at .*biored_ner.jsonl:1"),
+        ([json.dumps(ROW | {"reference": "null"})], ":1: the reference is not the JSON that biored_ner needs"),
+        ([json.dumps(ROW | {"reference": "[]"})], ":1: expected an object, found list"),
+        ([], r"biored_ner.jsonl: there is no prediction in it"),
+    ],
+)
+def test_rows_that_are_refused(run: RunDir, scores_of, lines: list[str], message: str):
+    (run.predictions / "biored_ner.jsonl").write_text("".join(line + "\n" for line in lines))
+    with pytest.raises(ValueError, match=message):
+        scores_of(run)
+
+
+def test_other_files_and_names(run: RunDir, scores_of):
+    with pytest.raises(ValueError, match=r"eval.tasks: biored is not a held-out task; did you mean 'biored_ner'"):
+        scores_of(run, "eval.tasks=[biored]")
+    (run.predictions / "bioasq.jsonl").write_text("")
+    with pytest.raises(ValueError, match=r"bioasq.jsonl: bioasq is not a held-out task; did you mean 'bioasq_list_qa'"):
+        scores_of(run)
+
+
+def test_no_predictions(tmp_path: Path, scores_of):
+    with pytest.raises(ValueError, match=r"predictions: there are no predictions here; run the predict stage"):
+        scores_of(RunDir(tmp_path))
