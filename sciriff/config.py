@@ -2,7 +2,7 @@
 
 import difflib
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, is_dataclass, replace
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -431,10 +431,10 @@ class Config:
 def known_keys(kind: type = Config, prefix: str = "") -> Iterator[str]:
     """Every key of the schema, `train.learning_rate` and the like."""
     hints = get_type_hints(kind)
-    for name in kind.__dataclass_fields__:
-        yield prefix + name
-        if is_dataclass(hints[name]):
-            yield from known_keys(hints[name], f"{prefix}{name}.")
+    for known in fields(kind):
+        yield prefix + known.name
+        if is_dataclass(hints[known.name]):
+            yield from known_keys(hints[known.name], f"{prefix}{known.name}.")
 
 
 def from_container(values: DictConfig) -> Config:
@@ -445,8 +445,8 @@ def from_container(values: DictConfig) -> Config:
     except MissingMandatoryValue as error:
         raise ValueError(f"{error.full_key} is not set: give {error.full_key}=...") from None
     except ConfigKeyError as error:
-        key = str(error.full_key)
-        raise ValueError(f"{key} is not a key of the config{nearest(key, known_keys())}") from None
+        unknown = str(error.full_key)
+        raise ValueError(f"{unknown} is not a key of the config{nearest(unknown, known_keys())}") from None
     except OmegaConfBaseException as error:
         key = getattr(error, "full_key", None)
         raise ValueError(f"{key + ': ' if key else ''}{str(error).splitlines()[0]}") from None

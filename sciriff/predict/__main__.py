@@ -8,7 +8,6 @@ from typing import Any
 from sciriff import chat
 from sciriff.config import Config
 from sciriff.digest import value_digest
-from sciriff.parent_death import die_with_parent
 from sciriff.predict import parity, saved_rows
 from sciriff.predict.engines import Answer, Request
 from sciriff.predict.instances import choose, count, read_instances
@@ -147,7 +146,3 @@ def skipped_row(prompt: Prompt) -> Prediction:
 
 if __name__ == "__main__":
     run_stage(main)
-elif (
-    __name__ == "__mp_main__"
-):  # in vLLM's own processes, which outlive a killed stage and keep the GPU's memory (seen)
-    die_with_parent()

@@ -26,8 +26,9 @@ def plan_batches(lengths: list[int], max_new_tokens: int, engine: EngineConfig) 
 def generate(request: Request) -> Iterator[list[Answer]]:
     """Yield answers as they finish, some at a time. Prompts go in in their order, task after task, so that the
     instruction that a task's prompts begin with is computed once (prefix caching)."""
-    # Set before vLLM is imported. A forked process cannot use CUDA once this one has; a spawned one can, and it begins
-    # with the main module, which makes it die with its parent.
+    # Set before vLLM is imported. Its engine runs in this process: as one of its own it outlives a killed stage and keeps
+    # the GPU's memory (seen). Workers of a tensor-parallel model do notice; spawned, since a forked one cannot use CUDA.
+    os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
     os.environ["VLLM_WORKER_MULTIPROC_METHOD"] = "spawn"
     os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
     from vllm import EngineArgs, LLMEngine, SamplingParams, TokensPrompt
