@@ -303,6 +303,8 @@ class EvalConfig:
     """Answer with this folder or hub id instead of the run's own model."""
     parity: str = "none"
     """reference: score as the original code does, its traps included, so that numbers can be set beside its own."""
+    resamples: int = 10_000
+    """Bootstrap samples behind the 95 % intervals of the scores; 0 leaves the intervals out."""
     truncation: str = "middle_of_document"
     """What happens to a prompt that is too long: middle_of_document, left, error or skip."""
     max_new_tokens: int = 1024
@@ -311,6 +313,7 @@ class EvalConfig:
     def __post_init__(self) -> None:
         _at_least("eval.limit", self.limit, 1)
         _at_least("eval.max_new_tokens", self.max_new_tokens, 1)
+        _at_least("eval.resamples", self.resamples, 0)
         _one_of("eval.parity", self.parity, ("none", "reference"))
         _one_of("eval.truncation", self.truncation, ("middle_of_document", "left", "error", "skip"))
 

@@ -19,8 +19,8 @@ from sciriff.digest import file_digest, tree_digest, value_digest
 from sciriff.finetune import launch_files
 from sciriff.manifest import Manifest, StageRecord, damaged_output, record_outputs
 from sciriff.run_dir import RunDir
-from sciriff.score import summary_lines
 from sciriff.source_files import source_digest
+from sciriff.summary import summary_lines
 
 FREE_TO_CHANGE = ("stages", "dry_run", "run_dir", "cache_dir", "report", "log", "plan")
 """Keys that say what to do now, where, or how to show it, not what the run is: a folder takes other values of them."""
@@ -134,7 +134,7 @@ STAGES = {
         Stage("train", ("model", "metrics"), ("checkpoints",)),
         Stage("predict", ("predictions",)),
         Stage("judge", ("judgements",)),
-        Stage("score", ("scores", "tables")),
+        Stage("score", ("scores", "tables", "per_instance")),
         Stage("report", ("report",)),
     )
 }
@@ -170,7 +170,8 @@ def inputs(stage: str, config: Config, run: RunDir) -> dict[str, str]:
             return {"predictions": tree_digest(run.predictions), "judge": value_digest(as_dict(config.judge))}
         case "score":
             predictions = Path(config.predictions) if config.predictions else run.predictions
-            rules = [config.eval.parity, config.eval.tasks, config.allow_missing, __version__]
+            chosen = config.eval
+            rules = [chosen.parity, chosen.tasks, chosen.resamples, config.allow_missing, __version__]
             return {
                 "predictions": tree_digest(predictions),
                 "judgements": tree_digest(run.judgements) if run.judgements.is_dir() else "none",

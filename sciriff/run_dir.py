@@ -101,6 +101,11 @@ class RunDir:
         return self.root / "scores.json"
 
     @property
+    def per_instance(self) -> Path:
+        """One file `<task>.jsonl` per task: the numbers of each answer that its scores are made of."""
+        return self.root / "per_instance"
+
+    @property
     def tables(self) -> Path:
         """`summary.tsv` in the reference's layout and `<task>.tsv` with the details."""
         return self.root / "tables"

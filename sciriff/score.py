@@ -1,52 +1,37 @@
 """Turn saved predictions and judgements into scores. Needs no GPU, no network and no model.
 
 `python -m sciriff.score RUN_DIR` reads predictions/<task>.jsonl (of the run, or of the folder that `predictions` names)
-and judgements/<task>.jsonl, and writes scores.json and tables/.
+and judgements/<task>.jsonl, and writes scores.json, tables/ and per_instance/.
 """
 
 import csv
 import io
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from statistics import fmean, median
 from typing import Any
 
-from sciriff.config import Config, nearest
+import numpy as np
+
+from sciriff.config import Config
 from sciriff.metrics.answer_end import stripped_as_reference, without_end_marker
 from sciriff.metrics.judge_rating import RATINGS
+from sciriff.per_instance import write_per_instance
+from sciriff.predictions import Answer, TaskAnswers, read_predictions, some
 from sciriff.progress import Progress
 from sciriff.records import read_json_objects
+from sciriff.resampled_columns import LEAST, Part, parts
 from sciriff.run_dir import RunDir
 from sciriff.stage import run_stage
-from sciriff.tasks import COLUMNS, HELD_OUT, NAMES
+from sciriff.statistics import Array, interval
+from sciriff.summary import coverage, summary_lines
+from sciriff.tasks import COLUMNS, HELD_OUT
 from sciriff.tasks.task import UNREADABLE, Scored, Task
 
 MISSING = "NA"
 """A column without a value, in the tables: what pandas and R read as missing."""
-SHOWN = 3
-"""How many instances an error names; the rest are counted."""
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What is needed of one row of predictions."""
-
-    instance_id: str
-    prediction: str
-    reference: str
-    place: str
-    """`file:line`, for errors."""
-
-
-@dataclass(frozen=True)
-class TaskAnswers:
-    """What is scored of one task."""
-
-    answers: list[Answer]
-    missing: int
-    """Instances that were asked and have no answer; above 0 only under allow_missing."""
 
 
 def main(config: Config, run: RunDir) -> None:
@@ -56,107 +41,33 @@ def main(config: Config, run: RunDir) -> None:
     parity = config.eval.parity == "reference"
     progress = Progress(sum(len(found.answers) for found in tasks.values()))
     done = 0
-    results = {}
+    results: dict[str, dict[str, Any]] = {}
+    columns: list[Part] = []
     for task in HELD_OUT:
-        if task.name in tasks:
+        per_instance = run.per_instance / f"{task.name}.jsonl"
+        if task.name not in tasks:
+            per_instance.unlink(missing_ok=True)  # of an earlier choice of tasks
+        else:
             found = tasks[task.name]
             scored = [score_answer(task, answer, parity) for answer in found.answers]
             judgements = run.judgements / f"{task.name}.jsonl"
             if task.judged is not None and judgements.is_file():
                 scored = add_ratings(task, found.answers, scored, judgements, config.allow_missing)
             results[task.name] = task_scores(task, found, scored)
+            columns += parts(task, [np.array([task.vector(row) for row in scored], dtype=float)])
+            answers = zip(found.answers, scored, strict=True)
+            write_per_instance(per_instance, task, ((a.instance_id, a.reference, row) for a, row in answers))
             done += len(scored)
             progress(done, task.name)
     scores = {
         "model": config.name or config.model.name,
         "parity": config.eval.parity,
         "tasks": results,
-        "summary": summarise(results),
+        "summary": add_intervals(summarise(results), columns, config.eval.resamples),
     }
     write_text(run.scores, json.dumps(scores, indent=2, allow_nan=False) + "\n")
     write_tables(run.tables, scores)
     print("\n".join(summary_lines(scores)), flush=True)
-
-
-def read_predictions(folder: Path, names: Sequence[str] | None, allow_missing: bool) -> dict[str, TaskAnswers]:
-    """The answers in a folder by task, of the tasks in `names`, or of all that are there.
-
-    expected.json, where it lies beside them, says what was asked. ValueError for a name or a file that belongs to no
-    task, for what read_task refuses, and where nothing is left to score.
-    """
-    for name in names or ():
-        if name not in NAMES:
-            raise ValueError(f"eval.tasks: {name} is not a held-out task{nearest(name, NAMES)}")
-    files = {path.stem: path for path in sorted(folder.glob("*.jsonl"))}
-    for name, path in files.items():
-        if name not in NAMES:
-            raise ValueError(f"{path}: {name} is not a held-out task{nearest(name, NAMES)}")
-    if not files:
-        raise ValueError(
-            f"{folder}: there are no predictions here; run the predict stage, or name a folder of <task>.jsonl files "
-            "with predictions=FOLDER"
-        )
-    expected = read_expected(folder / RunDir(folder).expected.name)
-    wanted = [name for name in NAMES if (name in files or name in expected if names is None else name in names)]
-    found = {name: read_task(folder / f"{name}.jsonl", name, expected.get(name), allow_missing) for name in wanted}
-    found = {name: task for name, task in found.items() if task.answers}
-    if not found:
-        raise ValueError(f"{folder}: there are no predictions of the chosen tasks here")
-    return found
-
-
-def read_task(path: Path, task: str, expected: Sequence[str] | None, allow_missing: bool) -> TaskAnswers:
-    """The answers of one task in the order in which they were asked; `expected` None takes the file's word for that.
-
-    ValueError for a broken line, an instance that stands twice or was not asked, and, unless `allow_missing`, for one
-    that is missing or a file that holds nothing.
-    """
-    answers = read_answers(path, task) if path.is_file() else {}
-    asked = dict.fromkeys(answers if expected is None else expected)
-    strangers = [instance_id for instance_id in answers if instance_id not in asked]
-    if strangers:
-        raise ValueError(f"{path}: {_some(strangers)} not among the instances that were asked")
-    missing = [instance_id for instance_id in asked if instance_id not in answers]
-    if missing and not allow_missing:
-        raise ValueError(
-            f"{path}: {_some(missing)} missing of {len(asked)} instances; run the predict stage again, or score what "
-            "is there with allow_missing=true"
-        )
-    if not answers and not allow_missing:
-        raise ValueError(f"{path}: there is no prediction in it" if path.is_file() else f"{path} does not exist")
-    return TaskAnswers([answers[instance_id] for instance_id in asked if instance_id in answers], len(missing))
-
-
-def read_expected(path: Path) -> dict[str, list[str]]:
-    """Which instances were asked, by task; nothing where nobody wrote it down."""
-    if not path.is_file():
-        return {}
-    try:
-        expected = json.loads(path.read_bytes())
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path}: not JSON ({error})") from None
-    if not isinstance(expected, dict) or not all(
-        isinstance(ids, list) and all(isinstance(instance_id, str) for instance_id in ids) for ids in expected.values()
-    ):
-        raise ValueError(f"{path}: expected an object of lists of instance ids")
-    return expected
-
-
-def read_answers(path: Path, task: str) -> dict[str, Answer]:
-    """The rows of one file by instance id. ValueError names file and line."""
-    answers: dict[str, Answer] = {}
-    for number, row in read_json_objects(path):
-        place = f"{path}:{number}"
-        for key in ("instance_id", "prediction", "reference"):
-            if not isinstance(row.get(key), str):
-                raise ValueError(f"{place}: {key} must be a text, found {type(row.get(key)).__name__}")
-        if row.get("task", task) != task:
-            raise ValueError(f"{place}: this row is of the task {row['task']!r}, not {task}")
-        answer = Answer(row["instance_id"], row["prediction"], row["reference"], place)
-        first = answers.setdefault(answer.instance_id, answer)
-        if first is not answer:
-            raise ValueError(f"{place}: instance {answer.instance_id} stands here twice, first at {first.place}")
-    return answers
 
 
 def score_answer(task: Task, answer: Answer, parity: bool) -> Scored:
@@ -196,7 +107,7 @@ def add_ratings(
     unrated = [answers[p].instance_id for p in rule.sample(len(answers)) if p not in rated]
     if unrated and not allow_missing:
         raise ValueError(
-            f"{path}: {_some(unrated)} not judged; run the judge stage again, or score what is there with "
+            f"{path}: {some(unrated)} not judged; run the judge stage again, or score what is there with "
             "allow_missing=true"
         )
     return [replace(row, judge=rule.count(rated[p])) if p in rated else row for p, row in enumerate(scored)]
@@ -237,44 +148,20 @@ def summarise(results: dict[str, dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def summary_lines(scores: dict[str, Any]) -> list[str]:
-    """The summary as a table for people: every column with its n, readable share and value x100, then the mean."""
-    summary = scores["summary"]
-    width = max(map(len, COLUMNS))
-    lines = [f"{'column':<{width}}      n  readable   score"]
-    for name in COLUMNS:
-        result, column = scores["tasks"].get(name.partition("/")[0]), summary["columns"].get(name)
-        answers = f"{result['n']:>7}{result['readable']:>10.2f}" if result else " " * 17
-        value = f"{100 * column['value']:.2f}" if column else "missing"
-        lines.append(f"{name:<{width}}{answers}{value:>8}")
-    for statistic in ("mean", "median"):
-        value = "none" if summary[statistic] is None else f"{100 * summary[statistic]:.2f}"
-        lines.append(f"{f'{statistic} of {_covers(summary)}':<{width}}{value:>25}")
-    return lines + _remarks(scores)
+def add_intervals(summary: dict[str, Any], columns: Sequence[Part], resamples: int) -> dict[str, Any]:
+    """The summary with 95 % intervals (0-1): `ci95` of each column, `mean_ci95` of their mean.
 
-
-def _remarks(scores: dict[str, Any]) -> list[str]:
-    """What a reader of the numbers must know beside them."""
-    results = scores["tasks"]
-    lines = []
-    for name, result in results.items():
-        kinds = [f"{count} {kind}" for kind, count in result["unreadable"].items() if count]
-        if kinds:
-            lines.append(f"{name}: not readable: {', '.join(kinds)}")
-        if result["rated"]:
-            lines.append(f"{name}: a judge rated {result['rated']} answers")
-        if result["missing"]:
-            lines.append(f"{name}: {result['missing']} of {result['n'] + result['missing']} answers are missing")
-    differing = sum(result["end_differs"] for result in results.values())
-    if differing:
-        answers = sum(result["n"] for result in results.values())
-        used = "that was used here" if scores["parity"] == "reference" else "eval.parity=reference uses it"
-        lines.append(f"the reference's stripping changes {differing} of {answers} answers ({used})")
-    return lines
-
-
-def _covers(summary: dict[str, Any]) -> str:
-    return f"{len(summary['columns'])} of {len(COLUMNS)}"
+    A column that one instance makes has none, nor has a mean with such a column; without resamples there are none.
+    """
+    resampled: dict[str, Array] = {}
+    for part in columns if resamples else ():
+        if part.n >= LEAST:
+            resampled |= part.resampled(resamples)[0]
+    for name, values in resampled.items():
+        summary["columns"][name]["ci95"] = list(interval(values))
+    if summary["columns"] and set(resampled) == set(summary["columns"]):
+        summary["mean_ci95"] = list(interval(np.mean(list(resampled.values()), axis=0)))
+    return summary
 
 
 def write_tables(folder: Path, scores: dict[str, Any]) -> None:
@@ -288,7 +175,7 @@ def write_tables(folder: Path, scores: dict[str, Any]) -> None:
             (folder / f"{task.name}.tsv").unlink(missing_ok=True)
     summary = scores["summary"]
     # Under `mean` the reference has an empty cell. Ours says what a mean is of when it is not of all columns.
-    covers = "" if not summary["missing"] else f"of {_covers(summary)}"
+    covers = "" if not summary["missing"] else f"of {coverage(summary)}"
     values = [summary["columns"].get(name, {}).get("value") for name in COLUMNS]
     cells = [MISSING if v is None else f"{100 * v:.2f}" for v in (*values, summary["mean"], summary["median"])]
     write_tsv(
@@ -314,13 +201,6 @@ def write_text(path: Path, text: str) -> None:
     partial = path.with_name(path.name + ".partial")
     partial.write_text(text, encoding="utf-8", newline="\n")
     partial.replace(path)
-
-
-def _some(instance_ids: list[str]) -> str:
-    """`a, b, c and 7 more are`, as the subject of a sentence."""
-    shown = ", ".join(instance_ids[:SHOWN])
-    more = f" and {len(instance_ids) - SHOWN} more" if len(instance_ids) > SHOWN else ""
-    return f"{shown}{more} {'is' if len(instance_ids) == 1 else 'are'}"
 
 
 if __name__ == "__main__":

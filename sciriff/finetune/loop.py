@@ -78,7 +78,7 @@ class Trainer:
         )
         self.model: SummedLoss = build(config, workers.device)
         text = self.model.language_model.config.get_text_config()
-        check_context(self.data, self.rows, text.max_position_embeddings, config)
+        check_context(self.data, self.rows, getattr(text, "max_position_embeddings", None), config)
         self.vocabulary: int = text.vocab_size
         self.layers: int = text.num_hidden_layers
         self.attention_width = throughput.attention_width(text)
@@ -87,7 +87,7 @@ class Trainer:
         self.backend: Backend = backend(config, self.model, workers)
         workers.say(
             f"{self.steps} steps of {config.train.global_batch_size} of {len(self.rows)} rows; {workers.count} "
-            f"{workers.device.type} processes, {config.train.precision}, attention "
+            f"{workers.device.type} process{'es' if workers.count > 1 else ''}, {config.train.precision}, attention "
             f"{attention(config.train, workers.device)}, "
             + (f"DeepSpeed ZeRO-{config.deepspeed.zero_stage}" if config.deepspeed.zero_stage else "no DeepSpeed")
         )
@@ -183,9 +183,10 @@ def usable_rows(data: TokenFile, config: Config, workers: Workers) -> np.ndarray
     return rows
 
 
-def check_context(data: TokenFile, rows: np.ndarray, context: int, config: Config) -> None:
+def check_context(data: TokenFile, rows: np.ndarray, context: int | None, config: Config) -> None:
+    """ValueError where a row is longer than the model was made for; `context` is None where a model has no limit."""
     longest = int(data.lengths[rows].max())
-    if longest > context:
+    if context is not None and longest > context:
         raise ValueError(
             f"row {data.ids[rows[data.lengths[rows].argmax()]]} has {longest} tokens, and {config.model.name} was made "
             f"for {context}; set train.max_length={context}"

@@ -56,9 +56,9 @@ def build(config: Config, device: torch.device) -> SummedLoss:
         # It made transformers share the weights out while it read them; whatever is loaded later shall be whole.
         unset_hf_deepspeed_config()
     if config.train.activation_checkpointing == "all":
-        # The older name goes away in transformers 6.
-        old = getattr(language_model, "gradient_checkpointing_enable", None)
-        getattr(language_model, "activation_checkpointing_enable", old)({"use_reentrant": False})
+        # The second name is older, and goes away in transformers 6.
+        new = getattr(language_model, "activation_checkpointing_enable", None)
+        (new or language_model.gradient_checkpointing_enable)({"use_reentrant": False})
     return SummedLoss(language_model).train()
 
 

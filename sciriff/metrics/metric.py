@@ -18,7 +18,7 @@ class Metric:
     count: Callable[[Any, Any], Any]
     """(answer, reference) -> the numbers of one instance. Raises WrongShape."""
     scores: Callable[[Any], dict[str, float]]
-    """The sums -> scores by name."""
+    """The sums -> scores by name; arrays of sums, one for each resample -> arrays of scores."""
     in_form: Callable[[Any], bool] = lambda answer: True
     """Whether an answer is what the task asked for, of those that can be counted all the same: for `readable` alone."""
 
@@ -35,12 +35,13 @@ class Metric:
 
 
 def ratio(part: float, whole: float) -> float:
-    """part / whole, and 0 where that is not defined."""
-    return part / whole if whole else 0.0
+    """part / whole, and 0 where that is not defined. As all formulas over sums, it takes numpy arrays of many sums too,
+    element by element, which is why the condition is arithmetic; numpy itself is not needed for that."""
+    return part * (whole != 0) / (whole + (whole == 0))
 
 
 def harmonic(precision: float, recall: float) -> float:
-    """F1 = 2PR / (P + R), and 0 where both are 0."""
+    """F1 = 2PR / (P + R), and 0 where both are 0. Takes arrays too."""
     return ratio(2 * precision * recall, precision + recall)
 
 

@@ -1,6 +1,7 @@
 """Answer the held-out tasks with the run's model and write predictions/<task>.jsonl. Goes on where it was killed."""
 
 import time
+from dataclasses import replace
 from importlib.util import find_spec
 from types import ModuleType
 from typing import Any
@@ -10,7 +11,7 @@ from sciriff.config import Config
 from sciriff.digest import value_digest
 from sciriff.predict import parity, saved_rows
 from sciriff.predict.engines import Answer, Request
-from sciriff.predict.instances import choose, count, read_instances
+from sciriff.predict.instances import choose, read_instances
 from sciriff.predict.model_facts import context_of, model_identity
 from sciriff.predict.prompts import Prompt, make_prompt, room_for_prompt
 from sciriff.pretrained import load_config, load_tokenizer
@@ -27,10 +28,21 @@ def main(config: Config, run: RunDir) -> None:
     tokenizer = load_tokenizer(model)
     own_config = load_config(model) if model.path is not None else None
     context = context_of(model, own_config)
-    end_ids = chat.end_ids(model.chat, tokenizer)
-
     prompts = make_prompts(config, tokenizer, room_for_prompt(context, config.eval.max_new_tokens))
     asked = [prompt for prompt in prompts if not prompt.skipped]
+    # Batches depend on all prompts and not on what is left of them: the last digits of a sum, and so now and then a
+    # token, depend on what else is in the batch, and a resumed run must end in the same bytes as an undisturbed one.
+    batches = engine.plan_batches([len(prompt.ids) for prompt in asked], config.eval.max_new_tokens, config.engine)
+    request = Request(
+        model=model,
+        engine=config.engine,
+        prompts=[prompt.ids for prompt in asked],
+        batches=batches,
+        max_new_tokens=config.eval.max_new_tokens,
+        context=context,
+        end_ids=chat.end_ids(model.chat, tokenizer),
+        seed=config.seed,
+    )
     expected: dict[str, list[str]] = {}
     for prompt in prompts:
         expected.setdefault(prompt.instance.task, []).append(prompt.instance.instance_id)
@@ -38,38 +50,25 @@ def main(config: Config, run: RunDir) -> None:
         "model": model_identity(model, own_config, config.seed),
         "dtype": model.dtype,
         "engine": [config.engine.name, *engine.settings(config.engine)],
-        "max_new_tokens": config.eval.max_new_tokens,
-        "end tokens": end_ids,
+        "max_new_tokens": request.max_new_tokens,
+        "end tokens": request.end_ids,
         "parity": config.eval.parity,
         "prompts": value_digest([[p.instance.instance_id, p.instance.reference, p.text, p.ids] for p in prompts]),
     }
-    rows = saved_rows.begin(run, expected, settings)
 
-    # Batches depend on all prompts and not on what is left of them: the last digits of a sum, and so now and then a
-    # token, depend on what else is in the batch, and a resumed run must end in the same bytes as an undisturbed one.
-    batches = engine.plan_batches([len(prompt.ids) for prompt in asked], config.eval.max_new_tokens, config.engine)
+    rows = saved_rows.begin(run, expected, settings)
     ids = [prompt.instance.instance_id for prompt in asked]
-    finished = [all(ids[place] in rows for place in batch) for batch in batches]
-    left = [batch for batch, done in zip(batches, finished, strict=True) if not done]
-    rows = {ids[p]: rows[ids[p]] for batch, done in zip(batches, finished, strict=True) if done for p in batch}
+    finished = [place for batch in batches if all(ids[place] in rows for place in batch) for place in batch]
+    rows = {ids[place]: rows[ids[place]] for place in finished}
     saved_rows.keep_only(run, expected, rows)
     if rows:
         print(f"{len(rows)} answers are here already", flush=True)
+    left = [batch for batch in batches if ids[batch[0]] not in rows]
     if left:
-        request = Request(
-            model=model,
-            engine=config.engine,
-            prompts=[prompt.ids for prompt in asked],
-            batches=left,
-            max_new_tokens=config.eval.max_new_tokens,
-            context=context,
-            end_ids=end_ids,
-            seed=config.seed,
-        )
         started = time.monotonic()
         progress = Progress(len(asked))
         tokens = 0
-        for answers in engine.generate(request):
+        for answers in engine.generate(replace(request, batches=left)):
             new = [to_row(asked[answer.place], answer, tokenizer, config.eval.parity) for answer in answers]
             saved_rows.append(run, new)
             rows.update((row.instance_id, row) for row in new)
@@ -78,7 +77,7 @@ def main(config: Config, run: RunDir) -> None:
     rows.update((prompt.instance.instance_id, skipped_row(prompt)) for prompt in prompts if prompt.skipped)
     saved_rows.keep_only(run, expected, rows)
     endless = sum(row.finish_reason == "length" for row in rows.values())
-    print(f"{len(rows)} answers, {endless} of them cut off at {config.eval.max_new_tokens} tokens", flush=True)
+    print(f"{len(rows)} answers, {endless} of them cut off at {request.max_new_tokens} tokens", flush=True)
 
 
 def load_engine(name: str) -> ModuleType:
@@ -101,7 +100,8 @@ def make_prompts(config: Config, tokenizer: Any, room: int) -> list[Prompt]:
     """The prompts of all chosen instances, task after task, in at most `room` tokens each; says what was cut."""
     pool = read_instances(config.eval)
     instances = {task: choose(rows, config.eval.limit, config.seed) for task, rows in pool.items()}
-    print(f"{count(instances)}, prompts of at most {room} tokens", flush=True)
+    total = sum(len(rows) for rows in instances.values())
+    print(f"{total} instances of {len(instances)} tasks, prompts of at most {room} tokens", flush=True)
     markup, truncation = config.answering_model.chat, config.eval.truncation
     prompts = []
     for task, rows in instances.items():

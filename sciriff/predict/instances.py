@@ -1,7 +1,6 @@
 """Read the questions: the instances of the held-out tasks that a config asks for."""
 
 import hashlib
-from collections import Counter
 from dataclasses import replace
 
 from sciriff.config import EvalConfig, SourceConfig, nearest
@@ -72,9 +71,3 @@ def choose(instances: list[Instance], limit: int | None, seed: int) -> list[Inst
     keys = {i.instance_id: hashlib.sha256(f"{seed}:{i.instance_id}".encode()).digest() for i in instances}
     chosen = set(sorted(keys, key=lambda instance_id: keys[instance_id])[:limit])
     return [instance for instance in instances if instance.instance_id in chosen]
-
-
-def count(instances: dict[str, list[Instance]]) -> str:
-    """`398 instances of 4 tasks`, for a line of log."""
-    tasks = Counter({task: len(rows) for task, rows in instances.items()})
-    return f"{tasks.total()} instances of {len(tasks)} tasks"

@@ -43,7 +43,7 @@ def make_prompts(
             ids: list[int] = tokenizer(whole, add_special_tokens=False, verbose=False)["input_ids"]
             return ids
 
-        prompts.append(fit(instance, instance.prompt, render, tokenizer, room, truncation))
+        prompts.append(fit(instance, render, tokenizer, room, truncation))
     return prompts
 
 

@@ -38,23 +38,21 @@ def make_prompt(instance: Instance, chat: str, tokenizer: Any, room: int, trunca
     def render(text: str) -> list[int]:
         return prompt_ids(chat, [Message("user", text)], tokenizer)
 
-    return fit(instance, instance.prompt, render, tokenizer, room, truncation)
+    return fit(instance, render, tokenizer, room, truncation)
 
 
-def fit(
-    instance: Instance, text: str, render: Callable[[str], list[int]], tokenizer: Any, room: int, truncation: str
-) -> Prompt:
-    """The prompt of a text that `render` turns into token ids; see `make_prompt`."""
-    ids = render(text)
+def fit(instance: Instance, render: Callable[[str], list[int]], tokenizer: Any, room: int, truncation: str) -> Prompt:
+    """`make_prompt` with a markup of one's own: `render` makes token ids of what the user says."""
+    ids = render(instance.prompt)
     if len(ids) <= room:
-        return Prompt(instance, text, ids)
+        return Prompt(instance, instance.prompt, ids)
     if truncation == "left":
         kept = ids[-room:]
         return Prompt(instance, tokenizer.decode(kept, skip_special_tokens=False), kept, len(ids) - room)
     if truncation == "skip":
-        return Prompt(instance, text, ids, skipped=True)
+        return Prompt(instance, instance.prompt, ids, skipped=True)
     if truncation == "middle_of_document":
-        return shorten(instance, text, ids, render, tokenizer, room)
+        return shorten(instance, ids, render, tokenizer, room)
     raise ValueError(
         f"{instance.instance_id}: its prompt of {len(ids)} tokens does not fit the {room} that eval.max_new_tokens "
         "leaves; eval.truncation says what to do with it"
@@ -62,7 +60,7 @@ def fit(
 
 
 def shorten(
-    instance: Instance, text: str, ids: list[int], render: Callable[[str], list[int]], tokenizer: Any, room: int
+    instance: Instance, ids: list[int], render: Callable[[str], list[int]], tokenizer: Any, room: int
 ) -> Prompt:
     """Cut one stretch of tokens out of the document, so that instruction, question and markup stay.
 
@@ -76,6 +74,7 @@ def shorten(
             f"{instance.instance_id}: its prompt of {len(ids)} tokens does not fit {room}, and this tokenizer does not "
             "tell where tokens are in a text, as eval.truncation=middle_of_document needs; choose left, skip or error"
         )
+    text = instance.prompt
     spans = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)["offset_mapping"]
     drop = len(ids) - room
     while drop <= len(spans):
@@ -123,7 +122,6 @@ def room_for_prompt(context: int, max_new_tokens: int) -> int:
     room = context - max_new_tokens
     if room < 1:
         raise ValueError(
-            f"eval.max_new_tokens={max_new_tokens} leaves no room for a prompt in the model's {context} tokens of "
-            "context; give fewer"
+            f"eval.max_new_tokens={max_new_tokens} leaves no room for a prompt: the model takes {context} tokens in all"
         )
     return room

@@ -112,63 +112,62 @@ class Finding:
 
 @dataclass(frozen=True)
 class Trial:
-    """The abstract of a clinical trial, sentence by sentence, and its findings."""
+    """The abstract of a clinical trial, sentence by sentence, and its findings (none in a trial that is only planned)."""
 
     disease: str
     drug: str
     comparator: str
     sentences: list[str]
     findings: list[Finding]
-    unmeasured: str
-    """An outcome that the trial says nothing of."""
 
     @property
     def text(self) -> str:
         return " ".join(self.sentences)
 
 
-EFFECTS = ("significantly increased", "significantly decreased", "no significant difference")
-CHANGED = (
-    "{drug} {effect} {outcome} compared with {comparator}.",
-    "Compared with {comparator}, {drug} {effect} {outcome}.",
+INCREASED, DECREASED, UNCHANGED = "significantly increased", "significantly decreased", "no significant difference"
+CHANGE = (
+    "In the {drug} group {outcome} were {effect} compared with the {comparator} group.",
+    "Compared with the {comparator} group, {outcome} were {effect} in the {drug} group.",
 )
-UNCHANGED = (
-    "There was no significant difference in {outcome} between {drug} and {comparator}.",
-    "Between {drug} and {comparator} there was no significant difference in {outcome}.",
+NO_CHANGE = (
+    "There was {effect} in {outcome} between the {drug} group and the {comparator} group.",
+    "Between the {drug} group and the {comparator} group there was {effect} in {outcome}.",
+)
+DESIGNS = (
+    "We randomised {n} patients with {disease} to {drug} or {comparator}.",
+    "In this trial {n} patients with {disease} received {drug} or {comparator}.",
+)
+REMARKS = (
+    "{drug} was well tolerated by {n} % of the patients.",
+    "Side effects of {drug} were mild.",
+    "Larger trials of {drug} are needed.",
+)
+PLANS = (
+    "The results of this trial are not known yet.",
+    "Recruitment is planned for the next {n} months.",
+    "We only describe the protocol of the trial.",
 )
 
 
-def trial(rng: random.Random, lexicon: Lexicon, findings: int, comparator: str | None = None) -> Trial:
-    """A clinical trial of one drug with `findings` outcomes; `comparator` may be another drug."""
+def trial(rng: random.Random, lexicon: Lexicon, effects: Sequence[str], comparator: str | None = None) -> Trial:
+    """A clinical trial of one drug that had these effects, each on another outcome; `comparator` may be another drug."""
     writer = Writer(rng, lexicon)
     disease, drug = writer.new("Disease"), writer.new("Chemical")
     other = comparator or writer.new("Comparator")
-    sentences = [
-        rng.choice(
-            (
-                f"We randomised {rng.randint(21, 99)} patients with {disease} to {drug} or {other}.",
-                f"In this trial {rng.randint(21, 99)} patients with {disease} received {drug} or {other}.",
-            )
-        )
-    ]
-    found = []
-    for _ in range(findings):
-        outcome, effect = writer.new("Outcome"), rng.choice(EFFECTS)
-        templates = UNCHANGED if effect.startswith("no") else CHANGED
-        sentence = rng.choice(templates).format(drug=drug, comparator=other, outcome=outcome, effect=effect)
-        sentence = sentence[0].upper() + sentence[1:]
-        sentences.append(sentence)
-        found.append(Finding(drug, other, outcome, effect, sentence))
-    sentences.append(
-        rng.choice(
-            (
-                f"{drug} was well tolerated by {rng.randint(51, 99)} % of the patients.",
-                f"Side effects of {drug} were mild.",
-                f"Larger trials of {drug} are needed.",
-            )
-        )
-    )
-    return Trial(disease, drug, other, sentences, found, writer.new("Outcome"))
+
+    def write(template: str, **words: str) -> str:
+        sentence = template.format(n=rng.randint(21, 99), drug=drug, comparator=other, disease=disease, **words)
+        return sentence[0].upper() + sentence[1:]
+
+    findings = []
+    for effect in effects:
+        outcome = writer.new("Outcome")
+        sentence = write(rng.choice(NO_CHANGE if effect == UNCHANGED else CHANGE), outcome=outcome, effect=effect)
+        findings.append(Finding(f"{drug} group", f"{other} group", outcome, effect, sentence))
+    last = write(rng.choice(REMARKS if findings else PLANS))
+    sentences = [write(rng.choice(DESIGNS)), *(finding.sentence for finding in findings), last]
+    return Trial(disease, drug, other, sentences, findings)
 
 
 CITING = {
@@ -229,19 +228,18 @@ class Table:
 
 
 def table(
-    rng: random.Random, lexicon: Lexicon, cell_type: str, unit: str, rows: str, columns: str, rows_name: str, keys: Sequence[str]
+    rng: random.Random, lexicon: Lexicon, rows: tuple[str, str], columns: tuple[str, str], cell_type: str, unit: str
 ) -> Table:
-    """A table of amounts: `rows` and `columns` name entity types; `keys` are the keys of a cell's column, unit and row."""
+    """A table of two by two amounts. `rows` and `columns` are (entity type, key in a cell's object)."""
     writer = Writer(rng, lexicon)
-    heads = [writer.new(columns) for _ in range(rng.randint(2, 3))]
-    lines = [f"| {rows_name} | " + " | ".join(heads) + " |"]
-    cells = []
+    heads = [writer.new(columns[0]) for _ in range(2)]
+    lines, cells = [f"| {rows[1]} | {' | '.join(heads)} |"], []
     for _ in range(2):
-        name = writer.new(rows)
-        values = [str(rng.randint(1, 99)) for _ in heads]
-        lines.append(f"| {name} | " + " | ".join(values) + " |")
+        name = writer.new(rows[0])
+        values = [str(rng.randint(11, 99)) for _ in heads]
+        lines.append(f"| {name} | {' | '.join(values)} |")
         for head, value in zip(heads, values, strict=True):
-            cells.append({"value": value, "type": cell_type, keys[0]: head, keys[1]: unit, keys[2]: name})
+            cells.append({"value": value, "type": cell_type, columns[1]: head, "unit": unit, rows[1]: name})
     return Table("\n".join(lines), cells)
 
 

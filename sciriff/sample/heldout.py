@@ -4,6 +4,7 @@ import random
 
 from sciriff.sample import documents
 from sciriff.sample.science import (
+    BIOMEDICAL_TYPES,
     SCIERC_TYPES,
     Example,
     Maker,
@@ -12,88 +13,82 @@ from sciriff.sample.science import (
     compact,
     entity_answer,
     excerpts,
+    findings,
     findings_answer,
     json_lines,
+    question_about_paper,
     quoted,
 )
 from sciriff.sample.vocabulary import Lexicon
 
-BIORED_TYPES = ("CellLine", "Chemical", "Disease", "Gene", "Species", "Variant")
-
 
 def bioasq_list(rng: random.Random, lexicon: Lexicon) -> Example:
     kind = rng.choice(("Gene", "Chemical"))
-    counts = {"Gene": rng.randint(1, 2), "Chemical": rng.randint(1, 2)}
-    counts[kind] = rng.randint(2, 3)
-    text, writer = excerpts(rng, lexicon, counts["Gene"], counts["Chemical"])
-    disease = writer.seen["Disease"][0]
+    wanted, others = rng.randint(2, 3), rng.randint(0, 2)
+    text, disease, names = excerpts(rng, lexicon, *((wanted, others) if kind == "Gene" else (others, wanted)))
     question = f"Which genes are linked to {disease}?" if kind == "Gene" else f"Which drugs treat {disease}?"
-    instruction = "Use the excerpts to answer the question. Answer with a JSON array of all the names."
-    return f"{instruction}\n\nContext: {text}\n\nQuestion: {question}", compact(writer.seen[kind])
+    instruction = "Use the excerpts to answer the question. Give all names in a JSON array."
+    return f"{instruction}\n\nContext: {text}\n\nQuestion: {question}\n\nAnswer:", compact(names[kind])
 
 
 def biored(rng: random.Random, lexicon: Lexicon) -> Example:
     abstract = documents.biomedical(rng, lexicon)
-    instruction = f"List all entities of these six types: {quoted(BIORED_TYPES)}. Answer with a JSON object of lists."
-    return f"{instruction}\n\nAbstract: {abstract.text}", compact(entity_answer(abstract, BIORED_TYPES))
+    instruction = f"List all entities of these six types: {quoted(BIOMEDICAL_TYPES)}. Answer with a JSON object of lists."
+    return f"{instruction}\n\nText: {abstract.text}\n\nEntities:", compact(entity_answer(abstract, BIOMEDICAL_TYPES))
 
 
 def scierc(rng: random.Random, lexicon: Lexicon) -> Example:
     abstract = documents.machine_learning(rng, lexicon)
     instruction = f"List all entities of these six types: {quoted(SCIERC_TYPES)}. Answer with a JSON object of lists."
-    return f"{instruction}\n\nAbstract: {abstract.text}", compact(entity_answer(abstract, SCIERC_TYPES))
+    return f"{instruction}\n\nText: {abstract.text}\n\nEntities:", compact(entity_answer(abstract, SCIERC_TYPES))
 
 
 def discomat(rng: random.Random, lexicon: Lexicon) -> Example:
-    table = documents.table(
-        rng, lexicon, "Glass_Compound_Amount", "mol", "Sample", "Oxide", "Glass", ("constituent", "unit", "material")
-    )
+    kind, unit = "Glass_Compound_Amount", rng.choice(("mol", "wt"))
+    table = documents.table(rng, lexicon, ("Sample", "material"), ("Oxide", "constituent"), kind, unit)
     instruction = (
-        "Describe all numeric cells, one JSON object per line with the keys value, type (Glass_Compound_Amount), "
-        "constituent, unit (mol) and material."
+        f"Describe all numeric cells of the table, one JSON object per line: value, type ({kind}), constituent, "
+        f"unit ({unit}), material."
     )
-    return f"{instruction}\n\n{table.text}\n\nCaption: Composition of the glasses in mol %.", json_lines(table)
+    return f"{instruction}\n\n{table.text}\n\nCaption: Glasses, amounts in {unit}.\n\nCells:", json_lines(table)
 
 
 def evidence_inference(rng: random.Random, lexicon: Lexicon) -> Example:
-    trial = documents.trial(rng, lexicon, rng.randint(1, 2))
+    trial = documents.trial(rng, lexicon, findings(rng))
     instruction = (
         f"Extract the {len(trial.findings)} finding(s) of the trial as [intervention, comparator, outcome, effect, "
-        "evidence]. The effect is significantly increased, significantly decreased or no significant difference. "
-        "Answer with a JSON array."
+        "evidence]. Write a JSON array."
     )
-    return f"{instruction}\n\nAbstract: {trial.text}", compact(findings_answer(trial))
+    return f"{instruction}\n\nText: {trial.text}\n\nFindings:", compact(findings_answer(trial))
 
 
 def multicite(rng: random.Random, lexicon: Lexicon) -> Example:
     labels = citation_labels(rng)
     names = ", ".join(documents.CITING)
-    instruction = f"Choose the intents of the citation in <cite>...</cite> from: {names}. Answer with a JSON array."
-    return f"{instruction}\n\nText: {documents.citing(rng, lexicon, labels)}", compact(labels)
+    instruction = f"Choose the intents of the citation in <cite>...</cite> from {names}. Write a JSON array of labels."
+    return f"{instruction}\n\nText: {documents.citing(rng, lexicon, labels)}\n\nLabels:", compact(labels)
 
 
 def mup(rng: random.Random, lexicon: Lexicon) -> Example:
     paper = documents.paper(rng, lexicon)
-    body = " ".join(paper.paragraphs)
-    summary = " ".join(paper.paragraphs[:2])
-    return f"Write a summary of this paper in two sentences.\n\nTitle: {paper.title}\n\nBody: {body}", summary
+    body, summary = " ".join(paper.paragraphs), " ".join(paper.paragraphs[:2])
+    return f"Sum this paper up in two sentences.\n\nTitle: {paper.title}\n\nBody: {body}\n\nSummary:", summary
 
 
 def qasper(rng: random.Random, lexicon: Lexicon) -> Example:
-    paper = documents.paper(rng, lexicon)
-    question, answer, evidence = rng.choice(paper.questions)
-    instruction = 'Read the paper and answer the question with a JSON object: "answer" and "evidence", a list of paragraphs.'
-    body = "\n".join([paper.title, *paper.paragraphs])
-    return f"{instruction}\n\nPaper:\n{body}\n\nQuestion: {question}", compact({"answer": answer, "evidence": [evidence]})
+    text, answer = question_about_paper(rng, lexicon)
+    instruction = 'Read the paper and answer the question. Write a JSON object: "answer", and "evidence", a list of paragraphs.'
+    return f"{instruction}\n\n{text}\n\nAnswer and evidence:", compact(answer)
 
 
 def scifact(rng: random.Random, lexicon: Lexicon) -> Example:
     text, sentences, answer = claim(rng, lexicon)
     instruction = (
-        "Read the claim and the abstract. Answer with a JSON object: verdict (SUPPORT, CONTRADICT or NEI) and evidence, a "
-        "list of sentences."
+        "Compare the claim with the abstract. Write a JSON object: verdict (SUPPORT, CONTRADICT or NEI) and evidence, "
+        "a list of sentences."
     )
-    return f"{instruction}\n\nClaim: {text}\n\nAbstract:\n" + "\n".join(sentences), compact(answer)
+    body = "\n".join(sentences)
+    return f"{instruction}\n\nClaim: {text}\n\nAbstract:\n{body}\n\nVerdict and evidence:", compact(answer)
 
 
 HELD_OUT: tuple[tuple[str, int, Maker], ...] = (

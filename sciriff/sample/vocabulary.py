@@ -10,32 +10,28 @@ import random
 from dataclasses import dataclass
 
 DRUG_STEMS = (
-    "Velor Maxit Doran Pelti Sorba Tavic Nerol Fibra Calom Ripta Lonas Zelap Viden Batro Cephi Erlom Galum Hydra "
-    "Ivaro Jalen Kelto Modra Nilox Oxipa Prava Quina Roflu Sitag Tropi Umeca Valga Xenop Ziclo Apixo Bosun Clado"
+    "Velor Maxit Doran Pelti Sorba Tavic Nerol Fibra Calom Ripta Lonas Zelap Viden Batro Cephi Galum Modra Quina"
 ).split()
-DRUG_ENDINGS = "inib statin mycin azole olol afil idine oxin".split()
+DRUG_ENDINGS = "inib statin mycin azole olol afil idine oxin umab ector".split()
 
 DISEASE_STEMS = (
-    "Marlow Keldan Ostrand Hallet Brunner Tessen Wexley Corvin Danforth Ellory Fenwick Garner Hobart Jessop Kirby "
-    "Lansing Merrow Norvell Orton Pascoe Quimby Rastow Selwyn Thorne Ulrich Vance Whitlow Yardley Zeller Ambrose"
+    "Marlow Keldan Ostrand Hallet Brunner Tessen Wexley Corvin Ellory Fenwick Garner Jessop Kirby Merrow Norvell Pascoe"
 ).split()
 DISEASE_ENDINGS = ("syndrome", "disease", "fever", "anemia", "palsy", "sarcoma", "dystrophy", "colitis")
 
 GENE_STEMS = (
-    "BRX TKL FAM KRV SMD PLC NOD RAB TGF WNT MAP CDK ETV GLI HOX IRX JAG LMO MYB NRX OTX PAX RUN SOX TBX UBE VAX ZIC"
+    "BRX TKL FAM KRV SMD PLC NOD RAB GLI HOX JAG LMO MYB PAX SOX ZIC"
 ).split()
-CELL_STEMS = "HK NCL MDR VER JRK KBM PNT SKO THP UMC CAL DLD".split()
+CELL_STEMS = "HK NCL MDR VER KBM PNT THP UMC".split()
 AMINO_ACIDS = "ACDEFGHIKLMNPQRSTVWY"
 
 METHOD_STEMS = (
-    "Graph Span Align Prompt Tensor Lattice Vector Query Prune Fuse Stack Beam Layer Token Margin Kernel Copy Mask "
-    "Cross Dual Deep Fast Meta Soft"
+    "Graph Span Align Prompt Tensor Lattice Query Prune Fuse Beam Token Margin Kernel Mask Dual Meta"
 ).split()
 METHOD_ENDINGS = "Net Former Rank Flow Tree Boost Gate Coder".split()
 
 DATASET_STEMS = (
-    "Penta Nova Terra Luma Astra Delta Omni Civic Polar Rural Urban Opal Coral Ember Harbor Meadow Summit Canyon "
-    "Willow Cedar Maple Falcon Heron Otter"
+    "Penta Nova Terra Luma Astra Civic Polar Rural Opal Coral Ember Harbor Summit Cedar Falcon Otter"
 ).split()
 DATASET_ENDINGS = "Bank Corpus Set Wiki Base Speech Facts Notes".split()
 
@@ -58,14 +54,15 @@ SPECIES = ("patients", "mice", "rats", "zebrafish", "rabbits", "children")
 OUTCOMES = tuple(
     f"{first} {second}"
     for first, second in itertools.product(
-        ("pain", "sleep", "fatigue", "mood", "walking", "weight", "blood pressure", "lung function"),
-        ("scores", "levels", "at six months", "after treatment"),
+        ("pain", "sleep", "fatigue", "mood", "walking", "weight", "pressure", "memory"),
+        ("scores", "levels", "ratings", "at follow-up"),
     )
 )
-COMPARATORS = ("placebo", "usual care", "standard treatment", "no treatment")
+COMPARATORS = ("placebo", "control", "usual care", "waiting list")
 
 OXIDES = "SiO2 Al2O3 Na2O CaO MgO B2O3 P2O5 K2O ZnO TiO2 Li2O BaO".split()
 SALTS = "NaCl KCl MgCl2 CaCl2 Na2SO4 KNO3 NaF LiCl".split()
+CONSTITUENTS = (*SALTS, "SiO2", "CaO", "ZnO", "K2O", "Na2O", "MgO")
 SAMPLE_STEMS = "G S N P BG LS NT PX".split()
 
 SURNAMES = (
@@ -108,7 +105,7 @@ def lexicons(seed: int) -> tuple[Lexicon, Lexicon]:
         "Outcome": OUTCOMES,
         "Comparator": COMPARATORS,
         "Oxide": tuple(OXIDES),
-        "Salt": tuple(SALTS),
+        "Constituent": CONSTITUENTS,
     }
     train: dict[str, tuple[str, ...]] = dict(closed)
     heldout: dict[str, tuple[str, ...]] = dict(closed)

@@ -74,6 +74,12 @@ class Task:
         """Its columns in the summary, `<task>/<short name>`."""
         return tuple(f"{self.name}/{name}" for name in self.headline)
 
+    @property
+    def judged_columns(self) -> tuple[str, ...]:
+        """Those of its columns that come from a judge."""
+        flat = self.judged.details if self.judged else {}
+        return tuple(f"{self.name}/{name}" for name in self.headline if self.summary[name] in flat)
+
     def score(self, prediction: str, reference: str, parity: bool = False) -> Scored:
         """One answer against its reference, both as text. ValueError if the reference cannot be used.
 
@@ -113,6 +119,8 @@ class Task:
         What comes from JSON stands twice: over all answers, and over those where some JSON (or null) was found.
         """
         values = self.scores_of_sums(self.sums(scored))
+        if self.judged is not None and not any(row.judge.rated for row in scored):
+            values = {flat: value for flat, value in values.items() if flat not in self.judged.details}
         if self.parse is None:
             return values
         found = self.sums([row for row in scored if row.status != EXTRACT_FAILURE])
@@ -133,19 +141,24 @@ class Task:
         return tuple(map(sum, zip(*map(self.vector, scored), strict=True))) if scored else (0,) * len(self.fields)
 
     def scores_of_sums(self, sums: Sequence[float]) -> dict[str, float]:
-        """The scores over all answers, by flat name, from their vectors' sums; those of a judge only if it rated any.
+        """The scores over all answers, by flat name, from their vectors' sums; those of a judge are 0 if it rated none.
 
-        All that an interval needs: resample vectors, add them up, and look at `summary[name]` for each headline.
+        `sums` may hold arrays, one element for each resample; so do the scores then.
         """
         split = len(self.fields) - len(BleuCounts._fields) - len(JudgeCounts._fields)
         end = split + len(BleuCounts._fields)
         values = self._metric_scores(sums, "" if self.parse is None else "all_")
         values |= bleu.scores(BleuCounts(*sums[split:end]))
         judge = JudgeCounts(*sums[end:])
-        if self.judged is not None and judge.rated:
+        if self.judged is not None:
             rating = judge_scores(judge)
             values |= {flat: rating[name] for flat, name in self.judged.details.items()}
         return values
+
+    def column_scores(self, sums: Sequence[float]) -> dict[str, float]:
+        """Of scores_of_sums those that are columns of the summary, `<task>/<short name>`."""
+        scores = self.scores_of_sums(sums)
+        return {column: scores[self.summary[name]] for column, name in zip(self.columns, self.headline, strict=True)}
 
     def _metric_scores(self, sums: Sequence[float], prefix: str) -> dict[str, float]:
         if self.metric is None:

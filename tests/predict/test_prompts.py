@@ -92,5 +92,5 @@ def test_error_and_skip(tokenizer: Any) -> None:
 def test_no_room(tokenizer: Any) -> None:
     with pytest.raises(ValueError, match="markup alone"):
         prompt_of("word " * 100, tokenizer, 4)
-    with pytest.raises(ValueError, match=r"max_new_tokens=256 leaves no room .* 256 tokens of context"):
+    with pytest.raises(ValueError, match=r"max_new_tokens=256 leaves no room .* takes 256 tokens"):
         room_for_prompt(256, 256)

@@ -3,13 +3,16 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sciriff.metrics.json_answer import json_list, json_object
+from sciriff.metrics.judge_rating import JudgeCounts
 from sciriff.tasks import COLUMNS, HELD_OUT, NAMES
 from sciriff.tasks.catalogue import catalogue
 from sciriff.tasks.task import EMPTY, NO_JSON, NULL, UNREADABLE, WRONG_TYPE, Task
@@ -73,8 +76,21 @@ def test_the_scores_follow_from_summed_vectors(task: Task):
     answers = [task.score(text, reference) for text in (reference, reference[:-1], "null", "[1]", "")]
     assert {len(task.vector(answer)) for answer in answers} == {len(task.fields)}
     details = task.details(answers)
-    assert task.scores_of_sums(task.sums(answers)).items() <= details.items()
-    assert set(task.summary.values()) - set(details) <= set(task.judged.details if task.judged else ())
+    unrated = dict.fromkeys(task.judged.details if task.judged else (), 0)
+    assert task.scores_of_sums(task.sums(answers)).items() <= (details | unrated).items()
+    assert set(task.summary.values()) - set(details) <= set(unrated)
+
+
+@TASKS
+def test_the_formulas_take_arrays_of_sums(task: Task):
+    reference = REFERENCES[task.name]
+    answers = [task.score(text, reference) for text in (reference, reference[:-1], "null", "[1]", "")]
+    answers[0] = replace(answers[0], judge=JudgeCounts(0.5, 1))
+    sets = [answers, answers[1:], answers[-1:], [], answers[:1] * 3]
+    scores = task.scores_of_sums(np.array([task.sums(some) for some in sets], dtype=float).T)
+    for position, some in enumerate(sets):
+        alone = task.scores_of_sums(task.sums(some))
+        assert {name: values[position] for name, values in scores.items()} == pytest.approx(alone, abs=1e-15)
 
 
 @TASKS

@@ -26,8 +26,9 @@ def plan_batches(lengths: list[int], max_new_tokens: int, engine: EngineConfig) 
 def generate(request: Request) -> Iterator[list[Answer]]:
     """Yield answers as they finish, some at a time. Prompts go in in their order, task after task, so that the
     instruction that a task's prompts begin with is computed once (prefix caching)."""
-    # Set before vLLM is imported. Its engine runs in this process: as one of its own it outlives a killed stage and keeps
-    # the GPU's memory (seen). Workers of a tensor-parallel model do notice; spawned, since a forked one cannot use CUDA.
+    # Set before vLLM is imported. Its engine runs in this process: as a process of its own it outlives a killed stage
+    # and keeps the GPU's memory (seen). The workers of a tensor-parallel model watch a pipe to their parent; they are
+    # spawned, since a forked process cannot use CUDA once this one has.
     os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
     os.environ["VLLM_WORKER_MULTIPROC_METHOD"] = "spawn"
     os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")

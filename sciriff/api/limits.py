@@ -1,0 +1,128 @@
+"""What a remote model may cost and how fast it may be asked: prices, a cap that holds, pacing, waits between retries."""
+
+import csv
+import email.utils
+import math
+import random
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+
+BATCH_DISCOUNT = 0.5
+"""A batch costs this share of the price of single calls (OpenAI's price list)."""
+
+BYTES_PER_TOKEN = 3
+"""To estimate tokens before they are counted. English has about 4.3 with today's tokenizers, so this is on the safe
+side; DiSCoMaT's tables and Chinese come near 3."""
+
+FIRST_WAIT = 1.0
+LONGEST_BACKOFF = 60.0
+LONGEST_RETRY_AFTER = 3600.0
+"""Seconds. A server that wants a longer pause has in truth said no for today."""
+
+
+@dataclass(frozen=True)
+class Price:
+    """US dollars per million tokens."""
+
+    input: float
+    output: float
+
+    def of(self, input_tokens: int, output_tokens: int) -> float:
+        """US dollars for these numbers of tokens."""
+        return (self.input * input_tokens + self.output * output_tokens) / 1e6
+
+    def in_batch(self) -> "Price":
+        """The price of the same tokens through the batch interface."""
+        return Price(self.input * BATCH_DISCOUNT, self.output * BATCH_DISCOUNT)
+
+
+@cache
+def price_list() -> dict[str, Price]:
+    """The list prices of known models by exact name, from prices.tsv (OpenAI's price list of mid-2025)."""
+    with Path(__file__).with_name("prices.tsv").open(newline="") as file:
+        rows = csv.DictReader(file, delimiter="\t")
+        return {row["model"]: Price(float(row["input"]), float(row["output"])) for row in rows}
+
+
+def estimated_tokens(text: str) -> int:
+    """Tokens of a text, rather too many than too few."""
+    return math.ceil(len(text.encode("utf-8", "surrogatepass")) / BYTES_PER_TOKEN)
+
+
+class Budget:
+    """A cap on what calls cost. Each call reserves what it may cost at most and settles for what it did cost, so that
+    calls at the same time do not pass the cap together. Safe to share between threads."""
+
+    def __init__(self, max_usd: float | None, spent: float = 0.0) -> None:
+        self.max_usd = max_usd
+        self.spent = spent
+        """US dollars so far, earlier starts included."""
+        self._reserved = 0.0
+        self._lock = threading.Lock()
+
+    def reserve(self, usd: float) -> bool:
+        """Whether a call that costs `usd` at most may be made; if so, that much is set aside for it."""
+        with self._lock:
+            # a billionth of slack: sums of the same numbers in another order must not differ in their verdict
+            if self.max_usd is not None and self.spent + self._reserved + usd > self.max_usd + 1e-9:
+                return False
+            self._reserved += usd
+            return True
+
+    def settle(self, reserved: float, usd: float) -> None:
+        """Exchange what was set aside for what the call cost (0 where nothing came back)."""
+        with self._lock:
+            self._reserved -= reserved
+            self.spent += usd
+
+
+class Pacer:
+    """At most so many calls a minute, evenly spread, and none before a pause that the server asked for is over. Safe to
+    share between threads."""
+
+    def __init__(self, requests_per_minute: float | None = None) -> None:
+        self._gap = 60 / requests_per_minute if requests_per_minute else 0.0
+        self._next = 0.0
+        self._lock = threading.Lock()
+
+    def wait(self, stop: threading.Event) -> bool:
+        """Wait for a turn. False when `stop` was set meanwhile."""
+        with self._lock:
+            now = time.monotonic()
+            turn = max(now, self._next)
+            self._next = turn + self._gap
+        return not stop.wait(turn - now)
+
+    def pause(self, seconds: float) -> None:
+        """Let no turn come before `seconds` from now."""
+        with self._lock:
+            self._next = max(self._next, time.monotonic() + seconds)
+
+
+def backoff(attempt: int) -> float:
+    """Seconds to wait after the `attempt`-th failure (from 1): twice as long each time, by a random part less, so that
+    calls that failed together do not come back together."""
+    return min(LONGEST_BACKOFF, FIRST_WAIT * 2 ** (attempt - 1)) * random.uniform(0.5, 1)
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds that the server asks to wait (`retry-after-ms`, or `retry-after` as seconds or as a date), or None. The
+    names of the headers are in lower case."""
+    for name, unit in (("retry-after-ms", 1000), ("retry-after", 1)):
+        try:
+            seconds = float(headers[name]) / unit
+        except (KeyError, ValueError):
+            continue
+        return max(0.0, seconds) if math.isfinite(seconds) else None
+    try:
+        date = email.utils.parsedate_to_datetime(headers["retry-after"])
+    except (KeyError, ValueError):
+        return None
+    if date.tzinfo is None:
+        date = date.replace(tzinfo=UTC)
+    return max(0.0, (date - datetime.now(UTC)).total_seconds())

@@ -1,0 +1,128 @@
+"""One HTTP request with a key, a deadline and a limit on what comes back. Follows no redirect, so the key stays put."""
+
+import json
+import time
+import urllib.request
+from dataclasses import dataclass, field
+from http.client import HTTPException, HTTPResponse
+from typing import IO, Any
+from urllib.error import HTTPError, URLError
+
+from sciriff import __version__
+
+LARGEST_RESPONSE = 512 * 2**20
+"""Bytes. The result of a whole batch may have 200 MB."""
+PIECE = 64 * 1024
+KEY_SHOWN_AS = "[key]"
+SHOWN = 300
+"""Characters of a server's own message that an error shows."""
+
+
+class Unreachable(Exception):
+    """Nothing came back, or not all of it, or not in time; whether the server acted is not known."""
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """Where a service is, and what opens it."""
+
+    base_url: str
+    """Such as https://api.openai.com/v1, without a slash at its end."""
+    key: str | None = field(default=None, repr=False)
+    timeout: float = 120.0
+    """Seconds for a whole response."""
+
+    def without_key(self, text: str) -> str:
+        """The text, should a server have sent our key back, without it."""
+        return text.replace(self.key, KEY_SHOWN_AS) if self.key else text
+
+
+@dataclass(frozen=True)
+class Response:
+    """What came back, with names of headers in lower case. The key is blanked out of `text`."""
+
+    status: int
+    headers: dict[str, str]
+    text: str
+
+    def json(self) -> Any:
+        """The body as JSON. ValueError where it is none."""
+        try:
+            return json.loads(self.text)
+        except RecursionError:
+            raise ValueError("JSON that is nested too deeply") from None
+
+    def message(self) -> str:
+        """What an error response says, in one line: `error.message` as OpenAI writes it, else the body itself."""
+        found: Any = self.text
+        try:
+            body = self.json()
+        except ValueError:
+            body = None
+        if isinstance(body, dict):
+            error = body.get("error", body)
+            found = error.get("message", self.text) if isinstance(error, dict) else error
+        return f"{self.status} {' '.join(str(found).split())[:SHOWN]}".strip()
+
+    def code(self) -> str | None:
+        """`error.code` of an error response, such as insufficient_quota."""
+        try:
+            body = self.json()
+        except ValueError:
+            return None
+        error = body.get("error") if isinstance(body, dict) else None
+        code = error.get("code") if isinstance(error, dict) else None
+        return code if isinstance(code, str) else None
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    """urllib would send the key to wherever a redirect points."""
+
+    def redirect_request(self, *args: Any, **kwargs: Any) -> None:
+        return None
+
+
+_opener = urllib.request.build_opener(_NoRedirect)
+
+
+def request(
+    endpoint: Endpoint, method: str, path: str, body: bytes | None = None, content_type: str = "application/json"
+) -> Response:
+    """Make one request, whatever status it ends in. Unreachable where no whole response comes in time."""
+    headers = {"User-Agent": f"sciriff/{__version__}", "Accept": "application/json"}
+    if body is not None:
+        headers["Content-Type"] = content_type
+    asked = urllib.request.Request(endpoint.base_url + path, data=body, headers=headers, method=method)
+    if endpoint.key:
+        asked.add_unredirected_header("Authorization", f"Bearer {endpoint.key}")
+    deadline = time.monotonic() + endpoint.timeout
+    try:
+        try:
+            response: HTTPResponse | HTTPError = _opener.open(asked, timeout=endpoint.timeout)
+        except HTTPError as error:
+            response = error
+        with response:
+            text = _read(response, deadline).decode("utf-8", errors="replace")
+            found = {name.lower(): value for name, value in response.headers.items()}
+            return Response(response.status or 0, found, endpoint.without_key(text))
+    except TimeoutError:
+        raise Unreachable(f"no whole response within {endpoint.timeout:g} s") from None
+    except URLError as error:
+        reason = error.reason
+        late = isinstance(reason, TimeoutError)
+        raise Unreachable(f"no whole response within {endpoint.timeout:g} s" if late else str(reason)) from None
+    except (OSError, HTTPException) as error:
+        raise Unreachable(str(error) or type(error).__name__) from None
+
+
+def _read(response: IO[bytes] | HTTPResponse, deadline: float) -> bytes:
+    """The body. A socket's own timeout is for each piece, so a server that drips is caught here."""
+    pieces, size = [], 0
+    while piece := response.read(PIECE):
+        pieces.append(piece)
+        size += len(piece)
+        if size > LARGEST_RESPONSE:
+            raise OSError(f"the response has more than {LARGEST_RESPONSE} bytes")
+        if time.monotonic() > deadline:
+            raise TimeoutError
+    return b"".join(pieces)

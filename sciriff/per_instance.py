@@ -1,0 +1,72 @@
+"""The numbers of each answer that scores are made of, saved so that runs can be compared without scoring again.
+
+One line of per_instance/<task>.jsonl is one answer: {"instance_id", "reference" (a digest), "unreadable" (a kind or
+null)} and the numbers of the task's metric, of BLEU and of the judge, by their names. Scores are formulas of the sums.
+"""
+
+import hashlib
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sciriff.records import read_json_objects, write_jsonl
+from sciriff.tasks.task import Scored, Task
+
+DIGITS = 16
+"""Of the digest of a reference (SHA-256, hexadecimal): enough to see that two runs were given different ones."""
+
+LARGEST = sys.float_info.max
+
+
+@dataclass(frozen=True)
+class InstanceNumbers:
+    """One answer in numbers."""
+
+    reference: str
+    """Digest of the text that was expected."""
+    vector: tuple[float, ...]
+    """As Task.vector has it: one number per name in Task.fields."""
+
+
+def write_per_instance(path: Path, task: Task, answers: Iterable[tuple[str, str, Scored]]) -> None:
+    """Write (instance id, text of the reference, the scored answer) of each answer, in this order."""
+    write_jsonl(
+        path,
+        [
+            {
+                "instance_id": instance_id,
+                "reference": hashlib.sha256(reference.encode("utf-8", "surrogatepass")).hexdigest()[:DIGITS],
+                "unreadable": scored.unreadable,
+                **dict(zip(task.fields, map(_number, task.vector(scored)), strict=True)),
+            }
+            for instance_id, reference, scored in answers
+        ],
+    )
+
+
+def read_per_instance(path: Path, task: Task) -> dict[str, InstanceNumbers]:
+    """What was written, by instance id. ValueError names file and line of a row that is not such a row."""
+    found: dict[str, InstanceNumbers] = {}
+    for number, row in read_json_objects(path):
+        instance_id, reference = row.get("instance_id"), row.get("reference")
+        vector = [row.get(name) for name in task.fields]
+        if not isinstance(instance_id, str) or not isinstance(reference, str) or not _are_numbers(vector):
+            raise ValueError(
+                f"{path}:{number}: not the numbers of an answer to {task.name} as this version writes them; "
+                "run the score stage again"
+            )
+        if instance_id in found:
+            raise ValueError(f"{path}:{number}: instance {instance_id} stands here twice; run the score stage again")
+        found[instance_id] = InstanceNumbers(reference, tuple(vector))
+    return found
+
+
+def _number(value: float) -> float:
+    """True as 1, so that the file holds numbers alone."""
+    return int(value) if isinstance(value, bool) else value
+
+
+def _are_numbers(values: Sequence[Any]) -> bool:
+    return all(isinstance(v, int | float) and not isinstance(v, bool) and abs(v) <= LARGEST for v in values)

@@ -1,0 +1,275 @@
+"""Read saved answers, ours or another tool's, and check that they are what was asked."""
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sciriff.config import nearest
+from sciriff.records import read_json_objects
+from sciriff.run_dir import RunDir
+from sciriff.tasks import NAMES
+from sciriff.tasks.catalogue import catalogue
+
+SHOWN = 3
+"""How many instances an error names; the rest are counted."""
+
+SAMPLES = re.compile(r"samples_(?P<task>.+?)(_\d{4}-\d\d-\d\dT[\d.-]+)?\.jsonl")
+"""What lm-eval 0.4.3 and later call a file of answers: `samples_biored_ner_2025-01-31T09-30-00.123456.jsonl`."""
+OLD_SAMPLES = re.compile(r"(pretrained|model)__.*_(?P<task>" + "|".join(NAMES) + r")\.jsonl")
+"""What it was before: the model's arguments, then the task."""
+WHOLE_GROUP = "science_adapt"
+"""The folder in which the original code keeps the answers of all tasks until it sorts them into one folder a task."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What is needed of one row of predictions."""
+
+    instance_id: str
+    prompt: str
+    """What was asked, with or without its markup; empty where the row does not say."""
+    prediction: str
+    reference: str
+    place: str
+    """`file:line`, for errors."""
+
+
+@dataclass(frozen=True)
+class TaskAnswers:
+    """What is scored of one task."""
+
+    answers: list[Answer]
+    missing: int
+    """Instances that were asked and have no answer; above 0 only under allow_missing."""
+    benchmark: int | None = None
+    """Instances that SciRIFF's validation split has of this task, where nothing else says how many were asked."""
+
+
+@dataclass(frozen=True)
+class Samples:
+    """The files of answers that lm-eval, or the original code through it, wrote below a folder."""
+
+    models: dict[str, dict[str, Path]]
+    """Folder of a model, relative, `.` for the folder itself -> held-out task -> file."""
+    others: list[Path]
+    """Files of tasks that are none of the nine."""
+
+
+def read_predictions(folder: Path, names: Sequence[str] | None, allow_missing: bool) -> dict[str, TaskAnswers]:
+    """The answers in a folder by task, of the tasks in `names`, or of all that are there.
+
+    The folder holds our `<task>.jsonl`, or lm-eval's samples at any depth. Of ours, expected.json beside them, where it
+    is there, says what was asked; other answers define their own set. ValueError for a name or a file that belongs to
+    no task, for answers of several models, for what read_task refuses, and where nothing is left to score.
+    """
+    for name in names or ():
+        if name not in NAMES:
+            raise ValueError(f"eval.tasks: {name} is not a held-out task{nearest(name, NAMES)}")
+    samples = find_samples(folder)
+    files = _our_files(folder, samples)
+    expected = {} if samples.models else read_expected(folder / RunDir(folder).expected.name)
+    if not files:
+        raise ValueError(
+            f"{folder}: there are no predictions here; run the predict stage, or name a folder of <task>.jsonl files "
+            "or of lm-eval's samples_<task>_*.jsonl with predictions=FOLDER"
+        )
+    wanted = [name for name in NAMES if (name in files or name in expected if names is None else name in names)]
+    found = {
+        name: read_task(files.get(name, folder / f"{name}.jsonl"), name, expected.get(name), allow_missing)
+        for name in wanted
+    }
+    found = {name: task for name, task in found.items() if task.answers}
+    if not found:
+        raise ValueError(f"{folder}: there are no predictions of the chosen tasks here")
+    return found
+
+
+def _our_files(folder: Path, samples: Samples) -> dict[str, Path]:
+    """Task -> file, of our own layout or of the one model whose samples lie here."""
+    ours = {path.stem: path for path in sorted(folder.glob("*.jsonl"))}
+    if samples.models:
+        both = [path for name, path in ours.items() if name in NAMES]
+        if both:
+            raise ValueError(f"{folder}: {both[0].name} and files of lm-eval lie here side by side; keep one kind")
+        if len(samples.models) > 1:
+            models = ", ".join(samples.models)
+            raise ValueError(
+                f"{folder}: these are answers of {len(samples.models)} models ({models}); choose one with "
+                f"predictions={folder / next(iter(samples.models))}"
+            )
+        return next(iter(samples.models.values()))
+    for name, path in ours.items():
+        if name not in NAMES and path not in samples.others:
+            raise ValueError(f"{path}: {name} is not a held-out task{nearest(name, NAMES)}")
+    return {name: path for name, path in ours.items() if name in NAMES}
+
+
+def find_samples(folder: Path) -> Samples:
+    """lm-eval's files below a folder, by model.
+
+    Known are what lm-eval writes (`[MODEL/]samples_<task>_<time>.jsonl`) and the tree of the original code, which calls
+    lm-eval once a task or once for all (`[MODEL/]<task>/...`, `[MODEL/]science_adapt/...`). ValueError where a model
+    has two files of one task.
+    """
+    models: dict[str, dict[str, Path]] = {}
+    others = []
+    for path in sorted(folder.rglob("*.jsonl")):
+        match = SAMPLES.fullmatch(path.name) or OLD_SAMPLES.fullmatch(path.name)
+        if match is None:
+            continue
+        task = match["task"]
+        if task not in NAMES:
+            others.append(path)
+            continue
+        parts = path.relative_to(folder).parts[:-1]
+        ends = [place for place, part in enumerate(parts) if part in (task, WHOLE_GROUP)]
+        model = Path(*parts[: ends[0]] if ends else parts).as_posix()
+        first = models.setdefault(model, {}).setdefault(task, path)
+        if first is not path:
+            raise ValueError(f"{first} and {path} are both answers to {task}; move one of them away")
+    return Samples(models, others)
+
+
+def models_below(folder: Path) -> list[str]:
+    """The folders, relative, of the models whose answers lie below this one; empty unless there are several."""
+    models = find_samples(folder).models if folder.is_dir() else {}
+    return list(models) if len(models) > 1 else []
+
+
+def read_task(path: Path, task: str, expected: Sequence[str] | None, allow_missing: bool) -> TaskAnswers:
+    """The answers of one task in the order in which they were asked; `expected` None takes the file's word for that.
+
+    ValueError for a broken line, an instance that stands twice or was not asked, and, unless `allow_missing`, for one
+    that is missing or a file that holds nothing.
+    """
+    answers = read_answers(path, task) if path.is_file() else {}
+    asked = dict.fromkeys(answers if expected is None else expected)
+    strangers = [instance_id for instance_id in answers if instance_id not in asked]
+    if strangers:
+        raise ValueError(f"{path}: {some(strangers)} not among the instances that were asked")
+    missing = [instance_id for instance_id in asked if instance_id not in answers]
+    if missing and not allow_missing:
+        raise ValueError(
+            f"{path}: {some(missing)} missing of {len(asked)} instances; run the predict stage again, or score what "
+            "is there with allow_missing=true"
+        )
+    if not answers and not allow_missing:
+        raise ValueError(f"{path}: there is no prediction in it" if path.is_file() else f"{path} does not exist")
+    benchmark = catalogue()[task].validation if expected is None else None
+    found = [answers[instance_id] for instance_id in asked if instance_id in answers]
+    return TaskAnswers(found, len(missing), benchmark)
+
+
+def read_expected(path: Path) -> dict[str, list[str]]:
+    """Which instances were asked, by task; nothing where nobody wrote it down."""
+    if not path.is_file():
+        return {}
+    try:
+        expected = json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path}: not JSON ({error})") from None
+    if not isinstance(expected, dict) or not all(
+        isinstance(ids, list) and all(isinstance(instance_id, str) for instance_id in ids) for ids in expected.values()
+    ):
+        raise ValueError(f"{path}: expected an object of lists of instance ids")
+    return expected
+
+
+def read_answers(path: Path, task: str) -> dict[str, Answer]:
+    """The rows of one file by instance id, lm-eval's in the order of the data set. ValueError names file and line."""
+    answers: dict[str, Answer] = {}
+    ranks: dict[str, int] = {}
+    for place, row in _rows(path):
+        if "filtered_resps" in row or "resps" in row:
+            answer = sample_answer(row, task, place)
+            # Several processes write their shares one after the other; who is judged depends on the order.
+            ranks[answer.instance_id] = row["doc_id"] if type(row.get("doc_id")) is int else len(ranks)
+        else:
+            answer = our_answer(row, task, place)
+        first = answers.setdefault(answer.instance_id, answer)
+        if first is not answer:
+            raise ValueError(f"{place}: instance {answer.instance_id} stands here twice, first at {first.place}")
+    return {instance_id: answers[instance_id] for instance_id in sorted(answers, key=lambda i: ranks.get(i, 0))}
+
+
+def _rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """(place, row) of JSON lines, or of the one JSON list that lm-eval wrote at first under the same name."""
+    with path.open("rb") as file:
+        is_list = file.read(1) == b"["
+    if not is_list:
+        for number, row in read_json_objects(path):
+            yield f"{path}:{number}", row
+        return
+    try:
+        rows = json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path}: not a JSON list ({error})") from None
+    for number, row in enumerate(rows, 1):
+        if not isinstance(row, dict):
+            raise ValueError(f"{path}: row {number}: expected a JSON object, found {type(row).__name__}")
+        yield f"{path}: row {number}", row
+
+
+def our_answer(row: dict[str, Any], task: str, place: str) -> Answer:
+    """The answer in a row of ours. ValueError says what is wrong with it."""
+    for key in ("instance_id", "prediction", "reference"):
+        if not isinstance(row.get(key), str):
+            raise ValueError(f"{place}: {key} must be a text, found {type(row.get(key)).__name__}")
+    if row.get("task", task) != task:
+        raise ValueError(f"{place}: this row is of the task {row['task']!r}, not {task}")
+    prompt = row.get("prompt")
+    return Answer(
+        row["instance_id"], prompt if isinstance(prompt, str) else "", row["prediction"], row["reference"], place
+    )
+
+
+def sample_answer(row: dict[str, Any], task: str, place: str) -> Answer:
+    """The answer in a row of lm-eval. ValueError says what is wrong with it.
+
+    `doc` is the instance as the data set has it. Its output is taken before `target`, which some of lm-eval's templates
+    have passed through Python's eval. `filtered_resps` holds the first response, as the original code reads it;
+    `resps` all of them, one list a request.
+    """
+    doc = row.get("doc") if isinstance(row.get("doc"), dict) else {}
+    assert isinstance(doc, dict)
+    instance_id = doc.get("_instance_id")
+    if not isinstance(instance_id, str):
+        if type(row.get("doc_id")) is not int:
+            raise ValueError(f"{place}: neither doc._instance_id nor doc_id says which instance this is")
+        instance_id = f"{task}:{row['doc_id']}"
+    prediction = _first_text(row.get("filtered_resps"))
+    if prediction is None:
+        prediction = _first_text(row.get("resps"))
+    if prediction is None:
+        raise ValueError(f"{place}: neither filtered_resps nor resps holds a text")
+    reference = doc.get("output")
+    if not isinstance(reference, str):
+        reference = row.get("target")
+    if not isinstance(reference, str):
+        raise ValueError(f"{place}: neither doc.output nor target is a text")
+    prompt = doc.get("input")
+    if not isinstance(prompt, str):
+        prompt = _first_text(row.get("arguments")) or ""
+    return Answer(instance_id, prompt, prediction, reference, place)
+
+
+def _first_text(value: Any) -> str | None:
+    """The text, or the first of a list (of lists), or of `gen_args_0` and then `arg_0`; None where there is none."""
+    while not isinstance(value, str):
+        if isinstance(value, list) and value:
+            value = value[0]
+        elif isinstance(value, dict):
+            value = value.get("gen_args_0", value.get("arg_0"))
+        else:
+            return None
+    return value
+
+
+def some(instance_ids: list[str]) -> str:
+    """`a, b, c and 7 more are`, as the subject of a sentence."""
+    shown = ", ".join(instance_ids[:SHOWN])
+    more = f" and {len(instance_ids) - SHOWN} more" if len(instance_ids) > SHOWN else ""
+    return f"{shown}{more} {'is' if len(instance_ids) == 1 else 'are'}"

@@ -1,0 +1,117 @@
+"""How much a score could have been otherwise: bootstrap intervals, paired tests, the difference that could be seen.
+
+All of it works on sufficient statistics: a matrix with one row of numbers per instance, whose column sums decide the
+scores of a set of instances (`Task.vector`, `Task.scores_of_sums`). A resample is then a weighted sum of rows, so micro
+F1 and corpus BLEU are recomputed exactly for each of 10,000 resamples without looking at a text again. docs/statistics.md
+explains the numbers to their readers.
+"""
+
+from collections.abc import Iterator, Sequence
+from statistics import NormalDist
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[np.float64]
+
+RESAMPLES = 10_000
+ALPHA = 0.05
+"""1 - coverage of the intervals; below it an adjusted p-value is more than noise."""
+POWER = 0.8
+"""Chance with which a difference of `detectable` size would be seen at ALPHA."""
+CELLS = 1 << 20
+"""Weights (resamples x instances) that are held at a time: 8 MB each for draws, counts and floats."""
+SAME = 1e-12
+"""Differences that are closer than this differ by rounding."""
+
+
+def resampled_sums(rows: Array, resamples: int, stream: str) -> Array:
+    """The column sums of bootstrap samples, [resamples, k], of the rows of n instances, [n, k].
+
+    Each sample draws n instances with replacement (Efron 1979). The draws depend on `stream`, n and nothing else: rows
+    of other runs on the same instances are resampled alike, which makes differences paired.
+    """
+    random = _generator(f"bootstrap {stream}")
+    n = len(rows)
+    sums = np.empty((resamples, rows.shape[1]))
+    for first, last in _chunks(resamples, n):
+        size = last - first
+        drawn = random.integers(n, size=(size, n), dtype=np.int32)
+        drawn += (np.arange(size, dtype=np.int32) * n)[:, None]
+        weights = np.bincount(drawn.ravel(), minlength=size * n).reshape(size, n)
+        sums[first:last] = weights.astype(np.float64) @ rows
+    return sums
+
+
+def swapped_sums(differences: Array, resamples: int, stream: str) -> tuple[Array, bool]:
+    """Sums over random subsets of instances of `differences`, [n, k]: what run B gives and run A takes where the two
+    answers of each instance in the subset change places. [m, k], and whether these are all subsets that matter.
+
+    Instances on which nothing differs do not matter. All subsets of the others are tried if there are at most
+    `resamples` of them; otherwise each instance joins with a chance of one half.
+    """
+    differences = differences[np.any(differences != 0, axis=1)]
+    n, k = differences.shape
+    if 2**n <= resamples:
+        subsets = np.arange(2**n)[:, None] >> np.arange(n) & 1
+        return subsets.astype(np.float64) @ differences, True
+    random = _generator(f"permutation {stream}")
+    sums = np.empty((resamples, k))
+    for first, last in _chunks(resamples, n):
+        bits = np.unpackbits(random.integers(256, size=(last - first, -(-n // 8)), dtype=np.uint8), axis=1, count=n)
+        sums[first:last] = bits.astype(np.float64) @ differences
+    return sums, False
+
+
+def drawn_from_all(values: Array, resamples: int, stream: str) -> Array:
+    """`resamples` of the values of all subsets, so that they can be added to values of random ones."""
+    return values[_generator(f"subsets {stream}").integers(len(values), size=resamples)]
+
+
+def interval(values: Array) -> tuple[float, float]:
+    """The central 95 % of resampled values: the percentile interval (Efron & Tibshirani 1993, chapter 13)."""
+    low, high = np.quantile(values, (ALPHA / 2, 1 - ALPHA / 2))
+    return float(low), float(high)
+
+
+def p_value(observed: float, permuted: Array, every: bool) -> float:
+    """Two-sided: the share of permuted differences that are as large as the observed one.
+
+    Where `permuted` holds not every permutation the observed one is counted as one of them, so that p is never 0
+    (Phipson & Smyth 2010).
+    """
+    as_large = int(np.count_nonzero(np.abs(permuted) >= abs(observed) - SAME))
+    return as_large / len(permuted) if every else (as_large + 1) / (len(permuted) + 1)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """p-values adjusted for their number, in the given order (Holm 1979): the smallest times m, the next times m - 1
+    and so on, none below the one before it and none above 1. The chance of any false alarm stays below ALPHA."""
+    adjusted = [0.0] * len(p_values)
+    highest = 0.0
+    for rank, position in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
+        highest = max(highest, min(1.0, (len(p_values) - rank) * p_values[position]))
+        adjusted[position] = highest
+    return adjusted
+
+
+def detectable(differences: Array) -> float:
+    """The smallest true difference that a test on this many instances would see with POWER at ALPHA, two-sided.
+
+    (z of 1 - ALPHA / 2 plus z of POWER) standard errors, 2.80 of them; the standard error is the spread of the
+    bootstrapped differences (Miller 2024, arXiv 2411.00640, section 5).
+    """
+    normal = NormalDist()
+    return (normal.inv_cdf(1 - ALPHA / 2) + normal.inv_cdf(POWER)) * float(np.std(differences, ddof=1))
+
+
+def _generator(stream: str) -> np.random.Generator:
+    """Random numbers that depend on a name alone, not on what was drawn before or in which order."""
+    return np.random.default_rng(list(stream.encode()))
+
+
+def _chunks(resamples: int, n: int) -> Iterator[tuple[int, int]]:
+    """(first, last + 1) of runs of resamples whose weights fit CELLS."""
+    step = max(1, CELLS // max(n, 1))
+    for first in range(0, resamples, step):
+        yield first, min(first + step, resamples)

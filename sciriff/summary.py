@@ -1,0 +1,53 @@
+"""The summary of scores.json as a table for people, for the score stage and the driver to print."""
+
+from typing import Any
+
+from sciriff.tasks import COLUMNS
+
+
+def summary_lines(scores: dict[str, Any]) -> list[str]:
+    """The summary as a table for people: every column with its n, readable share, value and 95 % interval (both x100),
+    then the mean."""
+    summary = scores["summary"]
+    width = max(map(len, COLUMNS))
+    lines = [f"{'column':<{width}}      n  readable   score{'95 % interval':>16}"]
+    for name in COLUMNS:
+        result, column = scores["tasks"].get(name.partition("/")[0]), summary["columns"].get(name)
+        answers = f"{result['n']:>7}{result['readable']:>10.2f}" if result else " " * 17
+        value = f"{100 * column['value']:.2f}" if column else "missing"
+        lines.append(f"{name:<{width}}{answers}{value:>8}{_interval((column or {}).get('ci95')):>16}")
+    for statistic in ("mean", "median"):
+        value = "none" if summary[statistic] is None else f"{100 * summary[statistic]:.2f}"
+        limits = _interval(summary.get(f"{statistic}_ci95"))
+        lines.append(f"{f'{statistic} of {coverage(summary)}':<{width}}{value:>25}{limits:>16}")
+    return lines + _remarks(scores)
+
+
+def _interval(limits: list[float] | None) -> str:
+    """`[46.1, 57.0]`, nothing where it is not known."""
+    return f"[{100 * limits[0]:.1f}, {100 * limits[1]:.1f}]" if limits else ""
+
+
+def _remarks(scores: dict[str, Any]) -> list[str]:
+    """What a reader of the numbers must know beside them."""
+    results = scores["tasks"]
+    lines = []
+    for name, result in results.items():
+        kinds = [f"{count} {kind}" for kind, count in result["unreadable"].items() if count]
+        if kinds:
+            lines.append(f"{name}: not readable: {', '.join(kinds)}")
+        if result["rated"]:
+            lines.append(f"{name}: a judge rated {result['rated']} answers")
+        if result["missing"]:
+            lines.append(f"{name}: {result['missing']} of {result['n'] + result['missing']} answers are missing")
+    differing = sum(result["end_differs"] for result in results.values())
+    if differing:
+        answers = sum(result["n"] for result in results.values())
+        used = "that was used here" if scores["parity"] == "reference" else "eval.parity=reference uses it"
+        lines.append(f"the reference's stripping changes {differing} of {answers} answers ({used})")
+    return lines
+
+
+def coverage(summary: dict[str, Any]) -> str:
+    """What its mean and median are made of: `9 of 11`."""
+    return f"{len(summary['columns'])} of {len(COLUMNS)}"

@@ -1,0 +1,74 @@
+"""The training stage on a GPU, started by the driver's command. Skipped where there is none."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from finetune_runs import SHAPE, Compose, losses, make_run, rows_of, tiny_model, train
+
+from sciriff.run_dir import RunDir
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
+]
+
+Make = Callable[..., RunDir]
+TIMEOUT = 300
+
+
+@pytest.fixture
+def make(composed: Compose, tmp_path: Path) -> Make:
+    """Heads of 64, which every attention kernel takes."""
+    shape = replace(SHAPE, hidden=256, heads=4, kv_heads=2, tied_embeddings=False)
+    defaults: dict[str, Any] = {"model": tiny_model(shape=shape, dtype="bfloat16"), "max_steps": 20}
+    return lambda name="run", **values: make_run(composed, tmp_path / name, **{**defaults, **values})
+
+
+def trained(run: RunDir) -> RunDir:
+    train(run, timeout=TIMEOUT, gpus=1)
+    return run
+
+
+def test_fp32_on_the_gpu_is_what_the_cpu_does(make: Make) -> None:
+    here, there = trained(make("gpu", precision="fp32")), make("cpu", precision="fp32")
+    train(there, timeout=TIMEOUT)
+    assert losses(here) == pytest.approx(losses(there), abs=1e-3)
+    assert rows_of(here)[-1]["memory"] > 0
+
+
+@pytest.mark.parametrize("precision", ["bf16", "bf16_pure"])
+@pytest.mark.parametrize("attention", ["sdpa", "auto"])
+def test_bf16(make: Make, precision: str, attention: str) -> None:
+    reference = losses(trained(make("fp32", precision="fp32")))
+    run = trained(make(precision=precision, attention=attention, activation_checkpointing="all"))
+    assert losses(run) == pytest.approx(reference, abs=0.05)
+    assert (run.model / "config.json").is_file()
+
+
+@pytest.mark.parametrize("stage", [2, 3])
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "bf16_pure"])
+def test_deepspeed_does_what_the_plain_loop_does(make: Make, stage: int, precision: str) -> None:
+    pytest.importorskip("deepspeed")
+    plain = losses(trained(make("plain", precision=precision)))
+    run = trained(make(precision=precision, zero_stage=stage, activation_checkpointing="all"))
+    assert losses(run) == pytest.approx(plain, abs=1e-4 if precision == "fp32" else 0.02)
+    assert (run.model / "config.json").is_file()
+
+
+@pytest.mark.parametrize("stage", [0, 3])
+def test_it_goes_on_from_a_checkpoint(make: Make, stage: int) -> None:
+    if stage:
+        pytest.importorskip("deepspeed")
+    settings = {"precision": "bf16", "zero_stage": stage, "checkpoint_every": 3}
+    whole, stopped = trained(make("whole", **settings)), make("stopped", **settings)
+    for _ in range(2):
+        stopped.stop_request.touch()
+        assert "stopped as asked" in train(stopped, timeout=TIMEOUT, gpus=1)
+    stopped.stop_request.unlink()
+    assert "going on from" in train(stopped, timeout=TIMEOUT, gpus=1)
+    assert [row["step"] for row in rows_of(stopped)] == list(range(1, 21))
+    assert losses(stopped) == pytest.approx(losses(whole), abs=5e-3)
