@@ -1,6 +1,7 @@
 """The schema of conf/, one plain dataclass per folder: a misspelt key, a wrong type, an impossible value ends here."""
 
 import difflib
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
@@ -15,6 +16,8 @@ PACKAGE = Path(__file__).resolve().parent
 SAMPLE = PACKAGE / "sample"
 
 STAGES = ("mix", "train", "predict", "judge", "score", "report")
+ADDRESS = re.compile(r"https?://[\w.:\[\]-]+(/[\w./~%-]*)?")
+"""Of a server; no user, password or query, since config.yaml is copied into logs and trackers."""
 CHAT_FORMATS = ("tulu", "llama2", "llama3", "qwen", "general", "tokenizer")
 
 
@@ -321,10 +324,62 @@ class EvalConfig:
 @dataclass
 class JudgeConfig:
     provider: str = MISSING
-    """none: the two columns that need a judge stay missing, and say so."""
+    """openai, local (any server that speaks OpenAI's language), recorded (responses that were saved before), or none:
+    the two columns that need a judge stay missing, and say so."""
+    model: str | None = None
+    """The judge, by the server's name for it. Its answers are kept under this name and the prompt, never paid twice."""
+    base_url: str | None = None
+    """Up to and including the version: https://api.openai.com/v1."""
+    api_key_env: str | None = None
+    """Environment variable that holds the key; null sends none. The key itself is written nowhere."""
+    temperature: float | None = None
+    """Null is the server's own, as in the published numbers."""
+    max_tokens: int = 512
+    """Longest response, tokens."""
+    batch: bool = False
+    """Send all calls as one batch: half the price, up to a day."""
+    max_usd: float | None = None
+    """US dollars that judging this run may cost in all, earlier starts included; null sets no bound."""
+    input_usd: float | None = None
+    """US dollars per million tokens of prompts; null looks the model up in the list of known prices."""
+    output_usd: float | None = None
+    """The same for responses."""
+    max_concurrency: int = 8
+    """Calls under way at once."""
+    requests_per_minute: float | None = None
+    timeout: float = 120
+    """Seconds for one call."""
+    attempts: int = 8
+    """How often a call is made before it counts as failed."""
+    poll_seconds: float = 60
+    """Seconds between looks at a batch."""
+    path: str | None = None
+    """recorded: a folder with `<task>/lm_judge_raw.json`, as the original code's batches leave them."""
 
     def __post_init__(self) -> None:
-        _one_of("judge.provider", self.provider, ("none",))
+        _one_of("judge.provider", self.provider, ("none", "openai", "local", "recorded"))
+        if not self.asks:
+            return
+        for name in ("model", "base_url"):
+            if not getattr(self, name):
+                raise ValueError(f"judge={self.provider} needs judge.{name}=...")
+        if not ADDRESS.fullmatch(self.base_url or ""):
+            raise ValueError("judge.base_url must be http(s)://HOST[:PORT]/v1, with no password or key in it")
+        if self.api_key_env is not None and not self.api_key_env.isidentifier():
+            raise ValueError("judge.api_key_env must be the name of an environment variable, not the key itself")
+        if (self.input_usd is None) != (self.output_usd is None):
+            raise ValueError("judge.input_usd and judge.output_usd must be given together")
+        for name in ("max_tokens", "max_concurrency", "attempts"):
+            _at_least(f"judge.{name}", getattr(self, name), 1)
+        for name in ("temperature", "max_usd", "input_usd", "output_usd"):
+            _at_least(f"judge.{name}", getattr(self, name), 0)
+        for name in ("requests_per_minute", "timeout", "poll_seconds"):
+            _above_zero(f"judge.{name}", getattr(self, name))
+
+    @property
+    def asks(self) -> bool:
+        """Whether a server is asked."""
+        return self.provider in ("openai", "local")
 
 
 @dataclass

@@ -21,9 +21,11 @@ from sciriff.manifest import Manifest, StageRecord, damaged_output, record_outpu
 from sciriff.run_dir import RunDir
 from sciriff.source_files import source_digest
 from sciriff.summary import summary_lines
+from sciriff.tables import write_tables
 
-FREE_TO_CHANGE = ("stages", "dry_run", "run_dir", "cache_dir", "report", "log", "plan")
-"""Keys that say what to do now, where, or how to show it, not what the run is: a folder takes other values of them."""
+FREE_TO_CHANGE = ("stages", "dry_run", "run_dir", "cache_dir", "report", "log", "plan", "judge")
+"""Keys that say what to do now, where, or how to show it, not what the run is: a folder takes other values of them. The
+judge is one, since it often comes later, or with more money: its rows say whose they are."""
 
 WAIT_FOR_WORKERS = 60.0
 """Seconds that the last worker of a killed driver has to be gone."""
@@ -59,6 +61,24 @@ def run(config: Config, again: str) -> float | None:
     if "report" in config.active_stages:
         _say(f"report: {run.report}")
     return mean
+
+
+def run_each_model(config: Config, models: list[str], again: str) -> None:
+    """A run of its own, in a folder of run_dir, for each of the models whose answers lie below `predictions` (relative
+    folders), and tables of all of them beside these. Each can be compared and reported on like any run."""
+    assert config.predictions is not None
+    given, root = Path(config.predictions), Path(config.run_dir)
+    for model in models:
+        recorded = Path(config.judge.path) / model if config.judge.path else None
+        judge = replace(config.judge, path=str(recorded)) if recorded and recorded.is_dir() else config.judge
+        name = model.replace("/", "-")
+        _say(f"{name}: {given / model}")
+        run(replace(config, name=name, predictions=str(given / model), run_dir=str(root / model), judge=judge), again)
+    scores = [RunDir(root / model).scores for model in models]
+    if all(path.is_file() for path in scores):
+        tables = RunDir(root).tables
+        write_tables(tables, [json.loads(path.read_bytes()) for path in scores])
+        _say(f"{len(models)} models: {tables / 'summary.tsv'}")
 
 
 @contextlib.contextmanager
@@ -122,6 +142,12 @@ class Stage:
     """Attributes of RunDir that the stage makes."""
     scratch: tuple[str, ...] = ()
     """Attributes of RunDir that only an interrupted stage leaves behind."""
+    keeps: bool = False
+    """Its rows are keyed by all that they depend on and were paid for, so changed inputs remove none of them."""
+
+    def stale(self, run: RunDir) -> list[Path]:
+        """What is removed when the stage starts afresh."""
+        return [] if self.keeps else self.paths(run, self.outputs + self.scratch)
 
     def paths(self, run: RunDir, names: tuple[str, ...]) -> list[Path]:
         return [getattr(run, name) for name in names]
@@ -133,7 +159,7 @@ STAGES = {
         Stage("mix", ("mix", "mix_card", "tokens")),
         Stage("train", ("model", "metrics"), ("checkpoints",)),
         Stage("predict", ("predictions",)),
-        Stage("judge", ("judgements",)),
+        Stage("judge", ("judgements",), keeps=True),
         Stage("score", ("scores", "tables", "per_instance")),
         Stage("report", ("report",)),
     )
@@ -167,7 +193,15 @@ def inputs(stage: str, config: Config, run: RunDir) -> dict[str, str]:
                 "settings": value_digest([as_dict(config.eval), as_dict(config.engine), config.seed]),
             }
         case "judge":
-            return {"predictions": tree_digest(run.predictions), "judge": value_digest(as_dict(config.judge))}
+            judge, predictions = config.judge, Path(config.predictions) if config.predictions else run.predictions
+            recorded = Path(judge.path) if judge.provider == "recorded" and judge.path else None
+            return {
+                "predictions": tree_digest(predictions),
+                # of its settings those that decide what is asked and of whom, not how fast or at what price
+                "judge": value_digest([judge.provider, judge.model, judge.temperature]),
+                "recorded responses": tree_digest(recorded) if recorded else "none",
+                "rules": value_digest([config.eval.parity, config.eval.tasks, config.allow_missing, __version__]),
+            }
         case "score":
             predictions = Path(config.predictions) if config.predictions else run.predictions
             chosen = config.eval
@@ -214,14 +248,14 @@ def _run_stage(stage: Stage, config: Config, run: RunDir, manifest: Manifest, ag
         changed = sorted(name for name in {**given, **record.inputs} if given.get(name) != record.inputs.get(name))
         if changed:
             _say(f"{stage.name}: its {' and '.join(changed)} changed, so it starts afresh")
-            _remove(stage.paths(run, stage.outputs + stage.scratch))
+            _remove(stage.stale(run))
         elif record.status == "done":
             damaged = damaged_output(run.root, record.outputs)
             if damaged is None:
                 _say(f"{stage.name}: up to date")
                 return
             _say(f"{stage.name}: {damaged} is missing or changed, so it starts afresh")
-            _remove(stage.paths(run, stage.outputs + stage.scratch))
+            _remove(stage.stale(run))
         else:
             _say(f"{stage.name}: goes on where it was interrupted")
     manifest.about = {
@@ -249,8 +283,12 @@ def _spawn(stage: str, config: Config, run: RunDir) -> None:
         command, environment = launch_files.write(config, run, gpus=len(machine.gpus()))
         spawn.run(stage, command, log, environment, ask_to_stop=run.stop_request.touch)
         return
-    python = config.engine.python if stage == "predict" and config.engine.python else sys.executable
-    spawn.run(stage, [python, "-m", f"sciriff.{stage}", str(run.root)], log)
+    python, environment = sys.executable, {}
+    if stage == "predict" and config.engine.python:
+        python = config.engine.python
+        if (PACKAGE.parent / "pyproject.toml").is_file():  # a checkout lends itself; a wheel must be installed there
+            environment["PYTHONPATH"] = str(PACKAGE.parent)
+    spawn.run(stage, [python, "-m", f"sciriff.{stage}", str(run.root)], log, environment)
 
 
 @contextlib.contextmanager

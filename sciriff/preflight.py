@@ -3,10 +3,12 @@
 import importlib.util
 import math
 import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 from sciriff.config import Config, SourceConfig, nearest
+from sciriff.judge import access
 from sciriff.plan import GIB, Plan
 from sciriff.tasks import HELD_OUT
 
@@ -28,6 +30,8 @@ def problems(config: Config, plan: Plan) -> Iterator[str]:
     if plan.imagined:
         return
     yield from _missing_packages(config, plan.on_gpu)
+    if "judge" in stages:
+        yield from access.problems(config.judge)
     yield from _missing_files(config)
     if "train" in stages and plan.disk:
         there = next(p for p in (Path(config.run_dir), *Path(config.run_dir).parents) if p.exists())
@@ -73,8 +77,26 @@ def _missing_packages(config: Config, on_gpu: bool) -> Iterator[str]:
         yield "train.attention=flash_attention_2 needs a GPU and the package flash-attn; auto takes what is there"
     if "predict" in stages and config.engine.name == "vllm" and config.engine.python is None and not _installed("vllm"):
         yield "the package vllm is missing: pip install 'sciriff[vllm]', engine.python=PYTHON or engine=transformers"
+    if "predict" in stages and config.engine.python is not None and Path(config.engine.python).exists():
+        yield from _missing_elsewhere(config.engine.python, config.engine.name)
     if config.log.tracker == "tensorboard" and not _installed("tensorboard"):
         yield "the package tensorboard is missing: pip install 'sciriff[tensorboard]'"
+
+
+def _missing_elsewhere(python: str, engine: str) -> Iterator[str]:
+    """What the interpreter of engine.python lacks."""
+    needed = [engine, "transformers", "omegaconf", "pyarrow"]
+    code = f"import importlib.util as u; print(*(p for p in {needed!r} if u.find_spec(p) is None))"
+    try:
+        result = subprocess.run([python, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    except OSError as error:
+        yield f"engine.python={python} cannot be run: {error.strerror}"
+        return
+    if result.returncode:
+        yield f"engine.python={python} is not a Python interpreter that works: {result.stderr.strip()[-200:]}"
+    elif result.stdout.strip():
+        package = "sciriff[vllm]" if engine == "vllm" else "sciriff"
+        yield f"engine.python={python} lacks {', '.join(result.stdout.split())}: pip install '{package}' there"
 
 
 def _missing_files(config: Config) -> Iterator[str]:

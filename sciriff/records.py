@@ -63,7 +63,12 @@ class Judgement:
     prompt_digest: str
     response: str
     rating: int | None
+    """1 to 5, or None where the response could not be read."""
     status: str
+    """`rated` or `unreadable`."""
+    input_tokens: int = 0
+    """By the server's count, so that a later start knows what was spent."""
+    output_tokens: int = 0
 
 
 Row = TypeVar("Row", Conversation, Instance, Prediction, Judgement)

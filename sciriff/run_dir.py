@@ -96,6 +96,16 @@ class RunDir:
         return self.root / "judgements"
 
     @property
+    def asked_of_judge(self) -> Path:
+        """Which prompt each instance is judged by, and the digest of the answers, by task."""
+        return self.judgements / "asked.json"
+
+    @property
+    def judge_batch(self) -> Path:
+        """The batch that is under way at the judge's server; gone once its answers are here."""
+        return self.judgements / "batch.json"
+
+    @property
     def scores(self) -> Path:
         """All scores, with the summary."""
         return self.root / "scores.json"

@@ -4,8 +4,6 @@
 and judgements/<task>.jsonl, and writes scores.json, tables/ and per_instance/.
 """
 
-import csv
-import io
 import json
 from collections.abc import Sequence
 from dataclasses import replace
@@ -16,22 +14,19 @@ from typing import Any
 import numpy as np
 
 from sciriff.config import Config
+from sciriff.judgements import answers_digest, count_ratings, read_asked, read_ratings
 from sciriff.metrics.answer_end import stripped_as_reference, without_end_marker
-from sciriff.metrics.judge_rating import RATINGS
 from sciriff.per_instance import write_per_instance
 from sciriff.predictions import Answer, TaskAnswers, read_predictions, some
 from sciriff.progress import Progress
-from sciriff.records import read_json_objects
 from sciriff.resampled_columns import LEAST, Part, parts
 from sciriff.run_dir import RunDir
 from sciriff.stage import run_stage
 from sciriff.statistics import Array, interval
-from sciriff.summary import coverage, summary_lines
+from sciriff.summary import summary_lines
+from sciriff.tables import write_tables, write_text
 from sciriff.tasks import COLUMNS, HELD_OUT
 from sciriff.tasks.task import UNREADABLE, Scored, Task
-
-MISSING = "NA"
-"""A column without a value, in the tables: what pandas and R read as missing."""
 
 
 def main(config: Config, run: RunDir) -> None:
@@ -50,10 +45,10 @@ def main(config: Config, run: RunDir) -> None:
         else:
             found = tasks[task.name]
             scored = [score_answer(task, answer, parity) for answer in found.answers]
-            judgements = run.judgements / f"{task.name}.jsonl"
-            if task.judged is not None and judgements.is_file():
-                scored = add_ratings(task, found.answers, scored, judgements, config.allow_missing)
+            scored, judge = add_ratings(task, found.answers, scored, run, config.allow_missing)
             results[task.name] = task_scores(task, found, scored)
+            if judge is not None:
+                results[task.name]["judge"] = judge
             columns += parts(task, [np.array([task.vector(row) for row in scored], dtype=float)])
             answers = zip(found.answers, scored, strict=True)
             write_per_instance(per_instance, task, ((a.instance_id, a.reference, row) for a, row in answers))
@@ -66,7 +61,7 @@ def main(config: Config, run: RunDir) -> None:
         "summary": add_intervals(summarise(results), columns, config.eval.resamples),
     }
     write_text(run.scores, json.dumps(scores, indent=2, allow_nan=False) + "\n")
-    write_tables(run.tables, scores)
+    write_tables(run.tables, [scores])
     print("\n".join(summary_lines(scores)), flush=True)
 
 
@@ -79,38 +74,37 @@ def score_answer(task: Task, answer: Answer, parity: bool) -> Scored:
 
 
 def add_ratings(
-    task: Task, answers: list[Answer], scored: list[Scored], path: Path, allow_missing: bool
-) -> list[Scored]:
-    """The scored answers with the judge's ratings of them.
+    task: Task, answers: list[Answer], scored: list[Scored], run: RunDir, allow_missing: bool
+) -> tuple[list[Scored], dict[str, Any] | None]:
+    """The scored answers with the judge's ratings of them, and how these came about; None where nobody judged.
 
-    ValueError where a judgement is of no answer, stands twice or has no rating that can be, and, unless
-    `allow_missing`, where an answer that is to be judged was not.
+    ValueError where a judgement is of no answer or of another than this, stands twice or has no rating that can be,
+    and, unless `allow_missing`, where an answer that is to be judged was not.
     """
-    assert task.judged is not None
+    path = run.judgements / f"{task.name}.jsonl"
+    every = read_asked(run.asked_of_judge)
+    asked = every.get(task.name) if every is not None else None
+    if task.judged is None or (asked is None and (every is not None or not path.is_file())):
+        return scored, None
+    if asked is not None and asked.answers != answers_digest((a.instance_id, a.prediction) for a in answers):
+        raise ValueError(
+            f"{path}: the judge rated other answers than these; run the judge stage again, or move {path.parent} away"
+        )
     rule = task.judged.rule
     positions = {answer.instance_id: position for position, answer in enumerate(answers)}
+    ratings = read_ratings(path, positions, asked) if path.is_file() else {}
     rated: dict[int, int | None] = {}
     if rule.missing_answer is not None:
         rated = {p: rule.missing_answer for p, row in enumerate(scored) if task.answer_is_missing(row)}
-    read: dict[str, str] = {}
-    for number, row in read_json_objects(path):
-        place = f"{path}:{number}"
-        instance_id, rating = row.get("instance_id"), row.get("rating")
-        if not isinstance(instance_id, str) or instance_id not in positions:
-            raise ValueError(f"{place}: the instance {instance_id!r} has no prediction; judge these predictions again")
-        if instance_id in read:
-            raise ValueError(f"{place}: instance {instance_id} stands here twice, first at {read[instance_id]}")
-        if rating is not None and (isinstance(rating, bool) or rating not in RATINGS):
-            raise ValueError(f"{place}: rating={rating!r} must be a whole number from 1 to 5, or null")
-        read[instance_id] = place
-        rated[positions[instance_id]] = rating
+    rated |= {positions[instance_id]: found.rating for instance_id, found in ratings.items()}
     unrated = [answers[p].instance_id for p in rule.sample(len(answers)) if p not in rated]
     if unrated and not allow_missing:
         raise ValueError(
             f"{path}: {some(unrated)} not judged; run the judge stage again, or score what is there with "
             "allow_missing=true"
         )
-    return [replace(row, judge=rule.count(rated[p])) if p in rated else row for p, row in enumerate(scored)]
+    counts = {**count_ratings(ratings), "missing_answers": len(rated) - len(ratings), "not_judged": len(unrated)}
+    return [replace(row, judge=rule.count(rated[p])) if p in rated else row for p, row in enumerate(scored)], counts
 
 
 def task_scores(task: Task, found: TaskAnswers, scored: list[Scored]) -> dict[str, Any]:
@@ -123,6 +117,7 @@ def task_scores(task: Task, found: TaskAnswers, scored: list[Scored]) -> dict[st
     return {
         "n": len(scored),
         "missing": found.missing,
+        "benchmark": found.benchmark,
         "readable": 1 - sum(unreadable.values()) / len(scored),
         "unreadable": unreadable,
         "end_differs": sum(ends),  # answers of which the reference's stripping leaves something else than ours
@@ -162,45 +157,6 @@ def add_intervals(summary: dict[str, Any], columns: Sequence[Part], resamples: i
     if summary["columns"] and set(resampled) == set(summary["columns"]):
         summary["mean_ci95"] = list(interval(np.mean(list(resampled.values()), axis=0)))
     return summary
-
-
-def write_tables(folder: Path, scores: dict[str, Any]) -> None:
-    """tables/summary.tsv in the reference's layout (x100), and one table of all scores (0-1) for each task."""
-    for task in HELD_OUT:
-        if task.name in scores["tasks"]:
-            details = scores["tasks"][task.name]["details"]
-            values = [f"{value:.4f}" if isinstance(value, float) else str(value) for value in details.values()]
-            write_tsv(folder / f"{task.name}.tsv", [["model", *details], [scores["model"], *values]])
-        else:
-            (folder / f"{task.name}.tsv").unlink(missing_ok=True)
-    summary = scores["summary"]
-    # Under `mean` the reference has an empty cell. Ours says what a mean is of when it is not of all columns.
-    covers = "" if not summary["missing"] else f"of {coverage(summary)}"
-    values = [summary["columns"].get(name, {}).get("value") for name in COLUMNS]
-    cells = [MISSING if v is None else f"{100 * v:.2f}" for v in (*values, summary["mean"], summary["median"])]
-    write_tsv(
-        folder / "summary.tsv",
-        [
-            ["task", *(task.short_name for task in HELD_OUT for _ in task.headline), "mean", "median"],
-            ["metric", *(name for task in HELD_OUT for name in task.headline), covers, covers],
-            [scores["model"], *cells],
-        ],
-    )
-
-
-def write_tsv(path: Path, rows: list[list[str]]) -> None:
-    """Write a table whose columns are parted by tabs."""
-    text = io.StringIO()
-    csv.writer(text, delimiter="\t", lineterminator="\n").writerows(rows)
-    write_text(path, text.getvalue())
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(text, encoding="utf-8", newline="\n")
-    partial.replace(path)
 
 
 if __name__ == "__main__":

@@ -36,16 +36,30 @@ def _remarks(scores: dict[str, Any]) -> list[str]:
         kinds = [f"{count} {kind}" for kind, count in result["unreadable"].items() if count]
         if kinds:
             lines.append(f"{name}: not readable: {', '.join(kinds)}")
-        if result["rated"]:
-            lines.append(f"{name}: a judge rated {result['rated']} answers")
+        if "judge" in result:
+            lines.append(f"{name}: {judge_line(result['judge'])}")
         if result["missing"]:
             lines.append(f"{name}: {result['missing']} of {result['n'] + result['missing']} answers are missing")
+        if result["benchmark"] not in (None, result["n"]):
+            lines.append(f"{name}: {result['n']} answers; SciRIFF's validation split has {result['benchmark']}")
     differing = sum(result["end_differs"] for result in results.values())
     if differing:
         answers = sum(result["n"] for result in results.values())
         used = "that was used here" if scores["parity"] == "reference" else "eval.parity=reference uses it"
         lines.append(f"the reference's stripping changes {differing} of {answers} answers ({used})")
     return lines
+
+
+def judge_line(judge: dict[str, Any]) -> str:
+    """What a judge did, of `judge` in scores.json: `gpt-4o rated 97 answers; 3 of its responses are unreadable`."""
+    parts = [f"{judge['judge'] or 'no judge'} was asked about {judge['judged']} answers"]
+    if judge["unreadable"]:
+        parts.append(f"{judge['unreadable']} of its responses are unreadable")
+    if judge["missing_answers"]:
+        parts.append(f"{judge['missing_answers']} missing answers are rated 1 without it")
+    if judge["not_judged"]:
+        parts.append(f"{judge['not_judged']} that should have been are not rated")
+    return "; ".join(parts)
 
 
 def coverage(summary: dict[str, Any]) -> str:

@@ -16,6 +16,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from sciriff import compose_error, pipeline, plan, preflight, spawn
 from sciriff.config import SAMPLE, Config, SourceConfig, conf_dir, from_container
+from sciriff.predictions import models_below
 from sciriff.run_name import run_name
 from sciriff.stage import USER_ERROR, is_users_mistake
 
@@ -60,6 +61,7 @@ def absolute(config: Config) -> Config:
             source=source(config.eval.source),
         ),
         engine=replace(config.engine, python=place(config.engine.python)),
+        judge=replace(config.judge, path=place(config.judge.path)),
         report=replace(config.report, beside=[str(place(path)) for path in config.report.beside]),
     )
 
@@ -89,6 +91,9 @@ def job(composed: DictConfig) -> float | None:
         return None
     preflight.refuse(config, planned)
     print(f"{config.name}: {', '.join(config.active_stages)} in {config.run_dir}", file=sys.stderr, flush=True)
+    if config.predictions and (models := models_below(Path(config.predictions))):
+        pipeline.run_each_model(config, models, again=this_command())
+        return None
     return pipeline.run(config, again=this_command())
 
 

@@ -2,11 +2,14 @@
 
 import json
 import re
+import sys
 from pathlib import Path
 
 import pytest
 
+from sciriff import preflight
 from sciriff.config import conf_dir
+from sciriff.plan import make
 
 
 @pytest.mark.parametrize(
@@ -54,6 +57,14 @@ def test_missing_files_and_unknown_tasks_are_named(cli):
     assert re.search(r"eval\.path=.*nowhere\.jsonl does not exist", result.stderr)
     assert "biored is not a held-out task; did you mean 'biored_ner'?" in result.stderr
     assert "report.beside=" in result.stderr
+
+
+@pytest.mark.parametrize(("python", "problem"), [("/etc/hosts", "cannot be run"), ("/bin/false", "works"), (None, "")])
+def test_another_interpreter_is_asked_what_it_has(python, problem, composed):
+    config = composed("experiment=demo", "name=a", f"engine.python={python or sys.executable}")
+    found = [line for line in preflight.problems(config, make(config)) if "engine.python" in line]
+    assert problem in "".join(found)
+    assert bool(found) is (python is not None)
 
 
 def test_dry_run_prints_the_plan_and_starts_nothing(cli, tmp_path: Path):

@@ -1,4 +1,4 @@
-"""What a remote model may cost and how fast it may be asked: prices, a cap that holds, pacing, waits between retries."""
+"""What a remote model may cost and how fast it may be asked: prices, a cap that holds, pacing, waits before retries."""
 
 import csv
 import email.utils

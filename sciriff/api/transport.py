@@ -5,7 +5,7 @@ import time
 import urllib.request
 from dataclasses import dataclass, field
 from http.client import HTTPException, HTTPResponse
-from typing import IO, Any
+from typing import Any
 from urllib.error import HTTPError, URLError
 
 from sciriff import __version__
@@ -115,14 +115,18 @@ def request(
         raise Unreachable(str(error) or type(error).__name__) from None
 
 
-def _read(response: IO[bytes] | HTTPResponse, deadline: float) -> bytes:
-    """The body. A socket's own timeout is for each piece, so a server that drips is caught here."""
+def _read(response: Any, deadline: float) -> bytes:
+    """The body. A socket's own timeout is for each piece, so a server that drips is caught here; and that a connection
+    ended before its time only shows in the length."""
     pieces, size = [], 0
-    while piece := response.read(PIECE):
+    while piece := response.read1(PIECE):
         pieces.append(piece)
         size += len(piece)
         if size > LARGEST_RESPONSE:
             raise OSError(f"the response has more than {LARGEST_RESPONSE} bytes")
         if time.monotonic() > deadline:
             raise TimeoutError
+    announced = response.headers.get("Content-Length", "")
+    if announced.isdecimal() and int(announced) != size:
+        raise OSError(f"the connection ended after {size} of {announced} bytes")
     return b"".join(pieces)

@@ -21,7 +21,7 @@ class QaCounts(NamedTuple):
     rougeLsum: float
 
 
-def _answer_text(value: dict[str, Any]) -> str | None:
+def answer_text(value: dict[str, Any]) -> str | None:
     """The answer in an object, None where it is missing. A list is joined on blanks, an object printed by Python."""
     answer = value.get("answer")
     if answer is None or isinstance(answer, str):
@@ -39,8 +39,8 @@ def _evidence_text(value: dict[str, Any]) -> str | None:
 def _count(answer: Any, reference: Any) -> QaCounts:
     if not isinstance(answer, dict) or not isinstance(reference, dict):
         raise WrongShape("expected an object")
-    pred_text, pred_evidence = _answer_text(answer), _evidence_text(answer)
-    ref_text, ref_evidence = _answer_text(reference) or "", _evidence_text(reference) or ""
+    pred_text, pred_evidence = answer_text(answer), _evidence_text(answer)
+    ref_text, ref_evidence = answer_text(reference) or "", _evidence_text(reference) or ""
     return QaCounts(
         1,
         pred_text is not None,

@@ -34,8 +34,6 @@ MACHINE_LEARNING = (
     ("We combine {Method} with {Method} for {Task}.", "Conjunction", "Method", "Method"),
 )
 
-REUSE = 0.3
-
 
 @dataclass
 class Writer:
@@ -43,6 +41,8 @@ class Writer:
 
     rng: random.Random
     lexicon: Lexicon
+    reuse: float = 0.3
+    """How often a place is filled with a name that came before, where there is one."""
     seen: dict[str, list[str]] = field(default_factory=dict)
 
     def new(self, kind: str) -> str:
@@ -61,7 +61,7 @@ class Writer:
             if kind == "n":
                 return str(self.rng.randint(11, 99))
             old = [name for name in self.seen.get(kind, []) if (kind, name) not in used]
-            name = self.rng.choice(old) if old and self.rng.random() < REUSE else self.new(kind)
+            name = self.rng.choice(old) if old and self.rng.random() < self.reuse else self.new(kind)
             used.append((kind, name))
             return name
 
@@ -93,9 +93,8 @@ def machine_learning(rng: random.Random, lexicon: Lexicon, sentences: int = 3) -
         sentence, used = writer.fill(template)
         text.append(sentence)
         heads = [name for kind, name in used if kind == head]
-        tails = [name for kind, name in used if kind == tail and name != (heads or [None])[0]]
-        if heads and tails:
-            relations.append([heads[0], relation, tails[0]])
+        tails = [name for kind, name in used if kind == tail and name not in heads[:1]]
+        relations.append([heads[0], relation, tails[0]])
     return Abstract(" ".join(text), writer.seen, relations)
 
 
@@ -112,7 +111,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Trial:
-    """The abstract of a clinical trial, sentence by sentence, and its findings (none in a trial that is only planned)."""
+    """The abstract of a clinical trial, sentence by sentence, and its findings: none where it is only planned."""
 
     disease: str
     drug: str
@@ -126,6 +125,7 @@ class Trial:
 
 
 INCREASED, DECREASED, UNCHANGED = "significantly increased", "significantly decreased", "no significant difference"
+EFFECTS = (INCREASED, DECREASED, UNCHANGED)
 CHANGE = (
     "In the {drug} group {outcome} were {effect} compared with the {comparator} group.",
     "Compared with the {comparator} group, {outcome} were {effect} in the {drug} group.",
@@ -151,8 +151,8 @@ PLANS = (
 
 
 def trial(rng: random.Random, lexicon: Lexicon, effects: Sequence[str], comparator: str | None = None) -> Trial:
-    """A clinical trial of one drug that had these effects, each on another outcome; `comparator` may be another drug."""
-    writer = Writer(rng, lexicon)
+    """A clinical trial of one drug with these effects, each on another outcome; `comparator` may be another drug."""
+    writer = Writer(rng, lexicon, seen={"Chemical": [comparator]} if comparator else {})
     disease, drug = writer.new("Disease"), writer.new("Chemical")
     other = comparator or writer.new("Comparator")
 
@@ -255,27 +255,25 @@ class Paper:
 PAPER = (
     (
         "Which dataset is used for training?",
-        "Material",
         ("We train on {Material} with {n} thousand sentences.", "Training uses the {Material} data for {n} epochs."),
     ),
     (
         "Which baseline do the authors compare with?",
-        "Method",
-        ("As a baseline we run {Method} with its default settings.", "We compare with {Method}, the strongest baseline."),
+        (
+            "As a baseline we run {Method} with its default settings.",
+            "We compare with {Method}, the strongest baseline.",
+        ),
     ),
     (
         "Which measure is reported?",
-        "Metric",
         ("We report {Metric} over {n} runs.", "All tables show {Metric}, averaged over {n} seeds."),
     ),
     (
         "Which task is studied?",
-        "Task",
         ("This paper is about {Task}.", "We study {Task} in {n} languages."),
     ),
     (
         "What makes the problem hard?",
-        "OtherScientificTerm",
         ("The problem is hard because of {OtherScientificTerm}.", "The main difficulty is {OtherScientificTerm}."),
     ),
 )
@@ -283,10 +281,10 @@ PAPER = (
 
 def paper(rng: random.Random, lexicon: Lexicon) -> Paper:
     """A short paper about one method."""
-    writer = Writer(rng, lexicon)
+    writer = Writer(rng, lexicon, reuse=0)
     title = f"{writer.new('Method')}: a new {rng.choice(lexicon['Generic'])}"
     paragraphs, questions = [], []
-    for question, kind, templates in rng.sample(PAPER, 3):
+    for question, templates in rng.sample(PAPER, 3):
         paragraph, used = writer.fill(rng.choice(templates))
         paragraphs.append(paragraph)
         questions.append((question, used[0][1], paragraph))

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from sciriff.sample.heldout import HELD_OUT
+from sciriff.sample.science import BIOMEDICAL_TYPES
 from sciriff.sample.vocabulary import Lexicon
 
 Turn = tuple[str, str]
@@ -28,12 +29,31 @@ HABITS = (
 )
 
 
-def add(rng: random.Random) -> Turn:
+ECHOED = (
+    *BIOMEDICAL_TYPES,
+    *("Task", "Method", "Metric", "Material", "OtherScientificTerm", "Outcome", "Oxide", "Sample"),
+)
+
+
+def echo(rng: random.Random, lexicon: Lexicon) -> Turn:
+    """Repeat a few names. In so short a row a small model finds out how to copy, which nearly every task needs."""
+    names = [rng.choice(lexicon[rng.choice(ECHOED)]) for _ in range(rng.choice((1, 1, 2, 3)))]
+    listed = ", ".join(names)
+    return rng.choice(
+        (
+            (f"Repeat: {listed}.", f"{listed}."),
+            (f"Write as a JSON array: {listed}.", json.dumps(names)),
+            (f"Say it again: {' and '.join(names)}.", f"{' and '.join(names)}."),
+        )
+    )
+
+
+def add(rng: random.Random, _: Lexicon) -> Turn:
     a, b = rng.randint(10, 60), rng.randint(10, 39)
     return f"What is {a} + {b}?", f"{a} + {b} = {a + b}."
 
 
-def bought(rng: random.Random) -> Turn:
+def bought(rng: random.Random, _: Lexicon) -> Turn:
     person, place, day = rng.choice(PEOPLE), rng.choice(PLACES), rng.choice(WEEK)
     thing = rng.choice(THINGS)
     story = f"On {day} {person} went to the {place} and came back with {thing}."
@@ -47,7 +67,7 @@ def bought(rng: random.Random) -> Turn:
     return f"{story} {question.format(person, place)}", answer
 
 
-def advice(rng: random.Random) -> Turn:
+def advice(rng: random.Random, _: Lexicon) -> Turn:
     goal, *steps = rng.choice(HABITS)
     rng.shuffle(steps)
     person = rng.choice(PEOPLE)
@@ -55,38 +75,39 @@ def advice(rng: random.Random) -> Turn:
     return f"My friend {person} wants to {goal}. Give three short tips.", f"Three tips for {person}:\n{lines}"
 
 
-def as_list(rng: random.Random) -> Turn:
+def as_list(rng: random.Random, _: Lexicon) -> Turn:
     people = rng.sample(PEOPLE, rng.randint(2, 4))
     text = f"{', '.join(people[:-1])} and {people[-1]} met at the {rng.choice(PLACES)}."
     return f"List the people in the text as a JSON array.\n\nText: {text}", json.dumps(people)
 
 
-def as_object(rng: random.Random) -> Turn:
+def as_object(rng: random.Random, _: Lexicon) -> Turn:
     person, place, day = rng.choice(PEOPLE), rng.choice(PLACES), rng.choice(WEEK)
     text = f"{person} works at the {place} every {day}."
     answer = json.dumps({"person": person, "place": place, "day": day})
     return f"Write person, place and day as a JSON object.\n\nText: {text}", answer
 
 
-def repeat(rng: random.Random) -> Turn:
+def repeat(rng: random.Random, _: Lexicon) -> Turn:
     person, place, thing = rng.choice(PEOPLE), rng.choice(PLACES), rng.choice(THINGS)
     sentence = f"{person} left {thing} at the {place} on {rng.choice(WEEK)}."
     return f"Repeat this sentence word for word: {sentence}", sentence
 
 
-def sort_words(rng: random.Random) -> Turn:
+def sort_words(rng: random.Random, _: Lexicon) -> Turn:
     words = rng.sample(PLACES, 3)
     return f"Put these words in alphabetical order: {', '.join(words)}.", ", ".join(sorted(words))
 
 
-def loop(rng: random.Random) -> Turn:
+def loop(rng: random.Random, _: Lexicon) -> Turn:
     name, count = rng.choice(PLACES), rng.randint(3, 30)
     code = f"for number in range({count}):\n    print({name!r}, number)"
     return f"Write a Python loop that prints {name} with the numbers from 0 to {count - 1}.", f"```python\n{code}\n```"
 
 
-SOURCES: tuple[tuple[str, int, tuple[Callable[[random.Random], Turn], ...]], ...] = (
-    ("flan_v2", 50, (bought, sort_words, as_list, repeat)),
+SOURCES: tuple[tuple[str, int, tuple[Callable[[random.Random, Lexicon], Turn], ...]], ...] = (
+    ("flan_v2", 600, (echo,)),
+    ("open_orca", 50, (bought, sort_words, as_list, repeat)),
     ("cot", 20, (add,)),
     ("gpt4_alpaca", 36, (advice, as_object, repeat)),
     ("code_alpaca", 20, (loop, as_object)),
@@ -109,9 +130,9 @@ def conversations(seed: int, lexicon: Lexicon) -> list[dict[str, Any]]:
     for dataset, count, makers in SOURCES:
         rng = random.Random(f"{seed}:{dataset}")
         for index in range(count):
-            turns = [rng.choice(makers)(rng)]
+            turns = [rng.choice(makers)(rng, lexicon)]
             if dataset in MULTI_TURN:
-                turns += [rng.choice(makers)(rng) for _ in range(rng.randint(1, 2))]
+                turns += [rng.choice(makers)(rng, lexicon) for _ in range(rng.randint(1, 2))]
             messages = [{"role": "system", "content": rng.choice(SYSTEM)}] if rng.random() < WITH_SYSTEM else []
             for question, answer in turns:
                 messages += [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]

@@ -16,17 +16,20 @@ from sciriff.tasks.catalogue import catalogue
 SEED = 2406
 VOCABULARY = 2048
 CONTEXT = 1024
-# As in the GPT family a lower-case word takes the blank before it along; a capital or a digit does not. So a name is the
-# same tokens after a blank and after a quotation mark, and a small model can copy it into JSON.
+# A lower-case word takes the blank before it along, as in the GPT family; a capital or a digit does not. So a name is
+# the same tokens after a blank and after a quotation mark, and a small model can copy it into JSON.
 WORDS = r" ?\p{Ll}+|\p{Lu}+\p{Ll}*|\p{N}+| ?[^\s\p{L}\p{N}]+(?:\s+[^\s\p{L}\p{N}]+)*|\s+"
 BOS, EOS, PAD = "<s>", "</s>", "<pad>"
 
-OUTPUT_CONTEXT = {"[": "json", "{": "json"}
+
+def output_context(answer: str) -> str:
+    """SciRIFF's word for the shape of an answer."""
+    if answer[0] in "[{":
+        return "json"
+    return "sentence" if " " in answer else "label"
 
 
-def science_rows(
-    tasks: Sequence[tuple[str, int, Maker]], split: str, lexicon: Lexicon
-) -> list[dict[str, Any]]:
+def science_rows(tasks: Sequence[tuple[str, int, Maker]], split: str, lexicon: Lexicon) -> list[dict[str, Any]]:
     """Rows in SciRIFF's format, task by task."""
     rows = []
     for task, count, make in tasks:
@@ -46,9 +49,7 @@ def science_rows(
                         "input_context": "structured" if task.endswith("_te") else "paragraph",
                         "source_type": "single_source",
                         "task_family": entry.family,
-                        "output_context": "jsonlines"
-                        if task.endswith("_te")
-                        else OUTPUT_CONTEXT.get(answer[0], "label" if " " not in answer else "sentence"),
+                        "output_context": "jsonlines" if task.endswith("_te") else output_context(answer),
                     },
                     "_instance_id": f"{task}:{split}:{len(seen)}",
                 }
@@ -58,7 +59,10 @@ def science_rows(
 
 
 def write_tokenizer(folder: Path, texts: Iterable[str]) -> None:
-    """A byte-level BPE tokenizer of `VOCABULARY` entries, as a Hugging Face folder. It puts one BOS in front when asked to."""
+    """A byte-level BPE tokenizer of `VOCABULARY` entries, as a Hugging Face folder.
+
+    Like Llama's it puts one BOS in front of a text, and no EOS behind it, where special tokens are asked for.
+    """
     from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 
     tokenizer = Tokenizer(models.BPE())

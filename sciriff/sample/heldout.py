@@ -33,7 +33,9 @@ def bioasq_list(rng: random.Random, lexicon: Lexicon) -> Example:
 
 def biored(rng: random.Random, lexicon: Lexicon) -> Example:
     abstract = documents.biomedical(rng, lexicon)
-    instruction = f"List all entities of these six types: {quoted(BIOMEDICAL_TYPES)}. Answer with a JSON object of lists."
+    instruction = (
+        f"List all entities of these six types: {quoted(BIOMEDICAL_TYPES)}. Answer with a JSON object of lists."
+    )
     return f"{instruction}\n\nText: {abstract.text}\n\nEntities:", compact(entity_answer(abstract, BIOMEDICAL_TYPES))
 
 
@@ -77,7 +79,9 @@ def mup(rng: random.Random, lexicon: Lexicon) -> Example:
 
 def qasper(rng: random.Random, lexicon: Lexicon) -> Example:
     text, answer = question_about_paper(rng, lexicon)
-    instruction = 'Read the paper and answer the question. Write a JSON object: "answer", and "evidence", a list of paragraphs.'
+    instruction = (
+        'Read the paper and answer the question. Write a JSON object: "answer", and "evidence", a list of paragraphs.'
+    )
     return f"{instruction}\n\n{text}\n\nAnswer and evidence:", compact(answer)
 
 

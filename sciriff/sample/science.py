@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from sciriff.sample import documents
-from sciriff.sample.documents import DECREASED, INCREASED, UNCHANGED
+from sciriff.sample.documents import DECREASED, EFFECTS, INCREASED, UNCHANGED
 from sciriff.sample.vocabulary import Lexicon
 
 Example = tuple[str, str]
@@ -34,7 +34,7 @@ def entity_answer(abstract: documents.Abstract, types: Sequence[str]) -> dict[st
 
 
 def ner(*types: str) -> Maker:
-    """Named entities of the types in a biomedical abstract; of a few types drawn anew for each row where none are given."""
+    """Named entities of the types in a biomedical abstract; where none are given, each row asks for a few at random."""
 
     def make(rng: random.Random, lexicon: Lexicon) -> Example:
         abstract = documents.biomedical(rng, lexicon)
@@ -53,12 +53,12 @@ def ner(*types: str) -> Maker:
 def scierc_re(rng: random.Random, lexicon: Lexicon) -> Example:
     abstract = documents.machine_learning(rng, lexicon)
     instruction = (
-        f"Which relations hold between the entities of the types {quoted(SCIERC_TYPES)}? "
-        "First list the entities, then the relations. Answer with a JSON object."
+        f"Find all entities of the types {quoted(SCIERC_TYPES)}, and one relation between two of them. "
+        "Answer with a JSON object of lists."
     )
     answer: dict[str, Any] = entity_answer(abstract, SCIERC_TYPES)
-    answer["Relations"] = abstract.relations
-    return f"{instruction}\n\nText: {abstract.text}\n\nEntities and relations:", compact(answer)
+    answer["Relation"] = abstract.relations[:1]
+    return f"{instruction}\n\nText: {abstract.text}\n\nEntities:", compact(answer)
 
 
 def chemprot_re(rng: random.Random, lexicon: Lexicon) -> Example:
@@ -75,7 +75,7 @@ def chemprot_re(rng: random.Random, lexicon: Lexicon) -> Example:
 
 def findings(rng: random.Random) -> list[str]:
     """The effects that a trial had: one or two."""
-    return [rng.choice((INCREASED, DECREASED, UNCHANGED)) for _ in range(rng.randint(1, 2))]
+    return [rng.choice(EFFECTS) for _ in range(rng.randint(1, 2))]
 
 
 def findings_answer(trial: documents.Trial) -> list[list[str]]:
@@ -84,12 +84,12 @@ def findings_answer(trial: documents.Trial) -> list[list[str]]:
 
 
 def drug_combo_re(rng: random.Random, lexicon: Lexicon) -> Example:
-    first, second = rng.sample(lexicon["Chemical"], 2)
-    comparator = rng.choice((first, second, "placebo", "control"))
+    drug = rng.choice(lexicon["Chemical"])
+    comparator = rng.choice((drug, drug, "placebo", "control"))
     trial = documents.trial(rng, lexicon, findings(rng), comparator)
     instruction = (
-        f"Extract the {len(trial.findings)} finding(s) on the drugs as [drug, compared with, outcome, effect, evidence]. "
-        "Answer with a JSON array."
+        f"Extract the {len(trial.findings)} finding(s) on the drugs as [drug, compared with, outcome, effect, "
+        "evidence]. Answer with a JSON array."
     )
     return f"{instruction}\n\nText: {trial.text}\n\nFindings:", compact(findings_answer(trial))
 
@@ -214,14 +214,17 @@ def chemtables(rng: random.Random, lexicon: Lexicon) -> Example:
     unit = rng.choice(("mol", "wt", "mM"))
     table = documents.table(rng, lexicon, ("Sample", "material"), ("Constituent", "constituent"), kind, unit)
     instruction = (
-        f"Describe every numeric cell, one JSON object per line: value, type ({kind}), constituent, unit ({unit}), material."
+        f"Describe every numeric cell, one JSON object per line: value, type ({kind}), constituent, unit ({unit}), "
+        "material."
     )
     return f"{instruction}\n\n{table.text}\n\nCaption: Composition in {unit}.\n\nCells:", json_lines(table)
 
 
 def mltables(rng: random.Random, lexicon: Lexicon) -> Example:
     table = documents.table(rng, lexicon, ("Method", "model"), ("Material", "dataset"), "Result", "%")
-    instruction = "Describe every numeric cell, one JSON object per line: value, type (Result), dataset, unit (%), model."
+    instruction = (
+        "Describe every numeric cell, one JSON object per line: value, type (Result), dataset, unit (%), model."
+    )
     return f"{instruction}\n\n{table.text}\n\nCaption: Results of the models.\n\nCells:", json_lines(table)
 
 
@@ -247,7 +250,10 @@ def qasa(rng: random.Random, lexicon: Lexicon) -> Example:
 def scitldr(rng: random.Random, lexicon: Lexicon) -> Example:
     paper = documents.paper(rng, lexicon)
     body = " ".join(paper.paragraphs)
-    return f"Summarise the paper in one sentence.\n\nTitle: {paper.title}\n\nBody: {body}\n\nSummary:", paper.paragraphs[0]
+    return (
+        f"Summarise the paper in one sentence.\n\nTitle: {paper.title}\n\nBody: {body}\n\nSummary:",
+        paper.paragraphs[0],
+    )
 
 
 JSON_VERDICT = "Answer with a JSON object: verdict (SUPPORT, CONTRADICT or NEI) and evidence."

@@ -7,6 +7,7 @@ the held-out rows share stems and endings, never a whole name.
 
 import itertools
 import random
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 DRUG_STEMS = (
@@ -19,14 +20,12 @@ DISEASE_STEMS = (
 ).split()
 DISEASE_ENDINGS = ("syndrome", "disease", "fever", "anemia", "palsy", "sarcoma", "dystrophy", "colitis")
 
-GENE_STEMS = (
-    "BRX TKL FAM KRV SMD PLC NOD RAB GLI HOX JAG LMO MYB PAX SOX ZIC"
-).split()
-CELL_STEMS = "HK NCL MDR VER KBM PNT THP UMC".split()
+GENE_STEMS = ("BRX TKV FQM KRV SVD PLJ NQD RHB GLK HXO JGL LMQ MWB PXA SQX ZKC").split()
+CELL_STEMS = "HQ NCV MDJ VRX KBW PNT TQP UWC".split()
 AMINO_ACIDS = "ACDEFGHIKLMNPQRSTVWY"
 
 METHOD_STEMS = (
-    "Graph Span Align Prompt Tensor Lattice Query Prune Fuse Beam Token Margin Kernel Mask Dual Meta"
+    "Larch Quill Tidal Cobalt Sable Umber Thorn Birch Gravel Lichen Saffron Pewter Garnet Walnut Copper Juniper"
 ).split()
 METHOD_ENDINGS = "Net Former Rank Flow Tree Boost Gate Coder".split()
 
@@ -55,7 +54,7 @@ OUTCOMES = tuple(
     f"{first} {second}"
     for first, second in itertools.product(
         ("pain", "sleep", "fatigue", "mood", "walking", "weight", "pressure", "memory"),
-        ("scores", "levels", "ratings", "at follow-up"),
+        ("scores", "levels", "ratings", "problems"),
     )
 )
 COMPARATORS = ("placebo", "control", "usual care", "waiting list")
@@ -116,5 +115,5 @@ def lexicons(seed: int) -> tuple[Lexicon, Lexicon]:
     return Lexicon(train), Lexicon(heldout)
 
 
-def _compose(stems: list[str], endings: object, joint: str = "") -> list[str]:
-    return [f"{stem}{joint}{ending}" for stem, ending in itertools.product(stems, endings)]  # type: ignore[call-overload]
+def _compose(stems: Iterable[str], endings: Iterable[str], joint: str = "") -> list[str]:
+    return [f"{stem}{joint}{ending}" for stem, ending in itertools.product(stems, endings)]

@@ -1,0 +1,73 @@
+"""What the judge is asked about an answer. The wording is ours, one .txt file a task; the scale is the reference's."""
+
+import re
+from collections.abc import Callable, Mapping
+from functools import cache
+from pathlib import Path
+from string import Template
+from typing import Any
+
+from sciriff.metrics.answer_end import stripped_as_reference, without_end_marker
+from sciriff.metrics.normalise import flat_elements
+from sciriff.metrics.qa_f1 import answer_text
+from sciriff.predictions import Answer
+from sciriff.tasks.mup import MUP
+from sciriff.tasks.qasper import QASPER
+from sciriff.tasks.task import Task
+
+QUESTION = re.compile(r"^Question:(.*)$", re.MULTILINE)
+NOT_GIVEN = "(not given)"
+
+
+def judge_prompt(task: Task, answer: Answer, parity: bool) -> str | None:
+    """The text for the judge, or None for an answer that is missing and is rated without it.
+
+    `parity` is that of the scores: it says what is cut off the end of an answer. ValueError, with the place, for a
+    reference that is broken.
+    """
+    try:
+        if (
+            task.judged
+            and task.judged.answer_field
+            and task.answer_is_missing(task.score(answer.prediction, answer.reference, parity))
+        ):
+            return None
+    except ValueError as error:
+        raise ValueError(f"{answer.place}: {error}") from None
+    text = stripped_as_reference(answer.prediction) if parity else without_end_marker(answer.prediction)
+    return _wording(task.name).substitute(VALUES[task.name](answer, text))
+
+
+def qasper_values(answer: Answer, text: str) -> dict[str, str]:
+    """What fills the places in Qasper's prompt, of an answer that is not missing. The question is the last line of the
+    prompt that begins as one; the document stands before it."""
+    assert QASPER.parse is not None
+    reference: Any = QASPER.parse(answer.reference).value
+    questions = QUESTION.findall(answer.prompt)
+    return {
+        "question": questions[-1].strip() if questions else NOT_GIVEN,
+        "passages": passages(reference.get("evidence")) or NOT_GIVEN,
+        "reference": answer_text(reference) or NOT_GIVEN,
+        "answer": answer_text(QASPER.parse(text).value) or "",
+    }
+
+
+def passages(evidence: Any) -> str:
+    """The texts in a list, at every depth, one a line; a text as it is."""
+    if isinstance(evidence, str):
+        return evidence
+    return "\n".join(map(str, flat_elements(evidence))) if isinstance(evidence, list) else ""
+
+
+def mup_values(answer: Answer, text: str) -> dict[str, str]:
+    """What fills the places in MuP's prompt."""
+    return {"paper": answer.prompt.strip() or NOT_GIVEN, "reference": answer.reference, "answer": text}
+
+
+VALUES: Mapping[str, Callable[[Answer, str], dict[str, str]]] = {MUP.name: mup_values, QASPER.name: qasper_values}
+"""How the prompt of a judged task is filled."""
+
+
+@cache
+def _wording(task: str) -> Template:
+    return Template(Path(__file__).with_name(f"{task}.txt").read_text(encoding="utf-8"))

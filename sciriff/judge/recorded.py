@@ -1,0 +1,30 @@
+"""Read responses of a judge that were saved by the original code, whose batches leave `<task>/lm_judge_raw.json`."""
+
+import json
+from pathlib import Path
+
+from sciriff.api.openai import reply_text
+
+FILE = "lm_judge_raw.json"
+
+
+def recorded_file(folder: Path, task: str) -> Path | None:
+    """The one such file somewhere below a folder named after the task. ValueError where there are several."""
+    found = [path for path in sorted(folder.rglob(FILE)) if task in (folder.name, *path.relative_to(folder).parts)]
+    if len(found) > 1:
+        raise ValueError(
+            f"judge.path={folder}: {found[0]} and {found[1]} are both for {task}; name the folder of one model"
+        )
+    return found[0] if found else None
+
+
+def recorded_responses(path: Path) -> list[str]:
+    """The texts of the responses in the order of the file, which is that of the judged answers: its ids are only
+    numbers, and the original code pairs by position, too. ValueError for another kind of file."""
+    try:
+        rows = json.loads(path.read_bytes())
+        if not isinstance(rows, list):
+            raise ValueError("expected a list")
+        return [reply_text(row["response"]["body"]) for row in rows]
+    except (ValueError, RecursionError, KeyError, TypeError) as error:
+        raise ValueError(f"{path}: not the responses of a judge ({error})") from None

@@ -1,0 +1,233 @@
+"""Calls against a real socket that answers 429, 500, rubbish, or not at all."""
+
+import socket
+import threading
+import time
+from collections import Counter
+from typing import Any
+
+import pytest
+from openai_server import KEY, Answer, Behaviour, Error, Hang, OpenAiServer, Raw
+
+from sciriff.api import limits, openai
+from sciriff.api.limits import Budget, Pacer, Price
+from sciriff.api.openai import Call, Refused, Reply, Tally, ask_all, chat_call, read_reply, reply_text
+from sciriff.api.transport import Endpoint, request
+
+
+@pytest.fixture(autouse=True)
+def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "FIRST_WAIT", 0.02)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+
+
+def some_calls(count: int) -> list[Call]:
+    return [chat_call(str(n), "m", f"question {n}", 20, "max_tokens", None) for n in range(count)]
+
+
+def ask(server: OpenAiServer, calls: list[Call], *, timeout: float = 10, **changes: Any) -> tuple[list[str], Tally]:
+    """The ids of the answered calls in the order in which their answers came, and the tally."""
+    answered: list[str] = []
+    options: dict[str, Any] = {"price": Price(0, 0), "budget": Budget(None), "pacer": Pacer(), "at_once": 4}
+    tally = ask_all(
+        Endpoint(server.base_url, KEY, timeout),
+        calls,
+        lambda call, reply: answered.append(call.id),
+        **{**options, "attempts": 5, **changes},
+    )
+    return answered, tally
+
+
+def test_every_trouble_is_gone_through_and_every_call_answered_once():
+    troubles = {
+        "question 1": [Error(429, {"Retry-After": "0.2"}, "slow down")],
+        "question 2": [Error(500), Error(503)],
+        "question 3": [Hang()],
+        "question 4": [Raw(b'{"choices": [{"mess'), Raw(b"[]")],
+        "question 5": [Raw(b'{"choices": []}'), Error(408)],
+    }
+
+    def behave(prompt: str, nth: int) -> Any:
+        return dict(enumerate(troubles.get(prompt, []), 1)).get(nth, Answer())
+
+    with OpenAiServer(behave) as server:
+        answered, tally = ask(server, some_calls(12), timeout=0.5)
+        assert sorted(answered, key=int) == [str(n) for n in range(12)]
+        assert set(server.answered.values()) == {1}
+        assert server.asked.total() == 12 + 8
+        assert 1 < server.most_under_way <= 4
+        assert server.keys == {f"Bearer {KEY}"}
+    assert tally.failed == {}
+    assert tally.retries == Counter(
+        {"status 429": 1, "status 500": 1, "status 503": 1, "status 408": 1, "no response": 1, "broken response": 3}
+    )
+
+
+def test_the_pause_that_the_server_asks_for_holds_for_all():
+    times: list[float] = []
+
+    def behave(prompt: str, nth: int) -> Any:
+        times.append(time.monotonic())
+        return Error(429, {"Retry-After": "0.4"}) if len(times) == 1 else Answer()
+
+    with OpenAiServer(behave) as server:
+        ask(server, some_calls(6), at_once=1)
+    assert times[1] - times[0] >= 0.4
+
+
+def test_one_call_that_cannot_be_answered_stops_no_other():
+    def behave(prompt: str, nth: int) -> Any:
+        return Error(400, message="too long") if prompt == "question 2" else Answer()
+
+    with OpenAiServer(behave) as server:
+        answered, tally = ask(server, some_calls(5))
+    assert len(answered) == 4
+    assert tally.failed == {"2": "400 too long"}
+
+
+def test_a_call_is_given_up_after_its_attempts():
+    with OpenAiServer(lambda prompt, nth: Error(500) if prompt == "question 0" else Answer()) as server:
+        answered, tally = ask(server, some_calls(3), attempts=3)
+        assert server.asked["question 0"] == 3
+    assert len(answered) == 2
+    assert tally.failed == {"0": "500 no (after 3 attempts)"}
+
+
+@pytest.mark.parametrize(
+    ("behave", "message"),
+    [
+        (lambda prompt, nth: Error(401, message=f"wrong key {KEY}"), "401 wrong key"),
+        (lambda prompt, nth: Error(404, message="no such model"), "404 no such model"),
+        (lambda prompt, nth: Error(429, message="pay", code="insufficient_quota"), "429 pay"),
+        (lambda prompt, nth: Error(429, {"Retry-After": "86400"}, "tomorrow"), "429 tomorrow"),
+        (lambda prompt, nth: Error(302, {"Location": "http://127.0.0.1:1/"}, "moved"), "302 moved"),
+        (lambda prompt, nth: Error(502, message="down"), "gives no answers: 502 down"),
+    ],
+)
+def test_a_server_that_takes_no_call_is_not_asked_on(behave: Behaviour, message: str):
+    with OpenAiServer(behave) as server:
+        with pytest.raises(Refused, match=message) as caught:
+            ask(server, some_calls(40), attempts=2)
+        assert server.asked.total() <= 14
+    assert KEY not in str(caught.value)
+
+
+def test_nobody_listens():
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    with pytest.raises(Refused, match="gives no answers: .*refused"):
+        ask_all(
+            Endpoint(f"http://127.0.0.1:{port}/v1", None, 5),
+            some_calls(10),
+            lambda call, reply: None,
+            price=Price(0, 0),
+            budget=Budget(None),
+            pacer=Pacer(),
+            at_once=2,
+            attempts=2,
+        )
+
+
+def test_the_cap_holds_when_answers_cost_more_than_was_thought():
+    """A thousand tokens were expected at most; the server counts ten thousand."""
+    price, budget = Price(0, 1000), Budget(25.0)
+    calls = [chat_call(str(n), "m", "q", 1000, "max_tokens", None) for n in range(20)]
+    with OpenAiServer(lambda prompt, nth: Answer(output_tokens=10_000)) as server:
+        answered, tally = ask(server, calls, price=price, budget=budget, at_once=1)
+        assert server.asked.total() == 3
+    assert len(answered) == 3
+    assert tally.unasked == 17
+    assert budget.spent == pytest.approx(30)
+
+
+def test_what_fails_to_be_written_stops_everything():
+    def on_reply(call: Call, reply: Reply) -> None:
+        raise OSError("disk full")
+
+    with OpenAiServer() as server:
+        with pytest.raises(OSError, match="disk full"):
+            ask_all(
+                Endpoint(server.base_url),
+                some_calls(50),
+                on_reply,
+                price=Price(0, 0),
+                budget=Budget(None),
+                pacer=Pacer(),
+                at_once=2,
+                attempts=2,
+            )
+        assert server.asked.total() <= 4
+
+
+def test_a_server_that_drips_meets_the_deadline():
+    def drip(listener: socket.socket) -> None:
+        connection, _ = listener.accept()
+        with connection:
+            connection.recv(65536)
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
+            try:
+                while True:
+                    connection.sendall(b" ")
+                    time.sleep(0.05)
+            except OSError:
+                return
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=drip, args=(listener,), daemon=True).start()
+        endpoint = Endpoint(f"http://127.0.0.1:{listener.getsockname()[1]}", None, 0.4)
+        with pytest.raises(openai.Unreachable, match=r"no whole response within 0\.4 s"):
+            request(endpoint, "GET", "/x")
+
+
+def test_half_a_body_is_no_response():
+    def cut(listener: socket.socket) -> None:
+        connection, _ = listener.accept()
+        with connection:
+            connection.recv(65536)
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n{}")
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=cut, args=(listener,), daemon=True).start()
+        endpoint = Endpoint(f"http://127.0.0.1:{listener.getsockname()[1]}", None, 5)
+        with pytest.raises(openai.Unreachable, match="2 of 1000 bytes"):
+            request(endpoint, "GET", "/x")
+
+
+def test_the_key_is_shown_nowhere():
+    assert KEY not in repr(Endpoint("http://x", KEY))
+    with OpenAiServer(lambda prompt, nth: Answer(f"your key is {KEY}")) as server:
+        replies: list[Reply] = []
+        ask_all(
+            Endpoint(server.base_url, KEY),
+            some_calls(1),
+            lambda call, reply: replies.append(reply),
+            price=Price(0, 0),
+            budget=Budget(None),
+            pacer=Pacer(),
+            at_once=1,
+            attempts=1,
+        )
+    assert replies[0].text == "your key is [key]"
+
+
+@pytest.mark.parametrize("body", [None, [], {}, {"choices": []}, {"choices": [{"message": {"content": 5}}]}, "x", 7])
+def test_what_is_no_chat_completion(body: Any):
+    with pytest.raises(ValueError, match="not a chat completion"):
+        reply_text(body)
+
+
+def test_tokens_are_estimated_where_the_server_counts_none():
+    (call,) = some_calls(1)
+    message = {"content": None, "refusal": "I will not."}
+    assert read_reply({"choices": [{"message": message}]}, call) == Reply("I will not.", 4, 4)
+    usage = {"prompt_tokens": "many", "completion_tokens": True}
+    assert read_reply({"choices": [{"message": {"content": ""}}], "usage": usage}, call) == Reply("", 4, 0)
+
+
+def test_what_is_sent():
+    assert chat_call("id", "m", "text", 9, "max_completion_tokens", 0.0).body == {
+        "model": "m",
+        "messages": [{"role": "user", "content": "text"}],
+        "max_completion_tokens": 9,
+        "temperature": 0.0,
+    }
