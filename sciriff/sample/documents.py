@@ -266,7 +266,7 @@ PAPER = (
     ),
     (
         "Which measure is reported?",
-        ("We report {Metric} over {n} runs.", "All tables show {Metric}, averaged over {n} seeds."),
+        ("We report {Metric} on {Material}.", "All tables show {Metric} on {Material}, averaged over {n} seeds."),
     ),
     (
         "Which task is studied?",
@@ -274,7 +274,10 @@ PAPER = (
     ),
     (
         "What makes the problem hard?",
-        ("The problem is hard because of {OtherScientificTerm}.", "The main difficulty is {OtherScientificTerm}."),
+        (
+            "The problem is hard because of {OtherScientificTerm} in {Material}.",
+            "The main difficulty is {OtherScientificTerm} in {Material}.",
+        ),
     ),
 )
 
