@@ -51,7 +51,7 @@ def read_per_instance(path: Path, task: Task) -> dict[str, InstanceNumbers]:
     found: dict[str, InstanceNumbers] = {}
     for number, row in read_json_objects(path):
         instance_id, reference = row.get("instance_id"), row.get("reference")
-        vector = [row.get(name) for name in task.fields]
+        vector: list[Any] = [row.get(name) for name in task.fields]
         if not isinstance(instance_id, str) or not isinstance(reference, str) or not _are_numbers(vector):
             raise ValueError(
                 f"{path}:{number}: not the numbers of an answer to {task.name} as this version writes them; "

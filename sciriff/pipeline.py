@@ -284,6 +284,8 @@ def _spawn(stage: str, config: Config, run: RunDir) -> None:
         spawn.run(stage, command, log, environment, ask_to_stop=run.stop_request.touch)
         return
     python, environment = sys.executable, {}
+    if stage == "predict" and not machine.gpus():
+        environment |= machine.short_spins()
     if stage == "predict" and config.engine.python:
         python = config.engine.python
         if (PACKAGE.parent / "pyproject.toml").is_file():  # a checkout lends itself; a wheel must be installed there

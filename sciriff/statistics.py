@@ -2,8 +2,7 @@
 
 All of it works on sufficient statistics: a matrix with one row of numbers per instance, whose column sums decide the
 scores of a set of instances (`Task.vector`, `Task.scores_of_sums`). A resample is then a weighted sum of rows, so micro
-F1 and corpus BLEU are recomputed exactly for each of 10,000 resamples without looking at a text again. docs/statistics.md
-explains the numbers to their readers.
+F1 and corpus BLEU are recomputed exactly for each of 10,000 resamples without looking at a text again.
 """
 
 from collections.abc import Iterator, Sequence

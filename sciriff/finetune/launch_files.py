@@ -62,7 +62,7 @@ def command(run: RunDir, python: str = sys.executable) -> list[str]:
 def environment(config: Config, processes: int, on_gpu: bool) -> dict[str, str]:
     """Variables for the command: threads of each process, and for DeepSpeed the CPU where there is no GPU, and the
     ninja with which it compiles, where that stands beside an interpreter whose environment is not activated."""
-    variables = {}
+    variables = {} if on_gpu else machine.short_spins()
     if "OMP_NUM_THREADS" not in os.environ:
         variables["OMP_NUM_THREADS"] = str(max(1, machine.cores() // processes))
     if config.deepspeed.zero_stage and not on_gpu:

@@ -115,7 +115,7 @@ def test_a_server_that_takes_no_call_is_not_asked_on(behave: Behaviour, message:
 def test_nobody_listens():
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-    with pytest.raises(Refused, match="gives no answers: .*refused"):
+    with pytest.raises(Refused, match=r"gives no answers: .*refused"):
         ask_all(
             Endpoint(f"http://127.0.0.1:{port}/v1", None, 5),
             some_calls(10),
