@@ -84,7 +84,7 @@ def test_scores(run: RunDir, scores_of, capsys: pytest.CaptureFixture[str]):
     assert ner["details"]["all_typed_r"] == 0.5
     summary = scores["summary"]
     assert list(summary["columns"]) == [name for name in COLUMNS if "lm_judge" not in name]
-    assert summary["columns"]["biored_ner/f1"] == {"value": pytest.approx(2 / 3)}
+    assert summary["columns"]["biored_ner/f1"] == {"value": pytest.approx(2 / 3), "ci95": [0, 1]}
     assert summary["missing"] == [f"{MUP}/lm_judge_reference", f"{QASPER}/lm_judge_answer"]
     values = [column["value"] for column in summary["columns"].values()]
     assert summary["mean"] == pytest.approx(sum(values) / 9)
@@ -96,7 +96,7 @@ def test_scores(run: RunDir, scores_of, capsys: pytest.CaptureFixture[str]):
 def test_the_summary_says_what_a_mean_is_of(run: RunDir, scores_of):
     lines = score.summary_lines(scores_of(run))
     assert len({len(line) for line in lines[:14]}) == 1, "the table is aligned"
-    assert lines[2].split() == ["biored_ner/f1", "2", "0.50", "66.67"]
+    assert lines[2].split() == ["biored_ner/f1", "2", "0.50", "66.67", "[0.0,", "100.0]"]
     assert lines[6].split() == [f"{MUP}/lm_judge_reference", "2", "0.50", "missing"]
     assert lines[12].startswith("mean of 9 of 11 ")
     assert lines[13].startswith("median of 9 of 11 ")
