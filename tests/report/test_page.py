@@ -73,7 +73,12 @@ def test_a_full_run_shows_its_result_and_where_it_came_from(make_run: MakeRun, f
     fill(run, "some text")
     text = words(render(config, run))
     assert "Mean 38.0 (mean of 2 of 11 columns), +28.0 over untrained." in text
-    assert "46.5–56.5" in text and "qasper_abstractive_qa/lm_judge_answer" in text and "(judge=none)" in text
+    assert (
+        "46.5–56.5" in text
+        and "38.0 37.0–39.0" in text
+        and "qasper_abstractive_qa/lm_judge_answer" in text
+        and "(judge=none)" in text
+    )
     assert "12" in text and "4 33.3%" in text, "four of twelve answers ran into the limit"
     assert "biored_ner (10 of 12)" in text and "7 tokens, ended by the length limit" in text
     assert "1 min 01 s" in text and "mix.other" not in text

@@ -1,0 +1,200 @@
+"""Set finished runs beside each other: differences, what they are worth, and which are within noise.
+
+`python -m sciriff.compare RUN RUN ...` takes folders of runs, folders that hold runs, names in runs/ and patterns of
+any of these. The first run is the baseline. docs/statistics.md says what each number means.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from sciriff.comparison import NOISE, SEED_ERRORS, SEED_NOISE, Comparison, Difference, Value, compare, pooled
+from sciriff.finished_runs import FinishedRun, Group, find_runs, pool_seeds, read_run
+from sciriff.stage import USER_ERROR, is_users_mistake
+from sciriff.statistics import ALPHA, POWER, RESAMPLES
+
+HEADER = ("column", "n", "baseline", "run", "difference", "95 % interval", "p", "Holm", "detectable", "")
+SEED_HEADER = ("column", "n", "score")
+UNKNOWN = "-"
+SHOWN = 3
+"""How many unfinished runs are named; the rest are counted."""
+
+
+def main() -> int:
+    """Run the command line. Returns the exit status: 0, or 2 for what a person can mend."""
+    parser = argparse.ArgumentParser(prog="python -m sciriff.compare", description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument(
+        "runs", nargs="+", metavar="RUN", help="a run, a folder of runs, or a pattern of names in runs/"
+    )
+    parser.add_argument("--baseline", metavar="RUN", help="what the others are compared with (the first run)")
+    parser.add_argument("--each", action="store_true", help="do not pool the seeds of one configuration")
+    parser.add_argument(
+        "--resamples",
+        type=int,
+        default=RESAMPLES,
+        metavar="N",
+        help=f"bootstrap samples and permutations ({RESAMPLES})",
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers there too; scores are 0-1")
+    arguments = parser.parse_args()
+    try:
+        if arguments.resamples < 100:
+            raise ValueError(f"--resamples {arguments.resamples} is too few for a 95 % interval; give 100 or more")
+        baseline, *others = read_groups(arguments.runs, arguments.baseline, arguments.each)
+        comparisons = [compare(baseline, group, arguments.resamples) for group in others]
+        text = lines(baseline, comparisons) if comparisons else seed_lines(baseline)
+        if arguments.json:
+            write_json(arguments.json, baseline, comparisons, arguments.resamples)
+    except (ValueError, OSError) as error:
+        if not is_users_mistake(error):
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        return USER_ERROR
+    print("\n".join(text))
+    return 0
+
+
+def read_groups(wanted: Sequence[str], baseline: str | None, each: bool) -> list[Group]:
+    """The runs that are wanted, the baseline first. `each` keeps the seeds of one configuration apart.
+
+    ValueError where there is only one run, and where `baseline` names several that are not seeds of one configuration.
+    """
+    first, passed_first = find_runs([baseline]) if baseline is not None else ([], [])
+    found, passed = find_runs(wanted)
+    if unfinished := list(dict.fromkeys(map(str, [*passed_first, *passed]))):
+        more = f" and {len(unfinished) - SHOWN} more" if len(unfinished) > SHOWN else ""
+        print(f"left out, without scores yet: {', '.join(unfinished[:SHOWN])}{more}", file=sys.stderr)
+    known = {folder.resolve() for folder in first}
+    runs = _with_own_names([read_run(folder) for folder in (*first, *(f for f in found if f.resolve() not in known))])
+    groups = [Group((run,)) for run in runs] if each else pool_seeds(runs)
+    if len(first) > len(groups[0].runs):
+        raise ValueError(f"--baseline {baseline} names {len(first)} runs; name one, or the seeds of one configuration")
+    if len(runs) < 2:
+        raise ValueError(f"there is only one run here, {runs[0].folder}; name another to compare it with")
+    return groups
+
+
+def _with_own_names(runs: Sequence[FinishedRun]) -> list[FinishedRun]:
+    """Runs of the same name go by their folders."""
+    names = [run.name for run in runs]
+    return [replace(run, name=str(run.folder)) if names.count(run.name) > 1 else run for run in runs]
+
+
+def lines(baseline: Group, comparisons: Sequence[Comparison]) -> list[str]:
+    """The table for people, in points of 100, with a block for each run, and what must be known beside it."""
+    blocks = [[_cells(row) for row in _rows(comparison)] for comparison in comparisons]
+    widths = _widths([HEADER, *(row for block in blocks for row in block)])
+    text = [f"baseline: {baseline.name}; scores and differences in points of 100", "", _aligned(HEADER, widths)]
+    for comparison, block in zip(comparisons, blocks, strict=True):
+        text += [comparison.group.name, *(_aligned(row, widths) for row in block), *comparison.notes, ""]
+    rows = [row for comparison in comparisons for row in comparison.columns]
+    noise = sum(row.verdict in (NOISE, SEED_NOISE) for row in rows)
+    text.append(f"within noise (p after Holm's correction is {ALPHA} or more): {noise} of {len(rows)} differences")
+    if any(row.verdict == SEED_NOISE for row in [row for comparison in comparisons for row in _rows(comparison)]):
+        text.append(f"{SEED_NOISE}: at most {SEED_ERRORS:.0f} standard errors over the seeds, whatever p is")
+    text.append(
+        f"detectable: the smallest true difference that such a pair shows with {POWER:.0%} power at {ALPHA:.0%}"
+    )
+    return text
+
+
+def seed_lines(group: Group) -> list[str]:
+    """The table where all runs are seeds of one configuration: means and standard deviations."""
+    columns, notes = pooled(group)
+    rows = [SEED_HEADER, *((row.name, str(row.n), _value(row.value)) for row in columns)]
+    widths = _widths(rows)
+    return (
+        [f"{group.name}: mean ± standard deviation (--each compares them)", ""]
+        + [f"{name:<{widths[0]}}  {n:>{widths[1]}}  {value:>{widths[2]}}" for name, n, value in rows]
+        + notes
+    )
+
+
+def _rows(comparison: Comparison) -> list[Difference]:
+    return [*comparison.columns, *([comparison.mean] if comparison.mean else [])]
+
+
+def _cells(row: Difference) -> tuple[str, ...]:
+    """One line of the table, in the order of HEADER."""
+    return (
+        row.name,
+        str(row.n),
+        _value(row.baseline),
+        _value(row.value),
+        _signed(row.difference),
+        f"[{_signed(row.ci95[0])}, {_signed(row.ci95[1])}]" if row.ci95 else UNKNOWN,
+        _p(row.p),
+        UNKNOWN if row.p_holm is None else _p(row.p_holm),
+        UNKNOWN if row.detectable is None else f"{100 * row.detectable:.2f}",
+        row.verdict,
+    )
+
+
+def _value(value: Value) -> str:
+    """`53.10`, of several seeds `53.10 ± 1.25`."""
+    return f"{100 * value.mean:.2f}" + (f" ± {100 * value.sd:.2f}" if value.sd is not None else "")
+
+
+def _signed(value: float) -> str:
+    text = f"{100 * value:+.2f}"
+    return "0.00" if text in ("+0.00", "-0.00") else text
+
+
+def _p(value: float) -> str:
+    return "<0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def _widths(rows: Sequence[Sequence[str]]) -> list[int]:
+    return [max(map(len, column)) for column in zip(*rows, strict=True)]
+
+
+def _aligned(cells: Sequence[str], widths: Sequence[int]) -> str:
+    """Words to the left, numbers to the right."""
+    words = (0, len(cells) - 1)
+    return "  ".join(
+        cell.ljust(width) if position in words else cell.rjust(width)
+        for position, (cell, width) in enumerate(zip(cells, widths, strict=True))
+    ).rstrip()
+
+
+def write_json(path: Path, baseline: Group, comparisons: Sequence[Comparison], resamples: int) -> None:
+    """All numbers (0-1), unrounded. Seeds that nothing is compared with have their columns in `baseline`."""
+    alone = {} if comparisons else {"columns": {row.name: asdict(row) for row in pooled(baseline)[0]}}
+    values = {
+        "baseline": {**_group(baseline), **alone},
+        "alpha": ALPHA,
+        "power": POWER,
+        "resamples": resamples,
+        "comparisons": [
+            {
+                **_group(comparison.group),
+                "columns": {row.name: _json(row) for row in comparison.columns},
+                "mean": _json(comparison.mean) if comparison.mean else None,
+                "notes": comparison.notes,
+            }
+            for comparison in comparisons
+        ],
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(json.dumps(values, indent=2, allow_nan=False) + "\n")
+    partial.replace(path)
+
+
+def _group(group: Group) -> dict[str, Any]:
+    return {
+        "name": group.name,
+        "runs": [{"name": run.name, "folder": str(run.folder), "seed": run.seed} for run in group.runs],
+    }
+
+
+def _json(row: Difference) -> dict[str, Any]:
+    return {**asdict(row), "difference": row.difference, "verdict": row.verdict}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,161 @@
+"""Find finished runs by folder or name, read the numbers of their answers, and put the seeds of one config together."""
+
+import difflib
+import glob
+import json
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+from yaml import YAMLError
+
+from sciriff.digest import value_digest
+from sciriff.per_instance import InstanceNumbers, read_per_instance
+from sciriff.pipeline import FREE_TO_CHANGE
+from sciriff.run_dir import RunDir
+from sciriff.tasks import HELD_OUT
+
+RUNS = "runs"
+"""Where runs are by default, so that a name or a pattern of names is enough."""
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """A run with scores."""
+
+    name: str
+    folder: Path
+    parity: str
+    """By which rules it was scored: `eval.parity`."""
+    judges: dict[str, str]
+    """Task -> the model that judged it."""
+    numbers: dict[str, dict[str, InstanceNumbers]]
+    """Task -> instance id -> the numbers of the answer."""
+    seed: int | None = None
+    identity: str | None = None
+    """Digest of all that decides its results except the seed; None where the folder has no config."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """One run, or several that differ in nothing but their seed."""
+
+    runs: tuple[FinishedRun, ...]
+
+    @property
+    def name(self) -> str:
+        """Of several runs the name without the seed: `llama2_7b-scitulu (3 seeds)`."""
+        if len(self.runs) == 1:
+            return self.runs[0].name
+        bare = {re.sub(rf"-s{run.seed}(?=-|$)", "", run.name) for run in self.runs}
+        return f"{bare.pop() if len(bare) == 1 else self.runs[0].name} ({len(self.runs)} seeds)"
+
+
+def find_runs(wanted: Sequence[str]) -> tuple[list[Path], list[Path]]:
+    """The folders of finished runs, each once and in the order wanted, and those of unfinished ones passed by.
+
+    Each of `wanted` is the folder of a run, a folder that holds runs at any depth, a pattern of such (`runs/*-lr*`), or
+    a name or a pattern of names in runs/. ValueError for one that finds nothing, and for an unfinished run by its name.
+    """
+    finished: dict[Path, Path] = {}
+    passed: dict[Path, Path] = {}
+    for text in wanted:
+        places = [Path(text)] if Path(text).is_dir() else _matching(text)
+        found = [run for place in places for run in _runs_in(place)]
+        if not found:
+            names = [path.name for path in Path(RUNS).glob("*")]
+            close = difflib.get_close_matches(text, names, n=1, cutoff=0.5)
+            raise ValueError(
+                f"{text}: no run is found here; name a run's folder, a folder of runs, or a name in {RUNS}/"
+                + (f"; did you mean {close[0]!r}?" if close else "")
+            )
+        for run in found:
+            if RunDir(run).scores.is_file():
+                finished.setdefault(run.resolve(), run)
+            elif places == [run]:
+                raise ValueError(f"{run}: this run has no scores yet; finish it first, or leave it out")
+            else:
+                passed.setdefault(run.resolve(), run)
+    return list(finished.values()), list(passed.values())
+
+
+def _matching(pattern: str) -> list[Path]:
+    """Paths that fit a pattern, from here or else from runs/. pathlib's own glob refuses absolute patterns."""
+    here = [Path(match) for match in sorted(glob.glob(pattern))]  # noqa: PTH207
+    return here or [Path(RUNS) / match for match in sorted(glob.glob(pattern, root_dir=RUNS))]  # noqa: PTH207
+
+
+def _runs_in(folder: Path) -> Iterator[Path]:
+    """The folder itself if it is a run's, else the runs in and below the folders in it."""
+    if RunDir(folder).scores.is_file() or RunDir(folder).config.is_file():
+        yield folder
+    elif folder.is_dir():
+        for inner in sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")):
+            yield from _runs_in(inner)
+
+
+def read_run(folder: Path) -> FinishedRun:
+    """A run with the numbers of all its answers. ValueError names the file that is missing or broken."""
+    run = RunDir(folder)
+    try:
+        scores = json.loads(run.scores.read_bytes())
+        name, parity, counts = str(scores["model"]), str(scores["parity"]), dict(scores["tasks"])
+        judges = {task: str(row["judge"]["judge"]) for task, row in counts.items() if row.get("judge")}
+        expected = {task: int(row["n"]) for task, row in counts.items()}
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ValueError(f"{run.scores}: not the scores of a run ({error!r}); run the score stage again") from None
+    numbers = {}
+    for task in HELD_OUT:
+        if task.name in expected:
+            path = run.per_instance / f"{task.name}.jsonl"
+            if not path.is_file():
+                raise ValueError(f"{path} does not exist; `python -m sciriff.score {folder}` makes it")
+            numbers[task.name] = read_per_instance(path, task)
+            if len(numbers[task.name]) != expected[task.name]:
+                raise ValueError(
+                    f"{path} has {len(numbers[task.name])} answers and scores.json {expected[task.name]}; "
+                    f"`python -m sciriff.score {folder}` makes both again"
+                )
+    config = _read_config(run.config) if run.config.is_file() else {}
+    seed = config.pop("seed", None)
+    return FinishedRun(
+        name, folder, parity, judges, numbers, seed=seed, identity=value_digest(config) if config else None
+    )
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    """A run's config as plain values, without the keys that do not decide its results. Not checked against the schema:
+    an older run may have other keys."""
+    try:
+        config = OmegaConf.to_container(OmegaConf.load(path))
+    except (YAMLError, OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: not a config ({str(error).splitlines()[0]})") from None
+    if not isinstance(config, dict):
+        raise ValueError(f"{path}: not a config (expected keys and values)")
+    plain = {str(key): value for key, value in config.items()}
+    for key in ("name", *FREE_TO_CHANGE):
+        *sections, last = key.split(".")
+        inside: Any = plain
+        for section in sections:
+            inside = inside.get(section) if isinstance(inside, dict) else None
+        if isinstance(inside, dict):
+            inside.pop(last, None)
+    return plain
+
+
+def pool_seeds(runs: Sequence[FinishedRun]) -> list[Group]:
+    """Groups of runs whose configs differ in the seed alone, in the order of their first runs. Two runs with the same
+    seed, such as a run and its copy, are not two seeds and stay apart."""
+    groups: list[list[FinishedRun]] = []
+    for run in runs:
+        for group in groups:
+            same = run.identity is not None and run.identity == group[0].identity
+            if same and run.seed not in {member.seed for member in group}:
+                group.append(run)
+                break
+        else:
+            groups.append([run])
+    return [Group(tuple(group)) for group in groups]

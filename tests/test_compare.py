@@ -1,0 +1,269 @@
+"""Finished runs beside each other, through the command line, on small runs made up here."""
+
+import json
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sciriff import config, score
+from sciriff.compare import main
+from sciriff.config import Config
+from sciriff.records import Judgement, Prediction, write_jsonl
+from sciriff.run_dir import RunDir
+
+NER, LIST, TABLE, MUP = "biored_ner", "bioasq_list_qa", "discomat_te", "mup_single_document_summarization"
+RIGHT = {
+    NER: [json.dumps({"Gene": [f"a {n}", "b"]}) for n in range(30)],
+    LIST: [json.dumps([f"a {n}", "b"]) for n in range(24)],
+    TABLE: [f"glass {n} has 44 mol% of SiO2 and some more" for n in range(12)],
+}
+WRONG = {NER: '{"Gene": ["x"]}', LIST: '["x"]', TABLE: "glass 3 has no such thing in it at all"}
+
+Answers = dict[str, Sequence[bool]]
+"""Task -> whether each answer, in turn, is right."""
+
+
+def good(share: float) -> Answers:
+    """The first so many answers to each task right."""
+    return {task: [n < share * len(texts) for n in range(len(texts))] for task, texts in RIGHT.items()}
+
+
+@pytest.fixture
+def make(tmp_path: Path, composed: Callable[..., Config], monkeypatch: pytest.MonkeyPatch) -> Callable[..., RunDir]:
+    """`make("name", answers, "seed=2")` is a scored run in runs/; the test stands beside it."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(name: str, answers: Answers, *overrides: str, first: int = 0) -> RunDir:
+        made = RunDir(Path("runs") / name)
+        for task, rights in answers.items():
+            rows = []
+            for n, right in enumerate(rights):
+                text = RIGHT[task][n] if right else WRONG[task]
+                rows.append(Prediction(task, f"{task}:{first + n}", "", text, RIGHT[task][n]))
+            write_jsonl(made.predictions / f"{task}.jsonl", rows)
+        settings = composed(
+            "experiment=demo",
+            "train=none",
+            f"name={name}",
+            f"run_dir={made.root.absolute()}",
+            "eval.resamples=0",
+            *overrides,
+        )
+        made.config.write_text(config.to_yaml(settings))
+        score.main(settings, made)
+        return made
+
+    return run
+
+
+@pytest.fixture
+def comparing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[str, dict[str, Any]]]:
+    """Run the command and give what it printed and what it wrote as JSON."""
+
+    def run(*arguments: str, status: int = 0) -> tuple[str, dict[str, Any]]:
+        monkeypatch.setattr("sys.argv", ["compare", *arguments, "--json", "numbers.json", "--resamples", "2000"])
+        capsys.readouterr()
+        assert main() == status
+        printed = capsys.readouterr()
+        if status:
+            assert printed.err.startswith("error: ")
+            assert len(printed.err.splitlines()) == 1
+            return printed.err, {}
+        return printed.out + printed.err, json.loads(Path("numbers.json").read_text())
+
+    return run
+
+
+def test_two_runs(make, comparing):
+    make("before", good(0.3))
+    make("after", good(0.3) | {NER: [True] * 30, LIST: [n < 8 for n in range(24)]})
+    printed, numbers = comparing("before", "runs/after")
+    assert numbers["baseline"]["name"] == "before"
+    [found] = numbers["comparisons"]
+    listed, ner, table = found["columns"].values()
+    # Of 30 answers with two entities each 9 are right; a wrong one predicts a single entity.
+    assert ner["baseline"]["mean"] == pytest.approx(2 * 18 / (18 + 21 + 60))
+    assert ner["value"]["mean"] == 1
+    assert ner["difference"] == pytest.approx(1 - 36 / 99)
+    assert ner["ci95"][0] < ner["difference"] < ner["ci95"][1]
+    assert ner["p"] == 1 / 2001
+    assert ner["p_holm"] == pytest.approx(3 / 2001)
+    assert (ner["verdict"], ner["exact"], ner["n"]) == ("higher", False, 30)
+    assert (listed["difference"], listed["p"], listed["verdict"]) == (0, 1, "within noise")
+    assert (table["difference"], table["p"], table["ci95"], table["detectable"]) == (0, 1, [0, 0], None)
+    mean = found["mean"]
+    assert mean["name"] == "mean of 3 of 11"
+    assert mean["difference"] == pytest.approx(ner["difference"] / 3)
+    assert (mean["n"], mean["p_holm"]) == (66, None)
+    assert "biored_ner/f1" in printed
+    assert "36.36  100.00      +63.64" in printed
+    assert "within noise (p after Holm's correction is 0.05 or more): 2 of 3 differences" in printed
+
+
+def test_a_run_and_its_copy(make, comparing):
+    run = make("one", good(0.5))
+    shutil.copytree(run.root, "runs/copy")
+    printed, numbers = comparing("runs")
+    assert [numbers["baseline"]["name"], numbers["comparisons"][0]["name"]] == ["runs/copy", "runs/one"]
+    for row in [*numbers["comparisons"][0]["columns"].values(), numbers["comparisons"][0]["mean"]]:
+        assert (row["difference"], row["p"], row["verdict"], row["detectable"]) == (0, 1, "within noise", None)
+        assert row["ci95"] == [0, 0]
+    assert printed.count("[0.00, 0.00]") == 4
+
+
+def test_few_differences_are_tested_exactly(make, comparing):
+    make("one", {LIST: [True] * 20 + [False] * 4})
+    make("two", {LIST: [True] * 23 + [False]})
+    _, numbers = comparing("one", "two")
+    [column] = numbers["comparisons"][0]["columns"].values()
+    assert (column["p"], column["exact"]) == (2 / 8, True)
+    assert numbers["comparisons"][0]["mean"] is None
+
+
+def test_the_order_of_rows_and_of_runs_does_not_matter(make, comparing):
+    make("one", good(0.5))
+    two = make("two", good(0.7))
+    make("three", good(0.2), "model=tiny", "eval.max_new_tokens=5")
+    first, numbers = comparing("one", "two", "three")
+    for path in two.per_instance.iterdir():
+        lines = path.read_text().splitlines()
+        path.write_text("\n".join(reversed(lines)) + "\n")
+    again, same = comparing("one", "two", "three")
+    assert (again, same) == (first, numbers)
+    _, other = comparing("one", "three", "two")
+    assert other["comparisons"] == numbers["comparisons"][::-1]
+    _, back = comparing("two", "one")
+    forth = numbers["comparisons"][0]["columns"]
+    for name, row in back["comparisons"][0]["columns"].items():
+        assert row["difference"] == pytest.approx(-forth[name]["difference"])
+        assert row["ci95"] == pytest.approx([-limit for limit in reversed(forth[name]["ci95"])])
+        assert row["p"] == pytest.approx(forth[name]["p"], abs=0.02)
+
+
+def test_seeds_are_pooled(make, comparing):
+    for seed, share in ((1, 0.2), (2, 0.3), (3, 0.4)):
+        make(f"small-s{seed}", good(share), f"seed={seed}")
+    for seed in (1, 2):
+        make(f"large-s{seed}", good(0.9), f"seed={seed}", "eval.max_new_tokens=77")
+    printed, numbers = comparing("small*", "large*")
+    assert "baseline: small (3 seeds)" in printed
+    assert [run["seed"] for run in numbers["baseline"]["runs"]] == [1, 2, 3]
+    [large] = numbers["comparisons"]
+    assert large["name"] == "large (2 seeds)"
+    row = large["columns"]["biored_ner/f1"]
+    each = [4 * right / (30 + right + 60) for right in (6, 9, 12)]
+    assert row["baseline"]["mean"] == pytest.approx(sum(each) / 3)
+    assert row["baseline"]["sd"] == pytest.approx((sum((v - sum(each) / 3) ** 2 for v in each) / 2) ** 0.5)
+    assert row["value"] == {"mean": pytest.approx(4 * 27 / 117), "sd": 0, "runs": 2}
+    assert row["verdict"] == "higher"
+    assert "±" in printed
+    _, apart = comparing("small*", "large*", "--each")
+    assert [found["name"] for found in apart["comparisons"]] == ["small-s2", "small-s3", "large-s1", "large-s2"]
+    printed, alone = comparing("small*")
+    assert alone["comparisons"] == []
+    assert alone["baseline"]["columns"]["biored_ner/f1"]["value"] == row["baseline"]
+    assert "small (3 seeds): mean ± standard deviation" in printed
+    assert "mean of 3 of 11" in printed
+
+
+def test_a_difference_that_seeds_explain(make, comparing):
+    for seed, share in ((1, 0.1), (2, 0.9)):
+        make(f"wild-s{seed}", good(share), f"seed={seed}")
+    make("calm", good(0.1) | {NER: [True] * 30}, "eval.max_new_tokens=77")
+    printed, numbers = comparing("wild*", "calm")
+    row = numbers["comparisons"][0]["columns"]["biored_ner/f1"]
+    assert row["p_holm"] < 0.05
+    assert row["verdict"] == "within seed noise"
+    assert "within seed noise: at most 2 standard errors over the seeds" in printed
+
+
+def test_the_baseline_can_be_named(make, comparing):
+    make("a", good(0.2))
+    make("b", good(0.4), "eval.max_new_tokens=77")
+    _, numbers = comparing("runs", "--baseline", "b")
+    assert (numbers["baseline"]["name"], [c["name"] for c in numbers["comparisons"]]) == ("b", ["a"])
+    message, _ = comparing("a", "--baseline", "runs", status=2)
+    assert "--baseline runs names 2 runs" in message
+
+
+def test_only_some_instances_are_shared(make, comparing):
+    make("one", {NER: [True] * 20, LIST: [True] * 24})
+    make("two", {NER: [True, False] * 10, TABLE: [True] * 12}, first=15)
+    _, numbers = comparing("one", "two")
+    [found] = numbers["comparisons"]
+    assert found["columns"]["biored_ner/f1"]["n"] == 5
+    assert found["notes"] == [
+        "bioasq_list_qa: not in two",
+        "biored_ner: only 5 instances are shared, of 20",
+        "biored_ner: the runs were given different references for 5 of the 5 instances",
+        "discomat_te: not in one",
+    ]
+
+
+def test_nothing_is_shared(make, comparing):
+    make("one", {NER: [True] * 5})
+    make("two", {NER: [True] * 5}, first=5)
+    message, _ = comparing("one", "two", status=2)
+    assert "one and two share no instances" in message
+
+
+def test_a_judge_is_compared_where_it_rated_both(make, comparing, composed: Callable[..., Config]):
+    runs = [make(name, good(0.5), *overrides) for name, *overrides in (("one",), ("two", "eval.max_new_tokens=7"))]
+    for run, judge in zip(runs, ("model-a", "model-b"), strict=True):
+        write_jsonl(run.predictions / f"{MUP}.jsonl", [Prediction(MUP, f"m{n}", "", "text", "text") for n in range(9)])
+        ratings = [Judgement(f"m{n}", judge, "digest", f"Decision: {n % 5 + 1}", n % 5 + 1, "ok") for n in range(9)]
+        write_jsonl(run.judgements / f"{MUP}.jsonl", ratings)
+        score.main(config.load(run.config), run)
+    _, numbers = comparing("one", "two")
+    [found] = numbers["comparisons"]
+    column = f"{MUP}/lm_judge_reference"
+    assert (found["columns"][column]["n"], found["columns"][column]["difference"]) == (9, 0)
+    assert found["notes"] == [f"{column}: judged by model-a and by model-b"]
+    (runs[1].judgements / f"{MUP}.jsonl").unlink()
+    score.main(config.load(runs[1].config), runs[1])
+    _, numbers = comparing("one", "two")
+    assert column not in numbers["comparisons"][0]["columns"]
+    assert numbers["comparisons"][0]["notes"] == [f"{column}: not judged in every run"]
+
+
+def test_what_is_refused(make, comparing):
+    one = make("one", good(0.5))
+    make("parity", good(0.5), "eval.parity=reference")
+    assert "there is only one run here" in comparing("one", status=2)[0]
+    assert "on: no run is found here" in comparing("on", "one", status=2)[0]
+    assert "did you mean 'parity'" in comparing("one", "party", status=2)[0]
+    assert "eval.parity=none and runs/parity with eval.parity=reference" in comparing("one", "parity", status=2)[0]
+    rows = (one.per_instance / f"{NER}.jsonl").read_text().splitlines(keepends=True)
+    (one.per_instance / f"{NER}.jsonl").write_text("".join(rows[1:]))
+    assert "has 29 answers and scores.json 30" in comparing("one", "parity", status=2)[0]
+    (one.per_instance / f"{NER}.jsonl").write_text(rows[0].replace('"typed_correct": 2', '"typed_correct": NaN'))
+    assert f"{NER}.jsonl:1: not the numbers of an answer" in comparing("one", "parity", status=2)[0]
+    (one.per_instance / f"{NER}.jsonl").write_text(rows[0] * 2)
+    assert f"{NER}.jsonl:2: instance biored_ner:0 stands here twice" in comparing("one", "parity", status=2)[0]
+    (one.per_instance / f"{NER}.jsonl").unlink()
+    assert "`python -m sciriff.score runs/one` makes it" in comparing("one", "parity", status=2)[0]
+    one.scores.write_text("[]")
+    assert "scores.json: not the scores of a run" in comparing("one", "parity", status=2)[0]
+    one.scores.unlink()
+    assert "runs/one: this run has no scores yet" in comparing("one", "parity", status=2)[0]
+
+
+def test_unfinished_runs_in_a_folder_are_passed_by(make, comparing):
+    make("one", good(0.5))
+    make("two", good(0.4), "seed=5", "eval.max_new_tokens=7")
+    make("three", good(0.4)).scores.unlink()
+    printed, numbers = comparing("runs")
+    assert "left out, without scores yet: runs/three" in printed
+    assert len(numbers["comparisons"]) == 1
+
+
+def test_runs_without_a_config(make, comparing):
+    for name in ("one", "two"):
+        make(name, good(0.5)).config.unlink()
+    _, numbers = comparing("one", "two")
+    assert len(numbers["comparisons"]) == 1
