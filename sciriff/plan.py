@@ -232,4 +232,8 @@ def lines(config: Config, plan: Plan) -> list[str]:
             )
     if "predict" in config.active_stages:
         text.append(f"predict   {config.engine.name}, {config.eval.max_new_tokens} new tokens at most")
+    if "judge" in config.active_stages:
+        judge = config.judge
+        cap = f", ${judge.max_usd:g} at most" if judge.asks and judge.max_usd is not None else ""
+        text.append(f"judge     {judge.model if judge.asks else judge.path} ({judge.provider}){cap}")
     return text

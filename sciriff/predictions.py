@@ -98,7 +98,7 @@ def _our_files(folder: Path, samples: Samples) -> dict[str, Path]:
             models = ", ".join(samples.models)
             raise ValueError(
                 f"{folder}: these are answers of {len(samples.models)} models ({models}); choose one with "
-                f"predictions={folder / next(iter(samples.models))}"
+                f"predictions={folder / list(samples.models)[-1]}"
             )
         return next(iter(samples.models.values()))
     for name, path in ours.items():
@@ -134,9 +134,10 @@ def find_samples(folder: Path) -> Samples:
 
 
 def models_below(folder: Path) -> list[str]:
-    """The folders, relative, of the models whose answers lie below this one; empty unless there are several."""
+    """The folders, relative, of the models whose answers lie below this one; empty unless there are several, each in a
+    folder of its own."""
     models = find_samples(folder).models if folder.is_dir() else {}
-    return list(models) if len(models) > 1 else []
+    return list(models) if len(models) > 1 and "." not in models else []
 
 
 def read_task(path: Path, task: str, expected: Sequence[str] | None, allow_missing: bool) -> TaskAnswers:

@@ -92,7 +92,7 @@ def test_changed_data_runs_what_depends_on_it(cli, tmp_path: Path):
     result = cli(*SHORT, "name=a", "stages=[score,report]")
     assert result.returncode == 0, result.stderr
     assert "score: its predictions changed" in result.stderr
-    assert "report: its results changed" in result.stderr
+    assert "report: its predictions and results changed" in result.stderr
 
 
 def left_running(mark: str) -> list[str]:

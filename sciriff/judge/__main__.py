@@ -17,10 +17,10 @@ from sciriff.digest import value_digest
 from sciriff.judge import access
 from sciriff.judge.prompts import judge_prompt
 from sciriff.judge.recorded import FILE, recorded_file, recorded_responses
-from sciriff.judgements import RATED, UNREADABLE, Asked
+from sciriff.judge.rows import Question, Rows
+from sciriff.judgements import Asked
 from sciriff.predictions import Answer, TaskAnswers, read_predictions, some
 from sciriff.progress import Progress
-from sciriff.records import Judgement
 from sciriff.run_dir import RunDir
 from sciriff.stage import run_stage
 from sciriff.tasks import HELD_OUT
@@ -29,71 +29,6 @@ from sciriff.tasks.task import Task
 UNKNOWN_PRICE = Price(0, 0)
 RECORDED = "recorded"
 """The name of the judge of recorded responses, which do not say who it was."""
-
-
-@dataclass(frozen=True)
-class Question:
-    """One instance to judge."""
-
-    task: Task
-    instance_id: str
-    digest: str
-    """Of the prompt and of who is asked."""
-    text: str
-
-
-@dataclass
-class Rows:
-    """All rows that are on the disk, and the way to add one."""
-
-    run: RunDir
-    by_digest: dict[str, Judgement]
-    written: set[tuple[str, str, str]]
-    """(task, instance id, digest) of every row."""
-
-    @classmethod
-    def read(cls, run: RunDir) -> "Rows":
-        """The rows of earlier starts. Half a line at the end of a file, where a kill has left one, is cut off."""
-        rows = cls(run, {}, set())
-        for task in HELD_OUT:
-            path = rows.path(task)
-            if task.judged is None or not path.is_file():
-                continue
-            if judgements.mend_last_line(path):
-                print(f"{path}: its last line was only half written and is asked again", flush=True)
-            for row in judgements.read_rows(path):
-                rows.by_digest.setdefault(row.prompt_digest, row)
-                rows.written.add((task.name, row.instance_id, row.prompt_digest))
-        return rows
-
-    def path(self, task: Task) -> Path:
-        return self.run.judgements / f"{task.name}.jsonl"
-
-    def has(self, question: Question) -> bool:
-        return (question.task.name, question.instance_id, question.digest) in self.written
-
-    def add(self, question: Question, judge: str, reply: Reply) -> None:
-        """Write the row of an answered question; on the disk when this returns."""
-        assert question.task.judged is not None
-        rating = question.task.judged.rule.read(reply.text)
-        row = Judgement(
-            instance_id=question.instance_id,
-            judge=judge,
-            prompt_digest=question.digest,
-            response=reply.text,
-            rating=rating,
-            status=UNREADABLE if rating is None else RATED,
-            input_tokens=reply.input_tokens,
-            output_tokens=reply.output_tokens,
-        )
-        judgements.append(self.path(question.task), row)
-        self.by_digest.setdefault(row.prompt_digest, row)
-        self.written.add((question.task.name, row.instance_id, row.prompt_digest))
-
-    def spent(self, judge: str, price: Price) -> float:
-        """US dollars that this judge's rows have cost."""
-        rows = [row for row in self.by_digest.values() if row.judge == judge]
-        return sum(price.of(row.input_tokens, row.output_tokens) for row in rows)
 
 
 @dataclass(frozen=True)

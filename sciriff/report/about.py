@@ -23,7 +23,9 @@ def notes(config: Config, scores: RunScores, answers: dict[str, Answers], mix: M
             text += " The lm_judge columns need a judge model, and this run has none (judge=none)."
         found.append(text)
     if any("lm_judge" in key for key in scores.columns):
-        found.append("The lm_judge columns were rated with prompts of our own wording, not the reference's.")
+        if config.judge.asks:
+            found.append("The lm_judge columns were rated with prompts of our own wording, not the reference's.")
+        found += [f"{name}: {task.judged}." for name, task in scores.tasks.items() if task.judged]
     if config.eval.parity == "reference":
         found.append("Scored as the reference code does, its traps included (eval.parity=reference).")
     if mix is not None and mix.held_out_rows:
@@ -91,7 +93,7 @@ def facts(config: Config) -> list[tuple[str, Facts]]:
         ("Longest answer", f"{evaluation.max_new_tokens:,} tokens"),
         ("Prompts that are too long", evaluation.truncation),
         ("Parity with the reference", evaluation.parity),
-        ("Judge", config.judge.provider),
+        ("Judge", f"{config.judge.model} ({config.judge.provider})" if config.judge.asks else config.judge.provider),
         ("Seed", str(config.seed)),
     ]
     if config.predictions:

@@ -9,6 +9,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from sciriff.run_dir import RunDir
+from sciriff.summary import judge_line
 from sciriff.tasks import HELD_OUT
 
 MISSING = "–"
@@ -52,6 +53,8 @@ class TaskScores:
     readable: float | None
     unreadable: dict[str, int]
     details: dict[str, int | float]
+    judged: str | None = None
+    """What a judge did, as a sentence without its end."""
 
 
 @dataclass(frozen=True)
@@ -132,6 +135,7 @@ def _task(given: dict[str, Any]) -> TaskScores:
         readable=_number(given.get("readable")),
         unreadable={str(kind): int(count) for kind, count in (given.get("unreadable") or {}).items()},
         details={str(key): value for key, value in given.get("details", {}).items() if _is_number(value)},
+        judged=judge_line(given["judge"]) if "judge" in given else None,
     )
 
 
