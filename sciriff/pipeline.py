@@ -145,6 +145,11 @@ class Stage:
     keeps: bool = False
     """Its rows are keyed by all that they depend on and were paid for, so changed inputs remove none of them."""
 
+    @property
+    def again(self) -> str:
+        """What it does when its inputs have changed."""
+        return "runs again on what it has" if self.keeps else "starts afresh"
+
     def stale(self, run: RunDir) -> list[Path]:
         """What is removed when the stage starts afresh."""
         return [] if self.keeps else self.paths(run, self.outputs + self.scratch)
@@ -248,14 +253,14 @@ def _run_stage(stage: Stage, config: Config, run: RunDir, manifest: Manifest, ag
     if record is not None:
         changed = sorted(name for name in {**given, **record.inputs} if given.get(name) != record.inputs.get(name))
         if changed:
-            _say(f"{stage.name}: its {' and '.join(changed)} changed, so it starts afresh")
+            _say(f"{stage.name}: its {' and '.join(changed)} changed, so it {stage.again}")
             _remove(stage.stale(run))
         elif record.status == "done":
             damaged = damaged_output(run.root, record.outputs)
             if damaged is None:
                 _say(f"{stage.name}: up to date")
                 return
-            _say(f"{stage.name}: {damaged} is missing or changed, so it starts afresh")
+            _say(f"{stage.name}: {damaged} is missing or changed, so it {stage.again}")
             _remove(stage.stale(run))
         else:
             _say(f"{stage.name}: goes on where it was interrupted")

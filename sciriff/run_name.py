@@ -7,7 +7,20 @@ from collections.abc import Mapping, Sequence
 SHORT = {"train.learning_rate": "lr", "seed": "s", "train.epochs": "ep", "train.global_batch_size": "bs"}
 """Keys that the field abbreviates; of others the last part stands in the name."""
 
-WITHOUT_TRACE = ("name", "run_dir", "cache_dir", "stages", "dry_run", "log", "report", "plan", "engine.python", "hydra")
+WITHOUT_TRACE = (
+    "name",
+    "run_dir",
+    "cache_dir",
+    "stages",
+    "dry_run",
+    "log",
+    "report",
+    "plan",
+    "judge",
+    "engine.python",
+    "hydra",
+    "eval.resamples",
+)
 """Keys that do not make another run."""
 
 LONGEST = 100

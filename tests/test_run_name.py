@@ -19,7 +19,11 @@ CHOICES = {"model": "llama2_7b", "mix": "scitulu", "train": "full", "log": "offl
         (["experiment=demo", "seed=1"], {"model": "tiny", "experiment": "demo"}, "demo-s1"),
         (["experiment=demo", "mix=science_only"], {"mix": "science_only"}, "demo-science_only"),
         (["experiment=demo", "train=none"], {"train": "none"}, "demo-untrained"),
-        (["deepspeed=zero2", "log=none", "stages=[mix]", "plan.gpus=8"], {}, "llama2_7b-scitulu-zero2"),
+        (
+            ["deepspeed=zero2", "log=none", "stages=[mix]", "plan.gpus=8", "eval.resamples=9", "judge=openai"],
+            {},
+            "llama2_7b-scitulu-zero2",
+        ),
         (["eval.model=/a/b/my model/"], {}, "llama2_7b-scitulu-model-my_model"),
         (["eval.tasks=[biored_ner,scierc_ner]"], {}, "llama2_7b-scitulu-tasks-biored_ner+scierc_ner"),
     ],

@@ -116,7 +116,10 @@ def ask_judge(config: Config, run: RunDir, judged: list[Judged]) -> None:
     judgements.write_asked(run.asked_of_judge, {one.task.name: one.asked() for one in judged})
     questions = [question for one in judged for question in one.questions]
     share_rows(questions, model, rows)
-    unanswered = {question.digest: question for question in questions if not rows.has(question)}
+    unanswered: dict[str, Question] = {}
+    for question in questions:
+        if not rows.has(question):
+            unanswered.setdefault(question.digest, question)
     limit_name = "max_completion_tokens" if judge.provider == "openai" else "max_tokens"
     calls = [
         chat_call(digest, model, question.text, judge.max_tokens, limit_name, judge.temperature)
@@ -219,10 +222,10 @@ def say_counts(one: Judged, rows: Rows) -> None:
         parts[0] += f", a sample of {answers}"
     rule = one.task.judged.rule
     if one.missing:
-        parts.append(f"{one.missing} are missing and rated {rule.missing_answer} without a call")
+        parts.append(f"{one.missing} missing, rated {rule.missing_answer} without a call")
     if unreadable:
         counted = "left out of the mean" if rule.unreadable is None else f"counted as {rule.unreadable}"
-        parts.append(f"{unreadable} responses are unreadable and {counted}")
+        parts.append(f"{unreadable} unreadable in the response, {counted}")
     print(f"{one.task.name}: {'; '.join(parts)}", flush=True)
 
 

@@ -23,7 +23,7 @@ def notes(config: Config, scores: RunScores, answers: dict[str, Answers], mix: M
             text += " The lm_judge columns need a judge model, and this run has none (judge=none)."
         found.append(text)
     if any("lm_judge" in key for key in scores.columns):
-        if config.judge.asks:
+        if config.judge.provider != "recorded":
             found.append("The lm_judge columns were rated with prompts of our own wording, not the reference's.")
         found += [f"{name}: {task.judged}." for name, task in scores.tasks.items() if task.judged]
     if config.eval.parity == "reference":

@@ -1,0 +1,173 @@
+"""The judge through the batch interface: submitted once, collected once, whatever is killed in between."""
+
+import os
+import signal
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from judge_runs import QASPER, judge_and_score, make_run, qasper, rows_of, start, wait_for
+from openai_server import Answer, Error, Hang, OpenAiServer
+
+from sciriff.api.batch import BatchState, read_state, write_state
+from sciriff.config import Config
+from sciriff.judge.__main__ import main
+
+JudgedConfig = Callable[..., Config]
+
+
+def test_a_batch_is_submitted_and_collected(judged: JudgedConfig, capsys: pytest.CaptureFixture[str]):
+    def behave(prompt: str, nth: int) -> Answer:
+        return Answer("Rating: 5" if "question 0?" in prompt else "Rating: 1")
+
+    with OpenAiServer(behave) as server:
+        config = judged(server, "judge.batch=true")
+        run = make_run(config, [qasper(n) for n in range(5)])
+        scores = judge_and_score(config, run)
+        assert len(server.batches) == 1
+        assert set(server.asked.values()) == {1}
+        main(config, run)
+        assert len(server.batches) == 1
+    assert scores["summary"]["columns"][f"{QASPER}/lm_judge_answer"]["value"] == pytest.approx(1 / 5)
+    assert {row["instance_id"]: row["rating"] for row in rows_of(run)}[f"{QASPER}:0"] == 5
+    assert not run.judge_batch.exists()
+    assert "batch batch_0: completed" in capsys.readouterr().out
+
+
+def test_a_batch_costs_half(judged: JudgedConfig):
+    with OpenAiServer() as server:
+        rows = [qasper(n) for n in range(10)]
+        for overrides, dollars in (((), r"0\.06"), (("judge.batch=true",), r"0\.03")):
+            config = judged(server, "judge.max_usd=0.01", *overrides)
+            with pytest.raises(ValueError, match=rf"judging may cost \${dollars} in all"):
+                main(config, make_run(config, rows))
+        assert server.files == {}
+
+
+def test_killed_while_the_batch_is_submitted(judged: JudgedConfig):
+    """The server has made the batch, and its name was never heard."""
+    with OpenAiServer() as server:
+        server.hang_after_create = True
+        config = judged(server, "judge.batch=true")
+        run = make_run(config, [qasper(n) for n in range(3)])
+        process = start(run)
+        wait_for(lambda: len(server.batches) == 1)
+        state = read_state(run.judge_batch)
+        assert state is not None
+        assert state.batch is None
+        assert server.batches["batch_0"]["metadata"] == {"sciriff": state.mark}
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+        # others' batches lie before and behind it in the list, which comes in pages
+        server.batches = {"other": {"id": "other", "metadata": None}, **server.batches, "last": {"id": "last"}}
+        server.hang_after_create = False
+        scores = judge_and_score(config, run)
+        assert len(server.batches) == 3
+        assert set(server.asked.values()) == {1}
+    assert scores["tasks"][QASPER]["judge"]["judged"] == 3
+
+
+def test_killed_while_the_batch_runs(judged: JudgedConfig):
+    with OpenAiServer() as server:
+        server.batch_behave = lambda looks: "in_progress"
+        config = judged(server, "judge.batch=true")
+        run = make_run(config, [qasper(n) for n in range(3)])
+        process = start(run)
+        wait_for(lambda: server.looks["batch_0"] >= 2)
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+        with pytest.raises(ValueError, match=r"the batch batch_0 is under way .* go on with judge\.batch=true"):
+            main(judged(server), run)
+        server.batch_behave = lambda looks: "completed"
+        main(config, run)
+        assert len(server.batches) == 1
+        assert set(server.asked.values()) == {1}
+    assert len(rows_of(run)) == 3
+
+
+def test_killed_while_answers_are_written(judged: JudgedConfig, monkeypatch: pytest.MonkeyPatch):
+    """Some rows are there, and the batch is not forgotten: the rest comes from the same batch."""
+    with OpenAiServer() as server:
+        config = judged(server, "judge.batch=true")
+        run = make_run(config, [qasper(n) for n in range(4)])
+        main(config, run)
+        path = run.judgements / f"{QASPER}.jsonl"
+        path.write_text("".join(path.read_text().splitlines(keepends=True)[:2]) + '{"half')
+        write_state(run.judge_batch, BatchState("mark", "file-0", "batch_0"))
+        main(config, run)
+        assert len(server.batches) == 1
+        assert set(server.asked.values()) == {1}
+    assert len(rows_of(run)) == 4
+
+
+def test_an_answer_to_the_submission_that_is_lost(judged: JudgedConfig):
+    with OpenAiServer() as server:
+        server.hang_after_create = True
+        config = judged(server, "judge.batch=true", "judge.timeout=0.3")
+        run = make_run(config, [qasper(1)])
+        main(config, run)
+        assert len(server.batches) == 1
+    assert len(rows_of(run)) == 1
+
+
+def test_a_submission_that_never_arrived_is_made_again(judged: JudgedConfig):
+    with OpenAiServer() as server:
+        config = judged(server, "judge.batch=true")
+        run = make_run(config, [qasper(1)])
+        write_state(run.judge_batch, BatchState("a mark that no batch has", "file-9"))
+        main(config, run)
+        assert len(server.batches) == 1
+    assert len(rows_of(run)) == 1
+
+
+def test_what_a_batch_does_not_answer_is_asked_in_the_next(judged: JudgedConfig):
+    """One call is refused, one is left over when the batch runs out of time."""
+    trouble: dict[str, Any] = {"question 1?": Error(400, message="odd"), "question 2?": Hang()}
+
+    def behave(prompt: str, nth: int) -> Any:
+        return next((action for key, action in trouble.items() if key in prompt), Answer())
+
+    with OpenAiServer(behave) as server:
+        server.batch_behave = lambda looks: "expired"
+        config = judged(server, "judge.batch=true")
+        run = make_run(config, [qasper(n) for n in range(4)])
+        with pytest.raises(ValueError, match=rf"{QASPER}:\d, {QASPER}:\d are not judged"):
+            main(config, run)
+        assert len(rows_of(run)) == 2
+        assert not run.judge_batch.exists()
+        trouble.clear()
+        main(config, run)
+        assert len(server.batches) == 2
+        assert len(server.files[server.batches["batch_1"]["input_file_id"]].splitlines()) == 2
+    assert len(rows_of(run)) == 4
+
+
+def test_a_batch_that_failed_says_why(judged: JudgedConfig):
+    with OpenAiServer() as server:
+        server.batch_behave = lambda looks: "failed"
+        config = judged(server, "judge.batch=true")
+        run = make_run(config, [qasper(1)])
+        with pytest.raises(ValueError, match="the batch batch_0 has failed"):
+            main(config, run)
+
+
+def test_a_server_without_batches(judged: JudgedConfig, monkeypatch: pytest.MonkeyPatch):
+    with OpenAiServer() as server:
+        monkeypatch.setattr(server, "post", lambda handler: server.send_json(handler, {"detail": "Not Found"}, 404))
+        config = judged(server, "judge.batch=true")
+        run = make_run(config, [qasper(1)])
+        with pytest.raises(ValueError, match=r"404 .*Not Found"):
+            main(config, run)
+        assert not run.judge_batch.exists()
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "{}", '{"mark": 1, "input_file": "f", "batch": null}'])
+def test_a_state_file_that_says_nothing(judged: JudgedConfig, text: str):
+    with OpenAiServer() as server:
+        config = judged(server, "judge.batch=true")
+        run = make_run(config, [qasper(1)])
+        run.judgements.mkdir()
+        run.judge_batch.write_text(text)
+        with pytest.raises(ValueError, match="does not say which batch is under way"):
+            main(config, run)
+        assert server.files == {}
