@@ -65,20 +65,28 @@ def run(config: Config, again: str) -> float | None:
 
 def run_each_model(config: Config, models: list[str], again: str) -> None:
     """A run of its own, in a folder of run_dir, for each of the models whose answers lie below `predictions` (relative
-    folders), and tables of all of them beside these. Each can be compared and reported on like any run."""
+    folders), and tables of all of them beside these. Each can be compared and reported on like any run. RunFailed, in
+    the end, when one of them failed; the others are not kept from theirs."""
     assert config.predictions is not None
     given, root = Path(config.predictions), Path(config.run_dir)
+    finished = []
     for model in models:
         recorded = Path(config.judge.path) / model if config.judge.path else None
         judge = replace(config.judge, path=str(recorded)) if recorded and recorded.is_dir() else config.judge
         name = model.replace("/", "-")
         _say(f"{name}: {given / model}")
-        run(replace(config, name=name, predictions=str(given / model), run_dir=str(root / model), judge=judge), again)
-    scores = [RunDir(root / model).scores for model in models]
-    if all(path.is_file() for path in scores):
+        one = replace(config, name=name, predictions=str(given / model), run_dir=str(root / model), judge=judge)
+        try:
+            run(one, again)
+            finished.append(RunDir(root / model))
+        except (ValueError, RunFailed) as error:
+            _say(f"error: {name}: {error}")
+    if finished and "score" in config.active_stages:
         tables = RunDir(root).tables
-        write_tables(tables, [json.loads(path.read_bytes()) for path in scores])
-        _say(f"{len(models)} models: {tables / 'summary.tsv'}")
+        write_tables(tables, [json.loads(run_dir.scores.read_bytes()) for run_dir in finished])
+        _say(f"{len(finished)} models: {tables / 'summary.tsv'}")
+    if len(finished) < len(models):
+        raise RunFailed(f"{len(models) - len(finished)} of {len(models)} models failed; the others went on")
 
 
 @contextlib.contextmanager

@@ -51,15 +51,15 @@ def _remarks(scores: dict[str, Any]) -> list[str]:
 
 
 def judge_line(judge: dict[str, Any]) -> str:
-    """What a judge did, of `judge` in scores.json: `gpt-4o rated 97 answers; 3 of its responses are unreadable`."""
-    parts = [f"{judge['judge'] or 'no judge'} was asked about {judge['judged']} answers"]
+    """What a judge did, of `judge` in scores.json: `judged by gpt-4o: 97 answers, 3 of the responses unreadable`."""
+    parts = [f"{judge['judged']} answers"]
     if judge["unreadable"]:
-        parts.append(f"{judge['unreadable']} of its responses are unreadable")
+        parts.append(f"{judge['unreadable']} of the responses unreadable")
     if judge["missing_answers"]:
-        parts.append(f"{judge['missing_answers']} missing answers are rated 1 without it")
+        parts.append(f"{judge['missing_answers']} missing answers rated 1 without it")
     if judge["not_judged"]:
-        parts.append(f"{judge['not_judged']} that should have been are not rated")
-    return "; ".join(parts)
+        parts.append(f"{judge['not_judged']} not rated that should be")
+    return f"judged by {judge['judge'] or 'nobody'}: {', '.join(parts)}"
 
 
 def coverage(summary: dict[str, Any]) -> str:

@@ -183,7 +183,7 @@ class OpenAiServer:
                 self.answered[prompt] += 1
                 response = {"status_code": 200, "body": completion(action)}
                 result = {"custom_id": row["custom_id"], "response": response, "error": None}
-                results["output_file_id"].append(json.dumps(result))
+                results["output_file_id"].append(json.dumps(result, ensure_ascii=False))
             elif isinstance(action, Error):
                 response = {"status_code": action.status, "body": {"error": {"message": action.message}}}
                 result = {"custom_id": row["custom_id"], "response": response, "error": None}

@@ -201,4 +201,9 @@ def test_every_model_of_a_tree_becomes_a_run_and_a_row(cli: Callable[..., Any], 
     with (tmp_path / "out" / "tables" / f"{MUP}.tsv").open(newline="") as file:
         assert [row[0] for row in csv.reader(file, delimiter="\t")] == ["model", "scitulu"]
     assert json.loads((tmp_path / "out" / "llama" / "scores.json").read_text())["model"] == "llama"
-    assert "score: up to date" in cli(*command).stderr
+    write(tree / "broken" / NER / f"samples_{NER}_{STAMP}.jsonl", [{"doc_id": 0, "resps": []}])
+    result = cli(*command)
+    assert result.returncode == 1
+    assert "error: broken: score failed" in result.stderr
+    assert "score: up to date" in result.stderr
+    assert "1 of 3 models failed; the others went on" in result.stderr

@@ -115,7 +115,8 @@ class Batches:
         files = [batch[key] for key in ("output_file_id", "error_file_id") if isinstance(batch.get(key), str)]
         answered: set[str] = set()
         for file in files:
-            for line in self._ask("GET", f"/files/{quote(file, safe='')}/content").splitlines():
+            # not splitlines: a response may hold U+2028 and its like, which JSON does not escape
+            for line in self._ask("GET", f"/files/{quote(file, safe='')}/content").split("\n"):
                 if line.strip():
                     self._take(line, by_id, answered, on_reply, tally)
         reason = f"the batch {state.batch} has {batch['status']}{_errors(batch)}"

@@ -27,7 +27,7 @@ from sciriff.tasks import HELD_OUT
 from sciriff.tasks.task import Task
 
 UNKNOWN_PRICE = Price(0, 0)
-RECORDED = "recorded"
+RECORDED = "recorded responses"
 """The name of the judge of recorded responses, which do not say who it was."""
 
 

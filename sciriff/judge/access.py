@@ -1,12 +1,16 @@
 """What a configured judge needs before it can be asked: its key, from the environment alone, and its price."""
 
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 from sciriff.api.limits import Price, price_list
 from sciriff.api.transport import Endpoint
 from sciriff.config import JudgeConfig
+
+KEY = re.compile(r"[!-~]+")
+"""Printable ASCII. Python's own complaint about another character in a header would show the key."""
 
 
 def problems(judge: JudgeConfig) -> Iterator[str]:
@@ -18,11 +22,14 @@ def problems(judge: JudgeConfig) -> Iterator[str]:
             yield f"judge.path={judge.path} is not a folder"
     if not judge.asks:
         return
-    if judge.api_key_env is not None and not os.environ.get(judge.api_key_env):
+    key = endpoint(judge).key
+    if judge.api_key_env is not None and key is None:
         yield (
             f"judge={judge.provider} needs a key in the environment variable {judge.api_key_env}; "
             "set it, or choose judge=none or judge=local"
         )
+    if key is not None and not KEY.fullmatch(key):
+        yield f"the environment variable {judge.api_key_env} holds characters that no key has, such as a blank"
     if judge.max_usd is not None and price(judge) is None:
         yield (
             f"judge.max_usd={judge.max_usd:g} cannot hold: the price of {judge.model} is not known here; give "

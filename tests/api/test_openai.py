@@ -51,7 +51,7 @@ def test_every_trouble_is_gone_through_and_every_call_answered_once():
         return dict(enumerate(troubles.get(prompt, []), 1)).get(nth, Answer())
 
     with OpenAiServer(behave) as server:
-        answered, tally = ask(server, some_calls(12), timeout=0.5)
+        answered, tally = ask(server, some_calls(12), timeout=4)
         assert sorted(answered, key=int) == [str(n) for n in range(12)]
         assert set(server.answered.values()) == {1}
         assert server.asked.total() == 12 + 8

@@ -52,7 +52,7 @@ def judge_and_score(config: Config, run: RunDir) -> dict[str, Any]:
 
 def rows_of(run: RunDir, task: str = QASPER) -> list[dict[str, Any]]:
     path = run.judgements / f"{task}.jsonl"
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
+    return [json.loads(line) for line in path.read_bytes().splitlines()] if path.is_file() else []
 
 
 def start(run: RunDir) -> subprocess.Popen[str]:

@@ -18,7 +18,7 @@ JudgedConfig = Callable[..., Config]
 
 def test_a_batch_is_submitted_and_collected(judged: JudgedConfig, capsys: pytest.CaptureFixture[str]):
     def behave(prompt: str, nth: int) -> Answer:
-        return Answer("Rating: 5" if "question 0?" in prompt else "Rating: 1")
+        return Answer("Good.\u2028Rating: 5" if "question 0?" in prompt else "Rating: 1")
 
     with OpenAiServer(behave) as server:
         config = judged(server, "judge.batch=true")
@@ -103,7 +103,7 @@ def test_killed_while_answers_are_written(judged: JudgedConfig, monkeypatch: pyt
 def test_an_answer_to_the_submission_that_is_lost(judged: JudgedConfig):
     with OpenAiServer() as server:
         server.hang_after_create = True
-        config = judged(server, "judge.batch=true", "judge.timeout=0.3")
+        config = judged(server, "judge.batch=true", "judge.timeout=3")
         run = make_run(config, [qasper(1)])
         main(config, run)
         assert len(server.batches) == 1

@@ -90,7 +90,7 @@ def test_trouble_on_the_way_changes_nothing(judged: JudgedConfig, capsys: pytest
         return troubles.pop(0) if troubles else Answer("Rating: 4")
 
     with OpenAiServer(behave) as server:
-        config = judged(server, "judge.timeout=0.5")
+        config = judged(server, "judge.timeout=4")
         run = make_run(config, [qasper(n) for n in range(10)])
         scores = judge_and_score(config, run)
         assert set(server.answered.values()) == {1}
@@ -210,21 +210,21 @@ def test_judgements_of_other_answers_are_not_scored(judged: JudgedConfig):
 
 
 @pytest.mark.parametrize(
-    ("text", "kept", "cut"),
+    ("before", "after", "cut"),
     [
-        ("", "", False),
-        ('{"a": 1}\n', '{"a": 1}\n', False),
-        ('{"a": 1}\n{"b": 2}', '{"a": 1}\n{"b": 2}\n', False),
-        ('{"a": 1}\n{"b": "\ud83d\ude00'.encode("utf-16", "surrogatepass").decode("utf-16"), '{"a": 1}\n', True),
-        ('{"a', "", True),
-        ("7", "", True),
+        (b"", b"", False),
+        (b'{"a": 1}\n', b'{"a": 1}\n', False),
+        (b'{"a": 1}\n{"b": 2}', b'{"a": 1}\n{"b": 2}\n', False),
+        (b'{"a": 1}\n{"b": "caf\xc3', b'{"a": 1}\n', True),
+        (b'{"a', b"", True),
+        (b"7", b"", True),
     ],
 )
-def test_a_last_line_is_mended(tmp_path: Path, text: str, kept: str, cut: bool):
+def test_a_last_line_is_mended(tmp_path: Path, before: bytes, after: bytes, cut: bool):
     path = tmp_path / "x.jsonl"
-    path.write_bytes(text.encode())
+    path.write_bytes(before)
     assert judgements.mend_last_line(path) == cut
-    assert path.read_text() == kept
+    assert path.read_bytes() == after
     assert not judgements.mend_last_line(tmp_path / "none")
 
 
@@ -281,6 +281,23 @@ def test_a_judge_without_its_key_or_price_is_refused_before_the_first_stage(
     assert "judge.max_usd=10 cannot hold: the price of unheard-of is not known here" in result.stderr
 
 
+@pytest.mark.parametrize("key", ["sk-with a-blank", "sk-with\nanother-line", "sk-ünusual"])
+def test_a_key_that_no_header_takes_is_not_shown(judged: JudgedConfig, monkeypatch: pytest.MonkeyPatch, key: str):
+    monkeypatch.setenv("OPENAI_API_KEY", key)
+    with OpenAiServer() as server:
+        config = judged(server)
+        run = make_run(config, [qasper(1)])
+        with pytest.raises(ValueError, match="OPENAI_API_KEY holds characters that no key has") as caught:
+            main(config, run)
+    assert "sk-" not in str(caught.value)
+
+
+def test_a_run_without_a_judge_has_no_such_stage(composed: Callable[..., Config], tmp_path: Path):
+    config = composed("experiment=demo", f"run_dir={tmp_path}")
+    with pytest.raises(ValueError, match="this run has no judge; choose one with judge=openai, local or recorded"):
+        main(config, make_run(config, [qasper(1)]))
+
+
 def test_the_key_is_found_nowhere_below_the_run(cli: Callable[..., Any], tmp_path: Path):
     """The server repeats it in an answer and in an error. The whole job: judge, scores, report, an offline tracker."""
 
@@ -321,7 +338,7 @@ def test_the_driver_removes_no_judgement(cli: Callable[..., Any], tmp_path: Path
         assert "judge: up to date" in cli(*command, "judge.max_usd=20").stderr
         result = cli(*command, "judge.model=gpt-4.1")
         assert "judge: its judge changed, so it runs again on what it has" in result.stderr
-        assert "gpt-4.1 was asked about 1 answers" in result.stdout
+        assert "judged by gpt-4.1: 1 answers" in result.stdout
         assert server.asked.total() == 2
         assert "judge: done" in cli(*command).stderr
         assert server.asked.total() == 2
