@@ -33,7 +33,7 @@ def ask(server: OpenAiServer, calls: list[Call], *, timeout: float = 10, **chang
         Endpoint(server.base_url, KEY, timeout),
         calls,
         lambda call, reply: answered.append(call.id),
-        **{**options, "attempts": 5, **changes},
+        **{**options, "attempts": 5, "say": lambda line: None, **changes},
     )
     return answered, tally
 
@@ -125,6 +125,7 @@ def test_nobody_listens():
             pacer=Pacer(),
             at_once=2,
             attempts=2,
+            say=print,
         )
 
 
@@ -155,6 +156,7 @@ def test_what_fails_to_be_written_stops_everything():
                 pacer=Pacer(),
                 at_once=2,
                 attempts=2,
+                say=print,
             )
         assert server.asked.total() <= 4
 
@@ -206,6 +208,7 @@ def test_the_key_is_shown_nowhere():
             pacer=Pacer(),
             at_once=1,
             attempts=1,
+            say=print,
         )
     assert replies[0].text == "your key is [key]"
 

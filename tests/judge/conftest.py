@@ -1,6 +1,7 @@
 """A judge's configuration that points at a server of the test."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,8 @@ from sciriff.api import limits
 from sciriff.config import Config
 
 JudgedConfig = Callable[..., Config]
+COMPOSED: dict[tuple[str, ...], Config] = {}
+"""Overrides -> their config; to compose one takes longer than to judge ten answers."""
 
 
 @pytest.fixture(autouse=True)
@@ -24,8 +27,11 @@ def judged(composed: Callable[..., Config], tmp_path: Path) -> JudgedConfig:
     """`judged(server, "judge.batch=true")` is the config of a run that this server judges."""
 
     def config(server: OpenAiServer, *overrides: str) -> Config:
-        settings = (f"judge.base_url={server.base_url}", "judge.attempts=4", "judge.poll_seconds=0.05")
-        run_dir = f"run_dir={tmp_path / 'run'}"
-        return composed("experiment=demo", "name=a", run_dir, "judge=openai", *settings, *overrides)
+        if overrides not in COMPOSED:
+            settings = ("judge=openai", "judge.attempts=4", "judge.poll_seconds=0.05")
+            COMPOSED[overrides] = composed("experiment=demo", "name=a", *settings, *overrides)
+        found = COMPOSED[overrides]
+        judge = replace(found.judge, base_url=server.base_url)
+        return replace(found, run_dir=str(tmp_path / "run"), judge=judge)
 
     return config
