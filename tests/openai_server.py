@@ -62,6 +62,8 @@ class OpenAiServer:
         """Path of a POST for a batch -> what happens instead of its answer."""
         self.too_late = True
         """Whether the server has done what it was asked before that happens."""
+        self.before_answer: Callable[[], object] = lambda: time.sleep(0.01)
+        """How long a chat completion takes."""
         self.asked: Counter[str] = Counter()
         self.answered: Counter[str] = Counter()
         self.keys: set[str | None] = set()
@@ -160,7 +162,7 @@ class OpenAiServer:
             self.under_way += 1
             self.most_under_way = max(self.most_under_way, self.under_way)
             action = self.behave(prompt, self.asked[prompt])
-        time.sleep(0.01)
+        self.before_answer()
         with self.lock:
             self.under_way -= 1
         if isinstance(action, Answer):

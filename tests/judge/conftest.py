@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from openai_server import KEY, OpenAiServer
@@ -11,8 +12,8 @@ from sciriff.api import limits
 from sciriff.config import Config
 
 JudgedConfig = Callable[..., Config]
-COMPOSED: dict[tuple[str, ...], Config] = {}
-"""Overrides -> their config; to compose one takes longer than to judge ten answers."""
+COMPOSED: list[Config] = []
+"""What all tests start from: to compose it takes longer than to judge ten answers."""
 
 
 @pytest.fixture(autouse=True)
@@ -24,14 +25,13 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def judged(composed: Callable[..., Config], tmp_path: Path) -> JudgedConfig:
-    """`judged(server, "judge.batch=true")` is the config of a run that this server judges."""
+    """`judged(server, batch=True)` is the config of a run that this server judges."""
 
-    def config(server: OpenAiServer, *overrides: str) -> Config:
-        if overrides not in COMPOSED:
-            settings = ("judge=openai", "judge.attempts=4", "judge.poll_seconds=0.05")
-            COMPOSED[overrides] = composed("experiment=demo", "name=a", *settings, *overrides)
-        found = COMPOSED[overrides]
-        judge = replace(found.judge, base_url=server.base_url)
-        return replace(found, run_dir=str(tmp_path / "run"), judge=judge)
+    def config(server: OpenAiServer, **settings: Any) -> Config:
+        if not COMPOSED:
+            COMPOSED.append(composed("experiment=demo", "name=a", "judge=openai"))
+        usual = {"base_url": server.base_url, "attempts": 4, "poll_seconds": 0.05}
+        judge = replace(COMPOSED[0].judge, **{**usual, **settings})
+        return replace(COMPOSED[0], run_dir=str(tmp_path / "run"), judge=judge)
 
     return config
