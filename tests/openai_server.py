@@ -62,6 +62,8 @@ class OpenAiServer:
         """Path of a POST for a batch -> what happens instead of its answer."""
         self.too_late = True
         """Whether the server has done what it was asked before that happens."""
+        self.seconds_late = 0.0
+        """How long after that it does it."""
         self.before_answer: Callable[[], object] = lambda: time.sleep(0.01)
         """How long a chat completion takes."""
         self.asked: Counter[str] = Counter()
@@ -119,7 +121,10 @@ class OpenAiServer:
             self.keys.add(handler.headers.get("Authorization"))
         if handler.path in ("/v1/files", "/v1/batches"):
             trouble = self.trouble.pop(handler.path, None)
-            made = self.make(handler.path, body) if trouble is None or self.too_late else {}
+            slow = trouble is not None and self.seconds_late > 0
+            made = self.make(handler.path, body) if trouble is None or (self.too_late and not slow) else {}
+            if slow:
+                threading.Timer(self.seconds_late, self.make, (handler.path, body)).start()
             with self.lock:
                 self.posts[handler.path] += 1
             if trouble is None:

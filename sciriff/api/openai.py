@@ -131,9 +131,9 @@ def ask_all(
     work = _Work(endpoint, iter(calls), on_reply, price, budget, pacer, attempts, say)
     # daemons, for Python's exit waits for all others, and so would Ctrl-C for a server that says nothing
     threads = [threading.Thread(target=work.run, daemon=True) for _ in range(at_once)]
-    for thread in threads:
-        thread.start()
     try:
+        for thread in threads:
+            thread.start()
         for thread in threads:
             thread.join()
     except BaseException:

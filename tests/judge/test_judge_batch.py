@@ -133,6 +133,17 @@ def test_an_answer_to_the_submission_that_says_nothing(judged: JudgedConfig, tro
     assert len(rows_of(run)) == 1
 
 
+def test_a_batch_that_is_made_long_after_its_submission_seemed_to_fail(judged: JudgedConfig):
+    """The answer is lost, and the server still at work."""
+    with OpenAiServer() as server:
+        server.trouble["/v1/batches"] = Drop()
+        server.seconds_late = 0.4
+        config = judged(server, batch=True, poll_seconds=1.5)
+        run = make_run(config, [qasper(1)])
+        main(config, run)
+        assert server.posts["/v1/batches"] == len(server.batches) == 1
+
+
 def test_a_server_that_wants_to_be_left_alone_may_have_made_the_batch(judged: JudgedConfig):
     with OpenAiServer() as server:
         server.trouble["/v1/batches"] = Error(503, {"Retry-After": "1e9"}, "overloaded")

@@ -230,7 +230,10 @@ def test_rows_say_what_they_cost_and_the_cap_counts_them_all(judged: JudgedConfi
         main(unpriced, run)
         assert [row["usd"] for row in rows_of(run)][2:] == [None, None]
         priced = judged(server, model="unheard-of", input_usd=1, output_usd=1)
-        assert Rows.read(run).spent("unheard-of", access.price(priced.judge)) == pytest.approx(0.525 + 0.22)
+        price = access.price(priced.judge)
+        assert price is not None
+        assert Rows.read(run).spent("unheard-of", price) == pytest.approx(0.525 + 0.22)
+        assert Rows.read(run).spent("gpt-4.1", price) == pytest.approx(0.525)
 
 
 @pytest.mark.parametrize("usd", ['"1"', "-1", "NaN", "1e999", "true"])
@@ -265,6 +268,9 @@ def test_the_cap_stops_what_costs_more_than_was_thought_and_a_higher_one_goes_on
         with pytest.raises(ValueError, match=r"judging may cost \$0\.\d\d in all"):
             main(config, run)
         assert server.asked.total() == 2, "what earlier starts spent counts"
+        with pytest.raises(ValueError, match=r"max_usd=0\.25 is used up and 1 answers are not judged"):
+            main(judged(server, max_usd=0.25, max_concurrency=1), run)
+        assert server.asked.total() == 3, "there too where the cap is met on the way"
         main(judged(server, max_usd=1), run)
         assert set(server.asked.values()) == {1}
 
