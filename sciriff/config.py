@@ -339,7 +339,9 @@ class JudgeConfig:
     batch: bool = False
     """Send all calls as one batch: half the price, up to a day."""
     max_usd: float | None = None
-    """US dollars that judging this run may cost in all, earlier starts included; null sets no bound."""
+    """US dollars that judging this run may cost in all, earlier starts and judges included; null sets no bound. Where
+    the model's price is not known it must be null, or the two prices below be given. A call that times out counts at
+    the most it can cost."""
     input_usd: float | None = None
     """US dollars per million tokens of prompts; null looks the model up in the list of known prices."""
     output_usd: float | None = None

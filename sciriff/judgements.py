@@ -5,6 +5,7 @@ instance was judged by and what the answers were, so that rows for answers of an
 """
 
 import json
+import math
 import os
 from collections.abc import Container, Iterable, Iterator
 from dataclasses import asdict, dataclass, fields
@@ -92,6 +93,9 @@ def read_rows(path: Path) -> Iterator[Judgement]:
         tokens = [values.get(name, 0) for name in ("input_tokens", "output_tokens")]
         if not all(isinstance(text, str) for text in texts) or not all(type(count) is int for count in tokens):
             raise ValueError(f"{path}:{number}: not a judgement as this stage writes them; move the file away")
+        usd = values.get("usd")
+        if usd is not None and not (type(usd) in (int, float) and 0 <= usd < math.inf):
+            raise ValueError(f"{path}:{number}: usd={usd!r} must be a number of US dollars, or null")
         rating = values.get("rating")
         if rating is not None and (type(rating) is not int or rating not in RATINGS):
             raise ValueError(f"{path}:{number}: rating={rating!r} must be a whole number from 1 to 5, or null")

@@ -67,8 +67,11 @@ class Judgement:
     status: str
     """`rated` or `unreadable`."""
     input_tokens: int = 0
-    """By the server's count, so that a later start knows what was spent."""
+    """By the server's count."""
     output_tokens: int = 0
+    usd: float | None = None
+    """What the response cost at the price of its day, so that a later start knows what was spent; None where the price
+    was not known."""
 
 
 Row = TypeVar("Row", Conversation, Instance, Prediction, Judgement)

@@ -31,6 +31,11 @@ class RunDir:
         return self.root / ".workers.lock"
 
     @property
+    def judge_lock(self) -> Path:
+        """Held by the judge, so that no second one asks and pays for the same."""
+        return self.root / ".judge.lock"
+
+    @property
     def stop_request(self) -> Path:
         """Exists while the driver wants training to write a checkpoint and end; ranks look for it each step."""
         return self.root / ".stop"

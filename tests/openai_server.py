@@ -2,6 +2,7 @@
 
 import json
 import re
+import socket
 import threading
 import time
 from collections import Counter
@@ -40,7 +41,13 @@ class Hang:
     """Nothing comes back until the server ends."""
 
 
-Behaviour = Callable[[str, int], "Answer | Error | Raw | Hang"]
+@dataclass(frozen=True)
+class Drop:
+    """The connection is closed without a word."""
+
+
+Action = Answer | Error | Raw | Hang | Drop
+Behaviour = Callable[[str, int], Action]
 """(prompt, how often it was asked, from 1) -> what to do."""
 
 
@@ -51,8 +58,14 @@ class OpenAiServer:
         self.behave = behave
         self.batch_behave: Callable[[int], str] = lambda looks: "completed" if looks > 1 else "in_progress"
         """How often the batch was looked at -> its status."""
-        self.hang_after_create = False
-        """The batch is made, and its maker never hears of it."""
+        self.trouble: dict[str, Action] = {}
+        """Path of a POST for a batch -> what happens instead of its answer."""
+        self.too_late = True
+        """Whether the server has done what it was asked before that happens."""
+        self.seconds_late = 0.0
+        """How long after that it does it."""
+        self.before_answer: Callable[[], object] = lambda: time.sleep(0.01)
+        """How long a chat completion takes."""
         self.asked: Counter[str] = Counter()
         self.answered: Counter[str] = Counter()
         self.keys: set[str | None] = set()
@@ -60,6 +73,7 @@ class OpenAiServer:
         self.under_way = self.most_under_way = 0
         self.files: dict[str, str] = {}
         self.batches: dict[str, dict[str, Any]] = {}
+        self.posts: Counter[str] = Counter()
         self.looks: Counter[str] = Counter()
         self.lock = threading.Lock()
         self.ended = threading.Event()
@@ -105,24 +119,45 @@ class OpenAiServer:
         body = handler.rfile.read(int(handler.headers["Content-Length"]))
         with self.lock:
             self.keys.add(handler.headers.get("Authorization"))
-        if handler.path == "/v1/files":
-            text = body.decode()
+        if handler.path in ("/v1/files", "/v1/batches"):
+            trouble = self.trouble.pop(handler.path, None)
+            slow = trouble is not None and self.seconds_late > 0
+            made = self.make(handler.path, body) if trouble is None or (self.too_late and not slow) else {}
+            if slow:
+                threading.Timer(self.seconds_late, self.make, (handler.path, body)).start()
             with self.lock:
-                name = f"file-{len(self.files)}"
-                self.files[name] = "\n".join(re.findall(r'^{"custom_id".*}$', text, re.MULTILINE))
-            self.send_json(handler, {"id": name})
-        elif handler.path == "/v1/batches":
-            made = json.loads(body)
-            with self.lock:
-                name = f"batch_{len(self.batches)}"
-                self.batches[name] = {"id": name, "status": "validating", **made}
-            if self.hang_after_create:
-                self.ended.wait()
-            self.send_json(handler, self.batches[name])
+                self.posts[handler.path] += 1
+            if trouble is None:
+                self.send_json(handler, made, 201)
+            else:
+                self.misbehave(handler, trouble)
         elif handler.path == "/v1/chat/completions":
             self.chat(handler, json.loads(body))
         else:
             self.send_json(handler, {"error": {"message": f"no {handler.path} here"}}, 404)
+
+    def make(self, path: str, body: bytes) -> dict[str, Any]:
+        """A file or a batch, as its maker hears of it."""
+        with self.lock:
+            if path == "/v1/files":
+                name = f"file-{len(self.files)}"
+                self.files[name] = "\n".join(re.findall(r'^{"custom_id".*}$', body.decode(), re.MULTILINE))
+                return {"id": name}
+            name = f"batch_{len(self.batches)}"
+            self.batches[name] = {"id": name, "status": "validating", **json.loads(body)}
+            return self.batches[name]
+
+    def misbehave(self, handler: BaseHTTPRequestHandler, action: Action) -> None:
+        match action:
+            case Hang():
+                self.ended.wait()
+            case Drop():
+                handler.connection.shutdown(socket.SHUT_RDWR)
+            case Raw(content):
+                self.send(handler, 200, content, {})
+            case Error(status, headers, message, code):
+                error = {"error": {"message": message, "code": code}}
+                self.send(handler, status, json.dumps(error).encode(), headers)
 
     def chat(self, handler: BaseHTTPRequestHandler, body: dict[str, Any]) -> None:
         prompt = body["messages"][0]["content"]
@@ -132,21 +167,15 @@ class OpenAiServer:
             self.under_way += 1
             self.most_under_way = max(self.most_under_way, self.under_way)
             action = self.behave(prompt, self.asked[prompt])
-        time.sleep(0.01)
+        self.before_answer()
         with self.lock:
             self.under_way -= 1
-        match action:
-            case Hang():
-                self.ended.wait()
-            case Raw(content):
-                self.send(handler, 200, content, {})
-            case Error(status, headers, message, code):
-                error = {"error": {"message": message, "code": code}}
-                self.send(handler, status, json.dumps(error).encode(), headers)
-            case Answer():
-                with self.lock:
-                    self.answered[prompt] += 1
-                self.send_json(handler, completion(action))
+        if isinstance(action, Answer):
+            with self.lock:
+                self.answered[prompt] += 1
+            self.send_json(handler, completion(action))
+        else:
+            self.misbehave(handler, action)
 
     def get(self, handler: BaseHTTPRequestHandler) -> None:
         with self.lock:
@@ -158,7 +187,10 @@ class OpenAiServer:
             rest = names[names.index(after[1]) + 1 :] if after else names
             self.send_json(handler, {"data": [self.batches[name] for name in rest[:1]], "has_more": len(rest) > 1})
         elif path.startswith("/batches/"):
-            batch = self.batches[path.removeprefix("/batches/")]
+            batch = self.batches.get(path.removeprefix("/batches/"), {})
+            if not batch:
+                self.misbehave(handler, Error(404, message="no such batch"))
+                return
             with self.lock:
                 self.looks[batch["id"]] += 1
                 batch["status"] = self.batch_behave(self.looks[batch["id"]])

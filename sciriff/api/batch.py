@@ -5,7 +5,6 @@ random mark that goes into the batch's metadata, and again when the server has s
 that finds the first and not the second asks the server for a batch with that mark before it submits anything.
 """
 
-import contextlib
 import json
 import os
 import secrets
@@ -18,7 +17,7 @@ from urllib.parse import quote
 
 from sciriff.api.limits import backoff, retry_after
 from sciriff.api.openai import CHAT, Call, CallFailed, Refused, Reply, Tally, read_reply, verdict
-from sciriff.api.transport import Endpoint, Response, Unreachable, request
+from sciriff.api.transport import LARGEST_FILE, LARGEST_RESPONSE, Endpoint, Response, Unreachable, request
 
 MOST_CALLS = 50_000
 """Of one batch, by OpenAI's rules."""
@@ -49,7 +48,7 @@ def read_state(path: Path) -> BatchState | None:
         state = BatchState(**values)
         if not all(isinstance(value, str) for value in (state.mark, state.input_file, state.batch or "")):
             raise TypeError("its values must be texts")
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise ValueError(f"{path}: does not say which batch is under way ({error}); look it up at the server") from None
     return state
 
@@ -109,17 +108,28 @@ class Batches:
         self, state: BatchState, calls: Sequence[Call], on_reply: Callable[[Call, Reply], None], tally: Tally
     ) -> None:
         """Wait until the batch has ended, hand on every answer, and forget the batch. Calls without an answer are in
-        `tally.failed`."""
+        `tally.failed`. ValueError for a result that is broken: what of it can be read is handed on before, and the
+        batch is not forgotten, for the rest of it may be paid for."""
         by_id = {call.id: call for call in calls}
         batch = self._wait(state)
         files = [batch[key] for key in ("output_file_id", "error_file_id") if isinstance(batch.get(key), str)]
         answered: set[str] = set()
+        broken: list[str] = []
         for file in files:
             # not splitlines: a response may hold U+2028 and its like, which JSON does not escape
-            for line in self._ask("GET", f"/files/{quote(file, safe='')}/content").split("\n"):
-                if line.strip():
-                    self._take(line, by_id, answered, on_reply, tally)
-        reason = f"the batch {state.batch} has {batch['status']}{_errors(batch)}"
+            content = self._ask("GET", f"/files/{quote(file, safe='')}/content", largest=LARGEST_FILE)
+            for line in content.split("\n"):
+                try:
+                    if line.strip():
+                        self._take(line, by_id, answered, on_reply, tally)
+                except _BrokenLine as error:
+                    broken.append(str(error))
+        if broken:
+            raise ValueError(
+                f"{self.endpoint.base_url}: {len(broken)} lines of the batch's result are broken ({broken[0]}); run "
+                f"again to fetch it again, or remove {self.state_file} to ask anew for what is missing"
+            )
+        reason = f"the batch {state.batch} has {batch['status']} without an answer to it{_errors(batch)}"
         for call in calls:
             if call.id not in answered:
                 tally.failed.setdefault(call.id, reason)
@@ -135,12 +145,12 @@ class Batches:
     ) -> None:
         """One line of a batch's result. A call that we do not know is one whose answer is no longer wanted."""
         try:
-            row = json.loads(line)
+            row = self.endpoint.parse(line)
             call = by_id.get(row["custom_id"])
             response = row.get("response") or {}
             status, body = response.get("status_code", 200 if response else None), response.get("body")
-        except (ValueError, RecursionError, KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f"{self.endpoint.base_url}: a line of the batch's result is broken ({error})") from None
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise _BrokenLine(f"{type(error).__name__}: {error}") from None
         if call is None or call.id in answered:
             return
         try:
@@ -162,7 +172,8 @@ class Batches:
         return self._name(self._ask("POST", "/files", body, content_type))
 
     def _create(self, state: BatchState) -> str:
-        """Make the batch. Where the server's answer is lost, it is looked for before another is made."""
+        """Make the batch. Where the server's answer is lost or says nothing sure, time passes and the batch is looked
+        for before another is made."""
         body = json.dumps(
             {
                 "input_file_id": state.input_file,
@@ -178,18 +189,20 @@ class Batches:
             except Unreachable as error:
                 why = str(error)
             else:
-                if response.status == 200:
-                    with contextlib.suppress(Refused):
+                if response.good:
+                    try:
                         return self._name(response.text)
-                    why = "its answer is broken"
+                    except Refused as error:
+                        why = str(error)
                 else:
                     try:
                         why = self._verdict(response)
                     except Refused:
-                        self.state_file.unlink()  # a clear no, so nothing is under way
+                        if response.status < 500:
+                            self.state_file.unlink()  # a clear no, so nothing is under way
                         raise
                     pause = retry_after(response.headers) or 0.0
-            time.sleep(max(pause, backoff(attempt)))
+            time.sleep(max(pause, backoff(attempt), self.poll_seconds))
             if found := self._find(state.mark):
                 return found
         raise Refused(f"{self.endpoint.base_url}: the batch cannot be submitted: {why}")
@@ -198,37 +211,55 @@ class Batches:
         """The name of the batch with this mark."""
         after = ""
         for _ in range(MOST_PAGES):
-            listed = self._object(self._ask("GET", f"/batches?limit={PAGE}{after}"))
-            batches = [batch for batch in listed.get("data") or [] if isinstance(batch, dict)]
+            text = self._ask("GET", f"/batches?limit={PAGE}{after}")
+            listed = self._object(text)
+            batches = listed.get("data")
+            if not isinstance(batches, list) or not all(_is_batch(batch) for batch in batches):
+                raise self._odd(text)
             for batch in batches:
-                if (batch.get("metadata") or {}).get(MARK) == mark:
-                    return str(batch["id"])
+                metadata = batch.get("metadata")
+                if isinstance(metadata, dict) and metadata.get(MARK) == mark:
+                    found: str = batch["id"]
+                    return found
             if not listed.get("has_more") or not batches:
-                break
-            after = f"&after={quote(str(batches[-1]['id']), safe='')}"
-        return None
+                return None
+            after = f"&after={quote(batches[-1]['id'], safe='')}"
+        raise Refused(f"{self.endpoint.base_url}: no end of batches; look there for the one with {MARK}={mark}")
 
     def _wait(self, state: BatchState) -> dict[str, Any]:
         """The batch as the server describes it once it has ended."""
         said = None
         while True:
-            batch = self._object(self._ask("GET", f"/batches/{quote(str(state.batch), safe='')}"))
+            try:
+                text = self._ask("GET", f"/batches/{quote(str(state.batch), safe='')}")
+                batch = self._object(text)
+            except Refused as error:
+                raise Refused(f"{error}; {self.state_file} says that {state.batch} is under way there") from None
+            if not isinstance(batch.get("status"), str):
+                raise self._odd(text)
             counts = batch.get("request_counts")
             counts = counts if isinstance(counts, dict) else {}
-            status = f"{batch.get('status')}, {counts.get('completed', 0)} of {counts.get('total', '?')} answered"
+            status = f"{batch['status']}, {counts.get('completed', 0)} of {counts.get('total', '?')} answered"
             if status != said:
                 self.say(f"batch {state.batch}: {status}")
                 said = status
-            if batch.get("status") in ENDED:
+            if batch["status"] in ENDED:
                 return batch
             time.sleep(self.poll_seconds)
 
-    def _ask(self, method: str, path: str, body: bytes | None = None, content_type: str = "application/json") -> str:
+    def _ask(
+        self,
+        method: str,
+        path: str,
+        body: bytes | None = None,
+        content_type: str = "application/json",
+        largest: int = LARGEST_RESPONSE,
+    ) -> str:
         """The body of a request that may safely be made again."""
         for attempt in range(1, self.attempts + 1):
             try:
-                response = request(self.endpoint, method, path, body, content_type)
-                if response.status == 200:
+                response = request(self.endpoint, method, path, body, content_type, largest)
+                if response.good:
                     return response.text
                 why = self._verdict(response)
                 pause = retry_after(response.headers) or 0.0
@@ -246,25 +277,38 @@ class Batches:
 
     def _object(self, text: str) -> dict[str, Any]:
         try:
-            value = json.loads(text)
-        except (ValueError, RecursionError):
+            value = self.endpoint.parse(text)
+        except ValueError:
             value = None
         if not isinstance(value, dict):
-            raise Refused(f"{self.endpoint.base_url}: not what a batch interface answers: {text[:80]!r}")
+            raise self._odd(text)
         return value
 
     def _name(self, text: str) -> str:
         name = self._object(text).get("id")
         if not isinstance(name, str):
-            raise Refused(f"{self.endpoint.base_url}: not what a batch interface answers: {text[:80]!r}")
+            raise self._odd(text)
         return name
+
+    def _odd(self, text: str) -> Refused:
+        return Refused(f"{self.endpoint.base_url}: not what a batch interface answers: {text[:80]!r}")
+
+
+class _BrokenLine(Exception):
+    """A line of a batch's result that says nothing of any call."""
+
+
+def _is_batch(value: Any) -> bool:
+    return isinstance(value, dict) and isinstance(value.get("id"), str)
 
 
 def _errors(batch: dict[str, Any]) -> str:
     """What the server says is wrong with a batch."""
     errors = batch.get("errors")
     data = errors.get("data") if isinstance(errors, dict) else None
-    messages = [str(error.get("message")) for error in data or [] if isinstance(error, dict)]
+    messages = (
+        [str(error.get("message")) for error in data if isinstance(error, dict)] if isinstance(data, list) else []
+    )
     return f": {messages[0]}" if messages else ""
 
 

@@ -43,9 +43,9 @@ class Price:
 
 @cache
 def price_list() -> dict[str, Price]:
-    """The list prices of known models by exact name, from prices.tsv (OpenAI's price list of mid-2025)."""
+    """The list prices of known models by exact name, from prices.tsv, which says where they are from."""
     with Path(__file__).with_name("prices.tsv").open(newline="") as file:
-        rows = csv.DictReader(file, delimiter="\t")
+        rows = csv.DictReader((line for line in file if not line.startswith("#")), delimiter="\t")
         return {row["model"]: Price(float(row["input"]), float(row["output"])) for row in rows}
 
 
@@ -75,7 +75,7 @@ class Budget:
             return True
 
     def settle(self, reserved: float, usd: float) -> None:
-        """Exchange what was set aside for what the call cost (0 where nothing came back)."""
+        """Exchange what was set aside for what the call cost."""
         with self._lock:
             self._reserved -= reserved
             self.spent += usd
@@ -87,21 +87,29 @@ class Pacer:
 
     def __init__(self, requests_per_minute: float | None = None) -> None:
         self._gap = 60 / requests_per_minute if requests_per_minute else 0.0
-        self._next = 0.0
+        self._next = self._paused_until = 0.0
         self._lock = threading.Lock()
 
     def wait(self, stop: threading.Event) -> bool:
         """Wait for a turn. False when `stop` was set meanwhile."""
-        with self._lock:
-            now = time.monotonic()
-            turn = max(now, self._next)
-            self._next = turn + self._gap
-        return not stop.wait(turn - now)
+        turn = self._draw()
+        while not stop.wait(max(0.0, turn - time.monotonic())):
+            with self._lock:
+                if turn >= self._paused_until:
+                    return True
+            turn = self._draw()  # a pause has come meanwhile
+        return False
 
     def pause(self, seconds: float) -> None:
         """Let no turn come before `seconds` from now."""
         with self._lock:
-            self._next = max(self._next, time.monotonic() + seconds)
+            self._paused_until = max(self._paused_until, time.monotonic() + seconds)
+
+    def _draw(self) -> float:
+        with self._lock:
+            turn = max(time.monotonic(), self._next, self._paused_until)
+            self._next = turn + self._gap
+            return turn
 
 
 def backoff(attempt: int) -> float:

@@ -4,7 +4,6 @@ import json
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +15,8 @@ AGAIN = (408, 409, 425, 429)
 """Statuses below 500 after which the same call may succeed."""
 NO_MONEY = "insufficient_quota"
 """The code of a 429 that no waiting mends."""
+MOST_TOKENS = 10**8
+"""Of one call. A server that counts more is not believed: its number would use up every cap, and stay on the disk."""
 HOPELESS = 3
 """Calls that fail one after the other after all their attempts, with no success between: the server is down."""
 
@@ -69,6 +70,8 @@ class Tally:
     """Why calls were made again -> how often."""
     unasked: int = 0
     """Calls that the cap on the price did not let through."""
+    uncertain: int = 0
+    """Attempts that brought no answer and may have cost money."""
 
 
 def chat_call(id: str, model: str, text: str, longest: int, limit_name: str, temperature: float | None) -> Call:
@@ -95,14 +98,14 @@ def reply_text(body: Any) -> str:
 
 
 def read_reply(body: Any, call: Call) -> Reply:
-    """The answer in a chat completion. ValueError where there is none. Tokens that the server does not tell are
-    estimated."""
+    """The answer in a chat completion. ValueError where there is none. Tokens that the server does not tell, or that
+    cannot be, are estimated."""
     text = reply_text(body)
     usage = body.get("usage")
     usage = usage if isinstance(usage, dict) else {}
     counted = usage.get("prompt_tokens"), usage.get("completion_tokens")
     estimated = call.input_tokens, estimated_tokens(text)
-    tokens = [c if type(c) is int and c >= 0 else e for c, e in zip(counted, estimated, strict=True)]
+    tokens = [c if type(c) is int and 0 <= c <= MOST_TOKENS else e for c, e in zip(counted, estimated, strict=True)]
     return Reply(text, *tokens)
 
 
@@ -116,103 +119,152 @@ def ask_all(
     pacer: Pacer,
     at_once: int,
     attempts: int,
+    say: Callable[[str], None],
 ) -> Tally:
     """Make all calls, `at_once` at a time, each up to `attempts` times.
 
     `on_reply` gets each answer before the thread that made the call goes on, one at a time: what it writes to the disk
     is there before the next question is asked. When the budget does not allow another call, the ones under way are
-    finished and the rest is counted as unasked. Refused ends everything, after the calls under way.
+    finished and the rest is counted as unasked. Refused ends everything, after the calls under way; Ctrl-C at once,
+    but never in the middle of `on_reply`. `say` gets a line for each first trouble of its kind.
     """
-    tally = Tally()
-    todo = iter(calls)
-    stop = threading.Event()
-    lock = threading.Lock()
-    in_a_row = 0
+    work = _Work(endpoint, iter(calls), on_reply, price, budget, pacer, attempts, say)
+    # daemons, for Python's exit waits for all others, and so would Ctrl-C for a server that says nothing
+    threads = [threading.Thread(target=work.run, daemon=True) for _ in range(at_once)]
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    except BaseException:
+        work.stop.set()
+        with work.lock:
+            work.abandoned = True
+        raise
+    if work.error is not None:
+        raise work.error
+    return work.tally
 
-    def upcoming() -> Iterator[Call]:
-        while not stop.is_set():
-            with lock:
-                call = next(todo, None)
-            if call is None:
-                return
-            yield call
 
-    def work() -> None:
-        nonlocal in_a_row
-        for call in upcoming():
-            most = call.most(price)
-            if not budget.reserve(most):
-                with lock:
-                    tally.unasked += 1
-                continue
-            cost = 0.0
+@dataclass
+class _Work:
+    """What the threads of `ask_all` share."""
+
+    endpoint: Endpoint
+    todo: Iterator[Call]
+    on_reply: Callable[[Call, Reply], None]
+    price: Price
+    budget: Budget
+    pacer: Pacer
+    attempts: int
+    say: Callable[[str], None]
+    tally: Tally = field(default_factory=Tally)
+    stop: threading.Event = field(default_factory=threading.Event)
+    """No call is made any more; those under way are finished."""
+    abandoned: bool = False
+    """Nobody wants the answers of those any more, either."""
+    error: BaseException | None = None
+    """The first that ended a thread."""
+    in_a_row: int = 0
+    """Calls given up since the last success."""
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def run(self) -> None:
+        """One thread: call after call, until there is none or another thread has met its end."""
+        try:
+            while not self.stop.is_set():
+                with self.lock:
+                    call = next(self.todo, None)
+                if call is None:
+                    return
+                self.answer(call)
+        except BaseException as error:
+            self.error = self.error or error
+            self.stop.set()
+
+    def answer(self, call: Call) -> None:
+        """Make one call and account for it. Refused when so many in a row failed that the server must be down."""
+        try:
+            reply = self.ask(call)
+        except _OverBudget:
+            with self.lock:
+                self.tally.unasked += 1
+        except CallFailed as error:
+            with self.lock:
+                self.tally.failed[call.id] = str(error)
+                self.in_a_row += isinstance(error.__cause__, Unreachable)
+                if self.in_a_row >= HOPELESS:
+                    raise Refused(f"{self.endpoint.base_url} gives no answers: {error}") from None
+        else:
+            with self.lock:
+                self.in_a_row = 0
+                if not self.abandoned:
+                    self.on_reply(call, reply)
+
+    def ask(self, call: Call) -> Reply:
+        """Make one call until it is answered. CallFailed when it cannot be, or when the work stops between attempts;
+        Refused when no call can be."""
+        body = json.dumps(call.body).encode()
+        for attempt in range(1, self.attempts + 1):
+            if not self.pacer.wait(self.stop):
+                raise CallFailed("stopped before it was answered")
+            pause: float | None = None
+            cause: Exception | None = None
             try:
-                reply = ask(endpoint, call, pacer, attempts, stop, tally.retries, lock)
-                cost = price.of(reply.input_tokens, reply.output_tokens)
-                with lock:
-                    in_a_row = 0
-                    on_reply(call, reply)
-            except CallFailed as error:
-                with lock:
-                    tally.failed[call.id] = str(error)
-                    in_a_row += isinstance(error.__cause__, Unreachable)
-                    if in_a_row >= HOPELESS:
-                        raise Refused(f"{endpoint.base_url} gives no answers: {error}") from None
-            finally:
-                budget.settle(most, cost)
+                found = self.attempt(call, body)
+                if isinstance(found, Reply):
+                    return found
+                why, pause, short = verdict(found, self.endpoint), retry_after(found.headers), f"status {found.status}"
+            except Unreachable as error:
+                why, short, cause = str(error), "no response", error
+            except _Broken as error:
+                why, short = f"the response is broken ({error})", "broken response"
+            if attempt == self.attempts:
+                raise CallFailed(f"{why} (after {attempt} attempts)") from (cause or Unreachable(why))
+            if pause is not None:
+                self.pacer.pause(pause)
+            with self.lock:
+                self.tally.retries[short] += 1
+                if self.tally.retries[short] == 1:
+                    asks = f", and it asks for {pause:.0f} s of patience" if pause else ""
+                    self.say(f"{self.endpoint.base_url}: {why}{asks}; such calls are made again")
+            if self.stop.wait(max(pause or 0.0, backoff(attempt))):
+                raise CallFailed(f"{why}; stopped before it was answered")
+        raise AssertionError("attempts is at least 1")
 
-    def work_or_stop() -> None:
+    def attempt(self, call: Call, body: bytes) -> Reply | Response:
+        """Make one call once: its answer, or the response that refuses one. Unreachable, or _Broken for an answer that
+        is none: these may have been paid for, so they count as the most that the call can cost."""
+        most = call.most(self.price)
+        if not self.budget.reserve(most):
+            raise _OverBudget
+        cost, certain = 0.0, True
         try:
-            work()
-        except BaseException:
-            stop.set()
-            raise
-
-    with ThreadPoolExecutor(at_once) as pool:
-        workers = [pool.submit(work_or_stop) for _ in range(at_once)]
-    for worker in workers:
-        worker.result()
-    return tally
-
-
-def ask(
-    endpoint: Endpoint,
-    call: Call,
-    pacer: Pacer,
-    attempts: int,
-    stop: threading.Event,
-    retries: Counter[str],
-    lock: threading.Lock,
-) -> Reply:
-    """Make one call until it is answered. CallFailed when it cannot be, or when `stop` is set between two attempts;
-    Refused when no call can be."""
-    body = json.dumps(call.body).encode()
-    for attempt in range(1, attempts + 1):
-        if not pacer.wait(stop):
-            raise CallFailed("stopped before it was answered")
-        cause: Exception | None = None
-        try:
-            response = request(endpoint, "POST", CHAT, body)
-            if response.status == 200:
-                return read_reply(response.json(), call)
-            why, pause = verdict(response, endpoint), retry_after(response.headers)
-            short = f"status {response.status}"
+            response = request(self.endpoint, "POST", CHAT, body)
+            if not response.good:
+                return response
+            try:
+                reply = read_reply(response.json(), call)
+            except ValueError as error:
+                certain = False
+                raise _Broken(str(error)) from None
+            cost = self.price.of(reply.input_tokens, reply.output_tokens)
+            return reply
         except Unreachable as error:
-            why, pause, short, cause = str(error), None, "no response", error
-        except ValueError as error:
-            if isinstance(error, Refused):
-                raise
-            why, pause, short = f"the response is broken ({error})", None, "broken response"
-        if attempt == attempts:
-            failure = CallFailed(f"{why} (after {attempts} attempts)")
-            raise failure from (cause or Unreachable(why))
-        if pause is not None:
-            pacer.pause(pause)
-        with lock:
-            retries[short] += 1
-        if stop.wait(max(pause or 0.0, backoff(attempt))):
-            raise CallFailed(f"{why}; stopped before it was answered")
-    raise AssertionError("attempts is at least 1")
+            certain = not error.sent
+            raise
+        finally:
+            self.budget.settle(most, cost if certain else most)
+            with self.lock:
+                self.tally.uncertain += not certain
+
+
+class _OverBudget(Exception):
+    """The cap does not allow this call."""
+
+
+class _Broken(Exception):
+    """A server took a call and sent no answer to it."""
 
 
 def verdict(response: Response, endpoint: Endpoint) -> str:
@@ -220,10 +272,13 @@ def verdict(response: Response, endpoint: Endpoint) -> str:
     why = response.message()
     status = response.status
     pause = retry_after(response.headers) or 0.0
-    if status == 429 and (response.code() == NO_MONEY or pause > LONGEST_RETRY_AFTER):
-        raise Refused(f"{endpoint.base_url}: {why}")
     if status in AGAIN or status >= 500:
-        return why
+        if pause > LONGEST_RETRY_AFTER:
+            raise Refused(f"{endpoint.base_url}: {why} (and no call for {pause:.3g} s)")
+        if response.code() != NO_MONEY:
+            return why
     if status in (400, 413, 422):
         raise CallFailed(why)
+    if 300 <= status < 400:
+        why += " (a redirect, which is not followed, since it would get the key)"
     raise Refused(f"{endpoint.base_url}: {why}")

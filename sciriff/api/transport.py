@@ -10,16 +10,25 @@ from urllib.error import HTTPError, URLError
 
 from sciriff import __version__
 
-LARGEST_RESPONSE = 512 * 2**20
+LARGEST_RESPONSE = 4 * 2**20
+"""Bytes. An answer of 100,000 tokens has less than one megabyte."""
+LARGEST_FILE = 512 * 2**20
 """Bytes. The result of a whole batch may have 200 MB."""
 PIECE = 64 * 1024
 KEY_SHOWN_AS = "[key]"
+SHORTEST_SECRET = 8
+"""Characters. Servers that want no key are given a word such as EMPTY, which answers may hold."""
 SHOWN = 300
 """Characters of a server's own message that an error shows."""
 
 
 class Unreachable(Exception):
-    """Nothing came back, or not all of it, or not in time; whether the server acted is not known."""
+    """Nothing came back, or not all of it, or not in time."""
+
+    def __init__(self, why: str, sent: bool = True) -> None:
+        super().__init__(why)
+        self.sent = sent
+        """Whether the request went out whole, so that the server may have acted and may want money."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +43,24 @@ class Endpoint:
 
     def without_key(self, text: str) -> str:
         """The text, should a server have sent our key back, without it."""
-        return text.replace(self.key, KEY_SHOWN_AS) if self.key else text
+        return text.replace(self.key, KEY_SHOWN_AS) if self.key and len(self.key) >= SHORTEST_SECRET else text
+
+    def parse(self, text: str) -> Any:
+        """JSON that this server sent, without our key in any spelling. ValueError where it is none."""
+        try:
+            value = json.loads(self.without_key(text))
+            return self._values_without_key(value) if "\\" in text else value
+        except RecursionError:
+            raise ValueError("JSON that is nested too deeply") from None
+
+    def _values_without_key(self, value: Any) -> Any:
+        if isinstance(value, str):
+            return self.without_key(value)
+        if isinstance(value, list):
+            return [self._values_without_key(item) for item in value]
+        if isinstance(value, dict):
+            return {self.without_key(name): self._values_without_key(item) for name, item in value.items()}
+        return value
 
 
 @dataclass(frozen=True)
@@ -44,13 +70,17 @@ class Response:
     status: int
     headers: dict[str, str]
     text: str
+    endpoint: Endpoint
+    """Who said so."""
+
+    @property
+    def good(self) -> bool:
+        """Whether the server did what it was asked: OpenAI says 200, others 201."""
+        return 200 <= self.status < 300
 
     def json(self) -> Any:
         """The body as JSON. ValueError where it is none."""
-        try:
-            return json.loads(self.text)
-        except RecursionError:
-            raise ValueError("JSON that is nested too deeply") from None
+        return self.endpoint.parse(self.text)
 
     def message(self) -> str:
         """What an error response says, in one line: `error.message` as OpenAI writes it, else the body itself."""
@@ -62,7 +92,9 @@ class Response:
         if isinstance(body, dict):
             error = body.get("error", body)
             found = error.get("message", self.text) if isinstance(error, dict) else error
-        return f"{self.status} {' '.join(str(found).split())[:SHOWN]}".strip()
+        line = " ".join(str(found).split())[:SHOWN]
+        # a terminal would obey its control characters
+        return f"{self.status} {''.join(c if c.isprintable() else '?' for c in line)}".strip()
 
     def code(self) -> str | None:
         """`error.code` of an error response, such as insufficient_quota."""
@@ -86,9 +118,15 @@ _opener = urllib.request.build_opener(_NoRedirect)
 
 
 def request(
-    endpoint: Endpoint, method: str, path: str, body: bytes | None = None, content_type: str = "application/json"
+    endpoint: Endpoint,
+    method: str,
+    path: str,
+    body: bytes | None = None,
+    content_type: str = "application/json",
+    largest: int = LARGEST_RESPONSE,
 ) -> Response:
-    """Make one request, whatever status it ends in. Unreachable where no whole response comes in time."""
+    """Make one request, whatever status it ends in. Unreachable where no whole response comes in time, or more than
+    `largest` bytes."""
     headers = {"User-Agent": f"sciriff/{__version__}", "Accept": "application/json"}
     if body is not None:
         headers["Content-Type"] = content_type
@@ -102,28 +140,31 @@ def request(
         except HTTPError as error:
             response = error
         with response:
-            text = _read(response, deadline).decode("utf-8", errors="replace")
+            text = _read(response, deadline, largest).decode("utf-8", errors="replace")
             found = {name.lower(): value for name, value in response.headers.items()}
-            return Response(response.status or 0, found, endpoint.without_key(text))
+            return Response(response.status or 0, found, endpoint.without_key(text), endpoint)
     except TimeoutError:
         raise Unreachable(f"no whole response within {endpoint.timeout:g} s") from None
     except URLError as error:
-        reason = error.reason
-        late = isinstance(reason, TimeoutError)
-        raise Unreachable(f"no whole response within {endpoint.timeout:g} s" if late else str(reason)) from None
+        # what urllib wraps in this happened before the whole request was out
+        late = isinstance(error.reason, TimeoutError)
+        why = f"no connection within {endpoint.timeout:g} s" if late else endpoint.without_key(str(error.reason))
+        raise Unreachable(why, sent=False) from None
+    except UnicodeError as error:
+        raise Unreachable(f"no such host: {error}", sent=False) from None
     except (OSError, HTTPException) as error:
-        raise Unreachable(str(error) or type(error).__name__) from None
+        raise Unreachable(endpoint.without_key(str(error)) or type(error).__name__) from None
 
 
-def _read(response: Any, deadline: float) -> bytes:
+def _read(response: Any, deadline: float, largest: int) -> bytes:
     """The body. A socket's own timeout is for each piece, so a server that drips is caught here; and that a connection
     ended before its time only shows in the length."""
     pieces, size = [], 0
     while piece := response.read1(PIECE):
         pieces.append(piece)
         size += len(piece)
-        if size > LARGEST_RESPONSE:
-            raise OSError(f"the response has more than {LARGEST_RESPONSE} bytes")
+        if size > largest:
+            raise OSError(f"the response has more than {largest:,} bytes")
         if time.monotonic() > deadline:
             raise TimeoutError
     announced = response.headers.get("Content-Length", "")

@@ -4,7 +4,9 @@ The key of a row is the digest of what was asked and of whom. What is there alre
 another instance with the very same prompt, is not asked again; a stage that was killed goes on from its last row.
 """
 
-from collections.abc import Callable
+import contextlib
+import fcntl
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,6 +56,23 @@ def main(config: Config, run: RunDir) -> None:
         raise ValueError(f"{run.config}: this run has no judge; choose one with judge=openai, local or recorded")
     if found := list(access.problems(config.judge)):
         raise ValueError(found[0])
+    with alone(run):
+        judge_answers(config, run)
+
+
+@contextlib.contextmanager
+def alone(run: RunDir) -> Iterator[None]:
+    """Hold the run against a second judge, which would ask and pay for the same. ValueError where there is a first."""
+    with run.judge_lock.open("ab") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ValueError(f"{run.root}: another judge is at work on this run, and two would pay twice") from None
+        yield
+
+
+def judge_answers(config: Config, run: RunDir) -> None:
+    """Add a row for every answer that is to be judged and has none."""
     folder = Path(config.predictions) if config.predictions else run.predictions
     answers = read_predictions(folder, config.eval.tasks, config.allow_missing)
     judged = [(task, answers[task.name]) for task in HELD_OUT if task.judged is not None and task.name in answers]
@@ -84,7 +103,7 @@ def take_recorded(folder: Path, run: RunDir, judged: list[tuple[Task, TaskAnswer
         ]
         for question in questions:
             if not rows.has(question):
-                rows.add(question, RECORDED, Reply(question.text, 0, 0))
+                rows.add(question, RECORDED, Reply(question.text, 0, 0), usd=0)
         one = Judged(task, found, questions)
         asked[task.name] = one.asked()
         say_counts(one, rows)
@@ -126,11 +145,12 @@ def ask_judge(config: Config, run: RunDir, judged: list[Judged]) -> None:
         for digest, question in unanswered.items()
     ]
     progress = Progress(len(calls))
-    done = 0
+    done, price = 0, access.price(judge)
 
     def on_reply(call: Call, reply: Reply) -> None:
         nonlocal done
-        rows.add(unanswered[call.id], model, reply)
+        usd = None if price is None else round(price.of(reply.input_tokens, reply.output_tokens), 9)
+        rows.add(unanswered[call.id], model, reply, usd)
         done += 1
         progress(done, "judged")
 
@@ -156,7 +176,7 @@ def share_rows(questions: list[Question], judge: str, rows: Rows) -> None:
     for question in questions:
         row = rows.by_digest.get(question.digest)
         if row is not None and not rows.has(question):
-            rows.add(question, judge, Reply(row.response, 0, 0))
+            rows.add(question, judge, Reply(row.response, 0, 0), usd=0)
 
 
 def make_calls(
@@ -167,7 +187,8 @@ def make_calls(
     price = known or UNKNOWN_PRICE
     spent = rows.spent(judge.model or "", price)
     most = sum(call.most(price) for call in calls)
-    cost = f"${most:.2f} at most by estimate, ${spent:.2f} spent before" if known else "at a price not known here"
+    before = f"{dollars(spent)} spent before"
+    cost = f"{dollars(most)} at most by estimate, {before}" if known else f"at a price not known here, {before}"
     print(
         f"{judge.model}: {len(calls)} calls, about {sum(call.input_tokens for call in calls):,} tokens of prompts and "
         f"at most {sum(call.longest for call in calls):,} of responses: {cost}",
@@ -190,8 +211,9 @@ def make_calls(
             pacer=Pacer(judge.requests_per_minute),
             at_once=judge.max_concurrency,
             attempts=judge.attempts,
+            say=say,
         )
-    batches = Batches(server, run.judge_batch, judge.attempts, judge.poll_seconds, lambda text: print(text, flush=True))
+    batches = Batches(server, run.judge_batch, judge.attempts, judge.poll_seconds, say)
     under_way = batches.resume()
     if under_way is None and calls:
         check_cap(judge, spent + most)
@@ -202,11 +224,21 @@ def make_calls(
     return tally
 
 
+def say(line: str) -> None:
+    """Print a line for the log."""
+    print(line, flush=True)
+
+
+def dollars(usd: float) -> str:
+    """Cents, or the first digit that is not 0."""
+    return f"${usd:.2f}" if usd == 0 or usd >= 0.005 else f"${usd:.1g}"
+
+
 def check_cap(judge: JudgeConfig, usd: float) -> None:
     """ValueError where all that is judged, and was, may cost more than it may."""
     if judge.max_usd is not None and usd > judge.max_usd:
         raise ValueError(
-            f"judging may cost ${usd:.2f} in all, more than judge.max_usd={judge.max_usd:g}: raise it, or choose a "
+            f"judging may cost {dollars(usd)} in all, more than judge.max_usd={judge.max_usd:g}: raise it, or choose a "
             "cheaper judge.model or (at half the price) judge.batch=true"
         )
 
@@ -232,9 +264,10 @@ def say_counts(one: Judged, rows: Rows) -> None:
 def say_failures(tally: Tally, instances: dict[str, str], judge: JudgeConfig, allow_missing: bool) -> None:
     """ValueError for calls without an answer; under `allow_missing` a printed line, where asking again is no use."""
     if tally.unasked:
+        lost = f" ({tally.uncertain} calls that brought no answer count at the most they can cost)"
         raise ValueError(
-            f"judge.max_usd={judge.max_usd:g} is used up and {tally.unasked} answers are not judged; what was paid for "
-            "is kept, and a higher judge.max_usd goes on from there"
+            f"judge.max_usd={judge.max_usd:g} is used up{lost if tally.uncertain else ''} and {tally.unasked} answers "
+            "are not judged; what was paid for is kept, and a higher judge.max_usd goes on from there"
         )
     if not tally.failed:
         return

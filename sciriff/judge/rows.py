@@ -54,8 +54,8 @@ class Rows:
     def has(self, question: Question) -> bool:
         return (question.task.name, question.instance_id, question.digest) in self.written
 
-    def add(self, question: Question, judge: str, reply: Reply) -> None:
-        """Write the row of an answered question; on the disk when this returns."""
+    def add(self, question: Question, judge: str, reply: Reply, usd: float | None) -> None:
+        """Write the row of an answered question that cost so much; on the disk when this returns."""
         assert question.task.judged is not None
         rating = question.task.judged.rule.read(reply.text)
         row = Judgement(
@@ -67,12 +67,16 @@ class Rows:
             status=UNREADABLE if rating is None else RATED,
             input_tokens=reply.input_tokens,
             output_tokens=reply.output_tokens,
+            usd=usd,
         )
         judgements.append(self.path(question.task), row)
         self.by_digest.setdefault(row.prompt_digest, row)
         self.written.add((question.task.name, row.instance_id, row.prompt_digest))
 
     def spent(self, judge: str, price: Price) -> float:
-        """US dollars that this judge's rows have cost."""
-        rows = [row for row in self.by_digest.values() if row.judge == judge]
-        return sum(price.of(row.input_tokens, row.output_tokens) for row in rows)
+        """US dollars that all rows have cost. Rows that do not say it count at today's price if they are this judge's,
+        and as nothing if they are another's."""
+        rows = self.by_digest.values()
+        said = sum(row.usd for row in rows if row.usd is not None)
+        unsaid = [row for row in rows if row.usd is None and row.judge == judge]
+        return said + sum(price.of(row.input_tokens, row.output_tokens) for row in unsaid)

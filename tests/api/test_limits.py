@@ -14,6 +14,8 @@ def test_prices():
     assert Price(2.5, 10).of(1_000_000, 100_000) == 3.5
     assert Price(2.5, 10).in_batch() == Price(1.25, 5)
     assert price_list()["gpt-4o-2024-08-06"] == Price(2.5, 10)
+    assert price_list()["gpt-3.5-turbo"] == Price(0.5, 1.5)
+    assert all(model and not model.startswith("#") for model in price_list())
 
 
 def test_estimate_is_on_the_safe_side():
@@ -46,6 +48,18 @@ def test_pacing():
     pacer.pause(60)
     stop.set()
     assert not pacer.wait(stop)
+
+
+def test_a_pause_holds_for_those_who_wait_already():
+    pacer, stop = Pacer(requests_per_minute=600), threading.Event()
+    assert pacer.wait(stop)
+    started, ended = time.monotonic(), []
+    waiting = threading.Thread(target=lambda: ended.append((pacer.wait(stop), time.monotonic())))
+    waiting.start()
+    pacer.pause(0.4)
+    waiting.join()
+    assert ended[0][0]
+    assert ended[0][1] - started >= 0.39
 
 
 def test_backoff_grows_and_ends():

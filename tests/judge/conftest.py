@@ -1,7 +1,9 @@
 """A judge's configuration that points at a server of the test."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from openai_server import KEY, OpenAiServer
@@ -10,6 +12,8 @@ from sciriff.api import limits
 from sciriff.config import Config
 
 JudgedConfig = Callable[..., Config]
+COMPOSED: list[Config] = []
+"""What all tests start from: to compose it takes longer than to judge ten answers."""
 
 
 @pytest.fixture(autouse=True)
@@ -21,11 +25,13 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def judged(composed: Callable[..., Config], tmp_path: Path) -> JudgedConfig:
-    """`judged(server, "judge.batch=true")` is the config of a run that this server judges."""
+    """`judged(server, batch=True)` is the config of a run that this server judges."""
 
-    def config(server: OpenAiServer, *overrides: str) -> Config:
-        settings = (f"judge.base_url={server.base_url}", "judge.attempts=4", "judge.poll_seconds=0.05")
-        run_dir = f"run_dir={tmp_path / 'run'}"
-        return composed("experiment=demo", "name=a", run_dir, "judge=openai", *settings, *overrides)
+    def config(server: OpenAiServer, **settings: Any) -> Config:
+        if not COMPOSED:
+            COMPOSED.append(composed("experiment=demo", "name=a", "judge=openai"))
+        usual = {"base_url": server.base_url, "attempts": 4, "poll_seconds": 0.05}
+        judge = replace(COMPOSED[0].judge, **{**usual, **settings})
+        return replace(COMPOSED[0], run_dir=str(tmp_path / "run"), judge=judge)
 
     return config

@@ -34,12 +34,11 @@ def mup(number: int, prediction: str = "A summary.") -> Prediction:
 
 
 def make_run(config: Config, rows: list[Prediction]) -> RunDir:
-    """A run folder with these answers and the frozen config."""
+    """A run folder with these answers."""
     run = RunDir(Path(config.run_dir))
     for task in (MUP, QASPER):
         if of_task := [row for row in rows if row.task == task]:
             write_jsonl(run.predictions / f"{task}.jsonl", of_task)
-    run.config.write_text(to_yaml(config))
     return run
 
 
@@ -55,8 +54,9 @@ def rows_of(run: RunDir, task: str = QASPER) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_bytes().splitlines()] if path.is_file() else []
 
 
-def start(run: RunDir) -> subprocess.Popen[str]:
+def start(config: Config, run: RunDir) -> subprocess.Popen[str]:
     """The stage as the driver starts it."""
+    run.config.write_text(to_yaml(config))
     return subprocess.Popen(
         [sys.executable, "-m", "sciriff.judge", str(run.root)],
         env={**os.environ, "OPENAI_API_KEY": KEY},

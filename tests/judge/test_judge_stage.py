@@ -10,11 +10,13 @@ from typing import Any
 
 import pytest
 from judge_runs import MUP, QASPER, judge_and_score, make_run, mup, qasper, rows_of, start, wait_for
-from openai_server import KEY, Answer, Error, Hang, OpenAiServer, Raw
+from openai_server import KEY, Answer, Drop, Error, Hang, OpenAiServer, Raw
 
 from sciriff import judgements, score
 from sciriff.config import Config
-from sciriff.judge.__main__ import main
+from sciriff.judge import access
+from sciriff.judge.__main__ import alone, dollars, main
+from sciriff.judge.rows import Rows
 from sciriff.metrics.judge_rating import sample_of_100
 from sciriff.run_dir import RunDir
 
@@ -84,13 +86,13 @@ def test_only_the_sample_of_mup_is_judged(judged: JudgedConfig, capsys: pytest.C
 
 
 def test_trouble_on_the_way_changes_nothing(judged: JudgedConfig, capsys: pytest.CaptureFixture[str]):
-    troubles: list[Any] = [Error(429, {"Retry-After": "0.1"}), Error(500), Raw(b"{"), Hang()]
+    troubles: list[Any] = [Error(429, {"Retry-After": "0.1"}), Error(500), Raw(b"{"), Drop()]
 
     def behave(prompt: str, nth: int) -> Any:
         return troubles.pop(0) if troubles else Answer("Rating: 4")
 
     with OpenAiServer(behave) as server:
-        config = judged(server, "judge.timeout=4")
+        config = judged(server)
         run = make_run(config, [qasper(n) for n in range(10)])
         scores = judge_and_score(config, run)
         assert set(server.answered.values()) == {1}
@@ -117,7 +119,7 @@ def test_a_rerun_pays_for_nothing_twice(judged: JudgedConfig):
         assert scores["tasks"][QASPER]["judge"]["judged"] == 4
         judge_and_score(config, make_run(config, rows))
         assert server.asked.total() == 5, "the first answers' row is still there"
-        main(judged(server, "judge.model=gpt-4.1"), run)
+        main(judged(server, model="gpt-4.1"), run)
         assert server.asked.total() == 9, "another judge is asked anew"
 
 
@@ -139,9 +141,9 @@ def test_a_killed_stage_asks_nothing_twice(judged: JudgedConfig):
         return stuck if server.answered.total() == 3 else Answer()
 
     with OpenAiServer(behave) as server:
-        config = judged(server, "judge.max_concurrency=1")
+        config = judged(server, max_concurrency=1)
         run = make_run(config, [qasper(n) for n in range(8)])
-        process = start(run)
+        process = start(config, run)
         wait_for(lambda: server.asked.total() == 4)
         assert len(rows_of(run)) == 3, "an answer is on the disk before the next question is asked"
         os.kill(process.pid, signal.SIGKILL)
@@ -149,7 +151,7 @@ def test_a_killed_stage_asks_nothing_twice(judged: JudgedConfig):
         with (run.judgements / f"{QASPER}.jsonl").open("a") as file:
             file.write('{"instance_id": "qasper_abs')  # as a kill in the middle of a write leaves it
         stuck = Answer()
-        process = start(run)
+        process = start(config, run)
         output = process.communicate(timeout=60)[0]
         assert process.returncode == 0, output
         assert set(server.answered.values()) == {1}
@@ -160,9 +162,95 @@ def test_a_killed_stage_asks_nothing_twice(judged: JudgedConfig):
     assert len({row["instance_id"] for row in rows}) == len(rows) == 8
 
 
+def test_ctrl_c_ends_at_once_and_leaves_whole_rows(judged: JudgedConfig):
+    """Although answers are awaited for two minutes yet, and most questions were not asked."""
+
+    def behave(prompt: str, nth: int) -> Any:
+        return Answer() if len(server.asked) <= 3 else Hang()
+
+    with OpenAiServer(behave) as server:
+        config = judged(server, max_concurrency=2)
+        run = make_run(config, [qasper(n) for n in range(8)])
+        process = start(config, run)
+        wait_for(lambda: server.asked.total() == 5)
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=30)
+        assert process.returncode != 0
+        assert server.asked.total() == 5
+    text = (run.judgements / f"{QASPER}.jsonl").read_text()
+    assert text.endswith("\n")
+    assert len(rows_of(run)) == 3
+
+
+def test_a_second_judge_is_refused(judged: JudgedConfig):
+    with OpenAiServer() as server:
+        config = judged(server)
+        run = make_run(config, [qasper(1)])
+        with alone(run), pytest.raises(ValueError, match="another judge is at work on this run"):
+            main(config, run)
+        assert server.asked.total() == 0
+        main(config, run)
+    assert len(rows_of(run)) == 1
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"content": ""},
+        {"content": None},
+        {"content": None, "refusal": "I cannot rate this. Rating: yes"},
+        {"content": "\x00\ud800 \u2028 Rating:"},
+    ],
+)
+def test_an_answer_that_says_nothing_is_an_unreadable_rating(judged: JudgedConfig, message: dict[str, Any]):
+    """And is paid for, so it is not asked again."""
+    body = json.dumps({"choices": [{"message": message, "finish_reason": "content_filter"}]})
+    with OpenAiServer(lambda prompt, nth: Raw(body.encode())) as server:
+        config = judged(server)
+        run = make_run(config, [qasper(1)])
+        for _ in range(2):
+            scores = judge_and_score(config, run)
+        assert server.asked.total() == 1
+    assert scores["tasks"][QASPER]["judge"]["unreadable"] == 1
+    assert scores["summary"]["columns"][f"{QASPER}/lm_judge_answer"]["value"] == 0.5
+
+
+def test_rows_say_what_they_cost_and_the_cap_counts_them_all(judged: JudgedConfig):
+    """Half of it in a batch, and another judge's, too."""
+    with OpenAiServer(lambda prompt, nth: Answer(input_tokens=100_000, output_tokens=10_000)) as server:
+        batch = judged(server, batch=True)
+        run = make_run(batch, [qasper(1)])
+        main(batch, run)
+        make_run(batch, [qasper(1), qasper(2)])
+        main(judged(server), run)
+        assert [row["usd"] for row in rows_of(run)] == [0.175, 0.35]
+        with pytest.raises(ValueError, match=r"judging may cost \$0\.5\d in all, more than judge\.max_usd=0\.5"):
+            main(judged(server, model="gpt-4.1-nano", max_usd=0.5), run)
+        unpriced = judged(server, model="unheard-of", max_usd=None)
+        main(unpriced, run)
+        assert [row["usd"] for row in rows_of(run)][2:] == [None, None]
+        priced = judged(server, model="unheard-of", input_usd=1, output_usd=1)
+        price = access.price(priced.judge)
+        assert price is not None
+        assert Rows.read(run).spent("unheard-of", price) == pytest.approx(0.525 + 0.22)
+        assert Rows.read(run).spent("gpt-4.1", price) == pytest.approx(0.525)
+
+
+@pytest.mark.parametrize("usd", ['"1"', "-1", "NaN", "1e999", "true"])
+def test_a_cost_that_is_none(judged: JudgedConfig, usd: str):
+    with OpenAiServer() as server:
+        config = judged(server)
+        run = make_run(config, [qasper(1)])
+        main(config, run)
+        path = run.judgements / f"{QASPER}.jsonl"
+        path.write_text(path.read_text().replace('"usd": 0.00035', f'"usd": {usd}'))
+        with pytest.raises(ValueError, match=r":1: usd=.* must be a number of US dollars, or null"):
+            main(config, run)
+
+
 def test_the_cap_refuses_before_anything_is_spent(judged: JudgedConfig):
     with OpenAiServer() as server:
-        config = judged(server, "judge.max_usd=0.01")
+        config = judged(server, max_usd=0.01)
         run = make_run(config, [qasper(n) for n in range(10)])
         with pytest.raises(ValueError, match=r"judging may cost \$0\.\d\d in all, more than judge\.max_usd=0\.01"):
             main(config, run)
@@ -172,7 +260,7 @@ def test_the_cap_refuses_before_anything_is_spent(judged: JudgedConfig):
 def test_the_cap_stops_what_costs_more_than_was_thought_and_a_higher_one_goes_on(judged: JudgedConfig):
     # 4 calls of at most 512 tokens are estimated at 0.02 dollars; each costs 0.1
     with OpenAiServer(lambda prompt, nth: Answer(output_tokens=10_000)) as server:
-        config = judged(server, "judge.max_usd=0.15", "judge.max_concurrency=1")
+        config = judged(server, max_usd=0.15, max_concurrency=1)
         run = make_run(config, [qasper(n) for n in range(4)])
         with pytest.raises(ValueError, match=r"max_usd=0\.15 is used up and 2 answers are not judged"):
             main(config, run)
@@ -180,8 +268,22 @@ def test_the_cap_stops_what_costs_more_than_was_thought_and_a_higher_one_goes_on
         with pytest.raises(ValueError, match=r"judging may cost \$0\.\d\d in all"):
             main(config, run)
         assert server.asked.total() == 2, "what earlier starts spent counts"
-        main(judged(server, "judge.max_usd=1"), run)
+        with pytest.raises(ValueError, match=r"max_usd=0\.25 is used up and 1 answers are not judged"):
+            main(judged(server, max_usd=0.25, max_concurrency=1), run)
+        assert server.asked.total() == 3, "there too where the cap is met on the way"
+        main(judged(server, max_usd=1), run)
         assert set(server.asked.values()) == {1}
+
+
+def test_dollars():
+    assert [dollars(usd) for usd in (0, 0.00012, 0.0049, 0.005, 0.126, 12)] == [
+        "$0.00",
+        "$0.0001",
+        "$0.005",
+        "$0.01",
+        "$0.13",
+        "$12.00",
+    ]
 
 
 def test_a_call_that_is_refused_is_named_and_the_rest_kept(judged: JudgedConfig, capsys: pytest.CaptureFixture[str]):
@@ -194,7 +296,7 @@ def test_a_call_that_is_refused_is_named_and_the_rest_kept(judged: JudgedConfig,
         with pytest.raises(ValueError, match=rf"{QASPER}:2 is not judged; .*: 400 too long for me.*allow_missing=true"):
             main(config, run)
         assert len(rows_of(run)) == 3
-        scores = judge_and_score(judged(server, "allow_missing=true"), run)
+        scores = judge_and_score(replace(judged(server), allow_missing=True), run)
         assert "too long for me" in capsys.readouterr().out
     assert scores["tasks"][QASPER]["judge"]["not_judged"] == 1
 
@@ -247,26 +349,29 @@ def test_rows_that_the_stage_cannot_go_on_from(judged: JudgedConfig, line: str, 
 
 
 @pytest.mark.parametrize(
-    ("overrides", "message"),
+    ("setting", "message"),
     [
-        (["judge.base_url=https://me:secret@host/v1"], "judge.base_url must be http"),
-        (["judge.base_url=host"], "judge.base_url must be http"),
-        (["judge.api_key_env=sk-1234"], "must be the name of an environment variable"),
-        (["judge.input_usd=1"], "judge.input_usd and judge.output_usd must be given together"),
-        (["judge.max_concurrency=0"], r"judge.max_concurrency=0 is too small"),
-        (["judge.timeout=0"], r"judge.timeout=0.* must be above 0"),
-        (["judge.model=null"], "judge=openai needs judge.model"),
-        (["judge.provider=open"], "judge.provider=open is not known"),
+        ({"base_url": "https://me:secret@host/v1"}, "judge.base_url must be http"),
+        ({"base_url": "https://host/v1?key=secret"}, "judge.base_url must be http"),
+        ({"base_url": "host"}, "judge.base_url must be http"),
+        ({"api_key_env": "sk-1234"}, "must be the name of an environment variable"),
+        ({"input_usd": 1}, "judge.input_usd and judge.output_usd must be given together"),
+        ({"max_concurrency": 0}, r"judge.max_concurrency=0 is too small"),
+        ({"timeout": 0}, r"judge.timeout=0.* must be above 0"),
+        ({"model": None}, "judge=openai needs judge.model"),
+        ({"provider": "open"}, "judge.provider=open is not known"),
     ],
 )
-def test_settings_that_are_refused(judged: JudgedConfig, overrides: list[str], message: str):
-    with OpenAiServer() as server, pytest.raises(ValueError, match=message) as caught:
-        judged(server, *overrides)
+def test_settings_that_are_refused(judged: JudgedConfig, setting: dict[str, Any], message: str):
+    with OpenAiServer() as server:
+        judge = judged(server).judge
+    with pytest.raises(ValueError, match=message) as caught:
+        replace(judge, **setting)
     assert "secret" not in str(caught.value)
     assert "sk-1234" not in str(caught.value)
 
 
-def test_a_judge_without_its_key_or_price_is_refused_before_the_first_stage(
+def test_a_judge_without_its_key_is_refused_before_the_first_stage(
     cli: Callable[..., Any], monkeypatch, tmp_path: Path
 ):
     monkeypatch.delenv("OPENAI_API_KEY")
@@ -275,10 +380,20 @@ def test_a_judge_without_its_key_or_price_is_refused_before_the_first_stage(
     result = cli(*command)
     assert result.returncode == 2
     assert "judge=openai needs a key in the environment variable OPENAI_API_KEY" in result.stderr
-    monkeypatch.setenv("OPENAI_API_KEY", KEY)
-    result = cli(*command, "judge.model=unheard-of")
-    assert result.returncode == 2
-    assert "judge.max_usd=10 cannot hold: the price of unheard-of is not known here" in result.stderr
+
+
+def test_a_judge_whose_price_is_not_known(judged: JudgedConfig, capsys: pytest.CaptureFixture[str]):
+    """A cap would mean nothing, and says so; without one, what the calls cost stays unsaid and they are made."""
+    with OpenAiServer() as server:
+        config = judged(server, model="unheard-of")
+        run = make_run(config, [qasper(1)])
+        with pytest.raises(
+            ValueError, match=r"judge\.max_usd=10 cannot hold: the price of unheard-of is not known here"
+        ):
+            main(config, run)
+        main(judged(server, model="unheard-of", max_usd=None), run)
+    assert "1 calls, about " in (said := capsys.readouterr().out)
+    assert "at a price not known here, $0.00 spent before" in said
 
 
 @pytest.mark.parametrize("key", ["sk-with a-blank", "sk-with\nanother-line", "sk-ünusual"])
@@ -331,16 +446,14 @@ def test_the_driver_removes_no_judgement(cli: Callable[..., Any], tmp_path: Path
     path = tmp_path / "given" / f"{QASPER}.jsonl"
     path.parent.mkdir()
     path.write_text(json.dumps(vars(qasper(1))) + "\n")
-    command = ("train=none", "model=tiny", "predictions=given", "run_dir=out", "log=none", "stages=[judge,score]")
+    command = ("train=none", "model=tiny", "predictions=given", "run_dir=out", "log=none")
     with OpenAiServer() as server:
         command = (*command, "judge=openai", f"judge.base_url={server.base_url}")
-        assert "judge: done" in cli(*command).stderr
-        assert "judge: up to date" in cli(*command, "judge.max_usd=20").stderr
-        result = cli(*command, "judge.model=gpt-4.1")
+        assert "judge: done" in cli(*command, "stages=[judge]").stderr
+        assert "judge: up to date" in cli(*command, "stages=[judge]", "judge.max_usd=20").stderr
+        result = cli(*command, "stages=[judge,score]", "judge.model=gpt-4.1")
         assert "judge: its judge changed, so it runs again on what it has" in result.stderr
         assert "judged by gpt-4.1: 1 answers" in result.stdout
-        assert server.asked.total() == 2
-        assert "judge: done" in cli(*command).stderr
         assert server.asked.total() == 2
     assert [row["judge"] for row in rows_of(RunDir(tmp_path / "out"))] == ["gpt-4o-2024-08-06", "gpt-4.1"]
 
@@ -372,6 +485,7 @@ def test_recorded_responses_give_the_numbers_of_the_reference(composed, tmp_path
         "eval.resamples=0",
     )
     run = RunDir(tmp_path / "run")
+    run.root.mkdir()
     for _ in range(2):
         scores = judge_and_score(config, run)
     assert len(rows_of(run, MUP)) == 100, "a second start adds nothing"
