@@ -19,7 +19,7 @@ from sciriff.digest import file_digest, tree_digest, value_digest
 from sciriff.finetune import launch_files
 from sciriff.manifest import Manifest, StageRecord, damaged_output, record_outputs
 from sciriff.run_dir import RunDir
-from sciriff.source_files import source_digest
+from sciriff.source_files import source_digest, validation_split
 from sciriff.summary import summary_lines
 from sciriff.tables import write_tables
 
@@ -169,7 +169,7 @@ class Stage:
 STAGES = {
     stage.name: stage
     for stage in (
-        Stage("mix", ("mix", "mix_card", "tokens")),
+        Stage("mix", ("mix", "mix_card", "mix_card_page", "tokens", "validation", "validation_tokens")),
         Stage("train", ("model", "metrics"), ("checkpoints",)),
         Stage("predict", ("predictions",)),
         Stage("judge", ("judgements",), keeps=True),
@@ -185,7 +185,10 @@ def inputs(stage: str, config: Config, run: RunDir) -> dict[str, str]:
     match stage:
         case "mix":
             recipe = as_dict(replace(config.mix, path=None))
-            data = [source_digest(source) for source in (sources.sciriff, sources.tulu, sources.published)]
+            read = [sources.sciriff, sources.tulu, sources.published]
+            if config.mix.validation_rows:
+                read += filter(None, map(validation_split, (sources.sciriff, sources.tulu)))
+            data = [source_digest(source) for source in read]
             given = {"mix": tree_digest(Path(config.mix.path))} if config.mix.path else {"sources": value_digest(data)}
             return {"recipe": value_digest(recipe), **given, "tokenizer": _model_digest(config.model, weights=False)}
         case "train":

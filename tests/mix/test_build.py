@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from sciriff.config import MixConfig, SourceConfig, SourcesConfig
+from sciriff.config import MixConfig, MixSourceConfig, SourceConfig, SourcesConfig
 from sciriff.mix.build import build_mix
-from sciriff.mix.sources import Tally
+from sciriff.mix.tally import Tally
 from sciriff.records import Conversation, dumps
 
 TASKS = {"covid_qa": 30, "gene_ner": 12, "bioasq_list_qa": 9}  # the last is held out
@@ -41,15 +41,15 @@ def characters(conversations: Sequence[Conversation]) -> list[int]:
 @pytest.fixture
 def sources(tmp_path: Path) -> SourcesConfig:
     return SourcesConfig(
-        sciriff=SourceConfig(path=str(write(tmp_path / "sciriff" / "train.jsonl", SCIENCE).parent)),
-        tulu=SourceConfig(path=str(write(tmp_path / "tulu.jsonl", GENERAL))),
+        sciriff=MixSourceConfig(path=str(write(tmp_path / "sciriff" / "train.jsonl", SCIENCE).parent)),
+        tulu=MixSourceConfig(path=str(write(tmp_path / "tulu.jsonl", GENERAL))),
     )
 
 
 def build(folder: Path, sources: SourcesConfig, **settings: object) -> tuple[Tally, list[dict]]:
     folder.mkdir(exist_ok=True)
     mix = MixConfig(name="test", sources=sources, **{"context_window": None, **settings})  # type: ignore[arg-type]
-    tally = build_mix(mix, folder / "train.jsonl", characters)
+    tally, _ = build_mix(mix, folder, characters)
     assert [path.name for path in folder.iterdir()] == ["train.jsonl"]  # no spool is left
     rows = [json.loads(line) for line in (folder / "train.jsonl").read_text().splitlines()]
     assert tally.kept == len(rows)
@@ -64,7 +64,7 @@ def test_a_mix_of_both_sources(tmp_path: Path, sources: SourcesConfig) -> None:
     tally, rows = build(tmp_path / "out", sources, per_task=10)
     assert Counter(row["dataset"] for row in rows) == {"science.covid_qa": 10, "science.gene_ner": 10, "flan": 20}
     assert tally.read == {"sciriff": 51, "tulu": 45}
-    assert tally.dropped == {
+    assert tally.reasons == {
         "of a held-out task": 9,
         "over mix.per_task": 22,
         "a science row of the general source": 5,
@@ -112,7 +112,7 @@ def test_first_takes_the_first_of_each_task(tmp_path: Path, sources: SourcesConf
 def test_heldout_tasks_enter_only_when_told_to(tmp_path: Path, sources: SourcesConfig) -> None:
     tally, rows = build(tmp_path / "out", sources, include_heldout=True, tulu="none")
     assert Counter(row["dataset"] for row in rows)["science.bioasq_list_qa"] == 9
-    assert tally.dropped == {}
+    assert tally.reasons == {}
 
 
 def test_long_rows_make_room_for_others(tmp_path: Path, sources: SourcesConfig) -> None:
@@ -121,14 +121,14 @@ def test_long_rows_make_room_for_others(tmp_path: Path, sources: SourcesConfig) 
     tally, rows = build(tmp_path / "out", sources, per_task=30, tulu="none", context_window=120)
     assert Counter(row["dataset"] for row in rows) == {"science.covid_qa": 30, "science.gene_ner": 12}
     assert max(len(message["content"]) for row in rows for message in row["messages"]) <= 100
-    assert tally.dropped["longer than mix.context_window"] + tally.dropped.get("over mix.per_task", 0) == 20
+    assert tally.reasons["longer than mix.context_window"] + tally.reasons.get("over mix.per_task", 0) == 20
 
 
 @pytest.mark.parametrize(("window", "kept"), [(120, 1), (119, 0)])
 def test_a_row_leaves_twenty_tokens_of_the_window_free(tmp_path: Path, window: int, kept: int) -> None:
     row = {**science("covid_qa", 0), "input": "x" * 90, "output": "y" * 10}
     path = write(tmp_path / "train.jsonl", [row, {**row, "input": "short", "_instance_id": "covid_qa:train:1"}])
-    sources = SourcesConfig(sciriff=SourceConfig(path=str(path)))
+    sources = SourcesConfig(sciriff=MixSourceConfig(path=str(path)))
     _, rows = build(tmp_path / "out", sources, tulu="none", context_window=window)
     assert len(rows) == 1 + kept
 
@@ -137,12 +137,12 @@ def test_the_same_text_enters_once(tmp_path: Path, sources: SourcesConfig) -> No
     again = [{**row, "_instance_id": row["_instance_id"] + "b"} for row in SCIENCE[:8]]
     write(tmp_path / "sciriff" / "train.jsonl", [*SCIENCE, *again, *SCIENCE[:2]])
     tally, rows = build(tmp_path / "out", sources, per_task=None, tulu="none")
-    assert tally.dropped == {"of a held-out task": 9, "the same text as another row": 10}
+    assert tally.reasons == {"of a held-out task": 9, "the same text as another row": 10}
     assert len({dumps(row["messages"]) for row in rows}) == len(rows) == 42
 
 
 def test_what_a_mix_does_not_use_is_not_read(tmp_path: Path, sources: SourcesConfig) -> None:
-    absent = SourceConfig(path=str(tmp_path / "absent"))
+    absent = MixSourceConfig(path=str(tmp_path / "absent"))
     _, rows = build(tmp_path / "out", SourcesConfig(sciriff=absent, tulu=sources.tulu), per_task=0, tulu="all")
     assert len(rows) == 40
     _, rows = build(tmp_path / "out", SourcesConfig(sciriff=sources.sciriff, tulu=absent), tulu="none")
@@ -163,7 +163,7 @@ def test_a_finished_mix_is_checked(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"mix\.jsonl:2: `messages` is not a list"):
         build(tmp_path / "out", SourcesConfig(), path=str(path))
     tally, rows = build(tmp_path / "out", SourcesConfig(), path=str(path), on_bad_row="drop")
-    assert len(rows) == 1 and tally.dropped == {"`messages` is not a list of messages": 1}
+    assert len(rows) == 1 and tally.reasons == {"`messages` is not a list of messages": 1}
 
 
 def test_a_published_mix_stands_alone(tmp_path: Path, sources: SourcesConfig) -> None:

@@ -9,6 +9,7 @@ from sciriff.mix.recipe import (
     by_task,
     capped,
     general_rows,
+    over_epochs,
     ranked,
     shuffled,
     text_digest,
@@ -39,11 +40,15 @@ def reordered(rows: list[Candidate]) -> list[Candidate]:
     return [Candidate(row.dataset, row.id, row.text, place) for place, row in enumerate(mixed)]
 
 
+def once(rows: list[Candidate]) -> list[tuple[int, Candidate]]:
+    return over_epochs(rows, 1.0)
+
+
 def test_a_sample_does_not_depend_on_the_order_of_reading() -> None:
     assert names(ranked(ROWS, "sample", 7)) == names(ranked(reordered(ROWS), "sample", 7))
-    assert names(shuffled(ROWS, 7)) == names(shuffled(reordered(ROWS), 7))
+    assert names(shuffled(once(ROWS), 7)) == names(shuffled(once(reordered(ROWS)), 7))
     assert names(ranked(ROWS, "sample", 7)) != names(ranked(ROWS, "sample", 8))
-    assert names(shuffled(ROWS, 7)) != names(shuffled(ROWS, 8))
+    assert names(shuffled(once(ROWS), 7)) != names(shuffled(once(ROWS), 8))
 
 
 def test_the_order_is_fixed_for_all_time() -> None:
@@ -58,7 +63,7 @@ def test_the_order_is_fixed_for_all_time() -> None:
         "b:train:2",
         "b:train:3",
     ]
-    assert [row.id for row in shuffled(ROWS[:8], 76)] == [
+    assert [row.id for row in shuffled(once(ROWS[:8]), 76)] == [
         "b:train:0",
         "a:train:2",
         "a:train:3",
@@ -84,7 +89,7 @@ def test_a_larger_cap_contains_a_smaller_one() -> None:
 
 def test_a_capped_task_does_not_come_first_in_the_mix() -> None:
     kept = ranked(ROWS, "sample", 3)[:30]
-    halves = shuffled(kept, 3)[:15], shuffled(kept, 3)[15:]
+    halves = shuffled(once(kept), 3)[:15], shuffled(once(kept), 3)[15:]
     ranks = {row: rank for rank, row in enumerate(kept)}
     means = [sum(ranks[row] for row in half) / 15 for half in halves]
     assert abs(means[0] - means[1]) < 8
