@@ -18,6 +18,7 @@ from sciriff.config import PACKAGE, Config, ModelConfig, as_dict, to_yaml
 from sciriff.digest import file_digest, tree_digest, value_digest
 from sciriff.finetune import launch_files
 from sciriff.manifest import Manifest, StageRecord, damaged_output, record_outputs
+from sciriff.mix import card_table
 from sciriff.run_dir import RunDir
 from sciriff.source_files import source_digest, validation_split
 from sciriff.summary import summary_lines
@@ -54,6 +55,8 @@ def run(config: Config, again: str) -> float | None:
                         f"What is finished is kept. Once the cause is mended, this goes on from there:\n  {again}"
                     ) from None
     mean = None
+    if config.active_stages[-1:] == ["mix"]:
+        print(card_table.table(json.loads(run.mix_card.read_text())), flush=True)
     if "score" in config.active_stages:
         scores = json.loads(run.scores.read_text())
         print("\n".join(summary_lines(scores)), flush=True)

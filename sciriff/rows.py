@@ -2,7 +2,9 @@
 
 import gzip
 import json
+import re
 import zlib
+from codecs import BOM_UTF8
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -11,6 +13,9 @@ from sciriff.config import SourceConfig
 from sciriff.source_files import source_files
 
 PARQUET_BATCH_ROWS = 256
+
+UNDECODED = re.compile(r"[\udc80-\udcff]")
+"""Bytes that are not UTF-8, as Python's `surrogateescape` keeps them."""
 
 Rows = Iterator[tuple[str, dict[str, Any]]]
 """(where it stands, the row)"""
@@ -66,7 +71,9 @@ def _gzip_rows(path: Path, file: IO[bytes], on_unreadable: OnUnreadable) -> Rows
 
 
 def _first_character(file: IO[bytes]) -> bytes:
-    """The first that is not white space; the file is rewound."""
+    """The first that is neither white space nor a byte order mark; the file is rewound."""
+    if file.read(len(BOM_UTF8)) != BOM_UTF8:
+        file.seek(0)
     while (character := file.read(1)).isspace():
         pass
     file.seek(0)
@@ -79,7 +86,7 @@ def _line_rows(path: Path, file: Iterable[bytes], on_unreadable: OnUnreadable) -
         if not line.strip():
             continue
         try:
-            row = _object(_parsed(line))
+            row = _object(_parsed(_text(line)))
         except _Unreadable as reason:
             on_unreadable(where, str(reason))
         else:
@@ -87,14 +94,19 @@ def _line_rows(path: Path, file: Iterable[bytes], on_unreadable: OnUnreadable) -
 
 
 def _list_rows(path: Path, content: bytes, on_unreadable: OnUnreadable) -> Rows:
+    """Rows of one JSON list. Bytes that are not UTF-8 are kept as lone surrogates, by which their row is known."""
+    text = content.decode("utf-8-sig", errors="surrogateescape")
+    undecoded = UNDECODED.search(text) is not None
     try:
-        rows = _parsed(content)
+        rows = _parsed(text)
     except _Unreadable as reason:
         raise ValueError(f"{path}: {reason}") from None
     for number, item in enumerate(rows, 1):
         where = f"{path}: row {number}"
         try:
             row = _object(item)
+            if undecoded and UNDECODED.search(json.dumps(row, ensure_ascii=False)):
+                raise _Unreadable("not UTF-8")
         except _Unreadable as reason:
             on_unreadable(where, str(reason))
         else:
@@ -105,11 +117,16 @@ class _Unreadable(Exception):
     """What keeps bytes from being a row."""
 
 
-def _parsed(content: bytes) -> Any:
+def _text(content: bytes) -> str:
     try:
-        return json.loads(content.decode("utf-8-sig"))
+        return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise _Unreadable(f"not UTF-8 (byte {error.start}: {error.reason})") from None
+
+
+def _parsed(text: str) -> Any:
+    try:
+        return json.loads(text)
     except (ValueError, RecursionError) as error:
         raise _Unreadable(f"not JSON ({error})") from None
 

@@ -12,8 +12,9 @@ from sciriff.digest import file_digest, value_digest
 from sciriff.mix.build import TRAIN, VALIDATION, build_mix, is_finished, used_sources
 from sciriff.mix.cache import build_once
 from sciriff.mix.candidates import HELD_OUT_DATASETS
-from sciriff.mix.card import licenses, table, tally_card, token_card, validation_card
+from sciriff.mix.card import licenses, tally_card, token_card, validation_card
 from sciriff.mix.card_page import page
+from sciriff.mix.card_table import table
 from sciriff.mix.tokenise import lengths, markup_digest, write_tokens
 from sciriff.pretrained import load_tokenizer
 from sciriff.records import Conversation, read_jsonl

@@ -1,4 +1,4 @@
-"""Say what a mix holds: rows and tokens by task and source, what was left out and why. `mix/card.json` and a table."""
+"""Count what a mix holds: rows and tokens by task and source, what was left out and why: `mix/card.json`."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -81,45 +81,6 @@ def licenses(used: Mapping[str, SourceConfig]) -> dict[str, str]:
     """The licence of each source: what the config says, what is known of the hub's dataset, or `unknown`."""
     known = {name: LICENSES.get(source.hub or "") if source.path is None else None for name, source in used.items()}
     return {name: getattr(source, "license", None) or known[name] or "unknown" for name, source in used.items()}
-
-
-def table(card: dict[str, Any]) -> str:
-    """The card for people: a line per dataset and the sums, then what was left out."""
-    lines = [f"{'rows':>8} {'prompt mean':>12} {'max':>7} {'target mean':>12} {'max':>7} {'tokens':>12}  dataset"]
-    groups = [card["by_dataset"], card["by_source"], {"all": card}]
-    for group in groups:
-        for name, part in group.items():
-            prompt, target = part["prompt_tokens"], part["target_tokens"]
-            lines.append(
-                f"{part['rows']:>8,} {prompt['mean']:>12,.1f} {prompt['max']:>7,} {target['mean']:>12,.1f} "
-                f"{target['max']:>7,} {prompt['sum'] + target['sum']:>12,}  {name}"
-            )
-    return "\n".join([*lines, *remarks(card)])
-
-
-def remarks(card: dict[str, Any]) -> list[str]:
-    """What a person should know of a mix beside its table, a line each."""
-    lines = [f"{card['target_share']:.1%} of the tokens are learnt"]
-    lines += [f"left out: {part['rows']:,} {reason}" for reason, part in card["dropped"].items()]
-    lines += [f"repeated: {rows:,} rows of {name} (epochs)" for name, rows in card["repeated"].items()]
-    if card["held_out_rows"]:
-        lines.append(f"{card['held_out_rows']:,} rows are of held-out tasks: scores on those are not of unseen tasks")
-    return lines + _validation_remarks(card)
-
-
-def _validation_remarks(card: dict[str, Any]) -> list[str]:
-    validation = card["validation"]
-    wanted = validation["wanted"]
-    if not wanted:
-        return []
-    if not validation["by_source"]:
-        return ["validation: no rows, since a finished mix is taken whole and leaves none"]
-    lines = []
-    for half, part in validation["by_source"].items():
-        origin = ", ".join(f"{rows:,} {place}" for place, rows in part["from"].items())
-        few = "" if part["rows"] == wanted else f" of the {wanted:,} asked for: no more are left"
-        lines.append(f"validation: {part['rows']:,} {half} rows{few}{f' ({origin})' if origin else ''}")
-    return lines
 
 
 def _found(found: Found) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from sciriff.config import MixConfig, as_dict
-from sciriff.mix.card import remarks
+from sciriff.mix.card_table import remarks
 
 
 def page(card: dict[str, Any], mix: MixConfig) -> str:
