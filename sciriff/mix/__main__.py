@@ -99,11 +99,10 @@ def recipe_of(mix: MixConfig) -> dict[str, Any]:
     }
     if not is_finished(mix):
         recipe |= {name: getattr(mix, name) for name in RECIPE}
-    if mix.validation_rows:
-        splits = {name: validation_split(source) for name, source in used.items()}
-        recipe["validation_rows"] = mix.validation_rows
-        recipe["validation_splits"] = {name: source_digest(split) for name, split in splits.items() if split}
-    return recipe
+        if mix.validation_rows:
+            splits = {name: validation_split(source) for name, source in used.items()}
+            recipe["validation_splits"] = {name: source_digest(split) for name, split in splits.items() if split}
+    return recipe | {"validation_rows": mix.validation_rows}
 
 
 def _provenance(source: SourceConfig) -> dict[str, Any]:
