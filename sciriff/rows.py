@@ -28,6 +28,10 @@ class MissingSplit(ValueError):
     """A hub dataset without the split that was asked for."""
 
 
+class OutOfReach(ValueError):
+    """A hub dataset that cannot be had from here: no network, no copy, or no permission."""
+
+
 def refuse(where: str, reason: str) -> None:
     """ValueError for a row that cannot be decoded."""
     raise ValueError(f"{where}: {reason}")
@@ -181,13 +185,13 @@ def _hub_rows(source: SourceConfig) -> Rows:
     try:
         rows = load_dataset(source.hub, source.config, split=source.split, revision=source.revision, streaming=False)
     except DatasetNotFoundError as error:
-        raise ValueError(
+        raise OutOfReach(
             f"{name}: {_first_line(error)} If it is private or asks you to accept a licence, do so at "
             f"https://huggingface.co/datasets/{source.hub} and set HF_TOKEN (or `hf auth login`); "
             "or name a local copy with this source's `path`"
         ) from None
     except OSError as error:  # no network, HF_HUB_OFFLINE without a cached copy, an error of the server
-        raise ValueError(
+        raise OutOfReach(
             f"{name}: cannot be fetched ({_first_line(error)}). Without a network, download it where there is one and "
             "either copy HF_HOME here and set HF_HUB_OFFLINE=1, or name a local copy with this source's `path`"
         ) from None

@@ -133,10 +133,13 @@ def _have_tokens(folder: Path, mix: Path, chat: str, tokenizer: PreTrainedTokeni
 
 
 def _is_whole(folder: Path) -> bool:
-    """The rows of a cached mix are those that its card was made for."""
+    """The rows of a cached mix are those that its card was made for, and no source was out of reach then."""
     try:
         card = json.loads((folder / "card.json").read_text(encoding="utf-8"))
-        digests = {TRAIN: card["digest"], VALIDATION: card["validation"]["digest"]}
+        validation = card["validation"]
+        digests = {TRAIN: card["digest"], VALIDATION: validation["digest"]}
+        if any(half["out_of_reach"] is not None for half in validation["by_source"].values()):
+            return False
         return all(file_digest(folder / name) == digest for name, digest in digests.items() if digest is not None)
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         return False

@@ -26,6 +26,7 @@ from sciriff.mix.spool import Spool
 from sciriff.mix.tally import Tally
 from sciriff.mix.validation import Drawn, Seen, draw
 from sciriff.records import write_jsonl
+from sciriff.rows import OutOfReach
 
 TRAIN, VALIDATION = "train.jsonl", "validation.jsonl"
 
@@ -40,6 +41,8 @@ class Choice:
     """(pass, row) for every time that one stands in the mix."""
     spare: list[list[Candidate]] = field(default_factory=list)
     """Usable rows that are not in the mix, of each task, or all together of the general source."""
+    out_of_reach: str | None = None
+    """Why there is nothing of a source that the mix takes no row of anyway."""
 
 
 def used_sources(mix: MixConfig) -> dict[str, SourceConfig]:
@@ -97,9 +100,12 @@ def build_mix(mix: MixConfig, folder: Path, lengths: Lengths) -> tuple[Tally, di
             seen = Seen()
             write_jsonl(folder / TRAIN, seen.noting(rows) if mix.validation_rows else rows)
             if mix.validation_rows:
-                for name, half in (("sciriff", "science"), ("tulu", "general")):
-                    if name in used:
-                        drawn[half] = draw(candidates, name, used[name], choices[name].spare, seen)
+                for name, choice in choices.items():
+                    half = {"sciriff": "science", "tulu": "general"}[name]
+                    if choice.out_of_reach is None:
+                        drawn[half] = draw(candidates, name, used[name], choice.spare, seen)
+                    else:
+                        drawn[half] = Drawn(out_of_reach=choice.out_of_reach)
     if not tally.kept:
         raise ValueError(
             f"the mix is empty: {sum(tally.read.values())} rows were read and all left out {tally.reasons}"
@@ -110,19 +116,28 @@ def build_mix(mix: MixConfig, folder: Path, lengths: Lengths) -> tuple[Tally, di
 
 
 def _choose(candidates: Candidates, used: dict[str, SourceConfig], tally: Tally) -> dict[str, Choice]:
-    """What the mix takes of each source that it reads."""
+    """What the mix takes of each source that it reads. A hub dataset that is wanted for validation rows alone may be
+    out of reach: the mix itself can be built without it."""
     mix, sources = candidates.mix, candidates.mix.sources
     seen: set[bytes] = set()
     choices: dict[str, Choice] = {}
-    if "sciriff" in used:
-        rows = ranked(candidates.read("sciriff", sources.sciriff, tally), mix.take, mix.seed)
+    only_watched = {"sciriff": mix.per_task == 0, "tulu": mix.tulu in ("none", 0)}
+    read: dict[str, list[Candidate]] = {}
+    for name, source in used.items():
+        try:
+            read[name] = list(candidates.read(name, source, tally))
+        except OutOfReach as error:
+            if not only_watched[name]:
+                raise
+            choices[name] = Choice(out_of_reach=str(error))
+    if "sciriff" in read:
+        rows = ranked(read.pop("sciriff"), mix.take, mix.seed)
         candidates.filter.check_names()
         tasks = list(by_task(_unique("sciriff", rows, seen, tally)).values())
         choices["sciriff"] = _capped("sciriff", sources.sciriff, tasks, mix.per_task, candidates, tally)
-    if "tulu" in used:
-        rows = ranked(candidates.read("tulu", sources.tulu, tally), "sample", mix.seed)
-        rows = _unique("tulu", rows, seen, tally)
-        science_rows = choices["sciriff"].rows if "sciriff" in used else 0
+    if "tulu" in read:
+        rows = _unique("tulu", ranked(read.pop("tulu"), "sample", mix.seed), seen, tally)
+        science_rows = choices["sciriff"].rows if "sciriff" in choices else 0
         cap = general_rows(mix.tulu, science_rows, sources.tulu.weight / sources.sciriff.weight)
         choices["tulu"] = _capped("tulu", sources.tulu, [rows], cap, candidates, tally)
     return choices

@@ -71,8 +71,13 @@ def validation_card(drawn: Mapping[str, Drawn], wanted: int, digest: str | None)
         "wanted": wanted,
         "digest": digest,
         "by_source": {
-            half: {"rows": len(part.rows), "from": part.origin, "left_out": dict(sorted(part.left_out.items()))}
-            for half, part in drawn.items()
+            half: {
+                "rows": len(part.rows),
+                "from": part.origin,
+                "left_out": dict(sorted(part.left_out.items())),
+                "out_of_reach": part.out_of_reach,
+            }
+            for half, part in sorted(drawn.items(), reverse=True)
         },
     }
 

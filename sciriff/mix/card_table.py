@@ -37,6 +37,9 @@ def _validation_remarks(card: dict[str, Any]) -> list[str]:
     lines = []
     for half, part in validation["by_source"].items():
         origin = ", ".join(f"{rows:,} {place}" for place, rows in part["from"].items())
+        if part["out_of_reach"] is not None:
+            lines.append(f"validation: no {half} rows: {part['out_of_reach']}")
+            continue
         few = "" if part["rows"] == wanted else f" of the {wanted:,} asked for: no more are left"
         lines.append(f"validation: {part['rows']:,} {half} rows{few}{f' ({origin})' if origin else ''}")
     return lines

@@ -25,6 +25,8 @@ class Drawn:
     """How many came from where."""
     left_out: dict[str, int] = field(default_factory=dict)
     """Rows that were looked at and not taken, by reason."""
+    out_of_reach: str | None = None
+    """Why the source could not be had, where it would only have been watched."""
 
     def leave_out(self, reason: str, rows: int = 1) -> None:
         self.left_out[reason] = self.left_out.get(reason, 0) + rows

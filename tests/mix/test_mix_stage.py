@@ -80,7 +80,7 @@ def test_validation_rows_and_their_tokens(make: Make, capsys: pytest.CaptureFixt
     assert run.validation_tokens.is_symlink() and not run.validation.is_symlink()
     assert [row.dataset.startswith("science.") for row in rows] == [True] * 40 + [False] * 40
     card = json.loads(run.mix_card.read_text())
-    half = {"rows": 40, "from": {"left by the caps": 40}, "left_out": {}}
+    half = {"rows": 40, "from": {"left by the caps": 40}, "left_out": {}, "out_of_reach": None}
     assert card["validation"]["digest"] == file_digest(run.validation)
     assert card["validation"]["wanted"] == 40 and card["validation"]["by_source"]["general"] == half
     assert "validation: 40 general rows (40 left by the caps)" in capsys.readouterr().out
@@ -108,6 +108,21 @@ def test_a_finished_mix_leaves_no_rows_to_watch(make: Make, capsys: pytest.Captu
     main(config, run)
     assert run.mix.read_bytes() == one.mix.read_bytes() and not run.validation.exists()
     assert "validation: no rows, since a finished mix is taken whole" in capsys.readouterr().out
+
+
+def test_a_source_that_is_only_watched_may_be_out_of_reach(make: Make, tmp_path: Path) -> None:
+    hub = ("mix.sources.tulu.path=null", "mix.sources.tulu.hub=someone/absent", "mix.validation_rows=3")
+    offline = {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "hf")}
+    _, run = make("watched", "mix.tulu=none", *hub)
+    done = run_stage(run, **offline)
+    assert done.returncode == 0, done.stderr
+    assert "validation: no general rows: someone/absent split=train: " in done.stdout
+    rows = list(read_jsonl(run.validation, Conversation))
+    assert len(rows) == 3 and all(row.dataset.startswith("science.") for row in rows)
+    assert "already built" not in run_stage(run, **offline).stdout.replace("tokens: already built", "")
+    _, run = make("taken", "mix.tulu=match", *hub)
+    done = run_stage(run, **offline)
+    assert done.returncode == 2 and done.stderr.startswith("error: someone/absent split=train: ")
 
 
 def test_a_changed_validation_split_is_another_mix(make: Make, tmp_path: Path) -> None:
@@ -176,7 +191,7 @@ def test_a_damaged_cache_is_built_anew(make: Make, capsys: pytest.CaptureFixture
     tokens = run.tokens.resolve() / NAME
     tokens.write_bytes(tokens.read_bytes()[:1000])
     main(config, run)
-    assert capsys.readouterr().out.count("is damaged, built anew") == 2
+    assert capsys.readouterr().out.count("is not whole, built anew") == 2
     assert run.mix.read_bytes() == cached.read_bytes() == content
     assert len(TokenFile(run.tokens)) == content.count(b"\n")
 
