@@ -18,8 +18,9 @@ from sciriff.config import PACKAGE, Config, ModelConfig, as_dict, to_yaml
 from sciriff.digest import file_digest, tree_digest, value_digest
 from sciriff.finetune import launch_files
 from sciriff.manifest import Manifest, StageRecord, damaged_output, record_outputs
+from sciriff.mix import card_table
 from sciriff.run_dir import RunDir
-from sciriff.source_files import source_digest
+from sciriff.source_files import source_digest, validation_split
 from sciriff.summary import summary_lines
 from sciriff.tables import write_tables
 
@@ -54,6 +55,8 @@ def run(config: Config, again: str) -> float | None:
                         f"What is finished is kept. Once the cause is mended, this goes on from there:\n  {again}"
                     ) from None
     mean = None
+    if config.active_stages[-1:] == ["mix"]:
+        print(card_table.table(json.loads(run.mix_card.read_text())), flush=True)
     if "score" in config.active_stages:
         scores = json.loads(run.scores.read_text())
         print("\n".join(summary_lines(scores)), flush=True)
@@ -169,7 +172,7 @@ class Stage:
 STAGES = {
     stage.name: stage
     for stage in (
-        Stage("mix", ("mix", "mix_card", "tokens")),
+        Stage("mix", ("mix", "mix_card", "mix_card_page", "tokens", "validation", "validation_tokens")),
         Stage("train", ("model", "metrics"), ("checkpoints",)),
         Stage("predict", ("predictions",)),
         Stage("judge", ("judgements",), keeps=True),
@@ -185,7 +188,10 @@ def inputs(stage: str, config: Config, run: RunDir) -> dict[str, str]:
     match stage:
         case "mix":
             recipe = as_dict(replace(config.mix, path=None))
-            data = [source_digest(source) for source in (sources.sciriff, sources.tulu, sources.published)]
+            read = [sources.sciriff, sources.tulu, sources.published]
+            if config.mix.validation_rows:
+                read += filter(None, map(validation_split, (sources.sciriff, sources.tulu)))
+            data = [source_digest(source) for source in read]
             given = {"mix": tree_digest(Path(config.mix.path))} if config.mix.path else {"sources": value_digest(data)}
             return {"recipe": value_digest(recipe), **given, "tokenizer": _model_digest(config.model, weights=False)}
         case "train":

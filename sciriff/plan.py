@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sciriff import machine
-from sciriff.config import Config, nearest
+from sciriff.config import Config, MixConfig, nearest
 from sciriff.machine import GPU_TYPES, Gpu
 from sciriff.run_dir import RunDir
 from sciriff.tasks import HELD_OUT
-from sciriff.tasks.catalogue import catalogue
+from sciriff.tasks.catalogue import CatalogueEntry, catalogue
 
 GIB = 2**30
 
@@ -139,10 +139,13 @@ def _mix_size(config: Config) -> tuple[int | None, int | None]:
     general = _general_rows(config, science[0] if science else None)
     if science is None or general is None:
         return None, None
-    return science[0] + general, int(science[1] + general * TULU_ROW_TOKENS)
+    epochs = mix.sources.sciriff.epochs
+    general = round(general * mix.sources.tulu.epochs)
+    return round(science[0] * epochs) + general, int(science[1] * epochs + general * TULU_ROW_TOKENS)
 
 
 def _science_size(config: Config) -> tuple[int, float] | None:
+    """Rows that the recipe chooses, each counted once, and their tokens; None for rows that are not SciRIFF's own."""
     source, cap = config.mix.sources.sciriff, config.mix.per_task
     if not source.exists or cap == 0:
         return 0, 0.0
@@ -151,11 +154,17 @@ def _science_size(config: Config) -> tuple[int, float] | None:
     held_out = {task.name for task in HELD_OUT}
     rows, tokens = 0, 0.0
     for entry in catalogue().values():
-        if config.mix.include_heldout or entry.name not in held_out:
+        if _enters(config.mix, entry) and (config.mix.include_heldout or entry.name not in held_out):
             taken = entry.train if cap is None else min(cap, entry.train)
             rows += taken
             tokens += taken * (entry.mean_input_tokens + entry.mean_output_tokens)
     return rows, tokens
+
+
+def _enters(mix: MixConfig, entry: CatalogueEntry) -> bool:
+    """Whether the filters of the mix let a task in."""
+    filters = ((mix.tasks, (entry.name,)), (mix.families, (entry.family,)), (mix.domains, entry.domains))
+    return all(wanted is None or set(wanted) & set(has) for wanted, has in filters)
 
 
 def _general_rows(config: Config, science: int | None) -> int | None:
@@ -165,8 +174,11 @@ def _general_rows(config: Config, science: int | None) -> int | None:
     there = None if source.path is not None else TULU_ROWS
     if tulu == "all" or there is None:
         return there
-    wanted = science if tulu == "match" else tulu
-    return None if wanted is None else min(int(wanted), there)
+    if tulu == "match":
+        if science is None:
+            return None
+        tulu = round(science * source.weight / config.mix.sources.sciriff.weight)
+    return min(int(tulu), there)
 
 
 def training_memory(config: Config, processes: int, *, on_gpu: bool) -> Memory:

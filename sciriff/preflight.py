@@ -10,13 +10,14 @@ from pathlib import Path
 from sciriff.config import Config, SourceConfig, nearest
 from sciriff.judge import access
 from sciriff.plan import GIB, Plan
-from sciriff.tasks import HELD_OUT
+from sciriff.tasks import HELD_OUT, catalogue
 
 
 def problems(config: Config, plan: Plan) -> Iterator[str]:
     """Why a planned run cannot work on this machine, one line each; on an imagined one only what does not fit."""
     stages = config.active_stages
     yield from _unknown_tasks(config)
+    yield from _unknown_filters(config)
     if plan.memory is not None and plan.memory.total > plan.capacity:
         needed = f"{plan.memory.total:.0f} GiB"
         if plan.on_gpu:
@@ -59,6 +60,17 @@ def _unknown_tasks(config: Config) -> Iterator[str]:
     for task in config.eval.tasks or ():
         if task not in names:
             yield f"eval.tasks: {task} is not a held-out task{nearest(task, names)}"
+
+
+def _unknown_filters(config: Config) -> Iterator[str]:
+    """Names that SciRIFF does not have. Of rows of one's own only the mix stage knows what they have."""
+    mix, source = config.mix, config.mix.sources.sciriff
+    if "mix" not in config.active_stages or mix.path or source.path or source.hub != "allenai/SciRIFF":
+        return
+    for key, known in catalogue.names().items():
+        for name in getattr(mix, key) or ():
+            if name not in known:
+                yield f"mix.{key}: {name} is not known to SciRIFF{nearest(name, known)}"
 
 
 def _installed(package: str) -> bool:

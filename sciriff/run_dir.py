@@ -56,6 +56,21 @@ class RunDir:
         return self.root / "mix" / "tokens"
 
     @property
+    def mix_card_page(self) -> Path:
+        """The card for people, with the recipe that builds the mix again (Markdown)."""
+        return self.root / "mix" / "card.md"
+
+    @property
+    def validation(self) -> Path:
+        """Rows to watch training with, one Conversation a line; none of them is in the mix. Absent without any."""
+        return self.root / "mix" / "validation.jsonl"
+
+    @property
+    def validation_tokens(self) -> Path:
+        """The tokenised validation rows, as `tokens`. Absent without any."""
+        return self.root / "mix" / "validation_tokens"
+
+    @property
     def accelerate(self) -> Path:
         """What `accelerate launch` is told, so that no config file of the user's home plays a part."""
         return self.root / "accelerate.yaml"

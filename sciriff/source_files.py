@@ -1,5 +1,6 @@
 """Which local files a data source names, and a digest of what it holds. Light, so that the driver may ask."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from sciriff.config import SourceConfig
@@ -32,6 +33,19 @@ def source_files(source: SourceConfig) -> list[Path]:
         found = ", ".join(entry.name + "/" * entry.is_dir() for entry in entries[:8]) or "nothing"
         raise ValueError(f"{path}: no {', '.join(SUFFIXES)} file of the split {source.split!r} here, but {found}")
     return chosen
+
+
+def validation_split(source: SourceConfig) -> SourceConfig | None:
+    """The validation split beside a source's rows, or None where there is none: a single file has no other, and of a
+    folder only files that are named after the split count. Whether a hub dataset has one only reading it tells."""
+    if not source.exists or source.split == "validation":
+        return None
+    if source.path is not None:
+        path = Path(source.path).expanduser()
+        names = [entry.name for entry in path.iterdir()] if path.is_dir() else []
+        if not any(name.startswith("validation") and name.endswith(SUFFIXES) for name in names):
+            return None
+    return replace(source, split="validation")
 
 
 def source_digest(source: SourceConfig) -> str:

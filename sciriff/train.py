@@ -5,6 +5,7 @@ import shlex
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 import hydra
 from hydra.core.config_store import ConfigStore
@@ -20,6 +21,8 @@ from sciriff.predictions import models_below
 from sciriff.run_name import run_name
 from sciriff.stage import USER_ERROR, is_users_mistake
 
+Source = TypeVar("Source", bound=SourceConfig)
+
 
 def absolute(config: Config) -> Config:
     """The config with every local path absolute; what is no path here is left as the hub id that it must be."""
@@ -30,7 +33,7 @@ def absolute(config: Config) -> Config:
     def place_or_hub_id(path: str | None) -> str | None:
         return place(path) if path is not None and Path(path).expanduser().exists() else path
 
-    def source(given: SourceConfig) -> SourceConfig:
+    def source(given: Source) -> Source:
         return replace(given, path=place(given.path))
 
     sources = config.mix.sources

@@ -3,10 +3,13 @@
 from pathlib import Path
 
 import pytest
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from sciriff.config import conf_dir
 from sciriff.machine import GPU_TYPES
 from sciriff.plan import make
+from sciriff.run_name import run_name
 
 GROUPS = ("model", "mix", "train", "deepspeed", "engine", "eval", "judge", "log", "experiment")
 FILES = sorted(path for group in GROUPS for path in (conf_dir() / group).glob("*.yaml"))
@@ -73,3 +76,19 @@ def test_shapes_give_the_published_sizes(name: str, billions: float, composed):
 
 def test_gpu_table_is_plausible():
     assert all(10 < gpu.memory < 300 and 50 < gpu.peak < 5000 for gpu in GPU_TYPES.values())
+
+
+def test_the_ablation_of_the_authors_is_eight_runs(composed):
+    """-m mix.per_task=100,200,500,1000 mix.tulu=none,match"""
+    choices = {"model": "llama2_7b", "mix": "scitulu", "train": "full"}
+    typed = OverridesParser.create().parse_overrides(["mix.per_task=100,200,500,1000", "mix.tulu=none,match"])
+    sweep = BasicSweeper.split_arguments(typed, None)
+    jobs = [list(job) for batch in sweep for job in batch]
+    plans = {run_name(job, choices): make(composed(*job, "plan.gpu=h100")) for job in jobs}
+    science = {100: 4144, 200: 8193, 500: 19_695, 1000: 35_357}
+    wanted = {
+        f"llama2_7b-scitulu-per_task-{cap}-tulu-{tulu}": rows * (2 if tulu == "match" else 1)
+        for cap, rows in science.items()
+        for tulu in ("none", "match")
+    }
+    assert {name: plan.rows for name, plan in plans.items()} == wanted

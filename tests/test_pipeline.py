@@ -79,3 +79,14 @@ def test_training_without_a_mix_says_so(run: RunDir, composed, tmp_path: Path):
     config = composed("experiment=demo", "name=a", f"run_dir={tmp_path}")
     with pytest.raises(ValueError, match="there is no mix yet: add mix to stages"):
         pipeline.inputs("train", config, run)
+
+
+def test_a_changed_validation_split_builds_the_mix_again(run: RunDir, composed, tmp_path: Path):
+    for name in ("train", "validation"):
+        (tmp_path / f"{name}.jsonl").write_text("{}\n")
+    settings = ("experiment=demo", "name=a", f"mix.sources.sciriff.path={tmp_path}")
+    watched, plain = composed(*settings, "mix.validation_rows=9"), composed(*settings)
+    before = [pipeline.inputs("mix", config, run) for config in (watched, plain)]
+    (tmp_path / "validation.jsonl").write_text("{}\n{}\n")
+    after = [pipeline.inputs("mix", config, run) for config in (watched, plain)]
+    assert before[0]["sources"] != after[0]["sources"] and before[1] == after[1]

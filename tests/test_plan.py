@@ -56,3 +56,25 @@ def test_steps_end_at_max_steps(composed):
 def test_unknown_gpu_is_named(composed):
     with pytest.raises(ValueError, match=r"plan\.gpu=h10 is not known; did you mean 'h100'"):
         make(composed("plan.gpu=h10"))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "rows"),
+    [
+        (["mix=science_only", "mix.tasks=[genia_ner,chemtables_te,bioasq_list_qa]"], 1005),
+        (["mix=science_only", "mix.families=[qa.yes_no]"], 1450),
+        (["mix=science_only", "mix.domains=[chemistry]", "mix.per_task=null"], 2505),
+        (["mix.per_task=100", "mix.sources.tulu.weight=2"], 3 * 4144),
+        (["mix.per_task=100", "mix.sources.tulu.epochs=0.5", "mix.sources.sciriff.epochs=2"], 2 * 4144 + 2072),
+    ],
+)
+def test_rows_of_filters_weights_and_epochs(overrides: list[str], rows: int, composed):
+    assert make(composed(*overrides, "plan.gpu=h100")).rows == rows
+
+
+def test_a_misspelt_filter_of_the_hub_is_refused_early(composed):
+    config = composed("mix.tasks=[genia_nr]", "mix.domains=[biomedicine]", "plan.gpu=h100", "plan.gpus=8", "name=x")
+    problems = list(preflight.problems(config, make(config)))
+    assert problems == ["mix.tasks: genia_nr is not known to SciRIFF; did you mean 'genia_ner'?"]
+    own = composed("mix.tasks=[mine]", "mix.sources.sciriff.path=mine", "plan.gpu=h100", "plan.gpus=8", "name=x")
+    assert list(preflight.problems(own, make(own))) == []

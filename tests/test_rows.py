@@ -168,3 +168,17 @@ def test_a_gated_or_missing_dataset_says_what_to_do(tmp_path: Path, status: int,
         message = read_hub(tmp_path, HF_ENDPOINT=f"http://127.0.0.1:{server.server_port}")
         server.shutdown()
     assert "HF_TOKEN" in message and "https://huggingface.co/datasets/someone/data" in message
+
+
+def test_a_list_behind_a_byte_order_mark(tmp_path: Path) -> None:
+    (tmp_path / "x.json").write_bytes("\ufeff".encode() + b' [{"a": 1}]')
+    assert rows_of(tmp_path / "x.json") == [{"a": 1}]
+
+
+def test_an_unreadable_row_can_be_passed_by(tmp_path: Path) -> None:
+    (tmp_path / "x.jsonl").write_bytes(b'{"a": 1}\n{"a": "\xff"}\n{"a": \n{"a": 2}\n')
+    passed: list[tuple[str, str]] = []
+    source = SourceConfig(path=str(tmp_path / "x.jsonl"))
+    rows = list(read_rows(source, lambda where, reason: passed.append((where, reason.partition(" (")[0]))))
+    assert [row["a"] for _, row in rows] == [1, 2]
+    assert passed == [(f"{tmp_path}/x.jsonl:2", "not UTF-8"), (f"{tmp_path}/x.jsonl:3", "not JSON")]

@@ -7,23 +7,26 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sciriff.config import Config, MixConfig, SourceConfig
+from sciriff.config import Config, MixConfig, MixSourceConfig, SourceConfig
 from sciriff.digest import file_digest, value_digest
-from sciriff.mix.build import HELD_OUT_DATASETS, build_mix, used_sources
+from sciriff.mix.build import TRAIN, VALIDATION, build_mix, is_finished, used_sources
 from sciriff.mix.cache import build_once
-from sciriff.mix.card import dropped_card, table, token_card
+from sciriff.mix.candidates import HELD_OUT_DATASETS
+from sciriff.mix.card import licenses, tally_card, token_card, validation_card
+from sciriff.mix.card_page import page
+from sciriff.mix.card_table import table
 from sciriff.mix.tokenise import lengths, markup_digest, write_tokens
 from sciriff.pretrained import load_tokenizer
 from sciriff.records import Conversation, read_jsonl
 from sciriff.run_dir import RunDir
-from sciriff.source_files import source_digest
+from sciriff.source_files import source_digest, validation_split
 from sciriff.stage import run_stage
 from sciriff.token_file import TokenFile
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
-LAYOUT = 1
+LAYOUT = 2
 """Raised when the same recipe and sources would give other rows, tokens or another card than before."""
 
 
@@ -36,38 +39,55 @@ def main(config: Config, run: RunDir) -> None:
     markup = markup_digest(chat, tokenizer)
     folder = cache / "mixes" / _key(recipe, markup)
 
+    made: dict[str, Path] = {}
+
+    def tokens_of(rows: Path, digest: str) -> Path:
+        """The folder of the cache with the tokens of these rows, made if need be."""
+        if digest not in made:
+            made[digest] = cache / "tokens" / _key(digest, markup)
+            _have_tokens(made[digest], rows, chat, tokenizer)
+        return made[digest]
+
     def build(into: Path) -> None:
-        rows = into / "train.jsonl"
-        tally = build_mix(config.mix, rows, lambda conversations: lengths(chat, conversations, tokenizer))
+        rows, validation = into / TRAIN, into / VALIDATION
+        tally, drawn = build_mix(config.mix, into, lambda conversations: lengths(chat, conversations, tokenizer))
         digest = file_digest(rows)
-        tokens_folder = cache / "tokens" / _key(digest, markup)
-        _have_tokens(tokens_folder, rows, tally.kept, chat, tokenizer)
-        tokens = TokenFile(tokens_folder)
+        tokens = TokenFile(tokens_of(rows, digest))
         datasets = [conversation.dataset for conversation in read_jsonl(rows, Conversation)]
         card = {
             "digest": digest,
             "recipe": recipe,
+            "licenses": licenses(used_sources(config.mix)),
             "chat": chat,
             "markup_digest": markup,
-            "read": tally.read,
-            "read_with_control_characters": tally.control_characters,
-            "dropped": dropped_card(tally),
+            **tally_card(tally),
             "held_out_rows": sum(dataset in HELD_OUT_DATASETS for dataset in datasets),
-            **token_card(datasets, tokens.lengths, tokens.target_counts),
+            **token_card(tokens.ids, datasets, tokens.lengths, tokens.target_counts),
+            "validation": validation_card(
+                drawn, config.mix.validation_rows, file_digest(validation) if validation.exists() else None
+            ),
         }
         (into / "card.json").write_text(json.dumps(card, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
-    built_now = build_once(folder, "mix", _is_whole, build)
+    build_once(folder, "mix", _is_whole, build)
     card = json.loads((folder / "card.json").read_text(encoding="utf-8"))
-    tokens_folder = cache / "tokens" / _key(card["digest"], markup)
-    if not built_now:
-        _have_tokens(tokens_folder, folder / "train.jsonl", card["rows"], chat, tokenizer)
 
     run.mix.parent.mkdir(parents=True, exist_ok=True)
-    _copy(folder / "train.jsonl", run.mix)
+    _copy(folder / TRAIN, run.mix)
+    _link(tokens_of(run.mix, card["digest"]), run.tokens)
+    if card["validation"]["digest"] is None:
+        run.validation.unlink(missing_ok=True)
+        run.validation_tokens.unlink(missing_ok=True)
+    else:
+        _copy(folder / VALIDATION, run.validation)
+        _link(tokens_of(run.validation, card["validation"]["digest"]), run.validation_tokens)
     _copy(folder / "card.json", run.mix_card)
-    _link(tokens_folder, run.tokens)
+    run.mix_card_page.write_text(page(card, config.mix), encoding="utf-8")
     print(table(card), flush=True)
+
+
+RECIPE = ("per_task", "tulu", "tasks", "families", "domains", "include_heldout", "context_window", "take", "seed")
+"""Settings of MixConfig that choose among the rows of the sources."""
 
 
 def recipe_of(mix: MixConfig) -> dict[str, Any]:
@@ -77,24 +97,31 @@ def recipe_of(mix: MixConfig) -> dict[str, Any]:
         "sources": {name: _provenance(source) for name, source in used.items()},
         "on_bad_row": mix.on_bad_row,
     }
-    if not {"path", "published"} & used.keys():
-        for name in ("per_task", "tulu", "include_heldout", "context_window", "take", "seed"):
-            recipe[name] = getattr(mix, name)
-    return recipe
+    if not is_finished(mix):
+        recipe |= {name: getattr(mix, name) for name in RECIPE}
+        if mix.validation_rows:
+            splits = {name: validation_split(source) for name, source in used.items()}
+            recipe["validation_splits"] = {name: source_digest(split) for name, split in splits.items() if split}
+    return recipe | {"validation_rows": mix.validation_rows}
 
 
-def _provenance(source: SourceConfig) -> dict[str, str | None]:
-    """What a source holds, and its name on the hub. Not the path of a local one: the same rows are the same mix."""
-    named = {} if source.path is not None else {k: getattr(source, k) for k in ("hub", "config", "split", "revision")}
-    return {"digest": source_digest(source), **named}
+def _provenance(source: SourceConfig) -> dict[str, Any]:
+    """What a source holds, its name on the hub and how it is used. Not the path of a local one: the same rows are the
+    same mix."""
+    keys: tuple[str, ...] = () if source.path is not None else ("hub", "config", "split", "revision")
+    if isinstance(source, MixSourceConfig):
+        keys += ("weight", "epochs", "license")
+    return {"digest": source_digest(source), **{key: getattr(source, key) for key in keys}}
 
 
 def _key(*parts: Any) -> str:
     return value_digest([LAYOUT, *parts])[:32]
 
 
-def _have_tokens(folder: Path, mix: Path, rows: int, chat: str, tokenizer: PreTrainedTokenizerFast) -> None:
-    """Have the tokens of a finished mix in their folder of the cache."""
+def _have_tokens(folder: Path, mix: Path, chat: str, tokenizer: PreTrainedTokenizerFast) -> None:
+    """Have the tokens of the rows of a file in their folder of the cache."""
+    with mix.open("rb") as file:
+        rows = sum(1 for _ in file)
 
     def is_whole(folder: Path) -> bool:
         try:
@@ -106,10 +133,14 @@ def _have_tokens(folder: Path, mix: Path, rows: int, chat: str, tokenizer: PreTr
 
 
 def _is_whole(folder: Path) -> bool:
-    """The rows of a cached mix are those that its card was made for."""
+    """The rows of a cached mix are those that its card was made for, and no source was out of reach then."""
     try:
         card = json.loads((folder / "card.json").read_text(encoding="utf-8"))
-        return card["digest"] == file_digest(folder / "train.jsonl")
+        validation = card["validation"]
+        digests = {TRAIN: card["digest"], VALIDATION: validation["digest"]}
+        if any(half["out_of_reach"] is not None for half in validation["by_source"].values()):
+            return False
+        return all(file_digest(folder / name) == digest for name, digest in digests.items() if digest is not None)
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         return False
 

@@ -4,36 +4,45 @@ The text of the rows is kept on disk, in a spool beside the result; in memory th
 row of the sources, some hundred bytes each.
 """
 
-import json
-from collections.abc import Callable, Iterator, Sequence
-from os import SEEK_END
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from sys import intern
 
-from sciriff.config import MixConfig, SourceConfig
+from sciriff.config import MixConfig, MixSourceConfig, SourceConfig
+from sciriff.mix.candidates import Candidates, Lengths
 from sciriff.mix.recipe import (
     Candidate,
-    Selection,
     by_task,
     capped,
     general_rows,
+    over_epochs,
     ranked,
     shuffled,
-    text_digest,
     without_duplicates,
 )
-from sciriff.mix.sources import SCIENCE, Tally, read_conversations
-from sciriff.progress import Progress
-from sciriff.records import Conversation, Message, to_json, write_jsonl
-from sciriff.tasks import HELD_OUT
+from sciriff.mix.science_filter import ScienceFilter
+from sciriff.mix.sources import read_conversations
+from sciriff.mix.spool import Spool
+from sciriff.mix.tally import Tally
+from sciriff.mix.validation import Drawn, Seen, draw
+from sciriff.records import write_jsonl
+from sciriff.rows import OutOfReach
 
-WINDOW_MARGIN = 20
-"""Tokens of mix.context_window that a row leaves free."""
+TRAIN, VALIDATION = "train.jsonl", "validation.jsonl"
 
-HELD_OUT_DATASETS = frozenset(f"{SCIENCE}.{task.name}" for task in HELD_OUT)
 
-Lengths = Callable[[Sequence[Conversation]], list[int]]
-"""Tokens of each conversation, by the model's tokenizer and markup."""
+@dataclass
+class Choice:
+    """What the recipe takes of one source."""
+
+    rows: int = 0
+    """Chosen, each counted once."""
+    times: list[tuple[int, Candidate]] = field(default_factory=list)
+    """(pass, row) for every time that one stands in the mix."""
+    spare: list[list[Candidate]] = field(default_factory=list)
+    """Usable rows that are not in the mix, of each task, or all together of the general source."""
+    out_of_reach: str | None = None
+    """Why there is nothing of a source that the mix takes no row of anyway."""
 
 
 def used_sources(mix: MixConfig) -> dict[str, SourceConfig]:
@@ -48,7 +57,7 @@ def used_sources(mix: MixConfig) -> dict[str, SourceConfig]:
                 "mix.sources.tulu, or mix.sources.published"
             )
         return {"published": sources.published}
-    used = {}
+    used: dict[str, SourceConfig] = {}
     if mix.per_task != 0:
         if not sources.sciriff.exists:
             raise ValueError("there are no science rows: give mix.sources.sciriff.path=FOLDER, or mix.per_task=0")
@@ -59,126 +68,114 @@ def used_sources(mix: MixConfig) -> dict[str, SourceConfig]:
                 f"there are no general rows for mix.tulu={mix.tulu}: give mix.sources.tulu.path=FILE, or mix.tulu=none"
             )
         used["tulu"] = sources.tulu
+    if mix.validation_rows:
+        watched = {"sciriff": sources.sciriff, "tulu": sources.tulu}
+        used |= {name: source for name, source in watched.items() if source.exists}
     return used
 
 
-def build_mix(mix: MixConfig, path: Path, lengths: Lengths) -> Tally:
-    """Write the mix to `path` (jsonl of Conversation) and say what was read and dropped.
+def is_finished(mix: MixConfig) -> bool:
+    """Whether the mix is somebody's finished one, which is taken whole and in its own order."""
+    return mix.path is not None or mix.sources.published.exists
 
+
+def build_mix(mix: MixConfig, folder: Path, lengths: Lengths) -> tuple[Tally, dict[str, Drawn]]:
+    """Write `train.jsonl` and, where mix.validation_rows finds any, `validation.jsonl` (of Conversation) into a folder.
+
+    Returns what was read and dropped, and the validation rows of each half of the mix, `science` and `general`.
     ValueError where a source cannot be read, a row is bad, or no row is left.
     """
     tally = Tally()
+    drawn: dict[str, Drawn] = {}
     used = used_sources(mix)
-    if "path" in used or "published" in used:
+    if is_finished(mix):
         for name, source in used.items():
-            write_jsonl(path, read_conversations(name, source, mix.on_bad_row, tally))
+            write_jsonl(folder / TRAIN, read_conversations(name, source, mix.on_bad_row, tally))
     else:
-        with Spool(path.with_name("rows.spool")) as spool:
-            chosen = shuffled(_chosen(mix, used, spool, lengths, tally), mix.seed)
-            write_jsonl(path, (spool.read(candidate) for candidate in chosen))
+        with Spool(folder / "rows.spool") as spool:
+            candidates = Candidates(mix, spool, lengths, ScienceFilter(mix))
+            choices = _choose(candidates, used, tally)
+            order = shuffled((time for choice in choices.values() for time in choice.times), mix.seed)
+            rows = map(spool.read, order)
+            seen = Seen()
+            write_jsonl(folder / TRAIN, seen.noting(rows) if mix.validation_rows else rows)
+            if mix.validation_rows:
+                for name, choice in choices.items():
+                    half = {"sciriff": "science", "tulu": "general"}[name]
+                    if choice.out_of_reach is None:
+                        drawn[half] = draw(candidates, name, used[name], choice.spare, seen)
+                    else:
+                        drawn[half] = Drawn(out_of_reach=choice.out_of_reach)
     if not tally.kept:
         raise ValueError(
-            f"the mix is empty: {sum(tally.read.values())} rows were read and all left out {tally.dropped}"
+            f"the mix is empty: {sum(tally.read.values())} rows were read and all left out {tally.reasons}"
         )
-    return tally
+    if validation := [row for half in drawn.values() for row in half.rows]:
+        write_jsonl(folder / VALIDATION, validation)
+    return tally, drawn
 
 
-class Spool:
-    """Conversations in a temporary file, found again by where they begin in it. Removed at the end of the `with`."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def __enter__(self) -> "Spool":
-        self._file = self._path.open("w+b")
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self._file.close()
-        self._path.unlink()
-
-    def add(self, conversation: Conversation) -> Candidate:
-        place = self._file.seek(0, SEEK_END)
-        self._file.write(to_json(conversation).encode() + b"\n")
-        return Candidate(intern(conversation.dataset), conversation.id, text_digest(conversation.messages), place)
-
-    def read(self, candidate: Candidate) -> Conversation:
-        self._file.seek(candidate.place)
-        row = json.loads(self._file.readline())
-        messages = tuple(Message(message["role"], message["content"]) for message in row["messages"])
-        return Conversation(row["dataset"], row["id"], messages)
-
-
-def _chosen(
-    mix: MixConfig, used: dict[str, SourceConfig], spool: Spool, lengths: Lengths, tally: Tally
-) -> list[Candidate]:
-    """The rows that the mix takes, science first."""
+def _choose(candidates: Candidates, used: dict[str, SourceConfig], tally: Tally) -> dict[str, Choice]:
+    """What the mix takes of each source that it reads. A hub dataset that is wanted for validation rows alone may be
+    out of reach: the mix itself can be built without it."""
+    mix, sources = candidates.mix, candidates.mix.sources
     seen: set[bytes] = set()
-    science: list[Candidate] = []
-    general: list[Candidate] = []
-    if "sciriff" in used:
-        rows = ranked(_science_rows(mix, used["sciriff"], spool, tally), mix.take, mix.seed)
-        tasks = by_task(_unique(rows, seen, tally))
-        cap = mix.per_task
-        most = sum(len(rows) if cap is None else min(cap, len(rows)) for rows in tasks.values())
-        fits = _measure(mix, spool, lengths, most)
-        for rows in tasks.values():
-            science += _kept(capped(rows, cap, fits), "over mix.per_task", tally)
-    if "tulu" in used:
-        rows = ranked(_general_rows(mix, used["tulu"], spool, tally), "sample", mix.seed)
-        rows = _unique(rows, seen, tally)
-        cap = general_rows(mix.tulu, len(science))
-        fits = _measure(mix, spool, lengths, len(rows) if cap is None else min(cap, len(rows)))
-        general = _kept(capped(rows, cap, fits), "over mix.tulu", tally)
-    return science + general
+    choices: dict[str, Choice] = {}
+    only_watched = {"sciriff": mix.per_task == 0, "tulu": mix.tulu in ("none", 0)}
+    read: dict[str, list[Candidate]] = {}
+    for name, source in used.items():
+        try:
+            read[name] = list(candidates.read(name, source, tally))
+        except OutOfReach as error:
+            if not only_watched[name]:
+                raise
+            choices[name] = Choice(out_of_reach=str(error))
+    if "sciriff" in read:
+        rows = ranked(read.pop("sciriff"), mix.take, mix.seed)
+        candidates.filter.check_names()
+        tasks = list(by_task(_unique("sciriff", rows, seen, tally)).values())
+        choices["sciriff"] = _capped("sciriff", sources.sciriff, tasks, mix.per_task, candidates, tally)
+    if "tulu" in read:
+        rows = _unique("tulu", ranked(read.pop("tulu"), "sample", mix.seed), seen, tally)
+        science_rows = choices["sciriff"].rows if "sciriff" in choices else 0
+        cap = general_rows(mix.tulu, science_rows, sources.tulu.weight / sources.sciriff.weight)
+        choices["tulu"] = _capped("tulu", sources.tulu, [rows], cap, candidates, tally)
+    return choices
 
 
-def _science_rows(mix: MixConfig, source: SourceConfig, spool: Spool, tally: Tally) -> Iterator[Candidate]:
-    for conversation in read_conversations("sciriff", source, mix.on_bad_row, tally, only_science=True):
-        if conversation.dataset in HELD_OUT_DATASETS and not mix.include_heldout:
-            tally.drop("of a held-out task", f"{conversation.dataset}/{conversation.id}")
-        else:
-            yield spool.add(conversation)
-
-
-def _general_rows(mix: MixConfig, source: SourceConfig, spool: Spool, tally: Tally) -> Iterator[Candidate]:
-    for conversation in read_conversations("tulu", source, mix.on_bad_row, tally):
-        if conversation.dataset.startswith(SCIENCE):  # they overlap the held-out tasks
-            tally.drop("a science row of the general source", f"{conversation.dataset}/{conversation.id}")
-        else:
-            yield spool.add(conversation)
-
-
-def _unique(rows: list[Candidate], seen: set[bytes], tally: Tally) -> list[Candidate]:
+def _unique(name: str, rows: list[Candidate], seen: set[bytes], tally: Tally) -> list[Candidate]:
     first, again = without_duplicates(rows, seen)
     for row in again:
-        tally.drop("the same text as another row", row.name)
+        tally.drop("the same text as another row", row.name, name, row.dataset)
     return first
 
 
-def _kept(selection: Selection, cap_reason: str, tally: Tally) -> list[Candidate]:
-    for row in selection.too_long:
-        tally.drop("longer than mix.context_window", row.name)
-    for row in selection.over:
-        tally.drop(cap_reason, row.name)
-    return selection.kept
-
-
-def _measure(
-    mix: MixConfig, spool: Spool, lengths: Lengths, expected: int
-) -> Callable[[Sequence[Candidate]], list[bool]]:
-    """A function that says of rows whether they fit mix.context_window, and shows how many of `expected` it found."""
-    if mix.context_window is None:
-        return lambda rows: [True] * len(rows)
-    limit = mix.context_window - WINDOW_MARGIN
-    progress = Progress(expected)
-    found = 0
-
-    def fits(rows: Sequence[Candidate]) -> list[bool]:
-        nonlocal found
-        answers = [length <= limit for length in lengths([spool.read(row) for row in rows])]
-        found += sum(answers)
-        progress(found, "rows chosen that fit mix.context_window")
-        return answers
-
-    return fits
+def _capped(
+    name: str,
+    source: MixSourceConfig,
+    groups: Sequence[Sequence[Candidate]],
+    cap: int | None,
+    candidates: Candidates,
+    tally: Tally,
+) -> Choice:
+    """The first rows of each group that fit the context window, at most `cap` of them, over the source's epochs."""
+    over = {"sciriff": "over mix.per_task", "tulu": "over mix.tulu"}[name]
+    fits = candidates.fits(sum(len(rows) if cap is None else min(cap, len(rows)) for rows in groups))
+    choice = Choice()
+    for rows in groups:
+        selection = capped(rows, cap, fits)
+        times = over_epochs(selection.kept, source.epochs)
+        never = selection.kept[len(times) :]  # of less than one epoch
+        for reason, dropped in (
+            ("longer than mix.context_window", selection.too_long),
+            (over, selection.over),
+            (f"over mix.sources.{name}.epochs", never),
+        ):
+            for row in dropped:
+                tally.drop(reason, row.name, name, row.dataset)
+        choice.rows += len(selection.kept)
+        choice.times += times
+        choice.spare.append(never + selection.over)
+    if repeated := sum(number > 0 for number, _ in choice.times):
+        tally.repeated[name] = repeated
+    return choice

@@ -27,7 +27,7 @@ def build_once(folder: Path, what: str, is_whole: Callable[[Path], bool], build:
             shutil.rmtree(partial, ignore_errors=True)
             raise
         if folder.exists():
-            print(f"{what}: what was kept is damaged, built anew ({folder})", flush=True)
+            print(f"{what}: what was kept is not whole, built anew ({folder})", flush=True)
             shutil.rmtree(folder)
         partial.rename(folder)
         return True

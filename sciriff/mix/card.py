@@ -1,18 +1,31 @@
-"""Say what a mix holds: rows and tokens by task and source, what was left out and why. `mix/card.json` and a table."""
+"""Count what a mix holds: rows and tokens by task and source, what was left out and why: `mix/card.json`."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from sciriff.mix.sources import SCIENCE, Tally
+from sciriff.config import SourceConfig
+from sciriff.mix.sources import SCIENCE
+from sciriff.mix.tally import Found, Tally
+from sciriff.mix.validation import Drawn
+
+LONGEST = 5
+"""Rows that are named for their length."""
+
+LICENSES = {
+    "allenai/SciRIFF": "ODC-BY",
+    "allenai/SciRIFF-train-mix": "ODC-BY",
+    "allenai/tulu-v2-sft-mixture": "ODC-BY",
+}
+"""Of datasets on the hub, as their pages say; parts of the Tulu-V2 mixture have further terms of their own."""
 
 
-def token_card(datasets: Sequence[str], lengths: np.ndarray, targets: np.ndarray) -> dict[str, Any]:
-    """Rows and tokens of the whole mix, of its science and general half, and of each dataset.
+def token_card(ids: Sequence[str], datasets: Sequence[str], lengths: np.ndarray, targets: np.ndarray) -> dict[str, Any]:
+    """Rows and tokens of all rows, of their science and general half, and of each dataset; and the longest rows.
 
-    `datasets`, `lengths` and `targets` (tokens, and those that are learnt) are of shape (rows,) in the same order.
-    Tokens are given as sum, mean and maximum over rows.
+    `ids`, `datasets`, `lengths` and `targets` (tokens, and those that are learnt) are of shape (rows,) in the same
+    order. Tokens are given as sum, mean, median and maximum over rows.
     """
     names = np.array(datasets, dtype=object)
     science = np.array([is_science(name) for name in datasets], dtype=bool)
@@ -27,10 +40,12 @@ def token_card(datasets: Sequence[str], lengths: np.ndarray, targets: np.ndarray
         }
 
     halves = {"science": science, "general": ~science}
+    by_length = sorted(set(zip(ids, lengths.tolist(), strict=True)), key=lambda row: (-row[1], row[0]))
     return {
         **part(np.ones(len(names), dtype=bool)),
         "by_source": {name: part(mask) for name, mask in halves.items() if mask.any()},
         "by_dataset": {name: part(names == name) for name in sorted(set(datasets))},
+        "longest": [{"row": row, "tokens": tokens} for row, tokens in by_length[:LONGEST]],
     }
 
 
@@ -38,28 +53,53 @@ def is_science(dataset: str) -> bool:
     return dataset.startswith(SCIENCE)
 
 
-def dropped_card(tally: Tally) -> dict[str, Any]:
-    """For each reason the number of rows that were left out, and the first few."""
-    return {reason: {"rows": rows, "first": tally.first[reason]} for reason, rows in sorted(tally.dropped.items())}
+def tally_card(tally: Tally) -> dict[str, Any]:
+    """What was read, left out by reason with the first few rows of each, and where, and what stands there twice."""
+    return {
+        "read": tally.read,
+        "repeated": tally.repeated,
+        "read_with_control_characters": _found(tally.control_characters),
+        "dropped": {reason: _found(found) for reason, found in sorted(tally.dropped.items())},
+        "dropped_by_source": _sorted(tally.dropped_of_source),
+        "dropped_by_dataset": _sorted(tally.dropped_of_dataset),
+    }
 
 
-def table(card: dict[str, Any]) -> str:
-    """The card for people: a line per dataset and the sums, then what was left out."""
-    lines = [f"{'rows':>8} {'prompt mean':>12} {'max':>7} {'target mean':>12} {'max':>7} {'tokens':>12}  dataset"]
-    groups = [card["by_dataset"], card["by_source"], {"all": card}]
-    for group in groups:
-        for name, part in group.items():
-            prompt, target = part["prompt_tokens"], part["target_tokens"]
-            lines.append(
-                f"{part['rows']:>8,} {prompt['mean']:>12,.1f} {prompt['max']:>7,} {target['mean']:>12,.1f} "
-                f"{target['max']:>7,} {prompt['sum'] + target['sum']:>12,}  {name}"
-            )
-    lines.append(f"{card['target_share']:.1%} of the tokens are learnt")
-    lines += [f"left out: {part['rows']:,} {reason}" for reason, part in card["dropped"].items()]
-    if card["held_out_rows"]:
-        lines.append(f"{card['held_out_rows']:,} rows are of held-out tasks: scores on those are not of unseen tasks")
-    return "\n".join(lines)
+def validation_card(drawn: Mapping[str, Drawn], wanted: int, digest: str | None) -> dict[str, Any]:
+    """How many rows of each half watch the training, of how many that were asked for, and where they come from."""
+    return {
+        "wanted": wanted,
+        "digest": digest,
+        "by_source": {
+            half: {
+                "rows": len(part.rows),
+                "from": part.origin,
+                "left_out": dict(sorted(part.left_out.items())),
+                "out_of_reach": part.out_of_reach,
+            }
+            for half, part in sorted(drawn.items(), reverse=True)
+        },
+    }
+
+
+def licenses(used: Mapping[str, SourceConfig]) -> dict[str, str]:
+    """The licence of each source: what the config says, what is known of the hub's dataset, or `unknown`."""
+    known = {name: LICENSES.get(source.hub or "") if source.path is None else None for name, source in used.items()}
+    return {name: getattr(source, "license", None) or known[name] or "unknown" for name, source in used.items()}
+
+
+def _found(found: Found) -> dict[str, Any]:
+    return {"rows": found.rows, "first": found.first}
+
+
+def _sorted(groups: dict[str, dict[str, int]]) -> dict[str, dict[str, int]]:
+    return {group: dict(sorted(reasons.items())) for group, reasons in sorted(groups.items())}
 
 
 def _spread(values: np.ndarray) -> dict[str, Any]:
-    return {"sum": int(values.sum()), "mean": float(values.mean()), "max": int(values.max())}
+    return {
+        "sum": int(values.sum()),
+        "mean": float(values.mean()),
+        "median": float(np.median(values)),
+        "max": int(values.max()),
+    }

@@ -5,6 +5,7 @@ text. So it is the same whatever the order of files and rows, and the rows of a 
 """
 
 import hashlib
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
@@ -55,10 +56,32 @@ def ranked(candidates: Iterable[Candidate], take: str, seed: int) -> list[Candid
     return sorted(candidates, key=lambda candidate: _keyed(seed, "sample", candidate))
 
 
-def shuffled(candidates: Iterable[Candidate], seed: int) -> list[Candidate]:
+def over_epochs(candidates: Sequence[Candidate], epochs: float) -> list[tuple[int, Candidate]]:
+    """(number of the pass, row) of every time that a row stands in the mix: all of them so many times, and for the part
+    of an epoch that is left the first of their order."""
+    whole = math.floor(epochs)
+    part = _rounded((epochs - whole) * len(candidates))
+    times = [(number, candidate) for number in range(whole) for candidate in candidates]
+    return times + [(whole, candidate) for candidate in candidates[:part]]
+
+
+def shuffled(times: Iterable[tuple[int, Candidate]], seed: int) -> list[Candidate]:
     """The order of the finished mix. Its hash has another purpose than the sample's, or the rows of large tasks, which
-    are sampled for their small hashes, would all come first."""
-    return sorted(candidates, key=lambda candidate: _keyed(seed, "order", candidate))
+    are sampled for their small hashes, would all come first; and another for each pass, or a row's times would stand
+    together."""
+    order = [
+        (_keyed(seed, f"order {number}" if number else "order", candidate), candidate) for number, candidate in times
+    ]
+    return [candidate for _, candidate in sorted(order, key=lambda row: row[0])]
+
+
+def in_turn(groups: Iterable[Sequence[Candidate]], purpose: str, seed: int) -> list[Candidate]:
+    """A seeded order that takes one row of each group in turn, so that its beginning has as many of each as it can."""
+    turns = []
+    for group in groups:
+        keys = sorted(((_keyed(seed, purpose, candidate), candidate) for candidate in group), key=lambda row: row[0])
+        turns += [(turn, key, candidate) for turn, (key, candidate) in enumerate(keys)]
+    return [candidate for _, _, candidate in sorted(turns, key=lambda row: row[:2])]
 
 
 def without_duplicates(candidates: Iterable[Candidate], seen: set[bytes]) -> tuple[list[Candidate], list[Candidate]]:
@@ -98,18 +121,23 @@ def capped(
     return chosen
 
 
-def general_rows(tulu: str | int, science_rows: int) -> int | None:
-    """How many general rows mix.tulu asks for beside so many science rows; None is all there are."""
+def general_rows(tulu: str | int, science_rows: int, per_science_row: float = 1.0) -> int | None:
+    """How many general rows mix.tulu asks for beside so many science rows; None is all there are. `match` takes
+    `per_science_row` of them for each."""
     match tulu:
         case "none":
             return 0
         case "match":
-            return science_rows
+            return _rounded(science_rows * per_science_row)
         case "all":
             return None
         case int():
             return tulu
     raise AssertionError(f"MixConfig refuses mix.tulu={tulu}")
+
+
+def _rounded(rows: float) -> int:
+    return math.floor(rows + 0.5)
 
 
 def _keyed(seed: int, purpose: str, candidate: Candidate) -> bytes:

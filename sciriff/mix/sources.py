@@ -2,10 +2,11 @@
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import Any
 
 from sciriff.config import SourceConfig
+from sciriff.mix.science_filter import ScienceFilter
+from sciriff.mix.tally import Tally
 from sciriff.records import Conversation, Message
 from sciriff.rows import read_rows
 
@@ -17,33 +18,6 @@ ROLES = ("system", "user", "assistant")
 # C0 and C1 controls but white space (tab, newline, vertical tab, form feed, return), and delete.
 CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x9f]")
 SURROGATE = re.compile(r"[\ud800-\udfff]")
-
-EXAMPLES = 5
-
-
-@dataclass
-class Tally:
-    """What building a mix came across. Every row that was read is either kept or dropped for one reason."""
-
-    read: dict[str, int] = field(default_factory=dict)
-    """Rows by source."""
-    dropped: dict[str, int] = field(default_factory=dict)
-    """Rows by reason."""
-    first: dict[str, list[str]] = field(default_factory=dict)
-    """The first few rows of each reason."""
-    control_characters: int = 0
-    """Rows read with control characters other than NUL. They are no reason to drop a row: papers that were read out of
-    PDF files have them, in the published corpora too."""
-
-    def drop(self, reason: str, row: str) -> None:
-        self.dropped[reason] = self.dropped.get(reason, 0) + 1
-        examples = self.first.setdefault(reason, [])
-        if len(examples) < EXAMPLES:
-            examples.append(row)
-
-    @property
-    def kept(self) -> int:
-        return sum(self.read.values()) - sum(self.dropped.values())
 
 
 class BadRow(Exception):
@@ -67,26 +41,41 @@ def conversation_of(row: dict[str, Any]) -> Conversation:
 
 
 def read_conversations(
-    name: str, source: SourceConfig, on_bad_row: str, tally: Tally, *, only_science: bool = False
+    name: str, source: SourceConfig, on_bad_row: str, tally: Tally, science: ScienceFilter | None = None
 ) -> Iterator[Conversation]:
     """The conversations of the source `name`, as a stream; `tally` counts what is read.
 
-    A bad row is a ValueError with its place and reason, or with `on_bad_row="drop"` a drop of the tally.
-    `only_science` makes one of a row that belongs to no science task.
+    A bad row is a ValueError with its place and reason, or with `on_bad_row="drop"` a drop of the tally: one that no
+    model could learn from, and a line that cannot be decoded. A file that breaks off is a ValueError always. `science`
+    makes a bad row of one that belongs to no science task, and says which of the others enter.
     """
+
+    def bad_row(where: str, reason: str) -> None:
+        if on_bad_row == "error":
+            raise ValueError(f"{where}: {reason}; mend it, or leave such rows out with mix.on_bad_row=drop")
+        tally.drop(reason, where, name)
+
+    def unreadable(where: str, reason: str) -> None:
+        tally.read[name] += 1
+        # what is wrong differs from line to line, and the tally counts by kind
+        bad_row(where, reason if on_bad_row == "error" else reason.partition(" (")[0])
+
     tally.read[name] = 0
-    for where, row in read_rows(source):
+    for where, row in read_rows(source, unreadable):
         tally.read[name] += 1
         try:
             conversation = conversation_of(row)
-            if only_science and not conversation.dataset.startswith(SCIENCE + "."):
+            if science is not None and not conversation.dataset.startswith(SCIENCE + "."):
                 raise BadRow("a general row among the science rows")
         except BadRow as bad:
-            if on_bad_row == "error":
-                raise ValueError(f"{where}: {bad}; mend it, or leave such rows out with mix.on_bad_row=drop") from None
-            tally.drop(str(bad), where)
+            bad_row(where, str(bad))
+            continue
+        if any(CONTROL.search(message.content) for message in conversation.messages):
+            tally.control_characters.add(where)
+        task = conversation.dataset.removeprefix(SCIENCE + ".")
+        if science is not None and (refusal := science.refusal(task, row, where)):
+            tally.drop(refusal, f"{conversation.dataset}/{conversation.id}", name, conversation.dataset)
         else:
-            tally.control_characters += any(CONTROL.search(message.content) for message in conversation.messages)
             yield conversation
 
 

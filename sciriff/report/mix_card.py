@@ -29,7 +29,18 @@ class MixCard:
     other: list[tuple[str, str]]
 
 
-KNOWN = ("rows", "prompt_tokens", "target_tokens", "target_share", "by_source", "by_dataset", "dropped")
+KNOWN = (
+    "rows",
+    "prompt_tokens",
+    "target_tokens",
+    "target_share",
+    "by_source",
+    "by_dataset",
+    "dropped",
+    "dropped_by_source",
+    "dropped_by_dataset",
+)
+"""Keys that have a place of their own, or are too long for a list (mix/card.md has them)."""
 
 
 def read(path: Path) -> MixCard | None:

@@ -40,3 +40,13 @@ def catalogue() -> dict[str, CatalogueEntry]:
             )
             for row in csv.DictReader(file, delimiter="\t")
         }
+
+
+def names() -> dict[str, set[str]]:
+    """What the tasks, families and domains of SciRIFF are called, by these three words."""
+    entries = catalogue().values()
+    return {
+        "tasks": {entry.name for entry in entries},
+        "families": {entry.family for entry in entries},
+        "domains": {domain for entry in entries for domain in entry.domains},
+    }

@@ -1,70 +1,45 @@
 import itertools
-import json
 from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from mix_rows import characters, general, names, read, science, write
 
-from sciriff.config import MixConfig, SourceConfig, SourcesConfig
+from sciriff.config import MixConfig, MixSourceConfig, SourceConfig, SourcesConfig
 from sciriff.mix.build import build_mix
-from sciriff.mix.sources import Tally
-from sciriff.records import Conversation, dumps
+from sciriff.mix.tally import Tally
+from sciriff.records import dumps
 
 TASKS = {"covid_qa": 30, "gene_ner": 12, "bioasq_list_qa": 9}  # the last is held out
-
-
-def science(task: str, i: int) -> dict:
-    return {"input": f"{task} question {i}", "output": f"answer {i}", "_instance_id": f"{task}:train:{i}"}
-
-
-def general(dataset: str, i: int) -> dict:
-    turns = [("user", f"{dataset} asks {i}"), ("assistant", f"says {i}")]
-    return {"dataset": dataset, "id": f"{dataset}_{i}", "messages": [{"role": r, "content": c} for r, c in turns]}
 
 
 SCIENCE = [science(task, i) for task, rows in TASKS.items() for i in range(rows)]
 GENERAL = [general("flan", i) for i in range(40)] + [general("science.scierc_ner", i) for i in range(5)]
 
 
-def write(path: Path, rows: Sequence[dict]) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(dumps(row) + "\n" for row in rows), encoding="utf-8")
-    return path
-
-
-def characters(conversations: Sequence[Conversation]) -> list[int]:
-    """A measure of length that needs no tokenizer."""
-    return [sum(len(message.content) for message in conversation.messages) for conversation in conversations]
-
-
 @pytest.fixture
 def sources(tmp_path: Path) -> SourcesConfig:
     return SourcesConfig(
-        sciriff=SourceConfig(path=str(write(tmp_path / "sciriff" / "train.jsonl", SCIENCE).parent)),
-        tulu=SourceConfig(path=str(write(tmp_path / "tulu.jsonl", GENERAL))),
+        sciriff=MixSourceConfig(path=str(write(tmp_path / "sciriff" / "train.jsonl", SCIENCE).parent)),
+        tulu=MixSourceConfig(path=str(write(tmp_path / "tulu.jsonl", GENERAL))),
     )
 
 
 def build(folder: Path, sources: SourcesConfig, **settings: object) -> tuple[Tally, list[dict]]:
     folder.mkdir(exist_ok=True)
     mix = MixConfig(name="test", sources=sources, **{"context_window": None, **settings})  # type: ignore[arg-type]
-    tally = build_mix(mix, folder / "train.jsonl", characters)
-    assert [path.name for path in folder.iterdir()] == ["train.jsonl"]  # no spool is left
-    rows = [json.loads(line) for line in (folder / "train.jsonl").read_text().splitlines()]
+    tally, drawn = build_mix(mix, folder, characters)
+    assert drawn == {} and [path.name for path in folder.iterdir()] == ["train.jsonl"]  # no spool is left
+    rows = read(folder / "train.jsonl")
     assert tally.kept == len(rows)
     return tally, rows
-
-
-def names(rows: list[dict]) -> set[str]:
-    return {f"{row['dataset']}/{row['id']}" for row in rows}
 
 
 def test_a_mix_of_both_sources(tmp_path: Path, sources: SourcesConfig) -> None:
     tally, rows = build(tmp_path / "out", sources, per_task=10)
     assert Counter(row["dataset"] for row in rows) == {"science.covid_qa": 10, "science.gene_ner": 10, "flan": 20}
     assert tally.read == {"sciriff": 51, "tulu": 45}
-    assert tally.dropped == {
+    assert tally.reasons == {
         "of a held-out task": 9,
         "over mix.per_task": 22,
         "a science row of the general source": 5,
@@ -112,7 +87,7 @@ def test_first_takes_the_first_of_each_task(tmp_path: Path, sources: SourcesConf
 def test_heldout_tasks_enter_only_when_told_to(tmp_path: Path, sources: SourcesConfig) -> None:
     tally, rows = build(tmp_path / "out", sources, include_heldout=True, tulu="none")
     assert Counter(row["dataset"] for row in rows)["science.bioasq_list_qa"] == 9
-    assert tally.dropped == {}
+    assert tally.reasons == {}
 
 
 def test_long_rows_make_room_for_others(tmp_path: Path, sources: SourcesConfig) -> None:
@@ -121,14 +96,14 @@ def test_long_rows_make_room_for_others(tmp_path: Path, sources: SourcesConfig) 
     tally, rows = build(tmp_path / "out", sources, per_task=30, tulu="none", context_window=120)
     assert Counter(row["dataset"] for row in rows) == {"science.covid_qa": 30, "science.gene_ner": 12}
     assert max(len(message["content"]) for row in rows for message in row["messages"]) <= 100
-    assert tally.dropped["longer than mix.context_window"] + tally.dropped.get("over mix.per_task", 0) == 20
+    assert tally.reasons["longer than mix.context_window"] + tally.reasons.get("over mix.per_task", 0) == 20
 
 
 @pytest.mark.parametrize(("window", "kept"), [(120, 1), (119, 0)])
 def test_a_row_leaves_twenty_tokens_of_the_window_free(tmp_path: Path, window: int, kept: int) -> None:
     row = {**science("covid_qa", 0), "input": "x" * 90, "output": "y" * 10}
     path = write(tmp_path / "train.jsonl", [row, {**row, "input": "short", "_instance_id": "covid_qa:train:1"}])
-    sources = SourcesConfig(sciriff=SourceConfig(path=str(path)))
+    sources = SourcesConfig(sciriff=MixSourceConfig(path=str(path)))
     _, rows = build(tmp_path / "out", sources, tulu="none", context_window=window)
     assert len(rows) == 1 + kept
 
@@ -137,12 +112,12 @@ def test_the_same_text_enters_once(tmp_path: Path, sources: SourcesConfig) -> No
     again = [{**row, "_instance_id": row["_instance_id"] + "b"} for row in SCIENCE[:8]]
     write(tmp_path / "sciriff" / "train.jsonl", [*SCIENCE, *again, *SCIENCE[:2]])
     tally, rows = build(tmp_path / "out", sources, per_task=None, tulu="none")
-    assert tally.dropped == {"of a held-out task": 9, "the same text as another row": 10}
+    assert tally.reasons == {"of a held-out task": 9, "the same text as another row": 10}
     assert len({dumps(row["messages"]) for row in rows}) == len(rows) == 42
 
 
 def test_what_a_mix_does_not_use_is_not_read(tmp_path: Path, sources: SourcesConfig) -> None:
-    absent = SourceConfig(path=str(tmp_path / "absent"))
+    absent = MixSourceConfig(path=str(tmp_path / "absent"))
     _, rows = build(tmp_path / "out", SourcesConfig(sciriff=absent, tulu=sources.tulu), per_task=0, tulu="all")
     assert len(rows) == 40
     _, rows = build(tmp_path / "out", SourcesConfig(sciriff=sources.sciriff, tulu=absent), tulu="none")
@@ -163,7 +138,7 @@ def test_a_finished_mix_is_checked(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"mix\.jsonl:2: `messages` is not a list"):
         build(tmp_path / "out", SourcesConfig(), path=str(path))
     tally, rows = build(tmp_path / "out", SourcesConfig(), path=str(path), on_bad_row="drop")
-    assert len(rows) == 1 and tally.dropped == {"`messages` is not a list of messages": 1}
+    assert len(rows) == 1 and tally.reasons == {"`messages` is not a list of messages": 1}
 
 
 def test_a_published_mix_stands_alone(tmp_path: Path, sources: SourcesConfig) -> None:
@@ -185,3 +160,112 @@ def test_an_empty_mix_is_refused(tmp_path: Path, sources: SourcesConfig) -> None
     (tmp_path / "none.jsonl").write_text("")
     with pytest.raises(ValueError, match="the mix is empty: 0 rows were read"):
         build(tmp_path / "out", SourcesConfig(), path=str(tmp_path / "none.jsonl"))
+
+
+def with_metadata(row: dict, family: str, *domains: str) -> dict:
+    return {**row, "metadata": {"task_family": family, "domains": list(domains)}}
+
+
+def filtered(tmp_path: Path, **settings: object) -> tuple[Tally, dict[str, int]]:
+    """What a filter lets in of a question answering and a recognition task, and of one that is held out."""
+    rows = [with_metadata(science("covid_qa", i), "qa.abstractive", "biomedicine") for i in range(5)]
+    rows += [with_metadata(science("gene_ner", i), "ie.named_entity_recognition", "biomedicine") for i in range(4)]
+    both = ("biomedicine", "chemistry")
+    rows += [with_metadata(science("gene_ner", i), "ie.named_entity_recognition", *both) for i in range(4, 7)]
+    rows += [with_metadata(science("bioasq_list_qa", i), "qa.abstractive", "misc") for i in range(2)]
+    path = write(tmp_path / "train.jsonl", rows)
+    sources = SourcesConfig(sciriff=MixSourceConfig(path=str(path)))
+    tally, rows = build(tmp_path / "out", sources, tulu="none", **settings)
+    return tally, dict(Counter(row["dataset"].removeprefix("science.") for row in rows))
+
+
+def test_filters_choose_by_task_family_and_domain(tmp_path: Path) -> None:
+    tally, rows = filtered(tmp_path, tasks=["gene_ner"])
+    assert rows == {"gene_ner": 7} and tally.reasons == {"not of mix.tasks": 7}
+    tally, rows = filtered(tmp_path, families=["qa.abstractive"])
+    assert rows == {"covid_qa": 5} and tally.reasons == {"not of mix.families": 7, "of a held-out task": 2}
+    assert tally.dropped_of_dataset["science.gene_ner"] == {"not of mix.families": 7}
+    assert filtered(tmp_path, domains=["chemistry", "misc"])[1] == {"gene_ner": 3}
+    assert filtered(tmp_path, domains=["biomedicine"], families=["ie.named_entity_recognition"])[1] == {"gene_ner": 7}
+    assert filtered(tmp_path, tasks=["bioasq_list_qa"], include_heldout=True)[1] == {"bioasq_list_qa": 2}
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"tasks": ["covid_qu"]}, r"mix\.tasks: covid_qu is known neither .*; did you mean 'covid_qa'\?"),
+        ({"tasks": ["genia_nr"]}, r"mix\.tasks: genia_nr .*; did you mean 'genia_ner'\?"),
+        ({"tasks": ["genia_ner", "gene_ner"]}, r"mix\.tasks: mix\.sources\.sciriff has no row of genia_ner"),
+        ({"tasks": ["bioasq_list_qa"]}, r"bioasq_list_qa is a held-out task; mix\.include_heldout=true"),
+        ({"families": ["qa.abstract"]}, r"mix\.families: qa\.abstract .*; did you mean 'qa\.abstractive'\?"),
+        ({"domains": ["biomedecine"]}, r"mix\.domains: biomedecine .*; did you mean 'biomedicine'\?"),
+    ],
+)
+def test_a_filter_that_means_nothing_is_refused(tmp_path: Path, settings: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        filtered(tmp_path, **settings)
+
+
+@pytest.mark.parametrize("metadata", [None, {}, {"task_family": 3, "domains": "biomedicine"}, [], {"domains": []}])
+@pytest.mark.parametrize(("key", "name"), [("families", "task_family"), ("domains", "domains")])
+def test_a_filter_needs_the_metadata(tmp_path: Path, key: str, name: str, metadata: object) -> None:
+    rows = [with_metadata(science("covid_qa", 0), "x", "y"), {**science("covid_qa", 1), "metadata": metadata}]
+    sources = SourcesConfig(sciriff=MixSourceConfig(path=str(write(tmp_path / "train.jsonl", rows))))
+    for on_bad_row in ("error", "drop"):
+        with pytest.raises(ValueError, match=rf"train\.jsonl:2: mix\.{key} asks for the row's `metadata\.{name}`"):
+            build(tmp_path / "out", sources, tulu="none", on_bad_row=on_bad_row, **{key: ["x", "y"]})
+
+
+def test_epochs_of_a_source(tmp_path: Path, sources: SourcesConfig) -> None:
+    _, plain = build(tmp_path / "out", sources, per_task=10)
+    sources.tulu.epochs, sources.sciriff.epochs = 2, 1.5
+    tally, rows = build(tmp_path / "out", sources, per_task=10)
+    counts = Counter(f"{row['dataset']}/{row['id']}" for row in rows)
+    assert counts.keys() == names(plain)
+    assert Counter(row["dataset"] for row in rows) == {"science.covid_qa": 15, "science.gene_ner": 15, "flan": 40}
+    assert tally.repeated == {"sciriff": 10, "tulu": 20}
+
+
+def test_a_smaller_part_of_an_epoch_is_in_a_larger(tmp_path: Path, sources: SourcesConfig) -> None:
+    mixes = []
+    for epochs in (0.2, 0.5, 0.9, 1.0):
+        sources.sciriff.epochs = epochs
+        tally, rows = build(tmp_path / "out", sources, per_task=20, tulu="none")
+        mixes.append(names(rows))
+        left_out = tally.reasons.get("over mix.sources.sciriff.epochs", 0)
+        assert len(rows) + left_out == 32 and tally.repeated == {}
+    assert [len(rows) for rows in mixes] == [4 + 2, 10 + 6, 18 + 11, 20 + 12]
+    assert all(smaller < larger for smaller, larger in itertools.pairwise(mixes))
+
+
+def test_weights_are_shares_under_match(tmp_path: Path, sources: SourcesConfig) -> None:
+    sources.tulu.weight = 3
+    _, rows = build(tmp_path / "out", sources, per_task=5)
+    assert Counter(row["dataset"] for row in rows)["flan"] == 30
+    sources.tulu.weight, sources.sciriff.weight = 1, 4
+    _, fewer = build(tmp_path / "out", sources, per_task=5)
+    assert Counter(row["dataset"] for row in fewer)["flan"] == 3 and names(fewer) < names(rows)
+
+
+@pytest.mark.parametrize("tulu", ["all", 7])
+def test_a_weight_beside_a_number_is_refused(sources: SourcesConfig, tulu: object) -> None:
+    sources.tulu.weight = 2
+    with pytest.raises(
+        ValueError, match=r"mix\.sources\.tulu\.weight=2 is a share under mix\.tulu=match, and mix\.tulu"
+    ):
+        MixConfig(name="test", sources=sources, tulu=tulu)
+
+
+@pytest.mark.parametrize(("key", "value"), [("epochs", 0), ("epochs", -1), ("weight", 0.0), ("epochs", float("nan"))])
+def test_impossible_epochs_and_weights_are_refused(sources: SourcesConfig, key: str, value: float) -> None:
+    setattr(sources.tulu, key, value)
+    with pytest.raises(ValueError, match=rf"mix\.sources\.tulu\.{key}=.* must be a number above 0"):
+        MixConfig(name="test", sources=sources)
+
+
+@pytest.mark.parametrize("key", ["tasks", "families", "domains", "validation_rows"])
+def test_of_a_published_mix_nothing_is_chosen(key: str) -> None:
+    published = SourcesConfig(published=SourceConfig(hub="someone/mix"))
+    value = 5 if key == "validation_rows" else ["x"]
+    with pytest.raises(ValueError, match=rf"mix\.{key}=.* cannot be had of mix\.sources\.published.*mix=scitulu"):
+        MixConfig(name="test", sources=published, **{key: value})  # type: ignore[arg-type]

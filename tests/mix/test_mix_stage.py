@@ -1,6 +1,7 @@
 import fcntl
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -71,6 +72,86 @@ def test_a_mix_its_card_and_its_tokens(make: Make, capsys: pytest.CaptureFixture
     assert "of the tokens are learnt" in printed and "already built" not in printed
 
 
+def test_validation_rows_and_their_tokens(make: Make, capsys: pytest.CaptureFixture[str]) -> None:
+    config, run = make("one", "mix.validation_rows=40")
+    main(config, run)
+    rows = list(read_jsonl(run.validation, Conversation))
+    assert TokenFile(run.validation_tokens).ids == [f"{row.dataset}/{row.id}" for row in rows]
+    assert run.validation_tokens.is_symlink() and not run.validation.is_symlink()
+    assert [row.dataset.startswith("science.") for row in rows] == [True] * 40 + [False] * 40
+    card = json.loads(run.mix_card.read_text())
+    half = {"rows": 40, "from": {"left by the caps": 40}, "left_out": {}, "out_of_reach": None}
+    assert card["validation"]["digest"] == file_digest(run.validation)
+    assert card["validation"]["wanted"] == 40 and card["validation"]["by_source"]["general"] == half
+    assert "validation: 40 general rows (40 left by the caps)" in capsys.readouterr().out
+
+    without, other = make("without")
+    main(without, other)
+    assert other.mix.read_bytes() == run.mix.read_bytes()
+    assert not other.validation.exists() and not other.validation_tokens.exists()
+    main(without, run)  # what an earlier recipe left in the folder is no part of this one
+    assert not run.validation.exists() and not run.validation_tokens.is_symlink()
+
+
+def test_too_few_validation_rows_are_told(make: Make, capsys: pytest.CaptureFixture[str]) -> None:
+    config, run = make("one", "mix.validation_rows=5", "mix.per_task=1000", "mix.tulu=all")
+    main(config, run)
+    printed = capsys.readouterr().out
+    assert "validation: 0 science rows of the 5 asked for: no more are left" in printed
+    assert not run.validation.exists() and "0 general rows of the 5 asked for" in run.mix_card_page.read_text()
+
+
+def test_a_finished_mix_leaves_no_rows_to_watch(make: Make, capsys: pytest.CaptureFixture[str]) -> None:
+    config, one = make("one")
+    main(config, one)
+    config, run = make("two", f"mix.path={one.mix}", "mix.validation_rows=250")
+    main(config, run)
+    assert run.mix.read_bytes() == one.mix.read_bytes() and not run.validation.exists()
+    assert "validation: no rows, since a finished mix is taken whole" in capsys.readouterr().out
+
+
+def test_a_source_that_is_only_watched_may_be_out_of_reach(make: Make, tmp_path: Path) -> None:
+    hub = ("mix.sources.tulu.path=null", "mix.sources.tulu.hub=someone/absent", "mix.validation_rows=3")
+    offline = {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "hf")}
+    _, run = make("watched", "mix.tulu=none", *hub)
+    done = run_stage(run, **offline)
+    assert done.returncode == 0, done.stderr
+    assert "validation: no general rows: someone/absent split=train: " in done.stdout
+    rows = list(read_jsonl(run.validation, Conversation))
+    assert len(rows) == 3 and all(row.dataset.startswith("science.") for row in rows)
+    assert "already built" not in run_stage(run, **offline).stdout.replace("tokens: already built", "")
+    _, run = make("taken", "mix.tulu=match", *hub)
+    done = run_stage(run, **offline)
+    assert done.returncode == 2 and done.stderr.startswith("error: someone/absent split=train: ")
+
+
+def test_a_changed_validation_split_is_another_mix(make: Make, tmp_path: Path) -> None:
+    folder = tmp_path / "sciriff"
+    shutil.copytree(SAMPLE / "sciriff", folder)
+    settings = (f"mix.sources.sciriff.path={folder}", "mix.per_task=null", "mix.tulu=none", "mix.validation_rows=3")
+    row = {"input": "What is new?", "output": "this", "_instance_id": "covid_qa:validation:0"}
+    for name, answer in (("one", "this"), ("two", "that")):
+        (folder / "validation.jsonl").write_text(json.dumps({**row, "output": answer}) + "\n")
+        config, run = make(name, *settings)
+        main(config, run)
+        rows = [r for r in read_jsonl(run.validation, Conversation) if r.dataset == "science.covid_qa"]
+        assert [r.messages[-1].content for r in rows] == [answer]
+
+
+def test_only_the_tokenizer_of_a_model_is_loaded(
+    tmp_path: Path, cli: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(SAMPLE / "tokenizer", folder)  # no weights, no config of a model
+    model = ("model=custom", f"model.path={folder}", "model.chat=tulu")
+    done = cli(*model, "mix=sample", "mix.per_task=2", "stages=[mix]", "run_dir=out")
+    assert done.returncode == 0, done.stderr
+    assert "science.scierc_re" in done.stdout and "of the tokens are learnt" in done.stdout
+    assert (tmp_path / "out" / "mix" / "card.md").is_file()
+    again = cli(*model, "mix=sample", "mix.per_task=2", "stages=[mix]", "run_dir=out")
+    assert "mix: up to date" in again.stderr and again.stdout == done.stdout
+
+
 def test_a_second_run_builds_nothing(make: Make, capsys: pytest.CaptureFixture[str]) -> None:
     config, one = make("one")
     main(config, one)
@@ -110,7 +191,7 @@ def test_a_damaged_cache_is_built_anew(make: Make, capsys: pytest.CaptureFixture
     tokens = run.tokens.resolve() / NAME
     tokens.write_bytes(tokens.read_bytes()[:1000])
     main(config, run)
-    assert capsys.readouterr().out.count("is damaged, built anew") == 2
+    assert capsys.readouterr().out.count("is not whole, built anew") == 2
     assert run.mix.read_bytes() == cached.read_bytes() == content
     assert len(TokenFile(run.tokens)) == content.count(b"\n")
 
@@ -153,10 +234,11 @@ def run_stage(run: RunDir, **environment: str) -> subprocess.CompletedProcess[st
 def test_the_bytes_do_not_depend_on_the_hash_seed_of_python(make: Make, tmp_path: Path) -> None:
     mixes = []
     for seed in ("1", "2"):
-        _, run = make(f"hash-{seed}", f"cache_dir={tmp_path / seed}")
+        _, run = make(f"hash-{seed}", f"cache_dir={tmp_path / seed}", "mix.validation_rows=9")
         done = run_stage(run, PYTHONHASHSEED=seed)
         assert done.returncode == 0, done.stderr
-        mixes.append((run.mix.read_bytes(), run.mix_card.read_bytes(), (run.tokens / NAME).read_bytes()))
+        files = (run.mix, run.validation, run.mix_card, run.mix_card_page, run.tokens / NAME)
+        mixes.append([file.read_bytes() for file in files])
     assert mixes[0] == mixes[1]
 
 

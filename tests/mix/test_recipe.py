@@ -9,6 +9,8 @@ from sciriff.mix.recipe import (
     by_task,
     capped,
     general_rows,
+    in_turn,
+    over_epochs,
     ranked,
     shuffled,
     text_digest,
@@ -39,11 +41,15 @@ def reordered(rows: list[Candidate]) -> list[Candidate]:
     return [Candidate(row.dataset, row.id, row.text, place) for place, row in enumerate(mixed)]
 
 
+def once(rows: list[Candidate]) -> list[tuple[int, Candidate]]:
+    return over_epochs(rows, 1.0)
+
+
 def test_a_sample_does_not_depend_on_the_order_of_reading() -> None:
     assert names(ranked(ROWS, "sample", 7)) == names(ranked(reordered(ROWS), "sample", 7))
-    assert names(shuffled(ROWS, 7)) == names(shuffled(reordered(ROWS), 7))
+    assert names(shuffled(once(ROWS), 7)) == names(shuffled(once(reordered(ROWS)), 7))
     assert names(ranked(ROWS, "sample", 7)) != names(ranked(ROWS, "sample", 8))
-    assert names(shuffled(ROWS, 7)) != names(shuffled(ROWS, 8))
+    assert names(shuffled(once(ROWS), 7)) != names(shuffled(once(ROWS), 8))
 
 
 def test_the_order_is_fixed_for_all_time() -> None:
@@ -58,7 +64,7 @@ def test_the_order_is_fixed_for_all_time() -> None:
         "b:train:2",
         "b:train:3",
     ]
-    assert [row.id for row in shuffled(ROWS[:8], 76)] == [
+    assert [row.id for row in shuffled(once(ROWS[:8]), 76)] == [
         "b:train:0",
         "a:train:2",
         "a:train:3",
@@ -84,7 +90,7 @@ def test_a_larger_cap_contains_a_smaller_one() -> None:
 
 def test_a_capped_task_does_not_come_first_in_the_mix() -> None:
     kept = ranked(ROWS, "sample", 3)[:30]
-    halves = shuffled(kept, 3)[:15], shuffled(kept, 3)[15:]
+    halves = shuffled(once(kept), 3)[:15], shuffled(once(kept), 3)[15:]
     ranks = {row: rank for rank, row in enumerate(kept)}
     means = [sum(ranks[row] for row in half) / 15 for half in halves]
     assert abs(means[0] - means[1]) < 8
@@ -125,6 +131,39 @@ def test_a_text_is_its_roles_and_contents() -> None:
 @pytest.mark.parametrize(("tulu", "rows"), [("none", 0), ("match", 35), ("all", None), (12, 12), (0, 0)])
 def test_how_many_general_rows(tulu: str | int, rows: int | None) -> None:
     assert general_rows(tulu, 35) == rows
+
+
+@pytest.mark.parametrize(("weight", "rows"), [(2.0, 70), (0.5, 18), (1 / 3, 12), (1.0, 35)])
+def test_a_weight_is_a_ratio_of_match(weight: float, rows: int) -> None:
+    assert general_rows("match", 35, weight) == rows
+
+
+def test_epochs_repeat_rows_and_a_part_takes_the_first() -> None:
+    rows = ranked(ROWS, "sample", 3)
+    assert over_epochs(rows, 1.0) == [(0, row) for row in rows]
+    assert over_epochs(rows, 2.0) == [(0, row) for row in rows] + [(1, row) for row in rows]
+    assert over_epochs(rows, 2.25) == over_epochs(rows, 2.0) + [(2, row) for row in rows[:30]]
+    assert over_epochs(rows, 0.5) == [(0, row) for row in rows[:60]]
+    assert [len(over_epochs(rows[:3], epochs)) for epochs in (0.1, 0.2, 0.5, 0.99, 1.5)] == [0, 1, 2, 3, 5]
+
+
+def test_the_times_of_a_row_are_spread_over_the_mix() -> None:
+    order = shuffled(over_epochs(ROWS, 2.0), 76)
+    assert Counter(order) == Counter(dict.fromkeys(ROWS, 2))
+    assert 70 < len(set(order[: len(ROWS)])) < len(ROWS)  # neither in pairs nor one pass after the other
+
+
+def test_tasks_take_turns_in_a_seeded_order() -> None:
+    groups = [ROWS[0:20:2], ROWS[1:5:2], []]
+    order = in_turn(groups, "validation", 7)
+    assert [row.dataset[-1] for row in order] in (
+        list("abab" + "a" * 8),
+        list("baab" + "a" * 8),
+        list("abba" + "a" * 8),
+        list("baba" + "a" * 8),
+    )
+    assert order == in_turn([list(reversed(group)) for group in reversed(groups)], "validation", 7)
+    assert order != in_turn(groups, "validation", 8)
 
 
 @pytest.mark.parametrize(("cap", "total"), [(100, 4144), (200, 8193), (500, 19695), (1000, 35357), (2500, 61349)])

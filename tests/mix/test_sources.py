@@ -3,8 +3,10 @@ from pathlib import Path
 
 import pytest
 
-from sciriff.config import SourceConfig
-from sciriff.mix.sources import BadRow, Tally, conversation_of, read_conversations
+from sciriff.config import MixConfig, SourceConfig
+from sciriff.mix.science_filter import ScienceFilter
+from sciriff.mix.sources import BadRow, conversation_of, read_conversations
+from sciriff.mix.tally import Tally
 from sciriff.records import Conversation, Message
 
 SCIENCE = {"input": "Is it?", "output": "yes", "_instance_id": "pubmedqa_qa:train:7", "metadata": {}}
@@ -90,14 +92,14 @@ def test_bad_rows_are_counted_by_reason_with_the_first_five(tmp_path: Path) -> N
     tally = Tally()
     assert [row.id for row in read_conversations("sciriff", source, "drop", tally)] == ["pubmedqa_qa:train:7"]
     assert tally.read == {"sciriff": 9} and tally.kept == 1
-    assert tally.dropped == {"`output` is empty": 7, "the last message is not the assistant's": 1}
-    assert tally.first["`output` is empty"] == [f"{tmp_path}/train.jsonl:{n}" for n in (1, 2, 3, 4, 5)]
+    assert tally.reasons == {"`output` is empty": 7, "the last message is not the assistant's": 1}
+    assert tally.dropped["`output` is empty"].first == [f"{tmp_path}/train.jsonl:{n}" for n in (1, 2, 3, 4, 5)]
 
 
 def test_a_general_row_is_no_science(tmp_path: Path) -> None:
     source = write(tmp_path / "train.jsonl", [GENERAL])
     with pytest.raises(ValueError, match="a general row among the science rows"):
-        list(read_conversations("sciriff", source, "error", Tally(), only_science=True))
+        list(read_conversations("sciriff", source, "error", Tally(), ScienceFilter(MixConfig(name="x"))))
     assert len(list(read_conversations("tulu", source, "error", Tally()))) == 1
 
 
@@ -106,4 +108,4 @@ def test_control_characters_of_pdf_files_are_kept_and_counted(tmp_path: Path) ->
     tally = Tally()
     assert next(read_conversations("sciriff", source, "error", tally)).messages[0].content == "\x02̂κ"
     list(read_conversations("sciriff", source, "error", tally := Tally()))
-    assert tally.control_characters == 1
+    assert tally.control_characters.first == [f"{tmp_path}/train.jsonl:1"]

@@ -1,0 +1,114 @@
+"""The card of a mix as a page for people: `mix/card.md`, with the recipe that builds it again."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import fields
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from sciriff.config import MixConfig, as_dict
+from sciriff.mix.card_table import remarks
+
+
+def page(card: dict[str, Any], mix: MixConfig) -> str:
+    """Markdown of a card (`card.json`) and of the config that it was built by. Names that come out of the data are
+    escaped: whoever wrote the rows chose them."""
+    sections = [
+        f"# Mix {_text(mix.name)}",
+        _list(_text(line) for line in remarks(card)),
+        "## Rows and tokens",
+        f"By the model's tokenizer, markup (`{card['chat']}`) included.",
+        _token_table(card),
+        "## Read and left out",
+        _table(
+            ("source", "licence", "rows read", "kept"),
+            [(name, card["licenses"][name], rows, _kept(card, name, rows)) for name, rows in card["read"].items()],
+        ),
+    ]
+    if card["dropped"]:
+        firsts = [(why, part["rows"], ", ".join(part["first"])) for why, part in card["dropped"].items()]
+        sections.append(_table(("left out because", "rows", "the first"), firsts))
+    if of_dataset := card["dropped_by_dataset"]:
+        rows = [(name, why, count) for name, reasons in of_dataset.items() for why, count in reasons.items()]
+        sections.append(_table(("dataset", "left out because", "rows"), rows))
+    if (odd := card["read_with_control_characters"])["rows"]:
+        sections.append(
+            f"{odd['rows']:,} rows were read with control characters (papers that were read out of PDF files have "
+            f"them), such as {_text(', '.join(odd['first']))}."
+        )
+    sections += [
+        "## Longest rows",
+        _table(("row", "tokens"), [(row["row"], row["tokens"]) for row in card["longest"]]),
+        "## Digests",
+        _table(("of", "SHA-256"), _digests(card)),
+        "## Recipe",
+        "As a file of `conf/mix/` this builds the same mix, with the same tokenizer and markup from the same rows.",
+        f"```yaml\n{recipe_yaml(mix)}```",
+    ]
+    return "\n\n".join(sections) + "\n"
+
+
+def recipe_yaml(mix: MixConfig) -> str:
+    """The settings of a mix that are not the schema's own defaults, as a file of conf/mix/."""
+    values = _without(as_dict(mix), as_dict(MixConfig(name="")))
+    return OmegaConf.to_yaml(
+        OmegaConf.create({key.name: values[key.name] for key in fields(mix) if key.name in values})
+    )
+
+
+def _without(values: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
+    """What differs from the defaults."""
+    found = {}
+    for key, value in values.items():
+        if isinstance(value, dict):
+            value = _without(value, defaults[key])
+            if not value:
+                continue
+        elif value == defaults[key]:
+            continue
+        found[key] = value
+    return found
+
+
+def _kept(card: dict[str, Any], source: str, rows: int) -> int:
+    """Rows of a source in the mix."""
+    dropped = sum(card["dropped_by_source"].get(source, {}).values())
+    return rows - dropped + int(card["repeated"].get(source, 0))
+
+
+def _digests(card: dict[str, Any]) -> list[tuple[str, str]]:
+    digests = [("train.jsonl", card["digest"])]
+    if validation := card["validation"]["digest"]:
+        digests.append(("validation.jsonl", validation))
+    digests += [(f"the source {name}", source["digest"]) for name, source in card["recipe"]["sources"].items()]
+    return [*digests, ("tokenizer and markup", card["markup_digest"])]
+
+
+def _token_table(card: dict[str, Any]) -> str:
+    groups = {**card["by_dataset"], **card["by_source"], "all": card}
+    whole = card["target_tokens"]["sum"]
+    rows = []
+    for name, part in groups.items():
+        prompt, target = part["prompt_tokens"], part["target_tokens"]
+        spread = [f"{spread[key]:,.0f}" for spread in (prompt, target) for key in ("median", "mean", "max")]
+        rows.append((name, part["rows"], *spread, f"{target['sum'] / whole:.1%}"))
+    tokens = [f"{what} {key}" for what in ("prompt", "target") for key in ("median", "mean", "max")]
+    return _table(("dataset", "rows", *tokens, "share of targets"), rows)
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    cells = [[f"{cell:,}" if isinstance(cell, int) else _text(str(cell)) for cell in line] for line in lines]
+    return "\n".join(f"| {' | '.join(line)} |" for line in cells)
+
+
+def _list(lines: Iterable[str]) -> str:
+    return "\n".join(f"- {line}" for line in lines)
+
+
+def _text(text: str) -> str:
+    """Text that Markdown shows as it is, on one line."""
+    text = " ".join(text.split())
+    for mark in "\\`*_[]<>|#":
+        text = text.replace(mark, "\\" + mark)
+    return text

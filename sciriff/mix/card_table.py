@@ -1,0 +1,45 @@
+"""The card of a mix as a table for a terminal. Light, so that the driver may print it."""
+
+from typing import Any
+
+
+def table(card: dict[str, Any]) -> str:
+    """The card for people: a line per dataset and the sums, then what was left out."""
+    lines = [f"{'rows':>8} {'prompt mean':>12} {'max':>7} {'target mean':>12} {'max':>7} {'tokens':>12}  dataset"]
+    groups = [card["by_dataset"], card["by_source"], {"all": card}]
+    for group in groups:
+        for name, part in group.items():
+            prompt, target = part["prompt_tokens"], part["target_tokens"]
+            lines.append(
+                f"{part['rows']:>8,} {prompt['mean']:>12,.1f} {prompt['max']:>7,} {target['mean']:>12,.1f} "
+                f"{target['max']:>7,} {prompt['sum'] + target['sum']:>12,}  {name}"
+            )
+    return "\n".join([*lines, *remarks(card)])
+
+
+def remarks(card: dict[str, Any]) -> list[str]:
+    """What a person should know of a mix beside its table, a line each."""
+    lines = [f"{card['target_share']:.1%} of the tokens are learnt"]
+    lines += [f"left out: {part['rows']:,} {reason}" for reason, part in card["dropped"].items()]
+    lines += [f"repeated: {rows:,} rows of {name} (epochs)" for name, rows in card["repeated"].items()]
+    if card["held_out_rows"]:
+        lines.append(f"{card['held_out_rows']:,} rows are of held-out tasks: scores on those are not of unseen tasks")
+    return lines + _validation_remarks(card)
+
+
+def _validation_remarks(card: dict[str, Any]) -> list[str]:
+    validation = card["validation"]
+    wanted = validation["wanted"]
+    if not wanted:
+        return []
+    if not validation["by_source"]:
+        return ["validation: no rows, since a finished mix is taken whole and leaves none"]
+    lines = []
+    for half, part in validation["by_source"].items():
+        origin = ", ".join(f"{rows:,} {place}" for place, rows in part["from"].items())
+        if part["out_of_reach"] is not None:
+            lines.append(f"validation: no {half} rows: {part['out_of_reach']}")
+            continue
+        few = "" if part["rows"] == wanted else f" of the {wanted:,} asked for: no more are left"
+        lines.append(f"validation: {part['rows']:,} {half} rows{few}{f' ({origin})' if origin else ''}")
+    return lines

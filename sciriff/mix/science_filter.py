@@ -1,0 +1,58 @@
+"""Which science rows enter a mix: those of the tasks, task families and domains that the config names."""
+
+from typing import Any
+
+from sciriff.config import MixConfig, nearest
+from sciriff.tasks import NAMES
+from sciriff.tasks.catalogue import names as known_names
+
+
+class ScienceFilter:
+    """`mix.tasks`, `mix.families` and `mix.domains`, asked about one row after another; it remembers what it has seen,
+    so that a name that no row has is found in the end."""
+
+    def __init__(self, mix: MixConfig) -> None:
+        self._wanted = {"tasks": mix.tasks, "families": mix.families, "domains": mix.domains}
+        self._seen: dict[str, set[str]] = {key: set() for key in self._wanted}
+        if not mix.include_heldout:
+            for name in sorted(set(mix.tasks or ()) & set(NAMES)):
+                raise ValueError(f"mix.tasks: {name} is a held-out task; mix.include_heldout=true lets it in")
+
+    def refusal(self, task: str, row: dict[str, Any], where: str) -> str | None:
+        """Why a raw row of this task is left out, or None where it enters. ValueError with its place where the row
+        does not say what a filter asks for: nobody can tell then which rows the filter means."""
+        refusal = None
+        for key, wanted in self._wanted.items():
+            if wanted is None:
+                continue
+            has = [task] if key == "tasks" else _metadata(row, key, where)
+            self._seen[key].update(has)
+            if refusal is None and not set(has) & set(wanted):
+                refusal = f"not of mix.{key}"
+        return refusal
+
+    def check_names(self) -> None:
+        """ValueError for a name that none of the rows has, with the nearest that some row or SciRIFF has."""
+        for key, wanted in self._wanted.items():
+            for name in wanted or ():
+                if name in self._seen[key]:
+                    continue
+                known = known_names()[key]
+                if name in known:
+                    raise ValueError(f"mix.{key}: mix.sources.sciriff has no row of {name}")
+                hint = nearest(name, known | self._seen[key])
+                raise ValueError(f"mix.{key}: {name} is known neither to SciRIFF nor to mix.sources.sciriff{hint}")
+
+
+def _metadata(row: dict[str, Any], key: str, where: str) -> list[str]:
+    """What a row's metadata says of its family (one) or domains."""
+    name = {"families": "task_family", "domains": "domains"}[key]
+    metadata = row.get("metadata")
+    value = metadata.get(name) if isinstance(metadata, dict) else None
+    values = [value] if key == "families" else value
+    if not isinstance(values, list) or not values or not all(isinstance(item, str) for item in values):
+        raise ValueError(
+            f"{where}: mix.{key} asks for the row's `metadata.{name}`, and it has none; choose by mix.tasks instead, "
+            f"or leave mix.{key} out"
+        )
+    return values

@@ -1,0 +1,35 @@
+"""Rows, sources and built mixes for the tests of the mix stage."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from sciriff.records import Conversation, dumps
+
+
+def science(task: str, i: int) -> dict:
+    return {"input": f"{task} question {i}", "output": f"answer {i}", "_instance_id": f"{task}:train:{i}"}
+
+
+def general(dataset: str, i: int) -> dict:
+    turns = [("user", f"{dataset} asks {i}"), ("assistant", f"says {i}")]
+    return {"dataset": dataset, "id": f"{dataset}_{i}", "messages": [{"role": r, "content": c} for r, c in turns]}
+
+
+def write(path: Path, rows: Sequence[dict]) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def read(path: Path) -> list[dict]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def names(rows: Sequence[dict]) -> set[str]:
+    return {f"{row['dataset']}/{row['id']}" for row in rows}
+
+
+def characters(conversations: Sequence[Conversation]) -> list[int]:
+    """A measure of length that needs no tokenizer."""
+    return [sum(len(message.content) for message in conversation.messages) for conversation in conversations]

@@ -1,0 +1,97 @@
+"""The card for people: what it says, and that no name out of the data breaks it."""
+
+import numpy as np
+from omegaconf import OmegaConf
+
+from sciriff.config import MixConfig, MixSourceConfig, SourceConfig, SourcesConfig
+from sciriff.mix.card import licenses, tally_card, token_card, validation_card
+from sciriff.mix.card_page import page, recipe_yaml
+from sciriff.mix.tally import Tally
+from sciriff.mix.validation import Drawn
+
+HUB = SourcesConfig(
+    sciriff=MixSourceConfig(hub="allenai/SciRIFF", config="4096"), tulu=MixSourceConfig(path="/data/tulu.jsonl")
+)
+
+
+def card_of(dataset: str, *, wanted: int = 0, drawn: dict[str, Drawn] | None = None) -> dict:
+    tally = Tally(read={"sciriff": 12, "tulu": 2}, repeated={"tulu": 1})
+    for i in range(10):
+        tally.drop("`output` is empty", f"train.jsonl:{i}", "sciriff")
+    tally.drop("over mix.tulu", f"{dataset}/7", "tulu", dataset)
+    tally.control_characters.add("train.jsonl:3")
+    lengths, targets = np.array([10, 20, 40, 40]), np.array([1, 2, 3, 4])
+    ids, datasets = ["a/1", "a/2", f"{dataset}/3", f"{dataset}/3"], ["science.a", "science.a", dataset, dataset]
+    return {
+        "digest": "d1",
+        "recipe": {"sources": {"sciriff": {"digest": "d2"}, "tulu": {"digest": "d3"}}},
+        "licenses": {"sciriff": "ODC-BY", "tulu": "unknown"},
+        "chat": "tulu",
+        "markup_digest": "d4",
+        **tally_card(tally),
+        "held_out_rows": 0,
+        **token_card(ids, datasets, lengths, targets),
+        "validation": validation_card(drawn or {}, wanted, None),
+    }
+
+
+def test_a_card_counts_rows_tokens_and_reasons() -> None:
+    card = card_of("flan")
+    assert card["by_dataset"]["flan"]["target_tokens"] == {"sum": 7, "mean": 3.5, "median": 3.5, "max": 4}
+    assert card["by_dataset"]["science.a"]["prompt_tokens"] == {"sum": 27, "mean": 13.5, "median": 13.5, "max": 18}
+    assert card["longest"] == [
+        {"row": "flan/3", "tokens": 40},
+        {"row": "a/2", "tokens": 20},
+        {"row": "a/1", "tokens": 10},
+    ]
+    assert card["dropped"]["`output` is empty"] == {"rows": 10, "first": [f"train.jsonl:{i}" for i in range(5)]}
+    assert card["dropped_by_source"] == {"sciriff": {"`output` is empty": 10}, "tulu": {"over mix.tulu": 1}}
+    assert card["dropped_by_dataset"] == {"flan": {"over mix.tulu": 1}}
+
+
+def test_a_page_shows_the_card() -> None:
+    text = page(card_of("flan"), MixConfig(name="mine", sources=HUB))
+    assert "| flan | 2 | 36 | 36 | 37 | 4 | 4 | 4 | 70.0% |" in text
+    assert "| sciriff | ODC-BY | 12 | 2 |" in text and "| tulu | unknown | 2 | 2 |" in text
+    assert r"| \`output\` is empty | 10 | train.jsonl:0, train.jsonl:1," in text
+    assert "1 rows were read with control characters" in text and "- repeated: 1 rows of tulu (epochs)" in text
+    for digest in ("d1", "d2", "d3", "d4"):
+        assert f"| {digest} |" in text
+
+
+def test_names_out_of_the_data_stay_in_their_cell() -> None:
+    hostile = "x|y\n## <b>`z`\n```"
+    text = page(card_of(hostile), MixConfig(name="mine", sources=HUB))
+    lines = text.splitlines()
+    assert [line for line in lines if line.startswith("##")] == [
+        f"## {heading}" for heading in ("Rows and tokens", "Read and left out", "Longest rows", "Digests", "Recipe")
+    ]
+    assert r"| x\|y \#\# \<b\>\`z\` \`\`\` | over mix.tulu | 1 |" in lines
+    assert lines.count("```") == 1 and lines.count("```yaml") == 1
+
+
+def test_the_recipe_is_what_differs_from_the_defaults() -> None:
+    mix = MixConfig(name="mine", sources=HUB, per_task=None, tasks=["a: b"], seed=76)
+    assert OmegaConf.to_container(OmegaConf.create(recipe_yaml(mix))) == {
+        "name": "mine",
+        "sources": {"sciriff": {"hub": "allenai/SciRIFF", "config": "4096"}, "tulu": {"path": "/data/tulu.jsonl"}},
+        "per_task": None,
+        "tasks": ["a: b"],
+    }
+
+
+def test_licences_are_known_of_the_hub_and_told_of_local_rows() -> None:
+    copy = MixSourceConfig(path="/copy", hub="allenai/SciRIFF")
+    told = MixSourceConfig(path="/copy", license="CC BY 4.0")
+    other = SourceConfig(hub="someone/else")
+    published = SourceConfig(hub="allenai/SciRIFF-train-mix")
+    used = {"a": HUB.sciriff, "b": copy, "c": told, "d": other, "e": published}
+    assert licenses(used) == {"a": "ODC-BY", "b": "unknown", "c": "CC BY 4.0", "d": "unknown", "e": "ODC-BY"}
+
+
+def test_a_page_says_how_few_validation_rows_there_are() -> None:
+    drawn = {"science": Drawn(origin={}), "general": Drawn()}
+    text = page(card_of("flan", wanted=5, drawn=drawn), MixConfig(name="mine", sources=HUB))
+    assert "- validation: 0 science rows of the 5 asked for: no more are left" in text
+    text = page(card_of("flan", wanted=5), MixConfig(name="mine", sources=HUB))
+    assert "- validation: no rows, since a finished mix is taken whole and leaves none" in text
