@@ -34,9 +34,10 @@ check: $(VENV)/.dev  ## lint, format, types, import floors
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(VENV)/.dev  ## numbers, printed with the commit
+bench: $(VENV)/.dev  ## numbers, printed with the commit; the mix at full size: benchmarks/mix.py alone
 	$(BIN)/python benchmarks/startup.py
 	$(BIN)/python benchmarks/scoring.py
+	$(BIN)/python benchmarks/mix.py --rows 20000 --compare 8000
 
 docs-figures: $(VENV)/.dev  ## the README's picture, from runs/demo (needs chromium)
 	$(BIN)/python docs/figures.py

@@ -187,6 +187,9 @@ class MixConfig:
     """Let the training rows of the nine held-out tasks in."""
     context_window: int | None = 4096
     """Rows longer than this less 20 tokens, by the model's tokenizer and markup, are left out; null keeps all."""
+    truncate: str = "drop"
+    """What becomes of a row longer than that: drop, or turns (it keeps the first turns that fit whole, up to the end of
+    an answer, and is left out where the first answer does not fit). No answer is ever cut."""
     take: str = "sample"
     """Which rows a cap keeps: a seeded sample, or the first of each task, as the published mix did."""
     on_bad_row: str = "error"
@@ -206,6 +209,7 @@ class MixConfig:
         _at_least("mix.per_task", self.per_task, 0)
         _at_least("mix.context_window", self.context_window, 32)
         _number_or("mix.tulu", self.tulu, 0, ("none", "match", "all"))
+        _one_of("mix.truncate", self.truncate, ("drop", "turns"))
         _one_of("mix.take", self.take, ("sample", "first"))
         _one_of("mix.on_bad_row", self.on_bad_row, ("error", "drop"))
         _at_least("mix.validation_rows", self.validation_rows, 0)

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -77,9 +77,12 @@ class Judgement:
 Row = TypeVar("Row", Conversation, Instance, Prediction, Judgement)
 
 
+_encoded = json.JSONEncoder(ensure_ascii=False).encode
+
+
 def dumps(row: Any) -> str:
     """One compact JSON line without its newline. Lone surrogates (models do emit them) stay escaped, so it encodes."""
-    text = json.dumps(row, ensure_ascii=False)
+    text = _encoded(row)
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -89,7 +92,10 @@ def dumps(row: Any) -> str:
 
 def to_json(row: Any) -> str:
     """The JSON line of a record."""
-    return dumps(asdict(row))
+    values = vars(row)
+    if isinstance(row, Conversation):
+        values = {**values, "messages": [vars(message) for message in row.messages]}
+    return dumps(values)
 
 
 def write_jsonl(path: Path, rows: Iterable[Any]) -> None:

@@ -21,23 +21,30 @@ TOKENS_PER_BATCH = 1 << 20
 """Rows are written in Arrow batches of about so many tokens: what the writer holds in memory."""
 
 
-def write_token_file(folder: Path, rows: Iterable[tuple[str, Sequence[int], Sequence[bool]]]) -> None:
+Numbers = np.ndarray | Sequence[int]
+
+
+def write_token_file(folder: Path, rows: Iterable[tuple[str, Numbers, Numbers]]) -> None:
     """Write rows (id `dataset/id`, token ids, of each token whether it is a target) into `folder`, whole or not at all.
 
-    The rows are consumed as a stream and keep their order.
+    The rows are consumed as a stream and keep their order. Arrays (int32, bool) are written without a detour.
     """
     folder.mkdir(parents=True, exist_ok=True)
     partial = folder / (NAME + ".partial")
     ids: list[str] = []
-    tokens: list[Sequence[int]] = []
-    targets: list[Sequence[bool]] = []
+    tokens: list[np.ndarray] = []
+    targets: list[np.ndarray] = []
 
     with pa.OSFile(str(partial), "wb") as sink, pa.ipc.new_file(sink, SCHEMA) as writer:
 
         def flush() -> None:
-            counts = [sum(mask) for mask in targets]
-            columns = [pa.array(c, f.type) for c, f in zip((ids, tokens, targets, counts), SCHEMA, strict=True)]
-            writer.write_batch(pa.record_batch(columns, schema=SCHEMA))
+            offsets = pa.array(np.cumsum([0] + [len(row) for row in tokens], dtype=np.int32))
+            lists = [
+                pa.ListArray.from_arrays(offsets, pa.array(np.concatenate(rows)), SCHEMA.field(name).type)
+                for name, rows in (("tokens", tokens), ("targets", targets))
+            ]
+            counts = np.array([np.count_nonzero(row) for row in targets], np.int32)
+            writer.write_batch(pa.record_batch([pa.array(ids, pa.string()), *lists, pa.array(counts)], schema=SCHEMA))
             for column in (ids, tokens, targets):
                 column.clear()
 
@@ -45,8 +52,8 @@ def write_token_file(folder: Path, rows: Iterable[tuple[str, Sequence[int], Sequ
         for row_id, row_tokens, row_targets in rows:
             assert len(row_tokens) == len(row_targets), f"{row_id}: {len(row_tokens)} tokens, {len(row_targets)} marks"
             ids.append(row_id)
-            tokens.append(row_tokens)
-            targets.append(row_targets)
+            tokens.append(np.asarray(row_tokens, np.int32))
+            targets.append(np.asarray(row_targets, np.bool_))
             held += len(row_tokens)
             if held >= TOKENS_PER_BATCH:
                 flush()

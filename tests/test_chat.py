@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-from sciriff.chat import end_ids, jinja_template, prompt_ids, training_ids, training_ids_of_many
+from sciriff.chat import Markup, end_ids, jinja_template, prompt_ids, training_ids
 from sciriff.config import CHAT_FORMATS, SAMPLE
 from sciriff.records import Message
 
@@ -260,10 +260,28 @@ def test_any_text_at_all(chat: str, question: str, answer: str) -> None:
 @pytest.mark.parametrize("chat", CHAT_FORMATS)
 def test_many_at_a_time_are_as_one_by_one(chat: str, tokenizer: PreTrainedTokenizerFast) -> None:
     conversations = [[user(text), assistant(text[::-1])] for text in HOSTILE] + [TWO_TURNS]
-    assert training_ids_of_many(chat, conversations, tokenizer) == [
-        training_ids(chat, conversation, tokenizer) for conversation in conversations
-    ]
-    assert training_ids_of_many(chat, [], tokenizer) == []
+    markup = Markup(chat, tokenizer)
+    rendered = [markup.render(conversation) for conversation in conversations]
+    for conversation, pieces, ids in zip(conversations, rendered, markup.encode(rendered), strict=True):
+        row = markup.row(pieces, ids)
+        assert (row.ids.tolist(), row.targets.tolist()) == training_ids(chat, conversation, tokenizer)
+    assert markup.encode([]) == []
+
+
+@pytest.mark.parametrize("chat", CHAT_FORMATS)
+@pytest.mark.parametrize("content", HOSTILE)
+def test_the_first_turns_are_tokenised_as_they_are_alone(
+    chat: str, content: str, tokenizer: PreTrainedTokenizerFast
+) -> None:
+    turns = [Message("system", content), user(content), assistant(content), user("Why?"), assistant(" x")]
+    conversation = [*turns, assistant(content), user("\n"), assistant("y")]
+    markup = Markup(chat, tokenizer)
+    rendered = markup.render(conversation)
+    row = markup.row(rendered, markup.encode([rendered])[0])
+    assert [messages for messages, _ in row.answers] == [3, 5, 6, 8]
+    for messages, tokens in row.answers:
+        alone = training_ids(chat, conversation[:messages], tokenizer)
+        assert (row.ids[:tokens].tolist(), row.targets[:tokens].tolist()) == alone
 
 
 @pytest.mark.parametrize("chat", CHAT_FORMATS)
@@ -352,4 +370,10 @@ def test_a_tokenizer_without_the_structure_is_refused() -> None:
 )
 def test_a_template_that_cannot_serve_is_refused(template: str | None, message: str) -> None:
     with pytest.raises(ValueError, match=message):
+        training_ids("tokenizer", TWO_TURNS, changed(chat_template=template))
+
+
+def test_answers_that_end_differently_are_refused() -> None:
+    template = "{% for m in messages %}{{ m['content'] }}{{ '</s>' if m['content'] == 'x' else '<s>' }}{% endfor %}"
+    with pytest.raises(ValueError, match=r"model\.chat=tokenizer ends this answer with <s> and others with </s>"):
         training_ids("tokenizer", TWO_TURNS, changed(chat_template=template))

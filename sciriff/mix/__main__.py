@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sciriff.config import Config, MixConfig, MixSourceConfig, SourceConfig
 from sciriff.digest import file_digest, value_digest
@@ -15,16 +15,13 @@ from sciriff.mix.candidates import HELD_OUT_DATASETS
 from sciriff.mix.card import licenses, tally_card, token_card, validation_card
 from sciriff.mix.card_page import page
 from sciriff.mix.card_table import table
-from sciriff.mix.tokenise import lengths, markup_digest, write_tokens
+from sciriff.mix.tokenise import Tokeniser, markup_digest
 from sciriff.pretrained import load_tokenizer
 from sciriff.records import Conversation, read_jsonl
 from sciriff.run_dir import RunDir
 from sciriff.source_files import source_digest, validation_split
 from sciriff.stage import run_stage
 from sciriff.token_file import TokenFile
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerFast
 
 LAYOUT = 2
 """Raised when the same recipe and sources would give other rows, tokens or another card than before."""
@@ -38,6 +35,8 @@ def main(config: Config, run: RunDir) -> None:
     tokenizer = load_tokenizer(config.model)
     markup = markup_digest(chat, tokenizer)
     folder = cache / "mixes" / _key(recipe, markup)
+    cache.mkdir(parents=True, exist_ok=True)
+    tokeniser = Tokeniser(chat, tokenizer, cache)
 
     made: dict[str, Path] = {}
 
@@ -45,12 +44,12 @@ def main(config: Config, run: RunDir) -> None:
         """The folder of the cache with the tokens of these rows, made if need be."""
         if digest not in made:
             made[digest] = cache / "tokens" / _key(digest, markup)
-            _have_tokens(made[digest], rows, chat, tokenizer)
+            _have_tokens(made[digest], rows, tokeniser)
         return made[digest]
 
     def build(into: Path) -> None:
         rows, validation = into / TRAIN, into / VALIDATION
-        tally, drawn = build_mix(config.mix, into, lambda conversations: lengths(chat, conversations, tokenizer))
+        tally, drawn = build_mix(config.mix, into, tokeniser.fitting)
         digest = file_digest(rows)
         tokens = TokenFile(tokens_of(rows, digest))
         datasets = [conversation.dataset for conversation in read_jsonl(rows, Conversation)]
@@ -86,7 +85,10 @@ def main(config: Config, run: RunDir) -> None:
     print(table(card), flush=True)
 
 
-RECIPE = ("per_task", "tulu", "tasks", "families", "domains", "include_heldout", "context_window", "take", "seed")
+RECIPE = (
+    *("per_task", "tulu", "tasks", "families", "domains", "include_heldout"),
+    *("context_window", "truncate", "take", "seed"),
+)
 """Settings of MixConfig that choose among the rows of the sources."""
 
 
@@ -118,7 +120,7 @@ def _key(*parts: Any) -> str:
     return value_digest([LAYOUT, *parts])[:32]
 
 
-def _have_tokens(folder: Path, mix: Path, chat: str, tokenizer: PreTrainedTokenizerFast) -> None:
+def _have_tokens(folder: Path, mix: Path, tokeniser: Tokeniser) -> None:
     """Have the tokens of the rows of a file in their folder of the cache."""
     with mix.open("rb") as file:
         rows = sum(1 for _ in file)
@@ -129,7 +131,7 @@ def _have_tokens(folder: Path, mix: Path, chat: str, tokenizer: PreTrainedTokeni
         except ValueError:
             return False
 
-    build_once(folder, "tokens", is_whole, lambda into: write_tokens(mix, rows, into, chat, tokenizer))
+    build_once(folder, "tokens", is_whole, lambda into: tokeniser.write(mix, rows, into))
 
 
 def _is_whole(folder: Path) -> bool:

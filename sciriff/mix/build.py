@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from sciriff.config import MixConfig, MixSourceConfig, SourceConfig
-from sciriff.mix.candidates import Candidates, Lengths
+from sciriff.mix.candidates import Candidates, Fitting
 from sciriff.mix.recipe import (
     Candidate,
     by_task,
@@ -79,7 +79,7 @@ def is_finished(mix: MixConfig) -> bool:
     return mix.path is not None or mix.sources.published.exists
 
 
-def build_mix(mix: MixConfig, folder: Path, lengths: Lengths) -> tuple[Tally, dict[str, Drawn]]:
+def build_mix(mix: MixConfig, folder: Path, fitting: Fitting) -> tuple[Tally, dict[str, Drawn]]:
     """Write `train.jsonl` and, where mix.validation_rows finds any, `validation.jsonl` (of Conversation) into a folder.
 
     Returns what was read and dropped, and the validation rows of each half of the mix, `science` and `general`.
@@ -93,9 +93,10 @@ def build_mix(mix: MixConfig, folder: Path, lengths: Lengths) -> tuple[Tally, di
             write_jsonl(folder / TRAIN, read_conversations(name, source, mix.on_bad_row, tally))
     else:
         with Spool(folder / "rows.spool") as spool:
-            candidates = Candidates(mix, spool, lengths, ScienceFilter(mix))
+            candidates = Candidates(mix, spool, fitting, ScienceFilter(mix))
             choices = _choose(candidates, used, tally)
             order = shuffled((time for choice in choices.values() for time in choice.times), mix.seed)
+            tally.shortened = sum(map(spool.is_short, order))
             rows = map(spool.read, order)
             seen = Seen()
             write_jsonl(folder / TRAIN, seen.noting(rows) if mix.validation_rows else rows)
@@ -134,12 +135,12 @@ def _choose(candidates: Candidates, used: dict[str, SourceConfig], tally: Tally)
         rows = ranked(read.pop("sciriff"), mix.take, mix.seed)
         candidates.filter.check_names()
         tasks = list(by_task(_unique("sciriff", rows, seen, tally)).values())
-        choices["sciriff"] = _capped("sciriff", sources.sciriff, tasks, mix.per_task, candidates, tally)
+        choices["sciriff"] = _capped("sciriff", sources.sciriff, tasks, mix.per_task, candidates, seen, tally)
     if "tulu" in read:
         rows = _unique("tulu", ranked(read.pop("tulu"), "sample", mix.seed), seen, tally)
         science_rows = choices["sciriff"].rows if "sciriff" in choices else 0
         cap = general_rows(mix.tulu, science_rows, sources.tulu.weight / sources.sciriff.weight)
-        choices["tulu"] = _capped("tulu", sources.tulu, [rows], cap, candidates, tally)
+        choices["tulu"] = _capped("tulu", sources.tulu, [rows], cap, candidates, seen, tally)
     return choices
 
 
@@ -156,11 +157,12 @@ def _capped(
     groups: Sequence[Sequence[Candidate]],
     cap: int | None,
     candidates: Candidates,
+    seen: set[bytes],
     tally: Tally,
 ) -> Choice:
     """The first rows of each group that fit the context window, at most `cap` of them, over the source's epochs."""
     over = {"sciriff": "over mix.per_task", "tulu": "over mix.tulu"}[name]
-    fits = candidates.fits(sum(len(rows) if cap is None else min(cap, len(rows)) for rows in groups))
+    fits = candidates.fits(sum(len(rows) if cap is None else min(cap, len(rows)) for rows in groups), seen)
     choice = Choice()
     for rows in groups:
         selection = capped(rows, cap, fits)

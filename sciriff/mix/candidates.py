@@ -1,10 +1,10 @@
 """Read sources into the spool as candidates for the recipe, and measure which of them fit the context window."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from sciriff.config import MixConfig, SourceConfig
-from sciriff.mix.recipe import Candidate
+from sciriff.mix.recipe import Candidate, text_digest
 from sciriff.mix.science_filter import ScienceFilter
 from sciriff.mix.sources import SCIENCE, read_conversations
 from sciriff.mix.spool import Spool
@@ -18,11 +18,12 @@ WINDOW_MARGIN = 20
 
 HELD_OUT_DATASETS = frozenset(f"{SCIENCE}.{task.name}" for task in HELD_OUT)
 
-Lengths = Callable[[Sequence[Conversation]], list[int]]
-"""Tokens of each conversation, by the model's tokenizer and markup."""
+Fitting = Callable[[Iterable[Conversation], int, str], list[int | None]]
+"""How many of its last messages each conversation must lose to fit into so many tokens, under mix.truncate; None where
+it cannot fit. By the model's tokenizer and markup (Tokeniser.fitting)."""
 
 Fits = Callable[[Sequence[Candidate]], list[bool]]
-"""Whether each row is short enough."""
+"""Whether each row is short enough, or has been shortened in the spool so that it is."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class Candidates:
 
     mix: MixConfig
     spool: Spool
-    lengths: Lengths
+    fitting: Fitting
     filter: ScienceFilter
 
     def read(self, name: str, source: SourceConfig, tally: Tally) -> Iterator[Candidate]:
@@ -46,8 +47,11 @@ class Candidates:
             else:
                 yield self.spool.add(row)
 
-    def fits(self, expected: int) -> Fits:
-        """A function that says of rows whether they fit mix.context_window, and shows how many of `expected` did."""
+    def fits(self, expected: int, seen: set[bytes]) -> Fits:
+        """A function that says of rows whether they fit mix.context_window, and shows how many of `expected` did.
+
+        A row that mix.truncate=turns shortens does not fit if its text is in `seen`, to which it is added.
+        """
         if self.mix.context_window is None:
             return lambda rows: [True] * len(rows)
         limit = self.mix.context_window - WINDOW_MARGIN
@@ -56,7 +60,16 @@ class Candidates:
 
         def fits(rows: Sequence[Candidate]) -> list[bool]:
             nonlocal found
-            answers = [length <= limit for length in self.lengths([self.spool.read(row) for row in rows])]
+            answers = []
+            conversations = map(self.spool.read, rows)
+            for row, surplus in zip(rows, self.fitting(conversations, limit, self.mix.truncate), strict=True):
+                fit = surplus is not None
+                if surplus:
+                    self.spool.shorten(row, surplus)
+                    text = text_digest(self.spool.read(row).messages)
+                    fit = text not in seen
+                    seen.add(text)
+                answers.append(fit)
             found += sum(answers)
             progress(found, "rows chosen that fit mix.context_window")
             return answers

@@ -58,6 +58,7 @@ def tally_card(tally: Tally) -> dict[str, Any]:
     return {
         "read": tally.read,
         "repeated": tally.repeated,
+        "shortened": tally.shortened,
         "read_with_control_characters": _found(tally.control_characters),
         "dropped": {reason: _found(found) for reason, found in sorted(tally.dropped.items())},
         "dropped_by_source": _sorted(tally.dropped_of_source),

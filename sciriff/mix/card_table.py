@@ -22,6 +22,8 @@ def remarks(card: dict[str, Any]) -> list[str]:
     lines = [f"{card['target_share']:.1%} of the tokens are learnt"]
     lines += [f"left out: {part['rows']:,} {reason}" for reason, part in card["dropped"].items()]
     lines += [f"repeated: {rows:,} rows of {name} (epochs)" for name, rows in card["repeated"].items()]
+    if card["shortened"]:
+        lines.append(f"shortened: {card['shortened']:,} rows have lost their last turns to mix.context_window")
     if card["held_out_rows"]:
         lines.append(f"{card['held_out_rows']:,} rows are of held-out tasks: scores on those are not of unseen tasks")
     return lines + _validation_remarks(card)

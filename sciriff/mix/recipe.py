@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from sciriff.records import Message
 
-BATCH = 512
+BATCH = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +41,9 @@ class Selection:
 
 
 def text_digest(messages: Iterable[Message]) -> bytes:
-    """Sixteen bytes that are the same for the same messages only."""
-    digest = hashlib.sha256()
-    for message in messages:
-        for part in (message.role.encode(), message.content.encode()):
-            digest.update(len(part).to_bytes(8, "big") + part)
-    return digest.digest()[:16]
+    """Sixteen bytes that are the same for the same messages only; no message has a NUL character."""
+    text = "\0".join([f"{message.role}\0{message.content}" for message in messages])
+    return hashlib.sha256(text.encode()).digest()[:16]
 
 
 def ranked(candidates: Iterable[Candidate], take: str, seed: int) -> list[Candidate]:

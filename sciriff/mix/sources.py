@@ -15,9 +15,11 @@ SCIENCE = "science"
 
 ROLES = ("system", "user", "assistant")
 
-# C0 and C1 controls but white space (tab, newline, vertical tab, form feed, return), and delete.
-CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x9f]")
-SURROGATE = re.compile(r"[\ud800-\udfff]")
+# C0 controls but white space (tab, newline, vertical tab, form feed, return), and delete; C1 controls, which all begin
+# with one byte in UTF-8. Bytes are looked through ten times as fast as a pattern is searched for in a text.
+C0 = bytes([*range(0x09), *range(0x0E, 0x20), 0x7F])
+C1 = re.compile(r"[\x80-\x9f]")
+C1_BEGINS = b"\xc2"
 
 
 class BadRow(Exception):
@@ -70,7 +72,7 @@ def read_conversations(
         except BadRow as bad:
             bad_row(where, str(bad))
             continue
-        if any(CONTROL.search(message.content) for message in conversation.messages):
+        if any(_has_controls(message.content) for message in conversation.messages):
             tally.control_characters.add(where)
         task = conversation.dataset.removeprefix(SCIENCE + ".")
         if science is not None and (refusal := science.refusal(task, row, where)):
@@ -126,5 +128,12 @@ def _check_text(text: object, what: str, *, may_be_empty: bool = False) -> None:
         raise BadRow(f"{what} is empty")
     if "\0" in text:
         raise BadRow(f"{what} has a NUL character")
-    if SURROGATE.search(text):
-        raise BadRow(f"{what} has lone surrogates")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise BadRow(f"{what} has lone surrogates") from None
+
+
+def _has_controls(text: str) -> bool:
+    encoded = text.encode()
+    return len(encoded.translate(None, C0)) < len(encoded) or (C1_BEGINS in encoded and C1.search(text) is not None)

@@ -35,6 +35,8 @@ class Tally:
     PDF files have them, in the published corpora too."""
     repeated: dict[str, int] = field(default_factory=dict)
     """Rows by source that stand in the mix beside an earlier one of themselves."""
+    shortened: int = 0
+    """Rows of the mix without their last turns, by mix.truncate=turns."""
 
     def drop(self, reason: str, row: str, source: str, dataset: str | None = None) -> None:
         self.dropped.setdefault(reason, Found()).add(row)

@@ -68,7 +68,7 @@ def draw(
     """`mix.validation_rows` rows of a source (`sciriff` or `tulu`), or as many as there are: of the groups that the
     caps left, each in turn, then of the source's validation split. What is drawn is added to `seen`."""
     drawn = Drawn()
-    fits = candidates.fits(candidates.mix.validation_rows)
+    fits = candidates.fits(candidates.mix.validation_rows, set())
     _take(candidates, drawn, spare, "left by the caps", seen, fits)
     if len(drawn.rows) < candidates.mix.validation_rows and (split := validation_split(source)):
         tally = Tally()

@@ -1,7 +1,7 @@
 """Rows, sources and built mixes for the tests of the mix stage."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from sciriff.records import Conversation, dumps
@@ -30,6 +30,14 @@ def names(rows: Sequence[dict]) -> set[str]:
     return {f"{row['dataset']}/{row['id']}" for row in rows}
 
 
-def characters(conversations: Sequence[Conversation]) -> list[int]:
-    """A measure of length that needs no tokenizer."""
-    return [sum(len(message.content) for message in conversation.messages) for conversation in conversations]
+def fitting(conversations: Iterable[Conversation], limit: int, truncate: str) -> list[int | None]:
+    """As Tokeniser.fitting, with characters for tokens."""
+    found: list[int | None] = []
+    for conversation in conversations:
+        messages = conversation.messages
+        ends = (
+            [len(messages)] if truncate == "drop" else [i for i, m in enumerate(messages, 1) if m.role == "assistant"]
+        )
+        fit = [end for end in ends if sum(len(message.content) for message in messages[:end]) <= limit]
+        found.append(len(messages) - fit[-1] if fit else None)
+    return found

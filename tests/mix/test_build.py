@@ -3,7 +3,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from mix_rows import characters, general, names, read, science, write
+from mix_rows import fitting, general, names, read, science, write
 
 from sciriff.config import MixConfig, MixSourceConfig, SourceConfig, SourcesConfig
 from sciriff.mix.build import build_mix
@@ -28,7 +28,7 @@ def sources(tmp_path: Path) -> SourcesConfig:
 def build(folder: Path, sources: SourcesConfig, **settings: object) -> tuple[Tally, list[dict]]:
     folder.mkdir(exist_ok=True)
     mix = MixConfig(name="test", sources=sources, **{"context_window": None, **settings})  # type: ignore[arg-type]
-    tally, drawn = build_mix(mix, folder, characters)
+    tally, drawn = build_mix(mix, folder, fitting)
     assert drawn == {} and [path.name for path in folder.iterdir()] == ["train.jsonl"]  # no spool is left
     rows = read(folder / "train.jsonl")
     assert tally.kept == len(rows)
@@ -106,6 +106,33 @@ def test_a_row_leaves_twenty_tokens_of_the_window_free(tmp_path: Path, window: i
     sources = SourcesConfig(sciriff=MixSourceConfig(path=str(path)))
     _, rows = build(tmp_path / "out", sources, tulu="none", context_window=window)
     assert len(rows) == 1 + kept
+
+
+def turns(*lengths: int) -> list[dict]:
+    """Messages of so many characters, the user's and the assistant's in turn."""
+    return [{"role": ("user", "assistant")[i % 2], "content": "x" * length} for i, length in enumerate(lengths)]
+
+
+def test_a_long_conversation_may_keep_its_first_turns(tmp_path: Path) -> None:
+    conversations = {
+        "short": turns(10, 10),
+        "long": turns(10, 20, 10, 61, 1, 1),
+        "two turns fit": turns(10, 20, 30, 40, 1, 1),
+        "first answer too long": turns(10, 91, 1, 1),
+        "begins as short": turns(10, 10, 81, 1),
+        "begins as long": turns(10, 20, 10, 62),
+    }
+    rows = [{"dataset": "flan", "id": name, "messages": messages} for name, messages in conversations.items()]
+    sources = SourcesConfig(tulu=MixSourceConfig(path=str(write(tmp_path / "tulu.jsonl", rows))))
+    settings = {"per_task": 0, "tulu": "all", "context_window": 120}
+    tally, kept = build(tmp_path / "out", sources, **settings)
+    assert [row["id"] for row in kept] == ["short"] and tally.shortened == 0
+    tally, kept = build(tmp_path / "out", sources, **settings, truncate="turns")
+    messages = {row["id"]: row["messages"] for row in kept}
+    first = messages.pop("long", None) or messages.pop("begins as long")  # whichever comes first in the seeded order
+    assert first == turns(10, 20)
+    assert messages == {"short": turns(10, 10), "two turns fit": turns(10, 20, 30, 40)}
+    assert tally.shortened == 2 and tally.reasons == {"longer than mix.context_window": 3}
 
 
 def test_the_same_text_enters_once(tmp_path: Path, sources: SourcesConfig) -> None:

@@ -15,7 +15,7 @@ HUB = SourcesConfig(
 
 
 def card_of(dataset: str, *, wanted: int = 0, drawn: dict[str, Drawn] | None = None) -> dict:
-    tally = Tally(read={"sciriff": 12, "tulu": 2}, repeated={"tulu": 1})
+    tally = Tally(read={"sciriff": 12, "tulu": 2}, repeated={"tulu": 1}, shortened=4)
     for i in range(10):
         tally.drop("`output` is empty", f"train.jsonl:{i}", "sciriff")
     tally.drop("over mix.tulu", f"{dataset}/7", "tulu", dataset)
@@ -55,6 +55,7 @@ def test_a_page_shows_the_card() -> None:
     assert "| sciriff | ODC-BY | 12 | 2 |" in text and "| tulu | unknown | 2 | 2 |" in text
     assert r"| \`output\` is empty | 10 | train.jsonl:0, train.jsonl:1," in text
     assert "1 rows were read with control characters" in text and "- repeated: 1 rows of tulu (epochs)" in text
+    assert r"- shortened: 4 rows have lost their last turns to mix.context\_window" in text
     for digest in ("d1", "d2", "d3", "d4"):
         assert f"| {digest} |" in text
 

@@ -7,11 +7,11 @@ import random
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
-from mix_rows import characters, names, read
+from mix_rows import fitting, names, read
 
 from sciriff.config import Config, to_yaml
 from sciriff.mix.__main__ import main
@@ -45,8 +45,8 @@ def make(tmp_path: Path, composed: Callable[..., Config]) -> Make:
     return make_run
 
 
-def about_tokens(conversations: Sequence[Conversation]) -> list[int]:
-    return [length // 4 for length in characters(conversations)]
+def about_tokens(conversations: Iterable[Conversation], limit: int, truncate: str) -> list[int | None]:
+    return fitting(conversations, 4 * limit, truncate)
 
 
 def built(make: Make, name: str, *overrides: str) -> tuple[Path, Path]:

@@ -6,18 +6,21 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 from transformers import AutoTokenizer
 
+from sciriff.chat import training_ids
 from sciriff.config import SAMPLE, Config, to_yaml
 from sciriff.digest import file_digest
+from sciriff.mix import tokenise
 from sciriff.mix.__main__ import main
 from sciriff.mix.cache import build_once
-from sciriff.mix.tokenise import lengths
-from sciriff.records import Conversation, Message, read_jsonl
+from sciriff.mix.tokenise import Tokeniser
+from sciriff.records import Conversation, Message, read_jsonl, write_jsonl
 from sciriff.run_dir import RunDir
 from sciriff.token_file import NAME, TokenFile
 
@@ -205,20 +208,83 @@ def test_a_bad_row_leaves_nothing_behind(make: Make, tmp_path: Path) -> None:
     assert not run.mix.exists()
 
 
-def test_a_row_that_the_markup_cannot_express_is_named() -> None:
+def test_truncated_rows_are_counted_and_end_with_an_answer(make: Make, tmp_path: Path) -> None:
+    long = {"role": "user", "content": "and so on " * 400}
+    rows = [json.loads(line) for line in (SAMPLE / "tulu.jsonl").read_text().splitlines()[:6]]
+    for row in rows[:4]:
+        row["messages"] += [long, {"role": "assistant", "content": "Yes."}]
+    source = tmp_path / "tulu.jsonl"
+    source.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    overrides = (f"mix.sources.tulu.path={source}", "mix.per_task=0", "mix.tulu=all")
+    config, run = make("drop", *overrides)
+    main(config, run)
+    assert json.loads(run.mix_card.read_text())["rows"] == 2
+    config, run = make("turns", *overrides, "mix.truncate=turns")
+    main(config, run)
+    card = json.loads(run.mix_card.read_text())
+    assert card["rows"] == 6 and card["shortened"] == 4 and card["dropped"] == {}
+    tokens, tokenizer = TokenFile(run.tokens), AutoTokenizer.from_pretrained(SAMPLE / "tokenizer")
+    rows = list(read_jsonl(run.mix, Conversation))
+    for i, row in enumerate(rows):
+        assert row.messages[-1].role == "assistant" and "and so on" not in row.messages[-2].content
+        ids, targets = tokens[i]
+        assert (ids.tolist(), targets.tolist()) == training_ids("tulu", row.messages, tokenizer)
+        assert ids[np.flatnonzero(targets)[-1]] == tokenizer.eos_token_id
+
+
+ANSWER = Message("assistant", "a")
+ROWS = [
+    Conversation("flan", "1", (Message("user", "q"), ANSWER)),
+    Conversation("orca", "2", (Message("system", "s"), Message("user", "q"), ANSWER)),
+]
+
+
+@pytest.mark.parametrize(
+    ("system_message", "complaint"),
+    [
+        ("{{ raise_exception('no system messages') }}", r"model\.chat=tokenizer: .* \(no system messages\)"),
+        ("{% set ns.end = '' %}", r"model\.chat=tokenizer ends no answer with a special token"),
+        ("{% set ns.end = bos_token %}", r"model\.chat=tokenizer ends this answer with <s> and others with </s>"),
+    ],
+)
+def test_a_row_that_the_markup_cannot_express_is_named(tmp_path: Path, system_message: str, complaint: str) -> None:
     tokenizer = AutoTokenizer.from_pretrained(SAMPLE / "tokenizer")
     tokenizer.chat_template = (
-        "{% for m in messages %}{% if m['role'] == 'system' %}{{ raise_exception('no system messages') }}{% endif %}"
-        "{{ m['content'] + eos_token }}{% endfor %}"
+        "{% set ns = namespace(end=eos_token) %}"
+        "{% for m in messages %}{% if m['role'] == 'system' %}" + system_message + "{% endif %}"
+        "{{ m['content'] }}{% if m['role'] == 'assistant' %}{{ ns.end }}{% endif %}{% endfor %}"
     )
-    answer = Message("assistant", "a")
+    tokeniser = Tokeniser("tokenizer", tokenizer, tmp_path)
+    assert tokeniser.fitting(ROWS[:1], 3, "drop") == [0]
+    with pytest.raises(ValueError, match=f"^orca/2: {complaint}"):
+        tokeniser.fitting(ROWS, 100, "drop")
+    write_jsonl(tmp_path / "mix.jsonl", ROWS)
+    with pytest.raises(ValueError, match=f"^orca/2: {complaint}"):
+        tokeniser.write(tmp_path / "mix.jsonl", 2, tmp_path / "tokens")
+    assert not (tmp_path / "tokens" / NAME).exists()
+
+
+@pytest.mark.parametrize("chat", ["tulu", "general"])
+def test_tokens_that_were_measured_are_those_that_are_written(
+    tmp_path: Path, chat: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows found in the spool, rows tokenised anew and rows of other batches stand in the order of the mix."""
+    monkeypatch.setattr(tokenise, "BATCH_CHARACTERS", 2000)
+    tokenizer = AutoTokenizer.from_pretrained(SAMPLE / "tokenizer")
+    sample = [json.loads(line) for line in (SAMPLE / "tulu.jsonl").read_text().splitlines()[:60]]
     rows = [
-        Conversation("flan", "1", (Message("user", "q"), answer)),
-        Conversation("orca", "2", (Message("system", "s"), Message("user", "q"), answer)),
+        Conversation(row["dataset"], row["id"], tuple(Message(**message) for message in row["messages"]))
+        for row in sample
     ]
-    assert lengths("tokenizer", rows[:1], tokenizer) == [4]
-    with pytest.raises(ValueError, match=r"^orca/2: model\.chat=tokenizer: .* \(no system messages\)"):
-        lengths("tokenizer", rows, tokenizer)
+    tokeniser = Tokeniser(chat, tokenizer, tmp_path)
+    assert tokeniser.fitting(iter(rows[::3]), 100_000, "drop") == [0] * 20
+    write_jsonl(tmp_path / "mix.jsonl", rows[::-1])
+    tokeniser.write(tmp_path / "mix.jsonl", 60, tmp_path / "tokens")
+    tokens = TokenFile(tmp_path / "tokens")
+    assert tokens.ids == [f"{row.dataset}/{row.id}" for row in rows[::-1]]
+    for i, row in enumerate(rows[::-1]):
+        ids, targets = tokens[i]
+        assert (ids.tolist(), targets.tolist()) == training_ids(chat, row.messages, tokenizer)
 
 
 def run_stage(run: RunDir, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -240,6 +306,15 @@ def test_the_bytes_do_not_depend_on_the_hash_seed_of_python(make: Make, tmp_path
         files = (run.mix, run.validation, run.mix_card, run.mix_card_page, run.tokens / NAME)
         mixes.append([file.read_bytes() for file in files])
     assert mixes[0] == mixes[1]
+
+
+def test_two_stages_at_once_build_one_mix(make: Make) -> None:
+    runs = [make(name)[1] for name in ("one", "two")]
+    with ThreadPoolExecutor(2) as pool:
+        ended = list(pool.map(run_stage, runs))
+    assert [done.returncode for done in ended] == [0, 0], [done.stderr for done in ended]
+    assert sorted("rows tokenised" in done.stdout for done in ended) == [False, True]
+    assert runs[0].tokens.resolve() == runs[1].tokens.resolve()
 
 
 def test_a_users_mistake_is_one_line(make: Make, tmp_path: Path) -> None:

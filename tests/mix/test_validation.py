@@ -4,7 +4,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from mix_rows import characters, general, names, read, science, write
+from mix_rows import fitting, general, names, read, science, write
 
 from sciriff.config import MixConfig, MixSourceConfig, SourcesConfig
 from sciriff.mix.build import build_mix
@@ -27,7 +27,7 @@ def build(folder: Path, sources: SourcesConfig, **settings: object) -> tuple[lis
     """(rows of the mix, validation rows, how they were drawn)"""
     folder.mkdir(parents=True, exist_ok=True)
     values = {"context_window": None, "per_task": 5, "validation_rows": 8, **settings}
-    _, drawn = build_mix(MixConfig(name="test", sources=sources, **values), folder, characters)  # type: ignore[arg-type]
+    _, drawn = build_mix(MixConfig(name="test", sources=sources, **values), folder, fitting)  # type: ignore[arg-type]
     validation = folder / "validation.jsonl"
     return read(folder / "train.jsonl"), read(validation) if validation.exists() else [], drawn
 
