@@ -85,7 +85,13 @@ def test_every_step_has_a_row(make: Make) -> None:
     assert rows[6]["epoch"] == 1.0
     assert rows[6]["tokens"] < rows[0]["tokens"]  # 4 rows are left for the last of 7 steps
     assert rows[0]["lr"] == pytest.approx(1e-3 / 3)
-    assert all(row["grad_norm"] > 0 and 0 <= row["padding"] < 1 and row["seconds"] > 0 for row in rows)
+    assert all(row["grad_norm"] > 0 and 0 < row["packing_efficiency"] <= 1 and row["seconds"] > 0 for row in rows)
+    for row in rows:
+        parts = row["seconds_data"] + row["seconds_compute"] + row["seconds_optimizer"]
+        assert parts == pytest.approx(row["seconds"], abs=2e-4)
+        assert row["total_tokens_per_second"] > row["tokens_per_second"] > 0
+    assert {row["balance"] for row in rows} == {1.0}
+    assert not any(row["spike"] for row in rows)
     assert rows[0]["mfu"] is None
     assert rows[0]["memory"] is None
 
@@ -291,7 +297,7 @@ def test_a_loss_that_is_not_finite_names_step_and_rows(make: Make) -> None:
 
 def test_flash_attention_is_refused_without_a_gpu(make: Make) -> None:
     with pytest.raises(
-        ValueError, match=r"train\.attention=flash_attention_2: .*; train\.attention=auto takes what works"
+        ValueError, match=r"train\.attention=flash_attention_2 needs a GPU.*; train\.attention=auto takes what works"
     ):
         finetune(make(attention="flash_attention_2"))
 
