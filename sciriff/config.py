@@ -20,6 +20,9 @@ STAGES = ("mix", "train", "predict", "judge", "score", "report")
 ADDRESS = re.compile(r"https?://[\w.:\[\]-]+(/[\w./~%-]*)?")
 """Of a server; no user, password or query, since config.yaml is copied into logs and trackers."""
 ATTENTIONS = ("auto", "flash_attention_3", "flash_attention_2", "sdpa", "eager")
+LOGITS_AT_ONCE = 1 << 25
+"""Logits that the training loss makes at a time: 128 MiB in fp32. Of a vocabulary of 32,000 that is 1,048 tokens,
+enough to keep a GPU busy; a small model's whole micro-batch is one piece."""
 CHAT_FORMATS = ("tulu", "llama2", "llama3", "qwen", "general", "tokenizer")
 
 

@@ -9,11 +9,7 @@ from torch import nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
-from sciriff.config import TrainConfig
-
-CHUNK_LOGITS = 1 << 25
-"""Logits that exist at a time: 128 MiB in fp32. Of a vocabulary of 32,000 that is 1,048 tokens, enough to keep a GPU
-busy; a small model's whole micro-batch is one piece."""
+from sciriff.config import LOGITS_AT_ONCE, TrainConfig
 
 
 def choose(train: TrainConfig, device: torch.device) -> str:
@@ -66,7 +62,7 @@ def chunked(
             logits = torch.tanh(logits / cap) * cap
         return functional.cross_entropy(logits, wanted, reduction="sum")
 
-    rows = max(1, CHUNK_LOGITS // weight.shape[0])
+    rows = max(1, LOGITS_AT_ONCE // weight.shape[0])
     if len(hidden) <= rows:
         return piece(hidden, expected)
     pieces = zip(hidden.split(rows), expected.split(rows), strict=True)

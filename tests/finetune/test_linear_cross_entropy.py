@@ -41,7 +41,7 @@ def gradients(loss: torch.Tensor, *of: torch.Tensor) -> list[torch.Tensor]:
 def test_loss_and_gradients_are_the_plain_ones(
     monkeypatch: pytest.MonkeyPatch, scale: float, cap: float | None
 ) -> None:
-    monkeypatch.setattr(linear_cross_entropy, "CHUNK_LOGITS", 70 * VOCABULARY)  # five chunks, the last one smaller
+    monkeypatch.setattr(linear_cross_entropy, "LOGITS_AT_ONCE", 70 * VOCABULARY)  # five chunks, the last one smaller
     hidden, weight, bias, expected = inputs()
     logits = functional.linear(hidden, weight, bias) * scale
     plain = functional.cross_entropy(
@@ -55,7 +55,7 @@ def test_loss_and_gradients_are_the_plain_ones(
 
 def test_no_tensor_holds_all_logits(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = 20
-    monkeypatch.setattr(linear_cross_entropy, "CHUNK_LOGITS", rows * VOCABULARY)
+    monkeypatch.setattr(linear_cross_entropy, "LOGITS_AT_ONCE", rows * VOCABULARY)
     hidden, weight, bias, expected = inputs()
     with Largest() as largest:
         gradients(chunked(hidden, weight, bias, expected), hidden, weight, bias)
@@ -66,7 +66,7 @@ def test_no_tensor_holds_all_logits(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_bf16_is_summed_in_fp32(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(linear_cross_entropy, "CHUNK_LOGITS", 20 * VOCABULARY)
+    monkeypatch.setattr(linear_cross_entropy, "LOGITS_AT_ONCE", 20 * VOCABULARY)
     hidden, weight, _, expected = inputs()
     loss = chunked(hidden.bfloat16(), weight.bfloat16(), None, expected)
     logits = functional.linear(hidden.bfloat16(), weight.bfloat16())
