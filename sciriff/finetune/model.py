@@ -52,12 +52,14 @@ def build(config: Config, device: torch.device) -> SummedLoss:
     """The model to train, in training mode, on the CPU (or, under ZeRO-3, already shared among the processes)."""
     implementation = attention.implementation(config.train, device)
     attention.register()
-    language_model = load_model(
-        config.model,
-        seed=config.seed,
-        dtype=weights_dtype(config),
-        attention=implementation,
-    )
+    try:
+        language_model = load_model(
+            config.model, seed=config.seed, dtype=weights_dtype(config), attention=implementation
+        )
+    except ValueError as error:
+        if "scaled_dot_product_attention" in str(error):
+            raise ValueError(f"{config.model.name} cannot use SDPA: set train.attention=eager ({error})") from None
+        raise
     if config.deepspeed.zero_stage:
         from transformers.integrations import unset_hf_deepspeed_config
 

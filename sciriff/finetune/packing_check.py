@@ -14,7 +14,6 @@ from sciriff.finetune.workers import Workers
 BEFORE, CHECKED = 24, 40
 """Tokens of the sequence that comes first, and of the one whose loss is looked at."""
 
-
 ROUNDING = {"fp32": (1e-5, 1e-4), "bf16": (1e-3, 2e-2), "bf16_pure": (1e-3, 2e-2)}
 """Relative difference of two losses that is rounding: in micro-batches of the same shape, and of different ones."""
 
@@ -44,9 +43,7 @@ def check(model: SummedLoss, backend: Backend, precision: str, vocabulary: int, 
         model.own_head = True
         model.own_head = not _agree(alone, float(backend.loss(joined([checked]))), other_shape)
         if model.own_head:
-            workers.say(
-                "the logits are made by the model's own forward, all at once: its output layer is not a plain one"
-            )
+            workers.say("the model makes its logits itself, all at once: its output layer is of an unknown kind")
 
 
 def _tokens(count: int, step: int, vocabulary: int) -> np.ndarray:
