@@ -19,6 +19,10 @@ SAMPLE = PACKAGE / "sample"
 STAGES = ("mix", "train", "predict", "judge", "score", "report")
 ADDRESS = re.compile(r"https?://[\w.:\[\]-]+(/[\w./~%-]*)?")
 """Of a server; no user, password or query, since config.yaml is copied into logs and trackers."""
+ATTENTIONS = ("auto", "flash_attention_3", "flash_attention_2", "sdpa", "eager")
+LOGITS_AT_ONCE = 1 << 25
+"""Logits that the training loss makes at a time: 128 MiB in fp32. Of a vocabulary of 32,000 that is 1,048 tokens,
+enough to keep a GPU busy; a small model's whole micro-batch is one piece."""
 CHAT_FORMATS = ("tulu", "llama2", "llama3", "qwen", "general", "tokenizer")
 
 
@@ -268,15 +272,21 @@ class TrainConfig:
     global_batch_size: int = 128
     """Sequences per optimizer step, over all processes and micro-batches."""
     micro_batch_tokens: int = 8192
-    """Tokens (padding included) that one process takes through the model at a time."""
+    """Tokens that one process takes through the model at a time, at most. Whole sequences are packed together, none of
+    which sees another; memory depends on it, and not what is learnt."""
     max_length: int = 4096
     """Longest sequence, tokens. Rows that are longer are left out of training and counted."""
     precision: str = "bf16"
     """bf16 (fp32 master weights), bf16_pure (weights and optimizer in bf16 too) or fp32."""
     attention: str = "auto"
-    """auto (flash_attention_2 where it is installed, else sdpa), flash_attention_2, sdpa or eager."""
-    activation_checkpointing: str = "all"
-    """all or none of the layers are computed again in the backward pass, to save memory."""
+    """flash_attention_3 (Hopper), flash_attention_2, sdpa, eager, or auto: the first of them that is installed and
+    works on this device in this precision. sdpa works everywhere; eager is slow, for families that need it."""
+    cross_entropy: str = "auto"
+    """liger (a kernel for GPUs, from liger-kernel), chunked (plain torch), or auto: liger where it works. Neither makes
+    the logits of all tokens at once."""
+    activation_checkpointing: Any = "all"
+    """Layers that are computed again in the backward pass, to save memory: all, none, so many of the first ones, or
+    auto: as few as fit, measured on the GPU with the largest micro-batch. Without a GPU auto is none."""
     checkpoint_every: int | None = 200
     """Optimizer steps between resumable checkpoints; null writes none except when asked to stop."""
     keep_checkpoints: bool = False
@@ -305,8 +315,9 @@ class TrainConfig:
         _at_least("train.weight_decay", self.weight_decay, 0)
         _one_of("train.schedule", self.schedule, ("linear", "cosine", "constant"))
         _one_of("train.precision", self.precision, ("bf16", "bf16_pure", "fp32"))
-        _one_of("train.attention", self.attention, ("auto", "flash_attention_2", "sdpa", "eager"))
-        _one_of("train.activation_checkpointing", self.activation_checkpointing, ("all", "none"))
+        _one_of("train.attention", self.attention, ATTENTIONS)
+        _one_of("train.cross_entropy", self.cross_entropy, ("auto", "liger", "chunked"))
+        _number_or("train.activation_checkpointing", self.activation_checkpointing, 0, ("all", "none", "auto"))
         if self.max_length > self.micro_batch_tokens:
             raise ValueError(
                 f"train.max_length={self.max_length} does not fit train.micro_batch_tokens={self.micro_batch_tokens}: "

@@ -81,12 +81,13 @@ def _missing_packages(config: Config, on_gpu: bool) -> Iterator[str]:
     stages = config.active_stages
     if "train" in stages and config.deepspeed.zero_stage and not _installed("deepspeed"):
         yield "the package deepspeed is missing: pip install 'sciriff[train]', or deepspeed=none"
-    if (
-        "train" in stages
-        and config.train.attention == "flash_attention_2"
-        and not (on_gpu and _installed("flash_attn"))
+    for key, value, package, its_name in (
+        ("attention", "flash_attention_2", "flash_attn", "flash-attn"),
+        ("attention", "flash_attention_3", "flash_attn_interface", "flash-attn-3"),
+        ("cross_entropy", "liger", "liger_kernel", "liger-kernel"),
     ):
-        yield "train.attention=flash_attention_2 needs a GPU and the package flash-attn; auto takes what is there"
+        if "train" in stages and getattr(config.train, key) == value and not (on_gpu and _installed(package)):
+            yield f"train.{key}={value} needs a GPU and the package {its_name}; auto takes what is there"
     if "predict" in stages and config.engine.name == "vllm" and config.engine.python is None and not _installed("vllm"):
         yield "the package vllm is missing: pip install 'sciriff[vllm]', engine.python=PYTHON or engine=transformers"
     if "predict" in stages and config.engine.python is not None and Path(config.engine.python).exists():

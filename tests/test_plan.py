@@ -16,6 +16,27 @@ def test_memory_of_7b_by_hand(composed):
     assert shared.activations == alone.activations
 
 
+def test_activations_of_kept_and_recomputed_layers(composed):
+    """8,192 tokens of 4,096: a hidden state is 64 MiB in bf16, a kept layer 17 of them."""
+    gib = {
+        value: training_memory(
+            composed("model=llama2_7b", f"train.activation_checkpointing={value}"), 1, on_gpu=True
+        ).activations
+        for value in ("all", "none", 16, 0, "auto")
+    }
+    state = 2**26 / 2**30
+    assert gib["all"] == gib["auto"] == pytest.approx((32 + 17) * state)
+    assert gib["none"] == gib[0] == pytest.approx(32 * 17 * state)
+    assert gib[16] == pytest.approx((16 + 16 * 17) * state)
+    on_cpu = composed("model=llama2_7b", "train.activation_checkpointing=auto")
+    assert training_memory(on_cpu, 1, on_gpu=False).activations == pytest.approx(gib["none"])
+
+
+def test_logits_do_not_grow_with_the_vocabulary(composed):
+    small, large = (composed(f"model={name}") for name in ("llama2_7b", "llama3_8b"))
+    assert training_memory(small, 1, on_gpu=True).logits == training_memory(large, 1, on_gpu=True).logits < 1
+
+
 def test_zero2_keeps_whole_weights(composed):
     zero2 = training_memory(composed("model=llama2_7b", "deepspeed=zero2"), 8, on_gpu=True)
     assert zero2.weights == pytest.approx(12.55, abs=0.01)

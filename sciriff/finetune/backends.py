@@ -1,5 +1,6 @@
 """The two ways to do one and the same optimizer step: plain torch (one process, or DDP) and DeepSpeed."""
 
+import math
 from collections.abc import Iterable
 from contextlib import nullcontext
 from pathlib import Path
@@ -8,8 +9,8 @@ from typing import Any, Protocol
 import torch
 
 from sciriff.config import Config, TrainConfig
-from sciriff.finetune.micro_batches import Batch
 from sciriff.finetune.model import SummedLoss, parameter_groups
+from sciriff.finetune.packing import Batch
 from sciriff.finetune.workers import Workers
 
 STATE = "state"
@@ -23,8 +24,18 @@ class Backend(Protocol):
         """Forward and backward of one micro-batch; adds `scale` times the gradient of its summed loss, which it
         returns (a scalar on the device). `last` says that the step ends with this micro-batch."""
 
+    def loss(self, batch: Batch) -> torch.Tensor:
+        """The summed loss of one micro-batch, without dropout and without a gradient. Every process calls it."""
+
+    def memory_to_come(self) -> int:
+        """Bytes on this process's device that the first `update` will allocate and keep."""
+
     def update(self, learning_rate: float) -> float:
-        """Clip, step, clear the gradients. Returns the gradient's norm before clipping."""
+        """Clip, step, clear the gradients. Returns the gradient's norm before clipping.
+
+        One that is not finite must not be learnt from: plain torch does not step, and DeepSpeed, which tells the norm
+        only afterwards, leaves weights behind that nobody may save.
+        """
 
     def save(self, folder: Path) -> None:
         """Write weights and optimizer into `folder`. Every process calls it."""
@@ -65,6 +76,14 @@ def clip_gradient(parameters: Iterable[torch.nn.Parameter], most: float) -> floa
     return norm
 
 
+def _loss_only(model: Any, batch: Batch) -> torch.Tensor:
+    model.eval()
+    with torch.no_grad():
+        loss: torch.Tensor = model(*batch)
+    model.train()
+    return loss
+
+
 class Plain:
     """One process, or DDP with a whole copy of the model in each."""
 
@@ -82,8 +101,16 @@ class Plain:
             (loss * scale).backward()
         return loss.detach()
 
+    def loss(self, batch: Batch) -> torch.Tensor:
+        return _loss_only(self._model, batch.to(self._device))
+
+    def memory_to_come(self) -> int:
+        return sum(2 * p.numel() * p.element_size() for p in self._module.parameters() if p.requires_grad)
+
     def update(self, learning_rate: float) -> float:
         norm = clip_gradient(self._module.parameters(), self._max_grad_norm)
+        if not math.isfinite(norm):
+            return norm
         for group in self._optimizer.param_groups:
             group["lr"] = learning_rate
         self._optimizer.step()
@@ -118,6 +145,12 @@ class Deepspeed:
         loss = self._engine(*batch.to(self._device))
         self._engine.backward(loss * scale)
         return loss.detach()
+
+    def loss(self, batch: Batch) -> torch.Tensor:
+        return _loss_only(self._engine, batch.to(self._device))
+
+    def memory_to_come(self) -> int:
+        return 0  # it makes the optimizer's states when it starts
 
     def update(self, learning_rate: float) -> float:
         for group in self._engine.optimizer.param_groups:

@@ -20,6 +20,7 @@ CHANGES_NOTHING = (
     "num_processes",
     "micro_batch_tokens",
     "attention",
+    "cross_entropy",
     "activation_checkpointing",
     "checkpoint_every",
     "keep_checkpoints",

@@ -3,17 +3,19 @@
 import math
 import time
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 import torch
 
 from sciriff.config import Config
-from sciriff.finetune import finished_model, metrics, schedule, throughput
+from sciriff.finetune import activation_checkpointing, finished_model, metrics, packing_check, schedule, throughput
 from sciriff.finetune.backends import Backend, backend
 from sciriff.finetune.checkpoint import Checkpoints, settings
 from sciriff.finetune.metrics import StepMetrics
-from sciriff.finetune.micro_batches import collate, cut
-from sciriff.finetune.model import SummedLoss, attention, build
+from sciriff.finetune.model import SummedLoss, build
+from sciriff.finetune.packing import Plan, balance, collate, efficiency, pack
+from sciriff.finetune.spikes import is_spike
 from sciriff.finetune.workers import Workers
 from sciriff.progress import Progress
 from sciriff.run_dir import RunDir
@@ -40,13 +42,16 @@ def finetune(config: Config, run: RunDir) -> None:
         workers.say(f"going on from {checkpoint.folder}")
     if workers.rank == 0:
         metrics.cut(run.metrics, done)
+        trainer.losses = metrics.losses(run.metrics)
     progress = Progress(trainer.steps)
     for step in range(done, trainer.steps):
         row, asked_to_stop = trainer.optimizer_step(step)
         at_end = row.step == trainer.steps
         if workers.rank == 0:
             metrics.append(run.metrics, row)
-            progress(row.step, f"loss {row.loss:.4f}  lr {row.lr:.2e}")
+            progress(row.step, metrics.line(row))
+            if row.spike:
+                print(f"step {row.step}: loss spike, {row.loss:.4f}", flush=True)
         due = config.train.checkpoint_every and row.step % config.train.checkpoint_every == 0
         if (due and not at_end) or (asked_to_stop and not at_end) or (at_end and config.train.keep_checkpoints):
             checkpoints.save(row.step, trainer.backend.save)
@@ -84,44 +89,58 @@ class Trainer:
         self.attention_width = throughput.attention_width(text)
         self.parameters = throughput.matrix_parameters(self.model.language_model)
         self.peak = throughput.peak_flops(workers.device, config.train.precision)
+        self.losses: list[float] = []
+        """Of the steps done so far; whole on rank 0 only."""
+        on_gpu = workers.device.type == "cuda"
+        recomputed = activation_checkpointing.enable(self.model.language_model, config.train, on_gpu)
         self.backend: Backend = backend(config, self.model, workers)
+        packing_check.check(self.model, self.backend, config.train.precision, self.vocabulary, workers)
+        if config.train.activation_checkpointing == "auto" and on_gpu:
+            recomputed = activation_checkpointing.fewest_that_fit(
+                self.model, self.backend, config.train, self.vocabulary, workers
+            )
         workers.say(
             f"{self.steps} steps of {config.train.global_batch_size} of {len(self.rows)} rows; {workers.count} "
             f"{workers.device.type} process{'es' if workers.count > 1 else ''}, {config.train.precision}, attention "
-            f"{attention(config.train, workers.device)}, "
+            f"{self.model.attention_name}, cross entropy {self.model.cross_entropy}, {recomputed} of {self.layers} "
+            "layers' activations computed again, "
             + (f"DeepSpeed ZeRO-{config.deepspeed.zero_stage}" if config.deepspeed.zero_stage else "no DeepSpeed")
         )
 
     def optimizer_step(self, step: int) -> tuple[StepMetrics, bool]:
         """Do optimizer step `step` (from 0). Returns its metrics and whether any process was asked to stop."""
         train, workers = self.config.train, self.workers
-        started = time.perf_counter()
+        clock = [self.now()]
         torch.manual_seed(schedule.step_seed(self.config.seed, step, workers.rank))
         rows = self.rows[schedule.step_rows(step, len(self.rows), train.global_batch_size, self.config.seed)]
-        lengths = self.data.lengths[rows].tolist()
-        plan = cut(lengths, workers.count, train.micro_batch_tokens)
+        lengths: list[int] = self.data.lengths[rows].tolist()
+        costs = [throughput.sequence_flops(self.parameters, n, self.layers, self.attention_width) for n in lengths]
+        plan = pack(lengths, costs, workers.count, train.micro_batch_tokens)
         batches = [collate(self.data, rows[piece].tolist(), self.vocabulary) for piece in plan[workers.rank]]
 
         # One sum over all processes and micro-batches, before the first of them: what the loss is divided by.
-        counts = [sum(int(b.targets.sum()) for b in batches), sum(b.tokens.numel() for b in batches)]
-        targets, padded, stops = workers.total([*counts, self.run.stop_request.exists()])
+        count = sum(int(batch.targets.sum()) for batch in batches)
+        targets, stops = workers.total([count, self.run.stop_request.exists()])
         if not targets:
             raise ValueError(f"step {step + 1} has no target token: rows {self.name_rows(rows)}")
+        clock.append(self.now())
 
-        losses = []
-        for number, batch in enumerate(batches, 1):
-            # Gradients are averaged over processes, so each is scaled up by their number.
-            losses.append(self.backend.accumulate(batch, workers.count / targets, last=number == len(batches)))
+        # Gradients are averaged over processes, so each is scaled up by their number.
+        scale = workers.count / targets
+        losses = [self.backend.accumulate(b, scale, last=n == len(batches)) for n, b in enumerate(batches, 1)]
+        loss = self.total_loss(losses, plan, rows, step) / targets
+        clock.append(self.now())
+
         learning_rate = schedule.learning_rate(
             step, self.steps, train.learning_rate, train.warmup_ratio, train.schedule
         )
         grad_norm = self.backend.update(learning_rate)
-        loss = self.total_loss(losses, plan, rows, step) / targets
         if not math.isfinite(grad_norm):
             raise ValueError(f"the gradient of step {step + 1} is not finite ({grad_norm}): {self.name_rows(rows)}")
+        clock.append(self.now())
 
-        seconds = time.perf_counter() - started
-        flops = throughput.step_flops(self.parameters, lengths, self.layers, self.attention_width)
+        seconds = clock[-1] - clock[0]
+        parts = [round(end - start, 4) for start, end in pairwise(clock)]
         per_epoch = schedule.steps_per_epoch(len(self.rows), train.global_batch_size)
         row = StepMetrics(
             step=step + 1,
@@ -132,15 +151,28 @@ class Trainer:
             grad_norm=grad_norm,
             tokens=sum(lengths),
             target_tokens=int(targets),
-            padding=round(1 - sum(lengths) / padded, 4),
+            packing_efficiency=round(efficiency(plan, lengths, train.micro_batch_tokens), 4),
+            balance=round(balance(plan, costs), 4),
             tokens_per_second=round(targets / seconds, 1),
+            total_tokens_per_second=round(sum(lengths) / seconds, 1),
             seconds=round(seconds, 4),
-            mfu=round(flops / seconds / (self.peak * workers.count), 4) if self.peak else None,
+            seconds_data=parts[0],
+            seconds_compute=parts[1],
+            seconds_optimizer=parts[2],
+            mfu=round(sum(costs) / seconds / (self.peak * workers.count), 4) if self.peak else None,
             memory=throughput.peak_memory(workers.device),
+            spike=is_spike(loss, self.losses),
         )
+        self.losses.append(loss)
         return row, stops > 0
 
-    def total_loss(self, losses: list[torch.Tensor], plan: list[list[list[int]]], rows: np.ndarray, step: int) -> float:
+    def now(self) -> float:
+        """Seconds of a clock, once what the GPU was given is done."""
+        if self.workers.device.type == "cuda":
+            torch.cuda.synchronize(self.workers.device)
+        return time.perf_counter()
+
+    def total_loss(self, losses: list[torch.Tensor], plan: Plan, rows: np.ndarray, step: int) -> float:
         """The sum of all processes' losses. ValueError names the rows of a micro-batch whose loss is not finite."""
         mine = torch.stack(losses).double().tolist()
         slots = [0.0] * (len(plan) * len(mine))

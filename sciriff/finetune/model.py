@@ -1,13 +1,13 @@
 """What is trained: the language model with its loss, in the precision and with the attention that were asked for."""
 
-import importlib.util
 from typing import Any
 
 import torch
 from torch import nn
 from torch.nn import functional
 
-from sciriff.config import Config, TrainConfig
+from sciriff.config import Config
+from sciriff.finetune import attention, linear_cross_entropy
 from sciriff.pretrained import load_model
 
 
@@ -18,48 +18,55 @@ class SummedLoss(nn.Module):
     so that DDP's and DeepSpeed's hooks, which hang on `__call__`, see the whole computation.
     """
 
-    def __init__(self, language_model: Any) -> None:
+    def __init__(self, language_model: Any, attention_name: str, cross_entropy: str) -> None:
         super().__init__()
         self.language_model = language_model
-        config = language_model.config.get_text_config()
-        # Some families scale or cap what the output layer gives; only their own forward knows how.
-        odd = ("final_logit_softcapping", "logit_scale", "logits_scaling")
-        self.plain_head = not any(getattr(config, name, None) for name in odd)
+        self.attention_name = attention_name
+        self.cross_entropy = cross_entropy
+        head = language_model.get_output_embeddings()
+        self.own_head = not isinstance(head, nn.Linear)
+        """Take the logits of all tokens from the model's own forward: for families with a head of their own kind."""
+        if not self.own_head:
+            linear_cross_entropy.attach(head, language_model.config.get_text_config(), cross_entropy)
 
-    def forward(self, tokens: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        """`tokens` (rows, length) int64 and `targets` (rows, length) bool -> a scalar, float32.
+    def forward(
+        self, tokens: torch.Tensor, targets: torch.Tensor, positions: torch.Tensor, lengths: tuple[int, ...]
+    ) -> torch.Tensor:
+        """A micro-batch (packing.Batch, on the model's device) -> a scalar, float32.
 
-        The token at t is predicted from those before it. No attention mask is needed: rows are padded on the right,
-        and under a causal mask nothing looks to its right.
+        The token at t is predicted from those before it in its sequence. A sequence's first token is never a target,
+        so that its predecessor in the micro-batch predicts nothing.
         """
-        predicting, expected = targets[:, 1:], tokens[:, 1:][targets[:, 1:]]
-        if self.plain_head:
-            # Only target positions go through the output layer: logits are the largest tensor there is.
-            hidden = self.language_model.base_model(input_ids=tokens, use_cache=False).last_hidden_state
-            logits = self.language_model.get_output_embeddings()(hidden[:, :-1][predicting])
-        else:
-            logits = self.language_model(input_ids=tokens, use_cache=False).logits[:, :-1][predicting]
-        return functional.cross_entropy(logits.float(), expected, reduction="sum")
+        predicting, expected = targets[0, 1:], tokens[0, 1:][targets[0, 1:]]
+        inputs = {"input_ids": tokens, "position_ids": positions, "use_cache": False}
+        inputs |= attention.arguments(self.attention_name, lengths, tokens.device)
+        if self.own_head:
+            logits = self.language_model(**inputs).logits[0, :-1][predicting]
+            return functional.cross_entropy(logits.float(), expected, reduction="sum")
+        hidden = self.language_model.base_model(**inputs).last_hidden_state
+        # Only what predicts a target goes through the output layer.
+        return self.language_model.get_output_embeddings()(hidden[0, :-1][predicting], expected)
 
 
 def build(config: Config, device: torch.device) -> SummedLoss:
     """The model to train, in training mode, on the CPU (or, under ZeRO-3, already shared among the processes)."""
-    language_model = load_model(
-        config.model,
-        seed=config.seed,
-        dtype=weights_dtype(config),
-        attention=attention(config.train, device),
-    )
+    implementation = attention.implementation(config.train, device)
+    attention.register()
+    try:
+        language_model = load_model(
+            config.model, seed=config.seed, dtype=weights_dtype(config), attention=implementation
+        )
+    except ValueError as error:
+        if "scaled_dot_product_attention" in str(error):
+            raise ValueError(f"{config.model.name} cannot use SDPA: set train.attention=eager ({error})") from None
+        raise
     if config.deepspeed.zero_stage:
         from transformers.integrations import unset_hf_deepspeed_config
 
         # It made transformers share the weights out while it read them; whatever is loaded later shall be whole.
         unset_hf_deepspeed_config()
-    if config.train.activation_checkpointing == "all":
-        # The second name is older, and goes away in transformers 6.
-        new = getattr(language_model, "activation_checkpointing_enable", None)
-        (new or language_model.gradient_checkpointing_enable)({"use_reentrant": False})
-    return SummedLoss(language_model).train()
+    cross_entropy = linear_cross_entropy.choose(config.train, device)
+    return SummedLoss(language_model, implementation, cross_entropy).train()
 
 
 def weights_dtype(config: Config) -> torch.dtype:
@@ -70,22 +77,6 @@ def weights_dtype(config: Config) -> torch.dtype:
         case "bf16":
             return torch.bfloat16 if config.deepspeed.zero_stage else torch.float32
     return torch.bfloat16
-
-
-def attention(train: TrainConfig, device: torch.device) -> str:
-    """The implementation that `train.attention` stands for on this device. ValueError where it cannot work."""
-    installed = importlib.util.find_spec("flash_attn") is not None
-    usable = installed and device.type == "cuda" and train.precision != "fp32"
-    if train.attention == "auto":
-        return "flash_attention_2" if usable else "sdpa"
-    if train.attention == "flash_attention_2" and not usable:
-        why = (
-            "flash-attn is not installed"
-            if not installed
-            else f"it needs a GPU and bf16, not {device.type} and {train.precision}"
-        )
-        raise ValueError(f"train.attention=flash_attention_2: {why}; train.attention=auto takes what works")
-    return train.attention
 
 
 def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:

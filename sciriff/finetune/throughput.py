@@ -1,6 +1,5 @@
 """Speed of training: operations of a step, and the share of the GPUs' peak that was used (MFU)."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -8,14 +7,14 @@ import torch
 from sciriff import machine
 
 
-def step_flops(parameters: int, lengths: Sequence[int], layers: int, attention_width: int) -> float:
-    """Floating-point operations that one pass forward and back over sequences of these lengths needs.
+def sequence_flops(parameters: int, length: int, layers: int, attention_width: int) -> float:
+    """Floating-point operations that one pass forward and back over a sequence of so many tokens needs.
 
     6 * parameters per token (2 forward, 4 back; Kaplan et al. 2020, arXiv 2001.08361) and, for attention,
     12 * layers * width * length per token (Chowdhery et al. 2022, arXiv 2204.02311, appendix B), of which a causal
-    mask needs half. Padding and what activation checkpointing computes again do not count.
+    mask needs half. What activation checkpointing computes again does not count.
     """
-    return float(sum(6 * parameters * n + 6 * layers * attention_width * n * n for n in lengths))
+    return float(6 * parameters * length + 6 * layers * attention_width * length * length)
 
 
 def attention_width(config: Any) -> int:

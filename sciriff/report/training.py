@@ -80,7 +80,7 @@ def totals(rows: list[dict[str, Any]]) -> list[tuple[str, str]]:
         facts.append(("Time in steps", f"{duration(seconds)}{': ' if rate else ''}{rate}{target_rate}"))
     for name, key, form in (
         ("MFU", "mfu", "{:.1%} (median of steps)"),
-        ("Padding", "padding", "{:.1%} of tokens (median of steps)"),
+        ("Packing", "packing_efficiency", "{:.1%} of the micro-batches' room (median of steps)"),
         ("Gradient norm", "grad_norm", "{:.2f} (median of steps)"),
     ):
         values = [y for _, y in _points(rows, key) if math.isfinite(y)]

@@ -85,7 +85,13 @@ def test_every_step_has_a_row(make: Make) -> None:
     assert rows[6]["epoch"] == 1.0
     assert rows[6]["tokens"] < rows[0]["tokens"]  # 4 rows are left for the last of 7 steps
     assert rows[0]["lr"] == pytest.approx(1e-3 / 3)
-    assert all(row["grad_norm"] > 0 and 0 <= row["padding"] < 1 and row["seconds"] > 0 for row in rows)
+    assert all(row["grad_norm"] > 0 and 0 < row["packing_efficiency"] <= 1 and row["seconds"] > 0 for row in rows)
+    for row in rows:
+        parts = row["seconds_data"] + row["seconds_compute"] + row["seconds_optimizer"]
+        assert parts == pytest.approx(row["seconds"], abs=2e-4)
+        assert row["total_tokens_per_second"] > row["tokens_per_second"] > 0
+    assert {row["balance"] for row in rows} == {1.0}
+    assert not any(row["spike"] for row in rows)
     assert rows[0]["mfu"] is None
     assert rows[0]["memory"] is None
 
@@ -291,7 +297,7 @@ def test_a_loss_that_is_not_finite_names_step_and_rows(make: Make) -> None:
 
 def test_flash_attention_is_refused_without_a_gpu(make: Make) -> None:
     with pytest.raises(
-        ValueError, match=r"train\.attention=flash_attention_2: .*; train\.attention=auto takes what works"
+        ValueError, match=r"train\.attention=flash_attention_2 needs a GPU.*; train\.attention=auto takes what works"
     ):
         finetune(make(attention="flash_attention_2"))
 
@@ -299,3 +305,36 @@ def test_flash_attention_is_refused_without_a_gpu(make: Make) -> None:
 def test_deepspeed_needs_its_launcher(make: Make) -> None:
     with pytest.raises(ValueError, match="DeepSpeed needs `accelerate launch`"):
         finetune(make(zero_stage=3))
+
+
+def foreign_model(folder: Path, config: Any) -> Any:
+    """A folder with random weights of any family, and settings that name it."""
+    from transformers import AutoModelForCausalLM
+
+    torch.manual_seed(0)
+    AutoModelForCausalLM.from_config(config).save_pretrained(folder)
+    return tiny_model(path=str(folder))
+
+
+def test_a_family_whose_packed_sequences_would_meet_is_refused(make: Make, tmp_path: Path) -> None:
+    """LFM2's short convolutions know no sequences."""
+    from transformers import Lfm2Config
+
+    sizes = {"vocab_size": 4096, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2}
+    heads = {"num_attention_heads": 2, "num_key_value_heads": 2, "initializer_range": 0.3}
+    config = Lfm2Config(**sizes, **heads, layer_types=["conv", "full_attention"])
+    with pytest.raises(ValueError, match=r"Lfm2ForCausalLM cannot be trained on packed sequences.*behind others"):
+        finetune(make(model=foreign_model(tmp_path / "lfm2", config)))
+
+
+def test_a_head_of_an_unknown_kind_is_left_to_the_model(
+    make: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """HyperCLOVA X multiplies its logits by what has the name of Granite's divisor."""
+    from transformers import HyperCLOVAXConfig
+
+    sizes = {"vocab_size": 4096, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2}
+    heads = {"num_attention_heads": 2, "num_key_value_heads": 2, "initializer_range": 0.3}
+    config = HyperCLOVAXConfig(**sizes, **heads, logits_scaling=4.0)
+    finetune(make(model=foreign_model(tmp_path / "hyperclovax", config), max_steps=2))
+    assert "the model makes its logits itself" in capsys.readouterr().out

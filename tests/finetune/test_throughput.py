@@ -2,18 +2,17 @@ import pytest
 import torch
 from finetune_runs import tiny_model
 
-from sciriff.finetune.throughput import attention_width, matrix_parameters, peak_flops, peak_memory, step_flops
+from sciriff.finetune.throughput import attention_width, matrix_parameters, peak_flops, peak_memory, sequence_flops
 from sciriff.pretrained import load_model
 
 
-def test_step_flops_by_hand() -> None:
+def test_a_sequences_operations_by_hand() -> None:
     # One layer of width 2, 10 weights: 6 * 10 a token, and half of 12 * 2 * length a token for attention.
-    assert step_flops(10, [3], layers=1, attention_width=2) == 6 * 10 * 3 + 6 * 2 * 9
-    assert step_flops(10, [3, 5], layers=1, attention_width=2) == step_flops(10, [3], 1, 2) + step_flops(10, [5], 1, 2)
+    assert sequence_flops(10, 3, layers=1, attention_width=2) == 6 * 10 * 3 + 6 * 2 * 9
 
 
 def test_a_7b_llama_needs_about_six_operations_a_weight_and_token() -> None:
-    flops = step_flops(6_607_000_000, [4096], layers=32, attention_width=4096)
+    flops = sequence_flops(6_607_000_000, 4096, layers=32, attention_width=4096)
     assert 6 * 6.6e9 < flops / 4096 < 6 * 7.2e9
 
 

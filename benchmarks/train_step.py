@@ -1,0 +1,316 @@
+"""How quick a training step is: this engine, the padded recipe, and TRL where it is installed, on the same sequences.
+
+python benchmarks/train_step.py [--shape llama2_7b|2.7b|tiny] [--deepspeed none|zero3] [--attention sdpa] [--rounds 3]
+
+Each contender takes the same sequences through a model of the same shape, in a process of its own and in turn. Lengths
+are log-normal with a mean of about 1.0k, at most 4,096, like the science half of the mix (the tiny shape: a sixteenth
+of that). Without a GPU the tiny shape is the default, so that the command runs anywhere; that says little about a GPU.
+
+    packed   sciriff's own Trainer: packing, attention, loss, optimizer
+    padded   the original recipe: rows two at a time as they come, padded, SDPA, all layers computed again, all logits
+    trl      TRL's SFTTrainer: packing, FlashAttention and Liger on a GPU; where it is installed
+"""
+
+import argparse
+import importlib.util
+import json
+import math
+import os
+import random
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from sciriff import config as configuration
+from sciriff.config import SAMPLE, Config, DeepspeedConfig, ModelConfig, ShapeConfig, TrainConfig
+from sciriff.run_dir import RunDir
+from sciriff.token_file import write_token_file
+
+SHAPES = {
+    "llama2_7b": ShapeConfig(
+        layers=32, hidden=4096, intermediate=11008, heads=32, kv_heads=32, vocabulary=32000, context=4096
+    ),
+    "2.7b": ShapeConfig(
+        layers=12, hidden=4096, intermediate=11008, heads=32, kv_heads=32, vocabulary=32000, context=4096
+    ),
+    "tiny": ShapeConfig(layers=4, hidden=256, intermediate=688, heads=4, kv_heads=4, vocabulary=4096, context=256),
+}
+CONTENDERS = ("packed", "padded", "trl")
+PADDED_ROWS = 2
+
+
+def sequences(count: int, longest: int, vocabulary: int) -> list[list[int]]:
+    """Token ids: log-normal lengths whose mean is about a quarter of the longest."""
+    chance = random.Random(0)
+    lengths = [round(chance.lognormvariate(math.log(longest / 4) - 0.32, 0.8)) for _ in range(count)]
+    return [[chance.randrange(10, vocabulary) for _ in range(min(longest, max(8, length)))] for length in lengths]
+
+
+def settings(asked: argparse.Namespace, folder: Path) -> Config:
+    """The config of a run of the asked shape; every token but the first is a target."""
+    tiny = asked.shape == "tiny"
+    on_gpu = asked.gpu
+    shape = SHAPES[asked.shape]
+    train = TrainConfig(
+        method="full",
+        num_processes=1,
+        epochs=1,
+        max_steps=asked.steps + 1,
+        global_batch_size=asked.batch,
+        micro_batch_tokens=512 if tiny else 8192,
+        max_length=shape.context,
+        precision="bf16_pure" if on_gpu and asked.deepspeed == "none" else "bf16" if on_gpu else "fp32",
+        attention=asked.attention,
+        cross_entropy=asked.cross_entropy,
+        activation_checkpointing=asked.checkpointing,
+        checkpoint_every=None,
+    )
+    from hydra import compose, initialize_config_dir
+    from hydra.core.config_store import ConfigStore
+    from omegaconf import OmegaConf
+
+    ConfigStore.instance().store("schema", Config)
+    OmegaConf.register_new_resolver("sample", lambda name: str(SAMPLE / name), replace=True)
+    with initialize_config_dir(str(configuration.conf_dir()), version_base="1.3"):
+        composed = configuration.from_container(
+            compose("config", overrides=["experiment=demo", "log=none", "name=bench", f"run_dir={folder}"])
+        )
+    model = ModelConfig(name=asked.shape, tokenizer=str(SAMPLE / "tokenizer"), chat="tulu", shape=shape)
+    deepspeed = DeepspeedConfig(zero_stage=3 if asked.deepspeed == "zero3" else 0)
+    return replace(composed, model=model, train=train, deepspeed=deepspeed)
+
+
+def report(seconds: list[float], targets: list[int], flops: list[float], memory: float | None) -> None:
+    """The line that the parent reads; the first step warms up and does not count."""
+    print(
+        "RESULT " + json.dumps({"seconds": seconds[1:], "targets": targets[1:], "flops": flops[1:], "memory": memory})
+    )
+
+
+def packed(config: Config) -> None:
+    """Steps of the real Trainer."""
+    from sciriff.finetune.loop import Trainer
+    from sciriff.finetune.workers import Workers
+
+    trainer = Trainer(config, RunDir(Path(config.run_dir)), Workers(config))
+    rows = [trainer.optimizer_step(step)[0] for step in range(config.train.max_steps or 1)]
+    flops = [
+        work(trainer.model.language_model, trainer.data.lengths[step_rows(config, r.step - 1)].tolist()) for r in rows
+    ]
+    report([row.seconds for row in rows], [row.target_tokens for row in rows], flops, rows[-1].memory)
+
+
+def padded(config: Config) -> None:
+    """The original recipe with plain torch and transformers."""
+    import torch
+
+    from sciriff.finetune.throughput import peak_memory
+    from sciriff.pretrained import load_model
+    from sciriff.token_file import TokenFile
+
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    data = TokenFile(RunDir(Path(config.run_dir)).tokens)
+    dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
+    model: Any = load_model(config.model, seed=0, dtype=dtype).to(device).train()
+    model.gradient_checkpointing_enable({"use_reentrant": False})
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-5, fused=device.type == "cuda")
+    seconds, targets, flops = [], [], []
+    for step in range(config.train.max_steps or 1):
+        rows = step_rows(config, step)
+        lengths = data.lengths[rows].tolist()
+        started = time.perf_counter()
+        for start in range(0, len(rows), PADDED_ROWS):
+            ids = [torch.from_numpy(data[row][0]).long() for row in rows[start : start + PADDED_ROWS]]
+            tokens = torch.nn.utils.rnn.pad_sequence(ids, batch_first=True).to(device)
+            labels = torch.nn.utils.rnn.pad_sequence(ids, batch_first=True, padding_value=-100).to(device)
+            mask = (labels != -100).long()
+            (model(input_ids=tokens, attention_mask=mask, labels=labels).loss / len(rows) * PADDED_ROWS).backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+        seconds.append(time.perf_counter() - started)
+        targets.append(sum(lengths) - len(lengths))
+        flops.append(work(model, lengths))
+    report(seconds, targets, flops, peak_memory(device))
+
+
+def trl(config: Config) -> None:
+    """TRL's SFTTrainer on the same sequences, packed; one of its optimizer steps is as many tokens as one of ours."""
+    import torch
+    from datasets import Dataset
+    from transformers import TrainerCallback
+    from trl import SFTConfig, SFTTrainer
+
+    from sciriff.finetune.throughput import peak_memory
+    from sciriff.pretrained import load_model, load_tokenizer
+    from sciriff.token_file import TokenFile
+
+    on_gpu = torch.cuda.is_available()
+    data = TokenFile(RunDir(Path(config.run_dir)).tokens)
+    steps = config.train.max_steps or 1
+    rows = [row for step in range(steps) for row in step_rows(config, step)]
+    budget = config.train.micro_batch_tokens
+    per_step = max(1, math.ceil(int(data.lengths[rows].sum()) / steps / budget))
+    attention = "flash_attention_2" if on_gpu else "sdpa"
+    dtype = torch.bfloat16 if on_gpu else torch.float32
+    model: Any = load_model(config.model, seed=0, dtype=dtype, attention=attention)
+    arguments = SFTConfig(
+        output_dir=config.run_dir,
+        max_length=budget,
+        packing=True,
+        per_device_train_batch_size=1,
+        gradient_accumulation_steps=per_step,
+        max_steps=steps - 1,
+        gradient_checkpointing=on_gpu,
+        use_liger_kernel=on_gpu,
+        use_cpu=not on_gpu,
+        bf16=on_gpu,
+        report_to=[],
+        save_strategy="no",
+        logging_strategy="no",
+        disable_tqdm=True,
+    )
+    stamps: list[float] = []
+
+    class Clock(TrainerCallback):
+        def on_step_begin(self, *_: Any, **__: Any) -> None:
+            if on_gpu:
+                torch.cuda.synchronize()
+            stamps.append(time.perf_counter())
+
+        def on_train_end(self, *_: Any, **__: Any) -> None:
+            self.on_step_begin()
+
+    dataset = Dataset.from_list([{"input_ids": data[row][0].tolist()} for row in rows])
+    trainer = SFTTrainer(
+        model, arguments, train_dataset=dataset, processing_class=load_tokenizer(config.model), callbacks=[Clock()]
+    )
+    # TRL packs over the whole data set: what a step took is its share of what was packed.
+    share = len(trainer.train_dataset) / per_step
+    trainer.train()
+    lengths = data.lengths[rows].tolist()
+    seconds = [end - start for start, end in pairwise(stamps)]
+    targets = [round((sum(lengths) - len(lengths)) / share)] * len(seconds)
+    flops = [work(model, lengths) / share] * len(seconds)
+    report(seconds, targets, flops, peak_memory(torch.device("cuda" if on_gpu else "cpu")))
+
+
+def step_rows(config: Config, step: int) -> list[int]:
+    """The rows that the engine takes in a step."""
+    from sciriff.finetune import schedule
+    from sciriff.token_file import TokenFile
+
+    count = len(TokenFile(RunDir(Path(config.run_dir)).tokens))
+    return schedule.step_rows(step, count, config.train.global_batch_size, config.seed).tolist()
+
+
+def work(model: Any, lengths: list[int]) -> float:
+    """Operations that sequences of these lengths need, without what is computed again."""
+    from sciriff.finetune import throughput
+
+    layers, width = model.config.num_hidden_layers, throughput.attention_width(model.config)
+    parameters = throughput.matrix_parameters(model)
+    return sum(throughput.sequence_flops(parameters, length, layers, width) for length in lengths)
+
+
+def peak(config: Config) -> float | None:
+    import torch
+
+    from sciriff.finetune.throughput import peak_flops
+
+    return peak_flops(torch.device("cuda" if torch.cuda.is_available() else "cpu"), config.train.precision)
+
+
+def child(name: str, folder: Path) -> None:
+    """One contender's steps, in this process."""
+    {"packed": packed, "padded": padded, "trl": trl}[name](configuration.load(RunDir(folder).config))
+
+
+def measure(name: str, folder: Path, zero3: bool) -> dict[str, Any]:
+    """Run one contender in a process of its own. SystemExit with what it printed where it fails."""
+    environment = dict(os.environ)
+    if zero3 and name == "packed":
+        on_gpu = environment.get("SCIRIFF_BENCH_GPU") == "1"
+        environment |= {"ACCELERATE_USE_DEEPSPEED": "true", "RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1"}
+        environment |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29533", "ACCELERATE_DEEPSPEED_ZERO3_INIT": "true"}
+        environment["ACCELERATE_DEEPSPEED_CONFIG_FILE"] = str(RunDir(folder).deepspeed)
+        environment |= {} if on_gpu else {"DS_ACCELERATOR": "cpu"}
+    command = [sys.executable, __file__, "--child", name, str(folder)]
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    lines = [line for line in result.stdout.splitlines() if line.startswith("RESULT ")]
+    if result.returncode or not lines:
+        raise SystemExit(f"{name} failed:\n{(result.stdout + result.stderr)[-3000:]}")
+    found: dict[str, Any] = json.loads(lines[-1].removeprefix("RESULT "))
+    return found
+
+
+def main() -> None:
+    """Measure the contenders in turn and print a table."""
+    if sys.argv[1:2] == ["--child"]:
+        return child(sys.argv[2], Path(sys.argv[3]))
+    from sciriff import machine
+    from sciriff.finetune import launch_files
+
+    gpus = machine.gpus()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--shape", choices=SHAPES, default="llama2_7b" if gpus else "tiny")
+    parser.add_argument("--deepspeed", choices=("none", "zero3"), default="none", help="of the packed contender")
+    parser.add_argument("--attention", default="auto", help="train.attention of the packed contender")
+    parser.add_argument("--cross-entropy", default="auto", help="train.cross_entropy of the packed contender")
+    parser.add_argument("--checkpointing", default=None, help="train.activation_checkpointing of the packed contender")
+    parser.add_argument("--batch", type=int, default=None, help="sequences a step; 32, or 16 without a GPU")
+    parser.add_argument("--steps", type=int, default=4, help="timed steps of a round, after one that warms up")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--only", nargs="+", choices=CONTENDERS, default=CONTENDERS)
+    asked = parser.parse_args()
+    asked.gpu = bool(gpus)
+    asked.batch = asked.batch or (32 if gpus else 16)
+    asked.checkpointing = asked.checkpointing or ("all" if gpus else "none")
+    if asked.checkpointing.isdecimal():
+        asked.checkpointing = int(asked.checkpointing)
+    names = [name for name in asked.only if name != "trl" or importlib.util.find_spec("trl")]
+    os.environ["SCIRIFF_BENCH_GPU"] = str(int(bool(gpus)))
+    results: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        run = RunDir(folder)
+        config = settings(asked, folder)
+        run.config.write_text(configuration.to_yaml(config))
+        ids = sequences(asked.batch * (asked.steps + 1), SHAPES[asked.shape].context, SHAPES[asked.shape].vocabulary)
+        write_token_file(run.tokens, ((str(i), row, [False] + [True] * (len(row) - 1)) for i, row in enumerate(ids)))
+        if config.deepspeed.zero_stage:
+            run.deepspeed.write_text(json.dumps(launch_files.deepspeed_config(config)))
+        for _ in range(asked.rounds):
+            for name in names:
+                results[name].append(measure(name, folder, asked.deepspeed == "zero3"))
+        flops = peak(config)
+    commit = machine.git_commit(Path(__file__).parents[1]) or "unknown"
+    print(
+        f"commit {commit}, {gpus[0].name if gpus else f'CPU, {machine.cores()} cores'}, shape {asked.shape}, ", end=""
+    )
+    print(f"{asked.batch} sequences a step, {asked.steps} steps x {asked.rounds} rounds, {asked.deepspeed}")
+    print(f"{'':10}{'target tokens/s':>18}{'(rounds)':>22}{'MFU':>8}{'peak GiB':>10}{'x padded':>10}")
+    speeds = {n: [sum(r["targets"]) / sum(r["seconds"]) for r in rs] for n, rs in results.items()}
+    for name, rounds in speeds.items():
+        middle = statistics.median(rounds)
+        rates = [sum(r["flops"]) / sum(r["seconds"]) for r in results[name]]
+        mfu = f"{statistics.median(rates) / flops:.3f}" if flops else "-"
+        memory = results[name][-1]["memory"]
+        ratio = f"{middle / statistics.median(speeds['padded']):.2f}" if "padded" in speeds else "-"
+        spread = f"{min(rounds):,.0f}-{max(rounds):,.0f}"
+        print(f"{name:10}{middle:>18,.0f}{spread:>22}{mfu:>8}{f'{memory:.1f}' if memory else '-':>10}{ratio:>10}")
+    if "trl" in asked.only and "trl" not in names:
+        print("trl: not installed here")
+    return None
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,107 @@
+"""Attention that keeps packed sequences apart: FlashAttention's variable-length kernels, or SDPA sequence by sequence.
+
+transformers documents both doors: the arguments `cu_seq_lens_q` and its neighbours (FlashAttentionKwargs), and
+functions of one's own under a name (AttentionInterface), for which it then makes no mask. `eager` needs neither:
+transformers makes a block mask of position ids that begin anew.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from sciriff.config import TrainConfig
+
+PACKED_SDPA = "packed_sdpa"
+"""Our function's name among transformers'. Because "sdpa" is in it, families that cannot do SDPA are refused."""
+
+HOPPER = (9, 0)
+"""The compute capability for which FlashAttention-3 is made."""
+
+
+def implementation(train: TrainConfig, device: torch.device) -> str:
+    """transformers' name of what `train.attention` stands for on this device. ValueError where it cannot work."""
+    usable = flash_attention(train, device)
+    match train.attention:
+        case "auto":
+            return usable[0] if usable else PACKED_SDPA
+        case "sdpa":
+            return PACKED_SDPA
+        case "eager":
+            return "eager"
+    if train.attention in usable:
+        return train.attention
+    package = {"flash_attention_2": "flash-attn", "flash_attention_3": "flash-attn-3"}[train.attention]
+    raise ValueError(
+        f"train.attention={train.attention} needs a GPU that it supports, bf16 and the package {package}; here are "
+        f"{device.type}, {train.precision} and {', '.join(usable) or 'no FlashAttention that works'}; "
+        "train.attention=auto takes what works"
+    )
+
+
+def flash_attention(train: TrainConfig, device: torch.device) -> list[str]:
+    """The FlashAttentions that are installed and work on this device in this precision, the quickest first."""
+    from transformers.utils import is_flash_attn_2_available, is_flash_attn_3_available
+
+    if device.type != "cuda" or train.precision == "fp32":
+        return []
+    three = is_flash_attn_3_available() and torch.cuda.get_device_capability(device) == HOPPER
+    return ["flash_attention_3"] * three + ["flash_attention_2"] * bool(is_flash_attn_2_available())
+
+
+def register() -> None:
+    """Tell transformers of `packed_sdpa`; before the model is loaded."""
+    from transformers import AttentionInterface
+
+    AttentionInterface.register(PACKED_SDPA, packed_sdpa)
+
+
+def arguments(name: str, lengths: tuple[int, ...], device: torch.device) -> dict[str, Any]:
+    """What the model's forward must be given besides tokens and positions for this implementation."""
+    if name == PACKED_SDPA:
+        return {"sequence_lengths": lengths}
+    if name.startswith("flash_attention"):
+        bounds = torch.tensor([0, *lengths]).cumsum(0, dtype=torch.int32).to(device, non_blocking=True)
+        longest = max(lengths)
+        return {
+            "cu_seq_lens_q": bounds,
+            "cu_seq_lens_k": bounds,
+            "max_length_q": longest,
+            "max_length_k": longest,
+        }
+    return {}
+
+
+def packed_sdpa(
+    module: torch.nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    *,
+    sequence_lengths: Sequence[int] | None = None,
+    sliding_window: int | None = None,
+    **arguments: Any,
+) -> tuple[torch.Tensor, None]:
+    """Causal attention in each sequence of `query`, `key` and `value` (1, heads, tokens, width) by itself.
+
+    Sequence by sequence, because a block mask over all tokens costs their square in time and memory, and keeps torch
+    from its flash kernels. Returns (1, tokens, heads, width). ValueError where a family wants what this does not do.
+    """
+    from transformers.integrations.sdpa_attention import sdpa_attention_forward
+
+    odd = [name for name in ("s_aux", "softcap", "position_bias") if arguments.get(name) is not None]
+    if sequence_lengths is None or attention_mask is not None or not getattr(module, "is_causal", True) or odd:
+        what = ", ".join(odd) or "attention that is not plainly causal"
+        raise ValueError(
+            f"{type(module).__name__} has {what}, which SDPA cannot keep to packed sequences; try train.attention=eager"
+        )
+    outputs = []
+    for q, k, v in zip(*(states.split(list(sequence_lengths), dim=2) for states in (query, key, value)), strict=True):
+        mask = None
+        if sliding_window is not None and q.shape[2] > sliding_window:
+            places = torch.arange(q.shape[2], device=q.device)
+            back = places[:, None] - places[None, :]
+            mask = (back >= 0) & (back < sliding_window)
+        outputs.append(sdpa_attention_forward(module, q, k, v, mask, **{**arguments, "is_causal": True})[0])
+    return torch.cat(outputs, dim=1), None

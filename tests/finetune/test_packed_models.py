@@ -1,0 +1,129 @@
+"""Packed logits and losses against those of sequences by themselves, for families with tricks of their own."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional
+from transformers import AutoModelForCausalLM as Models
+from transformers import (
+    CohereConfig,
+    Gemma2Config,
+    Gemma3TextConfig,
+    GPT2Config,
+    GraniteConfig,
+    LlamaConfig,
+    MistralConfig,
+    Phi3Config,
+    Qwen2Config,
+    Qwen3Config,
+)
+
+from sciriff.finetune import attention
+from sciriff.finetune.model import SummedLoss
+from sciriff.finetune.packing import Batch, joined
+
+Family = Callable[[], Any]
+SIZES: dict[str, Any] = {
+    "vocab_size": 101,
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 8,
+    "pad_token_id": 0,
+    "initializer_range": 0.3,
+}
+NO_HEAD_DIM = {key: value for key, value in SIZES.items() if key != "head_dim"}
+LENGTHS = (1, 17, 5, 30, 2)
+WINDOW = 6
+
+FAMILIES: dict[str, Family] = {
+    "llama": lambda: LlamaConfig(**SIZES, tie_word_embeddings=True),
+    "llama, dynamic rope": lambda: LlamaConfig(
+        **SIZES,
+        rope_scaling={"rope_type": "dynamic", "factor": 2.0, "rope_theta": 10_000.0},
+        max_position_embeddings=64,
+    ),
+    "qwen2": lambda: Qwen2Config(**NO_HEAD_DIM),
+    "qwen3": lambda: Qwen3Config(**SIZES),
+    "mistral, window": lambda: MistralConfig(**SIZES, sliding_window=WINDOW),
+    "phi3": lambda: Phi3Config(**NO_HEAD_DIM, sliding_window=None),
+    "gemma3, windows and global layers": lambda: Gemma3TextConfig(
+        **SIZES,
+        sliding_window=WINDOW,
+        layer_types=["sliding_attention", "full_attention", "sliding_attention"],
+        query_pre_attn_scalar=8,
+        final_logit_softcapping=3.0,
+    ),
+    "granite, scaled logits": lambda: GraniteConfig(**NO_HEAD_DIM, logits_scaling=4.0),
+    "cohere, scaled logits": lambda: CohereConfig(**NO_HEAD_DIM, logit_scale=0.5, bos_token_id=1, eos_token_id=2),
+    "gpt2, learnt positions": lambda: GPT2Config(
+        vocab_size=101, n_embd=32, n_layer=2, n_head=4, initializer_range=0.3, resid_pdrop=0, embd_pdrop=0, attn_pdrop=0
+    ),
+}
+
+
+EAGER_ONLY: dict[str, Family] = {
+    "gemma2, scores and logits capped": lambda: Gemma2Config(**SIZES, sliding_window=WINDOW, query_pre_attn_scalar=8)
+}
+CASES = [(family, name) for family in FAMILIES for name in (attention.PACKED_SDPA, "eager")]
+CASES += [(family, "eager") for family in EAGER_ONLY]
+
+
+def model(family: str, implementation: str) -> Any:
+    attention.register()
+    torch.manual_seed(0)
+    return Models.from_config({**FAMILIES, **EAGER_ONLY}[family](), attn_implementation=implementation).eval()
+
+
+def sequences() -> list[tuple[np.ndarray, np.ndarray]]:
+    chance = np.random.default_rng(0)
+    return [(chance.integers(3, 101, length), chance.random(length) < 0.7) for length in LENGTHS]
+
+
+def packed() -> Batch:
+    return joined(sequences())
+
+
+@pytest.mark.parametrize(("family", "implementation"), CASES)
+def test_packed_logits_are_those_of_each_sequence_by_itself(family: str, implementation: str) -> None:
+    """The other side is transformers' own eager attention, one sequence at a time, without positions or masks."""
+    batch = packed()
+    inputs = attention.arguments(implementation, batch.lengths, batch.tokens.device)
+    together = model(family, implementation)(
+        batch.tokens, position_ids=batch.positions, use_cache=False, **inputs
+    ).logits
+    alone_model = model(family, "eager")
+    alone = [alone_model(tokens, use_cache=False).logits for tokens in batch.tokens.split(LENGTHS, dim=1)]
+    assert torch.allclose(together, torch.cat(alone, dim=1), atol=2e-5)
+
+
+@pytest.mark.parametrize(("family", "implementation"), CASES)
+def test_loss_and_gradient_are_those_of_the_models_own_forward(family: str, implementation: str) -> None:
+    batch = packed()
+    ours, plain = model(family, implementation), model(family, "eager")
+    loss = SummedLoss(ours, implementation, "chunked")
+    assert not loss.own_head
+    total = loss(*batch)
+    total.backward()
+    expected = torch.zeros(())
+    for tokens, targets in zip(batch.tokens.split(LENGTHS, 1), batch.targets.split(LENGTHS, 1), strict=True):
+        labels = torch.where(targets, tokens, -100)[0, 1:]
+        expected = expected + functional.cross_entropy(plain(tokens).logits[0, :-1], labels, reduction="sum")
+    expected.backward()
+    assert total.item() == pytest.approx(expected.item(), rel=1e-5)
+    for (name, one), other in zip(ours.named_parameters(), plain.parameters(), strict=True):
+        assert torch.allclose(one.grad, other.grad, rtol=1e-3, atol=1e-4), name
+
+
+def test_what_sdpa_cannot_do_is_refused() -> None:
+    states = torch.zeros(1, 2, 3, 4)
+    module = torch.nn.Module()
+    with pytest.raises(ValueError, match=r"Module has softcap, which SDPA cannot.*; try train\.attention=eager"):
+        attention.packed_sdpa(module, states, states, states, None, sequence_lengths=(1, 2), softcap=30.0)
+    with pytest.raises(ValueError, match="attention that is not plainly causal"):
+        attention.packed_sdpa(module, states, states, states, None)
