@@ -38,6 +38,7 @@ bench: $(VENV)/.dev  ## numbers, printed with the commit; the mix at full size: 
 	$(BIN)/python benchmarks/startup.py
 	$(BIN)/python benchmarks/scoring.py
 	$(BIN)/python benchmarks/mix.py --rows 20000 --compare 8000
+	$(BIN)/python benchmarks/overlap.py
 
 docs-figures: $(VENV)/.dev  ## the README's picture, from runs/demo (needs chromium)
 	$(BIN)/python docs/figures.py

@@ -145,6 +145,7 @@ def prepared_run(folder: Path, per_task: int) -> RunDir:
     overrides = [
         *("model=tiny", f"model.tokenizer={folder / 'tokenizer'}", f"model.shape.vocabulary={VOCABULARY}"),
         *("mix=tulu_all", f"mix.per_task={per_task}", f"model.chat={CHAT}", "log=none", "name=benchmark"),
+        "mix.overlap=none",  # benchmarks/overlap.py has what that costs
         *(f"mix.sources.sciriff.path={folder / 'science.jsonl'}", f"mix.sources.tulu.path={folder / 'tulu.jsonl'}"),
         *(f"run_dir={run.root}", f"cache_dir={folder / 'cache'}"),
     ]

@@ -198,6 +198,11 @@ class MixConfig:
     """Which rows a cap keeps: a seeded sample, or the first of each task, as the published mix did."""
     on_bad_row: str = "error"
     """A row that cannot be used stops the build (error), or is left out and counted (drop)."""
+    overlap: str = "report"
+    """Rows that hold text of the evaluation prompts (the whole prompt, or the document in it), by whatever way it came
+    there: report lists them in the card, drop leaves them out before the caps are filled, none does not look. The
+    prompts are those of all held-out tasks at `eval.path` or `eval.source`. Where these cannot be read, drop and a run
+    that is to answer them stop; a run that only trains says that its rows were not checked, and so does its card."""
     validation_rows: int = 0
     """Rows to watch training with: so many science rows, and as many general ones, where the source of these is given,
     also if the mix itself takes none of it. They are drawn from what the caps leave, each task in turn, and where that
@@ -216,6 +221,7 @@ class MixConfig:
         _one_of("mix.truncate", self.truncate, ("drop", "turns"))
         _one_of("mix.take", self.take, ("sample", "first"))
         _one_of("mix.on_bad_row", self.on_bad_row, ("error", "drop"))
+        _one_of("mix.overlap", self.overlap, ("report", "drop", "none"))
         _at_least("mix.validation_rows", self.validation_rows, 0)
         for name in ("tasks", "families", "domains"):
             if getattr(self, name) == []:

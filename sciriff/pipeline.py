@@ -20,7 +20,7 @@ from sciriff.finetune import launch_files
 from sciriff.manifest import Manifest, StageRecord, damaged_output, record_outputs
 from sciriff.mix import card_table
 from sciriff.run_dir import RunDir
-from sciriff.source_files import source_digest, validation_split
+from sciriff.source_files import instances_source, source_digest, validation_split
 from sciriff.summary import summary_lines
 from sciriff.tables import write_tables
 
@@ -193,7 +193,12 @@ def inputs(stage: str, config: Config, run: RunDir) -> dict[str, str]:
                 read += filter(None, map(validation_split, (sources.sciriff, sources.tulu)))
             data = [source_digest(source) for source in read]
             given = {"mix": tree_digest(Path(config.mix.path))} if config.mix.path else {"sources": value_digest(data)}
-            return {"recipe": value_digest(recipe), **given, "tokenizer": _model_digest(config.model, weights=False)}
+            return {
+                "recipe": value_digest(recipe),
+                **given,
+                "evaluation prompts": _prompts_digest(config) if config.mix.overlap != "none" else "none",
+                "tokenizer": _model_digest(config.model, weights=False),
+            }
         case "train":
             if not run.mix.is_file():
                 raise ValueError(f"{run.mix}: there is no mix yet: add mix to stages")
@@ -203,13 +208,10 @@ def inputs(stage: str, config: Config, run: RunDir) -> dict[str, str]:
                 "recipe": value_digest([as_dict(config.train), as_dict(config.deepspeed), config.seed]),
             }
         case "predict":
-            instances = replace(config.eval.source, split=config.eval.split)
-            if config.eval.path:
-                instances = replace(instances, path=config.eval.path)
             asking = {key: value for key, value in as_dict(config.eval).items() if key != "resamples"}
             return {
                 "model": _model_digest(config.answering_model, weights=True),
-                "instances": source_digest(instances),
+                "instances": source_digest(instances_source(config.eval)),
                 "settings": value_digest([asking, as_dict(config.engine), config.seed]),
             }
         case "judge":
@@ -242,6 +244,14 @@ def inputs(stage: str, config: Config, run: RunDir) -> dict[str, str]:
                 "settings": value_digest(settings),
             }
     raise AssertionError(stage)
+
+
+def _prompts_digest(config: Config) -> str:
+    """Digest of the prompts that the mix is compared with. What happens without them is for the mix stage to say."""
+    try:
+        return source_digest(instances_source(config.eval))
+    except ValueError:
+        return "cannot be read"
 
 
 def _model_digest(model: ModelConfig, *, weights: bool) -> str:

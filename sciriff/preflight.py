@@ -120,6 +120,8 @@ def _missing_files(config: Config) -> Iterator[str]:
         for name in ("sciriff", "tulu", "published"):
             source: SourceConfig = getattr(sources, name)
             wanted.append((f"mix.sources.{name}.path", source.path if config.mix.path is None else None))
+        if config.mix.overlap == "drop" and "predict" not in stages:
+            wanted.append(("eval.path", config.eval.path))
     if "predict" in stages:
         wanted += [("eval.path", config.eval.path), ("engine.python", config.engine.python)]
     if "score" in stages:

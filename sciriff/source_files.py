@@ -3,7 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
-from sciriff.config import SourceConfig
+from sciriff.config import EvalConfig, SourceConfig
 from sciriff.digest import file_digest, value_digest
 
 SUFFIXES = (".jsonl", ".jsonl.gz", ".json", ".parquet")
@@ -33,6 +33,16 @@ def source_files(source: SourceConfig) -> list[Path]:
         found = ", ".join(entry.name + "/" * entry.is_dir() for entry in entries[:8]) or "nothing"
         raise ValueError(f"{path}: no {', '.join(SUFFIXES)} file of the split {source.split!r} here, but {found}")
     return chosen
+
+
+def instances_source(evaluation: EvalConfig) -> SourceConfig:
+    """Where the evaluation instances are: the local `eval.path` before the hub's `eval.source`."""
+    source = replace(evaluation.source, split=evaluation.split)
+    if evaluation.path is not None:
+        source = replace(source, path=evaluation.path)
+    if not source.exists:
+        raise ValueError("there are no evaluation instances: give eval.path=FILE_OR_FOLDER, or choose an eval")
+    return source
 
 
 def validation_split(source: SourceConfig) -> SourceConfig | None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import shutil
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from sciriff.config import Config, MixConfig, MixSourceConfig, SourceConfig
+from sciriff.config import Config, MixSourceConfig, SourceConfig
 from sciriff.digest import file_digest, value_digest
 from sciriff.mix.build import TRAIN, VALIDATION, build_mix, is_finished, used_sources
 from sciriff.mix.cache import build_once
@@ -15,8 +16,11 @@ from sciriff.mix.candidates import HELD_OUT_DATASETS
 from sciriff.mix.card import licenses, tally_card, token_card, validation_card
 from sciriff.mix.card_page import page
 from sciriff.mix.card_table import table
+from sciriff.mix.overlap_check import evaluation_digest, overlap_check, unchecked_card
+from sciriff.mix.recipe import BATCH
 from sciriff.mix.tokenise import Tokeniser, markup_digest
 from sciriff.pretrained import load_tokenizer
+from sciriff.progress import Progress
 from sciriff.records import Conversation, read_jsonl
 from sciriff.run_dir import RunDir
 from sciriff.source_files import source_digest, validation_split
@@ -31,7 +35,7 @@ def main(config: Config, run: RunDir) -> None:
     """Build what `config.mix` describes, or find it built, and copy it to the run folder (tokens as a link)."""
     chat = config.model.chat
     cache = Path(config.cache_dir).expanduser().resolve()
-    recipe = recipe_of(config.mix)
+    recipe = recipe_of(config)
     tokenizer = load_tokenizer(config.model)
     markup = markup_digest(chat, tokenizer)
     folder = cache / "mixes" / _key(recipe, markup)
@@ -49,7 +53,8 @@ def main(config: Config, run: RunDir) -> None:
 
     def build(into: Path) -> None:
         rows, validation = into / TRAIN, into / VALIDATION
-        tally, drawn = build_mix(config.mix, into, tokeniser.fitting)
+        check = overlap_check(config.eval) if config.mix.overlap == "drop" else None
+        tally, drawn = build_mix(config.mix, into, tokeniser.fitting, check.overlapping if check else None)
         digest = file_digest(rows)
         tokens = TokenFile(tokens_of(rows, digest))
         datasets = [conversation.dataset for conversation in read_jsonl(rows, Conversation)]
@@ -65,11 +70,16 @@ def main(config: Config, run: RunDir) -> None:
             "validation": validation_card(
                 drawn, config.mix.validation_rows, file_digest(validation) if validation.exists() else None
             ),
+            **({"overlap": check.card(left_out=True)} if check else {}),
         }
-        (into / "card.json").write_text(json.dumps(card, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        _write_card(into / "card.json", card)
 
     build_once(folder, "mix", _is_whole, build)
     card = json.loads((folder / "card.json").read_text(encoding="utf-8"))
+    if config.mix.overlap != "drop":
+        card["overlap"] = _overlap_of(config, folder / TRAIN, card["digest"], cache)
+        if digest := card["validation"]["digest"]:
+            card["validation_overlap"] = _overlap_of(config, folder / VALIDATION, digest, cache)
 
     run.mix.parent.mkdir(parents=True, exist_ok=True)
     _copy(folder / TRAIN, run.mix)
@@ -80,7 +90,7 @@ def main(config: Config, run: RunDir) -> None:
     else:
         _copy(folder / VALIDATION, run.validation)
         _link(tokens_of(run.validation, card["validation"]["digest"]), run.validation_tokens)
-    _copy(folder / "card.json", run.mix_card)
+    _write_card(run.mix_card, card)
     run.mix_card_page.write_text(page(card, config.mix), encoding="utf-8")
     print(table(card), flush=True)
 
@@ -92,8 +102,9 @@ RECIPE = (
 """Settings of MixConfig that choose among the rows of the sources."""
 
 
-def recipe_of(mix: MixConfig) -> dict[str, Any]:
+def recipe_of(config: Config) -> dict[str, Any]:
     """All that decides which rows a mix has: what its sources hold, and the settings that play a part."""
+    mix = config.mix
     used = used_sources(mix)
     recipe: dict[str, Any] = {
         "sources": {name: _provenance(source) for name, source in used.items()},
@@ -104,7 +115,56 @@ def recipe_of(mix: MixConfig) -> dict[str, Any]:
         if mix.validation_rows:
             splits = {name: validation_split(source) for name, source in used.items()}
             recipe["validation_splits"] = {name: source_digest(split) for name, split in splits.items() if split}
+    if mix.overlap == "drop":  # report has the same rows as none
+        recipe["without_text_of"] = evaluation_digest(config.eval)
     return recipe | {"validation_rows": mix.validation_rows}
+
+
+def _overlap_of(config: Config, rows: Path, digest: str, cache: Path) -> dict[str, Any]:
+    """What finished rows share with the evaluation prompts, from the cache if it is known there.
+
+    ValueError where the prompts cannot be read and this run is to answer them. One that only trains goes on, and the
+    card says that nothing was checked.
+    """
+    if config.mix.overlap == "none":
+        return unchecked_card("mix.overlap=none")
+
+    def build(into: Path) -> None:
+        check = overlap_check(config.eval)
+        progress = Progress(_lines(rows))
+        conversations = read_jsonl(rows, Conversation)
+        while batch := list(islice(conversations, BATCH)):
+            check.overlapping(batch)
+            progress(check.checked, "rows compared with the evaluation prompts")
+        _write_card(into / "overlap.json", check.card())
+
+    try:
+        folder = cache / "overlaps" / _key(digest, evaluation_digest(config.eval))
+        build_once(folder, "overlap", _has_overlap, build)
+    except ValueError as error:
+        if "predict" in config.active_stages:
+            raise
+        print(f"NOT CHECKED for text of the evaluation prompts: {error}", flush=True)
+        return unchecked_card(str(error))
+    return json.loads((folder / "overlap.json").read_text(encoding="utf-8"))
+
+
+def _has_overlap(folder: Path) -> bool:
+    try:
+        return "summary" in json.loads((folder / "overlap.json").read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError, TypeError):
+        return False
+
+
+def _write_card(path: Path, card: dict[str, Any]) -> None:
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(json.dumps(card, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    partial.replace(path)
+
+
+def _lines(path: Path) -> int:
+    with path.open("rb") as file:
+        return sum(1 for _ in file)
 
 
 def _provenance(source: SourceConfig) -> dict[str, Any]:
@@ -122,8 +182,7 @@ def _key(*parts: Any) -> str:
 
 def _have_tokens(folder: Path, mix: Path, tokeniser: Tokeniser) -> None:
     """Have the tokens of the rows of a file in their folder of the cache."""
-    with mix.open("rb") as file:
-        rows = sum(1 for _ in file)
+    rows = _lines(mix)
 
     def is_whole(folder: Path) -> bool:
         try:

@@ -4,13 +4,15 @@ The text of the rows is kept on disk, in a spool beside the result; in memory th
 row of the sources, some hundred bytes each.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 
 from sciriff.config import MixConfig, MixSourceConfig, SourceConfig
-from sciriff.mix.candidates import Candidates, Fitting
+from sciriff.mix.candidates import OVERLAP, Candidates, Fitting, Overlapping
 from sciriff.mix.recipe import (
+    BATCH,
     Candidate,
     by_task,
     capped,
@@ -25,7 +27,7 @@ from sciriff.mix.sources import read_conversations
 from sciriff.mix.spool import Spool
 from sciriff.mix.tally import Tally
 from sciriff.mix.validation import Drawn, Seen, draw
-from sciriff.records import write_jsonl
+from sciriff.records import Conversation, write_jsonl
 from sciriff.rows import OutOfReach
 
 TRAIN, VALIDATION = "train.jsonl", "validation.jsonl"
@@ -79,8 +81,12 @@ def is_finished(mix: MixConfig) -> bool:
     return mix.path is not None or mix.sources.published.exists
 
 
-def build_mix(mix: MixConfig, folder: Path, fitting: Fitting) -> tuple[Tally, dict[str, Drawn]]:
+def build_mix(
+    mix: MixConfig, folder: Path, fitting: Fitting, overlapping: Overlapping | None = None
+) -> tuple[Tally, dict[str, Drawn]]:
     """Write `train.jsonl` and, where mix.validation_rows finds any, `validation.jsonl` (of Conversation) into a folder.
+
+    Rows of which `overlapping` is true are left out, of a finished mix too.
 
     Returns what was read and dropped, and the validation rows of each half of the mix, `science` and `general`.
     ValueError where a source cannot be read, a row is bad, or no row is left.
@@ -90,10 +96,11 @@ def build_mix(mix: MixConfig, folder: Path, fitting: Fitting) -> tuple[Tally, di
     used = used_sources(mix)
     if is_finished(mix):
         for name, source in used.items():
-            write_jsonl(folder / TRAIN, read_conversations(name, source, mix.on_bad_row, tally))
+            rows = read_conversations(name, source, mix.on_bad_row, tally)
+            write_jsonl(folder / TRAIN, rows if overlapping is None else _without(rows, overlapping, name, tally))
     else:
         with Spool(folder / "rows.spool") as spool:
-            candidates = Candidates(mix, spool, fitting, ScienceFilter(mix))
+            candidates = Candidates(mix, spool, fitting, ScienceFilter(mix), overlapping)
             choices = _choose(candidates, used, tally)
             order = shuffled((time for choice in choices.values() for time in choice.times), mix.seed)
             tally.shortened = sum(map(spool.is_short, order))
@@ -114,6 +121,16 @@ def build_mix(mix: MixConfig, folder: Path, fitting: Fitting) -> tuple[Tally, di
     if validation := [row for half in drawn.values() for row in half.rows]:
         write_jsonl(folder / VALIDATION, validation)
     return tally, drawn
+
+
+def _without(rows: Iterator[Conversation], overlapping: Overlapping, name: str, tally: Tally) -> Iterator[Conversation]:
+    """The rows of a finished mix that hold no text of the evaluation prompts."""
+    while batch := list(islice(rows, BATCH)):
+        for row, overlaps in zip(batch, overlapping(batch), strict=True):
+            if overlaps:
+                tally.drop(OVERLAP, f"{row.dataset}/{row.id}", name, row.dataset)
+            else:
+                yield row
 
 
 def _choose(candidates: Candidates, used: dict[str, SourceConfig], tally: Tally) -> dict[str, Choice]:
@@ -160,16 +177,16 @@ def _capped(
     seen: set[bytes],
     tally: Tally,
 ) -> Choice:
-    """The first rows of each group that fit the context window, at most `cap` of them, over the source's epochs."""
+    """The first rows of each group that can enter, at most `cap` of them, over the source's epochs."""
     over = {"sciriff": "over mix.per_task", "tulu": "over mix.tulu"}[name]
-    fits = candidates.fits(sum(len(rows) if cap is None else min(cap, len(rows)) for rows in groups), seen)
+    refusals = candidates.refusals(sum(len(rows) if cap is None else min(cap, len(rows)) for rows in groups), seen)
     choice = Choice()
     for rows in groups:
-        selection = capped(rows, cap, fits)
+        selection = capped(rows, cap, refusals)
         times = over_epochs(selection.kept, source.epochs)
         never = selection.kept[len(times) :]  # of less than one epoch
         for reason, dropped in (
-            ("longer than mix.context_window", selection.too_long),
+            *selection.refused.items(),
             (over, selection.over),
             (f"over mix.sources.{name}.epochs", never),
         ):

@@ -22,8 +22,14 @@ Fitting = Callable[[Iterable[Conversation], int, str], list[int | None]]
 """How many of its last messages each conversation must lose to fit into so many tokens, under mix.truncate; None where
 it cannot fit. By the model's tokenizer and markup (Tokeniser.fitting)."""
 
-Fits = Callable[[Sequence[Candidate]], list[bool]]
-"""Whether each row is short enough, or has been shortened in the spool so that it is."""
+Overlapping = Callable[[Sequence[Conversation]], list[bool]]
+"""Whether each conversation holds text of an evaluation prompt."""
+
+Refusals = Callable[[Sequence[Candidate]], list[str | None]]
+"""Why each row cannot enter, None of one that can."""
+
+TOO_LONG = "longer than mix.context_window"
+OVERLAP = "with text of an evaluation prompt"
 
 
 @dataclass(frozen=True)
@@ -34,6 +40,8 @@ class Candidates:
     spool: Spool
     fitting: Fitting
     filter: ScienceFilter
+    overlapping: Overlapping | None = None
+    """Rows of which this is true cannot enter."""
 
     def read(self, name: str, source: SourceConfig, tally: Tally) -> Iterator[Candidate]:
         """The rows of `sciriff` or `tulu` that may enter, each put into the spool."""
@@ -47,31 +55,42 @@ class Candidates:
             else:
                 yield self.spool.add(row)
 
-    def fits(self, expected: int, seen: set[bytes]) -> Fits:
-        """A function that says of rows whether they fit mix.context_window, and shows how many of `expected` did.
+    def refusals(self, expected: int, seen: set[bytes]) -> Refusals:
+        """A function that says why rows cannot enter for their text, and shows how many of `expected` can.
 
-        A row that mix.truncate=turns shortens does not fit if its text is in `seen`, to which it is added.
+        A row that mix.truncate=turns shortens cannot enter if its text is in `seen`, to which it is added. It is the
+        shortened row that may overlap.
         """
-        if self.mix.context_window is None:
-            return lambda rows: [True] * len(rows)
-        limit = self.mix.context_window - WINDOW_MARGIN
+        if self.mix.context_window is None and self.overlapping is None:
+            return lambda rows: [None] * len(rows)
         progress = Progress(expected)
         found = 0
 
-        def fits(rows: Sequence[Candidate]) -> list[bool]:
+        def refusals(rows: Sequence[Candidate]) -> list[str | None]:
             nonlocal found
-            answers = []
-            conversations = map(self.spool.read, rows)
-            for row, surplus in zip(rows, self.fitting(conversations, limit, self.mix.truncate), strict=True):
-                fit = surplus is not None
-                if surplus:
-                    self.spool.shorten(row, surplus)
-                    text = text_digest(self.spool.read(row).messages)
-                    fit = text not in seen
-                    seen.add(text)
-                answers.append(fit)
-            found += sum(answers)
-            progress(found, "rows chosen that fit mix.context_window")
-            return answers
+            reasons: list[str | None] = [None] * len(rows)
+            if self.mix.context_window is not None:
+                limit = self.mix.context_window - WINDOW_MARGIN
+                surpluses = self.fitting(map(self.spool.read, rows), limit, self.mix.truncate)
+                for place, (row, surplus) in enumerate(zip(rows, surpluses, strict=True)):
+                    if surplus is None or (surplus and self._is_seen_when_shorter(row, surplus, seen)):
+                        reasons[place] = TOO_LONG
+            if self.overlapping is not None:
+                left = [place for place, reason in enumerate(reasons) if reason is None]
+                overlaps = self.overlapping([self.spool.read(rows[place]) for place in left])
+                for place, overlap in zip(left, overlaps, strict=True):
+                    if overlap:
+                        reasons[place] = OVERLAP
+            found += reasons.count(None)
+            progress(found, "rows chosen that can enter")
+            return reasons
 
-        return fits
+        return refusals
+
+    def _is_seen_when_shorter(self, row: Candidate, surplus: int, seen: set[bytes]) -> bool:
+        """Shorten a row in the spool by its last messages; whether what is left is in `seen`, to which it is added."""
+        self.spool.shorten(row, surplus)
+        text = text_digest(self.spool.read(row).messages)
+        again = text in seen
+        seen.add(text)
+        return again

@@ -2,6 +2,9 @@
 
 from typing import Any
 
+PAIRS = 5
+"""Pairs of a row and an evaluation prompt that are named; card.json has more."""
+
 
 def table(card: dict[str, Any]) -> str:
     """The card for people: a line per dataset and the sums, then what was left out."""
@@ -26,7 +29,7 @@ def remarks(card: dict[str, Any]) -> list[str]:
         lines.append(f"shortened: {card['shortened']:,} rows have lost their last turns to mix.context_window")
     if card["held_out_rows"]:
         lines.append(f"{card['held_out_rows']:,} rows are of held-out tasks: scores on those are not of unseen tasks")
-    return lines + _validation_remarks(card)
+    return [*lines, *_validation_remarks(card), *_overlap_remarks(card)]
 
 
 def _validation_remarks(card: dict[str, Any]) -> list[str]:
@@ -44,4 +47,15 @@ def _validation_remarks(card: dict[str, Any]) -> list[str]:
             continue
         few = "" if part["rows"] == wanted else f" of the {wanted:,} asked for: no more are left"
         lines.append(f"validation: {part['rows']:,} {half} rows{few}{f' ({origin})' if origin else ''}")
+    return lines
+
+
+def _overlap_remarks(card: dict[str, Any]) -> list[str]:
+    """The finding, and the first pairs of a row and the evaluation prompt whose text it holds."""
+    lines = []
+    for name, part in (("", card["overlap"]), ("validation: ", card.get("validation_overlap"))):
+        if part is not None:
+            lines.append(f"{name}{part['summary']}")
+            pairs = part.get("pairs", [])
+            lines += [f"{pair['row']} and {pair['instance']}: {pair['shared_words']:,} words" for pair in pairs[:PAIRS]]
     return lines

@@ -35,9 +35,10 @@ class Selection:
     """What became of candidates under a cap: the rows it keeps, and those left out, each in the order of the walk."""
 
     kept: list[Candidate]
-    too_long: list[Candidate]
+    refused: dict[str, list[Candidate]]
+    """By reason."""
     over: list[Candidate]
-    """Left when the cap was full; nothing is known of their length."""
+    """Left when the cap was full; nobody has looked at their text."""
 
 
 def text_digest(messages: Iterable[Message]) -> bytes:
@@ -100,19 +101,23 @@ def by_task(candidates: Iterable[Candidate]) -> dict[str, list[Candidate]]:
 
 
 def capped(
-    candidates: Sequence[Candidate], cap: int | None, fits: Callable[[Sequence[Candidate]], list[bool]]
+    candidates: Sequence[Candidate], cap: int | None, refusals: Callable[[Sequence[Candidate]], list[str | None]]
 ) -> Selection:
-    """Walk the candidates in their order and keep those that fit until there are `cap` (None: all).
+    """Walk the candidates in their order and keep those that are not refused until there are `cap` (None: all).
 
-    `fits` is asked about no more candidates than are still wanted, since it has to tokenise them.
+    `refusals` gives for each candidate the reason to leave it out, or None. It is asked about no more candidates than
+    are still wanted, since it has to read and tokenise them.
     """
-    chosen = Selection([], [], [])
+    chosen = Selection([], {}, [])
     start = 0
     while start < len(candidates) and (cap is None or len(chosen.kept) < cap):
         wanted = BATCH if cap is None else min(BATCH, cap - len(chosen.kept))
         batch = candidates[start : start + wanted]
-        for candidate, fit in zip(batch, fits(batch), strict=True):
-            (chosen.kept if fit else chosen.too_long).append(candidate)
+        for candidate, reason in zip(batch, refusals(batch), strict=True):
+            if reason is None:
+                chosen.kept.append(candidate)
+            else:
+                chosen.refused.setdefault(reason, []).append(candidate)
         start += len(batch)
     chosen.over = list(candidates[start:])
     return chosen

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from sciriff.config import SourceConfig
-from sciriff.mix.candidates import HELD_OUT_DATASETS, Candidates, Fits
+from sciriff.mix.candidates import HELD_OUT_DATASETS, Candidates, Refusals
 from sciriff.mix.recipe import Candidate, by_task, in_turn
 from sciriff.mix.tally import Tally
 from sciriff.records import Conversation
@@ -68,8 +68,8 @@ def draw(
     """`mix.validation_rows` rows of a source (`sciriff` or `tulu`), or as many as there are: of the groups that the
     caps left, each in turn, then of the source's validation split. What is drawn is added to `seen`."""
     drawn = Drawn()
-    fits = candidates.fits(candidates.mix.validation_rows, set())
-    _take(candidates, drawn, spare, "left by the caps", seen, fits)
+    refusals = candidates.refusals(candidates.mix.validation_rows, set())
+    _take(candidates, drawn, spare, "left by the caps", seen, refusals)
     if len(drawn.rows) < candidates.mix.validation_rows and (split := validation_split(source)):
         tally = Tally()
         try:
@@ -79,14 +79,19 @@ def draw(
         groups = by_task(rows).values() if name == "sciriff" else [rows]
         for reason, count in tally.reasons.items():
             drawn.leave_out(reason, count)
-        _take(candidates, drawn, groups, "validation split", seen, fits)
+        _take(candidates, drawn, groups, "validation split", seen, refusals)
     return drawn
 
 
 def _take(
-    candidates: Candidates, drawn: Drawn, groups: Iterable[Sequence[Candidate]], origin: str, seen: Seen, fits: Fits
+    candidates: Candidates,
+    drawn: Drawn,
+    groups: Iterable[Sequence[Candidate]],
+    origin: str,
+    seen: Seen,
+    refusals: Refusals,
 ) -> None:
-    """Add rows of the groups until there are enough, without those that do not fit the context or that `seen` has."""
+    """Add rows of the groups until there are enough, without those that are refused or that `seen` has."""
     wanted, spool = candidates.mix.validation_rows, candidates.spool
     allowed = ([row for row in group if row.dataset not in HELD_OUT_DATASETS] for group in groups)
     order = in_turn(allowed, "validation", candidates.mix.seed)
@@ -95,9 +100,9 @@ def _take(
     while start < len(order) and len(drawn.rows) < wanted:
         batch = order[start : start + min(BATCH, wanted - len(drawn.rows))]
         start += len(batch)
-        for row, fit in zip(batch, fits(batch), strict=True):
-            if not fit:
-                drawn.leave_out("longer than mix.context_window")
+        for row, reason in zip(batch, refusals(batch), strict=True):
+            if reason is not None:
+                drawn.leave_out(reason)
             elif (conversation := spool.read(row)) in seen:
                 drawn.leave_out("begins like another row")
             else:

@@ -1,5 +1,5 @@
 """Let the model answer the held-out tasks: `python -m sciriff.predict RUN_DIR`.
 
-`instances` reads what is asked, `prompts` makes it the token ids that training saw, `engines` has the model answer
-them, and `saved_rows` keeps every finished answer on disk, so that a killed stage goes on from there.
+`prompts` makes of the instances the token ids that training saw, `engines` has the model answer them, and
+`saved_rows` keeps every finished answer on disk, so that a killed stage goes on from there.
 """

@@ -9,9 +9,9 @@ from typing import Any
 from sciriff import chat
 from sciriff.config import Config
 from sciriff.digest import value_digest
+from sciriff.instances import choose, read_instances
 from sciriff.predict import parity, saved_rows
 from sciriff.predict.engines import Answer, Request
-from sciriff.predict.instances import choose, read_instances
 from sciriff.predict.model_facts import context_of, model_identity
 from sciriff.predict.prompts import Prompt, make_prompt, room_for_prompt
 from sciriff.pretrained import load_config, load_tokenizer

@@ -26,6 +26,8 @@ class MixCard:
     datasets: list[Line]
     dropped: list[tuple[str, str]]
     held_out_rows: int
+    overlap: str
+    """What it shares with the evaluation prompts; empty in a card that does not say."""
     other: list[tuple[str, str]]
 
 
@@ -39,8 +41,10 @@ KNOWN = (
     "dropped",
     "dropped_by_source",
     "dropped_by_dataset",
+    "overlap",
+    "validation_overlap",
 )
-"""Keys that have a place of their own, or are too long for a list (mix/card.md has them)."""
+"""Keys that have a place of their own, or are too long for a list (mix/card.md and card.json have them)."""
 
 
 def read(path: Path) -> MixCard | None:
@@ -55,6 +59,7 @@ def read(path: Path) -> MixCard | None:
             datasets=[_line(name, part) for name, part in card["by_dataset"].items()],
             dropped=[(reason, f"{int(part['rows']):,}") for reason, part in card["dropped"].items()],
             held_out_rows=int(card.get("held_out_rows") or 0),
+            overlap=str((card.get("overlap") or {}).get("summary", "")),
             other=[leaf for key, part in card.items() if key not in KNOWN for leaf in flat(part, key)],
         )
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:

@@ -1,5 +1,7 @@
 import itertools
+import json
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -8,7 +10,7 @@ from mix_rows import fitting, general, names, read, science, write
 from sciriff.config import MixConfig, MixSourceConfig, SourceConfig, SourcesConfig
 from sciriff.mix.build import build_mix
 from sciriff.mix.tally import Tally
-from sciriff.records import dumps
+from sciriff.records import Conversation, dumps
 
 TASKS = {"covid_qa": 30, "gene_ner": 12, "bioasq_list_qa": 9}  # the last is held out
 
@@ -133,6 +135,27 @@ def test_a_long_conversation_may_keep_its_first_turns(tmp_path: Path) -> None:
     assert first == turns(10, 20)
     assert messages == {"short": turns(10, 10), "two turns fit": turns(10, 20, 30, 40)}
     assert tally.shortened == 2 and tally.reasons == {"longer than mix.context_window": 3}
+
+
+def test_rows_that_overlap_make_room_for_others(tmp_path: Path, sources: SourcesConfig) -> None:
+    def odd(conversations: Sequence[Conversation]) -> list[bool]:
+        return [int(conversation.messages[0].content.split()[-1]) % 2 == 1 for conversation in conversations]
+
+    mix = MixConfig(name="test", sources=sources, per_task=10, tulu=20, context_window=None)
+    tally, _ = build_mix(mix, tmp_path, fitting, odd)
+    rows = [json.loads(line) for line in (tmp_path / "train.jsonl").read_text().splitlines()]
+    assert Counter(row["dataset"] for row in rows) == {"science.covid_qa": 10, "science.gene_ner": 6, "flan": 20}
+    assert not any(int(row["messages"][0]["content"].split()[-1]) % 2 for row in rows)
+    assert tally.reasons["with text of an evaluation prompt"] > 6
+
+
+def test_rows_that_overlap_are_left_out_of_a_finished_mix(tmp_path: Path) -> None:
+    path = write(tmp_path / "mix.jsonl", [general("flan", i) for i in range(600)])
+    mix = MixConfig(name="test", path=str(path))
+    tally, _ = build_mix(mix, tmp_path, fitting, lambda rows: [row.id.endswith("9") for row in rows])
+    rows = [json.loads(line)["id"] for line in (tmp_path / "train.jsonl").read_text().splitlines()]
+    assert rows == [f"flan_{i}" for i in range(600) if i % 10 != 9]
+    assert tally.reasons == {"with text of an evaluation prompt": 60}
 
 
 def test_the_same_text_enters_once(tmp_path: Path, sources: SourcesConfig) -> None:

@@ -32,6 +32,10 @@ def card_of(dataset: str, *, wanted: int = 0, drawn: dict[str, Drawn] | None = N
         "held_out_rows": 0,
         **token_card(ids, datasets, lengths, targets),
         "validation": validation_card(drawn or {}, wanted, None),
+        "overlap": {
+            "summary": "1 of 4 rows hold text of 1 of the 9 evaluation prompts",
+            "pairs": [{"row": f"{dataset}/3", "instance": "scifact_entailment:x:1", "shared_words": 180}],
+        },
     }
 
 
@@ -56,6 +60,8 @@ def test_a_page_shows_the_card() -> None:
     assert r"| \`output\` is empty | 10 | train.jsonl:0, train.jsonl:1," in text
     assert "1 rows were read with control characters" in text and "- repeated: 1 rows of tulu (epochs)" in text
     assert r"- shortened: 4 rows have lost their last turns to mix.context\_window" in text
+    assert "- 1 of 4 rows hold text of 1 of the 9 evaluation prompts\n" in text
+    assert r"- flan/3 and scifact\_entailment:x:1: 180 words" in text
     for digest in ("d1", "d2", "d3", "d4"):
         assert f"| {digest} |" in text
 

@@ -38,7 +38,7 @@ def make(tmp_path: Path, composed: Callable[..., Config]) -> Make:
         run.root.mkdir()
         places = (f"run_dir={run.root}", f"cache_dir={tmp_path / 'caches' / name}", f"name={name}")
         sources = (f"mix.sources.sciriff.path={SCIRIFF}", f"mix.sources.tulu.path={TULU}")
-        config = composed("model=tiny", "mix=scitulu", *sources, *places, *overrides)
+        config = composed("model=tiny", "mix=scitulu", "eval=sample", *sources, *places, *overrides)
         run.config.write_text(to_yaml(config))
         return config, run
 
@@ -129,6 +129,7 @@ def test_the_recipe_of_the_card_builds_the_mix_again(
         f"hydra.searchpath=[file://{tmp_path / 'conf'}]",
         "model=tiny",
         "mix=again",
+        "eval=sample",
         f"run_dir={again.root}",
         f"cache_dir={tmp_path / 'caches' / 'again'}",
     )

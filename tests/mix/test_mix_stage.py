@@ -35,7 +35,7 @@ def make(tmp_path: Path, composed: Callable[..., Config]) -> Make:
         run = RunDir(tmp_path / "runs" / name)
         run.root.mkdir(parents=True)
         places = (f"run_dir={run.root}", f"cache_dir={tmp_path / 'cache'}", f"name={name}")
-        config = composed("model=tiny", "mix=sample", "mix.per_task=8", *places, *overrides)
+        config = composed("model=tiny", "mix=sample", "eval=sample", "mix.per_task=8", *places, *overrides)
         run.config.write_text(to_yaml(config))
         return config, run
 
@@ -122,7 +122,7 @@ def test_a_source_that_is_only_watched_may_be_out_of_reach(make: Make, tmp_path:
     assert "validation: no general rows: someone/absent split=train: " in done.stdout
     rows = list(read_jsonl(run.validation, Conversation))
     assert len(rows) == 3 and all(row.dataset.startswith("science.") for row in rows)
-    assert "already built" not in run_stage(run, **offline).stdout.replace("tokens: already built", "")
+    assert "mix: already built" not in run_stage(run, **offline).stdout.replace("tokens: already built", "")
     _, run = make("taken", "mix.tulu=match", *hub)
     done = run_stage(run, **offline)
     assert done.returncode == 2 and done.stderr.startswith("error: someone/absent split=train: ")
@@ -356,6 +356,80 @@ def test_what_a_killed_builder_left_is_cleared(tmp_path: Path) -> None:
     (partial / "old").write_text("half")
     assert build_once(tmp_path / "key", "thing", lambda folder: True, lambda into: (into / "new").touch())
     assert [path.name for path in (tmp_path / "key").iterdir()] == ["new"] and not partial.exists()
+
+
+def leaky_source(tmp_path: Path) -> Path:
+    """The sample's general rows with one more, which holds the excerpts of an evaluation prompt."""
+    prompt = json.loads((SAMPLE / "sciriff" / "validation.jsonl").read_text().splitlines()[0])["input"]
+    leak = {"dataset": "leak", "id": "1", "messages": [{"role": "user", "content": f"Look at this. {prompt}"}]}
+    leak["messages"].append({"role": "assistant", "content": "I see."})
+    path = tmp_path / "general.jsonl"
+    path.write_text((SAMPLE / "tulu.jsonl").read_text() + json.dumps(leak) + "\n")
+    return path
+
+
+def test_overlap_is_reported_left_out_or_not_looked_for(
+    make: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = (f"mix.sources.tulu.path={leaky_source(tmp_path)}", "mix.tulu=all")
+    cards, mixes = {}, {}
+    for setting in ("report", "none", "drop"):
+        config, run = make(setting, *source, f"mix.overlap={setting}")
+        main(config, run)
+        cards[setting] = json.loads(run.mix_card.read_text())
+        mixes[setting] = run.mix.read_text().splitlines()
+        assert cards[setting]["overlap"]["summary"] in capsys.readouterr().out
+        assert "evaluation prompts" in run.mix_card_page.read_text()
+    assert mixes["report"] == mixes["none"]
+    assert cards["report"]["recipe"] == cards["none"]["recipe"]
+    assert [line for line in mixes["none"] if '"leak"' not in line] == mixes["drop"] != mixes["none"]
+    assert cards["drop"]["dropped"]["with text of an evaluation prompt"]["rows"] == 1
+    for setting in ("report", "drop"):
+        overlap = cards[setting]["overlap"]
+        assert overlap["found"] == 1 and overlap["against"] == 182
+        assert overlap["pairs"][0]["row"] == "leak/1" and overlap["pairs"][0]["shared_words"] > 16
+    assert cards["report"]["overlap"]["checked"] == len(mixes["report"])
+    assert cards["none"]["overlap"]["checked"] == 0
+    assert [card["overlap"]["summary"].endswith("left out") for card in cards.values()] == [False, False, True]
+
+
+def test_other_evaluation_prompts_are_looked_for_anew(make: Make, tmp_path: Path) -> None:
+    config, one = make("one")
+    main(config, one)
+    rows = (SAMPLE / "sciriff" / "validation.jsonl").read_text().splitlines(keepends=True)
+    (tmp_path / "validation.jsonl").write_text("".join(rows[:50]))
+    config, two = make("two", f"eval.path={tmp_path / 'validation.jsonl'}")
+    main(config, two)
+    cards = [json.loads(run.mix_card.read_text()) for run in (one, two)]
+    assert [card["overlap"]["against"] for card in cards] == [182, 50]
+    assert one.mix.read_bytes() == two.mix.read_bytes() and one.tokens.resolve() == two.tokens.resolve()
+
+
+def test_without_evaluation_prompts_a_run_that_only_trains_goes_on_and_says_so(
+    make: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    absent = f"eval.path={tmp_path / 'absent.jsonl'}"
+    config, run = make("one", absent, "stages=[mix,train]")
+    main(config, run)
+    printed = capsys.readouterr().out
+    assert "NOT CHECKED for text of the evaluation prompts: " in printed and "absent.jsonl: there is no such" in printed
+    summary = json.loads(run.mix_card.read_text())["overlap"]["summary"]
+    assert summary.startswith("not checked for text of the evaluation prompts (")
+    for name, overrides in (("two", ()), ("three", ("stages=[mix,train]", "mix.overlap=drop"))):
+        config, run = make(name, absent, *overrides)
+        with pytest.raises(
+            ValueError, match=r"absent\.jsonl: there is no such .*; mix\.overlap=none builds a mix without"
+        ):
+            main(config, run)
+        assert not run.mix_card.exists()
+
+
+def test_validation_rows_are_compared_too(make: Make, tmp_path: Path) -> None:
+    source = (f"mix.sources.tulu.path={leaky_source(tmp_path)}", "mix.tulu=all", "mix.validation_rows=4")
+    config, run = make("one", *source)
+    main(config, run)
+    card = json.loads(run.mix_card.read_text())
+    assert card["validation_overlap"]["checked"] == len(run.validation.read_text().splitlines()) > 0
 
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"

@@ -27,8 +27,8 @@ ROWS = [
 ]
 
 
-def everything(rows: list[Candidate]) -> list[bool]:
-    return [True] * len(rows)
+def everything(rows: list[Candidate]) -> list[None]:
+    return [None] * len(rows)
 
 
 def names(rows: list[Candidate]) -> list[str]:
@@ -96,17 +96,18 @@ def test_a_capped_task_does_not_come_first_in_the_mix() -> None:
     assert abs(means[0] - means[1]) < 8
 
 
-def test_rows_that_do_not_fit_make_room_for_others() -> None:
+def test_rows_that_are_refused_make_room_for_others() -> None:
     asked: list[Candidate] = []
 
-    def even(rows: list[Candidate]) -> list[bool]:
+    def even(rows: list[Candidate]) -> list[str | None]:
         asked.extend(rows)
-        return [row.place % 200 == 0 for row in rows]
+        return [None if row.place % 200 == 0 else "odd" for row in rows]
 
     order = [row for row in ROWS if row.dataset == "science.a"]
     chosen = capped(order, 10, even)
     assert [row.place // 100 for row in chosen.kept] == list(range(0, 20, 2))
-    assert [row.place // 100 for row in chosen.too_long] == list(range(1, 18, 2))
+    assert list(chosen.refused) == ["odd"]
+    assert [row.place // 100 for row in chosen.refused["odd"]] == list(range(1, 18, 2))
     assert len(asked) == 19 and chosen.over == order[19:]
     assert capped(order, None, even).over == []
 

@@ -93,6 +93,7 @@ def _fill(run: RunDir, text: str) -> None:
         "target_share": 1 / 6,
     }
     card = part | {"by_source": {text: part}, "by_dataset": {text: part}, "digest": text, "held_out_rows": 3}
+    card["overlap"] = {"summary": text, "pairs": [{"row": text}]}
     card["dropped"] = {text: {"rows": 3, "first": [text]}}
     run.mix_card.write_text(json.dumps(card))
     manifest = {

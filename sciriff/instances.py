@@ -1,11 +1,11 @@
-"""Read the questions: the instances of the held-out tasks that a config asks for."""
+"""Read the instances of the held-out tasks that a config asks for: what is answered, and what no mix should hold."""
 
 import hashlib
-from dataclasses import replace
 
-from sciriff.config import EvalConfig, SourceConfig, nearest
+from sciriff.config import EvalConfig, nearest
 from sciriff.records import Instance
 from sciriff.rows import read_rows
+from sciriff.source_files import instances_source
 from sciriff.tasks import HELD_OUT
 
 
@@ -22,16 +22,6 @@ def wanted_tasks(names: list[str] | None) -> list[str]:
     return [name for name in known if name in names]
 
 
-def source_of(config: EvalConfig) -> SourceConfig:
-    """Where the instances are: the local `eval.path` before the hub's `eval.source`."""
-    source = replace(config.source, split=config.split)
-    if config.path is not None:
-        source = replace(source, path=config.path)
-    if not source.exists:
-        raise ValueError("there are no instances to answer: give eval.path=FILE_OR_FOLDER, or choose an eval")
-    return source
-
-
 def read_instances(config: EvalConfig) -> dict[str, list[Instance]]:
     """Task -> all its instances in the order of the source. Rows of other tasks are passed over.
 
@@ -39,7 +29,7 @@ def read_instances(config: EvalConfig) -> dict[str, list[Instance]]:
     which task that was asked for by name has no row.
     """
     wanted = wanted_tasks(config.tasks)
-    source = source_of(config)
+    source = instances_source(config)
     instances: dict[str, list[Instance]] = {name: [] for name in wanted}
     seen: dict[str, str] = {}
     for where, row in read_rows(source):
@@ -59,7 +49,7 @@ def read_instances(config: EvalConfig) -> dict[str, list[Instance]]:
     if len(missing) == len(wanted) or (missing and config.tasks is not None):
         raise ValueError(f"{place} has no instances of {', '.join(missing)} in split {source.split}")
     if missing:
-        print(f"{place} has no instances of {', '.join(missing)}; these tasks stay without scores", flush=True)
+        print(f"{place} has no instances of {', '.join(missing)}", flush=True)
     return {name: rows for name, rows in instances.items() if rows}
 
 

@@ -1,13 +1,22 @@
 """Which instances are asked, and which rows are refused."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
-from predict_runs import row, write_rows
 
 from sciriff.config import EvalConfig
-from sciriff.predict.instances import choose, read_instances, wanted_tasks
-from sciriff.records import Instance
+from sciriff.instances import choose, read_instances, wanted_tasks
+from sciriff.records import Instance, write_jsonl
+
+
+def row(instance_id: str, prompt: str, reference: str = "[]") -> dict[str, Any]:
+    return {"input": prompt, "output": reference, "metadata": {}, "_instance_id": instance_id}
+
+
+def write_rows(path: Path, rows: list[dict[str, Any]]) -> Path:
+    write_jsonl(path, rows)
+    return path
 
 
 def test_only_held_out_tasks_are_read_in_the_papers_order(tmp_path: Path) -> None:

@@ -1,0 +1,292 @@
+"""Find training rows that hold text of the evaluation prompts: the whole prompt, or the document inside it.
+
+Texts are compared as words of letters and digits, so that spaces, case and punctuation do not matter. Every run of GRAM
+words of the prompts is kept as a 64-bit key in one sorted array, and rows are looked up in it; what a row shares with a
+prompt is the stretches of the prompt whose runs the row has. So a document is found in a row of any length, under any
+other instruction and question, and with words changed here and there.
+
+The instruction of a task is no document: the phrases that most prompts of the task have are set aside beforehand. A
+paper that a few prompts of a task share is not among them.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from itertools import pairwise
+from unicodedata import normalize
+
+import numpy as np
+
+from sciriff.records import Conversation, Instance
+
+RULES = 1
+"""Raised when the same texts would give other findings than before."""
+
+GRAM = 8
+"""Words of a run, as in the decontamination of PaLM and of Tulu 3. With one word in ten changed, 43 % of the runs of 8
+are whole and 25 % of those of 13."""
+
+LEAST_WORDS = 4 * GRAM
+"""Shared words of a stretch that are an overlap in every prompt: more than the turns of phrase and the licence lines
+that unrelated papers have in common, and what is left of an abstract with one word in ten changed."""
+
+LEAST_SHORT = 2 * GRAM
+"""A document of less than 64 words overlaps when half of it is shared, but not for fewer words than these: a citing
+sentence counts, a common phrase does not."""
+
+GAP = 30
+"""Words that may be unlike between two runs of one stretch: where several of them were changed close together.
+Turns of phrase that are strewn over two long papers do not add up."""
+
+LEAST_BYTES = 12
+LEAST_DISTINCT = 5
+"""Of the eight words of a run: `0 0 0 0 ...` and `1 2 3 4 ...` are in many tables and programs."""
+
+PHRASE = 5
+"""Words of the phrases by which an instruction is known. They are shorter than a run, because a number or a name in the
+middle of an instruction may differ from prompt to prompt."""
+
+LEAST_PROMPTS = 4
+"""A task with fewer prompts shows nothing of what is instruction; all its text counts as document."""
+
+BATCH_BYTES = 100_000
+"""Of the texts that are read at a time; each takes some 50 bytes of memory meanwhile."""
+
+FILTER_BITS = 26
+"""Of the table that is asked before the sorted keys: 64 MB at most."""
+
+FACTOR = np.uint64(0x9E3779B97F4A7C15)
+INVERSE = np.uint64(pow(int(FACTOR), -1, 2**64))
+"""Of FACTOR modulo 2**64, in which all keys are computed; it is odd, so that it has one."""
+
+OTHER_MARKS = re.compile(r"[^\w\0-\x7f]+")
+"""What is neither ASCII nor a letter or digit: typographic quotes and dashes, wide spaces, lone surrogates."""
+
+PLAIN = bytes(c if c >= 128 else ord(chr(c).lower()) if chr(c).isalnum() else 32 for c in range(256))
+"""Each byte of UTF-8 as it is compared: lower case, and a space for what is no letter or digit."""
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """What one training row shares with one evaluation prompt."""
+
+    instance: str
+    """Id of the instance whose prompt it is."""
+    kind: str
+    """`exact` (a message is the prompt, word for word) or `text` (a part of the prompt is in the row)."""
+    shared_words: int
+    share: float
+    """Of the prompt's words without its instruction, 0 to 1."""
+
+
+@dataclass(frozen=True)
+class Words:
+    """The words of some texts, one after another. Arrays of shape (words,)."""
+
+    values: np.ndarray
+    """64-bit keys: the same word has the same."""
+    widths: np.ndarray
+    """Bytes of UTF-8."""
+    text: np.ndarray
+    """Which of the texts each is of."""
+
+    def keys(self, n: int) -> np.ndarray:
+        """A key of the n words from each place on, of shape (words - n + 1,) or (0,)."""
+        size = max(0, len(self.values) - n + 1)
+        keys = self.values[:size].copy()
+        for offset in range(1, n):
+            keys *= FACTOR
+            keys += self.values[offset : offset + size]
+        return keys
+
+    def of_each(self, texts: int) -> list[np.ndarray]:
+        """The values of each of so many texts."""
+        edges = np.searchsorted(self.text, np.arange(texts + 1))
+        return [self.values[start:end] for start, end in pairwise(edges)]
+
+    def within(self, n: int) -> np.ndarray:
+        """Where the n words from a place on are of one text."""
+        size = max(0, len(self.text) - n + 1)
+        return self.text[:size] == self.text[len(self.text) - size :]
+
+
+def read_words(texts: Sequence[str]) -> Words:
+    """The words by which texts are compared: without case, ligatures, wide letters and punctuation."""
+    parts = [Words(*[np.zeros(0, dtype=kind) for kind in (np.uint64, np.int64, np.int64)])]
+    pieces: list[bytes] = []
+    size = 0
+    for number, text in enumerate(texts, 1):
+        pieces.append(_utf8(text))
+        size += len(pieces[-1])
+        if size > BATCH_BYTES or number == len(texts):
+            parts.append(_read_words(pieces, number - len(pieces)))
+            pieces, size = [], 0
+    columns = zip(*((part.values, part.widths, part.text) for part in parts), strict=True)
+    return Words(*map(np.concatenate, columns))
+
+
+def _read_words(pieces: Sequence[bytes], first: int) -> Words:
+    """The words of some of the texts, of which the first has the number `first`.
+
+    A word's key is the sum of T(c) FACTOR**i over its bytes c, which stand at the places i, divided by FACTOR to the
+    place of the first; so the sums of all words are differences of one running sum.
+    """
+    line = np.frombuffer(b" ".join(pieces).translate(PLAIN), dtype=np.uint8)
+    edges = np.flatnonzero(np.diff(line != ord(" "), prepend=False, append=False))
+    starts, ends = edges[::2], edges[1::2]
+    terms = BYTE_VALUES[line]
+    terms *= _powers(FACTOR, len(line))
+    sums = np.concatenate([np.zeros(1, dtype=np.uint64), np.cumsum(terms)])
+    values = (sums[ends] - sums[starts]) * _powers(INVERSE, len(line))[starts]
+    begins = np.cumsum([0] + [len(piece) + 1 for piece in pieces])
+    return Words(values, ends - starts, first + np.searchsorted(begins, starts, side="right") - 1)
+
+
+def _utf8(text: str) -> bytes:
+    if not text.isascii():
+        text = OTHER_MARKS.sub(" ", normalize("NFKC", text).casefold())
+    return text.encode()
+
+
+def _powers(factor: np.uint64, n: int) -> np.ndarray:
+    """Its first n powers, from 1 on."""
+    return _more_powers(factor, n.bit_length())[:n]
+
+
+@cache
+def _more_powers(factor: np.uint64, bits: int) -> np.ndarray:
+    return np.multiply.accumulate(np.full(2**bits, factor, dtype=np.uint64))
+
+
+def _byte_values() -> np.ndarray:
+    """256 values of 64 bits that look random, the same ever after (SplitMix64)."""
+    values = np.arange(1, 257, dtype=np.uint64) * FACTOR
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+        values = (values ^ (values >> np.uint64(shift))) * np.uint64(factor)
+    return values ^ (values >> np.uint64(31))
+
+
+BYTE_VALUES = _byte_values()
+
+
+class OverlapIndex:
+    """The evaluation prompts, ready to be found in training rows: about 40 bytes per word of theirs, and a filter."""
+
+    def __init__(self, instances: Iterable[Instance]) -> None:
+        instances = list(instances)
+        self._names = [instance.instance_id for instance in instances]
+        words = read_words([instance.prompt for instance in instances])
+        self._owner = words.text.astype(np.int32)
+        self._prompts = words.of_each(len(instances))
+        self._by_ends: dict[tuple[int, int, int], list[int]] = {}
+        for number, prompt in enumerate(self._prompts):
+            if len(prompt):
+                self._by_ends.setdefault(_ends(prompt), []).append(number)
+
+        instruction = _instruction(words, [instance.task for instance in instances])
+        self._document_words = np.bincount(words.text[~instruction], minlength=len(instances))
+        self._needed = np.clip((self._document_words + 1) // 2, LEAST_SHORT, LEAST_WORDS)
+
+        places = np.flatnonzero(_telling(words, instruction))
+        keys = words.keys(GRAM)[places]
+        order = np.argsort(keys, kind="stable")
+        self._places = places[order].astype(np.int32)
+        self._keys, first = np.unique(keys[order], return_index=True)
+        self._first = np.append(first, len(places))
+        bits = min(FILTER_BITS, (len(self._keys) * 16 + 1).bit_length())
+        self._shift = np.uint64(64 - bits)
+        self._filter = np.zeros(2**bits, dtype=bool)
+        self._filter[self._keys >> self._shift] = True
+
+    def __len__(self) -> int:
+        """How many prompts it holds."""
+        return len(self._names)
+
+    def find(self, rows: Sequence[Conversation]) -> list[list[Overlap]]:
+        """For each row the prompts whose text its messages hold, the longest shared text first."""
+        found: list[dict[int, Overlap]] = [{} for _ in rows]
+        row_of = np.repeat(np.arange(len(rows)), [len(row.messages) for row in rows])
+        words = read_words([message.content for row in rows for message in row.messages])
+        for row, message in zip(row_of, words.of_each(len(row_of)), strict=True):
+            for prompt in self._by_ends.get(_ends(message), ()) if len(message) else ():
+                if np.array_equal(message, self._prompts[prompt]):
+                    found[row][prompt] = Overlap(self._names[prompt], "exact", len(message), 1.0)
+
+        keys = words.keys(GRAM)
+        places = np.flatnonzero(self._filter[keys >> self._shift] & words.within(GRAM))
+        numbers = np.searchsorted(self._keys, keys[places])
+        hits = np.append(self._keys, np.uint64(0))[numbers] == keys[places]
+        hits &= numbers < len(self._keys)
+        numbers, hit_rows = numbers[hits], row_of[words.text[places[hits]]]
+        # the rows are in order, so the hits of each are one slice; a single run is too short to be an overlap
+        edges = np.flatnonzero(np.diff(hit_rows, prepend=-1, append=-1))
+        for start, end in pairwise(edges):
+            if end - start > 1:
+                for prompt, overlap in self._stretches(np.unique(numbers[start:end])):
+                    found[hit_rows[start]].setdefault(prompt, overlap)
+        return [sorted(row.values(), key=lambda overlap: (-overlap.shared_words, overlap.instance)) for row in found]
+
+    def _stretches(self, numbers: np.ndarray) -> Iterator[tuple[int, Overlap]]:
+        """The overlaps with a row that has the runs of these numbers, each with the number of its prompt."""
+        counts = self._first[numbers + 1] - self._first[numbers]
+        ranks = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+        places = np.sort(self._places[np.repeat(self._first[numbers], counts) + ranks])
+        owner = self._owner[places]
+        steps = np.diff(places, prepend=places[0])
+        begins = (np.diff(owner, prepend=-1) != 0) | (steps > GRAM + GAP)
+        starts = np.flatnonzero(begins)
+        lengths = np.add.reduceat(np.where(begins, GRAM, np.minimum(steps, GRAM)), starts)
+        enough = lengths >= self._needed[owner[starts]]
+        prompts, which = np.unique(owner[starts][enough], return_inverse=True)
+        for prompt, shared in zip(prompts, np.bincount(which, weights=lengths[enough]).astype(int), strict=True):
+            # a run may begin in the instruction, so that it can have more words than the document
+            share = min(1.0, float(shared / self._document_words[prompt]))
+            yield int(prompt), Overlap(self._names[prompt], "text", int(shared), share)
+
+
+def _ends(words: np.ndarray) -> tuple[int, int, int]:
+    """By which a text is looked up before it is compared: how many words, the first and the last."""
+    return len(words), int(words[0]), int(words[-1])
+
+
+def _instruction(words: Words, tasks: Sequence[str]) -> np.ndarray:
+    """Which words belong to phrases that more than half of their task's prompts have."""
+    keys, within = words.keys(PHRASE), words.within(PHRASE)
+    names = np.array(tasks, dtype=object)
+    steps = np.zeros(len(words.text) + 1, dtype=np.int32)
+    for task in dict.fromkeys(tasks):
+        of_task = names == task
+        prompts = int(of_task.sum())
+        if prompts < LEAST_PROMPTS:
+            continue
+        places = np.flatnonzero(within & of_task[words.text[: len(within)]])
+        _, phrase = np.unique(keys[places], return_inverse=True)
+        pairs = np.unique(phrase * len(tasks) + words.text[places])
+        having = np.bincount(pairs // len(tasks))
+        common = places[having[phrase] > prompts / 2]
+        steps[common] += 1
+        steps[common + PHRASE] -= 1
+    return np.cumsum(steps[:-1]) > 0
+
+
+def _telling(words: Words, instruction: np.ndarray) -> np.ndarray:
+    """Where a run begins by which a document is known: at least half of it is not of the instruction, and it is long
+    and varied enough to be no coincidence."""
+    good = words.within(GRAM)
+    good &= _window_sums(instruction, GRAM) * 2 <= GRAM
+    good &= _window_sums(words.widths, GRAM) >= LEAST_BYTES
+    distinct = np.ones(len(good), dtype=np.int8)
+    for later in range(1, GRAM):
+        word = words.values[later : later + len(good)]
+        new = np.ones(len(good), dtype=bool)
+        for earlier in range(later):
+            new &= word != words.values[earlier : earlier + len(good)]
+        distinct += new
+    return good & (distinct >= LEAST_DISTINCT)
+
+
+def _window_sums(numbers: np.ndarray, n: int) -> np.ndarray:
+    """The sum of the n numbers from each place on, of the shape of `Words.keys`."""
+    sums = np.concatenate([[0], np.cumsum(numbers, dtype=np.int64)])
+    return sums[n:] - sums[: max(0, len(sums) - n)]
