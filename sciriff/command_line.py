@@ -9,6 +9,7 @@ COMMANDS = {
     "train": "mix, train, predict, score and report, as the config says",
     "evaluate": "the same with train=none",
     "compare": "finished runs beside each other, and which differences are within noise",
+    "ls": "runs with their status, score and age",
 }
 
 
@@ -22,8 +23,8 @@ def main() -> int:
         sys.argv[:2] = [f"sciriff {name}"]
         if name == "evaluate":
             sys.argv.insert(1, "train=none")
-        module = "sciriff.compare" if name == "compare" else "sciriff.train"
-        return int(importlib.import_module(module).main())
+        module = "train" if name == "evaluate" else name
+        return int(importlib.import_module(f"sciriff.{module}").main())
     print("usage: sciriff COMMAND ...\n")
     for command, what in COMMANDS.items():
         print(f"  {command:<10} {what}")

@@ -481,6 +481,9 @@ class LogConfig:
 class ReportConfig:
     beside: list[str] = field(default_factory=list)
     """Run folders whose scores are shown beside this run's."""
+    untrained: bool = False
+    """Show the model as it was before training, too: in a run of its own, `train=none` with the same model and
+    evaluation, which is made first where it is not there and shared by all runs that it belongs to."""
     predictions_per_task: int = 10
 
     def __post_init__(self) -> None:

@@ -63,23 +63,36 @@ def find_runs(wanted: Sequence[str]) -> tuple[list[Path], list[Path]]:
     finished: dict[Path, Path] = {}
     passed: dict[Path, Path] = {}
     for text in wanted:
-        places = [Path(text)] if Path(text).is_dir() else _matching(text)
-        found = [run for place in places for run in _runs_in(place)]
-        if not found:
-            names = [path.name for path in Path(RUNS).glob("*")]
-            close = difflib.get_close_matches(text, names, n=1, cutoff=0.5)
-            raise ValueError(
-                f"{text}: no run is found here; name a run's folder, a folder of runs, or a name in {RUNS}/"
-                + (f"; did you mean {close[0]!r}?" if close else "")
-            )
-        for run in found:
+        for run in _found(text):
             if RunDir(run).scores.is_file():
                 finished.setdefault(run.resolve(), run)
-            elif places == [run]:
+            elif _places(text) == [run]:
                 raise ValueError(f"{run}: this run has no scores yet; finish it first, or leave it out")
             else:
                 passed.setdefault(run.resolve(), run)
     return list(finished.values()), list(passed.values())
+
+
+def find_folders(wanted: Sequence[str]) -> list[Path]:
+    """The folders of all runs, finished or not, each once; `wanted` as in `find_runs`."""
+    return list({run.resolve(): run for text in wanted for run in _found(text)}.values())
+
+
+def _places(text: str) -> list[Path]:
+    return [Path(text)] if Path(text).is_dir() else _matching(text)
+
+
+def _found(text: str) -> list[Path]:
+    """The runs that one name or pattern stands for. ValueError, with the nearest name, where there are none."""
+    found = [run for place in _places(text) for run in _runs_in(place)]
+    if not found:
+        names = [path.name for path in Path(RUNS).glob("*")]
+        close = difflib.get_close_matches(text, names, n=1, cutoff=0.5)
+        raise ValueError(
+            f"{text}: no run is found here; name a run's folder, a folder of runs, or a name in {RUNS}/"
+            + (f"; did you mean {close[0]!r}?" if close else "")
+        )
+    return found
 
 
 def _matching(pattern: str) -> list[Path]:

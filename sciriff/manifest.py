@@ -10,7 +10,7 @@ from sciriff.digest import file_digest
 
 @dataclass
 class StageRecord:
-    """One stage of a run. `running` means that it was started and has not ended: killed, or at work now."""
+    """One stage of a run: done, failed, or `running`, which was started and has not ended: killed, or at work now."""
 
     status: str
     inputs: dict[str, str]

@@ -36,12 +36,13 @@ class RunFailed(Exception):
     """A stage of a run failed; the message is for a person, and what was finished is kept."""
 
 
-def run(config: Config, again: str) -> float | None:
+def run(config: Config, again: str, wait: bool = False) -> float | None:
     """Run the active stages and return the summary mean (0-1), or None without scores. `again` is the command that
-    goes on after a failure. ValueError refuses the folder, RunFailed tells of a stage, spawn.Stopped of Ctrl-C."""
+    goes on after a failure. A folder that another driver owns is refused, or with `wait` waited for. ValueError refuses
+    the folder, RunFailed tells of a stage, spawn.Stopped of Ctrl-C."""
     run = RunDir(Path(config.run_dir))
     run.root.mkdir(parents=True, exist_ok=True)
-    with own(run):
+    with own(run, wait):
         freeze(config, run)
         run.stop_request.unlink(missing_ok=True)
         manifest = Manifest.read(run.manifest)
@@ -93,15 +94,19 @@ def run_each_model(config: Config, models: list[str], again: str) -> None:
 
 
 @contextlib.contextmanager
-def own(run: RunDir) -> Iterator[None]:
-    """Hold the run folder. A second driver is refused; the last worker of a killed one is waited for."""
+def own(run: RunDir, wait: bool = False) -> Iterator[None]:
+    """Hold the run folder. A second driver is refused, or with `wait` waits for the first; the last worker of a killed
+    one is waited for."""
     with run.lock.open("ab") as lock, run.workers_lock.open("ab") as workers:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise ValueError(
-                f"{run.root} is in use by another run of sciriff; wait for it, or choose name=..."
-            ) from None
+            if not wait:
+                raise ValueError(
+                    f"{run.root} is in use by another run of sciriff; wait for it, or choose name=..."
+                ) from None
+            _say(f"{run.root}: another run is making it; waiting")
+            fcntl.flock(lock, fcntl.LOCK_EX)
         give_up_at = time.monotonic() + WAIT_FOR_WORKERS
         while True:
             try:
@@ -287,7 +292,7 @@ def _run_stage(stage: Stage, config: Config, run: RunDir, manifest: Manifest, ag
             _say(f"{stage.name}: {damaged} is missing or changed, so it {stage.again}")
             _remove(stage.stale(run))
         else:
-            _say(f"{stage.name}: goes on where it was interrupted")
+            _say(f"{stage.name}: goes on where it {'failed' if record.status == 'failed' else 'was interrupted'}")
     manifest.about = {
         "command": again,
         "versions": machine.versions(),
@@ -299,7 +304,12 @@ def _run_stage(stage: Stage, config: Config, run: RunDir, manifest: Manifest, ag
     manifest.write()
     _say(f"{stage.name}: started, log in {run.log(stage.name)}")
     started = time.monotonic()
-    _spawn(stage.name, config, run)
+    try:
+        _spawn(stage.name, config, run)
+    except spawn.ChildFailed:
+        manifest.stages[stage.name] = StageRecord("failed", given, round(time.monotonic() - started, 2))
+        manifest.write()
+        raise
     seconds = time.monotonic() - started
     outputs = record_outputs(run.root, stage.paths(run, stage.outputs))
     manifest.stages[stage.name] = StageRecord("done", given, round(seconds, 2), outputs)

@@ -62,6 +62,14 @@ def judge_line(judge: dict[str, Any]) -> str:
     return f"judged by {judge['judge'] or 'nobody'}: {', '.join(parts)}"
 
 
+def mean_line(summary: dict[str, Any]) -> str:
+    """The mean (x100) with its interval and what it covers: `46.45 [41.5, 50.9] of 9 of 11`; empty without one."""
+    if summary["mean"] is None:
+        return ""
+    parts = [f"{100 * summary['mean']:.2f}", _interval(summary.get("mean_ci95")), f"of {coverage(summary)}"]
+    return " ".join(filter(None, parts))
+
+
 def coverage(summary: dict[str, Any]) -> str:
     """What its mean and median are made of: `9 of 11`."""
     return f"{len(summary['columns'])} of {len(COLUMNS)}"

@@ -3,6 +3,7 @@
 import os
 import shlex
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
@@ -12,14 +13,15 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from sciriff import compose_error, pipeline, plan, preflight, spawn
+from sciriff import compose_error, pipeline, plan, preflight, spawn, sweep
 from sciriff.config import SAMPLE, Config, SourceConfig, conf_dir, from_container
 from sciriff.predictions import models_below
 from sciriff.run_name import run_name
 from sciriff.stage import USER_ERROR, is_users_mistake
+from sciriff.untrained import untrained_overrides
 
 Source = TypeVar("Source", bound=SourceConfig)
 
@@ -76,16 +78,6 @@ def this_command() -> str:
 
 def job(composed: DictConfig) -> float | None:
     """One run, or one of a sweep. Returns the summary mean (0-1), which a sweeper can maximise."""
-    hydra_config = HydraConfig.get()
-    overrides = list(hydra_config.overrides.task)
-    if hydra_config.mode == RunMode.MULTIRUN:
-        for key in ("run_dir", "name"):
-            if any(override.startswith(f"{key}=") for override in overrides):
-                raise ValueError(
-                    f"{key}= is one folder for all jobs of a sweep; leave it out, and each job gets its own"
-                )
-    if composed.name is None:
-        composed.name = run_name(overrides, hydra_config.runtime.choices)
     config = absolute(from_container(composed))
     planned = plan.make(config)
     if config.dry_run:
@@ -97,16 +89,56 @@ def job(composed: DictConfig) -> float | None:
     if config.predictions and (models := models_below(Path(config.predictions))):
         pipeline.run_each_model(config, models, again=this_command())
         return None
+    if config.report.untrained and {"train", "predict"} <= set(config.active_stages):
+        config = beside_untrained(config)
     return pipeline.run(config, again=this_command())
 
 
+def beside_untrained(config: Config) -> Config:
+    """The config with the run of the untrained model in its report, once that run is finished."""
+    typed = list(HydraConfig.get().overrides.task)
+    overrides = untrained_overrides(typed, random_weights=config.model.path is None)
+    composed = hydra.compose("config", [*overrides, "hydra.mode=RUN"], return_hydra_config=True)
+    name = run_name(overrides, composed.hydra.runtime.choices)
+    with open_dict(composed):
+        del composed["hydra"]
+    composed.name = name
+    before = absolute(from_container(composed))
+    print(f"{name}: {', '.join(before.active_stages)} in {before.run_dir}", file=sys.stderr, flush=True)
+    pipeline.run(before, again=this_command(), wait=True)
+    beside = list(dict.fromkeys([*config.report.beside, before.run_dir]))
+    return replace(config, report=replace(config.report, beside=beside))
+
+
 def job_of_sweep(composed: DictConfig) -> float | None:
-    """A job whose failure is told when it happens, so that the jobs after it run and none is forgotten at the end."""
-    try:
+    """One job of a sweep, with its row in the sweep's folder. A failure is told when it happens, so that the jobs after
+    it run; Ctrl-C ends the sweep, which KeyboardInterrupt does and an ordinary exception does not."""
+    hydra_config = HydraConfig.get()
+    overrides = list(hydra_config.overrides.task)
+    for key in ("run_dir", "name"):
+        if any(override.startswith(f"{key}=") for override in overrides):
+            raise ValueError(f"{key}= is one folder for all jobs of a sweep; leave it out, and each job gets its own")
+    if composed.dry_run:
         return job(composed)
+    place = sweep.folder()
+    assert place is not None
+    if composed.log.group is None:
+        composed.log.group = place.name
+    run_dir = str(Path(composed.run_dir).absolute())
+    row = sweep.Job(hydra_config.job.num, composed.name, run_dir, " ".join(map(shlex.quote, overrides)))
+    sweep.note(row)
+    started = time.monotonic()
+    try:
+        mean = job(composed)
     except (ValueError, OSError, pipeline.RunFailed) as error:
-        print(f"error: {' '.join(HydraConfig.get().overrides.task)}: {error}", file=sys.stderr, flush=True)
+        print(f"error: {row.name}: {error}", file=sys.stderr, flush=True)
+        sweep.note(sweep.ended(row, "failed", started, str(error).partition("\n")[0]))
         raise pipeline.RunFailed("a job of the sweep failed; the others went on") from None
+    except (spawn.Stopped, KeyboardInterrupt):
+        sweep.note(sweep.ended(row, "stopped", started))
+        raise KeyboardInterrupt from None
+    sweep.note(sweep.ended(row, "done", started))
+    return mean
 
 
 def main() -> int:
@@ -118,7 +150,10 @@ def main() -> int:
     errors: list[Exception] = []
 
     def entry(composed: DictConfig) -> float | None:
-        if HydraConfig.get().mode == RunMode.MULTIRUN:
+        hydra_config = HydraConfig.get()
+        if composed.name is None:
+            composed.name = run_name(list(hydra_config.overrides.task), hydra_config.runtime.choices)
+        if hydra_config.mode == RunMode.MULTIRUN:
             return job_of_sweep(composed)
         try:
             return job(composed)
@@ -128,7 +163,11 @@ def main() -> int:
             return None
 
     try:
-        hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(entry)()
+        try:
+            hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(entry)()
+        finally:
+            if (place := sweep.folder()) is not None:
+                print("\n".join(sweep.table(sweep.jobs(place))), flush=True)
         if errors:
             raise errors[0]
     except pipeline.RunFailed as error:

@@ -102,7 +102,7 @@ def test_driver_loads_no_framework(cli, tmp_path: Path):
 
 def test_sweep_refuses_one_folder_for_all_jobs(cli):
     result = cli("-m", "experiment=demo", "seed=1,2", "run_dir=here")
-    assert result.returncode == 1
+    assert result.returncode == 2
     assert "run_dir= is one folder for all jobs" in result.stderr
 
 

@@ -172,6 +172,47 @@ def test_killed_whole_and_started_again_gives_the_undisturbed_result(moment: str
     assert losses == [json.loads(line)["loss"] for line in undisturbed.metrics.read_text().splitlines()]
 
 
+def test_a_sweep_that_was_killed_and_has_a_broken_job_is_completed_by_the_same_command(cli, tmp_path: Path):
+    settings = ("train.max_steps=40", "train.checkpoint_every=4", "eval.limit=1", "eval.max_new_tokens=8")
+    command = ("-m", "experiment=demo", *settings, "mix.per_task=5,20", "mix.tulu=none,match", "report.untrained=true")
+    name = "demo-limit-1-max_new_tokens-8-per_task-{}-tulu-{}-checkpoint_every-4-max_steps-40"
+    runs = {
+        (cap, tulu): RunDir(tmp_path / "runs" / name.format(cap, tulu)) for cap in (5, 20) for tulu in ("none", "match")
+    }
+    untrained = RunDir(tmp_path / "runs/demo-limit-1-max_new_tokens-8-untrained")
+    killed, broken = runs[5, "match"], runs[20, "none"]
+    broken.root.parent.mkdir()
+    broken.root.write_text("a file where the folder of the third run should be")
+
+    driver = start(tmp_path, *command)
+    wait_for(steps_done(killed, 6), driver, 600)
+    os.killpg(driver.pid, signal.SIGKILL)
+    driver.wait()
+    assert runs[5, "none"].report.exists(), "the first had finished"
+    assert not killed.report.exists(), "it was killed too late to show anything"
+
+    second = cli(*command, timeout=900)
+    assert second.returncode == 1
+    assert "train: goes on where it was interrupted" in second.stderr
+    assert f"1 of 4 jobs failed; the same command runs only what is not done:\n  {broken.root.name}: " in second.stdout
+    for run in (runs[5, "none"], killed, runs[20, "match"]):
+        assert_complete(run)
+    assert [json.loads(line)["step"] for line in killed.metrics.read_text().splitlines()] == list(range(1, 41))
+
+    broken.root.unlink()
+    finished = {run.root: run.manifest.read_bytes() for run in runs.values() if run is not broken}
+    third = cli(*command, timeout=900)
+    assert third.returncode == 0, third.stderr
+    assert_complete(broken)
+    assert {root: RunDir(root).manifest.read_bytes() for root in finished} == finished, "they were left alone"
+    assert third.stdout.count(" done ") == 4
+    assert untrained.log("predict").read_text().count("-m sciriff.predict") == 1, "one untrained model serves all"
+    assert all(untrained.root.name in run.report.read_text() for run in runs.values())
+    assert len({run.tokens.resolve() for run in runs.values()}) == 4
+    listed = cli(module="sciriff.ls")
+    assert listed.stdout.count("finished") == 5, listed.stdout
+
+
 def test_ctrl_c_writes_a_checkpoint_and_says_how_to_go_on(cli, tmp_path: Path):
     options = (*SHORT, "train.max_steps=16", "train.checkpoint_every=null", "name=stopped")
     run = RunDir(tmp_path / "runs/stopped")
@@ -185,6 +226,21 @@ def test_ctrl_c_writes_a_checkpoint_and_says_how_to_go_on(cli, tmp_path: Path):
     again = cli(*options)
     assert again.returncode == 0, again.stderr
     assert lines(run.metrics) == 16
+
+
+def test_ctrl_c_ends_a_whole_sweep(cli, tmp_path: Path):
+    driver = start(tmp_path, "-m", *SHORT, "train.max_steps=400", "seed=1,2")
+    first, second = (RunDir(path) for path in sorted(tmp_path / "runs" / name for name in sweep_names()))
+    wait_for(steps_done(first, 2), driver, 300)
+    os.kill(driver.pid, signal.SIGINT)
+    _, errors = driver.communicate(timeout=120)
+    assert driver.returncode == 130, errors
+    assert not second.root.exists()
+
+
+def sweep_names() -> list[str]:
+    rest = "limit-3-max_new_tokens-24-{}-checkpoint_every-4-max_steps-400"
+    return [f"demo-{rest.format(seed)}" for seed in ("s1", "s2")]
 
 
 def test_an_installed_wheel_runs_the_demo_in_another_folder(tmp_path: Path):

@@ -1,0 +1,108 @@
+"""What became of the jobs of a sweep: a row for each in the sweep's folder, and one table when all have ended.
+
+The folder is `runs/sweep-<what was typed>`. Jobs may run one after the other in this process or beside each other in
+others (hydra/launcher=joblib), which inherit the folder's name through the environment; each writes a file of its own.
+"""
+
+import json
+import os
+import shutil
+import time
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig, read_write
+
+from sciriff.run_dir import RunDir
+from sciriff.run_name import run_name
+from sciriff.summary import mean_line
+
+FOLDER = "SCIRIFF_SWEEP_DIR"
+"""Environment variable: the folder of the sweep that a job belongs to."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run of a sweep."""
+
+    number: int
+    name: str
+    run_dir: str
+    overrides: str
+    """What the job was given, as it would be typed."""
+    status: str = "running"
+    """running, done, failed or stopped; a job that was killed stays `running`."""
+    seconds: float = 0.0
+    reason: str | None = None
+    """Why it failed."""
+
+
+class SweepFolder(Callback):
+    """Hydra's hook (conf/config.yaml): names the folder of a sweep before its first job starts."""
+
+    def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
+        name = run_name(list(config.hydra.overrides.task), config.hydra.runtime.choices)
+        typed = config.copy()
+        typed.name = f"sweep-{name}"
+        folder = Path(typed.run_dir).absolute()
+        os.environ[FOLDER] = str(folder)
+        if not config.dry_run:
+            shutil.rmtree(_rows(folder), ignore_errors=True)
+            with read_write(config):
+                config.hydra.sweep.dir = str(folder)  # for what a sweeper leaves, such as Optuna's best values
+
+
+def folder() -> Path | None:
+    """The folder of the sweep under way; None outside of one."""
+    return Path(os.environ[FOLDER]) if FOLDER in os.environ else None
+
+
+def note(job: Job) -> None:
+    """Write the job's row, replacing its earlier one."""
+    place = folder()
+    assert place is not None, "SweepFolder names it before a job starts"
+    path = _rows(place) / f"{job.number:04d}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(json.dumps(asdict(job), indent=1) + "\n")
+    partial.replace(path)
+
+
+def ended(job: Job, status: str, started: float, reason: str | None = None) -> Job:
+    """The job as it ended; `started` is time.monotonic() of its start."""
+    return replace(job, status=status, seconds=round(time.monotonic() - started, 1), reason=reason)
+
+
+def jobs(place: Path) -> list[Job]:
+    """The rows of a sweep, in the order of its jobs."""
+    return [Job(**json.loads(path.read_text())) for path in sorted(_rows(place).glob("*.json"))]
+
+
+def table(found: list[Job]) -> list[str]:
+    """What happened, a line for each job, and why some failed."""
+    if not found:
+        return []
+    width = max(len("job"), *(len(job.name) for job in found))
+    lines = [f"{'job':<{width}}  {'status':<8}{'time':>9}  mean"]
+    for job in found:
+        minutes, seconds = divmod(round(job.seconds), 60)
+        time_taken = f"{minutes // 60}:{minutes % 60:02d}:{seconds:02d}"
+        lines.append(f"{job.name:<{width}}  {job.status:<8}{time_taken:>9}  {_mean(job)}".rstrip())
+    failed = [job for job in found if job.status == "failed"]
+    if failed:
+        lines.append(f"{len(failed)} of {len(found)} jobs failed; the same command runs only what is not done:")
+        lines += [f"  {job.name}: {job.reason}" for job in failed]
+    return lines
+
+
+def _mean(job: Job) -> str:
+    scores = RunDir(Path(job.run_dir)).scores
+    if job.status != "done" or not scores.is_file():
+        return ""
+    return mean_line(json.loads(scores.read_text())["summary"])
+
+
+def _rows(place: Path) -> Path:
+    return place / "jobs"
