@@ -47,6 +47,24 @@ def _remarks(scores: dict[str, Any]) -> list[str]:
         answers = sum(result["n"] for result in results.values())
         used = "that was used here" if scores["parity"] == "reference" else "eval.parity=reference uses it"
         lines.append(f"the reference's stripping changes {differing} of {answers} answers ({used})")
+    return lines + _other_parity(scores)
+
+
+def _other_parity(scores: dict[str, Any]) -> list[str]:
+    """The columns that have another value under the other rules of scoring, and that value."""
+    other, summary = scores.get("other_parity"), scores["summary"]
+    if other is None:  # of an earlier version
+        return []
+    pairs = [(name, summary["columns"][name]["value"], value) for name, value in other["columns"].items()]
+    if pairs:
+        pairs += [(f"{name} of {coverage(summary)}", summary[name], other[name]) for name in ("mean", "median")]
+    lines = [
+        f"under eval.parity={other['parity']}: {name} {100 * there:.2f} ({100 * (there - here):+.2f})"
+        for name, here, there in pairs
+    ]
+    details = sum(len(task["details"]) for task in other["tasks"].values())
+    if details:
+        lines.append(f"under eval.parity={other['parity']}: {details} values of the details differ (see scores.json)")
     return lines
 
 

@@ -207,6 +207,47 @@ def test_parity(run: RunDir, scores_of):
     assert f"{differs} (that was used here)" in score.summary_lines(theirs)
 
 
+def flat_values(scores: dict[str, Any]) -> dict[tuple[str, str], float]:
+    return {(task, name): value for task, row in scores["tasks"].items() for name, value in row["details"].items()}
+
+
+@pytest.mark.parametrize("parity", ["none", "reference"])
+def test_every_value_under_the_other_rules(run: RunDir, scores_of, parity: str):
+    write(run.predictions, {task: [good, good + "</s>", good + "s", "[]", "s"] for task, good in GOOD.items()})
+    write_jsonl(run.judgements / f"{MUP}.jsonl", [judgement(MUP, n, n + 1) for n in range(5)])
+    here = scores_of(run, f"eval.parity={parity}")
+    there = scores_of(run, f"eval.parity={'none' if parity == 'reference' else 'reference'}")
+    other = here["other_parity"]
+    assert other["parity"] == there["parity"]
+    values, elsewhere = flat_values(here), flat_values(there)
+    differing = {key: value for key, value in elsewhere.items() if value != pytest.approx(values[key], abs=1e-12)}
+    said = {(task, name): value for task, row in other["tasks"].items() for name, value in row["details"].items()}
+    assert said == pytest.approx(differing, abs=1e-12)
+    assert ("scifact_entailment", "all_label_r") in said
+    assert (MUP, "rouge1") in said
+    columns = {name: column["value"] for name, column in here["summary"]["columns"].items()}
+    assert columns | other["columns"] == pytest.approx(
+        {name: column["value"] for name, column in there["summary"]["columns"].items()}
+    )
+    assert all(value != pytest.approx(columns[name], abs=1e-12) for name, value in other["columns"].items())
+    assert (other["mean"], other["median"]) == (there["summary"]["mean"], there["summary"]["median"])
+    assert (other["tasks"][MUP]["answers"], other["tasks"][MUP]["judged"]) == (2, 2)
+    lines = score.summary_lines(here)
+    value, change = 100 * other["mean"], 100 * (other["mean"] - here["summary"]["mean"])
+    assert f"under eval.parity={other['parity']}: mean of 10 of 11 {value:.2f} ({change:+.2f})" in lines
+    assert f"under eval.parity={other['parity']}: {len(said)} values of the details differ (see scores.json)" in lines
+
+
+def test_nothing_differs_under_the_other_rules(run: RunDir, scores_of):
+    write(run.predictions, {task: [good] for task, good in GOOD.items()})
+    scores = scores_of(run)
+    other, summary = scores["other_parity"], scores["summary"]
+    assert other == {"parity": "reference", "columns": {}, "mean": summary["mean"], "median": 1.0, "tasks": {}}
+    assert not any("under eval.parity" in line for line in score.summary_lines(scores))
+    del scores["other_parity"]  # of an earlier version
+    assert score.summary_lines(scores)[0].startswith("column")
+
+
 def test_judgements_fill_their_columns(run: RunDir, scores_of):
     good = GOOD[QASPER]
     write(run.predictions, {QASPER: [good, good, good, "", '{"answer": null, "evidence": []}']})

@@ -80,6 +80,10 @@ class Task:
         flat = self.judged.details if self.judged else {}
         return tuple(f"{self.name}/{name}" for name in self.headline if self.summary[name] in flat)
 
+    def rules_part(self, prediction: str) -> bool:
+        """Whether the two values of `parity` may score an answer otherwise."""
+        return self.parity_metric is not None or stripped_as_reference(prediction) != without_end_marker(prediction)
+
     def score(self, prediction: str, reference: str, parity: bool = False) -> Scored:
         """One answer against its reference, both as text. ValueError if the reference cannot be used.
 
