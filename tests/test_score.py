@@ -17,6 +17,7 @@ from sciriff.metrics.judge_rating import sample_of_100
 from sciriff.per_instance import read_per_instance
 from sciriff.records import Judgement, Prediction, write_jsonl
 from sciriff.run_dir import RunDir
+from sciriff.summary import signed
 from sciriff.tasks import COLUMNS, NAMES
 from sciriff.tasks.biored import BIORED
 
@@ -234,8 +235,9 @@ def test_every_value_under_the_other_rules(run: RunDir, scores_of, parity: str):
     assert (other["tasks"][MUP]["answers"], other["tasks"][MUP]["judged"]) == (2, 2)
     lines = score.summary_lines(here)
     value, change = 100 * other["mean"], 100 * (other["mean"] - here["summary"]["mean"])
-    assert f"under eval.parity={other['parity']}: mean of 10 of 11 {value:.2f} ({change:+.2f})" in lines
-    assert f"under eval.parity={other['parity']}: {len(said)} values of the details differ (see scores.json)" in lines
+    assert ["mean", "of", "10", "of", "11", f"{value:.2f}", f"({change:+.2f})"] in [line.split() for line in lines]
+    [head] = [line for line in lines if f"eval.parity={other['parity']}:" in line]
+    assert f"{len(other['columns'])} columns and {len(said)} details differ" in head
 
 
 def test_nothing_differs_under_the_other_rules(run: RunDir, scores_of):
@@ -244,8 +246,17 @@ def test_nothing_differs_under_the_other_rules(run: RunDir, scores_of):
     other, summary = scores["other_parity"], scores["summary"]
     assert other == {"parity": "reference", "columns": {}, "mean": summary["mean"], "median": 1.0, "tasks": {}}
     assert not any("under eval.parity" in line for line in score.summary_lines(scores))
+    missing = f"{MUP}/lm_judge_reference, {QASPER}/lm_judge_answer"
+    assert f"missing, since no judge rated these answers (judge=none): {missing}" in score.summary_lines(scores)
     del scores["other_parity"]  # of an earlier version
     assert score.summary_lines(scores)[0].startswith("column")
+
+
+@pytest.mark.parametrize(
+    ("difference", "text"), [(0.01234, "+1.23"), (-0.5, "-50.00"), (-0.0000234, "-2e-03"), (0.0, "+0.00")]
+)
+def test_a_small_difference_is_no_zero(difference: float, text: str):
+    assert signed(difference) == text
 
 
 def test_judgements_fill_their_columns(run: RunDir, scores_of):

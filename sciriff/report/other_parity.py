@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sciriff.run_dir import RunDir
+from sciriff.summary import signed
 from sciriff.tasks import HELD_OUT
 
 
@@ -21,7 +22,7 @@ class Row:
     @property
     def change(self) -> str:
         """What the other rules would add, in points of 100, with a sign and a real minus."""
-        return f"{100 * (self.there - self.here):+.2f}".replace("-", "−")
+        return signed(self.there - self.here).replace("-", "−")
 
 
 @dataclass(frozen=True)
@@ -62,10 +63,10 @@ def read(run: RunDir) -> OtherParity | None:
 
 def _parsed(values: dict[str, Any]) -> OtherParity:
     other, summary = values["other_parity"], values["summary"]
-    columns = [
-        Row(*name.split("/"), float(summary["columns"][name]["value"]), float(there))
-        for name, there in other["columns"].items()
-    ]
+    columns = []
+    for column, there in other["columns"].items():
+        task, _, name = column.partition("/")
+        columns.append(Row(task, name, float(summary["columns"][column]["value"]), float(there)))
     if columns:
         columns += [Row(name, "", float(summary[name]), float(other[name])) for name in ("mean", "median")]
     in_columns = {(task.name, task.summary[short]) for task in HELD_OUT for short in task.headline}
