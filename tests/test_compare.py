@@ -16,6 +16,7 @@ from sciriff.config import Config
 from sciriff.latex_table import escaped
 from sciriff.records import Judgement, Prediction, write_jsonl
 from sciriff.run_dir import RunDir
+from sciriff.tasks import COLUMNS
 
 NER, LIST, TABLE, MUP = "biored_ner", "bioasq_list_qa", "discomat_te", "mup_single_document_summarization"
 RIGHT = {
@@ -100,7 +101,7 @@ def test_two_runs(make, comparing):
     assert (listed["difference"], listed["p"], listed["verdict"]) == (0, 1, "within noise")
     assert (table["difference"], table["p"], table["ci95"], table["detectable"]) == (0, 1, [0, 0], None)
     mean = found["mean"]
-    assert mean["name"] == "mean of 3 of 11"
+    assert mean["name"] == f"mean of 3 of {len(COLUMNS)}"
     assert mean["difference"] == pytest.approx(ner["difference"] / 3)
     assert (mean["n"], mean["p_holm"]) == (66, None)
     assert "biored_ner/f1" in printed
@@ -171,7 +172,7 @@ def test_seeds_are_pooled(make, comparing):
     assert alone["comparisons"] == []
     assert alone["baseline"]["columns"]["biored_ner/f1"]["value"] == row["baseline"]
     assert "small (3 seeds): mean ± standard deviation" in printed
-    assert "mean of 3 of 11" in printed
+    assert f"mean of 3 of {len(COLUMNS)}" in printed
 
 
 def test_a_difference_that_seeds_explain(make, comparing):
@@ -298,16 +299,16 @@ def test_a_latex_table_of_one_run(make, monkeypatch, capsys):
     assert tasks[:2] == ["", r"\multicolumn{1}{c}{bioasq}"]
     assert tasks[7] == r"\multicolumn{2}{c}{qasper}"
     assert metrics[6:9] == [r"lm\_judge\_reference", r"lm\_judge\_answer", r"f1\_evidence"]
-    assert metrics[-2:] == ["of 3 of 11"] * 2
-    assert len(metrics) == len(values) == len(intervals) == 14
+    assert metrics[-2:] == [f"of 3 of {len(COLUMNS)}"] * 2
+    assert len(metrics) == len(values) == len(intervals) == len(COLUMNS) + 3
     assert values[0] == r"my\_run \& 100\%"
     summary = json.loads(run.scores.read_text())["summary"]
     assert values[2] == f"{100 * summary['columns'][f'{NER}/f1']['value']:.1f}"
     low, high = summary["columns"][f"{NER}/f1"]["ci95"]
     assert intervals[2] == rf"{{\scriptsize [{100 * low:.1f}, {100 * high:.1f}]}}"
     assert (values[4], intervals[4]) == ("--", "")
-    assert values[12] == f"{100 * summary['mean']:.1f}"
-    assert intervals[12].startswith(r"{\scriptsize [")
+    assert values[-2] == f"{100 * summary['mean']:.1f}"
+    assert intervals[-2].startswith(r"{\scriptsize [")
     assert text.count("{") == text.count("}")
     assert r"95\,\% bootstrap intervals" in text
     assert "differs from" not in text
@@ -320,13 +321,13 @@ def test_a_latex_table_marks_what_differs(make, comparing):
     comparing("before", "after", "fewer", "--latex", "table.tex")
     text = Path("table.tex").read_text()
     before, after, fewer = cells(text)[2:]
-    assert before[0] == r"before {\scriptsize (mean of 3 of 11)}"
-    assert fewer[0] == r"fewer {\scriptsize (mean of 1 of 11)}"
+    assert before[0] == rf"before {{\scriptsize (mean of 3 of {len(COLUMNS)})}}"
+    assert fewer[0] == rf"fewer {{\scriptsize (mean of 1 of {len(COLUMNS)})}}"
     assert (before[2], after[2], fewer[2]) == ("36.4", "100.0$^{*}$", "100.0$^{*}$")
-    assert after[12].endswith("$^{*}$")
+    assert after[-2].endswith("$^{*}$")
     assert not after[1].endswith("$^{*}$")
-    assert (fewer[1], fewer[12]) == ("--", "100.0")
-    assert cells(text)[1][12] == ""
+    assert (fewer[1], fewer[-2]) == ("--", "100.0")
+    assert cells(text)[1][-2] == ""
     assert "% fewer: bioasq_list_qa: not in fewer" in text
     assert "$^{*}$: differs from before" in text
 

@@ -63,11 +63,13 @@ class Task:
     parity_metric: Metric | None = None
     """Counts as the reference does where that is not right; the same numbers and scores as `metric`."""
     judged: Judged | None = None
+    label: str | None = None
+    """Its name in the summary table, where that is not the first word of `name`."""
 
     @property
     def short_name(self) -> str:
         """Its name in the summary table."""
-        return self.name if self.name == "evidence_inference" else self.name.split("_")[0]
+        return self.label or self.name.split("_")[0]
 
     @property
     def columns(self) -> tuple[str, ...]:
