@@ -22,7 +22,8 @@ def summary_lines(scores: dict[str, Any]) -> list[str]:
         value = "none" if summary[statistic] is None else f"{100 * summary[statistic]:.2f}"
         limits = _interval(summary.get(f"{statistic}_ci95"))
         lines.append(f"{f'{statistic} of {coverage(summary)}':<{width}}{value:>25}{limits:>16}")
-    return lines + _remarks(scores) + _other_parity(scores)
+    remarks = _remarks(scores) + _other_parity(scores)
+    return [*lines, "", *remarks] if remarks else lines
 
 
 def _interval(limits: list[float] | None) -> str:
@@ -66,8 +67,8 @@ def _other_parity(scores: dict[str, Any]) -> list[str]:
     width = max((len(name) for name, _, _ in rows), default=0)
     details = sum(len(task["details"]) for task in other["tasks"].values())
     return [
-        f"the same answers under eval.parity={other['parity']}: {len(other['columns'])} columns and {details} details "
-        "differ (scores.json and the report have all)",
+        f"the same answers under eval.parity={other['parity']}: {details} values differ, "
+        f"{len(other['columns'])} of them columns (scores.json and the report have all)",
         *(f"  {name:<{width}}{100 * there:>8.2f}  ({signed(there - here)})" for name, here, there in rows),
     ]
 
@@ -75,7 +76,7 @@ def _other_parity(scores: dict[str, Any]) -> list[str]:
 def signed(difference: float) -> str:
     """A difference of values in [0, 1] in points of 100, with its sign: `+1.23`, a small one with its first digit."""
     text = f"{100 * difference:+.2f}"
-    return text if float(text) or not difference else f"{100 * difference:+.0e}"
+    return text if float(text) or not difference else f"{100 * difference:+.1g}"
 
 
 def judge_line(judge: dict[str, Any]) -> str:

@@ -238,7 +238,7 @@ def test_every_value_under_the_other_rules(run: RunDir, scores_of, parity: str):
     mean = f"mean of {ALL - 1} of {ALL} {value:.2f} ({change:+.2f})"
     assert mean in [" ".join(line.split()) for line in lines]
     [head] = [line for line in lines if f"eval.parity={other['parity']}:" in line]
-    assert f"{len(other['columns'])} columns and {len(said)} details differ" in head
+    assert f"{len(said)} values differ, {len(other['columns'])} of them columns" in head
 
 
 def test_nothing_differs_under_the_other_rules(run: RunDir, scores_of):
@@ -254,7 +254,7 @@ def test_nothing_differs_under_the_other_rules(run: RunDir, scores_of):
 
 
 @pytest.mark.parametrize(
-    ("difference", "text"), [(0.01234, "+1.23"), (-0.5, "-50.00"), (-0.0000234, "-2e-03"), (0.0, "+0.00")]
+    ("difference", "text"), [(0.01234, "+1.23"), (-0.5, "-50.00"), (-0.0000234, "-0.002"), (0.0, "+0.00")]
 )
 def test_a_small_difference_is_no_zero(difference: float, text: str):
     assert signed(difference) == text

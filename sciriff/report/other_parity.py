@@ -44,9 +44,10 @@ class OtherParity:
         rules = f"The same answers scored under eval.parity={self.parity}"
         if not self.answers:
             return f"{rules} have the same values throughout."
-        text = f"{rules}: {self.answers:,} count otherwise, and "
         columns = sum(bool(row.name) for row in self.columns)
-        text += f"{columns} of the columns and {len(self.details)} other values differ."
+        text = (
+            f"{rules}: {self.answers:,} count otherwise, {columns} columns and {len(self.details)} other values differ."
+        )
         if self.judged:
             text += f" {self.judged:,} of them were judged and keep their rating; the judge would be shown other texts."
         return text

@@ -34,7 +34,7 @@ def scored(make_run: MakeRun, *answers: str) -> tuple[Config, RunDir]:
 def test_columns_that_differ_and_by_how_much(make_run: MakeRun):
     config, run = scored(make_run, GOLD, "[]")
     text = words(render(config, run))
-    assert "scored under eval.parity=reference: 1 count otherwise, and 2 of the columns and" in text
+    assert "scored under eval.parity=reference: 1 count otherwise, 2 columns and" in text
     assert "scifact_entailment f1_label 66.67 100.00 +33.33" in text
     assert "mean 66.67 100.00 +33.33" in text
     found = other_parity.read(run)
