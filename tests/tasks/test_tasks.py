@@ -213,11 +213,11 @@ def test_no_json_value_stops_a_task(task: Task, value: Any):
 
 
 HOSTILE = {
-    "openers": "[" * 40_000,
-    "braces": "{" * 40_000,
+    "openers": "[" * 100_000,
+    "braces": "{" * 100_000,
     "closers": "]" * 40_000,
     "alternating": "[}" * 40_000,
-    "deep lists": "[" * 40_000 + "]" * 40_000,
+    "deep lists": "[" * 100_000 + "]" * 100_000,
     "deep objects": '{"a":' * 40_000 + "1" + "}" * 40_000,
     "deep mentions": '{"Gene":' + "[" * 250 + "]" * 250 + "}",
     "deep answer": '{"answer":' + '{"a":' * 250 + "1" + "}" * 251,
