@@ -37,7 +37,9 @@ def _remarks(scores: dict[str, Any]) -> list[str]:
     lines = []
     unjudged = [name for name in scores["summary"]["missing"] if name in JUDGED and name.partition("/")[0] in results]
     if unjudged:
-        lines.append(f"missing, since no judge rated these answers (judge=none): {', '.join(unjudged)}")
+        lines.append(
+            f"missing until a judge rates the answers (judge=openai, local or recorded): {', '.join(unjudged)}"
+        )
     for name, result in results.items():
         kinds = [f"{count} {kind}" for kind, count in result["unreadable"].items() if count]
         if kinds:
