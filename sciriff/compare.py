@@ -84,7 +84,7 @@ def read_groups(wanted: Sequence[str], baseline: str | None, each: bool, least: 
     if len(first) > len(groups[0].runs):
         raise ValueError(f"--baseline {baseline} names {len(first)} runs; name one, or the seeds of one configuration")
     if len(runs) < least:
-        raise ValueError(f"there is only one run here, {runs[0].folder}; name another to compare it with")
+        raise ValueError(f"there is only one run here, {runs[0].folder}; name another, or --latex FILE for its table")
     return groups
 
 
