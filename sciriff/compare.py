@@ -14,8 +14,10 @@ from typing import Any
 
 from sciriff.comparison import NOISE, SEED_ERRORS, SEED_NOISE, Comparison, Difference, Value, compare, pooled
 from sciriff.finished_runs import FinishedRun, Group, find_runs, pool_seeds, read_run
+from sciriff.latex_table import latex_table
 from sciriff.stage import USER_ERROR, is_users_mistake
 from sciriff.statistics import ALPHA, POWER, RESAMPLES
+from sciriff.tables import write_text
 
 HEADER = ("column", "n", "baseline", "run", "difference", "95 % interval", "p", "Holm", "detectable", "")
 SEED_HEADER = ("column", "n", "score")
@@ -40,15 +42,22 @@ def main() -> int:
         help=f"bootstrap samples and permutations ({RESAMPLES})",
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers there too; scores are 0-1")
+    parser.add_argument(
+        "--latex", type=Path, metavar="FILE", help="write a LaTeX table of the scores there; one run is enough"
+    )
     arguments = parser.parse_args()
     try:
         if arguments.resamples < 100:
             raise ValueError(f"--resamples {arguments.resamples} is too few for a 95 % interval; give 100 or more")
-        baseline, *others = read_groups(arguments.runs, arguments.baseline, arguments.each)
+        least = 1 if arguments.latex else 2
+        baseline, *others = read_groups(arguments.runs, arguments.baseline, arguments.each, least)
         comparisons = [compare(baseline, group, arguments.resamples) for group in others]
         text = lines(baseline, comparisons) if comparisons else seed_lines(baseline)
         if arguments.json:
             write_json(arguments.json, baseline, comparisons, arguments.resamples)
+        if arguments.latex:
+            write_text(arguments.latex, latex_table([baseline, *others], comparisons))
+            text = [*text, "", f"LaTeX: {arguments.latex}"]
     except (ValueError, OSError) as error:
         if not is_users_mistake(error):
             raise
@@ -58,10 +67,11 @@ def main() -> int:
     return 0
 
 
-def read_groups(wanted: Sequence[str], baseline: str | None, each: bool) -> list[Group]:
+def read_groups(wanted: Sequence[str], baseline: str | None, each: bool, least: int = 2) -> list[Group]:
     """The runs that are wanted, the baseline first. `each` keeps the seeds of one configuration apart.
 
-    ValueError where there is only one run, and where `baseline` names several that are not seeds of one configuration.
+    ValueError where there are fewer runs than `least`, and where `baseline` names several that are not seeds of one
+    configuration.
     """
     first, passed_first = find_runs([baseline]) if baseline is not None else ([], [])
     found, passed = find_runs(wanted)
@@ -73,8 +83,8 @@ def read_groups(wanted: Sequence[str], baseline: str | None, each: bool) -> list
     groups = [Group((run,)) for run in runs] if each else pool_seeds(runs)
     if len(first) > len(groups[0].runs):
         raise ValueError(f"--baseline {baseline} names {len(first)} runs; name one, or the seeds of one configuration")
-    if len(runs) < 2:
-        raise ValueError(f"there is only one run here, {runs[0].folder}; name another to compare it with")
+    if len(runs) < least:
+        raise ValueError(f"there is only one run here, {runs[0].folder}; name another, or --latex FILE for its table")
     return groups
 
 
@@ -103,12 +113,14 @@ def lines(baseline: Group, comparisons: Sequence[Comparison]) -> list[str]:
 
 
 def seed_lines(group: Group) -> list[str]:
-    """The table where all runs are seeds of one configuration: means and standard deviations."""
+    """The table where all runs are seeds of one configuration, or where there is one run: means and, of several,
+    standard deviations."""
     columns, notes = pooled(group)
     rows = [SEED_HEADER, *((row.name, str(row.n), _value(row.value)) for row in columns)]
     widths = _widths(rows)
+    what = ": mean ± standard deviation (--each compares them)" if len(group.runs) > 1 else ""
     return (
-        [f"{group.name}: mean ± standard deviation (--each compares them)", ""]
+        [f"{group.name}{what}", ""]
         + [f"{name:<{widths[0]}}  {n:>{widths[1]}}  {value:>{widths[2]}}" for name, n, value in rows]
         + notes
     )
@@ -179,10 +191,7 @@ def write_json(path: Path, baseline: Group, comparisons: Sequence[Comparison], r
             for comparison in comparisons
         ],
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps(values, indent=2, allow_nan=False) + "\n")
-    partial.replace(path)
+    write_text(path, json.dumps(values, indent=2, allow_nan=False) + "\n")
 
 
 def _group(group: Group) -> dict[str, Any]:

@@ -23,6 +23,14 @@ RUNS = "runs"
 
 
 @dataclass(frozen=True)
+class Score:
+    """A value and its 95 % interval (0-1), None where it has none."""
+
+    value: float
+    ci95: tuple[float, float] | None
+
+
+@dataclass(frozen=True)
 class FinishedRun:
     """A run with scores."""
 
@@ -34,6 +42,8 @@ class FinishedRun:
     """Task -> the model that judged it."""
     numbers: dict[str, dict[str, InstanceNumbers]]
     """Task -> instance id -> the numbers of the answer."""
+    scores: dict[str, Score]
+    """As scores.json has them: of the columns that have one, and `mean` and `median`."""
     seed: int | None = None
     identity: str | None = None
     """Digest of all that decides its results except the seed; None where the folder has no config."""
@@ -118,7 +128,8 @@ def read_run(folder: Path) -> FinishedRun:
         name, parity, counts = str(scores["model"]), str(scores["parity"]), dict(scores["tasks"])
         judges = {task: str(row["judge"]["judge"]) for task, row in counts.items() if row.get("judge")}
         expected = {task: int(row["n"]) for task, row in counts.items()}
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        summary = _summary(scores["summary"])
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"{run.scores}: not the scores of a run ({error!r}); run the score stage again") from None
     numbers = {}
     for task in HELD_OUT:
@@ -135,8 +146,21 @@ def read_run(folder: Path) -> FinishedRun:
     config = _read_config(run.config) if run.config.is_file() else {}
     seed = config.pop("seed", None)
     return FinishedRun(
-        name, folder, parity, judges, numbers, seed=seed, identity=value_digest(config) if config else None
+        name, folder, parity, judges, numbers, summary, seed, identity=value_digest(config) if config else None
     )
+
+
+def _summary(summary: dict[str, Any]) -> dict[str, Score]:
+    """The scores in the summary of scores.json by column, `mean` and `median` among them."""
+
+    def score(value: Any, ci95: Any) -> Score:
+        return Score(float(value), (float(ci95[0]), float(ci95[1])) if ci95 is not None else None)
+
+    found = {str(name): score(column["value"], column.get("ci95")) for name, column in summary["columns"].items()}
+    for name in ("mean", "median"):
+        if summary[name] is not None:
+            found[name] = score(summary[name], summary.get(f"{name}_ci95"))
+    return found
 
 
 def _read_config(path: Path) -> dict[str, Any]:

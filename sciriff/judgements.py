@@ -49,8 +49,11 @@ def read_asked(path: Path) -> dict[str, Asked] | None:
     if not path.is_file():
         return None
     try:
-        return {task: Asked(**asked) for task, asked in json.loads(path.read_bytes()).items()}
-    except (ValueError, TypeError, AttributeError) as error:
+        found = {task: Asked(**asked) for task, asked in json.loads(path.read_bytes()).items()}
+        if not all(isinstance(asked.prompts, dict) for asked in found.values()):
+            raise ValueError("the prompts of a task must be an object")
+        return found
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"{path}: not what the judge was asked ({error}); run the judge stage again") from None
 
 

@@ -45,7 +45,8 @@ class TaskAnswers:
     missing: int
     """Instances that were asked and have no answer; above 0 only under allow_missing."""
     benchmark: int | None = None
-    """Instances that SciRIFF's validation split has of this task, where nothing else says how many were asked."""
+    """Instances that SciRIFF's validation split has of this task, where nothing else says how many were asked; None of
+    a task that SciRIFF has not."""
 
 
 @dataclass(frozen=True)
@@ -159,9 +160,9 @@ def read_task(path: Path, task: str, expected: Sequence[str] | None, allow_missi
         )
     if not answers and not allow_missing:
         raise ValueError(f"{path}: there is no prediction in it" if path.is_file() else f"{path} does not exist")
-    benchmark = catalogue()[task].validation if expected is None else None
+    entry = catalogue().get(task) if expected is None else None
     found = [answers[instance_id] for instance_id in asked if instance_id in answers]
-    return TaskAnswers(found, len(missing), benchmark)
+    return TaskAnswers(found, len(missing), entry.validation if entry else None)
 
 
 def read_expected(path: Path) -> dict[str, list[str]]:

@@ -36,7 +36,8 @@ def _plain(text: str) -> str:
 
 def run_name(overrides: Sequence[str], choices: Mapping[str, str | None]) -> str:
     """`llama2_7b-scitulu-lr1e-5-s2` of the overrides that were typed (`group=option`, `key=value`) and the options that
-    are in force. The experiment, or else model and mix, come first; the rest follows in alphabetical order."""
+    are in force. The experiment, or else model and mix, come first, or the folder of `predictions` where no model is
+    named; the rest follows in alphabetical order."""
     typed = {}
     for override in overrides:
         key, _, value = override.partition("=")
@@ -48,6 +49,9 @@ def run_name(overrides: Sequence[str], choices: Mapping[str, str | None]) -> str
     else:
         named = ["model", "mix"]
         parts = []
+        if "predictions" in typed and not {"model", "mix"} & set(typed):  # another tool's answers are of no model here
+            named = []
+            parts = [_plain(typed.pop("predictions")).strip(".") or "predictions"]
     if choices.get("train") == "none":
         named = [group for group in named if group != "mix"]
     parts += [str(typed.pop(group, choices.get(group))) for group in named]

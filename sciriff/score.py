@@ -16,6 +16,7 @@ import numpy as np
 from sciriff.config import Config
 from sciriff.judgements import answers_digest, count_ratings, read_asked, read_ratings
 from sciriff.metrics.answer_end import stripped_as_reference, without_end_marker
+from sciriff.parity_differences import other_parity, scored_by_other_rules, task_differences
 from sciriff.per_instance import write_per_instance
 from sciriff.predictions import Answer, TaskAnswers, read_predictions, some
 from sciriff.progress import Progress
@@ -37,6 +38,7 @@ def main(config: Config, run: RunDir) -> None:
     progress = Progress(sum(len(found.answers) for found in tasks.values()))
     done = 0
     results: dict[str, dict[str, Any]] = {}
+    differences: dict[str, dict[str, Any]] = {}
     columns: list[Part] = []
     for task in HELD_OUT:
         per_instance = run.per_instance / f"{task.name}.jsonl"
@@ -49,16 +51,22 @@ def main(config: Config, run: RunDir) -> None:
             results[task.name] = task_scores(task, found, scored)
             if judge is not None:
                 results[task.name]["judge"] = judge
+            texts = ((answer.prediction, answer.reference) for answer in found.answers)
+            other = scored_by_other_rules(task, texts, scored, parity)
+            if (differing := task_differences(task, scored, other)) is not None:
+                differences[task.name] = differing
             columns += parts(task, [np.array([task.vector(row) for row in scored], dtype=float)])
             answers = zip(found.answers, scored, strict=True)
             write_per_instance(per_instance, task, ((a.instance_id, a.reference, row) for a, row in answers))
             done += len(scored)
             progress(done, task.name)
+    summary = summarise(results)
     scores = {
         "model": config.name or config.model.name,
         "parity": config.eval.parity,
         "tasks": results,
-        "summary": add_intervals(summarise(results), columns, config.eval.resamples),
+        "summary": add_intervals(summary, columns, config.eval.resamples),
+        "other_parity": other_parity(HELD_OUT, config.eval.parity, summary["columns"], differences),
     }
     write_text(run.scores, json.dumps(scores, indent=2, allow_nan=False) + "\n")
     write_tables(run.tables, [scores])

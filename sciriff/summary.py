@@ -2,7 +2,9 @@
 
 from typing import Any
 
-from sciriff.tasks import COLUMNS
+from sciriff.tasks import COLUMNS, HELD_OUT
+
+JUDGED = frozenset(column for task in HELD_OUT for column in task.judged_columns)
 
 
 def summary_lines(scores: dict[str, Any]) -> list[str]:
@@ -20,7 +22,8 @@ def summary_lines(scores: dict[str, Any]) -> list[str]:
         value = "none" if summary[statistic] is None else f"{100 * summary[statistic]:.2f}"
         limits = _interval(summary.get(f"{statistic}_ci95"))
         lines.append(f"{f'{statistic} of {coverage(summary)}':<{width}}{value:>25}{limits:>16}")
-    return lines + _remarks(scores)
+    remarks = _remarks(scores) + _other_parity(scores)
+    return [*lines, "", *remarks] if remarks else lines
 
 
 def _interval(limits: list[float] | None) -> str:
@@ -32,6 +35,11 @@ def _remarks(scores: dict[str, Any]) -> list[str]:
     """What a reader of the numbers must know beside them."""
     results = scores["tasks"]
     lines = []
+    unjudged = [name for name in scores["summary"]["missing"] if name in JUDGED and name.partition("/")[0] in results]
+    if unjudged:
+        lines.append(
+            f"missing until a judge rates the answers (judge=openai, local or recorded): {', '.join(unjudged)}"
+        )
     for name, result in results.items():
         kinds = [f"{count} {kind}" for kind, count in result["unreadable"].items() if count]
         if kinds:
@@ -48,6 +56,29 @@ def _remarks(scores: dict[str, Any]) -> list[str]:
         used = "that was used here" if scores["parity"] == "reference" else "eval.parity=reference uses it"
         lines.append(f"the reference's stripping changes {differing} of {answers} answers ({used})")
     return lines
+
+
+def _other_parity(scores: dict[str, Any]) -> list[str]:
+    """The columns that have another value under the other rules of scoring, and that value."""
+    other, summary = scores.get("other_parity"), scores["summary"]
+    if other is None or not other["tasks"]:  # of an earlier version, or nothing differs
+        return []
+    rows = [(name, summary["columns"][name]["value"], value) for name, value in other["columns"].items()]
+    if rows:
+        rows += [(f"{name} of {coverage(summary)}", summary[name], other[name]) for name in ("mean", "median")]
+    width = max((len(name) for name, _, _ in rows), default=0)
+    details = sum(len(task["details"]) for task in other["tasks"].values())
+    return [
+        f"the same answers under eval.parity={other['parity']}: {details} values differ, "
+        f"{len(other['columns'])} of them columns (scores.json and the report have all)",
+        *(f"  {name:<{width}}{100 * there:>8.2f}  ({signed(there - here)})" for name, here, there in rows),
+    ]
+
+
+def signed(difference: float) -> str:
+    """A difference of values in [0, 1] in points of 100, with its sign: `+1.23`, a small one with its first digit."""
+    text = f"{100 * difference:+.2f}"
+    return text if float(text) or not difference else f"{100 * difference:+.1g}"
 
 
 def judge_line(judge: dict[str, Any]) -> str:

@@ -2,7 +2,9 @@
 
 import json
 import shutil
+import subprocess
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +13,10 @@ import pytest
 from sciriff import config, score
 from sciriff.compare import main
 from sciriff.config import Config
+from sciriff.latex_table import escaped
 from sciriff.records import Judgement, Prediction, write_jsonl
 from sciriff.run_dir import RunDir
+from sciriff.tasks import COLUMNS
 
 NER, LIST, TABLE, MUP = "biored_ner", "bioasq_list_qa", "discomat_te", "mup_single_document_summarization"
 RIGHT = {
@@ -97,7 +101,7 @@ def test_two_runs(make, comparing):
     assert (listed["difference"], listed["p"], listed["verdict"]) == (0, 1, "within noise")
     assert (table["difference"], table["p"], table["ci95"], table["detectable"]) == (0, 1, [0, 0], None)
     mean = found["mean"]
-    assert mean["name"] == "mean of 3 of 11"
+    assert mean["name"] == f"mean of 3 of {len(COLUMNS)}"
     assert mean["difference"] == pytest.approx(ner["difference"] / 3)
     assert (mean["n"], mean["p_holm"]) == (66, None)
     assert "biored_ner/f1" in printed
@@ -168,7 +172,7 @@ def test_seeds_are_pooled(make, comparing):
     assert alone["comparisons"] == []
     assert alone["baseline"]["columns"]["biored_ner/f1"]["value"] == row["baseline"]
     assert "small (3 seeds): mean ± standard deviation" in printed
-    assert "mean of 3 of 11" in printed
+    assert f"mean of 3 of {len(COLUMNS)}" in printed
 
 
 def test_a_difference_that_seeds_explain(make, comparing):
@@ -267,3 +271,98 @@ def test_runs_without_a_config(make, comparing):
         make(name, good(0.5)).config.unlink()
     _, numbers = comparing("one", "two")
     assert len(numbers["comparisons"]) == 1
+
+
+def cells(text: str) -> list[list[str]]:
+    """The rows of a LaTeX table."""
+    body = text.partition(r"\toprule")[2].partition(r"\bottomrule")[0]
+    lines = [line for line in body.splitlines() if line.endswith(r" \\")]
+    return [[cell.strip() for cell in line.removesuffix(r" \\").split(" & ")] for line in lines]
+
+
+def rescored(run: RunDir, name: str) -> None:
+    """Score a run again under another name, with intervals."""
+    settings = config.load(run.config)
+    settings = replace(settings, name=name, eval=replace(settings.eval, resamples=200))
+    run.config.write_text(config.to_yaml(settings))
+    score.main(settings, run)
+
+
+def test_a_latex_table_of_one_run(make, monkeypatch, capsys):
+    run = make("mine", good(0.5))
+    rescored(run, "my_run & 100%")
+    monkeypatch.setattr("sys.argv", ["compare", str(run.root), "--latex", "paper/table.tex"])
+    assert main() == 0
+    assert "LaTeX: paper/table.tex" in capsys.readouterr().out
+    text = Path("paper/table.tex").read_text()
+    tasks, metrics, values, intervals = cells(text)
+    assert tasks[:2] == ["", r"\multicolumn{1}{c}{bioasq}"]
+    assert tasks[7] == r"\multicolumn{2}{c}{qasper}"
+    assert metrics[6:9] == [r"lm\_judge\_reference", r"lm\_judge\_answer", r"f1\_evidence"]
+    assert metrics[-2:] == [f"of 3 of {len(COLUMNS)}"] * 2
+    assert len(metrics) == len(values) == len(intervals) == len(COLUMNS) + 3
+    assert values[0] == r"my\_run \& 100\%"
+    summary = json.loads(run.scores.read_text())["summary"]
+    assert values[2] == f"{100 * summary['columns'][f'{NER}/f1']['value']:.1f}"
+    low, high = summary["columns"][f"{NER}/f1"]["ci95"]
+    assert intervals[2] == rf"{{\scriptsize [{100 * low:.1f}, {100 * high:.1f}]}}"
+    assert (values[4], intervals[4]) == ("--", "")
+    assert values[-2] == f"{100 * summary['mean']:.1f}"
+    assert intervals[-2].startswith(r"{\scriptsize [")
+    assert text.count("{") == text.count("}")
+    assert r"95\,\% bootstrap intervals" in text
+    assert "differs from" not in text
+
+
+def test_a_latex_table_marks_what_differs(make, comparing):
+    make("before", good(0.3))
+    make("after", good(0.3) | {NER: [True] * 30})
+    make("fewer", {NER: [True] * 30}, "eval.max_new_tokens=7")
+    comparing("before", "after", "fewer", "--latex", "table.tex")
+    text = Path("table.tex").read_text()
+    before, after, fewer = cells(text)[2:]
+    assert before[0] == rf"before {{\scriptsize (mean of 3 of {len(COLUMNS)})}}"
+    assert fewer[0] == rf"fewer {{\scriptsize (mean of 1 of {len(COLUMNS)})}}"
+    assert (before[2], after[2], fewer[2]) == ("36.4", "100.0$^{*}$", "100.0$^{*}$")
+    assert after[-2].endswith("$^{*}$")
+    assert not after[1].endswith("$^{*}$")
+    assert (fewer[1], fewer[-2]) == ("--", "100.0")
+    assert cells(text)[1][-2] == ""
+    assert "% fewer: bioasq_list_qa: not in fewer" in text
+    assert "$^{*}$: differs from before" in text
+
+
+def test_a_latex_table_of_seeds(make, comparing):
+    for seed, share in ((1, 0.3), (2, 0.5)):
+        make(f"mine-s{seed}", good(share), f"seed={seed}")
+    comparing("mine-s1", "mine-s2", "--latex", "table.tex")
+    text = Path("table.tex").read_text()
+    [row] = cells(text)[2:]
+    assert row[0] == "mine (2 seeds)"
+    assert row[2].startswith("46.8") and r"{\scriptsize $\pm$ " in row[2]
+    assert "standard deviation over seeds" in text
+    assert "bootstrap" not in text
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        (r"a\b~c^d", r"a\textbackslash{}b\textasciitilde{}c\textasciicircum{}d"),
+        ("50%_#{x}$&", r"50\%\_\#\{x\}\$\&"),
+        ("two\nlines <s>", r"two lines \textless{}s\textgreater{}"),
+    ],
+)
+def test_names_are_escaped(name: str, expected: str):
+    assert escaped(name) == expected
+
+
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="there is no pdflatex")
+def test_latex_takes_the_table(make, comparing):
+    rescored(make("odd", good(0.3)), r"odd \\ name_^~ {x} <s>|\"q\" 100% $1 #2 & more")
+    rescored(make("plain", good(0.9), "eval.max_new_tokens=7"), "plain")
+    comparing("runs", "--latex", "table.tex")
+    packages = r"\usepackage[T1]{fontenc}\usepackage{booktabs,graphicx}"
+    page = rf"\documentclass{{article}}{packages}\begin{{document}}\input{{table.tex}}\end{{document}}"
+    Path("page.tex").write_text(page)
+    made = subprocess.run(["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "page.tex"], capture_output=True)
+    assert made.returncode == 0, made.stdout.decode(errors="replace")[-2000:]

@@ -25,6 +25,13 @@ CHOICES = {"model": "llama2_7b", "mix": "scitulu", "train": "full", "log": "offl
             "llama2_7b-scitulu-zero2",
         ),
         (["eval.model=/a/b/my model/"], {}, "llama2_7b-scitulu-model-my_model"),
+        (
+            ["predictions=results/predictions/scitulu-7b/", "train=none", "eval.parity=reference"],
+            {"train": "none"},
+            "scitulu-7b-parity-reference",
+        ),
+        (["predictions=."], {}, "predictions"),
+        (["predictions=old", "model=tiny", "train=none"], {"model": "tiny", "train": "none"}, "tiny-predictions-old"),
         (["eval.tasks=[biored_ner,scierc_ner]"], {}, "llama2_7b-scitulu-tasks-biored_ner+scierc_ner"),
     ],
 )

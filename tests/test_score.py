@@ -7,9 +7,11 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import pytest
+from task_cases import REFERENCES
 
 from sciriff import config, score
 from sciriff.config import Config
@@ -17,20 +19,14 @@ from sciriff.metrics.judge_rating import sample_of_100
 from sciriff.per_instance import read_per_instance
 from sciriff.records import Judgement, Prediction, write_jsonl
 from sciriff.run_dir import RunDir
+from sciriff.summary import signed
 from sciriff.tasks import COLUMNS, NAMES
 from sciriff.tasks.biored import BIORED
 
-GOOD = {
-    "bioasq_list_qa": '["a", "b"]',
-    "biored_ner": '{"Gene": ["a"]}',
-    "discomat_te": '{"value": "44", "unit": "mol%"}',
-    "evidence_inference": '[["drug x", "placebo", "pain", "down", "Pain was lower."]]',
-    "multicite_intent_classification": '["Uses"]',
-    "mup_single_document_summarization": "We pool messages.",
-    "qasper_abstractive_qa": '{"answer": "by pooling", "evidence": ["We pool messages."]}',
-    "scierc_ner": '{"Method": ["pooling"]}',
-    "scifact_entailment": '{"verdict": "SUPPORT", "evidence": ["Pain was lower."]}',
-}
+GOOD = REFERENCES
+"""A perfect answer to each task."""
+ALL = len(COLUMNS)
+JUDGED = 2
 QASPER = "qasper_abstractive_qa"
 MUP = "mup_single_document_summarization"
 Composed = Callable[..., Config]
@@ -89,8 +85,8 @@ def test_scores(run: RunDir, scores_of, capsys: pytest.CaptureFixture[str]):
     assert summary["columns"]["biored_ner/f1"] == {"value": pytest.approx(2 / 3), "ci95": [0, 1]}
     assert summary["missing"] == [f"{MUP}/lm_judge_reference", f"{QASPER}/lm_judge_answer"]
     values = [column["value"] for column in summary["columns"].values()]
-    assert summary["mean"] == pytest.approx(sum(values) / 9)
-    assert summary["median"] == pytest.approx(sorted(values)[4])
+    assert summary["mean"] == pytest.approx(sum(values) / (ALL - JUDGED))
+    assert summary["median"] == pytest.approx(median(values))
     printed = capsys.readouterr().out.splitlines()
     assert [line for line in printed if not line.startswith("[")] == score.summary_lines(scores)
 
@@ -131,28 +127,29 @@ def test_the_numbers_of_each_answer(run: RunDir, scores_of):
 
 def test_the_summary_says_what_a_mean_is_of(run: RunDir, scores_of):
     lines = score.summary_lines(scores_of(run))
-    assert len({len(line) for line in lines[:14]}) == 1, "the table is aligned"
+    assert len({len(line) for line in lines[: ALL + 3]}) == 1, "the table is aligned"
     assert lines[2].split() == ["biored_ner/f1", "2", "0.50", "66.67", "[0.0,", "100.0]"]
     assert lines[6].split() == [f"{MUP}/lm_judge_reference", "2", "0.50", "missing"]
-    assert lines[12].startswith("mean of 9 of 11 ")
-    assert lines[13].startswith("median of 9 of 11 ")
+    assert lines[ALL + 1].startswith(f"mean of {ALL - JUDGED} of {ALL} ")
+    assert lines[ALL + 2].startswith(f"median of {ALL - JUDGED} of {ALL} ")
     assert "biored_ner: not readable: 1 empty" in lines
 
 
 def test_tables(run: RunDir, scores_of):
     scores = scores_of(run)
     tasks, metrics, values = table(run.tables / "summary.tsv")
-    assert " ".join(tasks) == (
-        "task bioasq biored discomat evidence_inference multicite mup qasper qasper scierc scifact scifact mean median"
+    assert " ".join(tasks[:12]) == (
+        "task bioasq biored discomat evidence_inference multicite mup qasper qasper scierc scifact scifact"
     )
     assert " ".join(metrics[:12]) == (
         "metric f1 f1 bleu f1_overlap f1 lm_judge_reference lm_judge_answer f1_evidence f1 f1_label f1_evidence_token"
     )
-    assert metrics[12:] == ["of 9 of 11", "of 9 of 11"]
+    assert tasks[-2:] == ["mean", "median"]
+    assert metrics[-2:] == [f"of {ALL - JUDGED} of {ALL}"] * 2
     assert values[0] == "mine"
     assert values[2] == "66.67"
     assert values[6:8] == ["NA", "NA"]
-    assert values[12] == f"{100 * scores['summary']['mean']:.2f}"
+    assert values[-2] == f"{100 * scores['summary']['mean']:.2f}"
     names, cells = table(run.tables / "biored_ner.tsv")
     assert names == ["model", *scores["tasks"]["biored_ner"]["details"]]
     assert cells[names.index("all_typed_f1")] == "0.6667"
@@ -163,7 +160,7 @@ def test_chosen_tasks_and_tables_of_earlier_ones(run: RunDir, scores_of):
     scores_of(run)
     scores = scores_of(run, "eval.tasks=[scierc_ner,biored_ner]")
     assert list(scores["tasks"]) == ["biored_ner", "scierc_ner"]
-    assert len(scores["summary"]["missing"]) == 9
+    assert len(scores["summary"]["missing"]) == ALL - 2
     assert {path.stem for path in run.tables.iterdir()} == {"summary", "biored_ner", "scierc_ner"}
 
 
@@ -172,7 +169,7 @@ def test_the_stage_as_the_driver_starts_it(run: RunDir, composed: Composed):
     command = [sys.executable, "-m", "sciriff.score", str(run.root)]
     first = subprocess.run(command, capture_output=True, text=True)
     assert first.returncode == 0, first.stderr
-    assert "[18/18]" in first.stdout
+    assert f"[{2 * len(NAMES)}/{2 * len(NAMES)}]" in first.stdout
     before = run.scores.read_bytes()
     assert subprocess.run(command, capture_output=True).returncode == 0
     assert run.scores.read_bytes() == before
@@ -190,9 +187,13 @@ def test_answers_of_another_tool(run: RunDir, tmp_path: Path, scores_of):
     write_jsonl(tmp_path / "theirs" / "biored_ner.jsonl", rows)
     scores = scores_of(other, f"predictions={tmp_path / 'theirs'}")
     assert scores["summary"]["columns"] == {"biored_ner/f1": {"value": 1.0}}
-    assert (scores["summary"]["mean"], scores["summary"]["median"], len(scores["summary"]["missing"])) == (1, 1, 10)
+    assert (scores["summary"]["mean"], scores["summary"]["median"], len(scores["summary"]["missing"])) == (
+        1,
+        1,
+        ALL - 1,
+    )
     scores = scores_of(other, f"predictions={run.predictions}")
-    assert len(scores["summary"]["columns"]) == 9
+    assert len(scores["summary"]["columns"]) == ALL - JUDGED
 
 
 def test_parity(run: RunDir, scores_of):
@@ -202,9 +203,61 @@ def test_parity(run: RunDir, scores_of):
     assert ours["tasks"]["scifact_entailment"]["details"]["all_label_r"] == 0.5
     assert theirs["tasks"]["scifact_entailment"]["details"]["all_label_r"] == 1
     assert [s["tasks"]["scierc_ner"]["end_differs"] for s in (ours, theirs)] == [1, 1]
-    differs = "the reference's stripping changes 1 of 18 answers"
+    differs = f"the reference's stripping changes 1 of {2 * len(NAMES)} answers"
     assert f"{differs} (eval.parity=reference uses it)" in score.summary_lines(ours)
     assert f"{differs} (that was used here)" in score.summary_lines(theirs)
+
+
+def flat_values(scores: dict[str, Any]) -> dict[tuple[str, str], float]:
+    return {(task, name): value for task, row in scores["tasks"].items() for name, value in row["details"].items()}
+
+
+@pytest.mark.parametrize("parity", ["none", "reference"])
+def test_every_value_under_the_other_rules(run: RunDir, scores_of, parity: str):
+    write(run.predictions, {task: [good, good + "</s>", good + "s", "[]", "s"] for task, good in GOOD.items()})
+    write_jsonl(run.judgements / f"{MUP}.jsonl", [judgement(MUP, n, n + 1) for n in range(5)])
+    here = scores_of(run, f"eval.parity={parity}")
+    there = scores_of(run, f"eval.parity={'none' if parity == 'reference' else 'reference'}")
+    other = here["other_parity"]
+    assert other["parity"] == there["parity"]
+    values, elsewhere = flat_values(here), flat_values(there)
+    differing = {key: value for key, value in elsewhere.items() if value != pytest.approx(values[key], abs=1e-12)}
+    said = {(task, name): value for task, row in other["tasks"].items() for name, value in row["details"].items()}
+    assert said == pytest.approx(differing, abs=1e-12)
+    assert ("scifact_entailment", "all_label_r") in said
+    assert (MUP, "rouge1") in said
+    columns = {name: column["value"] for name, column in here["summary"]["columns"].items()}
+    assert columns | other["columns"] == pytest.approx(
+        {name: column["value"] for name, column in there["summary"]["columns"].items()}
+    )
+    assert all(value != pytest.approx(columns[name], abs=1e-12) for name, value in other["columns"].items())
+    assert (other["mean"], other["median"]) == (there["summary"]["mean"], there["summary"]["median"])
+    assert (other["tasks"][MUP]["answers"], other["tasks"][MUP]["judged"]) == (2, 2)
+    lines = score.summary_lines(here)
+    value, change = 100 * other["mean"], 100 * (other["mean"] - here["summary"]["mean"])
+    mean = f"mean of {ALL - 1} of {ALL} {value:.2f} ({change:+.2f})"
+    assert mean in [" ".join(line.split()) for line in lines]
+    [head] = [line for line in lines if f"eval.parity={other['parity']}:" in line]
+    assert f"{len(said)} values differ, {len(other['columns'])} of them columns" in head
+
+
+def test_nothing_differs_under_the_other_rules(run: RunDir, scores_of):
+    write(run.predictions, {task: [good] for task, good in GOOD.items()})
+    scores = scores_of(run)
+    other, summary = scores["other_parity"], scores["summary"]
+    assert other == {"parity": "reference", "columns": {}, "mean": summary["mean"], "median": 1.0, "tasks": {}}
+    assert not any("under eval.parity" in line for line in score.summary_lines(scores))
+    missing = f"missing until a judge rates the answers (judge=openai, local or recorded): {MUP}/lm_judge_reference, "
+    assert f"{missing}{QASPER}/lm_judge_answer" in score.summary_lines(scores)
+    del scores["other_parity"]  # of an earlier version
+    assert score.summary_lines(scores)[0].startswith("column")
+
+
+@pytest.mark.parametrize(
+    ("difference", "text"), [(0.01234, "+1.23"), (-0.5, "-50.00"), (-0.0000234, "-0.002"), (0.0, "+0.00")]
+)
+def test_a_small_difference_is_no_zero(difference: float, text: str):
+    assert signed(difference) == text
 
 
 def test_judgements_fill_their_columns(run: RunDir, scores_of):
@@ -221,8 +274,8 @@ def test_judgements_fill_their_columns(run: RunDir, scores_of):
     assert scores["tasks"][MUP]["details"]["lm_judge_reference_comparison_n_samples"] == 1
     assert (scores["tasks"][QASPER]["rated"], scores["tasks"][MUP]["rated"]) == (5, 1)
     assert scores["summary"]["missing"] == []
-    assert score.summary_lines(scores)[12].startswith("mean of 11 of 11 ")
-    assert table(run.tables / "summary.tsv")[1][12:] == ["", ""]
+    assert score.summary_lines(scores)[ALL + 1].startswith(f"mean of {ALL} of {ALL} ")
+    assert table(run.tables / "summary.tsv")[1][-2:] == ["", ""]
 
 
 def test_a_missing_answer_that_was_judged_keeps_its_rating(run: RunDir, scores_of):
@@ -259,6 +312,17 @@ def test_only_the_sample_of_mup_must_be_judged(run: RunDir, scores_of):
 def test_judgements_that_are_refused(run: RunDir, scores_of, rows: list[Any], message: str):
     write_jsonl(run.judgements / f"{MUP}.jsonl", rows)
     with pytest.raises(ValueError, match=message):
+        scores_of(run)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["{", "[]", "[" * 100_000, '{"x": 1}', '{"x": {"answers": ""}}', json.dumps({MUP: {"answers": "", "prompts": []}})],
+)
+def test_a_broken_list_of_what_the_judge_was_asked(run: RunDir, scores_of, text: str):
+    run.asked_of_judge.parent.mkdir()
+    run.asked_of_judge.write_text(text)
+    with pytest.raises(ValueError, match=r"asked.json: not what the judge was asked"):
         scores_of(run)
 
 

@@ -17,6 +17,8 @@ from sciriff.tasks.task import Task
 
 QUESTION = re.compile(r"^Question:(.*)$", re.MULTILINE)
 NOT_GIVEN = "(not given)"
+SURROGATE = re.compile("[\ud800-\udfff]")
+"""Half a character, which models do emit and which no UTF-8 holds: servers refuse the whole call for it."""
 
 
 def judge_prompt(task: Task, answer: Answer, parity: bool) -> str | None:
@@ -35,7 +37,7 @@ def judge_prompt(task: Task, answer: Answer, parity: bool) -> str | None:
     except ValueError as error:
         raise ValueError(f"{answer.place}: {error}") from None
     text = stripped_as_reference(answer.prediction) if parity else without_end_marker(answer.prediction)
-    return _wording(task.name).substitute(VALUES[task.name](answer, text))
+    return SURROGATE.sub("\ufffd", _wording(task.name).substitute(VALUES[task.name](answer, text)))
 
 
 def qasper_values(answer: Answer, text: str) -> dict[str, str]:

@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from sciriff.config import Config
 from sciriff.records import Prediction
-from sciriff.report import about, figures, mix_card, tables
+from sciriff.report import about, figures, mix_card, other_parity, tables
 from sciriff.report.about import Facts
 from sciriff.report.answers import Answers, read_answers, visible
 from sciriff.report.tables import COLUMNS, SHORT_NAMES, RunScores
@@ -38,7 +38,7 @@ def render(config: Config, run: RunDir) -> bytes:
         lstrip_blocks=True,
         finalize=lambda value: visible(value) if isinstance(value, str) and not hasattr(value, "__html__") else value,
     )
-    environment.filters |= {"points": tables.points, "detail": _detail}
+    environment.filters |= {"points": tables.points, "exact_points": other_parity.exact_points, "detail": _detail}
     environment.globals |= {"strip": figures.strip, "ending": _ending}
     page = environment.get_template("page.html.jinja")
     style = Path(__file__).with_name("page.css").read_text(encoding="utf-8")
@@ -69,6 +69,7 @@ def content(config: Config, run: RunDir) -> dict[str, Any]:
         "best": tables.best_per_column([scores, *beside]),
         "intervals": any(score.low is not None for run in [scores, *beside] for score in run.columns.values()),
         "same_columns": len({tuple(run.columns) for run in [scores, *beside]}) == 1,
+        "other_parity": other_parity.read(run),
         "examples": [found for found in answers.values() if found.shown],
         "answer_rows": [_answer_row(task, scores, answers.get(task)) for task, _ in _by_task()],
         "curves": curves(metrics),

@@ -15,4 +15,5 @@ EVIDENCE_INFERENCE = Task(
         "f1_overlap": "all_overlap_f1",
     },
     headline=("f1_overlap",),
+    label="evidence_inference",
 )

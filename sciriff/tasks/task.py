@@ -63,11 +63,13 @@ class Task:
     parity_metric: Metric | None = None
     """Counts as the reference does where that is not right; the same numbers and scores as `metric`."""
     judged: Judged | None = None
+    label: str | None = None
+    """Its name in the summary table, where that is not the first word of `name`."""
 
     @property
     def short_name(self) -> str:
         """Its name in the summary table."""
-        return self.name if self.name == "evidence_inference" else self.name.split("_")[0]
+        return self.label or self.name.split("_")[0]
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -79,6 +81,10 @@ class Task:
         """Those of its columns that come from a judge."""
         flat = self.judged.details if self.judged else {}
         return tuple(f"{self.name}/{name}" for name in self.headline if self.summary[name] in flat)
+
+    def rules_part(self, prediction: str) -> bool:
+        """Whether the two values of `parity` may score an answer otherwise."""
+        return self.parity_metric is not None or stripped_as_reference(prediction) != without_end_marker(prediction)
 
     def score(self, prediction: str, reference: str, parity: bool = False) -> Scored:
         """One answer against its reference, both as text. ValueError if the reference cannot be used.

@@ -74,6 +74,18 @@ def test_what_the_judge_is_asked(judged: JudgedConfig):
     assert "$" not in question + summary
 
 
+def test_half_a_character_does_not_reach_the_server(judged: JudgedConfig):
+    with OpenAiServer() as server:
+        config = judged(server)
+        scores = judge_and_score(
+            config, make_run(config, [mup(1, "A \ud800 summary."), qasper(1, '{"answer": "\\udfff"}')])
+        )
+        texts = [body["messages"][-1]["content"] for body in server.bodies]
+    assert sum("A \ufffd summary." in text for text in texts) == 1
+    assert "\ud800" not in "".join(texts) and "\udfff" not in "".join(texts)
+    assert scores["tasks"][MUP]["judge"]["judged"] == scores["tasks"][QASPER]["judge"]["judged"] == 1
+
+
 def test_only_the_sample_of_mup_is_judged(judged: JudgedConfig, capsys: pytest.CaptureFixture[str]):
     with OpenAiServer(lambda prompt, nth: Answer("Decision: 2")) as server:
         config = judged(server)

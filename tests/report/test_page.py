@@ -15,6 +15,7 @@ import pytest
 from sciriff.config import Config
 from sciriff.report.page import render
 from sciriff.run_dir import RunDir
+from sciriff.tasks import COLUMNS
 
 MakeRun = Callable[..., tuple[Config, RunDir]]
 Fill = Callable[[RunDir, str], None]
@@ -72,7 +73,7 @@ def test_a_full_run_shows_its_result_and_where_it_came_from(make_run: MakeRun, f
     )
     fill(run, "some text")
     text = words(render(config, run))
-    assert "Mean 38.0 (mean of 2 of 11 columns), +28.0 over untrained." in text
+    assert f"Mean 38.0 (mean of 2 of {len(COLUMNS)} columns), +28.0 over untrained." in text
     assert (
         "46.5–56.5" in text
         and "38.0 37.0–39.0" in text
@@ -90,13 +91,13 @@ def test_a_full_run_shows_its_result_and_where_it_came_from(make_run: MakeRun, f
 def test_a_run_with_scores_alone_has_a_page(make_run: MakeRun) -> None:
     config, run = make_run("bare", {"discomat_te/bleu": 0.25}, "train=none", "judge=none")
     text = words(render(config, run))
-    assert "Mean 25.0 (mean of 1 of 11 columns)." in text
+    assert f"Mean 25.0 (mean of 1 of {len(COLUMNS)} columns)." in text
     assert "Optimizer steps" not in text and "Predictions" not in text
 
 
 def test_no_score_at_all_is_said(make_run: MakeRun) -> None:
     config, run = make_run("none", {})
-    assert "No score: none of the 11 columns could be computed." in words(render(config, run))
+    assert f"No score: none of the {len(COLUMNS)} columns could be computed." in words(render(config, run))
 
 
 def test_hostile_text_adds_no_tag_and_no_attribute(make_run: MakeRun, fill: Fill) -> None:

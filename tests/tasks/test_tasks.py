@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from task_cases import CASES, FOLDER, REFERENCES
 
 from sciriff.metrics.json_answer import json_list, json_object
 from sciriff.metrics.judge_rating import JudgeCounts
@@ -20,37 +22,50 @@ from sciriff.tasks.task import EMPTY, NO_JSON, NULL, UNREADABLE, WRONG_TYPE, Tas
 BY_NAME = {task.name: task for task in HELD_OUT}
 TASKS = pytest.mark.parametrize("task", HELD_OUT, ids=lambda task: task.name)
 JSON_TASKS = pytest.mark.parametrize("task", [t for t in HELD_OUT if t.parse], ids=lambda task: task.name)
-REFERENCES = {
-    "bioasq_list_qa": '["TIM-1", "asthma"]',
-    "biored_ner": '{"Gene": ["TIM-1"], "Disease": ["asthma"]}',
-    "discomat_te": '{"value": "44", "unit": "mol%"}',
-    "evidence_inference": '[["drug x", "placebo", "pain", "significantly decreased", "Pain was lower."]]',
-    "multicite_intent_classification": '["Uses"]',
-    "mup_single_document_summarization": "We pool messages.\nIt helps.",
-    "qasper_abstractive_qa": '{"answer": "by pooling", "evidence": ["We pool messages."]}',
-    "scierc_ner": '{"Method": ["pooling"]}',
-    "scifact_entailment": '{"verdict": "SUPPORT", "evidence": ["Pain was lower."]}',
+OF_THE_PAPER = {
+    "bioasq_list_qa/f1": "bioasq",
+    "biored_ner/f1": "biored",
+    "discomat_te/bleu": "discomat",
+    "evidence_inference/f1_overlap": "evidence_inference",
+    "multicite_intent_classification/f1": "multicite",
+    "mup_single_document_summarization/lm_judge_reference": "mup",
+    "qasper_abstractive_qa/lm_judge_answer": "qasper",
+    "qasper_abstractive_qa/f1_evidence": "qasper",
+    "scierc_ner/f1": "scierc",
+    "scifact_entailment/f1_label": "scifact",
+    "scifact_entailment/f1_evidence_token": "scifact",
 }
+"""The eleven columns of the paper and what the original tables call their tasks."""
 
 
-def test_names_and_columns():
-    assert tuple(sorted(REFERENCES)) == NAMES
-    assert set(NAMES) <= set(catalogue())
-    assert COLUMNS == (
-        "bioasq_list_qa/f1",
-        "biored_ner/f1",
-        "discomat_te/bleu",
-        "evidence_inference/f1_overlap",
-        "multicite_intent_classification/f1",
-        "mup_single_document_summarization/lm_judge_reference",
-        "qasper_abstractive_qa/lm_judge_answer",
-        "qasper_abstractive_qa/f1_evidence",
-        "scierc_ner/f1",
-        "scifact_entailment/f1_label",
-        "scifact_entailment/f1_evidence_token",
-    )
-    shorts = "bioasq biored discomat evidence_inference multicite mup qasper scierc scifact"
-    assert [task.short_name for task in HELD_OUT] == shorts.split()
+def test_the_papers_columns_stand_in_its_order():
+    assert COLUMNS[: len(OF_THE_PAPER)] == tuple(OF_THE_PAPER), "another task comes after them"
+    for column, short in OF_THE_PAPER.items():
+        assert BY_NAME[column.partition("/")[0]].short_name == short
+        assert column.partition("/")[0] in catalogue()
+
+
+def test_tables_can_tell_the_tasks_apart():
+    assert len({task.short_name for task in HELD_OUT}) == len(HELD_OUT), "a task can be given a `label`"
+
+
+def test_every_task_has_a_case_and_every_case_a_task():
+    assert set(CASES) == set(NAMES), f"there is one file {FOLDER.name}/<task>.json for each task"
+    for name, case in CASES.items():
+        kinds = {answer["unreadable"] for answer in case["answers"]}
+        assert None in kinds and len(kinds) > 1, f"{name}: some answers are readable and some are not"
+
+
+@pytest.mark.parametrize(
+    ("name", "case"),
+    [pytest.param(n, a, id=f"{n}-{a['why']}") for n, case in CASES.items() for a in case["answers"]],
+)
+def test_cases(name: str, case: dict[str, Any]):
+    task = BY_NAME[name]
+    scored = task.score(case["answer"], REFERENCES[name])
+    assert scored.unreadable == case["unreadable"]
+    details = task.details([scored])
+    assert {score: details[score] for score in case["scores"]} == pytest.approx(case["scores"])
 
 
 def test_importing_the_tasks_is_light():
@@ -198,11 +213,11 @@ def test_no_json_value_stops_a_task(task: Task, value: Any):
 
 
 HOSTILE = {
-    "openers": "[" * 40_000,
-    "braces": "{" * 40_000,
+    "openers": "[" * 100_000,
+    "braces": "{" * 100_000,
     "closers": "]" * 40_000,
     "alternating": "[}" * 40_000,
-    "deep lists": "[" * 40_000 + "]" * 40_000,
+    "deep lists": "[" * 100_000 + "]" * 100_000,
     "deep objects": '{"a":' * 40_000 + "1" + "}" * 40_000,
     "deep mentions": '{"Gene":' + "[" * 250 + "]" * 250 + "}",
     "deep answer": '{"answer":' + '{"a":' * 250 + "1" + "}" * 251,
@@ -233,6 +248,31 @@ HOSTILE = {
 @pytest.mark.parametrize("answer", HOSTILE.values(), ids=HOSTILE)
 def test_hostile_answers_are_scored(task: Task, answer: str):
     assert all(0 <= value <= 1 for value in task.details([task.score(answer, REFERENCES[task.name])]).values())
+
+
+SMALL, LARGE = 2_000, 32_000
+"""Characters. A scorer in quadratic time takes 256 times as long for the second."""
+PIECES = st.one_of(
+    st.text(alphabet='[]{}",: \\1e-.x\n<s/>a', min_size=1, max_size=6),
+    VALUES.map(lambda value: json.dumps(value) + ","),
+    st.sampled_from(['["drug", "placebo", "x", "y", "z"],', "We pool messages.\n", "&amp;", "a-\n", "1,", "</s>"]),
+)
+
+
+def seconds(task: Task, answer: str, parity: bool) -> float:
+    """Of this process alone: others on the machine do not count."""
+    started = time.process_time()
+    task.score(answer, REFERENCES[task.name], parity)
+    return time.process_time() - started
+
+
+@TASKS
+@settings(max_examples=12, deadline=None)
+@given(before=st.sampled_from(["", "[", "{", '"', '{"Gene": [', '{"answer": "']), piece=PIECES, parity=st.booleans())
+def test_the_time_is_linear_in_the_length_of_an_answer(task: Task, before: str, piece: str, parity: bool):
+    small, large = (before + piece * (length // len(piece)) for length in (SMALL, LARGE))
+    most = 0.1 + 4 * LARGE / SMALL * min(seconds(task, small, parity) for _ in range(2))
+    assert min(seconds(task, large, parity) for _ in range(2)) < most
 
 
 @pytest.mark.parametrize("read", [json_list, json_object])
