@@ -27,7 +27,7 @@ from sciriff.source_files import source_digest, validation_split
 from sciriff.stage import run_stage
 from sciriff.token_file import TokenFile
 
-LAYOUT = 2
+LAYOUT = 3
 """Raised when the same recipe and sources would give other rows, tokens or another card than before."""
 
 

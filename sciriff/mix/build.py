@@ -10,6 +10,7 @@ from itertools import islice
 from pathlib import Path
 
 from sciriff.config import MixConfig, MixSourceConfig, SourceConfig
+from sciriff.hub_rows import OutOfReach
 from sciriff.mix.candidates import OVERLAP, Candidates, Fitting, Overlapping
 from sciriff.mix.recipe import (
     BATCH,
@@ -28,7 +29,6 @@ from sciriff.mix.spool import Spool
 from sciriff.mix.tally import Tally
 from sciriff.mix.validation import Drawn, Seen, draw
 from sciriff.records import Conversation, write_jsonl
-from sciriff.rows import OutOfReach
 
 TRAIN, VALIDATION = "train.jsonl", "validation.jsonl"
 

@@ -57,6 +57,7 @@ def tally_card(tally: Tally) -> dict[str, Any]:
     """What was read, left out by reason with the first few rows of each, and where, and what stands there twice."""
     return {
         "read": tally.read,
+        "commits": tally.commits,
         "repeated": tally.repeated,
         "shortened": tally.shortened,
         "read_with_control_characters": _found(tally.control_characters),

@@ -1,6 +1,6 @@
 """The card of a mix as a page for people: `mix/card.md`, with the recipe that builds it again."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
@@ -21,8 +21,11 @@ def page(card: dict[str, Any], mix: MixConfig) -> str:
         _token_table(card),
         "## Read and left out",
         _table(
-            ("source", "licence", "rows read", "kept"),
-            [(name, card["licenses"][name], rows, _kept(card, name, rows)) for name, rows in card["read"].items()],
+            ("source", "revision", "licence", "rows read", "kept"),
+            [
+                (name, card["commits"].get(name, ""), card["licenses"][name], rows, _kept(card, name, rows))
+                for name, rows in card["read"].items()
+            ],
         ),
     ]
     if card["dropped"]:
@@ -43,14 +46,17 @@ def page(card: dict[str, Any], mix: MixConfig) -> str:
         _table(("of", "SHA-256"), _digests(card)),
         "## Recipe",
         "As a file of `conf/mix/` this builds the same mix, with the same tokenizer and markup from the same rows.",
-        f"```yaml\n{recipe_yaml(mix)}```",
+        f"```yaml\n{recipe_yaml(mix, card['commits'])}```",
     ]
     return "\n\n".join(sections) + "\n"
 
 
-def recipe_yaml(mix: MixConfig) -> str:
-    """The settings of a mix that are not the schema's own defaults, as a file of conf/mix/."""
+def recipe_yaml(mix: MixConfig, commits: Mapping[str, str]) -> str:
+    """The settings of a mix that are not the schema's own defaults, as a file of conf/mix/. Hub datasets are written
+    with the commits that their rows are from, whatever is newest later."""
     values = _without(as_dict(mix), as_dict(MixConfig(name="")))
+    for name, commit in commits.items():
+        values["sources"][name]["revision"] = commit
     return OmegaConf.to_yaml(
         OmegaConf.create({key.name: values[key.name] for key in fields(mix) if key.name in values})
     )

@@ -23,6 +23,11 @@ def table(card: dict[str, Any]) -> str:
 def remarks(card: dict[str, Any]) -> list[str]:
     """What a person should know of a mix beside its table, a line each."""
     lines = [f"{card['target_share']:.1%} of the tokens are learnt"]
+    for name, commit in card["commits"].items():
+        pinned = card["recipe"]["sources"][name]["revision"] == commit
+        lines.append(
+            f"{name}: revision {commit}" + ("" if pinned else f" (mix.sources.{name}.revision={commit} keeps it)")
+        )
     lines += [f"left out: {part['rows']:,} {reason}" for reason, part in card["dropped"].items()]
     lines += [f"repeated: {rows:,} rows of {name} (epochs)" for name, rows in card["repeated"].items()]
     if card["shortened"]:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 from sciriff.config import SourceConfig
@@ -63,7 +64,7 @@ def read_conversations(
         bad_row(where, reason if on_bad_row == "error" else reason.partition(" (")[0])
 
     tally.read[name] = 0
-    for where, row in read_rows(source, unreadable):
+    for where, row in read_rows(source, unreadable, partial(tally.commits.__setitem__, name)):
         tally.read[name] += 1
         try:
             conversation = conversation_of(row)

@@ -6,11 +6,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from sciriff.config import SourceConfig
+from sciriff.hub_rows import MissingSplit
 from sciriff.mix.candidates import HELD_OUT_DATASETS, Candidates, Refusals
 from sciriff.mix.recipe import Candidate, by_task, in_turn
 from sciriff.mix.tally import Tally
 from sciriff.records import Conversation
-from sciriff.rows import MissingSplit
 from sciriff.source_files import validation_split
 
 BATCH = 64

@@ -15,7 +15,7 @@ HUB = SourcesConfig(
 
 
 def card_of(dataset: str, *, wanted: int = 0, drawn: dict[str, Drawn] | None = None) -> dict:
-    tally = Tally(read={"sciriff": 12, "tulu": 2}, repeated={"tulu": 1}, shortened=4)
+    tally = Tally(read={"sciriff": 12, "tulu": 2}, commits={"sciriff": "c0ffee"}, repeated={"tulu": 1}, shortened=4)
     for i in range(10):
         tally.drop("`output` is empty", f"train.jsonl:{i}", "sciriff")
     tally.drop("over mix.tulu", f"{dataset}/7", "tulu", dataset)
@@ -24,7 +24,7 @@ def card_of(dataset: str, *, wanted: int = 0, drawn: dict[str, Drawn] | None = N
     ids, datasets = ["a/1", "a/2", f"{dataset}/3", f"{dataset}/3"], ["science.a", "science.a", dataset, dataset]
     return {
         "digest": "d1",
-        "recipe": {"sources": {"sciriff": {"digest": "d2"}, "tulu": {"digest": "d3"}}},
+        "recipe": {"sources": {"sciriff": {"digest": "d2", "revision": None}, "tulu": {"digest": "d3"}}},
         "licenses": {"sciriff": "ODC-BY", "tulu": "unknown"},
         "chat": "tulu",
         "markup_digest": "d4",
@@ -56,7 +56,8 @@ def test_a_card_counts_rows_tokens_and_reasons() -> None:
 def test_a_page_shows_the_card() -> None:
     text = page(card_of("flan"), MixConfig(name="mine", sources=HUB))
     assert "| flan | 2 | 36 | 36 | 37 | 4 | 4 | 4 | 70.0% |" in text
-    assert "| sciriff | ODC-BY | 12 | 2 |" in text and "| tulu | unknown | 2 | 2 |" in text
+    assert "| sciriff | c0ffee | ODC-BY | 12 | 2 |" in text and "| tulu |  | unknown | 2 | 2 |" in text
+    assert "- sciriff: revision c0ffee (mix.sources.sciriff.revision=c0ffee keeps it)" in text
     assert r"| \`output\` is empty | 10 | train.jsonl:0, train.jsonl:1," in text
     assert "1 rows were read with control characters" in text and "- repeated: 1 rows of tulu (epochs)" in text
     assert r"- shortened: 4 rows have lost their last turns to mix.context\_window" in text
@@ -79,9 +80,12 @@ def test_names_out_of_the_data_stay_in_their_cell() -> None:
 
 def test_the_recipe_is_what_differs_from_the_defaults() -> None:
     mix = MixConfig(name="mine", sources=HUB, per_task=None, tasks=["a: b"], seed=76)
-    assert OmegaConf.to_container(OmegaConf.create(recipe_yaml(mix))) == {
+    assert OmegaConf.to_container(OmegaConf.create(recipe_yaml(mix, {"sciriff": "c0ffee"}))) == {
         "name": "mine",
-        "sources": {"sciriff": {"hub": "allenai/SciRIFF", "config": "4096"}, "tulu": {"path": "/data/tulu.jsonl"}},
+        "sources": {
+            "sciriff": {"hub": "allenai/SciRIFF", "config": "4096", "revision": "c0ffee"},
+            "tulu": {"path": "/data/tulu.jsonl"},
+        },
         "per_task": None,
         "tasks": ["a: b"],
     }

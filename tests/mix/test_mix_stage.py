@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hub_server import COMMIT, DATASET, hub_server
 from transformers import AutoTokenizer
 
 from sciriff.chat import training_ids
@@ -126,6 +127,25 @@ def test_a_source_that_is_only_watched_may_be_out_of_reach(make: Make, tmp_path:
     _, run = make("taken", "mix.tulu=match", *hub)
     done = run_stage(run, **offline)
     assert done.returncode == 2 and done.stderr.startswith("error: someone/absent split=train: ")
+
+
+def test_a_mix_of_a_hub_dataset_says_its_revision(make: Make, tmp_path: Path) -> None:
+    hub = ("mix.sources.sciriff.path=null", f"mix.sources.sciriff.hub={DATASET}", "mix.validation_rows=2")
+    environment = {"HF_HOME": str(tmp_path / "hf"), "HF_DATASETS_CACHE": str(tmp_path / "hf" / "datasets")}
+    _, run = make("one", *hub)
+    with hub_server({"train.jsonl": (SAMPLE / "sciriff" / "train.jsonl").read_bytes()}) as endpoint:
+        done = run_stage(run, HF_ENDPOINT=endpoint, **environment)
+    assert done.returncode == 0, done.stderr
+    assert f"sciriff: revision {COMMIT} (mix.sources.sciriff.revision={COMMIT} keeps it)" in done.stdout
+    assert f"revision: {COMMIT}" in run.mix_card_page.read_text().partition("```yaml")[2]
+    local, here = make("two", "mix.validation_rows=2")
+    main(local, here)
+    assert here.mix.read_bytes() == run.mix.read_bytes()
+
+    _, pinned = make("three", *hub, f"mix.sources.sciriff.revision={COMMIT}")
+    done = run_stage(pinned, HF_HUB_OFFLINE="1", **environment)
+    assert done.returncode == 0, done.stderr
+    assert f"sciriff: revision {COMMIT}\n" in done.stdout and pinned.mix.read_bytes() == run.mix.read_bytes()
 
 
 def test_a_changed_validation_split_is_another_mix(make: Make, tmp_path: Path) -> None:
