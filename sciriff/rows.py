@@ -92,7 +92,7 @@ def _first_character(file: IO[bytes]) -> bytes:
     return character
 
 
-def _line_rows(path: Path, file: IO[bytes], on_unreadable: OnUnreadable) -> Rows:
+def _line_rows(path: Path, file: IO[bytes] | gzip.GzipFile, on_unreadable: OnUnreadable) -> Rows:
     lines = iter(partial(file.readline, MOST_LINE_BYTES + 1), b"")
     for number, line in enumerate(lines, 1):
         where = f"{path}:{number}"

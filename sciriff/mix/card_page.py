@@ -7,7 +7,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from sciriff.config import MixConfig, as_dict
-from sciriff.mix.card_table import remarks
+from sciriff.mix.card_table import DATASETS, groups, remarks
 
 
 def page(card: dict[str, Any], mix: MixConfig) -> str:
@@ -33,6 +33,8 @@ def page(card: dict[str, Any], mix: MixConfig) -> str:
         sections.append(_table(("left out because", "rows", "the first"), firsts))
     if of_dataset := card["dropped_by_dataset"]:
         rows = [(name, why, count) for name, reasons in of_dataset.items() for why, count in reasons.items()]
+        if len(of_dataset) > DATASETS:
+            rows = sorted(rows, key=lambda row: (-row[2], row[:2]))[:DATASETS]
         sections.append(_table(("dataset", "left out because", "rows"), rows))
     if (odd := card["read_with_control_characters"])["rows"]:
         sections.append(
@@ -91,10 +93,9 @@ def _digests(card: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def _token_table(card: dict[str, Any]) -> str:
-    groups = {**card["by_dataset"], **card["by_source"], "all": card}
     whole = card["target_tokens"]["sum"]
     rows = []
-    for name, part in groups.items():
+    for name, part in groups(card):
         prompt, target = part["prompt_tokens"], part["target_tokens"]
         spread = [f"{spread[key]:,.0f}" for spread in (prompt, target) for key in ("median", "mean", "max")]
         rows.append((name, part["rows"], *spread, f"{target['sum'] / whole:.1%}"))

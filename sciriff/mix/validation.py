@@ -1,4 +1,4 @@
-"""Draw rows to watch training with: none is in the mix, of a held-out task, or begins as a row of the mix does."""
+"""Draw rows to watch training with, apart from the rows of the mix and from the evaluation."""
 
 import hashlib
 import unicodedata
@@ -68,7 +68,7 @@ def draw(
     """`mix.validation_rows` rows of a source (`sciriff` or `tulu`), or as many as there are: of the groups that the
     caps left, each in turn, then of the source's validation split. What is drawn is added to `seen`."""
     drawn = Drawn()
-    refusals = candidates.refusals(candidates.mix.validation_rows, set())
+    refusals = candidates.refusals(candidates.mix.validation_rows, set(), candidates.overlapping)
     _take(candidates, drawn, spare, "left by the caps", seen, refusals)
     if len(drawn.rows) < candidates.mix.validation_rows and (split := validation_split(source)):
         tally = Tally()
