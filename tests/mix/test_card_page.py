@@ -6,6 +6,7 @@ from omegaconf import OmegaConf
 from sciriff.config import MixConfig, MixSourceConfig, SourceConfig, SourcesConfig
 from sciriff.mix.card import licenses, tally_card, token_card, validation_card
 from sciriff.mix.card_page import page, recipe_yaml
+from sciriff.mix.card_table import table
 from sciriff.mix.tally import Tally
 from sciriff.mix.validation import Drawn
 
@@ -76,6 +77,18 @@ def test_names_out_of_the_data_stay_in_their_cell() -> None:
     ]
     assert r"| x\|y \#\# \<b\>\`z\` \`\`\` | over mix.tulu | 1 |" in lines
     assert lines.count("```") == 1 and lines.count("```yaml") == 1
+
+
+def test_very_many_datasets_are_not_all_listed() -> None:
+    """Whoever takes an id for the dataset has as many datasets as rows."""
+    card = card_of("flan")
+    names = [f"d{i}" for i in range(20_000)] + ["d7", "d7", "d19999"]
+    card |= token_card(names, names, np.full(len(names), 2), np.ones(len(names), np.int64))
+    card["dropped_by_dataset"] = {name: {"over mix.tulu": 1} for name in names}
+    assert card["by_dataset"]["d7"]["rows"] == 3 and len(card["by_dataset"]) == 20_000
+    for text in (page(card, MixConfig(name="mine", sources=HUB)), table(card)):
+        assert "the 100 largest of 20,000 datasets are listed" in text and text.count("\n") < 300
+        assert " d7" in text and " d19999" in text and " d9999 " not in text
 
 
 def test_the_recipe_is_what_differs_from_the_defaults() -> None:

@@ -1,12 +1,14 @@
 import fcntl
 import json
 import os
+import resource
 import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +25,7 @@ from sciriff.mix.cache import build_once
 from sciriff.mix.tokenise import Tokeniser
 from sciriff.records import Conversation, Message, read_jsonl, write_jsonl
 from sciriff.run_dir import RunDir
-from sciriff.token_file import NAME, TokenFile
+from sciriff.token_file import NAME, TokenFile, write_token_file
 
 Make = Callable[..., tuple[Config, RunDir]]
 
@@ -378,6 +380,67 @@ def test_what_a_killed_builder_left_is_cleared(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "key").iterdir()] == ["new"] and not partial.exists()
 
 
+@contextmanager
+def largest_file(size: int) -> Iterator[None]:
+    """No file can be written beyond so many bytes, as on a full disk."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_no_room_for_a_mix_is_one_line_and_leaves_nothing(make: Make) -> None:
+    config, run = make("one")
+    with (
+        largest_file(20_000),
+        pytest.raises(ValueError, match=r"there is no room for the mix \(.*\); make some, or") as e,
+    ):
+        main(config, run)
+    cache = Path(config.cache_dir)
+    assert str(cache / "mixes") in str(e.value) and "\n" not in str(e.value)
+    assert [path.suffix for path in (cache / "mixes").iterdir()] == [".lock"] and not run.mix.exists()
+    main(config, run)
+    assert len(TokenFile(run.tokens)) > 0
+
+
+def test_no_room_in_the_middle_of_the_tokens_is_one_line(tmp_path: Path) -> None:
+    def build(into: Path) -> None:
+        write_token_file(into, ((str(i), np.arange(1000), np.ones(1000)) for i in range(2000)))
+
+    with (
+        largest_file(3_000_000),
+        pytest.raises(ValueError, match=r"key: there is no room for the tokens \(File too large\)"),
+    ):
+        build_once(tmp_path / "key", "tokens", lambda folder: True, build)
+    assert [path.name for path in tmp_path.iterdir()] == ["key.lock"]
+    assert (
+        build_once(tmp_path / "key", "tokens", lambda folder: True, build) and len(TokenFile(tmp_path / "key")) == 2000
+    )
+
+
+@pytest.mark.parametrize("when", ["rows chosen", "rows tokenised"])
+def test_a_killed_stage_starts_anew_and_builds_the_same(make: Make, when: str) -> None:
+    config, whole = make("whole")
+    main(config, whole)
+    expected = [path.read_bytes() for path in (whole.mix, whole.mix_card, whole.tokens / NAME)]
+    shutil.rmtree(config.cache_dir)
+
+    _, run = make("killed")
+    with subprocess.Popen(
+        [sys.executable, "-m", "sciriff.mix", str(run.root)], stdout=subprocess.PIPE, text=True
+    ) as child:
+        assert child.stdout is not None
+        assert any(when in line for line in child.stdout)
+        child.kill()
+    assert list((Path(config.cache_dir) / "mixes").glob(".*.partial"))
+    main(config, run)
+    assert [path.read_bytes() for path in (run.mix, run.mix_card, run.tokens / NAME)] == expected
+    left = [path.suffix for path in Path(config.cache_dir).glob("*/*")]
+    assert sorted(set(left)) == ["", ".lock"] and left.count("") == left.count(".lock") == 3
+
+
 def leaky_source(tmp_path: Path) -> Path:
     """The sample's general rows with one more, which holds the excerpts of an evaluation prompt."""
     prompt = json.loads((SAMPLE / "sciriff" / "validation.jsonl").read_text().splitlines()[0])["input"]
@@ -442,6 +505,35 @@ def test_without_evaluation_prompts_a_run_that_only_trains_goes_on_and_says_so(
         ):
             main(config, run)
         assert not run.mix_card.exists()
+
+
+def test_no_validation_row_holds_text_of_the_evaluation(make: Make, tmp_path: Path) -> None:
+    prompts = [json.loads(line)["input"] for line in (SAMPLE / "sciriff" / "validation.jsonl").read_text().splitlines()]
+    rows = []
+    for i, prompt in enumerate(prompts[:60]):
+        turns = (("user", f"Look at this. {prompt}"), ("assistant", "I see."))
+        rows.append({"dataset": "leak", "id": str(i), "messages": [{"role": r, "content": c} for r, c in turns]})
+    source = tmp_path / "general.jsonl"
+    source.write_text((SAMPLE / "tulu.jsonl").read_text() + "".join(json.dumps(row) + "\n" for row in rows))
+    settings = (f"mix.sources.tulu.path={source}", "mix.tulu=20", "mix.validation_rows=40")
+    cards, mixes = {}, {}
+    for setting in ("report", "none"):
+        config, run = make(setting, *settings, f"mix.overlap={setting}")
+        main(config, run)
+        cards[setting] = json.loads(run.mix_card.read_text())
+        mixes[setting] = run.mix.read_bytes()
+        cards[setting]["leaks"] = sum(row.dataset == "leak" for row in read_jsonl(run.validation, Conversation))
+    assert mixes["report"] == mixes["none"]
+    assert cards["report"]["leaks"] == 0 < cards["none"]["leaks"]
+    general = cards["report"]["validation"]["by_source"]["general"]
+    assert general["rows"] == 40 and general["left_out"]["with text of an evaluation prompt"] > 0
+    assert cards["report"]["validation_overlap"]["found"] == 0 < cards["report"]["overlap"]["found"]
+
+    absent = (f"eval.path={tmp_path / 'absent.jsonl'}", "stages=[mix,train]")
+    config, run = make("absent", *settings, *absent)
+    main(config, run)
+    card = json.loads(run.mix_card.read_text())
+    assert not card["validation"]["compared"] and run.mix.read_bytes() == mixes["report"]
 
 
 def test_validation_rows_are_compared_too(make: Make, tmp_path: Path) -> None:
