@@ -171,6 +171,8 @@ def _choose(candidates: Candidates, used: dict[str, SourceConfig], tally: Tally)
         science_rows = choices["sciriff"].rows if "sciriff" in choices else 0
         cap = general_rows(mix.tulu, science_rows, sources.tulu.weight / sources.sciriff.weight)
         choices["tulu"] = _capped("tulu", sources.tulu, [rows], cap, candidates, seen, tally)
+        if cap is not None:
+            tally.general_missing = cap - choices["tulu"].rows
     return choices
 
 

@@ -61,6 +61,7 @@ def tally_card(tally: Tally) -> dict[str, Any]:
     return {
         "read": tally.read,
         "commits": tally.commits,
+        "general_missing": tally.general_missing,
         "repeated": tally.repeated,
         "same_text": tally.same_text,
         "shortened": tally.shortened,

@@ -28,6 +28,8 @@ def page(card: dict[str, Any], mix: MixConfig) -> str:
             ],
         ),
     ]
+    if "unknown" in card["licenses"].values():
+        sections.append("What is unknown here the config can say: `mix.sources.NAME.license=...`.")
     if card["dropped"]:
         firsts = [(why, part["rows"], ", ".join(part["first"])) for why, part in card["dropped"].items()]
         sections.append(_table(("left out because", "rows", "the first"), firsts))

@@ -40,7 +40,9 @@ def remarks(card: dict[str, Any]) -> list[str]:
         lines.append(
             f"{name}: revision {commit}" + ("" if pinned else f" (mix.sources.{name}.revision={commit} keeps it)")
         )
-    lines += [f"left out: {part['rows']:,} {reason}" for reason, part in card["dropped"].items()]
+    if card["general_missing"]:
+        lines.append(f"{card['general_missing']:,} general rows fewer than mix.tulu asks for: the source has no more")
+    lines += [f"left out, {part['rows']:,} rows: {reason}" for reason, part in card["dropped"].items()]
     lines += [f"repeated: {rows:,} rows of {name} (epochs)" for name, rows in card["repeated"].items()]
     if card["same_text"]:
         lines.append(f"{card['same_text']:,} rows have the text of an earlier one: a finished mix is taken row for row")

@@ -177,6 +177,14 @@ def test_a_row_that_is_there_twice_makes_room_for_another(tmp_path: Path, source
         assert tally.reasons["the same text as another row"] == 42 + 40
 
 
+def test_too_few_general_rows_are_told(tmp_path: Path, sources: SourcesConfig) -> None:
+    for settings, missing in (({}, 2), ({"tulu": 50}, 10), ({"tulu": "all"}, 0), ({"tulu": "none"}, 0)):
+        tally, _ = build(tmp_path / "out", sources, per_task=None, **settings)
+        assert tally.general_missing == missing
+    sources.tulu.epochs = 0.5
+    assert build(tmp_path / "out", sources, per_task=10)[0].general_missing == 0
+
+
 def test_what_a_mix_does_not_use_is_not_read(tmp_path: Path, sources: SourcesConfig) -> None:
     absent = MixSourceConfig(path=str(tmp_path / "absent"))
     _, rows = build(tmp_path / "out", SourcesConfig(sciriff=absent, tulu=sources.tulu), per_task=0, tulu="all")

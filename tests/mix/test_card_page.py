@@ -17,6 +17,7 @@ HUB = SourcesConfig(
 
 def card_of(dataset: str, *, wanted: int = 0, drawn: dict[str, Drawn] | None = None) -> dict:
     tally = Tally(read={"sciriff": 12, "tulu": 2}, commits={"sciriff": "c0ffee"}, repeated={"tulu": 1}, shortened=4)
+    tally.general_missing = 6
     for i in range(10):
         tally.drop("`output` is empty", f"train.jsonl:{i}", "sciriff")
     tally.drop("over mix.tulu", f"{dataset}/7", "tulu", dataset)
@@ -60,6 +61,8 @@ def test_a_page_shows_the_card() -> None:
     assert "| sciriff | c0ffee | ODC-BY | 12 | 2 |" in text and "| tulu |  | unknown | 2 | 2 |" in text
     assert "- sciriff: revision c0ffee (mix.sources.sciriff.revision=c0ffee keeps it)" in text
     assert r"| \`output\` is empty | 10 | train.jsonl:0, train.jsonl:1," in text
+    assert "- 6 general rows fewer than mix.tulu asks for: the source has no more" in text.replace("\\", "")
+    assert "What is unknown here the config can say: `mix.sources.NAME.license=...`." in text
     assert "1 rows were read with control characters" in text and "- repeated: 1 rows of tulu (epochs)" in text
     assert r"- shortened: 4 rows have lost their last turns to mix.context\_window" in text
     assert "- 1 of 4 rows hold text of 1 of the 9 evaluation prompts\n" in text
