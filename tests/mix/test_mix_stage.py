@@ -561,3 +561,8 @@ def test_real_records(make: Make) -> None:
     assert len(card["by_dataset"]) == 15 and card["rows"] == 2 * 14 * 20
     assert card["dropped"]["of a held-out task"]["rows"] == 800
     assert card["dropped"]["a science row of the general source"]["rows"] == 40
+    tokens, end = TokenFile(run.tokens), AutoTokenizer.from_pretrained(SAMPLE / "tokenizer").eos_token_id
+    assert len(tokens) == card["rows"]
+    for i in range(len(tokens)):
+        ids, targets = tokens[i]
+        assert ids[np.flatnonzero(targets)[-1]] == end
