@@ -140,6 +140,7 @@ class SourceConfig:
     """Configuration of the hub dataset (for SciRIFF the context length)."""
     split: str = "train"
     revision: str | None = None
+    """Branch, tag or commit of the hub dataset; null is the newest there, or without a network the copy made last."""
 
     @property
     def exists(self) -> bool:
