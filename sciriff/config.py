@@ -207,9 +207,9 @@ class MixConfig:
     validation_rows: int = 0
     """Rows to watch training with: so many science rows, and as many general ones, where the source of these is given,
     also if the mix itself takes none of it. They are drawn from what the caps leave, each task in turn, and where that
-    is not enough from the source's own validation split. None is of a held-out task, begins like a training row or,
-    unless mix.overlap=none, holds text of the evaluation prompts. A hub dataset that is wanted for these rows alone may
-    be out of reach, which the card then says."""
+    is not enough from the source's own validation split. None is of a held-out task, begins like a training row,
+    asks about a document of one or, unless mix.overlap=none, holds text of the evaluation prompts. A hub dataset that
+    is wanted for these rows alone may be out of reach, which the card then says."""
     seed: int = 76
     """Of the mix alone, so that a sweep over `seed` shares one mix."""
     path: str | None = None

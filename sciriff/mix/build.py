@@ -28,8 +28,8 @@ from sciriff.mix.science_filter import ScienceFilter
 from sciriff.mix.sources import read_conversations
 from sciriff.mix.spool import Spool
 from sciriff.mix.tally import Tally
-from sciriff.mix.validation import Drawn, Seen, draw
-from sciriff.records import Conversation, write_jsonl
+from sciriff.mix.validation import Drawn, Seen, draw, take_from_pools
+from sciriff.records import Conversation, read_jsonl, write_jsonl
 
 TRAIN, VALIDATION = "train.jsonl", "validation.jsonl"
 
@@ -118,6 +118,8 @@ def build_mix(
                         drawn[half] = draw(candidates, name, used[name], choice.spare, seen)
                     else:
                         drawn[half] = Drawn(out_of_reach=choice.out_of_reach)
+                rows = read_jsonl(folder / TRAIN, Conversation)
+                take_from_pools(drawn.values(), mix.validation_rows, rows, len(order))
     if not tally.kept:
         raise ValueError(
             f"the mix is empty: {sum(tally.read.values())} rows were read and all left out {tally.reasons}"
