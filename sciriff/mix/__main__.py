@@ -82,7 +82,7 @@ def main(config: Config, run: RunDir) -> None:
         }
         _write_card(into / "card.json", card)
 
-    build_once(folder, "mix", _is_whole, build)
+    build_once(folder, "mix", lambda folder: _is_whole(folder, config), build)
     card = json.loads((folder / "card.json").read_text(encoding="utf-8"))
     if config.mix.overlap != "drop":
         card["overlap"] = _overlap_of(config, folder / TRAIN, card["digest"], cache)
@@ -220,15 +220,16 @@ def _have_tokens(folder: Path, mix: Path, tokeniser: Tokeniser) -> None:
     build_once(folder, "tokens", is_whole, lambda into: tokeniser.write(mix, rows, into))
 
 
-def _is_whole(folder: Path) -> bool:
-    """The rows of a cached mix are those that its card was made for, and no source was out of reach then."""
+def _is_whole(folder: Path, config: Config) -> bool:
+    """The rows of a cached mix are those that its card was made for, and no source was out of reach then; nor were the
+    evaluation prompts, unless they still are."""
     try:
         card = json.loads((folder / "card.json").read_text(encoding="utf-8"))
         validation = card["validation"]
         digests = {TRAIN: card["digest"], VALIDATION: validation["digest"]}
         if any(half["out_of_reach"] is not None for half in validation["by_source"].values()):
             return False
-        if card["recipe"].get(WATCHED_WITHOUT) and not validation["compared"]:
+        if card["recipe"].get(WATCHED_WITHOUT) and not validation["compared"] and _of_evaluation(config, overlap_check):
             return False
         return all(file_digest(folder / name) == digest for name, digest in digests.items() if digest is not None)
     except (FileNotFoundError, ValueError, KeyError, TypeError):

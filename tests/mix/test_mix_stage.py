@@ -151,6 +151,22 @@ def test_a_mix_of_a_hub_dataset_says_its_revision(make: Make, tmp_path: Path) ->
     assert f"sciriff: revision {COMMIT}\n" in done.stdout and pinned.mix.read_bytes() == run.mix.read_bytes()
 
 
+@pytest.mark.slow
+def test_a_mix_stays_built_while_the_evaluation_is_out_of_reach(make: Make, tmp_path: Path) -> None:
+    hub = ("eval.path=null", f"eval.source.hub={DATASET}", "stages=[mix,train]", "mix.validation_rows=3")
+    environment = {"HF_HOME": str(tmp_path / "hf"), "HF_DATASETS_CACHE": str(tmp_path / "hf" / "datasets")}
+    _, run = make("one", *hub)
+    for built in (False, True):
+        done = run_stage(run, HF_HUB_OFFLINE="1", **environment)
+        assert done.returncode == 0, done.stderr
+        assert "NOT CHECKED for text of the evaluation prompts" in done.stdout
+        assert ("mix: already built" in done.stdout) is built
+    with hub_server({"validation.jsonl": (SAMPLE / "sciriff" / "validation.jsonl").read_bytes()}) as endpoint:
+        done = run_stage(run, HF_ENDPOINT=endpoint, **environment)
+    assert done.returncode == 0 and "NOT CHECKED" not in done.stdout, done.stderr
+    assert json.loads(run.mix_card.read_text())["validation"]["compared"]
+
+
 def test_a_changed_validation_split_is_another_mix(make: Make, tmp_path: Path) -> None:
     folder = tmp_path / "sciriff"
     shutil.copytree(SAMPLE / "sciriff", folder)
