@@ -159,11 +159,12 @@ def write(folder: Path, rows: int) -> None:
 def build(folder: Path, setting: str) -> None:
     """What the mix stage does but for tokens, under a setting of mix.overlap; prints the card's `overlap`."""
     source = MixSourceConfig(path=str(folder / "general.jsonl"))
-    mix = MixConfig(name="bench", per_task=0, tulu="all", context_window=None, sources=SourcesConfig(tulu=source))
+    sources = SourcesConfig(tulu=source)
+    mix = MixConfig(name="bench", per_task=0, tulu="all", context_window=None, sources=sources, overlap=setting)
     check = None if setting == "none" else overlap_check(EvalConfig(path=str(folder / "validation.jsonl")))
     out = folder / setting
     out.mkdir()
-    build_mix(mix, out, lambda rows, limit, truncate: [], check.overlapping if check and setting == "drop" else None)
+    build_mix(mix, out, lambda rows, limit, truncate: [], check.overlapping if check else None)
     if check and setting == "report":
         batch: list[Conversation] = []
         for row in read_jsonl(out / TRAIN, Conversation):

@@ -140,6 +140,7 @@ class SourceConfig:
     """Configuration of the hub dataset (for SciRIFF the context length)."""
     split: str = "train"
     revision: str | None = None
+    """Branch, tag or commit of the hub dataset; null is the newest there, or without a network the copy made last."""
 
     @property
     def exists(self) -> bool:
@@ -206,8 +207,9 @@ class MixConfig:
     validation_rows: int = 0
     """Rows to watch training with: so many science rows, and as many general ones, where the source of these is given,
     also if the mix itself takes none of it. They are drawn from what the caps leave, each task in turn, and where that
-    is not enough from the source's own validation split. None is of a held-out task or begins like a training row. A
-    hub dataset that is wanted for these rows alone may be out of reach, which the card then says."""
+    is not enough from the source's own validation split. None is of a held-out task, begins like a training row,
+    asks about a document of one or, unless mix.overlap=none, holds text of the evaluation prompts. A hub dataset that
+    is wanted for these rows alone may be out of reach, which the card then says."""
     seed: int = 76
     """Of the mix alone, so that a sweep over `seed` shares one mix."""
     path: str | None = None

@@ -58,6 +58,7 @@ def run(config: Config, again: str, wait: bool = False) -> float | None:
     mean = None
     if config.active_stages[-1:] == ["mix"]:
         print(card_table.table(json.loads(run.mix_card.read_text())), flush=True)
+        _say(f"the card: {run.mix_card_page}")
     if "score" in config.active_stages:
         scores = json.loads(run.scores.read_text())
         print("\n".join(summary_lines(scores)), flush=True)

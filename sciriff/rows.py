@@ -5,14 +5,25 @@ import json
 import re
 import zlib
 from codecs import BOM_UTF8
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
 from sciriff.config import SourceConfig
+from sciriff.hub_rows import first_line, hub_rows
 from sciriff.source_files import source_files
 
+COLUMNS = ("input", "output", "metadata", "_instance_id", "dataset", "id", "messages")
+"""Of both row formats. Other columns of a table are not read: they may hold values that Python has no type for."""
+
 PARQUET_BATCH_ROWS = 256
+
+MOST_LINE_BYTES = 64_000_000
+"""Of one line: a file that is no JSON lines may have a single one of any length, and a small gz file too."""
+
+GZIP, PARQUET, LFS = b"\x1f\x8b", b"PAR1", b"version https://git-lfs"
+"""How files begin that are compressed, are tables, or only stand for the file that Git LFS keeps elsewhere."""
 
 UNDECODED = re.compile(r"[\udc80-\udcff]")
 """Bytes that are not UTF-8, as Python's `surrogateescape` keeps them."""
@@ -24,44 +35,41 @@ OnUnreadable = Callable[[str, str], None]
 """Is told (where it stands, the reason) of a line or row that cannot be decoded, and raises or lets it be passed by."""
 
 
-class MissingSplit(ValueError):
-    """A hub dataset without the split that was asked for."""
-
-
-class OutOfReach(ValueError):
-    """A hub dataset that cannot be had from here: no network, no copy, or no permission."""
-
-
 def refuse(where: str, reason: str) -> None:
     """ValueError for a row that cannot be decoded."""
     raise ValueError(f"{where}: {reason}")
 
 
-def read_rows(source: SourceConfig, on_unreadable: OnUnreadable = refuse) -> Rows:
+def read_rows(
+    source: SourceConfig,
+    on_unreadable: OnUnreadable = refuse,
+    on_commit: Callable[[str], None] = lambda commit: None,
+) -> Rows:
     """Every row of a source with the place where it stands, such as `data/train.jsonl:17`, as a stream.
 
-    Local files are read in the order of their names. ValueError, in one line, names the file that cannot be read to its
-    end, or says what keeps a hub dataset away and what to do about it; so does by default one row that is no row.
+    Local files are read in the order of their names; how they begin says what they are, and where it does not their
+    name. ValueError, in one line, names the file that cannot be read to its end, or says what keeps a hub dataset away
+    and what to do about it; so does by default one row that is no row. `on_commit` is told the commit of a hub dataset.
     """
     if source.path is None:
-        yield from _hub_rows(source)
+        yield from hub_rows(source, COLUMNS, on_commit)
         return
     for path in source_files(source):
-        if path.name.endswith(".parquet"):
-            yield from _parquet_rows(path, on_unreadable)
-        else:
-            yield from _json_rows(path, on_unreadable)
-
-
-def _json_rows(path: Path, on_unreadable: OnUnreadable) -> Rows:
-    """Rows of JSON lines, or of one JSON list (a `.json` file may be either)."""
-    with path.open("rb") as file:
-        if path.name.endswith(".gz"):
-            yield from _gzip_rows(path, file, on_unreadable)
-        elif path.name.endswith(".json") and _first_character(file) == b"[":
-            yield from _list_rows(path, file.read(), on_unreadable)
-        else:
-            yield from _line_rows(path, file, on_unreadable)
+        with path.open("rb") as file:
+            begins = file.read(len(LFS))
+            file.seek(0)
+            if begins == LFS:
+                raise ValueError(
+                    f"{path}: stands for a file that Git LFS keeps elsewhere; fetch that with `git lfs pull`"
+                )
+            if begins.startswith(PARQUET) or path.name.endswith(".parquet"):
+                yield from _parquet_rows(path, on_unreadable)
+            elif begins.startswith(GZIP) or path.name.endswith(".gz"):
+                yield from _gzip_rows(path, file, on_unreadable)
+            elif path.name.endswith(".json") and _first_character(file) == b"[":  # else it is of JSON lines
+                yield from _list_rows(path, file.read(), on_unreadable)
+            else:
+                yield from _line_rows(path, file, on_unreadable)
 
 
 def _gzip_rows(path: Path, file: IO[bytes], on_unreadable: OnUnreadable) -> Rows:
@@ -84,9 +92,14 @@ def _first_character(file: IO[bytes]) -> bytes:
     return character
 
 
-def _line_rows(path: Path, file: Iterable[bytes], on_unreadable: OnUnreadable) -> Rows:
-    for number, line in enumerate(file, 1):
+def _line_rows(path: Path, file: IO[bytes] | gzip.GzipFile, on_unreadable: OnUnreadable) -> Rows:
+    lines = iter(partial(file.readline, MOST_LINE_BYTES + 1), b"")
+    for number, line in enumerate(lines, 1):
         where = f"{path}:{number}"
+        if len(line) > MOST_LINE_BYTES:
+            raise ValueError(
+                f"{where}: longer than {MOST_LINE_BYTES:,} bytes; a file of JSON lines has a row on each line"
+            )
         if not line.strip():
             continue
         try:
@@ -98,7 +111,8 @@ def _line_rows(path: Path, file: Iterable[bytes], on_unreadable: OnUnreadable) -
 
 
 def _list_rows(path: Path, content: bytes, on_unreadable: OnUnreadable) -> Rows:
-    """Rows of one JSON list. Bytes that are not UTF-8 are kept as lone surrogates, by which their row is known."""
+    """Rows of one JSON list, which is held whole. Bytes that are not UTF-8 are kept as lone surrogates, by which their
+    row is known."""
     text = content.decode("utf-8-sig", errors="surrogateescape")
     undecoded = UNDECODED.search(text) is not None
     try:
@@ -148,7 +162,8 @@ def _parquet_rows(path: Path, on_unreadable: OnUnreadable) -> Rows:
     number = 0
     try:
         with pq.ParquetFile(path) as file:
-            for batch in file.iter_batches(batch_size=PARQUET_BATCH_ROWS):
+            columns = [name for name in file.schema_arrow.names if name in COLUMNS]
+            for batch in file.iter_batches(PARQUET_BATCH_ROWS, columns=columns):
                 for row in _batch_rows(batch):
                     number += 1
                     where = f"{path}: row {number}"
@@ -157,7 +172,7 @@ def _parquet_rows(path: Path, on_unreadable: OnUnreadable) -> Rows:
                     else:
                         yield where, row
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        reason = _first_line(error)
+        reason = first_line(error)
         raise ValueError(f"{path}: damaged or only half there, after row {number} ({reason}); fetch it again") from None
 
 
@@ -172,35 +187,3 @@ def _batch_rows(batch: Any) -> Iterator[dict[str, Any] | UnicodeDecodeError]:
                 yield batch.slice(i, 1).to_pylist()[0]
             except UnicodeDecodeError as error:
                 yield error
-
-
-def _hub_rows(source: SourceConfig) -> Rows:
-    assert source.hub is not None, "a source with neither path nor hub does not exist"
-    from datasets import load_dataset
-    from datasets.exceptions import DatasetNotFoundError, DatasetsError
-
-    name = " ".join(
-        [source.hub] + [f"{key}={value}" for key in ("config", "split", "revision") if (value := getattr(source, key))]
-    )
-    try:
-        rows = load_dataset(source.hub, source.config, split=source.split, revision=source.revision, streaming=False)
-    except DatasetNotFoundError as error:
-        raise OutOfReach(
-            f"{name}: {_first_line(error)} If it is private or asks you to accept a licence, do so at "
-            f"https://huggingface.co/datasets/{source.hub} and set HF_TOKEN (or `hf auth login`); "
-            "or name a local copy with this source's `path`"
-        ) from None
-    except OSError as error:  # no network, HF_HUB_OFFLINE without a cached copy, an error of the server
-        raise OutOfReach(
-            f"{name}: cannot be fetched ({_first_line(error)}). Without a network, download it where there is one and "
-            "either copy HF_HOME here and set HF_HUB_OFFLINE=1, or name a local copy with this source's `path`"
-        ) from None
-    except (DatasetsError, ValueError, RuntimeError) as error:  # no such configuration or split; files it cannot read
-        kind = MissingSplit if str(error).startswith("Unknown split") else ValueError
-        raise kind(f"{name}: cannot be read ({_first_line(error)})") from None
-    for number, row in enumerate(rows, 1):
-        yield f"{name}: row {number}", row
-
-
-def _first_line(error: BaseException) -> str:
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)

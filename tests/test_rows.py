@@ -1,20 +1,16 @@
 import gzip
-import http.server
 import json
-import os
-import subprocess
-import sys
-import threading
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from sciriff import rows
 from sciriff.config import SourceConfig
 from sciriff.rows import read_rows
 
-ROWS = [{"a": "one"}, {"a": "zwei — ½"}, {"a": "trois\n"}]
+ROWS = [{"input": "one"}, {"input": "zwei — ½"}, {"input": "trois\n"}]
 
 
 def write(path: Path, rows: list[dict] = ROWS) -> Path:
@@ -43,23 +39,23 @@ def test_every_format_gives_the_same_rows(tmp_path: Path, name: str) -> None:
 
 def test_a_row_says_where_it_stands(tmp_path: Path) -> None:
     path = tmp_path / "train.jsonl"
-    path.write_text('{"a": 1}\n\n{"a": 2}\n')
+    path.write_text('{"input": 1}\n\n{"input": 2}\n')
     assert [where for where, _ in read_rows(SourceConfig(path=str(path)))] == [f"{path}:1", f"{path}:3"]
 
 
 def test_json_lines_in_a_json_file_and_a_byte_order_mark(tmp_path: Path) -> None:
     path = tmp_path / "x.json"
-    path.write_bytes("\ufeff".encode() + b'{"a": 1}\n{"a": 2}')
-    assert rows_of(path) == [{"a": 1}, {"a": 2}]
+    path.write_bytes("\ufeff".encode() + b'{"input": 1}\n{"input": 2}')
+    assert rows_of(path) == [{"input": 1}, {"input": 2}]
 
 
 def test_a_folder_gives_the_files_of_its_split_by_name(tmp_path: Path) -> None:
     for name in ("train-b.jsonl", "train-a.parquet", "validation.jsonl", "other.jsonl", ".train-hidden.jsonl"):
-        write(tmp_path / name, [{"a": name}])
+        write(tmp_path / name, [{"input": name}])
     (tmp_path / "README.md").write_text("not rows")
-    assert rows_of(tmp_path) == [{"a": "train-a.parquet"}, {"a": "train-b.jsonl"}]
-    assert rows_of(tmp_path, "validation") == [{"a": "validation.jsonl"}]
-    assert rows_of(tmp_path, "test") == [{"a": "other.jsonl"}]
+    assert rows_of(tmp_path) == [{"input": "train-a.parquet"}, {"input": "train-b.jsonl"}]
+    assert rows_of(tmp_path, "validation") == [{"input": "validation.jsonl"}]
+    assert rows_of(tmp_path, "test") == [{"input": "other.jsonl"}]
 
 
 def test_a_folder_without_the_split_is_refused_with_what_is_there(tmp_path: Path) -> None:
@@ -79,11 +75,11 @@ def test_a_folder_without_the_split_is_refused_with_what_is_there(tmp_path: Path
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b'{"a": 1}\n{"a": 2', r"x\.jsonl:2: not JSON"),
-        (b'{"a": 1}\n[1]\n', r"x\.jsonl:2: a row must be a JSON object, and this is of type list"),
-        (b'{"a": 1}\n{"a": "\xff"}\n', r"x\.jsonl:2: not UTF-8 \(byte 7"),
+        (b'{"input": 1}\n{"input": 2', r"x\.jsonl:2: not JSON"),
+        (b'{"input": 1}\n[1]\n', r"x\.jsonl:2: a row must be a JSON object, and this is of type list"),
+        (b'{"input": 1}\n{"input": "\xff"}\n', r"x\.jsonl:2: not UTF-8 \(byte 11"),
         (b"[" * 100_000, r"x\.jsonl:1: not JSON"),
-        (b'{"a": ' + b"9" * 5000 + b"}", r"x\.jsonl:1: not JSON"),
+        (b'{"input": ' + b"9" * 5000 + b"}", r"x\.jsonl:1: not JSON"),
     ],
 )
 def test_broken_lines_are_named(tmp_path: Path, content: bytes, message: str) -> None:
@@ -94,7 +90,7 @@ def test_broken_lines_are_named(tmp_path: Path, content: bytes, message: str) ->
 
 
 def test_a_broken_list_is_named(tmp_path: Path) -> None:
-    (tmp_path / "x.json").write_text('[{"a": 1}, 2]')
+    (tmp_path / "x.json").write_text('[{"input": 1}, 2]')
     with pytest.raises(ValueError, match=r"x\.json: row 2: a row must be a JSON object"):
         rows_of(tmp_path / "x.json")
 
@@ -102,7 +98,7 @@ def test_a_broken_list_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["x.jsonl.gz", "x.parquet"])
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.6, 0.95])
 def test_half_written_files_are_named(tmp_path: Path, name: str, share: float) -> None:
-    path = write(tmp_path / name, [{"a": str(i) * 50} for i in range(2000)])
+    path = write(tmp_path / name, [{"input": str(i) * 50} for i in range(2000)])
     content = path.read_bytes()
     path.write_bytes(content[: int(len(content) * share)])
     with pytest.raises(ValueError, match="damaged or only half there") as caught:
@@ -111,7 +107,7 @@ def test_half_written_files_are_named(tmp_path: Path, name: str, share: float) -
 
 
 def test_a_corrupt_gzip_file_is_named(tmp_path: Path) -> None:
-    path = write(tmp_path / "x.jsonl.gz", [{"a": str(i) * 50} for i in range(2000)])
+    path = write(tmp_path / "x.jsonl.gz", [{"input": str(i) * 50} for i in range(2000)])
     content = bytearray(path.read_bytes())
     content[len(content) // 2 : len(content) // 2 + 8] = b"\xff" * 8
     path.write_bytes(content)
@@ -120,65 +116,63 @@ def test_a_corrupt_gzip_file_is_named(tmp_path: Path) -> None:
 
 
 def test_reading_is_a_stream(tmp_path: Path) -> None:
-    (tmp_path / "x.jsonl").write_bytes(b'{"a": 1}\nbroken')
-    assert next(read_rows(SourceConfig(path=str(tmp_path / "x.jsonl"))))[1] == {"a": 1}
-
-
-READ_HUB = """
-from sciriff.config import SourceConfig
-from sciriff.rows import read_rows
-try:
-    list(read_rows(SourceConfig(hub="someone/data", config="4096", revision="v1")))
-except ValueError as error:
-    print(error)
-"""
-
-
-def read_hub(tmp_path: Path, **environment: str) -> str:
-    """What reading a hub dataset says in a process of its own: the libraries read these variables when imported."""
-    env = {key: value for key, value in os.environ.items() if not key.startswith("HF_")}
-    env |= {"HF_HOME": str(tmp_path / "hf"), **environment}
-    done = subprocess.run([sys.executable, "-c", READ_HUB], env=env, capture_output=True, text=True, timeout=60)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.count("\n") == 1
-    return done.stdout
-
-
-def test_offline_without_a_copy_says_what_to_do(tmp_path: Path) -> None:
-    message = read_hub(tmp_path, HF_HUB_OFFLINE="1")
-    assert message.startswith("someone/data config=4096 split=train revision=v1: cannot be fetched")
-    assert "HF_HUB_OFFLINE" in message and "`path`" in message
-
-
-@pytest.mark.parametrize(("status", "code"), [(401, "GatedRepo"), (403, "GatedRepo"), (404, "RepoNotFound")])
-def test_a_gated_or_missing_dataset_says_what_to_do(tmp_path: Path, status: int, code: str) -> None:
-    class Hub(http.server.BaseHTTPRequestHandler):
-        def do_HEAD(self) -> None:
-            self.send_response(status)
-            self.send_header("X-Error-Code", code)
-            self.end_headers()
-
-        do_GET = do_HEAD
-
-        def log_message(self, *args: object) -> None:
-            pass
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hub) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        message = read_hub(tmp_path, HF_ENDPOINT=f"http://127.0.0.1:{server.server_port}")
-        server.shutdown()
-    assert "HF_TOKEN" in message and "https://huggingface.co/datasets/someone/data" in message
+    (tmp_path / "x.jsonl").write_bytes(b'{"input": 1}\nbroken')
+    assert next(read_rows(SourceConfig(path=str(tmp_path / "x.jsonl"))))[1] == {"input": 1}
 
 
 def test_a_list_behind_a_byte_order_mark(tmp_path: Path) -> None:
-    (tmp_path / "x.json").write_bytes("\ufeff".encode() + b' [{"a": 1}]')
-    assert rows_of(tmp_path / "x.json") == [{"a": 1}]
+    (tmp_path / "x.json").write_bytes("\ufeff".encode() + b' [{"input": 1}]')
+    assert rows_of(tmp_path / "x.json") == [{"input": 1}]
 
 
 def test_an_unreadable_row_can_be_passed_by(tmp_path: Path) -> None:
-    (tmp_path / "x.jsonl").write_bytes(b'{"a": 1}\n{"a": "\xff"}\n{"a": \n{"a": 2}\n')
+    (tmp_path / "x.jsonl").write_bytes(b'{"input": 1}\n{"input": "\xff"}\n{"input": \n{"input": 2}\n')
     passed: list[tuple[str, str]] = []
     source = SourceConfig(path=str(tmp_path / "x.jsonl"))
-    rows = list(read_rows(source, lambda where, reason: passed.append((where, reason.partition(" (")[0]))))
-    assert [row["a"] for _, row in rows] == [1, 2]
+    found = list(read_rows(source, lambda where, reason: passed.append((where, reason.partition(" (")[0]))))
+    assert [row["input"] for _, row in found] == [1, 2]
     assert passed == [(f"{tmp_path}/x.jsonl:2", "not UTF-8"), (f"{tmp_path}/x.jsonl:3", "not JSON")]
+
+
+@pytest.mark.parametrize("kind", ["jsonl.gz", "parquet"])
+def test_how_a_file_begins_says_what_it_is(tmp_path: Path, kind: str) -> None:
+    content = write(tmp_path / f"x.{kind}").read_bytes()
+    (tmp_path / "y.jsonl").write_bytes(content)
+    assert rows_of(tmp_path / "y.jsonl") == ROWS
+
+
+@pytest.mark.parametrize("name", ["x.jsonl", "x.jsonl.gz", "x.json", "x.parquet"])
+def test_a_pointer_of_git_lfs_says_what_to_do(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("version https://git-lfs.github.com/spec/v1\noid sha256:12ab\nsize 12345\n")
+    with pytest.raises(ValueError, match=r"x\..*: stands for a file that Git LFS keeps elsewhere; .* `git lfs pull`"):
+        rows_of(tmp_path / name)
+
+
+def test_a_line_without_an_end_is_not_held_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rows, "MOST_LINE_BYTES", 20)
+    for name, wrap in (("x.jsonl", bytes), ("x.jsonl.gz", gzip.compress)):
+        (tmp_path / name).write_bytes(wrap(b'{"input": 1}\n{"input": 23456789}\n{"input": 234567890}\n'))
+        with pytest.raises(ValueError, match=r"x\.jsonl.*:3: longer than 20 bytes"):
+            rows_of(tmp_path / name)
+
+
+def test_other_columns_of_a_table_play_no_part(tmp_path: Path) -> None:
+    """Values that Python has no type for, and a time zone that it does not know."""
+    odd = {
+        "duration": pa.array([2**62], pa.duration("s")),
+        "date": pa.array([2**30], pa.date32()),
+        "time": pa.array([10**17], pa.int64()).view(pa.timestamp("ms", tz="Mars/Olympus")),
+    }
+    pq.write_table(pa.table({"input": ["one"], **odd}), tmp_path / "x.parquet")
+    assert rows_of(tmp_path / "x.parquet") == [{"input": "one"}]
+    pq.write_table(pa.table(odd), tmp_path / "x.parquet")
+    assert rows_of(tmp_path / "x.parquet") == [{}]
+
+
+def test_links_in_a_circle_are_no_file(tmp_path: Path) -> None:
+    (tmp_path / "train.jsonl").symlink_to(tmp_path / "train.jsonl")
+    for path in (tmp_path / "train.jsonl", tmp_path / "train.jsonl" / "x.jsonl"):
+        with pytest.raises(ValueError, match="there is no such file or folder"):
+            rows_of(path)
+    with pytest.raises(ValueError, match=r"file of the split 'train' here, but train\.jsonl"):
+        rows_of(tmp_path)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from sciriff.config import Config, MixSourceConfig, SourceConfig
+from sciriff.config import Config, EvalConfig, MixSourceConfig, SourceConfig
 from sciriff.digest import file_digest, value_digest
 from sciriff.mix.build import TRAIN, VALIDATION, build_mix, is_finished, used_sources
 from sciriff.mix.cache import build_once
@@ -27,7 +28,7 @@ from sciriff.source_files import source_digest, validation_split
 from sciriff.stage import run_stage
 from sciriff.token_file import TokenFile
 
-LAYOUT = 2
+LAYOUT = 3
 """Raised when the same recipe and sources would give other rows, tokens or another card than before."""
 
 
@@ -53,7 +54,11 @@ def main(config: Config, run: RunDir) -> None:
 
     def build(into: Path) -> None:
         rows, validation = into / TRAIN, into / VALIDATION
-        check = overlap_check(config.eval) if config.mix.overlap == "drop" else None
+        check = None
+        if config.mix.overlap == "drop":
+            check = overlap_check(config.eval)
+        elif recipe.get(WATCHED_WITHOUT):
+            check = _of_evaluation(config, overlap_check)
         tally, drawn = build_mix(config.mix, into, tokeniser.fitting, check.overlapping if check else None)
         digest = file_digest(rows)
         tokens = TokenFile(tokens_of(rows, digest))
@@ -68,13 +73,16 @@ def main(config: Config, run: RunDir) -> None:
             "held_out_rows": sum(dataset in HELD_OUT_DATASETS for dataset in datasets),
             **token_card(tokens.ids, datasets, tokens.lengths, tokens.target_counts),
             "validation": validation_card(
-                drawn, config.mix.validation_rows, file_digest(validation) if validation.exists() else None
+                drawn,
+                config.mix.validation_rows,
+                file_digest(validation) if validation.exists() else None,
+                compared=check is not None,
             ),
-            **({"overlap": check.card(left_out=True)} if check else {}),
+            **({"overlap": check.card(left_out=True)} if check and config.mix.overlap == "drop" else {}),
         }
         _write_card(into / "card.json", card)
 
-    build_once(folder, "mix", _is_whole, build)
+    build_once(folder, "mix", lambda folder: _is_whole(folder, config), build)
     card = json.loads((folder / "card.json").read_text(encoding="utf-8"))
     if config.mix.overlap != "drop":
         card["overlap"] = _overlap_of(config, folder / TRAIN, card["digest"], cache)
@@ -102,6 +110,10 @@ RECIPE = (
 """Settings of MixConfig that choose among the rows of the sources."""
 
 
+WATCHED_WITHOUT = "validation_without_text_of"
+"""Key of the recipe: the digest of the evaluation prompts of which no validation row has text."""
+
+
 def recipe_of(config: Config) -> dict[str, Any]:
     """All that decides which rows a mix has: what its sources hold, and the settings that play a part."""
     mix = config.mix
@@ -115,9 +127,24 @@ def recipe_of(config: Config) -> dict[str, Any]:
         if mix.validation_rows:
             splits = {name: validation_split(source) for name, source in used.items()}
             recipe["validation_splits"] = {name: source_digest(split) for name, split in splits.items() if split}
-    if mix.overlap == "drop":  # report has the same rows as none
+    if mix.overlap == "drop":  # report trains on the same rows as none
         recipe["without_text_of"] = evaluation_digest(config.eval)
+    elif mix.overlap == "report" and mix.validation_rows and not is_finished(mix):
+        recipe[WATCHED_WITHOUT] = _of_evaluation(config, evaluation_digest)
     return recipe | {"validation_rows": mix.validation_rows}
+
+
+T = TypeVar("T")
+
+
+def _of_evaluation(config: Config, make: Callable[[EvalConfig], T]) -> T | None:
+    """What is made of the evaluation prompts; None where they cannot be read and this run is not to answer them."""
+    try:
+        return make(config.eval)
+    except ValueError:
+        if "predict" in config.active_stages:
+            raise
+        return None
 
 
 def _overlap_of(config: Config, rows: Path, digest: str, cache: Path) -> dict[str, Any]:
@@ -193,13 +220,16 @@ def _have_tokens(folder: Path, mix: Path, tokeniser: Tokeniser) -> None:
     build_once(folder, "tokens", is_whole, lambda into: tokeniser.write(mix, rows, into))
 
 
-def _is_whole(folder: Path) -> bool:
-    """The rows of a cached mix are those that its card was made for, and no source was out of reach then."""
+def _is_whole(folder: Path, config: Config) -> bool:
+    """The rows of a cached mix are those that its card was made for, and no source was out of reach then; nor were the
+    evaluation prompts, unless they still are."""
     try:
         card = json.loads((folder / "card.json").read_text(encoding="utf-8"))
         validation = card["validation"]
         digests = {TRAIN: card["digest"], VALIDATION: validation["digest"]}
         if any(half["out_of_reach"] is not None for half in validation["by_source"].values()):
+            return False
+        if card["recipe"].get(WATCHED_WITHOUT) and not validation["compared"] and _of_evaluation(config, overlap_check):
             return False
         return all(file_digest(folder / name) == digest for name, digest in digests.items() if digest is not None)
     except (FileNotFoundError, ValueError, KeyError, TypeError):

@@ -10,6 +10,7 @@ from itertools import islice
 from pathlib import Path
 
 from sciriff.config import MixConfig, MixSourceConfig, SourceConfig
+from sciriff.hub_rows import OutOfReach
 from sciriff.mix.candidates import OVERLAP, Candidates, Fitting, Overlapping
 from sciriff.mix.recipe import (
     BATCH,
@@ -20,15 +21,15 @@ from sciriff.mix.recipe import (
     over_epochs,
     ranked,
     shuffled,
+    text_digest,
     without_duplicates,
 )
 from sciriff.mix.science_filter import ScienceFilter
 from sciriff.mix.sources import read_conversations
 from sciriff.mix.spool import Spool
 from sciriff.mix.tally import Tally
-from sciriff.mix.validation import Drawn, Seen, draw
-from sciriff.records import Conversation, write_jsonl
-from sciriff.rows import OutOfReach
+from sciriff.mix.validation import Drawn, Seen, draw, take_from_pools
+from sciriff.records import Conversation, read_jsonl, write_jsonl
 
 TRAIN, VALIDATION = "train.jsonl", "validation.jsonl"
 
@@ -86,7 +87,8 @@ def build_mix(
 ) -> tuple[Tally, dict[str, Drawn]]:
     """Write `train.jsonl` and, where mix.validation_rows finds any, `validation.jsonl` (of Conversation) into a folder.
 
-    Rows of which `overlapping` is true are left out, of a finished mix too.
+    Rows of which `overlapping` is true are no validation rows, and with mix.overlap=drop they are left out of the mix,
+    of a finished one too.
 
     Returns what was read and dropped, and the validation rows of each half of the mix, `science` and `general`.
     ValueError where a source cannot be read, a row is bad, or no row is left.
@@ -97,7 +99,9 @@ def build_mix(
     if is_finished(mix):
         for name, source in used.items():
             rows = read_conversations(name, source, mix.on_bad_row, tally)
-            write_jsonl(folder / TRAIN, rows if overlapping is None else _without(rows, overlapping, name, tally))
+            if overlapping is not None and mix.overlap == "drop":
+                rows = _without(rows, overlapping, name, tally)
+            write_jsonl(folder / TRAIN, _counting_texts(rows, tally))
     else:
         with Spool(folder / "rows.spool") as spool:
             candidates = Candidates(mix, spool, fitting, ScienceFilter(mix), overlapping)
@@ -114,6 +118,8 @@ def build_mix(
                         drawn[half] = draw(candidates, name, used[name], choice.spare, seen)
                     else:
                         drawn[half] = Drawn(out_of_reach=choice.out_of_reach)
+                rows = read_jsonl(folder / TRAIN, Conversation)
+                take_from_pools(drawn.values(), mix.validation_rows, rows, len(order))
     if not tally.kept:
         raise ValueError(
             f"the mix is empty: {sum(tally.read.values())} rows were read and all left out {tally.reasons}"
@@ -131,6 +137,15 @@ def _without(rows: Iterator[Conversation], overlapping: Overlapping, name: str, 
                 tally.drop(OVERLAP, f"{row.dataset}/{row.id}", name, row.dataset)
             else:
                 yield row
+
+
+def _counting_texts(rows: Iterator[Conversation], tally: Tally) -> Iterator[Conversation]:
+    seen: set[bytes] = set()
+    for row in rows:
+        text = text_digest(row.messages)
+        tally.same_text += text in seen
+        seen.add(text)
+        yield row
 
 
 def _choose(candidates: Candidates, used: dict[str, SourceConfig], tally: Tally) -> dict[str, Choice]:
@@ -158,6 +173,8 @@ def _choose(candidates: Candidates, used: dict[str, SourceConfig], tally: Tally)
         science_rows = choices["sciriff"].rows if "sciriff" in choices else 0
         cap = general_rows(mix.tulu, science_rows, sources.tulu.weight / sources.sciriff.weight)
         choices["tulu"] = _capped("tulu", sources.tulu, [rows], cap, candidates, seen, tally)
+        if cap is not None:
+            tally.general_missing = cap - choices["tulu"].rows
     return choices
 
 
@@ -179,7 +196,8 @@ def _capped(
 ) -> Choice:
     """The first rows of each group that can enter, at most `cap` of them, over the source's epochs."""
     over = {"sciriff": "over mix.per_task", "tulu": "over mix.tulu"}[name]
-    refusals = candidates.refusals(sum(len(rows) if cap is None else min(cap, len(rows)) for rows in groups), seen)
+    expected = sum(len(rows) if cap is None else min(cap, len(rows)) for rows in groups)
+    refusals = candidates.refusals(expected, seen, candidates.overlapping if candidates.mix.overlap == "drop" else None)
     choice = Choice()
     for rows in groups:
         selection = capped(rows, cap, refusals)

@@ -1,17 +1,22 @@
 """Share what is dear to build among runs: a folder per key, built once under a lock, and whole or not there at all."""
 
+import errno
 import fcntl
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""The disk, the user's part of it or the largest allowed file is full: errors that do not name a file."""
 
 
 def build_once(folder: Path, what: str, is_whole: Callable[[Path], bool], build: Callable[[Path], None]) -> bool:
     """Have `folder` built unless it is there and whole; True where this call has built it.
 
     `build` fills an empty folder that is then renamed. Another process that wants the same folder waits for it, and
-    says so. What a killed process left behind is cleared away.
+    says so. What a killed process left behind is cleared away. ValueError where there is no room for it.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     with _lock(folder.with_name(folder.name + ".lock"), what):
@@ -23,6 +28,14 @@ def build_once(folder: Path, what: str, is_whole: Callable[[Path], bool], build:
         partial.mkdir()
         try:
             build(partial)
+        except OSError as error:
+            shutil.rmtree(partial, ignore_errors=True)
+            if error.errno not in NO_ROOM:
+                raise
+            why = os.strerror(error.errno)
+            raise ValueError(
+                f"{folder}: there is no room for the {what} ({why}); make some, or set cache_dir to a folder elsewhere"
+            ) from None
         except BaseException:
             shutil.rmtree(partial, ignore_errors=True)
             raise

@@ -41,7 +41,7 @@ class Candidates:
     fitting: Fitting
     filter: ScienceFilter
     overlapping: Overlapping | None = None
-    """Rows of which this is true cannot enter."""
+    """None where rows are not compared with the evaluation prompts."""
 
     def read(self, name: str, source: SourceConfig, tally: Tally) -> Iterator[Candidate]:
         """The rows of `sciriff` or `tulu` that may enter, each put into the spool."""
@@ -55,13 +55,13 @@ class Candidates:
             else:
                 yield self.spool.add(row)
 
-    def refusals(self, expected: int, seen: set[bytes]) -> Refusals:
+    def refusals(self, expected: int, seen: set[bytes], overlapping: Overlapping | None) -> Refusals:
         """A function that says why rows cannot enter for their text, and shows how many of `expected` can.
 
         A row that mix.truncate=turns shortens cannot enter if its text is in `seen`, to which it is added. It is the
-        shortened row that may overlap.
+        shortened row that may be `overlapping`.
         """
-        if self.mix.context_window is None and self.overlapping is None:
+        if self.mix.context_window is None and overlapping is None:
             return lambda rows: [None] * len(rows)
         progress = Progress(expected)
         found = 0
@@ -75,9 +75,9 @@ class Candidates:
                 for place, (row, surplus) in enumerate(zip(rows, surpluses, strict=True)):
                     if surplus is None or (surplus and self._is_seen_when_shorter(row, surplus, seen)):
                         reasons[place] = TOO_LONG
-            if self.overlapping is not None:
+            if overlapping is not None:
                 left = [place for place, reason in enumerate(reasons) if reason is None]
-                overlaps = self.overlapping([self.spool.read(rows[place]) for place in left])
+                overlaps = overlapping([self.spool.read(rows[place]) for place in left])
                 for place, overlap in zip(left, overlaps, strict=True):
                     if overlap:
                         reasons[place] = OVERLAP

@@ -27,24 +27,27 @@ def token_card(ids: Sequence[str], datasets: Sequence[str], lengths: np.ndarray,
     `ids`, `datasets`, `lengths` and `targets` (tokens, and those that are learnt) are of shape (rows,) in the same
     order. Tokens are given as sum, mean, median and maximum over rows.
     """
-    names = np.array(datasets, dtype=object)
-    science = np.array([is_science(name) for name in datasets], dtype=bool)
+    places: dict[str, list[int]] = {}
+    for place, name in enumerate(datasets):
+        places.setdefault(name, []).append(place)
 
-    def part(mask: np.ndarray) -> dict[str, Any]:
-        prompt, target = (lengths - targets)[mask].astype(np.int64), targets[mask].astype(np.int64)
+    def part(rows: Sequence[int]) -> dict[str, Any]:
+        prompt, target = (lengths - targets)[rows].astype(np.int64), targets[rows].astype(np.int64)
         return {
-            "rows": int(mask.sum()),
+            "rows": len(rows),
             "prompt_tokens": _spread(prompt),
             "target_tokens": _spread(target),
             "target_share": float(target.sum() / (prompt.sum() + target.sum())),
         }
 
-    halves = {"science": science, "general": ~science}
+    halves: dict[str, list[int]] = {"science": [], "general": []}
+    for name, rows in places.items():
+        halves["science" if is_science(name) else "general"] += rows
     by_length = sorted(set(zip(ids, lengths.tolist(), strict=True)), key=lambda row: (-row[1], row[0]))
     return {
-        **part(np.ones(len(names), dtype=bool)),
-        "by_source": {name: part(mask) for name, mask in halves.items() if mask.any()},
-        "by_dataset": {name: part(names == name) for name in sorted(set(datasets))},
+        **part(range(len(datasets))),
+        "by_source": {name: part(rows) for name, rows in halves.items() if rows},
+        "by_dataset": {name: part(rows) for name, rows in sorted(places.items())},
         "longest": [{"row": row, "tokens": tokens} for row, tokens in by_length[:LONGEST]],
     }
 
@@ -57,7 +60,10 @@ def tally_card(tally: Tally) -> dict[str, Any]:
     """What was read, left out by reason with the first few rows of each, and where, and what stands there twice."""
     return {
         "read": tally.read,
+        "commits": tally.commits,
+        "general_missing": tally.general_missing,
         "repeated": tally.repeated,
+        "same_text": tally.same_text,
         "shortened": tally.shortened,
         "read_with_control_characters": _found(tally.control_characters),
         "dropped": {reason: _found(found) for reason, found in sorted(tally.dropped.items())},
@@ -66,11 +72,15 @@ def tally_card(tally: Tally) -> dict[str, Any]:
     }
 
 
-def validation_card(drawn: Mapping[str, Drawn], wanted: int, digest: str | None) -> dict[str, Any]:
-    """How many rows of each half watch the training, of how many that were asked for, and where they come from."""
+def validation_card(
+    drawn: Mapping[str, Drawn], wanted: int, digest: str | None, *, compared: bool = True
+) -> dict[str, Any]:
+    """How many rows of each half watch the training, of how many that were asked for, and where they come from;
+    `compared` if those with text of the evaluation prompts were left out."""
     return {
         "wanted": wanted,
         "digest": digest,
+        "compared": compared,
         "by_source": {
             half: {
                 "rows": len(part.rows),

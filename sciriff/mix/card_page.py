@@ -1,13 +1,13 @@
 """The card of a mix as a page for people: `mix/card.md`, with the recipe that builds it again."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
 from omegaconf import OmegaConf
 
 from sciriff.config import MixConfig, as_dict
-from sciriff.mix.card_table import remarks
+from sciriff.mix.card_table import DATASETS, groups, remarks
 
 
 def page(card: dict[str, Any], mix: MixConfig) -> str:
@@ -21,15 +21,22 @@ def page(card: dict[str, Any], mix: MixConfig) -> str:
         _token_table(card),
         "## Read and left out",
         _table(
-            ("source", "licence", "rows read", "kept"),
-            [(name, card["licenses"][name], rows, _kept(card, name, rows)) for name, rows in card["read"].items()],
+            ("source", "revision", "licence", "rows read", "kept"),
+            [
+                (name, card["commits"].get(name, ""), card["licenses"][name], rows, _kept(card, name, rows))
+                for name, rows in card["read"].items()
+            ],
         ),
     ]
+    if "unknown" in card["licenses"].values():
+        sections.append("What is unknown here the config can say: `mix.sources.NAME.license=...`.")
     if card["dropped"]:
         firsts = [(why, part["rows"], ", ".join(part["first"])) for why, part in card["dropped"].items()]
         sections.append(_table(("left out because", "rows", "the first"), firsts))
     if of_dataset := card["dropped_by_dataset"]:
         rows = [(name, why, count) for name, reasons in of_dataset.items() for why, count in reasons.items()]
+        if len(of_dataset) > DATASETS:
+            rows = sorted(rows, key=lambda row: (-row[2], row[:2]))[:DATASETS]
         sections.append(_table(("dataset", "left out because", "rows"), rows))
     if (odd := card["read_with_control_characters"])["rows"]:
         sections.append(
@@ -43,14 +50,17 @@ def page(card: dict[str, Any], mix: MixConfig) -> str:
         _table(("of", "SHA-256"), _digests(card)),
         "## Recipe",
         "As a file of `conf/mix/` this builds the same mix, with the same tokenizer and markup from the same rows.",
-        f"```yaml\n{recipe_yaml(mix)}```",
+        f"```yaml\n{recipe_yaml(mix, card['commits'])}```",
     ]
     return "\n\n".join(sections) + "\n"
 
 
-def recipe_yaml(mix: MixConfig) -> str:
-    """The settings of a mix that are not the schema's own defaults, as a file of conf/mix/."""
+def recipe_yaml(mix: MixConfig, commits: Mapping[str, str]) -> str:
+    """The settings of a mix that are not the schema's own defaults, as a file of conf/mix/. Hub datasets are written
+    with the commits that their rows are from, whatever is newest later."""
     values = _without(as_dict(mix), as_dict(MixConfig(name="")))
+    for name, commit in commits.items():
+        values["sources"][name]["revision"] = commit
     return OmegaConf.to_yaml(
         OmegaConf.create({key.name: values[key.name] for key in fields(mix) if key.name in values})
     )
@@ -85,10 +95,9 @@ def _digests(card: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def _token_table(card: dict[str, Any]) -> str:
-    groups = {**card["by_dataset"], **card["by_source"], "all": card}
     whole = card["target_tokens"]["sum"]
     rows = []
-    for name, part in groups.items():
+    for name, part in groups(card):
         prompt, target = part["prompt_tokens"], part["target_tokens"]
         spread = [f"{spread[key]:,.0f}" for spread in (prompt, target) for key in ("median", "mean", "max")]
         rows.append((name, part["rows"], *spread, f"{target['sum'] / whole:.1%}"))

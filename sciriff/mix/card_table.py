@@ -2,6 +2,9 @@
 
 from typing import Any
 
+DATASETS = 100
+"""That are listed: more than SciRIFF and Tulu-V2 have together."""
+
 PAIRS = 5
 """Pairs of a row and an evaluation prompt that are named; card.json has more."""
 
@@ -9,22 +12,40 @@ PAIRS = 5
 def table(card: dict[str, Any]) -> str:
     """The card for people: a line per dataset and the sums, then what was left out."""
     lines = [f"{'rows':>8} {'prompt mean':>12} {'max':>7} {'target mean':>12} {'max':>7} {'tokens':>12}  dataset"]
-    groups = [card["by_dataset"], card["by_source"], {"all": card}]
-    for group in groups:
-        for name, part in group.items():
-            prompt, target = part["prompt_tokens"], part["target_tokens"]
-            lines.append(
-                f"{part['rows']:>8,} {prompt['mean']:>12,.1f} {prompt['max']:>7,} {target['mean']:>12,.1f} "
-                f"{target['max']:>7,} {prompt['sum'] + target['sum']:>12,}  {name}"
-            )
+    for name, part in groups(card):
+        prompt, target = part["prompt_tokens"], part["target_tokens"]
+        lines.append(
+            f"{part['rows']:>8,} {prompt['mean']:>12,.1f} {prompt['max']:>7,} {target['mean']:>12,.1f} "
+            f"{target['max']:>7,} {prompt['sum'] + target['sum']:>12,}  {name}"
+        )
     return "\n".join([*lines, *remarks(card)])
+
+
+def groups(card: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """(name, counts) of each dataset, of the halves and of all. Of very many datasets the largest are named."""
+    datasets = list(card["by_dataset"].items())
+    if len(datasets) > DATASETS:
+        largest = sorted(datasets, key=lambda group: (-group[1]["rows"], group[0]))[:DATASETS]
+        datasets = sorted(largest)
+    return [*datasets, *card["by_source"].items(), ("all", card)]
 
 
 def remarks(card: dict[str, Any]) -> list[str]:
     """What a person should know of a mix beside its table, a line each."""
     lines = [f"{card['target_share']:.1%} of the tokens are learnt"]
-    lines += [f"left out: {part['rows']:,} {reason}" for reason, part in card["dropped"].items()]
+    if len(card["by_dataset"]) > DATASETS:
+        lines.append(f"the {DATASETS} largest of {len(card['by_dataset']):,} datasets are listed; card.json has all")
+    for name, commit in card["commits"].items():
+        pinned = card["recipe"]["sources"][name]["revision"] == commit
+        lines.append(
+            f"{name}: revision {commit}" + ("" if pinned else f" (mix.sources.{name}.revision={commit} keeps it)")
+        )
+    if card["general_missing"]:
+        lines.append(f"{card['general_missing']:,} general rows fewer than mix.tulu asks for: the source has no more")
+    lines += [f"left out, {part['rows']:,} rows: {reason}" for reason, part in card["dropped"].items()]
     lines += [f"repeated: {rows:,} rows of {name} (epochs)" for name, rows in card["repeated"].items()]
+    if card["same_text"]:
+        lines.append(f"{card['same_text']:,} rows have the text of an earlier one: a finished mix is taken row for row")
     if card["shortened"]:
         lines.append(f"shortened: {card['shortened']:,} rows have lost their last turns to mix.context_window")
     if card["held_out_rows"]:

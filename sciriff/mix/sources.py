@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 from sciriff.config import SourceConfig
@@ -20,6 +21,9 @@ ROLES = ("system", "user", "assistant")
 C0 = bytes([*range(0x09), *range(0x0E, 0x20), 0x7F])
 C1 = re.compile(r"[\x80-\x9f]")
 C1_BEGINS = b"\xc2"
+
+NO_NAME = re.compile(r"[\0-\x1f\x7f-\x9f\u2028\u2029]")
+"""Controls and ends of lines, of which no name has one."""
 
 
 class BadRow(Exception):
@@ -63,7 +67,7 @@ def read_conversations(
         bad_row(where, reason if on_bad_row == "error" else reason.partition(" (")[0])
 
     tally.read[name] = 0
-    for where, row in read_rows(source, unreadable):
+    for where, row in read_rows(source, unreadable, partial(tally.commits.__setitem__, name)):
         tally.read[name] += 1
         try:
             conversation = conversation_of(row)
@@ -86,7 +90,7 @@ def _science(row: dict[str, Any]) -> Conversation:
     task, colon, _ = instance_id.partition(":") if isinstance(instance_id, str) else ("", "", "")
     if not (task and colon and isinstance(instance_id, str)):
         raise BadRow("`_instance_id` is not task:split:index")
-    _check_text(instance_id, "`_instance_id`")
+    _check_name(instance_id, "`_instance_id`")
     for key in ("input", "output"):
         _check_text(row[key], f"`{key}`")
     messages = (Message("user", row["input"]), Message("assistant", row["output"]))
@@ -97,8 +101,8 @@ def _general(row: dict[str, Any]) -> Conversation:
     dataset, row_id, turns = row.get("dataset"), row.get("id"), row["messages"]
     if isinstance(row_id, int) and not isinstance(row_id, bool):
         row_id = str(row_id)
-    _check_text(dataset, "`dataset`")
-    _check_text(row_id, "`id`")
+    _check_name(dataset, "`dataset`")
+    _check_name(row_id, "`id`")
     if not isinstance(turns, list) or not turns:
         raise BadRow("`messages` is not a list of messages")
     messages = []
@@ -119,6 +123,13 @@ def _check(messages: tuple[Message, ...]) -> None:
         raise BadRow("the last message is not the assistant's")
     if next(message.role for message in messages if message.role != "system") == "assistant":
         raise BadRow("the assistant speaks first")
+
+
+def _check_name(name: object, what: str) -> None:
+    """A name is printed to terminals, which some characters command, and stands in a line."""
+    _check_text(name, what)
+    if NO_NAME.search(str(name)):
+        raise BadRow(f"{what} has control characters")
 
 
 def _check_text(text: object, what: str, *, may_be_empty: bool = False) -> None:

@@ -33,8 +33,14 @@ class Tally:
     control_characters: Found = field(default_factory=Found)
     """Rows read with control characters other than NUL. They are no reason to drop a row: papers that were read out of
     PDF files have them, in the published corpora too."""
+    commits: dict[str, str] = field(default_factory=dict)
+    """Of the hub datasets that the rows are from, by source, where they are known."""
     repeated: dict[str, int] = field(default_factory=dict)
     """Rows by source that stand in the mix beside an earlier one of themselves."""
+    general_missing: int = 0
+    """Rows that mix.tulu asks for and the general source does not have."""
+    same_text: int = 0
+    """Rows of a finished mix with the text of an earlier one. They stay, since it is taken row for row."""
     shortened: int = 0
     """Rows of the mix without their last turns, by mix.truncate=turns."""
 

@@ -1,25 +1,34 @@
-"""Draw rows to watch training with: none is in the mix, of a held-out task, or begins as a row of the mix does."""
+"""Draw rows to watch training with, apart from the rows of the mix and from the evaluation."""
 
 import hashlib
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 
 from sciriff.config import SourceConfig
+from sciriff.hub_rows import MissingSplit
 from sciriff.mix.candidates import HELD_OUT_DATASETS, Candidates, Refusals
+from sciriff.mix.overlap import LEAST_PROMPTS, OverlapIndex
 from sciriff.mix.recipe import Candidate, by_task, in_turn
 from sciriff.mix.tally import Tally
-from sciriff.records import Conversation
-from sciriff.rows import MissingSplit
+from sciriff.progress import Progress
+from sciriff.records import Conversation, Instance
 from sciriff.source_files import validation_split
 
 BATCH = 64
+
+RESERVE = 4
+"""Times as many rows as are wanted are drawn first, since some of them turn out to share a document with the mix."""
 
 
 @dataclass
 class Drawn:
     """The validation rows of one half of the mix."""
 
+    pool: list[tuple[str, Conversation]] = field(default_factory=list)
+    """(where it is from, row) of those that may be taken, until some are."""
     rows: list[Conversation] = field(default_factory=list)
     origin: dict[str, int] = field(default_factory=dict)
     """How many came from where."""
@@ -53,24 +62,29 @@ class Seen:
         return _name(conversation) in self.names or question_digest(conversation) in self.questions
 
 
+def question(conversation: Conversation) -> str:
+    """What the user says first."""
+    return next(message.content for message in conversation.messages if message.role == "user")
+
+
 def question_digest(conversation: Conversation) -> bytes:
     """Sixteen bytes of what the user says first, the same whatever its case, white space and Unicode form. A system
     message does not count, since many rows share one, nor does the answer: a row whose question was trained on measures
     memory."""
-    first = next(message.content for message in conversation.messages if message.role == "user")
-    normal = " ".join(unicodedata.normalize("NFKC", first).casefold().split())
+    normal = " ".join(unicodedata.normalize("NFKC", question(conversation)).casefold().split())
     return hashlib.sha256(normal.encode()).digest()[:16]
 
 
 def draw(
     candidates: Candidates, name: str, source: SourceConfig, spare: Iterable[Sequence[Candidate]], seen: Seen
 ) -> Drawn:
-    """`mix.validation_rows` rows of a source (`sciriff` or `tulu`), or as many as there are: of the groups that the
-    caps left, each in turn, then of the source's validation split. What is drawn is added to `seen`."""
+    """A pool of RESERVE times `mix.validation_rows` rows of a source (`sciriff` or `tulu`), or as many as there are: of
+    the groups that the caps left, each in turn, then of the source's validation split. They are added to `seen`."""
     drawn = Drawn()
-    refusals = candidates.refusals(candidates.mix.validation_rows, set())
-    _take(candidates, drawn, spare, "left by the caps", seen, refusals)
-    if len(drawn.rows) < candidates.mix.validation_rows and (split := validation_split(source)):
+    wanted = RESERVE * candidates.mix.validation_rows
+    refusals = candidates.refusals(wanted, set(), candidates.overlapping)
+    _take(candidates, drawn, wanted, spare, "left by the caps", seen, refusals)
+    if len(drawn.pool) < wanted and (split := validation_split(source)):
         tally = Tally()
         try:
             rows = list(candidates.read(name, split, tally))
@@ -79,37 +93,64 @@ def draw(
         groups = by_task(rows).values() if name == "sciriff" else [rows]
         for reason, count in tally.reasons.items():
             drawn.leave_out(reason, count)
-        _take(candidates, drawn, groups, "validation split", seen, refusals)
+        _take(candidates, drawn, wanted, groups, "validation split", seen, refusals)
     return drawn
+
+
+def take_from_pools(halves: Iterable[Drawn], wanted: int, mix: Iterator[Conversation], rows_of_mix: int) -> None:
+    """Fill the `rows` of each half with so many of its pool, without those whose document a row of the mix holds.
+
+    What is a document shows by comparing the rows of a dataset with each other; one with less than LEAST_PROMPTS rows
+    in the pools is not looked at.
+    """
+    halves = list(halves)
+    pool = [row for drawn in halves for _, row in drawn.pool]
+    sizes = Counter(row.dataset for row in pool)
+    index = OverlapIndex(
+        Instance(row.dataset, _name(row), question(row), "") for row in pool if sizes[row.dataset] >= LEAST_PROMPTS
+    )
+    shared: set[str] = set()
+    progress, done = Progress(rows_of_mix), 0
+    while len(index) and (batch := list(islice(mix, BATCH))):
+        shared.update(overlap.instance for overlaps in index.find(batch) for overlap in overlaps)
+        done += len(batch)
+        progress(done, "rows compared with the validation rows")
+    for drawn in halves:
+        for origin, row in drawn.pool:
+            if len(drawn.rows) == wanted:
+                break
+            if _name(row) in shared:
+                drawn.leave_out("with text of a row of the mix")
+            else:
+                drawn.rows.append(row)
+                drawn.origin[origin] = drawn.origin.get(origin, 0) + 1
+        drawn.pool.clear()
 
 
 def _take(
     candidates: Candidates,
     drawn: Drawn,
+    wanted: int,
     groups: Iterable[Sequence[Candidate]],
     origin: str,
     seen: Seen,
     refusals: Refusals,
 ) -> None:
-    """Add rows of the groups until there are enough, without those that are refused or that `seen` has."""
-    wanted, spool = candidates.mix.validation_rows, candidates.spool
+    """Add rows of the groups to the pool until there are enough, without those that are refused or that `seen` has."""
     allowed = ([row for row in group if row.dataset not in HELD_OUT_DATASETS] for group in groups)
     order = in_turn(allowed, "validation", candidates.mix.seed)
-    before = len(drawn.rows)
     start = 0
-    while start < len(order) and len(drawn.rows) < wanted:
-        batch = order[start : start + min(BATCH, wanted - len(drawn.rows))]
+    while start < len(order) and len(drawn.pool) < wanted:
+        batch = order[start : start + min(BATCH, wanted - len(drawn.pool))]
         start += len(batch)
         for row, reason in zip(batch, refusals(batch), strict=True):
             if reason is not None:
                 drawn.leave_out(reason)
-            elif (conversation := spool.read(row)) in seen:
+            elif (conversation := candidates.spool.read(row)) in seen:
                 drawn.leave_out("begins like another row")
             else:
                 seen.add(conversation)
-                drawn.rows.append(conversation)
-    if len(drawn.rows) > before:
-        drawn.origin[origin] = len(drawn.rows) - before
+                drawn.pool.append((origin, conversation))
 
 
 def _name(conversation: Conversation) -> str:

@@ -141,7 +141,7 @@ def test_rows_that_overlap_make_room_for_others(tmp_path: Path, sources: Sources
     def odd(conversations: Sequence[Conversation]) -> list[bool]:
         return [int(conversation.messages[0].content.split()[-1]) % 2 == 1 for conversation in conversations]
 
-    mix = MixConfig(name="test", sources=sources, per_task=10, tulu=20, context_window=None)
+    mix = MixConfig(name="test", sources=sources, per_task=10, tulu=20, context_window=None, overlap="drop")
     tally, _ = build_mix(mix, tmp_path, fitting, odd)
     rows = [json.loads(line) for line in (tmp_path / "train.jsonl").read_text().splitlines()]
     assert Counter(row["dataset"] for row in rows) == {"science.covid_qa": 10, "science.gene_ner": 6, "flan": 20}
@@ -151,7 +151,7 @@ def test_rows_that_overlap_make_room_for_others(tmp_path: Path, sources: Sources
 
 def test_rows_that_overlap_are_left_out_of_a_finished_mix(tmp_path: Path) -> None:
     path = write(tmp_path / "mix.jsonl", [general("flan", i) for i in range(600)])
-    mix = MixConfig(name="test", path=str(path))
+    mix = MixConfig(name="test", path=str(path), overlap="drop")
     tally, _ = build_mix(mix, tmp_path, fitting, lambda rows: [row.id.endswith("9") for row in rows])
     rows = [json.loads(line)["id"] for line in (tmp_path / "train.jsonl").read_text().splitlines()]
     assert rows == [f"flan_{i}" for i in range(600) if i % 10 != 9]
@@ -166,6 +166,25 @@ def test_the_same_text_enters_once(tmp_path: Path, sources: SourcesConfig) -> No
     assert len({dumps(row["messages"]) for row in rows}) == len(rows) == 42
 
 
+def test_a_row_that_is_there_twice_makes_room_for_another(tmp_path: Path, sources: SourcesConfig) -> None:
+    again = [{**row, "_instance_id": row["_instance_id"] + "b"} for row in SCIENCE]
+    write(tmp_path / "sciriff" / "train.jsonl", [row for pair in zip(SCIENCE, again, strict=True) for row in pair])
+    write(tmp_path / "tulu.jsonl", [row for row in GENERAL for _ in range(2)])
+    for take in ("first", "sample"):
+        tally, rows = build(tmp_path / "out", sources, per_task=12, take=take)
+        assert Counter(row["dataset"] for row in rows) == {"science.covid_qa": 12, "science.gene_ner": 12, "flan": 24}
+        assert len({dumps(row["messages"]) for row in rows}) == 48
+        assert tally.reasons["the same text as another row"] == 42 + 40
+
+
+def test_too_few_general_rows_are_told(tmp_path: Path, sources: SourcesConfig) -> None:
+    for settings, missing in (({}, 2), ({"tulu": 50}, 10), ({"tulu": "all"}, 0), ({"tulu": "none"}, 0)):
+        tally, _ = build(tmp_path / "out", sources, per_task=None, **settings)
+        assert tally.general_missing == missing
+    sources.tulu.epochs = 0.5
+    assert build(tmp_path / "out", sources, per_task=10)[0].general_missing == 0
+
+
 def test_what_a_mix_does_not_use_is_not_read(tmp_path: Path, sources: SourcesConfig) -> None:
     absent = MixSourceConfig(path=str(tmp_path / "absent"))
     _, rows = build(tmp_path / "out", SourcesConfig(sciriff=absent, tulu=sources.tulu), per_task=0, tulu="all")
@@ -177,8 +196,8 @@ def test_what_a_mix_does_not_use_is_not_read(tmp_path: Path, sources: SourcesCon
 def test_a_finished_mix_is_taken_as_it_is(tmp_path: Path) -> None:
     finished = [general("science.bioasq_list_qa", 3), general("flan", 2), general("flan", 2), general("flan", 1)]
     path = write(tmp_path / "mix.jsonl", finished)
-    _, rows = build(tmp_path / "out", SourcesConfig(), path=str(path), per_task=1, context_window=32)
-    assert rows == finished
+    tally, rows = build(tmp_path / "out", SourcesConfig(), path=str(path), per_task=1, context_window=32)
+    assert rows == finished and tally.same_text == 1
     _, rows = build(tmp_path / "out", SourcesConfig(published=SourceConfig(path=str(path))))
     assert rows == finished
 

@@ -6,6 +6,7 @@ from omegaconf import OmegaConf
 from sciriff.config import MixConfig, MixSourceConfig, SourceConfig, SourcesConfig
 from sciriff.mix.card import licenses, tally_card, token_card, validation_card
 from sciriff.mix.card_page import page, recipe_yaml
+from sciriff.mix.card_table import table
 from sciriff.mix.tally import Tally
 from sciriff.mix.validation import Drawn
 
@@ -15,7 +16,8 @@ HUB = SourcesConfig(
 
 
 def card_of(dataset: str, *, wanted: int = 0, drawn: dict[str, Drawn] | None = None) -> dict:
-    tally = Tally(read={"sciriff": 12, "tulu": 2}, repeated={"tulu": 1}, shortened=4)
+    tally = Tally(read={"sciriff": 12, "tulu": 2}, commits={"sciriff": "c0ffee"}, repeated={"tulu": 1}, shortened=4)
+    tally.general_missing = 6
     for i in range(10):
         tally.drop("`output` is empty", f"train.jsonl:{i}", "sciriff")
     tally.drop("over mix.tulu", f"{dataset}/7", "tulu", dataset)
@@ -24,7 +26,7 @@ def card_of(dataset: str, *, wanted: int = 0, drawn: dict[str, Drawn] | None = N
     ids, datasets = ["a/1", "a/2", f"{dataset}/3", f"{dataset}/3"], ["science.a", "science.a", dataset, dataset]
     return {
         "digest": "d1",
-        "recipe": {"sources": {"sciriff": {"digest": "d2"}, "tulu": {"digest": "d3"}}},
+        "recipe": {"sources": {"sciriff": {"digest": "d2", "revision": None}, "tulu": {"digest": "d3"}}},
         "licenses": {"sciriff": "ODC-BY", "tulu": "unknown"},
         "chat": "tulu",
         "markup_digest": "d4",
@@ -56,8 +58,11 @@ def test_a_card_counts_rows_tokens_and_reasons() -> None:
 def test_a_page_shows_the_card() -> None:
     text = page(card_of("flan"), MixConfig(name="mine", sources=HUB))
     assert "| flan | 2 | 36 | 36 | 37 | 4 | 4 | 4 | 70.0% |" in text
-    assert "| sciriff | ODC-BY | 12 | 2 |" in text and "| tulu | unknown | 2 | 2 |" in text
+    assert "| sciriff | c0ffee | ODC-BY | 12 | 2 |" in text and "| tulu |  | unknown | 2 | 2 |" in text
+    assert "- sciriff: revision c0ffee (mix.sources.sciriff.revision=c0ffee keeps it)" in text
     assert r"| \`output\` is empty | 10 | train.jsonl:0, train.jsonl:1," in text
+    assert "- 6 general rows fewer than mix.tulu asks for: the source has no more" in text.replace("\\", "")
+    assert "What is unknown here the config can say: `mix.sources.NAME.license=...`." in text
     assert "1 rows were read with control characters" in text and "- repeated: 1 rows of tulu (epochs)" in text
     assert r"- shortened: 4 rows have lost their last turns to mix.context\_window" in text
     assert "- 1 of 4 rows hold text of 1 of the 9 evaluation prompts\n" in text
@@ -77,11 +82,26 @@ def test_names_out_of_the_data_stay_in_their_cell() -> None:
     assert lines.count("```") == 1 and lines.count("```yaml") == 1
 
 
+def test_very_many_datasets_are_not_all_listed() -> None:
+    """Whoever takes an id for the dataset has as many datasets as rows."""
+    card = card_of("flan")
+    names = [f"d{i}" for i in range(20_000)] + ["d7", "d7", "d19999"]
+    card |= token_card(names, names, np.full(len(names), 2), np.ones(len(names), np.int64))
+    card["dropped_by_dataset"] = {name: {"over mix.tulu": 1} for name in names}
+    assert card["by_dataset"]["d7"]["rows"] == 3 and len(card["by_dataset"]) == 20_000
+    for text in (page(card, MixConfig(name="mine", sources=HUB)), table(card)):
+        assert "the 100 largest of 20,000 datasets are listed" in text and text.count("\n") < 300
+        assert " d7" in text and " d19999" in text and " d9999 " not in text
+
+
 def test_the_recipe_is_what_differs_from_the_defaults() -> None:
     mix = MixConfig(name="mine", sources=HUB, per_task=None, tasks=["a: b"], seed=76)
-    assert OmegaConf.to_container(OmegaConf.create(recipe_yaml(mix))) == {
+    assert OmegaConf.to_container(OmegaConf.create(recipe_yaml(mix, {"sciriff": "c0ffee"}))) == {
         "name": "mine",
-        "sources": {"sciriff": {"hub": "allenai/SciRIFF", "config": "4096"}, "tulu": {"path": "/data/tulu.jsonl"}},
+        "sources": {
+            "sciriff": {"hub": "allenai/SciRIFF", "config": "4096", "revision": "c0ffee"},
+            "tulu": {"path": "/data/tulu.jsonl"},
+        },
         "per_task": None,
         "tasks": ["a: b"],
     }

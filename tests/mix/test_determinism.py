@@ -115,6 +115,11 @@ def test_threads_play_no_part(make: Make) -> None:
     assert one == four
 
 
+@pytest.mark.slow
+def test_the_hash_seed_of_python_plays_no_part(make: Make) -> None:
+    assert in_a_process(make, "one", PYTHONHASHSEED="1") == in_a_process(make, "two", PYTHONHASHSEED="2")
+
+
 def test_the_recipe_of_the_card_builds_the_mix_again(
     make: Make, tmp_path: Path, composed: Callable[..., Config]
 ) -> None:

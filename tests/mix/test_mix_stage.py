@@ -1,16 +1,19 @@
 import fcntl
 import json
 import os
+import resource
 import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hub_server import COMMIT, DATASET, hub_server
 from transformers import AutoTokenizer
 
 from sciriff.chat import training_ids
@@ -22,7 +25,7 @@ from sciriff.mix.cache import build_once
 from sciriff.mix.tokenise import Tokeniser
 from sciriff.records import Conversation, Message, read_jsonl, write_jsonl
 from sciriff.run_dir import RunDir
-from sciriff.token_file import NAME, TokenFile
+from sciriff.token_file import NAME, TokenFile, write_token_file
 
 Make = Callable[..., tuple[Config, RunDir]]
 
@@ -83,9 +86,10 @@ def test_validation_rows_and_their_tokens(make: Make, capsys: pytest.CaptureFixt
     assert run.validation_tokens.is_symlink() and not run.validation.is_symlink()
     assert [row.dataset.startswith("science.") for row in rows] == [True] * 40 + [False] * 40
     card = json.loads(run.mix_card.read_text())
-    half = {"rows": 40, "from": {"left by the caps": 40}, "left_out": {}, "out_of_reach": None}
+    general = card["validation"]["by_source"]["general"]
+    assert (general["rows"], general["from"], general["out_of_reach"]) == (40, {"left by the caps": 40}, None)
     assert card["validation"]["digest"] == file_digest(run.validation)
-    assert card["validation"]["wanted"] == 40 and card["validation"]["by_source"]["general"] == half
+    assert card["validation"]["wanted"] == 40
     assert "validation: 40 general rows (40 left by the caps)" in capsys.readouterr().out
 
     without, other = make("without")
@@ -126,6 +130,41 @@ def test_a_source_that_is_only_watched_may_be_out_of_reach(make: Make, tmp_path:
     _, run = make("taken", "mix.tulu=match", *hub)
     done = run_stage(run, **offline)
     assert done.returncode == 2 and done.stderr.startswith("error: someone/absent split=train: ")
+
+
+def test_a_mix_of_a_hub_dataset_says_its_revision(make: Make, tmp_path: Path) -> None:
+    hub = ("mix.sources.sciriff.path=null", f"mix.sources.sciriff.hub={DATASET}", "mix.validation_rows=2")
+    environment = {"HF_HOME": str(tmp_path / "hf"), "HF_DATASETS_CACHE": str(tmp_path / "hf" / "datasets")}
+    _, run = make("one", *hub)
+    with hub_server({"train.jsonl": (SAMPLE / "sciriff" / "train.jsonl").read_bytes()}) as endpoint:
+        done = run_stage(run, HF_ENDPOINT=endpoint, **environment)
+    assert done.returncode == 0, done.stderr
+    assert f"sciriff: revision {COMMIT} (mix.sources.sciriff.revision={COMMIT} keeps it)" in done.stdout
+    assert f"revision: {COMMIT}" in run.mix_card_page.read_text().partition("```yaml")[2]
+    local, here = make("two", "mix.validation_rows=2")
+    main(local, here)
+    assert here.mix.read_bytes() == run.mix.read_bytes()
+
+    _, pinned = make("three", *hub, f"mix.sources.sciriff.revision={COMMIT}")
+    done = run_stage(pinned, HF_HUB_OFFLINE="1", **environment)
+    assert done.returncode == 0, done.stderr
+    assert f"sciriff: revision {COMMIT}\n" in done.stdout and pinned.mix.read_bytes() == run.mix.read_bytes()
+
+
+@pytest.mark.slow
+def test_a_mix_stays_built_while_the_evaluation_is_out_of_reach(make: Make, tmp_path: Path) -> None:
+    hub = ("eval.path=null", f"eval.source.hub={DATASET}", "stages=[mix,train]", "mix.validation_rows=3")
+    environment = {"HF_HOME": str(tmp_path / "hf"), "HF_DATASETS_CACHE": str(tmp_path / "hf" / "datasets")}
+    _, run = make("one", *hub)
+    for built in (False, True):
+        done = run_stage(run, HF_HUB_OFFLINE="1", **environment)
+        assert done.returncode == 0, done.stderr
+        assert "NOT CHECKED for text of the evaluation prompts" in done.stdout
+        assert ("mix: already built" in done.stdout) is built
+    with hub_server({"validation.jsonl": (SAMPLE / "sciriff" / "validation.jsonl").read_bytes()}) as endpoint:
+        done = run_stage(run, HF_ENDPOINT=endpoint, **environment)
+    assert done.returncode == 0 and "NOT CHECKED" not in done.stdout, done.stderr
+    assert json.loads(run.mix_card.read_text())["validation"]["compared"]
 
 
 def test_a_changed_validation_split_is_another_mix(make: Make, tmp_path: Path) -> None:
@@ -358,6 +397,67 @@ def test_what_a_killed_builder_left_is_cleared(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "key").iterdir()] == ["new"] and not partial.exists()
 
 
+@contextmanager
+def largest_file(size: int) -> Iterator[None]:
+    """No file can be written beyond so many bytes, as on a full disk."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_no_room_for_a_mix_is_one_line_and_leaves_nothing(make: Make) -> None:
+    config, run = make("one")
+    with (
+        largest_file(20_000),
+        pytest.raises(ValueError, match=r"there is no room for the mix \(.*\); make some, or") as e,
+    ):
+        main(config, run)
+    cache = Path(config.cache_dir)
+    assert str(cache / "mixes") in str(e.value) and "\n" not in str(e.value)
+    assert [path.suffix for path in (cache / "mixes").iterdir()] == [".lock"] and not run.mix.exists()
+    main(config, run)
+    assert len(TokenFile(run.tokens)) > 0
+
+
+def test_no_room_in_the_middle_of_the_tokens_is_one_line(tmp_path: Path) -> None:
+    def build(into: Path) -> None:
+        write_token_file(into, ((str(i), np.arange(1000), np.ones(1000)) for i in range(2000)))
+
+    with (
+        largest_file(3_000_000),
+        pytest.raises(ValueError, match=r"key: there is no room for the tokens \(File too large\)"),
+    ):
+        build_once(tmp_path / "key", "tokens", lambda folder: True, build)
+    assert [path.name for path in tmp_path.iterdir()] == ["key.lock"]
+    assert (
+        build_once(tmp_path / "key", "tokens", lambda folder: True, build) and len(TokenFile(tmp_path / "key")) == 2000
+    )
+
+
+@pytest.mark.parametrize("when", ["rows chosen", "rows tokenised"])
+def test_a_killed_stage_starts_anew_and_builds_the_same(make: Make, when: str) -> None:
+    config, whole = make("whole")
+    main(config, whole)
+    expected = [path.read_bytes() for path in (whole.mix, whole.mix_card, whole.tokens / NAME)]
+    shutil.rmtree(config.cache_dir)
+
+    _, run = make("killed")
+    with subprocess.Popen(
+        [sys.executable, "-m", "sciriff.mix", str(run.root)], stdout=subprocess.PIPE, text=True
+    ) as child:
+        assert child.stdout is not None
+        assert any(when in line for line in child.stdout)
+        child.kill()
+    assert list((Path(config.cache_dir) / "mixes").glob(".*.partial"))
+    main(config, run)
+    assert [path.read_bytes() for path in (run.mix, run.mix_card, run.tokens / NAME)] == expected
+    left = [path.suffix for path in Path(config.cache_dir).glob("*/*")]
+    assert sorted(set(left)) == ["", ".lock"] and left.count("") == left.count(".lock") == 3
+
+
 def leaky_source(tmp_path: Path) -> Path:
     """The sample's general rows with one more, which holds the excerpts of an evaluation prompt."""
     prompt = json.loads((SAMPLE / "sciriff" / "validation.jsonl").read_text().splitlines()[0])["input"]
@@ -424,6 +524,35 @@ def test_without_evaluation_prompts_a_run_that_only_trains_goes_on_and_says_so(
         assert not run.mix_card.exists()
 
 
+def test_no_validation_row_holds_text_of_the_evaluation(make: Make, tmp_path: Path) -> None:
+    prompts = [json.loads(line)["input"] for line in (SAMPLE / "sciriff" / "validation.jsonl").read_text().splitlines()]
+    rows = []
+    for i, prompt in enumerate(prompts[:60]):
+        turns = (("user", f"Look at this. {prompt}"), ("assistant", "I see."))
+        rows.append({"dataset": "leak", "id": str(i), "messages": [{"role": r, "content": c} for r, c in turns]})
+    source = tmp_path / "general.jsonl"
+    source.write_text((SAMPLE / "tulu.jsonl").read_text() + "".join(json.dumps(row) + "\n" for row in rows))
+    settings = (f"mix.sources.tulu.path={source}", "mix.tulu=20", "mix.validation_rows=40")
+    cards, mixes = {}, {}
+    for setting in ("report", "none"):
+        config, run = make(setting, *settings, f"mix.overlap={setting}")
+        main(config, run)
+        cards[setting] = json.loads(run.mix_card.read_text())
+        mixes[setting] = run.mix.read_bytes()
+        cards[setting]["leaks"] = sum(row.dataset == "leak" for row in read_jsonl(run.validation, Conversation))
+    assert mixes["report"] == mixes["none"]
+    assert cards["report"]["leaks"] == 0 < cards["none"]["leaks"]
+    general = cards["report"]["validation"]["by_source"]["general"]
+    assert general["rows"] == 40 and general["left_out"]["with text of an evaluation prompt"] > 0
+    assert cards["report"]["validation_overlap"]["found"] == 0 < cards["report"]["overlap"]["found"]
+
+    absent = (f"eval.path={tmp_path / 'absent.jsonl'}", "stages=[mix,train]")
+    config, run = make("absent", *settings, *absent)
+    main(config, run)
+    card = json.loads(run.mix_card.read_text())
+    assert not card["validation"]["compared"] and run.mix.read_bytes() == mixes["report"]
+
+
 def test_validation_rows_are_compared_too(make: Make, tmp_path: Path) -> None:
     source = (f"mix.sources.tulu.path={leaky_source(tmp_path)}", "mix.tulu=all", "mix.validation_rows=4")
     config, run = make("one", *source)
@@ -449,3 +578,8 @@ def test_real_records(make: Make) -> None:
     assert len(card["by_dataset"]) == 15 and card["rows"] == 2 * 14 * 20
     assert card["dropped"]["of a held-out task"]["rows"] == 800
     assert card["dropped"]["a science row of the general source"]["rows"] == 40
+    tokens, end = TokenFile(run.tokens), AutoTokenizer.from_pretrained(SAMPLE / "tokenizer").eos_token_id
+    assert len(tokens) == card["rows"]
+    for i in range(len(tokens)):
+        ids, targets = tokens[i]
+        assert ids[np.flatnonzero(targets)[-1]] == end

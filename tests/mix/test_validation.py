@@ -1,5 +1,6 @@
 """Validation rows: apart from the mix in every way, seeded, and as many as there are."""
 
+import random
 from collections import Counter
 from pathlib import Path
 
@@ -76,6 +77,29 @@ def test_a_row_that_begins_like_a_training_row_is_none(tmp_path: Path) -> None:
     assert not questions(train) & questions(science_rows)
     assert len(questions(science_rows)) == len(science_rows) > 0
     assert drawn["science"].left_out == {"begins like another row": 90 - 25 - len(science_rows)}
+
+
+def test_a_row_about_a_document_of_the_mix_is_none(tmp_path: Path) -> None:
+    """Four questions are asked about each document, and other words stand before and behind it."""
+    chance = random.Random(3)
+    words = ["".join(chance.choices("abcdefghiklmnoprstuvw", k=6)) for _ in range(2000)]
+    documents = [" ".join(chance.choices(words, k=70)) for _ in range(40)]
+    ask = "Read the abstract of a paper and answer the question in as few words as you can, or say that you cannot. {}"
+    rows = [
+        {**science(task, i), "input": f"{ask} {documents[i % 40]} What about {' '.join(chance.choices(words, k=3))}?"}
+        for task in ("covid_qa", "gene_qa")
+        for i in range(160)
+    ]
+    train, validation, drawn = build(
+        tmp_path / "out", sources_of(tmp_path, rows), per_task=10, tulu="none", validation_rows=12
+    )
+
+    def asked_about(rows: list[dict]) -> set[int]:
+        return {int(row["id"].rsplit(":", 1)[1]) % 40 for row in rows if row["dataset"].startswith("science")}
+
+    assert len(drawn["science"].rows) == 12 and len(asked_about(train)) > 12
+    assert not asked_about(train) & asked_about(validation)
+    assert drawn["science"].left_out["with text of a row of the mix"] > 0
 
 
 def test_a_row_with_the_id_of_a_training_row_is_none(tmp_path: Path) -> None:
