@@ -1,4 +1,4 @@
-"""What of an answer stands in its reference, item by item: what a metric's counts are made of, for people to look at."""
+"""What of an answer stands in its reference, item by item: what a metric counts, for people to look at."""
 
 from dataclasses import dataclass
 

@@ -24,7 +24,7 @@ class Metric:
     in_form: Callable[[Any], bool] = lambda answer: True
     """Whether an answer is what the task asked for, of those that can be counted all the same: for `readable` alone."""
     matches: Callable[[Any, Any], Matches] | None = None
-    """(answer, reference) -> what the numbers of one instance count, item by item. Raises WrongShape as `count` does."""
+    """(answer, reference) -> what the numbers of one instance count, item by item. Raises WrongShape like `count`."""
 
     @property
     def fields(self) -> tuple[str, ...]:
