@@ -114,7 +114,13 @@ def _prompts(rows: list[Row]) -> dict[str, Any]:
 def _ending(row: Row) -> str:
     """How one answer ended, in words."""
     answer = row.answer
-    known = {"stop": "ended by the model", "length": "ended by the length limit", None: ""}
+    known = {
+        "stop": "ended by the model",
+        "length": "ended by the length limit",
+        "refusal": "refused by the model",
+        "content_filter": "held back by the provider's filter",
+        None: "",
+    }
     told = [
         f"prompt of {answer.prompt_tokens:,} tokens" if answer.prompt_tokens is not None else "",
         f"{answer.truncated_tokens:,} tokens of the prompt were cut" if answer.truncated_tokens else "",
