@@ -15,7 +15,7 @@ $(VENV)/.train: pyproject.toml | $(BIN)/python
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.train
-	$(BIN)/python -m pip install --quiet --editable '.[train,tensorboard,dev]'
+	$(BIN)/python -m pip install --quiet --editable '.[train,tensorboard,figures,dev]'
 	touch $@
 
 demo: $(VENV)/.train  ## the whole job on the bundled sample, CPU, a few minutes
@@ -39,6 +39,7 @@ bench: $(VENV)/.dev  ## numbers, printed with the commit; the mix at full size: 
 	$(BIN)/python benchmarks/scoring.py
 	$(BIN)/python benchmarks/mix.py --rows 20000 --compare 8000
 	$(BIN)/python benchmarks/overlap.py
+	$(BIN)/python benchmarks/report.py
 
 docs-figures: $(VENV)/.dev  ## the README's picture, from runs/demo (needs chromium)
 	$(BIN)/python docs/figures.py

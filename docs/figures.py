@@ -1,45 +1,67 @@
-"""Draw the README's picture: runs/demo/report.html as a browser shows it. Needs a run of `make demo` and chromium."""
+"""Draw the pictures of the README and docs: runs/demo/report.html as a desktop and a phone show it.
+
+Needs a run of `make demo`, and a chromium.
+"""
 
 import shutil
-import subprocess
 import sys
-import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 
 PROJECT = Path(__file__).parents[1]
 REPORT = PROJECT / "runs" / "demo" / "report.html"
-PICTURE = PROJECT / "docs" / "demo_report.png"
-SIZE = "1280,1000"
-"""Window in CSS pixels: the first screen of a desktop browser."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A window of the page; sizes are CSS pixels."""
+
+    name: str
+    width: int
+    height: int
+    scheme: str
+    fragment: str = "summary"
+    """What the address names: the window begins there, the default at the top."""
+
+
+PICTURES = (
+    Picture("demo_report.png", 1280, 1000, "light"),
+    Picture("demo_predictions.png", 1280, 800, "dark", "prediction=scierc_ner/scierc_ner%3Avalidation%3A2"),
+    Picture("demo_report_phone.png", 390, 844, "light"),
+    Picture(
+        "demo_predictions_phone.png",
+        390,
+        844,
+        "light",
+        "prediction=scifact_entailment/scifact_entailment%3Avalidation%3A1",
+    ),
+)
 
 
 def main() -> None:
-    """Write docs/demo_report.png. Ends with one line where the report or a browser is missing."""
-    browser = next((found for name in ("chromium", "google-chrome", "chrome") if (found := shutil.which(name))), None)
-    if browser is None:
+    """Write the pictures into docs/. Ends with one line where the report or a browser is missing."""
+    from playwright.sync_api import sync_playwright
+
+    path = next(filter(None, map(shutil.which, ("chromium", "google-chrome", "chrome"))), None)
+    if path is None:
         sys.exit("no chromium or google-chrome was found")
-    if not REPORT.is_file():
-        sys.exit(f"{REPORT} is missing: make demo")
-    with tempfile.TemporaryDirectory() as profile:
-        subprocess.run(
-            [
-                browser,
-                "--headless",
-                "--no-sandbox",
-                "--disable-gpu",
-                "--hide-scrollbars",
-                "--no-first-run",
-                "--disable-background-networking",
-                f"--user-data-dir={profile}",
-                f"--window-size={SIZE}",
-                f"--screenshot={PICTURE}",
-                REPORT.as_uri(),
-            ],
-            check=True,
-            capture_output=True,
-            timeout=120,
-        )
-    print(PICTURE)
+    report = Path(sys.argv[1]) if len(sys.argv) > 1 else REPORT
+    if not report.is_file():
+        sys.exit(f"{report} is missing: make demo")
+    with sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu"])
+        for picture in PICTURES:
+            size = {"width": picture.width, "height": picture.height}
+            tab = browser.new_page(viewport=size, color_scheme=picture.scheme)
+            tab.goto(f"{report.resolve().as_uri()}#{picture.fragment}")
+            tab.wait_for_selector("#prediction .sides")
+            tab.wait_for_timeout(300)
+            if picture.fragment == "summary":
+                tab.evaluate("scrollTo(0, 0)")
+            tab.screenshot(path=PROJECT / "docs" / picture.name)
+            print(PROJECT / "docs" / picture.name)
+            tab.close()
+        browser.close()
 
 
 if __name__ == "__main__":

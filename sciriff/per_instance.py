@@ -28,6 +28,8 @@ class InstanceNumbers:
     """Digest of the text that was expected."""
     vector: tuple[float, ...]
     """As Task.vector has it: one number per name in Task.fields."""
+    unreadable: str | None = None
+    """Why it could not be read, one of UNREADABLE; None where it could."""
 
 
 def write_per_instance(path: Path, task: Task, answers: Iterable[tuple[str, str, Scored]]) -> None:
@@ -50,7 +52,7 @@ def read_per_instance(path: Path, task: Task) -> dict[str, InstanceNumbers]:
     """What was written, by instance id. ValueError names file and line of a row that is not such a row."""
     found: dict[str, InstanceNumbers] = {}
     for number, row in read_json_objects(path):
-        instance_id, reference = row.get("instance_id"), row.get("reference")
+        instance_id, reference, unreadable = row.get("instance_id"), row.get("reference"), row.get("unreadable")
         vector: list[Any] = [row.get(name) for name in task.fields]
         if not isinstance(instance_id, str) or not isinstance(reference, str) or not _are_numbers(vector):
             raise ValueError(
@@ -59,7 +61,9 @@ def read_per_instance(path: Path, task: Task) -> dict[str, InstanceNumbers]:
             )
         if instance_id in found:
             raise ValueError(f"{path}:{number}: instance {instance_id} stands here twice; run the score stage again")
-        found[instance_id] = InstanceNumbers(reference, tuple(vector))
+        found[instance_id] = InstanceNumbers(
+            reference, tuple(vector), unreadable if isinstance(unreadable, str) else None
+        )
     return found
 
 

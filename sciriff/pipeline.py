@@ -183,7 +183,7 @@ STAGES = {
         Stage("predict", ("predictions",)),
         Stage("judge", ("judgements",), keeps=True),
         Stage("score", ("scores", "tables", "per_instance")),
-        Stage("report", ("report",)),
+        Stage("report", ("report", "figures")),
     )
 }
 
@@ -244,8 +244,9 @@ def inputs(stage: str, config: Config, run: RunDir) -> dict[str, str]:
             digests = [file_digest(path) if path.is_file() else "none" for path in shown]
             settings = [as_dict(config.report), config.name, __version__]
             predictions = Path(config.predictions) if config.predictions else run.predictions
+            scored = tree_digest(run.per_instance) if run.per_instance.is_dir() else "none"
             return {
-                "results": value_digest(digests),
+                "results": value_digest([*digests, scored]),
                 "predictions": tree_digest(predictions),
                 "settings": value_digest(settings),
             }

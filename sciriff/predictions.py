@@ -35,6 +35,11 @@ class Answer:
     reference: str
     place: str
     """`file:line`, for errors."""
+    finish_reason: str | None = None
+    """This and the tokens as in Prediction; None where the rows of another tool do not say."""
+    prompt_tokens: int | None = None
+    output_tokens: int | None = None
+    truncated_tokens: int | None = None
 
 
 @dataclass(frozen=True)
@@ -222,9 +227,20 @@ def our_answer(row: dict[str, Any], task: str, place: str) -> Answer:
             raise ValueError(f"{place}: {key} must be a text, found {type(row.get(key)).__name__}")
     if row.get("task", task) != task:
         raise ValueError(f"{place}: this row is of the task {row['task']!r}, not {task}")
-    prompt = row.get("prompt")
+    for key in ("prompt_tokens", "output_tokens", "truncated_tokens"):
+        if row.get(key) is not None and type(row[key]) is not int:
+            raise ValueError(f"{place}: {key}={row[key]!r} must be a whole number or null")
+    prompt, ended = row.get("prompt"), row.get("finish_reason")
     return Answer(
-        row["instance_id"], prompt if isinstance(prompt, str) else "", row["prediction"], row["reference"], place
+        row["instance_id"],
+        prompt if isinstance(prompt, str) else "",
+        row["prediction"],
+        row["reference"],
+        place,
+        ended if isinstance(ended, str) else None,
+        row.get("prompt_tokens"),
+        row.get("output_tokens"),
+        row.get("truncated_tokens"),
     )
 
 

@@ -94,6 +94,8 @@ def _missing_packages(config: Config, on_gpu: bool) -> Iterator[str]:
         yield from _missing_elsewhere(config.engine.python, config.engine.name)
     if config.log.tracker == "tensorboard" and not _installed("tensorboard"):
         yield "the package tensorboard is missing: pip install 'sciriff[tensorboard]'"
+    if "report" in stages and config.report.figures and not _installed("matplotlib"):
+        yield "report.figures=true needs the package matplotlib: pip install 'sciriff[figures]'"
 
 
 def _missing_elsewhere(python: str, engine: str) -> Iterator[str]:

@@ -146,6 +146,11 @@ class RunDir:
         return self.root / "report.html"
 
     @property
+    def figures(self) -> Path:
+        """The report's figures for papers, PNG and PDF. Absent unless report.figures asks for them."""
+        return self.root / "figures"
+
+    @property
     def tracker(self) -> Path:
         """Where a tracker keeps its offline files."""
         return self.root / "wandb"

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
+from sciriff.metrics.matches import MATCH, MISSED, SPURIOUS, Item, Matches
 from sciriff.metrics.metric import Metric, WrongShape, p_r_f1, ratio
 from sciriff.metrics.normalise import flat_elements, overlap, tokens
 
@@ -44,10 +45,14 @@ def _claim(value: Any) -> Claim:
     return Claim(NO_VERDICT if verdict is None else verdict, sentences, verdict is not None, evidence is not None)
 
 
+def _normal(sentence: str) -> str:
+    return sentence.strip().lower()
+
+
 def _count(answer: Any, reference: Any) -> ClaimCounts:
     pred, ref = _claim(answer), _claim(reference)
     predicted, expected = pred.verdict != NO_VERDICT, ref.verdict != NO_VERDICT
-    pred_sentences, ref_sentences = ({s.strip().lower() for s in claim.sentences} for claim in (pred, ref))
+    pred_sentences, ref_sentences = set(map(_normal, pred.sentences)), set(map(_normal, ref.sentences))
     pred_tokens, ref_tokens = ([t for s in claim.sentences for t in tokens(s)] for claim in (pred, ref))
     return ClaimCounts(
         label_correct=predicted and expected and pred.verdict == ref.verdict,
@@ -65,6 +70,18 @@ def _count(answer: Any, reference: Any) -> ClaimCounts:
     )
 
 
+def _matches(answer: Any, reference: Any) -> Matches:
+    pred, ref = _claim(answer), _claim(reference)
+    return Matches(_marked(pred, ref, SPURIOUS), _marked(ref, pred, MISSED))
+
+
+def _marked(claim: Claim, other: Claim, alone: str) -> tuple[Item, ...]:
+    sentences = {_normal(sentence) for sentence in other.sentences}
+    verdict = Item(str(claim.verdict), MATCH if claim.verdict == other.verdict else alone, "verdict")
+    distinct = dict.fromkeys(map(_normal, claim.sentences))
+    return (verdict, *(Item(s, MATCH if s in sentences else alone, "evidence") for s in distinct))
+
+
 def _scores(sums: ClaimCounts) -> dict[str, float]:
     return (
         p_r_f1("label", sums.label_correct, sums.label_preds, sums.label_refs)
@@ -80,6 +97,7 @@ claim_f1 = Metric(
     count=_count,
     scores=_scores,
     in_form=lambda answer: isinstance(answer, dict),
+    matches=_matches,
 )
 
 

@@ -2,6 +2,7 @@
 
 from typing import Any, NamedTuple
 
+from sciriff.metrics.matches import MATCH, MISSED, SPURIOUS, Item, Matches
 from sciriff.metrics.metric import Metric, WrongShape, p_r_f1, ratio
 from sciriff.metrics.normalise import elements, normal_item
 
@@ -15,23 +16,31 @@ class ListCounts(NamedTuple):
     lists_unread: float
 
 
-def _items(value: Any) -> tuple[set[str], bool]:
+def _items(value: Any) -> tuple[dict[str, None], bool]:
     """The items, and whether all could be read; one that cannot makes the whole list count as one empty item."""
     try:
-        return {normal_item(item) for item in elements(value)}, True
+        return dict.fromkeys(normal_item(item) for item in elements(value)), True
     except WrongShape:
-        return {""}, False
+        return {"": None}, False
 
 
 def _count(answer: Any, reference: Any) -> ListCounts:
     preds, preds_read = _items(answer)
     refs, refs_read = _items(reference)
     return ListCounts(
-        correct=len(preds & refs),
+        correct=len(preds.keys() & refs.keys()),
         preds=len(preds),
         refs=len(refs),
         lists_read=preds_read + refs_read,
         lists_unread=2 - preds_read - refs_read,
+    )
+
+
+def _matches(answer: Any, reference: Any) -> Matches:
+    (preds, _), (refs, _) = _items(answer), _items(reference)
+    return Matches(
+        answer=tuple(Item(item, MATCH if item in refs else SPURIOUS) for item in preds),
+        reference=tuple(Item(item, MATCH if item in preds else MISSED) for item in refs),
     )
 
 
@@ -45,4 +54,5 @@ list_f1 = Metric(
     count=_count,
     scores=_scores,
     in_form=lambda answer: isinstance(answer, list) and _items(answer)[1],
+    matches=_matches,
 )

@@ -4,6 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from sciriff.metrics.matches import Matches
+
 
 class WrongShape(ValueError):
     """An answer that was read but cannot be scored, such as a number where an object is due."""
@@ -21,6 +23,8 @@ class Metric:
     """The sums -> scores by name; arrays of sums, one for each resample -> arrays of scores."""
     in_form: Callable[[Any], bool] = lambda answer: True
     """Whether an answer is what the task asked for, of those that can be counted all the same: for `readable` alone."""
+    matches: Callable[[Any, Any], Matches] | None = None
+    """(answer, reference) -> what the numbers of one instance count, item by item. Raises WrongShape like `count`."""
 
     @property
     def fields(self) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from typing import Any, NamedTuple
 
+from sciriff.metrics.matches import WORDS, Item, Matches
 from sciriff.metrics.metric import Metric, WrongShape, ratio
 from sciriff.metrics.normalise import flat_elements, token_f1, tokens, words_joined
 from sciriff.metrics.text_overlap import ROUGE, rouge_scores
@@ -52,6 +53,17 @@ def _count(answer: Any, reference: Any) -> QaCounts:
     )
 
 
+def _matches(answer: Any, reference: Any) -> Matches:
+    if not isinstance(answer, dict) or not isinstance(reference, dict):
+        raise WrongShape("expected an object")
+    return Matches(_parts(answer), _parts(reference))
+
+
+def _parts(value: dict[str, Any]) -> tuple[Item, ...]:
+    parts = {"answer": answer_text(value), "evidence": _evidence_text(value)}
+    return tuple(Item(text, WORDS, kind) for kind, text in parts.items() if text is not None)
+
+
 def _scores(sums: QaCounts) -> dict[str, float]:
     return {
         "answer_frac_parsed": ratio(sums.with_answer, sums.instances),
@@ -66,4 +78,4 @@ def _scores(sums: QaCounts) -> dict[str, float]:
     }
 
 
-qa_f1 = Metric(numbers=QaCounts, count=_count, scores=_scores)
+qa_f1 = Metric(numbers=QaCounts, count=_count, scores=_scores, matches=_matches)

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
 
+from sciriff.metrics.matches import MATCH, MISSED, PARTLY, SPURIOUS, Item, Matches
 from sciriff.metrics.metric import Metric, WrongShape, p_r_f1, ratio
 from sciriff.metrics.normalise import normal_item, token_f1, tokens
 
-LENGTH = 5
-"""Intervention, comparator, outcome, effect, evidence."""
+FIELDS = ("intervention", "comparator", "outcome", "effect", "evidence")
+LENGTH = len(FIELDS)
 LEAST_OVERLAP = 0.3
 """Two fields match from this token F1 on. As computed: 26 words against 34 with 9 shared come out just below it."""
 
@@ -64,18 +65,19 @@ def _overlap(prediction: Field, reference: Field) -> bool:
     return token_f1(prediction.tokens, reference.tokens) >= LEAST_OVERLAP
 
 
-def _matches(preds: list[Tuple], refs: list[Tuple], match: Match) -> int:
-    """How many predictions, in their order, find a reference that none before took; each takes the first that fits.
+def _pairs(preds: list[Tuple], refs: list[Tuple], match: Match) -> dict[int, Tuple]:
+    """Position of a prediction -> the reference it takes: in their order, each the first that fits and is free.
 
     A reference that stands twice can be taken once only, and is counted twice: so does the reference code.
     """
     free = list(dict.fromkeys(refs))
-    before = len(free)
-    for pred in preds:
-        taken = next((ref for ref in free if all(map(match, pred, ref))), None)
-        if taken is not None:
-            free.remove(taken)
-    return before - len(free)
+    taken = {}
+    for place, pred in enumerate(preds):
+        found = next((ref for ref in free if all(map(match, pred, ref))), None)
+        if found is not None:
+            free.remove(found)
+            taken[place] = found
+    return taken
 
 
 def _count(answer: Any, reference: Any) -> TupleCounts:
@@ -83,12 +85,37 @@ def _count(answer: Any, reference: Any) -> TupleCounts:
     refs, _ = _tuples(reference)
     return TupleCounts(
         exact=len(set(preds) & set(refs)),
-        substring=_matches(preds, refs, _substring),
-        overlap=_matches(preds, refs, _overlap),
+        substring=len(_pairs(preds, refs, _substring)),
+        overlap=len(_pairs(preds, refs, _overlap)),
         preds=len(preds),
         refs=len(refs),
         entries=entries,
     )
+
+
+def _matches(answer: Any, reference: Any) -> Matches:
+    """Tuples by shared words. One that matches none goes with the nearest that is left, and says which fields agree."""
+    preds, refs = _tuples(answer)[0], _tuples(reference)[0]
+    pairs = _pairs(preds, refs, _overlap)
+    partner = dict(pairs)
+    left = [ref for ref in dict.fromkeys(refs) if ref not in set(pairs.values())]
+    for place, pred in enumerate(preds):
+        if place not in pairs and left:
+            nearest = max(left, key=lambda ref, pred=pred: sum(map(_overlap, pred, ref)))  # type: ignore[misc]
+            if any(map(_overlap, pred, nearest)):
+                partner[place] = nearest
+                left.remove(nearest)
+    counterpart = {ref: preds[place] for place, ref in partner.items()}
+    return Matches(
+        answer=tuple(_item(pred, partner.get(place), SPURIOUS) for place, pred in enumerate(preds)),
+        reference=tuple(_item(ref, counterpart.pop(ref, None), MISSED) for ref in refs),
+    )
+
+
+def _item(own: Tuple, other: Tuple | None, alone: str) -> Item:
+    agree = [other is not None and _overlap(field, theirs) for field, theirs in zip(own, other or own, strict=True)]
+    mark = MATCH if all(agree) else PARTLY if any(agree) else alone
+    return Item("", mark, fields=tuple((field.text, same) for field, same in zip(own, agree, strict=True)))
 
 
 def _scores(sums: TupleCounts) -> dict[str, float]:
@@ -105,4 +132,5 @@ tuple_f1 = Metric(
     count=_count,
     scores=_scores,
     in_form=lambda answer: isinstance(answer, list),
+    matches=_matches,
 )

@@ -1,7 +1,8 @@
-"""`python -m sciriff.report RUN_DIR` writes report.html into the run folder."""
+"""`python -m sciriff.report RUN_DIR` writes report.html, and figures for papers if asked to, into the run folder."""
 
 from sciriff.config import Config
-from sciriff.report.page import render
+from sciriff.report.page import content, filled
+from sciriff.report.paper_figures import write_figures
 from sciriff.run_dir import RunDir
 from sciriff.stage import run_stage
 
@@ -9,9 +10,13 @@ from sciriff.stage import run_stage
 def main(config: Config, run: RunDir) -> None:
     """Write the page whole, then rename it, so that a browser never loads half of it."""
     partial = run.report.with_name(run.report.name + ".partial")
-    partial.write_bytes(render(config, run))
+    shown = content(config, run)
+    partial.write_bytes(filled(shown))
     partial.replace(run.report)
     print(run.report, flush=True)
+    if config.report.figures:
+        write_figures(run.figures, shown["runs"], shown["metrics"], shown["mix"])
+        print(run.figures, flush=True)
 
 
 if __name__ == "__main__":

@@ -1,83 +1,129 @@
-"""What the model answered: counts over each task's predictions, and the few that the page shows."""
+"""What the model answered: each task's predictions with their scores and matches, and the shares that a card shows."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
+from typing import TypeVar
 
-from sciriff.records import Prediction, read_jsonl
+from sciriff.config import Config
+from sciriff.metrics.matches import Matches
+from sciriff.per_instance import InstanceNumbers, read_per_instance
+from sciriff.predictions import Answer, read_predictions
+from sciriff.run_dir import RunDir
 from sciriff.tasks import HELD_OUT
+from sciriff.tasks.task import Task
 
-LONGEST = 20_000
-"""Characters of one text that the page shows; a hostile or endless answer must not make it unusable."""
+Anything = TypeVar("Anything")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One answer."""
+
+    answer: Answer
+    matches: Matches | None
+    """None for a task whose texts are compared whole."""
+    unreadable: str | None
+    scores: dict[str, float]
+    """Its own scores by their short names, in [0, 1]; empty where nobody scored it."""
+
+    @property
+    def score(self) -> float | None:
+        """What the browser sorts by; None where nothing was expected and nothing was given."""
+        return fmean(self.scores.values()) if self.scores else None
+
+    @property
+    def at_limit(self) -> bool:
+        return self.answer.finish_reason == "length"
+
+    @property
+    def truncated(self) -> bool:
+        return bool(self.answer.truncated_tokens)
 
 
 @dataclass(frozen=True)
 class Answers:
-    """The predictions of one task, counted."""
+    """The answers to one task, in the order in which they were asked."""
 
-    task: str
-    n: int
-    at_limit: int
-    """Answers that ended because they had as many tokens as they may have."""
-    truncated: int
-    """Prompts that were cut to fit the model."""
-    empty: int
-    """Answers without a visible character."""
-    output_tokens: float | None
-    """Mean length, where the engine counted."""
-    shown: list[Prediction]
+    task: Task
+    rows: list[Row]
+
+    @property
+    def prompt_tokens(self) -> list[int]:
+        """Of the rows whose engine counted."""
+        return [row.answer.prompt_tokens for row in self.rows if row.answer.prompt_tokens is not None]
+
+    @property
+    def output_tokens(self) -> list[int]:
+        return [row.answer.output_tokens for row in self.rows if row.answer.output_tokens is not None]
+
+    @property
+    def at_limit(self) -> int | None:
+        """Answers that ended because they had as many tokens as they may have; None where nobody knows."""
+        known = any(row.answer.finish_reason is not None for row in self.rows)
+        return sum(row.at_limit for row in self.rows) if known else None
+
+    @property
+    def truncated(self) -> int | None:
+        """Prompts that were cut to fit the model; None where nobody knows."""
+        known = any(row.answer.truncated_tokens is not None for row in self.rows)
+        return sum(row.truncated for row in self.rows) if known else None
+
+    @property
+    def empty(self) -> int:
+        """Answers without a visible character."""
+        return sum(not row.answer.prediction.strip() for row in self.rows)
 
 
-def read_answers(folder: Path, show: int) -> list[Answers]:
-    """The held-out tasks that have predictions in `folder`, in their order, with `show` examples of each."""
-    found = []
+def read_answers(config: Config, run: RunDir) -> dict[str, Answers]:
+    """By task in their order: the rows that the score stage scored, with what it wrote of each.
+
+    Nothing where there are no predictions. ValueError names the file that is broken.
+    """
+    folder = Path(config.predictions) if config.predictions else run.predictions
+    if not any(folder.rglob("*.jsonl")):
+        return {}
+    found = read_predictions(folder, config.eval.tasks, config.allow_missing)
+    parity = config.eval.parity == "reference"
+    answers = {}
     for task in HELD_OUT:
-        path = folder / f"{task.name}.jsonl"
-        rows = [_checked(path, row) for row in read_jsonl(path, Prediction)] if path.is_file() else []
-        if rows:
-            lengths = [row.output_tokens for row in rows if row.output_tokens is not None]
-            found.append(
-                Answers(
-                    task=task.name,
-                    n=len(rows),
-                    at_limit=sum(row.finish_reason == "length" for row in rows),
-                    truncated=sum(bool(row.truncated_tokens) for row in rows),
-                    empty=sum(not row.prediction.strip() for row in rows),
-                    output_tokens=sum(lengths) / len(lengths) if lengths else None,
-                    shown=evenly_spaced(rows, show),
-                )
-            )
-    return found
+        if task.name in found:
+            path = run.per_instance / f"{task.name}.jsonl"
+            numbers = read_per_instance(path, task) if path.is_file() else {}
+            rows = [_row(task, answer, numbers.get(answer.instance_id), parity) for answer in found[task.name].answers]
+            answers[task.name] = Answers(task, rows)
+    return answers
 
 
-def _checked(path: Path, row: Prediction) -> Prediction:
-    """The row, if its fields are what they are declared to be."""
-    texts = (row.instance_id, row.prompt, row.prediction, row.reference, row.finish_reason or "")
-    counts = (row.output_tokens, row.truncated_tokens)
-    if not all(isinstance(text, str) for text in texts) or not all(isinstance(n, int | None) for n in counts):
-        raise ValueError(f"{path}: instance {row.instance_id!r} has a text or a number of tokens that is none")
-    return row
+def _row(task: Task, answer: Answer, numbers: InstanceNumbers | None, parity: bool) -> Row:
+    try:
+        matches = task.matches(answer.prediction, answer.reference, parity)
+    except ValueError as error:
+        raise ValueError(f"{answer.place}: {error}") from None
+    if numbers is None:
+        return Row(answer, matches, None, {})
+    return Row(answer, matches, numbers.unreadable, own_scores(task, numbers.vector))
 
 
-def evenly_spaced(rows: list[Prediction], count: int) -> list[Prediction]:
-    """`count` rows from the middles of as many equal parts, in order; all rows where there are no more."""
-    if count >= len(rows):
+def own_scores(task: Task, vector: Sequence[float]) -> dict[str, float]:
+    """The scores of one answer by short name: those of the summary's columns, or else the others.
+
+    Left out are those that nothing decides: an F1 with nothing expected and nothing given, a rating that no judge gave.
+    The formulas make these 0. They are known by becoming 1 with one right item more, which no other 0 does.
+    """
+    scores = task.scores_of_sums(vector)
+    one_more = task.scores_of_sums([number + 1 for number in vector])
+    decided = {
+        short: scores[flat]
+        for short, flat in task.summary.items()
+        if flat in scores and (scores[flat] != 0 or one_more[flat] != 1)
+    }
+    return {short: decided[short] for short in task.headline if short in decided} or decided
+
+
+def evenly_spaced(rows: list[Anything], count: int | None) -> list[Anything]:
+    """`count` rows from the middles of as many equal parts, in order; all for None or where there are no more."""
+    if count is None or count >= len(rows):
         return rows
     return [rows[(2 * place + 1) * len(rows) // (2 * count)] for place in range(count)]
-
-
-def visible(text: object) -> str:
-    """A text from a model or a file as it can stand on a page: long ones cut, control characters as their pictures
-    (U+2400 and up), lone surrogates and characters that turn the direction of writing as replacement characters."""
-    whole = str(text)
-    shown = "".join(_visible(character) for character in whole[:LONGEST])
-    return shown if len(whole) <= LONGEST else f"{shown} … and {len(whole) - LONGEST:,} more characters"
-
-
-def _visible(character: str) -> str:
-    code = ord(character)
-    if code < 0x20 and character not in "\n\t":
-        return chr(0x2400 + code)
-    if code == 0x7F:
-        return "\u2421"
-    turns_direction = 0x202A <= code <= 0x202E or 0x2066 <= code <= 0x2069
-    return "\ufffd" if turns_direction or 0x80 <= code < 0xA0 or 0xD800 <= code < 0xE000 else character

@@ -56,7 +56,10 @@ def read(path: Path) -> MixCard | None:
         return MixCard(
             whole=_line("all", card),
             halves=[_line(name, part) for name, part in card["by_source"].items()],
-            datasets=[_line(name, part) for name, part in card["by_dataset"].items()],
+            datasets=sorted(
+                (_line(name, part) for name, part in card["by_dataset"].items()),
+                key=lambda line: (-line.tokens, line.name),
+            ),
             dropped=[(reason, f"{int(part['rows']):,}") for reason, part in card["dropped"].items()],
             held_out_rows=int(card.get("held_out_rows") or 0),
             overlap=str((card.get("overlap") or {}).get("summary", "")),

@@ -1,4 +1,4 @@
-"""Gather what the run folder knows and fill the template: one file, no script, nothing fetched, reproducible bytes."""
+"""Gather what the run folder knows and fill the template: one file, nothing fetched, reproducible bytes."""
 
 import base64
 import hashlib
@@ -9,25 +9,28 @@ from typing import Any
 from markupsafe import Markup
 
 from sciriff.config import Config
-from sciriff.records import Prediction
-from sciriff.report import about, figures, mix_card, other_parity, tables
-from sciriff.report.about import Facts
-from sciriff.report.answers import Answers, read_answers, visible
-from sciriff.report.tables import COLUMNS, SHORT_NAMES, RunScores
-from sciriff.report.training import curves, duration, read_metrics, totals
+from sciriff.report import about, bars, figures, mix_card, other_parity, tables
+from sciriff.report.answers import read_answers
+from sciriff.report.browser import parts
+from sciriff.report.cards import cards
+from sciriff.report.tables import COLUMNS, SHORT_NAMES
+from sciriff.report.times import stage_times, step_times
+from sciriff.report.training import curves, read_metrics, totals
+from sciriff.report.visible import visible
 from sciriff.run_dir import RunDir
 
-UNREADABLE = {
-    "empty": "empty",
-    "no_json": "no JSON in it",
-    "null": "a plain null",
-    "wrong_type": "JSON of another form",
-}
-"""The words for a task's kinds of unreadable answers; a kind that is not here stands under its own name."""
+SCRIPTS = ("page.js", "prediction.js", "browser.js")
+SHADES = 5
+"""Steps of the colour of a confusion matrix, beside no colour for 0."""
 
 
 def render(config: Config, run: RunDir) -> bytes:
-    """The page. ValueError names the file that is missing or broken."""
+    """The page of a run. ValueError names the file that is missing or broken."""
+    return filled(content(config, run))
+
+
+def filled(shown: dict[str, Any]) -> bytes:
+    """The page that shows what `content` gathered."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
@@ -38,45 +41,51 @@ def render(config: Config, run: RunDir) -> bytes:
         lstrip_blocks=True,
         finalize=lambda value: visible(value) if isinstance(value, str) and not hasattr(value, "__html__") else value,
     )
-    environment.filters |= {"points": tables.points, "exact_points": other_parity.exact_points, "detail": _detail}
-    environment.globals |= {"strip": figures.strip, "ending": _ending}
+    environment.filters |= {"points": tables.points, "exact_points": other_parity.exact_points}
+    environment.globals |= {"strip": figures.strip, "bar": bars.bar, "shade": _shade}
     page = environment.get_template("page.html.jinja")
-    style = Path(__file__).with_name("page.css").read_text(encoding="utf-8")
-    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
-    text = page.render(style=Markup(style), style_digest=digest, **content(config, run))
-    return text.encode()
+    return page.render(**_source("style", "page.css"), **_source("script", *SCRIPTS), **shown).encode()
+
+
+def _source(name: str, *files: str) -> dict[str, str]:
+    """Files that become part of the page, and the digest by which the page's policy lets them in."""
+    text = "\n".join(Path(__file__).with_name(file).read_text(encoding="utf-8") for file in files)
+    digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+    return {name: Markup(text), f"{name}_digest": digest}
 
 
 def content(config: Config, run: RunDir) -> dict[str, Any]:
-    """What the template shows, by the names that it uses."""
+    """What the templates show, by the names that they use. ValueError names the file that is missing or broken."""
     name = config.name or run.root.name
     scores = tables.read_scores(run, name)
     beside = tables.read_beside(config.report.beside)
+    runs = [scores, *beside]
     metrics = read_metrics(run.metrics)
     manifest = _read_object(run.manifest)
     mix = mix_card.read(run.mix_card)
-    predictions = Path(config.predictions) if config.predictions else run.predictions
-    answers = {found.task: found for found in read_answers(predictions, config.report.predictions_per_task)}
+    answers = read_answers(config, run)
     return {
         "name": name,
         "sentence": tables.sentence(scores, beside),
-        "notes": about.notes(config, scores, answers, mix),
-        "runs": [scores, *beside],
+        "notes": about.notes(config, scores, mix),
+        "runs": runs,
         "others": lambda key: [run.columns.get(key) for run in beside],
         "columns": COLUMNS,
         "short_names": SHORT_NAMES,
         "tasks_shown": _by_task(),
-        "best": tables.best_per_column([scores, *beside]),
-        "intervals": any(score.low is not None for run in [scores, *beside] for score in run.columns.values()),
-        "same_columns": len({tuple(run.columns) for run in [scores, *beside]}) == 1,
+        "best": tables.best_per_column(runs),
+        "intervals": any(score.low is not None for run in runs for score in run.columns.values()),
+        "same_columns": len({tuple(run.columns) for run in runs}) == 1,
         "other_parity": other_parity.read(run),
-        "examples": [found for found in answers.values() if found.shown],
-        "answer_rows": [_answer_row(task, scores, answers.get(task)) for task, _ in _by_task()],
+        "cards": cards(runs, answers),
+        "parts": parts(list(answers.values()), config.report.predictions_per_task),
+        "metrics": metrics,
         "curves": curves(metrics),
         "totals": totals(metrics),
         "facts": about.facts(config),
         "mix": mix,
-        "stages": _stages(manifest),
+        "stages": stage_times(manifest),
+        "step_times": step_times(manifest, metrics),
         "provenance": mix_card.flat({key: value for key, value in manifest.items() if key != "stages"}),
         "config_text": run.config.read_text(encoding="utf-8"),
     }
@@ -99,48 +108,6 @@ def _read_object(path: Path) -> dict[str, Any]:
     return values
 
 
-def _answer_row(task: str, scores: RunScores, answers: Answers | None) -> dict[str, Any]:
-    """One line of the table of answers; None where nothing is known."""
-    scored = scores.tasks.get(task)
-    n = scored.n if scored else answers.n if answers else None
-    kinds = sorted(scored.unreadable.items()) if scored else []
-    return {
-        "task": task,
-        "n": n,
-        "readable": scored.readable if scored else None,
-        "unreadable": ", ".join(f"{count:,} {UNREADABLE.get(kind, kind)}" for kind, count in kinds if count),
-        "at_limit": answers.at_limit if answers else None,
-        "truncated": answers.truncated if answers else None,
-        "empty": answers.empty if answers else None,
-        "answered": answers.n if answers else None,
-        "output_tokens": answers.output_tokens if answers else None,
-        "details": scored.details if scored else {},
-    }
-
-
-def _detail(item: tuple[str, int | float]) -> tuple[str, str]:
-    """A flat name of the details and its value; shares stay between 0 and 1 here, as in scores.json."""
-    name, value = item
-    return name, f"{value:,}" if isinstance(value, int) else f"{value:.4f}"
-
-
-def _ending(row: Prediction) -> str:
-    """How one answer ended, in words."""
-    known = {"stop": "ended by the model", "length": "ended by the length limit", None: ""}
-    parts = [
-        f"{row.output_tokens:,} tokens" if row.output_tokens is not None else "",
-        known.get(row.finish_reason, f"finish reason {row.finish_reason}"),
-        f"{row.truncated_tokens:,} tokens of the prompt were cut" if row.truncated_tokens else "",
-    ]
-    return ", ".join(part for part in parts if part)
-
-
-def _stages(manifest: dict[str, Any]) -> Facts:
-    """(stage, how long) of those that are finished: the report itself is still being written."""
-    stages = manifest.get("stages")
-    done = {k: v for k, v in stages.items() if isinstance(v, dict)} if isinstance(stages, dict) else {}
-    return [
-        (name, duration(record["seconds"]))
-        for name, record in done.items()
-        if record.get("status") == "done" and isinstance(record.get("seconds"), int | float)
-    ]
+def _shade(count: int, row: tuple[int, ...]) -> int:
+    """How dark a cell of a confusion matrix is, by its share of the row: 0 for none, SHADES for the whole row."""
+    return 0 if not count else max(1, round(SHADES * count / sum(row)))

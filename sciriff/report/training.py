@@ -26,11 +26,21 @@ def _points(rows: list[dict[str, Any]], key: str) -> Points:
     return [(row["step"], float(row[key])) for row in rows if isinstance(row.get(key), int | float)]
 
 
+def _window(rows: list[dict[str, Any]]) -> int:
+    return max(len(rows) // 50, 1)
+
+
+def points_and_means(rows: list[dict[str, Any]], key: str) -> tuple[Points, Points]:
+    """(step, value) of the rows that have `key`, and their trailing means; no means of short runs."""
+    points = _points(rows, key)
+    return points, trailing_mean(points, _window(rows))
+
+
 def curves(rows: list[dict[str, Any]]) -> list[Figure]:
     """Loss, learning rate, tokens a second and gradient norm, as far as the rows have them."""
     marks = _epoch_ends(rows)
     ended = " Dotted lines are the ends of epochs." if marks else ""
-    window = max(len(rows) // 50, 1)
+    window = _window(rows)
     found = []
     for title, key, unit, from_zero, smooth in (
         ("Training loss", "loss", "nats per target token", False, True),
@@ -38,8 +48,8 @@ def curves(rows: list[dict[str, Any]]) -> list[Figure]:
         ("Throughput", "tokens_per_second", "target tokens a second, over all processes", True, True),
         ("Gradient norm", "grad_norm", "before clipping", True, True),
     ):
-        points = _points(rows, key)
-        means = trailing_mean(points, window) if smooth else []
+        points, means = points_and_means(rows, key)
+        means = means if smooth else []
         text = unit[:1].upper() + unit[1:] + "." if unit else ""
         if means:
             text += f" Thin: each step; bold: the mean of the last {window}."

@@ -7,6 +7,7 @@ from typing import Any
 from sciriff.metrics.answer_end import stripped_as_reference, without_end_marker
 from sciriff.metrics.json_answer import EXTRACT_FAILURE, EXTRACT_SUCCESS, NULL_JSON, VALID_JSON, Reading
 from sciriff.metrics.judge_rating import UNRATED, JudgeCounts, JudgeRule, judge_scores
+from sciriff.metrics.matches import Matches
 from sciriff.metrics.metric import Metric, WrongShape, ratio
 from sciriff.metrics.text_overlap import BleuCounts, bleu
 
@@ -91,7 +92,7 @@ class Task:
 
         `parity` follows the reference code into its traps, too.
         """
-        answer = stripped_as_reference(prediction) if parity else without_end_marker(prediction)
+        answer = _without_end(prediction, parity)
         overlap = bleu.count(answer, reference)
         metric = self.parity_metric if parity and self.parity_metric else self.metric
         if self.parse is None:
@@ -102,9 +103,7 @@ class Task:
         expected = self.parse(reference)
         if expected.value is None:
             raise ValueError(f"the reference is not the JSON that {self.name} needs: {reference[:80]!r}")
-        found = self.parse(answer)
-        unreadable = {EXTRACT_FAILURE: NO_JSON if answer.strip() else EMPTY, NULL_JSON: NULL}.get(found.status)
-        value = self.empty if unreadable else found.value
+        status, unreadable, value = self._read(answer)
         try:
             counts = metric.count(value, expected.value)
             if not metric.in_form(value):
@@ -112,7 +111,25 @@ class Task:
         except WrongShape:
             unreadable = WRONG_TYPE
             counts = metric.count(self.empty, expected.value)  # raises again where the reference is what is wrong
-        return Scored(found.status, unreadable, counts, overlap)
+        return Scored(status, unreadable, counts, overlap)
+
+    def _read(self, answer: str) -> tuple[str, str | None, Any]:
+        """What the JSON reader said of an answer, why it is unreadable (or None), and the value that it counts as."""
+        assert self.parse is not None
+        found = self.parse(answer)
+        unreadable = {EXTRACT_FAILURE: NO_JSON if answer.strip() else EMPTY, NULL_JSON: NULL}.get(found.status)
+        return found.status, unreadable, self.empty if unreadable else found.value
+
+    def matches(self, prediction: str, reference: str, parity: bool = False) -> Matches | None:
+        """What `score` counts, item by item; None for a task whose texts are compared whole."""
+        if self.parse is None or self.metric is None or self.metric.matches is None:
+            return None
+        expected = self.parse(reference).value
+        _, _, value = self._read(_without_end(prediction, parity))
+        try:
+            return self.metric.matches(value, expected)
+        except WrongShape:
+            return self.metric.matches(self.empty, expected)
 
     def answer_is_missing(self, scored: Scored) -> bool:
         """Whether there is nothing that a judge could rate."""
@@ -171,3 +188,7 @@ class Task:
             return {}
         scores = self.metric.scores(self.metric.numbers(*sums[: len(self.metric.fields)]))
         return {prefix + name: value for name, value in scores.items()}
+
+
+def _without_end(prediction: str, parity: bool) -> str:
+    return stripped_as_reference(prediction) if parity else without_end_marker(prediction)

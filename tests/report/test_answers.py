@@ -1,35 +1,76 @@
-"""Which predictions are shown, and how hostile ones are made visible."""
+"""Counting answers, the score of one alone, and making any text of theirs fit to stand on a page."""
 
-from pathlib import Path
+from collections.abc import Callable
 
-from sciriff.records import Prediction, write_jsonl
-from sciriff.report.answers import LONGEST, evenly_spaced, read_answers, visible
+import pytest
+from report_runs import write_predictions
+
+from sciriff.config import Config
+from sciriff.records import Prediction
+from sciriff.report.answers import evenly_spaced, own_scores, read_answers
+from sciriff.report.visible import LONGEST, visible
+from sciriff.run_dir import RunDir
+from sciriff.tasks.biored import BIORED
+from sciriff.tasks.mup import MUP
+from sciriff.tasks.qasper import QASPER
+from sciriff.tasks.scifact import SCIFACT
+from sciriff.tasks.task import Task
+
+MakeRun = Callable[..., tuple[Config, RunDir]]
+REFERENCE = '{"Gene": ["p53", "tim-1"]}'
 
 
-def prediction(number: int, **values: object) -> Prediction:
-    return Prediction("scierc_ner", str(number), "p", values.pop("text", "a"), "r", **values)  # type: ignore[arg-type]
-
-
-def test_examples_are_spread_evenly() -> None:
-    rows = [prediction(i) for i in range(100)]
-    assert [row.instance_id for row in evenly_spaced(rows, 4)] == ["12", "37", "62", "87"]
+def test_examples_are_evenly_spaced() -> None:
+    rows = list(range(100))
+    assert evenly_spaced(rows, 4) == [12, 37, 62, 87]
     assert evenly_spaced(rows, 0) == []
-    assert evenly_spaced(rows[:3], 10) == rows[:3]
-    assert len({row.instance_id for row in evenly_spaced(rows, 99)}) == 99
+    assert evenly_spaced(rows[:3], 10) == rows[:3] and evenly_spaced(rows, None) == rows
+    assert len(set(evenly_spaced(rows, 99))) == 99
 
 
-def test_answers_are_counted(tmp_path: Path) -> None:
+def test_answers_are_counted_and_scored_one_by_one(make_run: MakeRun) -> None:
+    config, run = make_run("r", {"biored_ner/f1": 0.5})
     rows = [
-        prediction(0, finish_reason="length", output_tokens=10),
-        prediction(1, text=" \n", output_tokens=20, truncated_tokens=5),
-        prediction(2),
+        Prediction("biored_ner", "0", "p", REFERENCE, REFERENCE, "length", 5, 10),
+        Prediction("biored_ner", "1", "p", " \n", REFERENCE, "stop", 7, 20, 5),
+        Prediction("biored_ner", "2", "p", '{"Gene": ["p53"], "Disease": ["x"]}', REFERENCE),
     ]
-    write_jsonl(tmp_path / "scierc_ner.jsonl", rows)
-    (tmp_path / "bioasq_list_qa.jsonl").write_text("")
-    (tmp_path / "unknown.jsonl").write_text("not a task of ours")
-    (found,) = read_answers(tmp_path, show=1)
-    assert (found.task, found.n, found.at_limit, found.truncated, found.empty) == ("scierc_ner", 3, 1, 1, 1)
-    assert found.output_tokens == 15 and found.shown == [rows[1]]
+    write_predictions(run, rows)
+    (found,) = read_answers(config, run).values()
+    assert (found.at_limit, found.truncated, found.empty) == (1, 1, 1)
+    assert found.prompt_tokens == [5, 7] and found.output_tokens == [10, 20]
+    assert [row.score for row in found.rows] == [1.0, 0.0, 0.5]
+    assert [row.unreadable for row in found.rows] == [None, "empty", None]
+
+
+def test_without_the_score_stage_an_answer_has_no_score(make_run: MakeRun) -> None:
+    config, run = make_run("r", {"biored_ner/f1": 0.5})
+    write_predictions(run, [Prediction("biored_ner", "0", "p", REFERENCE, REFERENCE)])
+    (run.per_instance / "biored_ner.jsonl").unlink()
+    (row,) = read_answers(config, run)["biored_ner"].rows
+    assert row.score is None and row.matches is not None
+
+
+@pytest.mark.parametrize(
+    ("task", "answer", "reference", "scores"),
+    [
+        (SCIFACT, '{"verdict": "NEI"}', '{"verdict": "NEI", "evidence": []}', {}),
+        (
+            SCIFACT,
+            '{"verdict": "SUPPORT", "evidence": []}',
+            '{"verdict": "SUPPORT", "evidence": ["a b"]}',
+            {"f1_label": 1.0, "f1_evidence_token": 0.0},
+        ),
+        (BIORED, "{}", '{"Gene": []}', {}),
+        (BIORED, "{}", REFERENCE, {"f1": 0.0}),
+        (QASPER, '{"answer": "x"}', '{"answer": "y", "evidence": ["z"]}', {"f1_evidence": 0.0}),
+        (MUP, "a b c", "a b d", {"rouge": pytest.approx(2 / 3)}),
+    ],
+)
+def test_a_score_that_nothing_decides_is_left_out(
+    task: Task, answer: str, reference: str, scores: dict[str, float]
+) -> None:
+    assert own_scores(task, task.vector(task.score(answer, reference))) == scores
 
 
 def test_texts_are_made_visible_and_bounded() -> None:

@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import json
 import os
 import re
 import subprocess
@@ -9,6 +10,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 
@@ -19,7 +21,7 @@ from sciriff.tasks import COLUMNS
 
 MakeRun = Callable[..., tuple[Config, RunDir]]
 Fill = Callable[[RunDir, str], None]
-VOID = {"meta", "wbr", "br", "path", "circle"}
+VOID = {"meta", "wbr", "br", "path", "circle", "input"}
 HOSTILE = (
     '</pre></style><script>alert(1)</script><img src=x onerror=alert(1)>"\' style="x" {{ 7 * 7 }} \u202e\ud800\x1b[31m'
 )
@@ -80,19 +82,21 @@ def test_a_full_run_shows_its_result_and_where_it_came_from(make_run: MakeRun, f
         and "qasper_abstractive_qa/lm_judge_answer" in text
         and "(judge=none)" in text
     )
-    assert "12" in text and "4 33.3%" in text, "four of twelve answers ran into the limit"
-    assert "biored_ner (10 of 12)" in text and "7 tokens, ended by the length limit" in text
-    assert "1 min 01 s" in text and "mix.other" not in text
+    assert "answer cut at the limit 33.3% 4" in text and "prompt was cut 50.0% 6" in text
+    assert "Type expected right missed wrong type spurious" in text and "all 36 16 16 4 4" in text
+    assert "some text 1 min 01 s 100.0%" in text and "mix.other" not in text
     assert "40" in text and "40,000, 10,000 of them targets (25%)" in text
     assert "learning_rate: 2.0e-05" in text
-    assert "all 7 84 10 2" in text and "3 training rows are of the held-out tasks" in text
+    assert "all 7 84 100.0% 10 2" in text and "3 training rows are of the held-out tasks" in text
 
 
 def test_a_run_with_scores_alone_has_a_page(make_run: MakeRun) -> None:
     config, run = make_run("bare", {"discomat_te/bleu": 0.25}, "train=none", "judge=none")
     text = words(render(config, run))
     assert f"Mean 25.0 (mean of 1 of {len(COLUMNS)} columns)." in text
-    assert "Optimizer steps" not in text and "Predictions" not in text
+    assert "Optimizer steps" not in text and "Each missed" not in text
+    page = render(config, run)
+    assert "rows" not in Reader(page).ids and b"octet-stream" not in page, "without predictions there is no browser"
 
 
 def test_no_score_at_all_is_said(make_run: MakeRun) -> None:
@@ -112,7 +116,8 @@ def test_hostile_text_adds_no_tag_and_no_attribute(make_run: MakeRun, fill: Fill
         t: n for t, n in hostile.tags.items() if t not in breaks
     }
     assert kind.attributes == hostile.attributes and kind.links == hostile.links
-    assert "script" not in hostile.tags and "<script>alert(1)</script>" in hostile.text
+    assert "<script>alert(1)</script>" in hostile.text
+    assert hostile.tags["script"] == 4 and hostile.attributes["src"] == 0, "the page's own, and three parts of data"
     assert "{{ 7 * 7 }}" in hostile.text, "text of a file is never a template"
     assert not set(hostile.text) & set("\u202e\ud800\x1b") and "␛[31m" in hostile.text
 
@@ -122,13 +127,15 @@ def test_nothing_is_fetched_or_run(make_run: MakeRun, fill: Fill) -> None:
     fill(run, "x")
     page = render(config, run)
     reader = Reader(page)
-    assert all(link.startswith("#") and link[1:] in reader.ids for link in reader.links)
-    assert not reader.tags.keys() & {"script", "link", "img", "iframe", "object", "form"}
+    assert all(link.startswith("#") for link in reader.links)
+    assert {link[1:] for link in reader.links} - set(reader.ids) == {"predictions=biored_ner"}
+    assert not reader.tags.keys() & {"link", "img", "iframe", "object"}
     assert "style" not in reader.attributes and not any(name.startswith("on") for name in reader.attributes)
     (style,) = re.findall(rb"<style>(.*?)</style>", page, re.DOTALL)
     assert b"url(" not in style and b"@import" not in style
-    policy = base64.b64encode(hashlib.sha256(style).digest())
-    assert b"default-src 'none'; style-src 'sha256-" + policy + b"'" in page
+    (script,) = re.findall(rb"<script>(.*?)</script>", page, re.DOTALL)
+    hashes = [base64.b64encode(hashlib.sha256(text).digest()) for text in (style, script)]
+    assert b"default-src 'none'; style-src 'sha256-%b'; script-src 'sha256-%b'; " % tuple(hashes) in page
     assert len(reader.ids) == len(set(reader.ids))
     assert reader.tags["table"] == reader.tags["caption"] and reader.tags["h1"] == 1
 
@@ -177,10 +184,15 @@ def test_a_broken_file_is_named(make_run: MakeRun, fill: Fill, name: str, text: 
         render(config, run)
 
 
-def test_predictions_of_another_tool_are_said_to_be_missing(make_run: MakeRun) -> None:
-    config, run = make_run("r", {"biored_ner/f1": 0.5}, "predictions=/elsewhere")
+def test_predictions_of_another_tool_are_shown(make_run: MakeRun, tmp_path: Path) -> None:
+    folder = tmp_path / "elsewhere"
+    folder.mkdir()
+    row = {"doc_id": 0, "doc": {"input": "Find.", "output": '{"Gene": ["x"]}'}, "filtered_resps": ['{"Gene": []}']}
+    (folder / "samples_biored_ner_2025-01-31T09-30-00.123456.jsonl").write_text(json.dumps(row) + "\n")
+    config, run = make_run("r", {"biored_ner/f1": 0.5}, f"predictions={folder}")
     text = words(render(config, run))
-    assert "they come from /elsewhere. Their rows are another tool's and are not shown." in text
+    assert f"they come from {folder}." in text
+    assert "prompt was cut – –" in text and "Prompt, characters" in text and "all 1 0 1 0 0" in text
 
 
 def test_what_is_left_out_of_the_scores_is_said(make_run: MakeRun) -> None:

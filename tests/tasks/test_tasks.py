@@ -284,3 +284,20 @@ def test_the_reader_hands_each_character_to_the_parser_twice_at_most(monkeypatch
     text = "so " + piece * 1000
     read(text)
     assert sum(parsed) <= 2 * len(text)
+
+
+@TASKS
+@pytest.mark.parametrize("answer", ["", "null", "3", "[", '"text"', "[{}]", '{"evidence": [1]}', '{"Gene": [{}]}'])
+def test_matches_exist_wherever_an_answer_is_scored(task: Task, answer: str):
+    reference = REFERENCES[task.name]
+    task.score(answer, reference)
+    found = task.matches(answer, reference)
+    assert (found is None) == (task.parse is None)
+    assert found is None or found.reference
+
+
+@JSON_TASKS
+def test_matches_are_of_the_answer_as_it_is_scored(task: Task):
+    reference = REFERENCES[task.name]
+    found = task.matches(f"Sure: {reference} Bye.</s>", reference)
+    assert found is not None and found.answer == found.reference

@@ -1,0 +1,70 @@
+"use strict";
+// What the scripts of the page share: elements, the theme, unpacking data. The three files become one script, this one
+// first. Texts of a run reach the page as text nodes alone, never as markup.
+
+const byId = (id) => document.getElementById(id);
+const counted = (number) => number.toLocaleString("en");
+
+function element(tag, attributes, ...children) {
+  const made = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
+  made.append(...children.filter((child) => child !== null));
+  return made;
+}
+
+// ---- theme ----
+
+const THEMES = { "": "as the system", light: "light", dark: "dark" };
+
+function setTheme(theme) {
+  document.documentElement.dataset.theme = theme;
+  byId("theme").textContent = `Theme: ${THEMES[theme]}`;
+}
+
+function keepTheme(theme) {
+  try {
+    localStorage.setItem("sciriff-theme", theme);
+  } catch { /* a browser may keep nothing for pages from disk */ }
+}
+
+function keptTheme() {
+  try {
+    const kept = localStorage.getItem("sciriff-theme");
+    return kept in THEMES ? kept : "";
+  } catch {
+    return "";
+  }
+}
+
+function startTheme() {
+  setTheme(keptTheme());
+  byId("theme").hidden = false;
+  byId("theme").addEventListener("click", () => {
+    const order = Object.keys(THEMES);
+    const next = order[(order.indexOf(document.documentElement.dataset.theme) + 1) % order.length];
+    setTheme(next);
+    keepTheme(next);
+  });
+}
+
+// ---- packed data ----
+
+const unpacked = new Map();
+
+function unpack(name) {
+  if (!unpacked.has(name)) unpacked.set(name, unpackNow(name));
+  return unpacked.get(name);
+}
+
+async function unpackNow(name) {
+  const binary = atob(byId(`data-${name}`).textContent);
+  const bytes = new Uint8Array(binary.length);
+  for (let place = 0; place < binary.length; place += 1) bytes[place] = binary.charCodeAt(place);
+  const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"));
+  return JSON.parse(await new Response(stream).text());
+}
+
+async function promptOf(task, row) {
+  const { lines, prompts } = await unpack(`prompts-${task}`);
+  return prompts[row].map((line) => lines[line]).join("\n");
+}

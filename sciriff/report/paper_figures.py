@@ -1,0 +1,146 @@
+"""The report's figures for papers, PNG and PDF in figures/ of a run folder, drawn with matplotlib.
+
+The page has its own drawings, which follow its theme; these are for print: a column wide, with fonts that editors can
+embed, and with the colours of Okabe and Ito, markers and dashes that a reader can tell apart without seeing colour.
+"""
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from sciriff.report.figures import short
+from sciriff.report.mix_card import MixCard
+from sciriff.report.tables import COLUMNS, SHORT_NAMES, RunScores
+from sciriff.report.training import points_and_means
+from sciriff.report.visible import visible
+
+WIDTH = 3.5
+"""Inches: a column of the usual two-column styles."""
+DOTS_PER_INCH = 300
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+MARKERS = "os^DvP*"
+LARGEST = 20
+"""Datasets of the mix that have a bar of their own."""
+STYLE: dict[str, Any] = {
+    "font.size": 7,
+    "axes.linewidth": 0.6,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "grid.linewidth": 0.4,
+    "grid.color": "#d6d9dc",
+    "legend.frameon": False,
+    "pdf.fonttype": 42,
+    "text.parse_math": False,
+}
+"""Type 42 fonts are those that conferences accept; names may hold a dollar sign, which is no formula."""
+
+
+def write_figures(folder: Path, runs: list[RunScores], metrics: list[dict[str, Any]], mix: MixCard | None) -> None:
+    """Draw what there is data for: scores of all runs, the training of the first, its mix. Same data, same bytes."""
+    from matplotlib import rc_context
+
+    folder.mkdir(exist_ok=True)
+    with rc_context(STYLE):
+        for name, figure in _figures(runs, metrics, mix):
+            figure.savefig(folder / f"{name}.png", dpi=DOTS_PER_INCH, metadata={"Software": None})
+            figure.savefig(folder / f"{name}.pdf", metadata={"CreationDate": None})
+
+
+def _figures(runs: list[RunScores], metrics: list[dict[str, Any]], mix: MixCard | None) -> Iterator[tuple[str, Any]]:
+    if any(run.columns for run in runs):
+        yield "scores", _scores(runs)
+    if any("loss" in row for row in metrics):
+        yield "training", _training(metrics)
+    if mix is not None and mix.datasets:
+        yield "mix", _mix(mix)
+
+
+def _new(height: float) -> Any:
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(WIDTH, height), layout="constrained")
+
+
+def _scores(runs: list[RunScores]) -> Any:
+    """Every column that a run has, from the top in the paper's order, with 95 % intervals."""
+    columns = [column for column in COLUMNS if any(column.key in run.columns for run in runs)]
+    figure = _new(0.5 + 0.26 * len(columns) + 0.12 * len(runs))
+    axes = figure.subplots()
+    axes.grid(axis="x")
+    for place, run in enumerate(runs):
+        shift = 0.5 * ((place + 0.5) / len(runs) - 0.5)
+        known = [(at, run.columns[column.key]) for at, column in enumerate(columns) if column.key in run.columns]
+        values = [100 * score.value for _, score in known]
+        below = [100 * (score.value - (score.value if score.low is None else score.low)) for _, score in known]
+        above = [100 * ((score.value if score.high is None else score.high) - score.value) for _, score in known]
+        axes.errorbar(
+            values,
+            [at + shift for at, _ in known],
+            xerr=[[max(b, 0.0) for b in below], [max(a, 0.0) for a in above]],
+            fmt=MARKERS[place % len(MARKERS)],
+            color=COLOURS[place % len(COLOURS)],
+            markersize=3.5,
+            elinewidth=0.9,
+            label=visible(run.name),
+        )
+    axes.set_yticks(range(len(columns)), [f"{SHORT_NAMES[column.task]} {column.metric}" for column in columns])
+    axes.set_ylim(len(columns) - 0.5, -0.5)
+    axes.set_xlim(-2, 102)
+    axes.set_xlabel("score (95 % interval)")
+    if len(runs) > 1:
+        figure.legend(loc="outside upper center", ncols=min(len(runs), 3))
+    return figure
+
+
+def _training(metrics: list[dict[str, Any]]) -> Any:
+    """Loss (with the validation losses, where there are some), learning rate, gradient norm."""
+    figure = _new(3.6)
+    upper, middle, lower = figure.subplots(3, 1, sharex=True, height_ratios=(2, 1, 1))
+
+    def curve(axes: Any, key: str, label: str, smooth: bool, **style: Any) -> None:
+        points, means = points_and_means(metrics, key)
+        if smooth and means:
+            axes.plot(*_axes_of(points), color=COLOURS[5], linewidth=0.4)
+            points = means
+        if points:
+            axes.plot(*_axes_of(points), **({"color": COLOURS[0], "linewidth": 1.0, "label": label} | style))
+
+    curve(upper, "loss", "training", smooth=True)
+    curve(upper, "validation_science_loss", "validation, science", smooth=False, color=COLOURS[1], linestyle="--")
+    curve(upper, "validation_general_loss", "validation, general", smooth=False, color=COLOURS[2], linestyle=":")
+    curve(middle, "lr", "", smooth=False)
+    curve(lower, "grad_norm", "", smooth=True)
+    for axes, name in ((upper, "loss (nats)"), (middle, "learning rate"), (lower, "gradient norm")):
+        axes.set_ylabel(name)
+        axes.grid(axis="y")
+    lower.set_xlabel("optimizer step")
+    if len(upper.get_legend_handles_labels()[1]) > 1:
+        upper.legend()
+    return figure
+
+
+def _axes_of(points: list[tuple[float, float]]) -> tuple[list[float], list[float]]:
+    return [x for x, _ in points], [y if math.isfinite(y) else math.nan for _, y in points]
+
+
+def _mix(mix: MixCard) -> Any:
+    """The tokens of the largest datasets, and of the others together."""
+    shown = mix.datasets[:LARGEST]
+    rest = sum(line.tokens for line in mix.datasets[LARGEST:])
+    names = [visible(line.name)[:60] for line in shown] + ([f"{len(mix.datasets) - LARGEST} more"] if rest else [])
+    tokens = [line.tokens for line in shown] + ([rest] if rest else [])
+    figure = _new(0.6 + 0.16 * len(names))
+    axes = figure.subplots()
+    axes.barh(range(len(names)), tokens, color=COLOURS[0], height=0.65)
+    axes.set_yticks(range(len(names)), names)
+    axes.set_ylim(len(names) - 0.4, -0.6)
+    axes.set_xlabel("tokens")
+    axes.xaxis.set_major_formatter(_axis_number)
+    axes.grid(axis="x")
+    axes.set_axisbelow(True)
+    return figure
+
+
+def _axis_number(value: float, _place: int) -> str:
+    return short(value)
