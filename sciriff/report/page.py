@@ -127,6 +127,7 @@ def _detail(item: tuple[str, int | float]) -> tuple[str, str]:
 def _ending(row: Prediction) -> str:
     """How one answer ended, in words."""
     known = {"stop": "ended by the model", "length": "ended by the length limit", None: ""}
+    known |= {"refusal": "refused by the model", "content_filter": "held back by the provider's filter"}
     parts = [
         f"{row.output_tokens:,} tokens" if row.output_tokens is not None else "",
         known.get(row.finish_reason, f"finish reason {row.finish_reason}"),
