@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, get_args, get_type_hints
 
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
@@ -24,6 +24,8 @@ LOGITS_AT_ONCE = 1 << 25
 """Logits that the training loss makes at a time: 128 MiB in fp32. Of a vocabulary of 32,000 that is 1,048 tokens,
 enough to keep a GPU busy; a small model's whole micro-batch is one piece."""
 CHAT_FORMATS = ("tulu", "llama2", "llama3", "qwen", "general", "tokenizer")
+PROVIDERS = ("openai", "local", "anthropic")
+"""Who answers over HTTP: OpenAI, any other server that speaks OpenAI's language, Anthropic."""
 
 
 def conf_dir() -> Path:
@@ -102,30 +104,76 @@ class ShapeConfig:
 
 
 @dataclass
+class ApiModelConfig:
+    """A model whose weights nobody has but its provider."""
+
+    provider: str = MISSING
+    """openai or anthropic."""
+    name: str = MISSING
+    """The provider's own name for it. One with a date stays what it is."""
+    context: int = MISSING
+    """Tokens that prompt and answer may take together, at the price that is known here."""
+    takes_temperature: bool = True
+    """Whether a request may say engine.temperature. Models that think refuse it, and answer as their provider likes."""
+    thinking_tokens: int = 0
+    """Tokens that it may think before it answers, on top of eval.max_new_tokens; they are paid for like an answer."""
+    request: dict[str, Any] = field(default_factory=dict)
+    """Further keys of every request, in the provider's own words: `+model.api.request.reasoning_effort=low`."""
+
+    def __post_init__(self) -> None:
+        _one_of("model.api.provider", self.provider, ("openai", "anthropic"))
+        _at_least("model.api.context", self.context, 1)
+        _at_least("model.api.thinking_tokens", self.thinking_tokens, 0)
+
+
+@dataclass
 class ModelConfig:
     name: str = MISSING
     """The name in tables and run folders."""
     path: str | None = None
     """A Hugging Face folder or hub id; null builds a Llama of `shape` with random weights from the seed."""
+    api: ApiModelConfig | None = None
+    """Set where there are no weights, only a provider who answers: then path, tokenizer and shape are null."""
     revision: str | None = None
     """Branch, tag or commit on the hub."""
     tokenizer: str | None = None
     """Folder or hub id of the tokenizer; null is `path`."""
     chat: str = MISSING
-    """Markup of a conversation (chat.py): tulu, llama2, llama3, qwen, general, or the tokenizer's own template."""
+    """Markup of a conversation (chat.py): tulu, llama2, llama3, qwen, general, or the tokenizer's own template. With
+    engine=openai, local or anthropic the server gets messages and writes the markup; a model with `api` says server."""
     dtype: str = "bfloat16"
     """Of the saved weights and of generation: bfloat16, float16 or float32."""
     trust_remote_code: bool = False
     """Let a hub repository run its own Python code here. Off unless you turn it on."""
-    shape: ShapeConfig = MISSING
+    shape: ShapeConfig | None = None
 
     def __post_init__(self) -> None:
+        if self.api is not None:
+            for name in ("path", "tokenizer", "shape"):
+                if getattr(self, name) is not None:
+                    raise ValueError(
+                        f"model.{name} has no meaning for model={self.name}, whose weights {self.api.provider} keeps; "
+                        "for another model: model=custom model.path=FOLDER_OR_HUB_ID"
+                    )
+            if self.chat != "server":
+                raise ValueError(f"model.chat={self.chat}: {self.api.provider} writes the markup, so it must be server")
+            return
+        if self.shape is None:
+            raise ValueError("model.shape is not set: give model.shape=..., as in conf/model/llama2_7b.yaml")
         _one_of("model.chat", self.chat, CHAT_FORMATS)
         _one_of("model.dtype", self.dtype, ("bfloat16", "float16", "float32"))
         if self.path is None and self.tokenizer is None:
             raise ValueError(
                 "model.path is null, so model.tokenizer must name a tokenizer; or give model.path=FOLDER_OR_HUB_ID"
             )
+
+    @property
+    def context(self) -> int:
+        """Tokens that prompt and answer may take together."""
+        if self.api is not None:
+            return self.api.context
+        assert self.shape is not None, "refused above"
+        return self.shape.context
 
 
 @dataclass
@@ -350,9 +398,65 @@ class DeepspeedConfig:
 
 
 @dataclass
-class EngineConfig:
+class ServerConfig:
+    """How a model behind a server is reached, how fast, and what it may cost."""
+
+    base_url: str | None = None
+    """Up to and including the version: https://api.openai.com/v1."""
+    api_key_env: str | None = None
+    """Environment variable that holds the key; null sends none. The key itself is written nowhere."""
+    temperature: float | None = None
+    """Null is the server's own."""
+    batch: bool = False
+    """Send all calls through the provider's batch interface: half the price, up to a day."""
+    max_usd: float | None = None
+    """US dollars that the stage may cost in all, earlier starts included; null sets no bound. Where the model's price
+    is not known it must be null, or the two prices below be given. A call that times out counts at the most it can
+    cost."""
+    input_usd: float | None = None
+    """US dollars per million tokens of prompts; null looks the model up in the list of known prices."""
+    output_usd: float | None = None
+    """The same for responses."""
+    max_concurrency: int = 8
+    """Calls under way at once."""
+    requests_per_minute: float | None = None
+    """Calls a minute at most, evenly spread; null sets no bound, and waits only when the server says so."""
+    tokens_per_minute: float | None = None
+    """The same for tokens: a call counts with its prompt, by estimate, and the longest answer it may bring."""
+    timeout: float = 120
+    """Seconds for one call."""
+    attempts: int = 8
+    """How often a call is made before it counts as failed."""
+    poll_seconds: float = 60
+    """Seconds between looks at a batch."""
+
+    def check(self, section: str, chosen: str) -> None:
+        """ValueError for what cannot be. `section` is judge or engine, `chosen` its option."""
+        if not self.base_url:
+            raise ValueError(f"{section}={chosen} needs {section}.base_url=...")
+        if not ADDRESS.fullmatch(self.base_url):
+            raise ValueError(f"{section}.base_url must be http(s)://HOST[:PORT]/v1, with no password or key in it")
+        if self.api_key_env is not None and not self.api_key_env.isidentifier():
+            raise ValueError(f"{section}.api_key_env must be the name of an environment variable, not the key itself")
+        if (self.input_usd is None) != (self.output_usd is None):
+            raise ValueError(f"{section}.input_usd and {section}.output_usd must be given together")
+        for name in ("max_concurrency", "attempts"):
+            _at_least(f"{section}.{name}", getattr(self, name), 1)
+        for name in ("temperature", "max_usd", "input_usd", "output_usd"):
+            _at_least(f"{section}.{name}", getattr(self, name), 0)
+        for name in ("requests_per_minute", "tokens_per_minute", "timeout", "poll_seconds"):
+            _above_zero(f"{section}.{name}", getattr(self, name))
+
+
+HOW_TO_ASK = tuple(known.name for known in fields(ServerConfig) if known.name != "temperature")
+"""Keys of a server that say where, how fast and at what price it is asked, and change no answer."""
+
+
+@dataclass
+class EngineConfig(ServerConfig):
     name: str = MISSING
-    """vllm or transformers."""
+    """vllm or transformers, which run the model here; openai, anthropic, or local (any server that speaks OpenAI's
+    language), which ask for its answers."""
     batch_tokens: int = 16384
     """transformers: prompt and answer tokens, padding included, that are in one batch at most."""
     tensor_parallel: int = 1
@@ -361,13 +465,30 @@ class EngineConfig:
     """vllm: share of each GPU's memory that it may take."""
     python: str | None = None
     """Interpreter for the prediction stage; vLLM pins its torch, so it often lives in an environment of its own."""
+    model: str | None = None
+    """The server's name for the model; null is model.api.name, or else model.path, which is what `vllm serve` takes."""
+    temperature: float | None = 0.0
+    """Of a server; null is its own. Engines that run here are greedy."""
+    timeout: float = 600
+    """Seconds for one call. Longer than a judge's: an answer that is given up on may be paid for, and then again."""
 
     def __post_init__(self) -> None:
-        _one_of("engine.name", self.name, ("vllm", "transformers"))
+        _one_of("engine.name", self.name, ("vllm", "transformers", *PROVIDERS))
         _at_least("engine.batch_tokens", self.batch_tokens, 1)
         _at_least("engine.tensor_parallel", self.tensor_parallel, 1)
         if not 0 < self.memory_fraction <= 1:
             raise ValueError(f"engine.memory_fraction={self.memory_fraction} must be above 0 and at most 1")
+        if self.asks:
+            self.check("engine", self.name)
+            if self.python is not None:
+                raise ValueError(f"engine.python has no meaning for engine={self.name}, which runs no model here")
+        elif self.temperature:
+            raise ValueError(f"engine.temperature={self.temperature:g} is not for engine={self.name}, which is greedy")
+
+    @property
+    def asks(self) -> bool:
+        """Whether a server is asked."""
+        return self.name in PROVIDERS
 
 
 @dataclass
@@ -401,66 +522,30 @@ class EvalConfig:
 
 
 @dataclass
-class JudgeConfig:
+class JudgeConfig(ServerConfig):
     provider: str = MISSING
-    """openai, local (any server that speaks OpenAI's language), recorded (responses that were saved before), or none:
-    the two columns that need a judge stay missing, and say so."""
+    """openai, anthropic, local (any server that speaks OpenAI's language), recorded (responses that were saved before),
+    or none: the two columns that need a judge stay missing, and say so."""
     model: str | None = None
     """The judge, by the server's name for it. Its answers are kept under this name and the prompt, never paid twice."""
-    base_url: str | None = None
-    """Up to and including the version: https://api.openai.com/v1."""
-    api_key_env: str | None = None
-    """Environment variable that holds the key; null sends none. The key itself is written nowhere."""
-    temperature: float | None = None
-    """Null is the server's own, as in the published numbers."""
     max_tokens: int = 512
     """Longest response, tokens."""
-    batch: bool = False
-    """Send all calls as one batch: half the price, up to a day."""
-    max_usd: float | None = None
-    """US dollars that judging this run may cost in all, earlier starts and judges included; null sets no bound. Where
-    the model's price is not known it must be null, or the two prices below be given. A call that times out counts at
-    the most it can cost."""
-    input_usd: float | None = None
-    """US dollars per million tokens of prompts; null looks the model up in the list of known prices."""
-    output_usd: float | None = None
-    """The same for responses."""
-    max_concurrency: int = 8
-    """Calls under way at once."""
-    requests_per_minute: float | None = None
-    timeout: float = 120
-    """Seconds for one call."""
-    attempts: int = 8
-    """How often a call is made before it counts as failed."""
-    poll_seconds: float = 60
-    """Seconds between looks at a batch."""
     path: str | None = None
     """recorded: a folder with `<task>/lm_judge_raw.json`, as the original code's batches leave them."""
 
     def __post_init__(self) -> None:
-        _one_of("judge.provider", self.provider, ("none", "openai", "local", "recorded"))
+        _one_of("judge.provider", self.provider, ("none", "recorded", *PROVIDERS))
         if not self.asks:
             return
-        for name in ("model", "base_url"):
-            if not getattr(self, name):
-                raise ValueError(f"judge={self.provider} needs judge.{name}=...")
-        if not ADDRESS.fullmatch(self.base_url or ""):
-            raise ValueError("judge.base_url must be http(s)://HOST[:PORT]/v1, with no password or key in it")
-        if self.api_key_env is not None and not self.api_key_env.isidentifier():
-            raise ValueError("judge.api_key_env must be the name of an environment variable, not the key itself")
-        if (self.input_usd is None) != (self.output_usd is None):
-            raise ValueError("judge.input_usd and judge.output_usd must be given together")
-        for name in ("max_tokens", "max_concurrency", "attempts"):
-            _at_least(f"judge.{name}", getattr(self, name), 1)
-        for name in ("temperature", "max_usd", "input_usd", "output_usd"):
-            _at_least(f"judge.{name}", getattr(self, name), 0)
-        for name in ("requests_per_minute", "timeout", "poll_seconds"):
-            _above_zero(f"judge.{name}", getattr(self, name))
+        if not self.model:
+            raise ValueError(f"judge={self.provider} needs judge.model=...")
+        self.check("judge", self.provider)
+        _at_least("judge.max_tokens", self.max_tokens, 1)
 
     @property
     def asks(self) -> bool:
         """Whether a server is asked."""
-        return self.provider in ("openai", "local")
+        return self.provider in PROVIDERS
 
 
 @dataclass
@@ -551,6 +636,29 @@ class Config:
             raise ValueError(f"name={self.name!r} must be a plain folder name")
         if "train" in self.active_stages and not self.mix.path and not self.mix.has_source:
             raise ValueError("mix has no source: give mix.sources.sciriff.path=FOLDER, or choose a mix")
+        if self.model.api is not None:
+            self._check_api_model(self.model.api)
+        elif "predict" in self.active_stages and self.engine.name == "anthropic":
+            raise ValueError(f"engine=anthropic has no model={self.model.name}; its models are model=claude_...")
+        if {"train", "predict"} <= set(self.active_stages) and self.engine.asks:
+            raise ValueError(
+                f"engine={self.engine.name} asks a server, and none has the model that this run trains: choose "
+                "engine=vllm; or train first, serve the run's model, and then run stages=[predict,score,report]"
+            )
+
+    def _check_api_model(self, api: ApiModelConfig) -> None:
+        """ValueError for what cannot be done with a model that only its provider has."""
+        model = self.model.name
+        if self.train.method != "none":
+            raise ValueError(f"model={model} cannot be trained here, for {api.provider} keeps its weights: train=none")
+        if self.eval.model is not None:
+            raise ValueError(f"eval.model names weights, and model={model} is one that {api.provider} answers for")
+        if "predict" not in self.active_stages:
+            return
+        if self.engine.name not in (api.provider, "local"):
+            raise ValueError(f"model={model} answers over {api.provider}'s API: engine={api.provider}")
+        if not api.takes_temperature and self.engine.temperature:
+            raise ValueError(f"engine.temperature={self.engine.temperature:g}: model={model} takes no temperature")
 
     @property
     def active_stages(self) -> list[str]:
@@ -579,8 +687,9 @@ def known_keys(kind: type = Config, prefix: str = "") -> Iterator[str]:
     hints = get_type_hints(kind)
     for known in fields(kind):
         yield prefix + known.name
-        if is_dataclass(hints[known.name]):
-            yield from known_keys(hints[known.name], f"{prefix}{known.name}.")
+        for inner in (hints[known.name], *get_args(hints[known.name])):  # of an optional section, too
+            if is_dataclass(inner) and isinstance(inner, type):
+                yield from known_keys(inner, f"{prefix}{known.name}.")
 
 
 def from_container(values: DictConfig) -> Config:

@@ -6,7 +6,6 @@ instance was judged by and what the answers were, so that rows for answers of an
 
 import json
 import math
-import os
 from collections.abc import Container, Iterable, Iterator
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import Any
 
 from sciriff.digest import value_digest
 from sciriff.metrics.judge_rating import RATINGS
-from sciriff.records import Judgement, dumps, read_json_objects, to_json
+from sciriff.records import Judgement, dumps, read_json_objects
 
 RATED = "rated"
 UNREADABLE = "unreadable"
@@ -103,38 +102,6 @@ def read_rows(path: Path) -> Iterator[Judgement]:
         if rating is not None and (type(rating) is not int or rating not in RATINGS):
             raise ValueError(f"{path}:{number}: rating={rating!r} must be a whole number from 1 to 5, or null")
         yield Judgement(**{"rating": None, **values})
-
-
-def mend_last_line(path: Path) -> bool:
-    """Make a file that a killed process was writing to end in a whole line. Returns whether half a line was cut off."""
-    if not path.is_file():
-        return False
-    data = path.read_bytes()
-    if not data or data.endswith(b"\n"):
-        return False
-    start = data.rfind(b"\n") + 1
-    try:
-        whole = isinstance(json.loads(data[start:]), dict)
-    except (ValueError, RecursionError):
-        whole = False
-    with path.open("r+b") as file:
-        if whole:
-            file.seek(0, os.SEEK_END)
-            file.write(b"\n")
-        else:
-            file.truncate(start)
-        file.flush()
-        os.fsync(file.fileno())
-    return not whole
-
-
-def append(path: Path, row: Judgement) -> None:
-    """Add a row, and return when it is on the disk."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a", encoding="utf-8", newline="\n") as file:
-        file.write(to_json(row) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def count_ratings(ratings: dict[str, Rating]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 
 from sciriff import __version__, machine, spawn
-from sciriff.config import PACKAGE, Config, ModelConfig, as_dict, to_yaml
+from sciriff.config import HOW_TO_ASK, PACKAGE, Config, ModelConfig, as_dict, to_yaml
 from sciriff.digest import file_digest, tree_digest, value_digest
 from sciriff.finetune import launch_files
 from sciriff.manifest import Manifest, StageRecord, damaged_output, record_outputs
@@ -24,7 +24,10 @@ from sciriff.source_files import instances_source, source_digest, validation_spl
 from sciriff.summary import summary_lines
 from sciriff.tables import write_tables
 
-FREE_TO_CHANGE = ("stages", "dry_run", "run_dir", "cache_dir", "report", "log", "plan", "judge", "eval.resamples")
+FREE_TO_CHANGE = (
+    *("stages", "dry_run", "run_dir", "cache_dir", "report", "log", "plan", "judge", "eval.resamples"),
+    *(f"engine.{key}" for key in HOW_TO_ASK),
+)
 """Keys that say what to do now, where, or how to show it, not what the run is: a folder takes other values of them. The
 judge is one, since it often comes later, or with more money: its rows say whose they are."""
 
@@ -215,10 +218,11 @@ def inputs(stage: str, config: Config, run: RunDir) -> dict[str, str]:
             }
         case "predict":
             asking = {key: value for key, value in as_dict(config.eval).items() if key != "resamples"}
+            engine = {key: value for key, value in as_dict(config.engine).items() if key not in HOW_TO_ASK}
             return {
                 "model": _model_digest(config.answering_model, weights=True),
                 "instances": source_digest(instances_source(config.eval)),
-                "settings": value_digest([asking, as_dict(config.engine), config.seed]),
+                "settings": value_digest([asking, engine, config.seed]),
             }
         case "judge":
             judge, predictions = config.judge, Path(config.predictions) if config.predictions else run.predictions

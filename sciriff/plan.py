@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sciriff import machine
-from sciriff.config import LOGITS_AT_ONCE, Config, MixConfig, nearest
+from sciriff.config import LOGITS_AT_ONCE, Config, MixConfig, ServerConfig, nearest
 from sciriff.machine import GPU_TYPES, Gpu
 from sciriff.run_dir import RunDir
 from sciriff.tasks import HELD_OUT
@@ -84,7 +84,7 @@ def make(config: Config) -> Plan:
     if processes == "auto":
         processes = max(1, len(present))
     processes *= config.plan.nodes
-    parameters = config.model.shape.parameters
+    parameters = _parameters(config)
     copies = 2 if config.train.checkpoint_every else 0
     return Plan(
         rows=rows,
@@ -106,7 +106,7 @@ def _hours(config: Config, rows: int | None, tokens: int | None, steps: int | No
     if not rows or tokens is None or steps is None:
         return None
     epochs = min(config.train.epochs, steps * config.train.global_batch_size / rows)
-    return 6 * config.model.shape.parameters * tokens * epochs / (speed * 1e12) / 3600
+    return 6 * _parameters(config) * tokens * epochs / (speed * 1e12) / 3600
 
 
 def _speed(present: list[Gpu], processes: int) -> float:
@@ -193,6 +193,7 @@ def training_memory(config: Config, processes: int, *, on_gpu: bool) -> Memory:
     once, in the computing type, in fp32, and their gradient.
     """
     shape, train, zero = config.model.shape, config.train, config.deepspeed
+    assert shape is not None, "a model without weights is not trained"
     weights, gradients, optimizer = {"bf16": (2, 2, 12), "bf16_pure": (2, 2, 4), "fp32": (4, 4, 8)}[train.precision]
     if train.precision == "bf16" and zero.zero_stage == 0:
         weights, gradients, optimizer = 4, 4, 8  # autocast over fp32 weights
@@ -214,14 +215,24 @@ def training_memory(config: Config, processes: int, *, on_gpu: bool) -> Memory:
     )
 
 
+def _parameters(config: Config) -> int:
+    """Of the model; 0 where nobody but its provider knows."""
+    return config.model.shape.parameters if config.model.shape is not None else 0
+
+
+def _cap(server: ServerConfig) -> str:
+    return f", ${server.max_usd:g} at most" if server.max_usd is not None else ""
+
+
 def lines(config: Config, plan: Plan) -> list[str]:
     """The plan as a person reads it."""
-    parameters = config.model.shape.parameters
+    parameters, api = _parameters(config), config.model.api
     size = f"{parameters / 1e9:.2f}B" if parameters > 1e8 else f"{parameters / 1e6:.1f}M"
+    what = f"({config.model.path or 'random weights'}), {size} parameters"
     text = [
         f"run       {config.name} in {config.run_dir}",
         f"stages    {', '.join(config.active_stages)}",
-        f"model     {config.model.name} ({config.model.path or 'random weights'}), {size} parameters",
+        f"model     {config.model.name} {f'({api.name} at {api.provider})' if api else what}",
         f"machine   {plan.device}{f', {config.plan.nodes} nodes' if config.plan.nodes > 1 else ''}",
     ]
     if "train" in config.active_stages:
@@ -247,9 +258,10 @@ def lines(config: Config, plan: Plan) -> list[str]:
                 f"time      about {plan.hours:.1f} hours of training, at an assumed {ASSUMED_MFU:.0%} of the peak"
             )
     if "predict" in config.active_stages:
-        text.append(f"predict   {config.engine.name}, {config.eval.max_new_tokens} new tokens at most")
+        cap = _cap(config.engine) if config.engine.asks else ""
+        text.append(f"predict   {config.engine.name}, {config.eval.max_new_tokens} new tokens at most{cap}")
     if "judge" in config.active_stages:
         judge = config.judge
-        cap = f", ${judge.max_usd:g} at most" if judge.asks and judge.max_usd is not None else ""
+        cap = _cap(judge) if judge.asks else ""
         text.append(f"judge     {judge.model if judge.asks else judge.path} ({judge.provider}){cap}")
     return text

@@ -10,6 +10,7 @@ from pathlib import Path
 from sciriff.config import Config, SourceConfig, nearest
 from sciriff.judge import access
 from sciriff.plan import GIB, Plan
+from sciriff.predict import access as engine_access
 from sciriff.tasks import HELD_OUT, catalogue
 
 
@@ -31,6 +32,8 @@ def problems(config: Config, plan: Plan) -> Iterator[str]:
     if plan.imagined:
         return
     yield from _missing_packages(config, plan.on_gpu)
+    if "predict" in stages and config.engine.asks:
+        yield from engine_access.service(config).problems()
     if "judge" in stages:
         yield from access.problems(config.judge)
     yield from _missing_files(config)

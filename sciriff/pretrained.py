@@ -82,6 +82,7 @@ def _random_llama(
     from transformers import LlamaConfig, LlamaForCausalLM
 
     shape = model.shape
+    assert shape is not None, "ModelConfig refuses weights without one"
     config = LlamaConfig(
         vocab_size=shape.vocabulary,
         hidden_size=shape.hidden,

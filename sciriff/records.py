@@ -1,6 +1,7 @@
 """Instance, Prediction and the other rows that travel between stages as JSON lines."""
 
 import json
+import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -47,7 +48,8 @@ class Prediction:
     prediction: str
     reference: str
     finish_reason: str | None = None
-    """`stop` (the model ended its answer) or `length` (it ran into the limit); other engines have more."""
+    """`stop` (the model ended its answer), `length` (it ran into the limit), `skipped` (the prompt is too long); of a
+    server also `refusal`, `content_filter`, or another word of its own."""
     prompt_tokens: int | None = None
     output_tokens: int | None = None
     truncated_tokens: int = 0
@@ -106,6 +108,38 @@ def write_jsonl(path: Path, rows: Iterable[Any]) -> None:
         for row in rows:
             file.write((dumps(row) if isinstance(row, dict) else to_json(row)) + "\n")
     partial.replace(path)
+
+
+def append_jsonl(path: Path, row: Any) -> None:
+    """Add a record to a file, and return when it is on the disk."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a", encoding="utf-8", newline="\n") as file:
+        file.write(to_json(row) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def mend_last_line(path: Path) -> bool:
+    """Make a file that a killed process was writing to end in a whole line. Returns whether half a line was cut off."""
+    if not path.is_file():
+        return False
+    data = path.read_bytes()
+    if not data or data.endswith(b"\n"):
+        return False
+    start = data.rfind(b"\n") + 1
+    try:
+        whole = isinstance(json.loads(data[start:]), dict)
+    except (ValueError, RecursionError):
+        whole = False
+    with path.open("r+b") as file:
+        if whole:
+            file.seek(0, os.SEEK_END)
+            file.write(b"\n")
+        else:
+            file.truncate(start)
+        file.flush()
+        os.fsync(file.fileno())
+    return not whole
 
 
 def read_json_objects(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:

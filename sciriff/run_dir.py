@@ -36,6 +36,11 @@ class RunDir:
         return self.root / ".judge.lock"
 
     @property
+    def predict_lock(self) -> Path:
+        """Held by the stage that asks a server for predictions, as the judge's is."""
+        return self.root / ".predict.lock"
+
+    @property
     def stop_request(self) -> Path:
         """Exists while the driver wants training to write a checkpoint and end; ranks look for it each step."""
         return self.root / ".stop"
@@ -109,6 +114,16 @@ class RunDir:
     def answered_with(self) -> Path:
         """The model and settings that the predictions depend on; an interrupted stage goes on only under the same."""
         return self.predictions / "settings.json"
+
+    @property
+    def paid_answers(self) -> Path:
+        """Every answer that a server gave, one a line; predictions are made from these, and none is paid for twice."""
+        return self.root / "paid" / "answers.jsonl"
+
+    @property
+    def answer_batch(self) -> Path:
+        """The batch of prompts that is under way at a server; gone once its answers are here."""
+        return self.root / "paid" / "batch.json"
 
     @property
     def judgements(self) -> Path:

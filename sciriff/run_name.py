@@ -4,6 +4,8 @@ import hashlib
 import re
 from collections.abc import Mapping, Sequence
 
+from sciriff.config import HOW_TO_ASK
+
 SHORT = {"train.learning_rate": "lr", "seed": "s", "train.epochs": "ep", "train.global_batch_size": "bs"}
 """Keys that the field abbreviates; of others the last part stands in the name."""
 
@@ -20,6 +22,7 @@ WITHOUT_TRACE = (
     "engine.python",
     "hydra",
     "eval.resamples",
+    *(f"engine.{key}" for key in HOW_TO_ASK),
 )
 """Keys that do not make another run."""
 

@@ -1,9 +1,10 @@
 """What every stage does first and last: die with its parent, hold the run, read the config, fail in one line."""
 
+import contextlib
 import fcntl
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
 
@@ -21,6 +22,18 @@ def hold(run: RunDir) -> IO[bytes]:
     file = run.workers_lock.open("ab")
     fcntl.flock(file, fcntl.LOCK_SH)
     return file
+
+
+@contextlib.contextmanager
+def alone(lock: Path, otherwise: str) -> Iterator[None]:
+    """Hold a lock against a second process that would ask and pay for the same. ValueError, saying `otherwise`, where
+    there is one."""
+    with lock.open("ab") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ValueError(otherwise) from None
+        yield
 
 
 def is_users_mistake(error: BaseException) -> bool:

@@ -13,6 +13,8 @@ from sciriff.run_name import run_name
 
 GROUPS = ("model", "mix", "train", "deepspeed", "engine", "eval", "judge", "log", "experiment")
 FILES = sorted(path for group in GROUPS for path in (conf_dir() / group).glob("*.yaml"))
+SERVED = {"openai": "gpt_4o", "anthropic": "claude_haiku_4_5", "local": "scitulu_7b"}
+"""Engines that ask a server -> a model that it may have."""
 
 
 def test_every_folder_of_conf_is_known():
@@ -24,6 +26,10 @@ def test_file_composes(path: Path, composed):
     overrides = [f"{path.parent.name}={path.stem}"]
     if path.stem == "custom":
         overrides.append("model.path=some/model")
+    if path.parent.name == "model":
+        overrides.append("train=none")
+    if path.parent.name == "engine" and path.stem in SERVED:
+        overrides += ["train=none", f"model={SERVED[path.stem]}"]
     config = composed(*overrides)
     if path.parent.name in ("model", "mix"):
         assert getattr(config, path.parent.name).name == path.stem, "the name in the file is the file's name"
@@ -67,7 +73,15 @@ def test_default_is_the_published_recipe(composed):
 
 @pytest.mark.parametrize(
     ("name", "billions"),
-    [("llama2_7b", 6.738), ("llama2_70b", 68.977), ("llama3_8b", 8.030), ("llama3_1_8b", 8.030), ("qwen2_5_7b", 7.616)],
+    [
+        ("llama2_7b", 6.738),
+        ("llama2_7b_chat", 6.738),
+        ("llama2_70b", 68.977),
+        ("llama2_70b_chat", 68.977),
+        ("llama3_8b", 8.030),
+        ("llama3_1_8b", 8.030),
+        ("qwen2_5_7b", 7.616),
+    ],
 )
 def test_shapes_give_the_published_sizes(name: str, billions: float, composed):
     """Parameter counts from the model cards; Qwen has biases that the formula leaves out (0.001 %)."""

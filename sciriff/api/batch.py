@@ -1,32 +1,29 @@
 """Send many calls as one batch, which costs half and takes up to a day: submit once, wait, collect; killed or not.
 
 A small state file carries a batch over the death of its process. It is written before the batch is submitted, with a
-random mark that goes into the batch's metadata, and again when the server has said what the batch's name is. A process
-that finds the first and not the second asks the server for a batch with that mark before it submits anything.
+random mark that the batch bears, and again when the server has said what the batch's name is. A process that finds the
+first and not the second asks the server for a batch with that mark before it submits anything. What the services do
+differently is in openai_batch.py and anthropic_batch.py.
 """
 
 import json
 import os
 import secrets
 import time
-from collections.abc import Callable, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from sciriff.api.calls import Call, CallFailed, Refused, Reply, Tally, verdict
 from sciriff.api.limits import backoff, retry_after
-from sciriff.api.openai import CHAT, Call, CallFailed, Refused, Reply, Tally, read_reply, verdict
-from sciriff.api.transport import LARGEST_FILE, LARGEST_RESPONSE, Endpoint, Response, Unreachable, request
+from sciriff.api.transport import LARGEST_RESPONSE, Endpoint, Response, Unreachable, request
 
-MOST_CALLS = 50_000
-"""Of one batch, by OpenAI's rules."""
 PAGE = 100
 """Batches that the server lists at a time."""
 MOST_PAGES = 100
-MARK = "sciriff"
-"""The key of our mark in a batch's metadata."""
-ENDED = ("completed", "failed", "expired", "cancelled")
 
 
 @dataclass(frozen=True)
@@ -34,9 +31,12 @@ class BatchState:
     """What is known of a batch on this side."""
 
     mark: str
-    input_file: str
+    prepared: str
+    """What the service needs to make or to find it: OpenAI the file of calls, Anthropic the newest batch before it."""
     batch: str | None = None
     """Its name at the server; None from just before it is submitted until the server has answered."""
+    calls: int = 0
+    """How many it has."""
 
 
 def read_state(path: Path) -> BatchState | None:
@@ -46,8 +46,10 @@ def read_state(path: Path) -> BatchState | None:
     try:
         values = json.loads(path.read_bytes())
         state = BatchState(**values)
-        if not all(isinstance(value, str) for value in (state.mark, state.input_file, state.batch or "")):
+        if not all(isinstance(value, str) for value in (state.mark, state.prepared, state.batch or "")):
             raise TypeError("its values must be texts")
+        if type(state.calls) is not int:
+            raise TypeError("calls must be a number")
     except (ValueError, TypeError, RecursionError) as error:
         raise ValueError(f"{path}: does not say which batch is under way ({error}); look it up at the server") from None
     return state
@@ -64,8 +66,15 @@ def write_state(path: Path, state: BatchState) -> None:
     partial.replace(path)
 
 
-class Batches:
+class Batches(ABC):
     """The batch interface of one server, for one batch at a time."""
+
+    most_calls: int
+    """Of one batch, by the service's rules."""
+    most_bytes: int
+    """Of one batch as it is sent."""
+    path: str
+    """Where batches are."""
 
     def __init__(
         self, endpoint: Endpoint, state_file: Path, attempts: int, poll_seconds: float, say: Callable[[str], None]
@@ -76,16 +85,75 @@ class Batches:
         self.poll_seconds = poll_seconds
         self.say = say
 
+    @abstractmethod
+    def line(self, call: Call, mark: str) -> str:
+        """A call as one item of a batch, in JSON."""
+
+    @abstractmethod
+    def prepare(self, lines: Sequence[str]) -> str:
+        """What comes before a batch is made, and costs nothing: see BatchState.prepared."""
+
+    @abstractmethod
+    def creation(self, state: BatchState, lines: Sequence[str]) -> bytes:
+        """The body of the request that makes the batch."""
+
+    @abstractmethod
+    def find(self, state: BatchState) -> str | None:
+        """The name of the batch that was made with this state, if there is one."""
+
+    @abstractmethod
+    def status(self, batch: dict[str, Any]) -> tuple[str, bool]:
+        """How far a batch is, in words, and whether it has ended. KeyError where it does not say."""
+
+    @abstractmethod
+    def results(self, batch: dict[str, Any]) -> Iterator[str]:
+        """The lines of an ended batch's result."""
+
+    @abstractmethod
+    def result(self, row: dict[str, Any], by_name: dict[str, Call]) -> tuple[Call, Reply | Response] | None:
+        """The call that a line of the result is about and what became of it; None where it is none of ours (any more).
+        KeyError, TypeError, AttributeError or ValueError for a line that says nothing of any call."""
+
+    def name_of(self, call: Call, mark: str) -> str:
+        """What a call is called in a batch."""
+        return call.id
+
+    def answer(
+        self, calls: Sequence[Call], on_reply: Callable[[Call, Reply], None], allow: Callable[[Sequence[Call]], None]
+    ) -> Tally:
+        """Have all calls answered, in one batch after the other where they do not fit one. First the batch is collected
+        that an earlier process submitted and did not collect, if there is one. `allow` is asked, and may raise, before
+        anything is submitted. Calls without an answer are in the tally. Refused where the server has no such interface
+        or does not answer."""
+        tally, left = Tally(), list(calls)
+        under_way = self.resume()
+        if under_way is not None:
+            answered, _ = self.collect(under_way, left, on_reply, tally)
+            left = [call for call in left if call.id not in answered and call.id not in tally.failed]
+        if left:
+            allow(left)
+        parts = self._parts(left)
+        for number, part in enumerate(parts):
+            answered, reason = self.collect(self.submit(part), part, on_reply, tally)
+            for call in part:
+                if call.id not in answered:
+                    tally.failed.setdefault(call.id, reason)
+            if not answered:
+                for call in (call for later in parts[number + 1 :] for call in later):
+                    tally.failed[call.id] = f"not submitted, for {reason}"
+                break
+        return tally
+
     def resume(self) -> BatchState | None:
         """The batch that an earlier process submitted and did not collect, if there is one."""
         state = read_state(self.state_file)
         if state is None or state.batch is not None:
             return state
-        found = self._find(state.mark)
+        found = self.find(state)
         if found is None:
             # the server may still be at work on what a process sent as it was killed
             time.sleep(self.poll_seconds)
-            found = self._find(state.mark)
+            found = self.find(state)
         if found is None:
             self.state_file.unlink()
             return None
@@ -96,102 +164,97 @@ class Batches:
     def submit(self, calls: Sequence[Call]) -> BatchState:
         """Submit a batch; `resume` must have said that none is under way. Refused where the server has no such
         interface or does not answer."""
-        if len(calls) > MOST_CALLS:
-            raise ValueError(f"{len(calls)} calls do not fit one batch of {MOST_CALLS}; ask them one by one")
-        state = BatchState(secrets.token_hex(16), self._upload(calls))
+        mark = secrets.token_hex(16)
+        lines = [self.line(call, mark) for call in calls]
+        state = BatchState(mark, self.prepare(lines), calls=len(calls))
         write_state(self.state_file, state)
-        state = replace(state, batch=self._create(state))
+        state = replace(state, batch=self._create(state, self.creation(state, lines)))
         write_state(self.state_file, state)
         return state
 
     def collect(
         self, state: BatchState, calls: Sequence[Call], on_reply: Callable[[Call, Reply], None], tally: Tally
-    ) -> None:
-        """Wait until the batch has ended, hand on every answer, and forget the batch. Calls without an answer are in
-        `tally.failed`. ValueError for a result that is broken: what of it can be read is handed on before, and the
-        batch is not forgotten, for the rest of it may be paid for."""
-        by_id = {call.id: call for call in calls}
+    ) -> tuple[set[str], str]:
+        """Wait until the batch has ended, hand on every answer, and forget the batch. Returns the ids of the calls that
+        were answered, and why any other was not; those that were refused are in `tally.failed`. ValueError for a result
+        that is broken: what of it can be read is handed on before, and the batch is not forgotten, for the rest of it
+        may be paid for."""
+        by_name = {self.name_of(call, state.mark): call for call in calls}
         batch = self._wait(state)
-        files = [batch[key] for key in ("output_file_id", "error_file_id") if isinstance(batch.get(key), str)]
         answered: set[str] = set()
         broken: list[str] = []
-        for file in files:
-            # not splitlines: a response may hold U+2028 and its like, which JSON does not escape
-            content = self._ask("GET", f"/files/{quote(file, safe='')}/content", largest=LARGEST_FILE)
-            for line in content.split("\n"):
-                try:
-                    if line.strip():
-                        self._take(line, by_id, answered, on_reply, tally)
-                except _BrokenLine as error:
-                    broken.append(str(error))
+        for line in self.results(batch):
+            try:
+                if line.strip():
+                    self._take(line, by_name, answered, on_reply, tally)
+            except _BrokenLine as error:
+                broken.append(str(error))
         if broken:
             raise ValueError(
                 f"{self.endpoint.base_url}: {len(broken)} lines of the batch's result are broken ({broken[0]}); run "
                 f"again to fetch it again, or remove {self.state_file} to ask anew for what is missing"
             )
-        reason = f"the batch {state.batch} has {batch['status']} without an answer to it{_errors(batch)}"
-        for call in calls:
-            if call.id not in answered:
-                tally.failed.setdefault(call.id, reason)
         self.state_file.unlink()
+        return answered, f"the batch {state.batch} has {self.status(batch)[0]} without an answer to it{_errors(batch)}"
+
+    def _parts(self, calls: Sequence[Call]) -> list[list[Call]]:
+        """The calls in as few batches as they fit. ValueError for one that fits none."""
+        parts: list[list[Call]] = []
+        size = 0
+        for call in calls:
+            # in its place, the mark has the length of any other
+            more = len(self.line(call, "0" * 32)) + 1
+            if more > self.most_bytes:
+                raise ValueError(f"a prompt of {more:,} bytes does not fit a batch of {self.most_bytes:,}")
+            if not parts or len(parts[-1]) == self.most_calls or size + more > self.most_bytes:
+                parts.append([])
+                size = 0
+            parts[-1].append(call)
+            size += more
+        return parts
 
     def _take(
         self,
         line: str,
-        by_id: dict[str, Call],
+        by_name: dict[str, Call],
         answered: set[str],
         on_reply: Callable[[Call, Reply], None],
         tally: Tally,
     ) -> None:
         """One line of a batch's result. A call that we do not know is one whose answer is no longer wanted."""
         try:
-            row = self.endpoint.parse(line)
-            call = by_id.get(row["custom_id"])
-            response = row.get("response") or {}
-            status, body = response.get("status_code", 200 if response else None), response.get("body")
+            found = self.result(self.endpoint.parse(line), by_name)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise _BrokenLine(f"{type(error).__name__}: {error}") from None
-        if call is None or call.id in answered:
+        if found is None or found[0].id in answered:
             return
+        call, outcome = found
+        if isinstance(outcome, Reply):
+            answered.add(call.id)
+            on_reply(call, outcome)
+            return
+        filtered = False
         try:
-            if status != 200:
-                raise ValueError(json.dumps(row.get("error") or body)[:300])
-            reply = read_reply(body, call)
-        except ValueError as error:
-            tally.failed[call.id] = f"in the batch: {status} {error}"
-            return
-        answered.add(call.id)
-        on_reply(call, reply)
+            why = verdict(outcome, self.endpoint)
+        except CallFailed as error:
+            why, filtered = str(error), error.filtered
+        except Refused as error:
+            why = str(error)
+        tally.give_up(call.id, CallFailed(f"in the batch: {why}", filtered))
 
-    def _upload(self, calls: Sequence[Call]) -> str:
-        lines = [
-            json.dumps({"custom_id": call.id, "method": "POST", "url": f"/v1{CHAT}", "body": call.body})
-            for call in calls
-        ]
-        body, content_type = _form({"purpose": "batch"}, "calls.jsonl", "\n".join(lines) + "\n")
-        return self._name(self._ask("POST", "/files", body, content_type))
-
-    def _create(self, state: BatchState) -> str:
+    def _create(self, state: BatchState, body: bytes) -> str:
         """Make the batch. Where the server's answer is lost or says nothing sure, time passes and the batch is looked
         for before another is made."""
-        body = json.dumps(
-            {
-                "input_file_id": state.input_file,
-                "endpoint": f"/v1{CHAT}",
-                "completion_window": "24h",
-                "metadata": {MARK: state.mark},
-            }
-        ).encode()
         for attempt in range(1, self.attempts + 1):
             why, pause = "", 0.0
             try:
-                response = request(self.endpoint, "POST", "/batches", body)
+                response = request(self.endpoint, "POST", self.path, body)
             except Unreachable as error:
                 why = str(error)
             else:
                 if response.good:
                     try:
-                        return self._name(response.text)
+                        return self.name(response.text)
                     except Refused as error:
                         why = str(error)
                 else:
@@ -203,51 +266,51 @@ class Batches:
                         raise
                     pause = retry_after(response.headers) or 0.0
             time.sleep(max(pause, backoff(attempt), self.poll_seconds))
-            if found := self._find(state.mark):
+            if found := self.find(state):
                 return found
         raise Refused(f"{self.endpoint.base_url}: the batch cannot be submitted: {why}")
 
-    def _find(self, mark: str) -> str | None:
-        """The name of the batch with this mark."""
+    def listed(self, after_name: str) -> Iterator[dict[str, Any]]:
+        """All batches that the server has, the newest first. `after_name` is what it calls the parameter that goes on
+        after a batch."""
         after = ""
         for _ in range(MOST_PAGES):
-            text = self._ask("GET", f"/batches?limit={PAGE}{after}")
-            listed = self._object(text)
-            batches = listed.get("data")
+            text = self.ask("GET", f"{self.path}?limit={PAGE}{after}")
+            page = self.object(text)
+            batches = page.get("data")
             if not isinstance(batches, list) or not all(_is_batch(batch) for batch in batches):
-                raise self._odd(text)
-            for batch in batches:
-                metadata = batch.get("metadata")
-                if isinstance(metadata, dict) and metadata.get(MARK) == mark:
-                    found: str = batch["id"]
-                    return found
-            if not listed.get("has_more") or not batches:
-                return None
-            after = f"&after={quote(batches[-1]['id'], safe='')}"
-        raise Refused(f"{self.endpoint.base_url}: no end of batches; look there for the one with {MARK}={mark}")
+                raise self.odd(text)
+            yield from batches
+            if not page.get("has_more") or not batches:
+                return
+            after = f"&{after_name}={quote(batches[-1]['id'], safe='')}"
+        raise Refused(f"{self.endpoint.base_url}: no end of batches; look there for the one of {self.state_file}")
+
+    def look(self, name: str) -> tuple[dict[str, Any], str, bool]:
+        """A batch as the server describes it, how far it is, and whether it has ended."""
+        text = self.ask("GET", f"{self.path}/{quote(name, safe='')}")
+        batch = self.object(text)
+        try:
+            return batch, *self.status(batch)
+        except KeyError:
+            raise self.odd(text) from None
 
     def _wait(self, state: BatchState) -> dict[str, Any]:
         """The batch as the server describes it once it has ended."""
         said = None
         while True:
             try:
-                text = self._ask("GET", f"/batches/{quote(str(state.batch), safe='')}")
-                batch = self._object(text)
+                batch, status, ended = self.look(str(state.batch))
             except Refused as error:
                 raise Refused(f"{error}; {self.state_file} says that {state.batch} is under way there") from None
-            if not isinstance(batch.get("status"), str):
-                raise self._odd(text)
-            counts = batch.get("request_counts")
-            counts = counts if isinstance(counts, dict) else {}
-            status = f"{batch['status']}, {counts.get('completed', 0)} of {counts.get('total', '?')} answered"
             if status != said:
                 self.say(f"batch {state.batch}: {status}")
                 said = status
-            if batch["status"] in ENDED:
+            if ended:
                 return batch
             time.sleep(self.poll_seconds)
 
-    def _ask(
+    def ask(
         self,
         method: str,
         path: str,
@@ -255,7 +318,7 @@ class Batches:
         content_type: str = "application/json",
         largest: int = LARGEST_RESPONSE,
     ) -> str:
-        """The body of a request that may safely be made again."""
+        """The body of the response to a request that may safely be made again."""
         for attempt in range(1, self.attempts + 1):
             try:
                 response = request(self.endpoint, method, path, body, content_type, largest)
@@ -275,22 +338,24 @@ class Batches:
         except CallFailed as error:
             raise Refused(f"{self.endpoint.base_url}: {error}") from None
 
-    def _object(self, text: str) -> dict[str, Any]:
+    def object(self, text: str) -> dict[str, Any]:
+        """A JSON object that the server sent."""
         try:
             value = self.endpoint.parse(text)
         except ValueError:
             value = None
         if not isinstance(value, dict):
-            raise self._odd(text)
+            raise self.odd(text)
         return value
 
-    def _name(self, text: str) -> str:
-        name = self._object(text).get("id")
+    def name(self, text: str) -> str:
+        """The id of an object that the server sent."""
+        name = self.object(text).get("id")
         if not isinstance(name, str):
-            raise self._odd(text)
+            raise self.odd(text)
         return name
 
-    def _odd(self, text: str) -> Refused:
+    def odd(self, text: str) -> Refused:
         return Refused(f"{self.endpoint.base_url}: not what a batch interface answers: {text[:80]!r}")
 
 
@@ -310,17 +375,3 @@ def _errors(batch: dict[str, Any]) -> str:
         [str(error.get("message")) for error in data if isinstance(error, dict)] if isinstance(data, list) else []
     )
     return f": {messages[0]}" if messages else ""
-
-
-def _form(fields: dict[str, str], file_name: str, text: str) -> tuple[bytes, str]:
-    """(body, content type) of a form with one file (RFC 7578)."""
-    boundary = secrets.token_hex(16)
-    parts = [
-        f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'
-        for name, value in fields.items()
-    ]
-    parts.append(
-        f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="{file_name}"\r\n'
-        f"Content-Type: application/jsonl\r\n\r\n{text}\r\n--{boundary}--\r\n"
-    )
-    return "".join(parts).encode(), f"multipart/form-data; boundary={boundary}"

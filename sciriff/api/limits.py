@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 
 BATCH_DISCOUNT = 0.5
-"""A batch costs this share of the price of single calls (OpenAI's price list)."""
+"""A batch costs this share of the price of single calls (OpenAI's and Anthropic's price lists)."""
 
 BYTES_PER_TOKEN = 3
 """To estimate tokens before they are counted. English has about 4.3 with today's tokenizers, so this is on the safe
@@ -82,22 +82,24 @@ class Budget:
 
 
 class Pacer:
-    """At most so many calls a minute, evenly spread, and none before a pause that the server asked for is over. Safe to
-    share between threads."""
+    """At most so many calls, and so many tokens, a minute, and no call before a pause that the server asked for is
+    over. Two token buckets that hold one call each: calls are evenly spread, and a start is no burst, since providers
+    count over less than a minute. Safe to share between threads."""
 
-    def __init__(self, requests_per_minute: float | None = None) -> None:
+    def __init__(self, requests_per_minute: float | None = None, tokens_per_minute: float | None = None) -> None:
         self._gap = 60 / requests_per_minute if requests_per_minute else 0.0
+        self._gap_of_token = 60 / tokens_per_minute if tokens_per_minute else 0.0
         self._next = self._paused_until = 0.0
         self._lock = threading.Lock()
 
-    def wait(self, stop: threading.Event) -> bool:
-        """Wait for a turn. False when `stop` was set meanwhile."""
-        turn = self._draw()
+    def wait(self, stop: threading.Event, tokens: int = 0) -> bool:
+        """Wait for a turn for a call of so many tokens, prompt and answer. False when `stop` was set meanwhile."""
+        turn = self._draw(tokens)
         while not stop.wait(max(0.0, turn - time.monotonic())):
             with self._lock:
                 if turn >= self._paused_until:
                     return True
-            turn = self._draw()  # a pause has come meanwhile
+            turn = self._draw(tokens)  # a pause has come meanwhile
         return False
 
     def pause(self, seconds: float) -> None:
@@ -105,10 +107,10 @@ class Pacer:
         with self._lock:
             self._paused_until = max(self._paused_until, time.monotonic() + seconds)
 
-    def _draw(self) -> float:
+    def _draw(self, tokens: int) -> float:
         with self._lock:
             turn = max(time.monotonic(), self._next, self._paused_until)
-            self._next = turn + self._gap
+            self._next = turn + max(self._gap, self._gap_of_token * tokens)
             return turn
 
 

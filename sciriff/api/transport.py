@@ -40,6 +40,11 @@ class Endpoint:
     key: str | None = field(default=None, repr=False)
     timeout: float = 120.0
     """Seconds for a whole response."""
+    key_header: str = "Authorization"
+    key_scheme: str = "Bearer "
+    """What stands before the key in its header."""
+    headers: tuple[tuple[str, str], ...] = ()
+    """What every request carries besides."""
 
     def without_key(self, text: str) -> str:
         """The text, should a server have sent our key back, without it."""
@@ -97,13 +102,16 @@ class Response:
         return f"{self.status} {''.join(c if c.isprintable() else '?' for c in line)}".strip()
 
     def code(self) -> str | None:
-        """`error.code` of an error response, such as insufficient_quota."""
+        """`error.code` of an error response, such as insufficient_quota; Anthropic's is `error.details.error_code`."""
         try:
             body = self.json()
         except ValueError:
             return None
         error = body.get("error") if isinstance(body, dict) else None
-        code = error.get("code") if isinstance(error, dict) else None
+        if not isinstance(error, dict):
+            return None
+        details = error.get("details")
+        code = error.get("code") or (details.get("error_code") if isinstance(details, dict) else None)
         return code if isinstance(code, str) else None
 
 
@@ -130,9 +138,10 @@ def request(
     headers = {"User-Agent": f"sciriff/{__version__}", "Accept": "application/json"}
     if body is not None:
         headers["Content-Type"] = content_type
+    headers |= dict(endpoint.headers)
     asked = urllib.request.Request(endpoint.base_url + path, data=body, headers=headers, method=method)
     if endpoint.key:
-        asked.add_unredirected_header("Authorization", f"Bearer {endpoint.key}")
+        asked.add_unredirected_header(endpoint.key_header, endpoint.key_scheme + endpoint.key)
     deadline = time.monotonic() + endpoint.timeout
     try:
         try:

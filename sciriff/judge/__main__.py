@@ -4,16 +4,13 @@ The key of a row is the digest of what was asked and of whom. What is there alre
 another instance with the very same prompt, is not asked again; a stage that was killed goes on from its last row.
 """
 
-import contextlib
-import fcntl
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from sciriff import judgements
-from sciriff.api.batch import Batches, read_state
-from sciriff.api.limits import Budget, Pacer, Price
-from sciriff.api.openai import Call, Reply, Tally, ask_all, chat_call
+from sciriff.api.batch import read_state
+from sciriff.api.calls import Call, Reply, Tally
+from sciriff.api.service import UNKNOWN_PRICE, say_retries
 from sciriff.config import Config, JudgeConfig
 from sciriff.digest import value_digest
 from sciriff.judge import access
@@ -24,11 +21,10 @@ from sciriff.judgements import Asked
 from sciriff.predictions import Answer, TaskAnswers, read_predictions, some
 from sciriff.progress import Progress
 from sciriff.run_dir import RunDir
-from sciriff.stage import run_stage
+from sciriff.stage import alone, run_stage
 from sciriff.tasks import HELD_OUT
 from sciriff.tasks.task import Task
 
-UNKNOWN_PRICE = Price(0, 0)
 RECORDED = "recorded responses"
 """The name of the judge of recorded responses, which do not say who it was."""
 
@@ -56,19 +52,8 @@ def main(config: Config, run: RunDir) -> None:
         raise ValueError(f"{run.config}: this run has no judge; choose one with judge=openai, local or recorded")
     if found := list(access.problems(config.judge)):
         raise ValueError(found[0])
-    with alone(run):
+    with alone(run.judge_lock, f"{run.root}: another judge is at work on this run, and two would pay twice"):
         judge_answers(config, run)
-
-
-@contextlib.contextmanager
-def alone(run: RunDir) -> Iterator[None]:
-    """Hold the run against a second judge, which would ask and pay for the same. ValueError where there is a first."""
-    with run.judge_lock.open("ab") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ValueError(f"{run.root}: another judge is at work on this run, and two would pay twice") from None
-        yield
 
 
 def judge_answers(config: Config, run: RunDir) -> None:
@@ -139,30 +124,25 @@ def ask_judge(config: Config, run: RunDir, judged: list[Judged]) -> None:
     for question in questions:
         if not rows.has(question):
             unanswered.setdefault(question.digest, question)
-    limit_name = "max_completion_tokens" if judge.provider == "openai" else "max_tokens"
-    calls = [
-        chat_call(digest, model, question.text, judge.max_tokens, limit_name, judge.temperature)
-        for digest, question in unanswered.items()
-    ]
+    service = access.service(judge)
+    calls = [service.call(digest, question.text, judge.max_tokens) for digest, question in unanswered.items()]
     progress = Progress(len(calls))
-    done, price = 0, access.price(judge)
+    done = 0
 
     def on_reply(call: Call, reply: Reply) -> None:
         nonlocal done
-        usd = None if price is None else round(price.of(reply.input_tokens, reply.output_tokens), 9)
-        rows.add(unanswered[call.id], model, reply, usd)
+        rows.add(unanswered[call.id], model, reply, service.usd(reply))
         done += 1
         progress(done, "judged")
 
     tally = Tally()
     if calls or read_state(run.judge_batch) is not None:
-        tally = make_calls(judge, run, calls, rows, on_reply)
+        spent = rows.spent(model, service.price() or UNKNOWN_PRICE)
+        tally = service.ask(calls, on_reply, spent=spent, batch_file=run.judge_batch)
     share_rows(questions, model, rows)
     for one in judged:
         say_counts(one, rows)
-    if tally.retries:
-        reasons = ", ".join(f"{count} x {reason}" for reason, count in sorted(tally.retries.items()))
-        print(f"calls that were made again: {reasons}", flush=True)
+    say_retries(tally)
     say_failures(tally, {question.digest: question.instance_id for question in questions}, judge, config.allow_missing)
 
 
@@ -177,70 +157,6 @@ def share_rows(questions: list[Question], judge: str, rows: Rows) -> None:
         row = rows.by_digest.get(question.digest)
         if row is not None and not rows.has(question):
             rows.add(question, judge, Reply(row.response, 0, 0), usd=0)
-
-
-def make_calls(
-    judge: JudgeConfig, run: RunDir, calls: list[Call], rows: Rows, on_reply: Callable[[Call, Reply], None]
-) -> Tally:
-    """Say what the calls cost, then make them. ValueError where judge.max_usd does not allow them."""
-    known = access.price(judge)
-    price = known or UNKNOWN_PRICE
-    spent = rows.spent(judge.model or "", price)
-    most = sum(call.most(price) for call in calls)
-    before = f"{dollars(spent)} spent before"
-    cost = f"{dollars(most)} at most by estimate, {before}" if known else f"at a price not known here, {before}"
-    print(
-        f"{judge.model}: {len(calls)} calls, about {sum(call.input_tokens for call in calls):,} tokens of prompts and "
-        f"at most {sum(call.longest for call in calls):,} of responses: {cost}",
-        flush=True,
-    )
-    server, state = access.endpoint(judge), read_state(run.judge_batch)
-    if not judge.batch:
-        if state is not None:
-            raise ValueError(
-                f"{run.judge_batch}: the batch {state.batch or 'of an earlier start'} is under way and would be paid "
-                "twice: go on with judge.batch=true, or cancel it at the server and remove that file"
-            )
-        check_cap(judge, spent + most)
-        return ask_all(
-            server,
-            calls,
-            on_reply,
-            price=price,
-            budget=Budget(judge.max_usd, spent),
-            pacer=Pacer(judge.requests_per_minute),
-            at_once=judge.max_concurrency,
-            attempts=judge.attempts,
-            say=say,
-        )
-    batches = Batches(server, run.judge_batch, judge.attempts, judge.poll_seconds, say)
-    under_way = batches.resume()
-    if under_way is None and calls:
-        check_cap(judge, spent + most)
-        under_way = batches.submit(calls)
-    tally = Tally()
-    if under_way is not None:
-        batches.collect(under_way, calls, on_reply, tally)
-    return tally
-
-
-def say(line: str) -> None:
-    """Print a line for the log."""
-    print(line, flush=True)
-
-
-def dollars(usd: float) -> str:
-    """Cents, or the first digit that is not 0."""
-    return f"${usd:.2f}" if usd == 0 or usd >= 0.005 else f"${usd:.1g}"
-
-
-def check_cap(judge: JudgeConfig, usd: float) -> None:
-    """ValueError where all that is judged, and was, may cost more than it may."""
-    if judge.max_usd is not None and usd > judge.max_usd:
-        raise ValueError(
-            f"judging may cost {dollars(usd)} in all, more than judge.max_usd={judge.max_usd:g}: raise it, or choose a "
-            "cheaper judge.model or (at half the price) judge.batch=true"
-        )
 
 
 def say_counts(one: Judged, rows: Rows) -> None:
@@ -264,11 +180,7 @@ def say_counts(one: Judged, rows: Rows) -> None:
 def say_failures(tally: Tally, instances: dict[str, str], judge: JudgeConfig, allow_missing: bool) -> None:
     """ValueError for calls without an answer; under `allow_missing` a printed line, where asking again is no use."""
     if tally.unasked:
-        lost = f" ({tally.uncertain} calls that brought no answer count at the most they can cost)"
-        raise ValueError(
-            f"judge.max_usd={judge.max_usd:g} is used up{lost if tally.uncertain else ''} and {tally.unasked} answers "
-            "are not judged; what was paid for is kept, and a higher judge.max_usd goes on from there"
-        )
+        raise ValueError(access.service(judge).used_up(tally, "answers are not judged"))
     if not tally.failed:
         return
     digest, reason = next(iter(tally.failed.items()))

@@ -4,10 +4,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sciriff import judgements
+from sciriff.api.calls import Reply
 from sciriff.api.limits import Price
-from sciriff.api.openai import Reply
 from sciriff.judgements import RATED, UNREADABLE
-from sciriff.records import Judgement
+from sciriff.records import Judgement, append_jsonl, mend_last_line
 from sciriff.run_dir import RunDir
 from sciriff.tasks import HELD_OUT
 from sciriff.tasks.task import Task
@@ -41,7 +41,7 @@ class Rows:
             path = rows.path(task)
             if task.judged is None or not path.is_file():
                 continue
-            if judgements.mend_last_line(path):
+            if mend_last_line(path):
                 print(f"{path}: its last line was only half written and is asked again", flush=True)
             for row in judgements.read_rows(path):
                 rows.by_digest.setdefault(row.prompt_digest, row)
@@ -69,7 +69,7 @@ class Rows:
             output_tokens=reply.output_tokens,
             usd=usd,
         )
-        judgements.append(self.path(question.task), row)
+        append_jsonl(self.path(question.task), row)
         self.by_digest.setdefault(row.prompt_digest, row)
         self.written.add((question.task.name, row.instance_id, row.prompt_digest))
 

@@ -10,10 +10,10 @@ from sciriff import chat
 from sciriff.config import Config
 from sciriff.digest import value_digest
 from sciriff.instances import choose, read_instances
-from sciriff.predict import parity, saved_rows
+from sciriff.predict import over_api, parity, saved_rows
 from sciriff.predict.engines import Answer, Request
 from sciriff.predict.model_facts import context_of, model_identity
-from sciriff.predict.prompts import Prompt, make_prompt, room_for_prompt
+from sciriff.predict.prompts import SERVERS, Prompt, make_prompt, room_for_prompt
 from sciriff.pretrained import load_config, load_tokenizer
 from sciriff.progress import Progress
 from sciriff.records import Prediction
@@ -23,6 +23,9 @@ from sciriff.stage import run_stage
 
 def main(config: Config, run: RunDir) -> None:
     """The stage: what is asked, what of it is answered already, and the rest through the engine."""
+    if config.engine.asks:
+        over_api.answer(config, run, make_prompts(config, *over_api.tokenizer_and_room(config)))
+        return
     engine = load_engine(config.engine.name)
     model = config.answering_model
     tokenizer = load_tokenizer(model)
@@ -102,7 +105,8 @@ def make_prompts(config: Config, tokenizer: Any, room: int) -> list[Prompt]:
     instances = {task: choose(rows, config.eval.limit, config.seed) for task, rows in pool.items()}
     total = sum(len(rows) for rows in instances.values())
     print(f"{total} instances of {len(instances)} tasks, prompts of at most {room} tokens", flush=True)
-    markup, truncation = config.answering_model.chat, config.eval.truncation
+    markup = SERVERS if config.engine.asks else config.answering_model.chat
+    truncation = config.eval.truncation
     prompts = []
     for task, rows in instances.items():
         if config.eval.parity == "reference":

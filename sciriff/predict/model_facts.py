@@ -41,6 +41,6 @@ def _sampled_digest(path: Path) -> str:
 
 
 def context_of(model: ModelConfig, own: Any | None) -> int:
-    """Tokens that the model takes: the smaller of `model.shape.context` and what its own configuration says."""
+    """Tokens that the model takes: the smaller of its context as configured and what its own files say."""
     said = getattr(own.get_text_config(), "max_position_embeddings", None) if own is not None else None
-    return min(model.shape.context, said) if said else model.shape.context
+    return min(model.context, said) if said else model.context

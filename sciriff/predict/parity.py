@@ -6,10 +6,11 @@ and a stop string.
 """
 
 import random
+from dataclasses import replace
 from typing import Any
 
 from sciriff.chat import jinja_template
-from sciriff.predict.prompts import Prompt, fit
+from sciriff.predict.prompts import SERVERS, Prompt, fit, plain_ids
 from sciriff.records import Instance
 
 ONE_SHOT_TASK = "evidence_inference"
@@ -38,10 +39,11 @@ def make_prompts(
             else markup(shot.prompt, chat, tokenizer) + BEFORE_ANSWER + shot.reference + AFTER_EXAMPLE
         )
 
+        if chat == SERVERS:  # all of it is what the user says
+            instance, example = replace(instance, prompt=example + instance.prompt), ""
+
         def render(text: str, example: str = example) -> list[int]:
-            whole = example + markup(text, chat, tokenizer)
-            ids: list[int] = tokenizer(whole, add_special_tokens=False, verbose=False)["input_ids"]
-            return ids
+            return plain_ids(example + markup(text, chat, tokenizer), tokenizer)
 
         prompts.append(fit(instance, render, tokenizer, room, truncation))
     return prompts
@@ -50,6 +52,8 @@ def make_prompts(
 def markup(text: str, chat: str, tokenizer: Any) -> str:
     """The prompt as the reference writes it. Llama-2's and Llama-3's BOS is part of its text, that of the others is not
     there at all."""
+    if chat == SERVERS:
+        return text
     messages = [{"role": "user", "content": text}]
     rendered: str = tokenizer.apply_chat_template(
         messages, chat_template=jinja_template(chat), tokenize=False, add_generation_prompt=True

@@ -12,6 +12,9 @@ from sciriff.records import Instance, Message
 CUT = " [...] "
 """What stands where the middle of a document was cut out."""
 
+SERVERS = "server"
+"""In place of a markup: the server that gets the text writes it."""
+
 BLANK_LINE = re.compile(r"\n[ \t\r]*\n\s*")
 
 
@@ -32,11 +35,12 @@ def make_prompt(instance: Instance, chat: str, tokenizer: Any, room: int, trunca
     """The prompt of an instance in at most `room` tokens. `truncation` says what to do with one that is longer:
 
     middle_of_document cuts the user's text as `shorten` describes, left keeps the last tokens (and so loses the
-    instruction), skip marks it, error raises a ValueError with the numbers.
+    instruction), skip marks it, error raises a ValueError with the numbers. `chat` is `SERVERS` where the text goes to
+    a server as it is.
     """
 
     def render(text: str) -> list[int]:
-        return prompt_ids(chat, [Message("user", text)], tokenizer)
+        return plain_ids(text, tokenizer) if chat == SERVERS else prompt_ids(chat, [Message("user", text)], tokenizer)
 
     return fit(instance, render, tokenizer, room, truncation)
 
@@ -57,6 +61,12 @@ def fit(instance: Instance, render: Callable[[str], list[int]], tokenizer: Any, 
         f"{instance.instance_id}: its prompt of {len(ids)} tokens does not fit the {room} that eval.max_new_tokens "
         "leaves; eval.truncation says what to do with it"
     )
+
+
+def plain_ids(text: str, tokenizer: Any) -> list[int]:
+    """The tokens of a text and nothing else."""
+    ids: list[int] = tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
+    return ids
 
 
 def shorten(

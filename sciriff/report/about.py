@@ -53,13 +53,17 @@ def notes(config: Config, scores: RunScores, mix: MixCard | None) -> list[str]:
 def facts(config: Config) -> list[tuple[str, Facts]]:
     """What the run was, in groups: (heading, [(what, value), ...])."""
     model, train, mix, engine, evaluation = config.model, config.train, config.mix, config.engine, config.eval
-    weights = [
-        ("Start" if train.method != "none" else "Weights", model.path or "random weights, from the seed"),
-        ("Size", f"{_large(model.shape.parameters)} parameters"),
-        ("Markup", model.chat),
-        ("Saved and run in", model.dtype),
-    ]
-    groups = [("Model", weights)]
+    if model.api is not None:
+        groups = [("Model", [("Name", model.api.name), ("Weights", f"kept by {model.api.provider}")])]
+    else:
+        assert model.shape is not None
+        weights = [
+            ("Start" if train.method != "none" else "Weights", model.path or "random weights, from the seed"),
+            ("Size", f"{_large(model.shape.parameters)} parameters"),
+            ("Markup", model.chat),
+            ("Saved and run in", model.dtype),
+        ]
+        groups = [("Model", weights)]
     if train.method != "none":
         caps = "all rows" if mix.per_task is None else f"at most {mix.per_task:,} rows"
         window = "any length" if mix.context_window is None else f"within {mix.context_window:,} tokens"

@@ -12,12 +12,14 @@ from collections import Counter
 from typing import Any
 
 import pytest
-from openai_server import KEY, Answer, Behaviour, Drop, Error, Hang, OpenAiServer, Raw
+from api_server import KEY, Answer, Behaviour, Drop, Error, Hang, Raw
+from openai_server import OpenAiServer
 
-from sciriff.api import limits, openai
+from sciriff.api import limits
+from sciriff.api.calls import Call, Refused, Reply, Tally, ask_all
 from sciriff.api.limits import Budget, Pacer, Price
-from sciriff.api.openai import Call, Refused, Reply, Tally, ask_all, chat_call, read_reply, reply_text
-from sciriff.api.transport import Endpoint, Response, request
+from sciriff.api.openai import OPENAI, chat_call, read_reply, reply_text
+from sciriff.api.transport import Endpoint, Response, Unreachable, request
 
 
 @pytest.fixture(autouse=True)
@@ -35,7 +37,7 @@ def ask(server: OpenAiServer, calls: list[Call], *, timeout: float = 10, **chang
     answered: list[str] = []
     options: dict[str, Any] = {"price": Price(0, 0), "budget": Budget(None), "pacer": Pacer(), "at_once": 4}
     options |= {"attempts": 5, "say": lambda line: None, "on_reply": lambda call, reply: answered.append(call.id)}
-    tally = ask_all(Endpoint(server.base_url, KEY, timeout), calls, **{**options, **changes})
+    tally = ask_all(Endpoint(server.base_url, KEY, timeout), OPENAI, calls, **{**options, **changes})
     return answered, tally
 
 
@@ -185,6 +187,7 @@ def test_nobody_listens():
     with pytest.raises(Refused, match=r"gives no answers: .*refused"):
         ask_all(
             Endpoint(f"http://127.0.0.1:{port}/v1", None, 5),
+            OPENAI,
             some_calls(10),
             lambda call, reply: None,
             price=Price(0, 1000),
@@ -278,6 +281,7 @@ def test_what_fails_to_be_written_stops_everything():
         with pytest.raises(OSError, match="disk full"):
             ask_all(
                 Endpoint(server.base_url),
+                OPENAI,
                 some_calls(50),
                 on_reply,
                 price=Price(0, 0),
@@ -306,7 +310,7 @@ def test_a_server_that_drips_meets_the_deadline():
     with socket.create_server(("127.0.0.1", 0)) as listener:
         threading.Thread(target=drip, args=(listener,), daemon=True).start()
         endpoint = Endpoint(f"http://127.0.0.1:{listener.getsockname()[1]}", None, 0.4)
-        with pytest.raises(openai.Unreachable, match=r"no whole response within 0\.4 s"):
+        with pytest.raises(Unreachable, match=r"no whole response within 0\.4 s"):
             request(endpoint, "GET", "/x")
 
 
@@ -320,7 +324,7 @@ def test_half_a_body_is_no_response():
     with socket.create_server(("127.0.0.1", 0)) as listener:
         threading.Thread(target=cut, args=(listener,), daemon=True).start()
         endpoint = Endpoint(f"http://127.0.0.1:{listener.getsockname()[1]}", None, 5)
-        with pytest.raises(openai.Unreachable, match="2 of 1000 bytes"):
+        with pytest.raises(Unreachable, match="2 of 1000 bytes"):
             request(endpoint, "GET", "/x")
 
 
@@ -334,7 +338,7 @@ def test_a_line_of_rubbish_that_repeats_the_key():
     with socket.create_server(("127.0.0.1", 0)) as listener:
         threading.Thread(target=answer, args=(listener,), daemon=True).start()
         endpoint = Endpoint(f"http://127.0.0.1:{listener.getsockname()[1]}", KEY, 5)
-        with pytest.raises(openai.Unreachable, match=r"what is \[key\]\?"):
+        with pytest.raises(Unreachable, match=r"what is \[key\]\?"):
             request(endpoint, "GET", "/x")
 
 
@@ -380,6 +384,7 @@ def test_the_key_is_shown_nowhere():
         replies: list[Reply] = []
         ask_all(
             Endpoint(server.base_url, KEY),
+            OPENAI,
             some_calls(1),
             lambda call, reply: replies.append(reply),
             price=Price(0, 0),
@@ -401,7 +406,7 @@ def test_what_is_no_chat_completion(body: Any):
 def test_tokens_are_estimated_where_the_server_counts_none():
     (call,) = some_calls(1)
     message = {"content": None, "refusal": "I will not."}
-    assert read_reply({"choices": [{"message": message}]}, call) == Reply("I will not.", 4, 4)
+    assert read_reply({"choices": [{"message": message}]}, call) == Reply("I will not.", 4, 4, "refusal")
     usage: dict[str, Any] = {"prompt_tokens": "many", "completion_tokens": True}
     assert read_reply({"choices": [{"message": {"content": ""}}], "usage": usage}, call) == Reply("", 4, 0)
     usage = {"prompt_tokens": 10**400, "completion_tokens": -1}

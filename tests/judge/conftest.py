@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from openai_server import KEY, OpenAiServer
+from api_server import KEY, ApiServer
 
 from sciriff.api import limits
 from sciriff.config import Config
@@ -27,7 +27,7 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> None:
 def judged(composed: Callable[..., Config], tmp_path: Path) -> JudgedConfig:
     """`judged(server, batch=True)` is the config of a run that this server judges."""
 
-    def config(server: OpenAiServer, **settings: Any) -> Config:
+    def config(server: ApiServer, **settings: Any) -> Config:
         if not COMPOSED:
             COMPOSED.append(composed("experiment=demo", "name=a", "judge=openai"))
         usual = {"base_url": server.base_url, "attempts": 4, "poll_seconds": 0.05}

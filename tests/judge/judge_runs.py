@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from openai_server import KEY
+from api_server import KEY
 
 from sciriff.config import Config, to_yaml
 from sciriff.judge.__main__ import main

@@ -6,8 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from api_server import Answer, Drop, Error, Hang, Raw
 from judge_runs import QASPER, judge_and_score, make_run, qasper, rows_of, start, wait_for
-from openai_server import Answer, Drop, Error, Hang, OpenAiServer, Raw
+from openai_server import OpenAiServer
 
 from sciriff.api.batch import BatchState, read_state, write_state
 from sciriff.config import Config

@@ -9,16 +9,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from anthropic_server import AnthropicServer
+from api_server import KEY, Answer, Drop, Error, Hang, Raw
 from judge_runs import MUP, QASPER, judge_and_score, make_run, mup, qasper, rows_of, start, wait_for
-from openai_server import KEY, Answer, Drop, Error, Hang, OpenAiServer, Raw
+from openai_server import OpenAiServer
 
-from sciriff import judgements, score
+from sciriff import score
+from sciriff.api.service import dollars
 from sciriff.config import Config
 from sciriff.judge import access
-from sciriff.judge.__main__ import alone, dollars, main
+from sciriff.judge.__main__ import main
 from sciriff.judge.rows import Rows
 from sciriff.metrics.judge_rating import sample_of_100
+from sciriff.records import mend_last_line
 from sciriff.run_dir import RunDir
+from sciriff.stage import alone
 
 JudgedConfig = Callable[..., Config]
 GOLDEN = Path(__file__).parents[2].parent / "shared" / "golden"
@@ -56,6 +61,23 @@ def test_ratings_become_scores_and_everything_is_counted(judged: JudgedConfig, c
     assert "6 calls, about " in said
     assert f"{QASPER}: 4 of 6 answers judged; 2 missing, rated 1 without a call; 2 unreadable" in said
     assert f"{MUP}: 2 of 2 answers judged; 1 unreadable in the response, left out of the mean" in said
+
+
+@pytest.mark.parametrize("batch", [False, True])
+def test_a_judge_at_anthropic(judged: JudgedConfig, batch: bool):
+    with AnthropicServer(lambda prompt, nth: Answer("Good.\nRating: 5")) as server:
+        model = "claude-haiku-4-5-20251001"
+        config = judged(server, provider="anthropic", model=model, batch=batch)
+        run = make_run(config, [qasper(n) for n in range(3)])
+        main(config, run)
+        main(config, run)
+        assert set(server.asked.values()) == {1}
+        assert {body["model"] for body in server.bodies} == {model}
+        assert len(server.batches) == batch
+    rows = rows_of(run)
+    assert [row["rating"] for row in rows] == [5, 5, 5]
+    # 100 tokens of prompt and 10 of response, at 1 and 5 dollars a million, half of it in a batch
+    assert {row["usd"] for row in rows} == {0.00015 / (2 if batch else 1)}
 
 
 def test_what_the_judge_is_asked(judged: JudgedConfig):
@@ -198,7 +220,7 @@ def test_a_second_judge_is_refused(judged: JudgedConfig):
     with OpenAiServer() as server:
         config = judged(server)
         run = make_run(config, [qasper(1)])
-        with alone(run), pytest.raises(ValueError, match="another judge is at work on this run"):
+        with alone(run.judge_lock, ""), pytest.raises(ValueError, match="another judge is at work on this run"):
             main(config, run)
         assert server.asked.total() == 0
         main(config, run)
@@ -242,7 +264,7 @@ def test_rows_say_what_they_cost_and_the_cap_counts_them_all(judged: JudgedConfi
         main(unpriced, run)
         assert [row["usd"] for row in rows_of(run)][2:] == [None, None]
         priced = judged(server, model="unheard-of", input_usd=1, output_usd=1)
-        price = access.price(priced.judge)
+        price = access.service(priced.judge).price()
         assert price is not None
         assert Rows.read(run).spent("unheard-of", price) == pytest.approx(0.525 + 0.22)
         assert Rows.read(run).spent("gpt-4.1", price) == pytest.approx(0.525)
@@ -337,9 +359,9 @@ def test_judgements_of_other_answers_are_not_scored(judged: JudgedConfig):
 def test_a_last_line_is_mended(tmp_path: Path, before: bytes, after: bytes, cut: bool):
     path = tmp_path / "x.jsonl"
     path.write_bytes(before)
-    assert judgements.mend_last_line(path) == cut
+    assert mend_last_line(path) == cut
     assert path.read_bytes() == after
-    assert not judgements.mend_last_line(tmp_path / "none")
+    assert not mend_last_line(tmp_path / "none")
 
 
 @pytest.mark.parametrize(

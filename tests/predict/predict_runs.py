@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from sciriff.config import (
     SAMPLE,
     Config,
@@ -24,6 +26,7 @@ from sciriff.config import (
     to_yaml,
 )
 from sciriff.predict.__main__ import main
+from sciriff.pretrained import load_model
 from sciriff.run_dir import RunDir
 
 ROOT = Path(__file__).parents[2]
@@ -52,12 +55,25 @@ def tiny_model(context: int = 256) -> ModelConfig:
     return ModelConfig(name="tiny", tokenizer=str(SAMPLE / "tokenizer"), chat="tulu", dtype="float32", shape=shape)
 
 
+def save_lively_model(folder: Path) -> None:
+    """Save a tiny model whose weights are ten times the usual size, so that its answers differ from prompt to prompt,
+    and whose end token is likely enough that some of them end by themselves."""
+    model = load_model(tiny_model(), seed=1, dtype=torch.float32)
+    with torch.no_grad():
+        for weight in model.parameters():
+            if weight.ndim == 2:
+                weight.mul_(10)
+        model.get_input_embeddings().weight[model.config.eos_token_id] *= 2
+    model.save_pretrained(folder)
+
+
 def make_run(
     folder: Path,
     *,
     model: ModelConfig | None = None,
     engine: EngineConfig | None = None,
     seed: int = 42,
+    allow_missing: bool = False,
     **evaluation: Any,
 ) -> RunDir:
     """A run folder with its frozen config; further keys are those of conf/eval."""
@@ -75,6 +91,7 @@ def make_run(
         cache_dir=str(folder / "cache"),
         run_dir=str(run.root),
         seed=seed,
+        allow_missing=allow_missing,
     )
     run.config.write_text(to_yaml(config))
     return run

@@ -8,12 +8,10 @@ import time
 from pathlib import Path
 
 import pytest
-import torch
-from predict_runs import ROOT, files_of, finish, make_run, row, tiny_model, write_rows
+from predict_runs import ROOT, files_of, finish, make_run, row, save_lively_model, tiny_model, write_rows
 
 from sciriff.config import SAMPLE, EngineConfig, ModelConfig
 from sciriff.predict.engines.vllm import plan_batches
-from sciriff.pretrained import load_model
 from sciriff.run_dir import RunDir
 
 VLLM_PYTHON = os.environ.get("SCIRIFF_VLLM_PYTHON", "")
@@ -22,23 +20,14 @@ needs_vllm = pytest.mark.skipif(not VLLM_PYTHON, reason="SCIRIFF_VLLM_PYTHON nam
 
 @pytest.fixture
 def model(tmp_path: Path) -> ModelConfig:
-    """A saved model whose weights are ten times the usual size, so that its answers differ from prompt to prompt, and
-    whose end token is likely enough that some of them end by themselves."""
-    random_model = tiny_model()
-    model = load_model(random_model, seed=1, dtype=torch.float32)
-    with torch.no_grad():
-        for weight in model.parameters():
-            if weight.ndim == 2:
-                weight.mul_(10)
-        model.get_input_embeddings().weight[model.config.eos_token_id] *= 2
-    model.save_pretrained(tmp_path / "model")
+    save_lively_model(tmp_path / "model")
     return ModelConfig(
         name="tiny",
         path=str(tmp_path / "model"),
         tokenizer=str(SAMPLE / "tokenizer"),
         chat="tulu",
         dtype="float32",
-        shape=random_model.shape,
+        shape=tiny_model().shape,
     )
 
 

@@ -1,0 +1,17 @@
+"""What the engines that ask a server need before they can: which server, and its name for the model."""
+
+from dataclasses import replace
+
+from sciriff.api.service import Service
+from sciriff.config import Config
+
+
+def service(config: Config) -> Service:
+    """Who answers. ValueError where nobody can know the server's name for the model."""
+    engine, model = config.engine, config.answering_model
+    name = engine.model or (model.api.name if model.api else model.path)
+    if name is None:
+        raise ValueError(f"engine={engine.name} needs engine.model=NAME, the server's name for model={model.name}")
+    if model.api is not None and not model.api.takes_temperature:
+        engine = replace(engine, temperature=None)
+    return Service("engine", engine.name, name, engine, "a model that runs here, or engine=local", "answering")

@@ -1,0 +1,168 @@
+"""Have a server answer the prompts: messages go out, texts come back, and none is paid for twice, killed or not."""
+
+from dataclasses import replace
+from typing import Any
+
+from sciriff.api.batch import read_state
+from sciriff.api.calls import Call, Reply, Tally
+from sciriff.api.service import UNKNOWN_PRICE, Service, say, say_retries
+from sciriff.config import Config
+from sciriff.digest import value_digest
+from sciriff.predict import access, parity, saved_rows
+from sciriff.predict.estimated_tokens import EstimatedTokens
+from sciriff.predict.model_facts import context_of
+from sciriff.predict.paid_answers import PaidAnswer, PaidAnswers
+from sciriff.predict.prompts import Prompt, room_for_prompt
+from sciriff.pretrained import load_config, load_tokenizer
+from sciriff.progress import Progress
+from sciriff.records import Prediction
+from sciriff.run_dir import RunDir
+from sciriff.stage import alone
+
+SERVERS_MARKUP = 64
+"""Tokens of a prompt's context for what a server writes around a message; Llama-3's date and roles take 36."""
+
+
+def tokenizer_and_room(config: Config) -> tuple[Any, int]:
+    """What measures prompts, and how many tokens they may have: the model's own tokenizer, so that prompts are cut as
+    for any other engine, or an estimate where only the provider has one."""
+    model = config.answering_model
+    if model.api is not None:
+        tokenizer: Any = EstimatedTokens()
+        context = model.context - model.api.thinking_tokens
+    else:
+        own = load_config(model) if model.path is not None else None
+        tokenizer, context = load_tokenizer(model), context_of(model, own)
+    return tokenizer, room_for_prompt(context - SERVERS_MARKUP, config.eval.max_new_tokens)
+
+
+def answer(config: Config, run: RunDir, prompts: list[Prompt]) -> None:
+    """Write the rows of all prompts. ValueError where the cap on the price forbids it, or some stay without an answer;
+    what was paid for is kept."""
+    service = access.service(config)
+    if found := list(service.problems()):
+        raise ValueError(found[0])
+    with alone(run.predict_lock, f"{run.root}: another stage asks for these answers, and two would pay twice"):
+        Answering(config, run, service, prompts).finish()
+
+
+class Answering:
+    """The prompts of a run, the answers that it has, and the way from the one to the other."""
+
+    def __init__(self, config: Config, run: RunDir, service: Service, prompts: list[Prompt]) -> None:
+        self.config = config
+        self.run = run
+        self.service = service
+        self.prompts = prompts
+        api = config.answering_model.api
+        self.longest = config.eval.max_new_tokens + (api.thinking_tokens if api else 0)
+        self.more: dict[str, Any] = api.request if api else {}
+        self.expected: dict[str, list[str]] = {}
+        self.asking: dict[str, list[Prompt]] = {}
+        """Digest -> the prompts that it is of: instances that ask the same are asked once."""
+        for prompt in prompts:
+            self.expected.setdefault(prompt.instance.task, []).append(prompt.instance.instance_id)
+            if not prompt.skipped:
+                self.asking.setdefault(self.digest(prompt), []).append(prompt)
+        self.rows = {p.instance.instance_id: self.skipped_row(p) for p in prompts if p.skipped}
+
+    def settings(self) -> dict[str, Any]:
+        """What all answers depend on, the prompts aside. Not where they are asked for."""
+        return {
+            "model": self.service.model,
+            "engine": self.service.provider,
+            "temperature": self.service.server.temperature,
+            "max_new_tokens": self.longest,
+            "request": self.more,
+        }
+
+    def digest(self, prompt: Prompt) -> str:
+        """The key of an answer: the same prompt under the same settings."""
+        return value_digest([self.settings(), prompt.text])
+
+    def finish(self) -> None:
+        """Take what is paid for already, ask for the rest, write the rows."""
+        told = [[p.instance.instance_id, p.instance.reference, p.text] for p in self.prompts]
+        saved_rows.begin(self.run, self.expected, {**self.settings(), "prompts": value_digest(told)})
+        self.paid = PaidAnswers.read(self.run.paid_answers)
+        for digest, prompts in self.asking.items():
+            if digest in self.paid.by_digest:
+                self.take(prompts, self.paid.by_digest[digest])
+        saved_rows.keep_only(self.run, self.expected, self.rows)
+        todo = {digest: prompts for digest, prompts in self.asking.items() if digest not in self.paid.by_digest}
+        if len(todo) < len(self.asking):
+            say(f"{len(self.asking) - len(todo)} answers are here already")
+        tally = Tally()
+        if todo or read_state(self.run.answer_batch) is not None:
+            tally = self.ask(todo)
+        for digest in tally.filtered:
+            self.add(digest, Reply("", 0, 0, "content_filter"), usd=0.0)
+        saved_rows.keep_only(self.run, self.expected, self.rows)
+        say_retries(tally)
+        self.say_failures(tally)
+        ends = [row.finish_reason for row in self.rows.values()]
+        held_back = sum(end in ("content_filter", "refusal") for end in ends)
+        cut_off = ends.count("length")
+        say(f"{len(ends)} answers, {cut_off} of them cut off at their limit, {held_back} refused or filtered")
+
+    def ask(self, todo: dict[str, list[Prompt]]) -> Tally:
+        """Make the calls."""
+        calls = [
+            self.service.call(digest, prompts[0].text, self.longest, self.more) for digest, prompts in todo.items()
+        ]
+        progress = Progress(len(self.prompts))
+
+        def on_reply(call: Call, reply: Reply) -> None:
+            self.add(call.id, reply, self.service.usd(reply))
+            progress(len(self.rows), "answers")
+
+        spent = self.paid.spent(self.service.price() or UNKNOWN_PRICE)
+        return self.service.ask(calls, on_reply, spent=spent, batch_file=self.run.answer_batch)
+
+    def add(self, digest: str, reply: Reply, usd: float | None) -> None:
+        """Write an answer, first as paid for, then as rows."""
+        row = self.paid.add(digest, self.service.model, reply, usd)
+        saved_rows.append(self.run, self.take(self.asking[digest], row))
+
+    def take(self, prompts: list[Prompt], answer: PaidAnswer) -> list[Prediction]:
+        """The rows of an answer, which count from now on."""
+        if self.config.eval.parity == "reference" and (kept := parity.before_stop(answer.text)) != answer.text:
+            answer = replace(answer, text=kept, finish_reason="stop")
+        rows = [to_row(prompt, answer) for prompt in prompts]
+        self.rows.update((row.instance_id, row) for row in rows)
+        return rows
+
+    def skipped_row(self, prompt: Prompt) -> Prediction:
+        """The empty row of a prompt that is too long, under eval.truncation=skip."""
+        return to_row(prompt, PaidAnswer("", self.service.model, "", "skipped", len(prompt.ids), 0, None))
+
+    def say_failures(self, tally: Tally) -> None:
+        """ValueError for calls without an answer; under allow_missing a printed line, where asking again is no use."""
+        if tally.unasked:
+            raise ValueError(self.service.used_up(tally, "prompts are not answered"))
+        failed = {digest: why for digest, why in tally.failed.items() if digest not in tally.filtered}
+        if not failed:
+            return
+        digest, why = next(iter(failed.items()))
+        first = self.asking[digest][0].instance.instance_id
+        text = f"{len(failed)} of {len(self.asking)} prompts are not answered; {first}: {why}"
+        if not self.config.allow_missing:
+            raise ValueError(
+                f"{text}. The rest is kept; run again to ask for these, or allow_missing=true does without"
+            )
+        say(text)
+
+
+def to_row(prompt: Prompt, answer: PaidAnswer) -> Prediction:
+    """The row of an answer."""
+    return Prediction(
+        task=prompt.instance.task,
+        instance_id=prompt.instance.instance_id,
+        prompt=prompt.text,
+        prediction=answer.text,
+        reference=prompt.instance.reference,
+        finish_reason=answer.finish_reason,
+        prompt_tokens=answer.input_tokens,
+        output_tokens=answer.output_tokens,
+        truncated_tokens=prompt.truncated_tokens,
+    )
