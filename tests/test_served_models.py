@@ -49,7 +49,7 @@ def test_in_a_sweep_each_model_has_its_own_engine(composed: Composed):
         ("train=none model=gpt_4o model.path=x", "model.path has no meaning for model=gpt_4o"),
         ("train=none model=gpt_4o model.chat=tulu", "model.chat=tulu: openai writes the markup, so it must be server"),
         ("train=none model=gpt_4o eval.model=x", "eval.model names weights, and model=gpt_4o is one that openai"),
-        ("train=none model=gpt_6_1_sol engine.temperature=0.7", "model=gpt_6_1_sol takes no temperature"),
+        ("train=none model=claude_opus_5_5 engine.temperature=0.7", "model=claude_opus_5_5 takes no temperature"),
         ("train=none model=llama2_7b engine=anthropic", "engine=anthropic has no model=llama2_7b"),
         ("model=llama2_7b engine=local", "engine=local asks a server, and none has the model that this run trains"),
         ("train=none engine=openai engine.python=/usr/bin/python3", "engine.python has no meaning for engine=openai"),
