@@ -357,8 +357,17 @@ class EngineConfig:
     """transformers: prompt and answer tokens, padding included, that are in one batch at most."""
     tensor_parallel: int = 1
     """vllm: GPUs that share one copy of the model."""
+    replicas: Any = "auto"
+    """vllm, transformers: engines side by side, each with a copy of the model on engine.tensor_parallel GPUs of its
+    own; they share the prompts. auto: as many as the GPUs give, one without a GPU."""
     memory_fraction: float = 0.9
     """vllm: share of each GPU's memory that it may take."""
+    batch_invariant: bool = False
+    """vllm: only kernels whose results do not depend on what else is computed at the time (VLLM_BATCH_INVARIANT), so
+    that a prompt has the same answer in every run, whatever was resumed or shared out. Slower, and for NVIDIA GPUs of
+    compute capability 8.0 or more alone (9.0 in older versions of vLLM)."""
+    extra: dict[str, Any] = field(default_factory=dict)
+    """vllm: any other of its engine arguments, merged over ours; `+engine.extra.max_num_seqs=64`."""
     python: str | None = None
     """Interpreter for the prediction stage; vLLM pins its torch, so it often lives in an environment of its own."""
 
@@ -366,8 +375,12 @@ class EngineConfig:
         _one_of("engine.name", self.name, ("vllm", "transformers"))
         _at_least("engine.batch_tokens", self.batch_tokens, 1)
         _at_least("engine.tensor_parallel", self.tensor_parallel, 1)
+        _number_or("engine.replicas", self.replicas, 1, ("auto",))
         if not 0 < self.memory_fraction <= 1:
             raise ValueError(f"engine.memory_fraction={self.memory_fraction} must be above 0 and at most 1")
+        for key, value in (("tensor_parallel", self.tensor_parallel > 1), ("batch_invariant", self.batch_invariant)):
+            if value and self.name != "vllm":
+                raise ValueError(f"engine.{key}={getattr(self, key)} needs engine=vllm, and this is {self.name}")
 
 
 @dataclass
@@ -391,13 +404,21 @@ class EvalConfig:
     """What happens to a prompt that is too long: middle_of_document, left, error or skip."""
     max_new_tokens: int = 1024
     """Longest answer, tokens."""
+    max_new_tokens_of: dict[str, int] = field(default_factory=dict)
+    """The same for single tasks, where it is another: `+eval.max_new_tokens_of.biored_ner=2048`."""
 
     def __post_init__(self) -> None:
         _at_least("eval.limit", self.limit, 1)
         _at_least("eval.max_new_tokens", self.max_new_tokens, 1)
+        for task, limit in self.max_new_tokens_of.items():
+            _at_least(f"eval.max_new_tokens_of.{task}", limit, 1)
         _at_least("eval.resamples", self.resamples, 0)
         _one_of("eval.parity", self.parity, ("none", "reference"))
         _one_of("eval.truncation", self.truncation, ("middle_of_document", "left", "error", "skip"))
+
+    def longest_answer(self, task: str) -> int:
+        """Tokens that an answer to this task may have."""
+        return self.max_new_tokens_of.get(task, self.max_new_tokens)
 
 
 @dataclass
@@ -551,6 +572,12 @@ class Config:
             raise ValueError(f"name={self.name!r} must be a plain folder name")
         if "train" in self.active_stages and not self.mix.path and not self.mix.has_source:
             raise ValueError("mix has no source: give mix.sources.sciriff.path=FOLDER, or choose a mix")
+        ways = self.engine.tensor_parallel
+        if "predict" in self.active_stages and ways > 1 and self.model.shape.heads % ways:
+            raise ValueError(
+                f"engine.tensor_parallel={ways} does not divide model.shape.heads={self.model.shape.heads}, the "
+                "attention heads of the model"
+            )
 
     @property
     def active_stages(self) -> list[str]:
@@ -566,12 +593,14 @@ class Config:
 
     @property
     def answering_model(self) -> ModelConfig:
-        """Whose answers are scored: `eval.model`, else the model that this run trains, else `model` as it is."""
+        """Whose answers are scored: `eval.model`, else the model that this run trains, else `model` as it is. Under
+        eval.parity=reference it computes in float16, as the original code has vLLM do."""
+        model = replace(self.model, dtype="float16") if self.eval.parity == "reference" else self.model
         if self.eval.model is not None:
-            return replace(self.model, path=self.eval.model, tokenizer=None, revision=None)
+            return replace(model, path=self.eval.model, tokenizer=None, revision=None)
         if self.train.method != "none":
-            return replace(self.model, path=str(RunDir(Path(self.run_dir)).model), tokenizer=None, revision=None)
-        return self.model
+            return replace(model, path=str(RunDir(Path(self.run_dir)).model), tokenizer=None, revision=None)
+        return model
 
 
 def known_keys(kind: type = Config, prefix: str = "") -> Iterator[str]:

@@ -111,6 +111,11 @@ class RunDir:
         return self.predictions / "settings.json"
 
     @property
+    def not_asked(self) -> Path:
+        """Answers to instances that are no longer asked, one file `<task>.jsonl` per task, for when they are again."""
+        return self.predictions / "not_asked"
+
+    @property
     def judgements(self) -> Path:
         """One file `<task>.jsonl` per judged task."""
         return self.root / "judgements"

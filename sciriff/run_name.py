@@ -18,6 +18,8 @@ WITHOUT_TRACE = (
     "plan",
     "judge",
     "engine.python",
+    "engine.memory_fraction",
+    "engine.replicas",
     "hydra",
     "eval.resamples",
 )
