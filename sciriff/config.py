@@ -461,8 +461,17 @@ class EngineConfig(ServerConfig):
     """transformers: prompt and answer tokens, padding included, that are in one batch at most."""
     tensor_parallel: int = 1
     """vllm: GPUs that share one copy of the model."""
+    replicas: Any = "auto"
+    """vllm, transformers: engines side by side, each with a copy of the model on engine.tensor_parallel GPUs of its
+    own; they share the prompts. auto: as many as the GPUs give, one without a GPU."""
     memory_fraction: float = 0.9
     """vllm: share of each GPU's memory that it may take."""
+    batch_invariant: bool = False
+    """vllm: only kernels whose results do not depend on what else is computed at the time (VLLM_BATCH_INVARIANT), so
+    that a prompt has the same answer in every run, whatever was resumed or shared out. Slower, and for NVIDIA GPUs of
+    compute capability 8.0 or more alone (9.0 in older versions of vLLM)."""
+    extra: dict[str, Any] = field(default_factory=dict)
+    """vllm: any other of its engine arguments, merged over ours; `+engine.extra.max_num_seqs=64`."""
     python: str | None = None
     """Interpreter for the prediction stage; vLLM pins its torch, so it often lives in an environment of its own."""
     model: str | None = None
@@ -476,6 +485,7 @@ class EngineConfig(ServerConfig):
         _one_of("engine.name", self.name, ("vllm", "transformers", *PROVIDERS))
         _at_least("engine.batch_tokens", self.batch_tokens, 1)
         _at_least("engine.tensor_parallel", self.tensor_parallel, 1)
+        _number_or("engine.replicas", self.replicas, 1, ("auto",))
         if not 0 < self.memory_fraction <= 1:
             raise ValueError(f"engine.memory_fraction={self.memory_fraction} must be above 0 and at most 1")
         if self.asks:
@@ -484,6 +494,9 @@ class EngineConfig(ServerConfig):
                 raise ValueError(f"engine.python has no meaning for engine={self.name}, which runs no model here")
         elif self.temperature:
             raise ValueError(f"engine.temperature={self.temperature:g} is not for engine={self.name}, which is greedy")
+        for key, value in (("tensor_parallel", self.tensor_parallel > 1), ("batch_invariant", self.batch_invariant)):
+            if value and self.name != "vllm":
+                raise ValueError(f"engine.{key}={getattr(self, key)} needs engine=vllm, and this is {self.name}")
 
     @property
     def asks(self) -> bool:
@@ -512,13 +525,21 @@ class EvalConfig:
     """What happens to a prompt that is too long: middle_of_document, left, error or skip."""
     max_new_tokens: int = 1024
     """Longest answer, tokens."""
+    max_new_tokens_of: dict[str, int] = field(default_factory=dict)
+    """The same for single tasks, where it is another: `+eval.max_new_tokens_of.biored_ner=2048`."""
 
     def __post_init__(self) -> None:
         _at_least("eval.limit", self.limit, 1)
         _at_least("eval.max_new_tokens", self.max_new_tokens, 1)
+        for task, limit in self.max_new_tokens_of.items():
+            _at_least(f"eval.max_new_tokens_of.{task}", limit, 1)
         _at_least("eval.resamples", self.resamples, 0)
         _one_of("eval.parity", self.parity, ("none", "reference"))
         _one_of("eval.truncation", self.truncation, ("middle_of_document", "left", "error", "skip"))
+
+    def longest_answer(self, task: str) -> int:
+        """Tokens that an answer to this task may have."""
+        return self.max_new_tokens_of.get(task, self.max_new_tokens)
 
 
 @dataclass
@@ -645,6 +666,13 @@ class Config:
                 f"engine={self.engine.name} asks a server, and none has the model that this run trains: choose "
                 "engine=vllm; or train first, serve the run's model, and then run stages=[predict,score,report]"
             )
+        ways = self.engine.tensor_parallel
+        heads = self.model.shape.heads if self.model.shape is not None else ways
+        if "predict" in self.active_stages and heads % ways:
+            raise ValueError(
+                f"engine.tensor_parallel={ways} does not divide model.shape.heads={heads}, the attention heads of the "
+                "model"
+            )
 
     def _check_api_model(self, api: ApiModelConfig) -> None:
         """ValueError for what cannot be done with a model that only its provider has."""
@@ -674,12 +702,14 @@ class Config:
 
     @property
     def answering_model(self) -> ModelConfig:
-        """Whose answers are scored: `eval.model`, else the model that this run trains, else `model` as it is."""
+        """Whose answers are scored: `eval.model`, else the model that this run trains, else `model` as it is. Under
+        eval.parity=reference it computes in float16, as the original code has vLLM do."""
+        model = replace(self.model, dtype="float16") if self.eval.parity == "reference" else self.model
         if self.eval.model is not None:
-            return replace(self.model, path=self.eval.model, tokenizer=None, revision=None)
+            return replace(model, path=self.eval.model, tokenizer=None, revision=None)
         if self.train.method != "none":
-            return replace(self.model, path=str(RunDir(Path(self.run_dir)).model), tokenizer=None, revision=None)
-        return self.model
+            return replace(model, path=str(RunDir(Path(self.run_dir)).model), tokenizer=None, revision=None)
+        return model
 
 
 def known_keys(kind: type = Config, prefix: str = "") -> Iterator[str]:

@@ -24,9 +24,19 @@ from sciriff.source_files import instances_source, source_digest, validation_spl
 from sciriff.summary import summary_lines
 from sciriff.tables import write_tables
 
+WHERE_AND_HOW = (
+    *("engine.python", "engine.memory_fraction", "engine.replicas"),
+    *(f"engine.{key}" for key in HOW_TO_ASK),
+)
+"""Keys on which no answer depends."""
+
+HOW_MUCH = ("eval.tasks", "eval.limit", "eval.max_new_tokens", "eval.max_new_tokens_of", "eval.truncation")
+"""Keys that say how much is asked, or how: the answers that they leave as they are stay."""
+
 FREE_TO_CHANGE = (
     *("stages", "dry_run", "run_dir", "cache_dir", "report", "log", "plan", "judge", "eval.resamples"),
-    *(f"engine.{key}" for key in HOW_TO_ASK),
+    *WHERE_AND_HOW,
+    *HOW_MUCH,
 )
 """Keys that say what to do now, where, or how to show it, not what the run is: a folder takes other values of them. The
 judge is one, since it often comes later, or with more money: its rows say whose they are."""
@@ -163,7 +173,8 @@ class Stage:
     scratch: tuple[str, ...] = ()
     """Attributes of RunDir that only an interrupted stage leaves behind."""
     keeps: bool = False
-    """Its rows are keyed by all that they depend on and were paid for, so changed inputs remove none of them."""
+    """Its rows are keyed by all that they depend on, and were paid for, so the stage itself removes what is no longer
+    good."""
 
     @property
     def again(self) -> str:
@@ -183,7 +194,7 @@ STAGES = {
     for stage in (
         Stage("mix", ("mix", "mix_card", "mix_card_page", "tokens", "validation", "validation_tokens")),
         Stage("train", ("model", "metrics"), ("checkpoints",)),
-        Stage("predict", ("predictions",)),
+        Stage("predict", ("predictions",), keeps=True),
         Stage("judge", ("judgements",), keeps=True),
         Stage("score", ("scores", "tables", "per_instance")),
         Stage("report", ("report", "figures")),
@@ -218,11 +229,11 @@ def inputs(stage: str, config: Config, run: RunDir) -> dict[str, str]:
             }
         case "predict":
             asking = {key: value for key, value in as_dict(config.eval).items() if key != "resamples"}
-            engine = {key: value for key, value in as_dict(config.engine).items() if key not in HOW_TO_ASK}
+            how = {key: value for key, value in as_dict(config.engine).items() if f"engine.{key}" not in WHERE_AND_HOW}
             return {
                 "model": _model_digest(config.answering_model, weights=True),
                 "instances": source_digest(instances_source(config.eval)),
-                "settings": value_digest([asking, engine, config.seed]),
+                "settings": value_digest([asking, how, config.seed]),
             }
         case "judge":
             judge, predictions = config.judge, Path(config.predictions) if config.predictions else run.predictions

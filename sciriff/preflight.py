@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+from sciriff import machine
 from sciriff.config import Config, SourceConfig, nearest
 from sciriff.judge import access
 from sciriff.plan import GIB, Plan
@@ -34,6 +35,7 @@ def problems(config: Config, plan: Plan) -> Iterator[str]:
     yield from _missing_packages(config, plan.on_gpu)
     if "predict" in stages and config.engine.asks:
         yield from engine_access.service(config).problems()
+    yield from _missing_gpus(config)
     if "judge" in stages:
         yield from access.problems(config.judge)
     yield from _missing_files(config)
@@ -60,9 +62,10 @@ def _what_would_fit(config: Config, plan: Plan) -> str:
 
 def _unknown_tasks(config: Config) -> Iterator[str]:
     names = [task.name for task in HELD_OUT]
-    for task in config.eval.tasks or ():
-        if task not in names:
-            yield f"eval.tasks: {task} is not a held-out task{nearest(task, names)}"
+    for key in ("tasks", "max_new_tokens_of"):
+        for task in getattr(config.eval, key) or ():
+            if task not in names:
+                yield f"eval.{key}: {task} is not a held-out task{nearest(task, names)}"
 
 
 def _unknown_filters(config: Config) -> Iterator[str]:
@@ -99,6 +102,21 @@ def _missing_packages(config: Config, on_gpu: bool) -> Iterator[str]:
         yield "the package tensorboard is missing: pip install 'sciriff[tensorboard]'"
     if "report" in stages and config.report.figures and not _installed("matplotlib"):
         yield "report.figures=true needs the package matplotlib: pip install 'sciriff[figures]'"
+
+
+def _missing_gpus(config: Config) -> Iterator[str]:
+    """What the engine needs of GPUs that this machine does not have. Without any, vLLM's CPU build may answer."""
+    engine, count = config.engine, len(machine.gpus())
+    if "predict" not in config.active_stages:
+        return
+    if engine.batch_invariant and not count:
+        yield "engine.batch_invariant=true needs an NVIDIA GPU, and there is none"
+    replicas = 1 if engine.replicas == "auto" else engine.replicas
+    if count and replicas * engine.tensor_parallel > count:
+        yield (
+            f"engine.tensor_parallel={engine.tensor_parallel} with engine.replicas={engine.replicas} needs "
+            f"{replicas * engine.tensor_parallel} GPUs, and there {'is' if count == 1 else 'are'} {count}"
+        )
 
 
 def _missing_elsewhere(python: str, engine: str) -> Iterator[str]:

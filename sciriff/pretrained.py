@@ -79,11 +79,22 @@ def _random_llama(
     model: ModelConfig, tokenizer: PreTrainedTokenizerFast, *, seed: int, dtype: torch.dtype, attention: str
 ) -> PreTrainedModel:
     import torch
-    from transformers import LlamaConfig, LlamaForCausalLM
+    from transformers import LlamaForCausalLM
+
+    config = llama_config(model, tokenizer, attention)
+    _check_vocabulary("model.shape", config, tokenizer)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return LlamaForCausalLM(config).to(dtype)
+
+
+def llama_config(model: ModelConfig, tokenizer: PreTrainedTokenizerFast, attention: str) -> PretrainedConfig:
+    """What a Llama of `model.shape` with this tokenizer says of itself."""
+    from transformers import LlamaConfig
 
     shape = model.shape
     assert shape is not None, "ModelConfig refuses weights without one"
-    config = LlamaConfig(
+    return LlamaConfig(
         vocab_size=shape.vocabulary,
         hidden_size=shape.hidden,
         intermediate_size=shape.intermediate,
@@ -97,10 +108,6 @@ def _random_llama(
         pad_token_id=tokenizer.pad_token_id,
         attn_implementation=attention,
     )
-    _check_vocabulary("model.shape", config, tokenizer)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return LlamaForCausalLM(config).to(dtype)
 
 
 def _check_vocabulary(what: str, config: PretrainedConfig, tokenizer: PreTrainedTokenizerFast) -> None:

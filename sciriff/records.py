@@ -54,6 +54,8 @@ class Prediction:
     output_tokens: int | None = None
     truncated_tokens: int = 0
     """How many tokens of the document were cut so that the prompt fits the model."""
+    prompt_digest: str | None = None
+    """Of all that was given to the model, by which an answer is known to be still that to the same prompt."""
 
 
 @dataclass(frozen=True)

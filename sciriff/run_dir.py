@@ -116,6 +116,11 @@ class RunDir:
         return self.predictions / "settings.json"
 
     @property
+    def not_asked(self) -> Path:
+        """Answers to instances that are no longer asked, one file `<task>.jsonl` per task, for when they are again."""
+        return self.predictions / "not_asked"
+
+    @property
     def paid_answers(self) -> Path:
         """Every answer that a server gave, one a line; predictions are made from these, and none is paid for twice."""
         return self.root / "paid" / "answers.jsonl"

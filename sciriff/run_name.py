@@ -20,6 +20,8 @@ WITHOUT_TRACE = (
     "plan",
     "judge",
     "engine.python",
+    "engine.memory_fraction",
+    "engine.replicas",
     "hydra",
     "eval.resamples",
     *(f"engine.{key}" for key in HOW_TO_ASK),

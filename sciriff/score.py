@@ -129,6 +129,11 @@ def task_scores(task: Task, found: TaskAnswers, scored: list[Scored]) -> dict[st
         "readable": 1 - sum(unreadable.values()) / len(scored),
         "unreadable": unreadable,
         "end_differs": sum(ends),  # answers of which the reference's stripping leaves something else than ours
+        # what the model did not see, and did not get to say; 0 of another tool's rows, which do not tell
+        "truncated_prompts": sum(bool(answer.truncated_tokens) for answer in found.answers),
+        "truncated_tokens": sum(answer.truncated_tokens or 0 for answer in found.answers),
+        "skipped_prompts": sum(answer.finish_reason == "skipped" for answer in found.answers),
+        "cut_answers": sum(answer.finish_reason == "length" for answer in found.answers),
         "rated": sum(int(row.judge.rated) for row in scored),
         "headline": {name: details[task.summary[name]] for name in task.headline if task.summary[name] in details},
         "details": details,

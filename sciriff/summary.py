@@ -44,6 +44,8 @@ def _remarks(scores: dict[str, Any]) -> list[str]:
         kinds = [f"{count} {kind}" for kind, count in result["unreadable"].items() if count]
         if kinds:
             lines.append(f"{name}: not readable: {', '.join(kinds)}")
+        if lengths := _lengths(result):
+            lines.append(f"{name}: {lengths}")
         if "judge" in result:
             lines.append(f"{name}: {judge_line(result['judge'])}")
         if result["missing"]:
@@ -79,6 +81,17 @@ def signed(difference: float) -> str:
     """A difference of values in [0, 1] in points of 100, with its sign: `+1.23`, a small one with its first digit."""
     text = f"{100 * difference:+.2f}"
     return text if float(text) or not difference else f"{100 * difference:+.1g}"
+
+
+def _lengths(result: dict[str, Any]) -> str:
+    """What was too long for the model or for its limit, of a task in scores.json; empty where nothing was."""
+    n, cut, skipped, ended = (result[name] for name in ("n", "truncated_prompts", "skipped_prompts", "cut_answers"))
+    parts = [
+        f"{cut} of {n} prompts were too long and lost {result['truncated_tokens']:,} tokens" if cut else "",
+        f"{skipped} of {n} prompts were too long and not answered" if skipped else "",
+        f"{ended} of {n} answers ran into their limit" if ended else "",
+    ]
+    return ", ".join(part for part in parts if part)
 
 
 def judge_line(judge: dict[str, Any]) -> str:

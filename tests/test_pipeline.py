@@ -35,8 +35,27 @@ def test_keys_that_say_what_to_do_now_may_change(run: RunDir, composed):
     assert load(run.config).report.beside == ["b"]
     pipeline.freeze(replace(config, eval=replace(config.eval, resamples=500)), run)
     assert load(run.config).eval.resamples == 500
-    with pytest.raises(ValueError, match=r"made with eval.max_new_tokens=192, not 7"):
-        pipeline.freeze(replace(config, eval=replace(config.eval, max_new_tokens=7)), run)
+    with pytest.raises(ValueError, match=r"made with eval.split=validation, not test"):
+        pipeline.freeze(replace(config, eval=replace(config.eval, split="test")), run)
+
+
+def test_how_much_is_asked_may_change_and_is_asked_again(run: RunDir, composed):
+    config = composed("experiment=demo", "train=none", "name=a")
+    pipeline.freeze(config, run)
+    before = pipeline.inputs("predict", config, run)
+    for change in ({"limit": 2}, {"tasks": ["scierc_ner"]}, {"max_new_tokens": 7}, {"max_new_tokens_of": {"a": 5}}):
+        more = replace(config, eval=replace(config.eval, **change))
+        pipeline.freeze(more, run)
+        assert pipeline.inputs("predict", more, run) != before, change
+    assert pipeline.STAGES["predict"].stale(run) == [], "the stage itself knows which rows are still good"
+
+
+def test_where_prompts_are_answered_changes_no_answer(run: RunDir, composed):
+    config = composed("experiment=demo", "train=none", "name=a")
+    pipeline.freeze(config, run)
+    elsewhere = replace(config, engine=replace(config.engine, replicas=2, memory_fraction=0.5, python="/bin/python"))
+    pipeline.freeze(elsewhere, run)
+    assert pipeline.inputs("predict", elsewhere, run) == pipeline.inputs("predict", config, run)
 
 
 def test_more_resamples_need_no_new_answers(run: RunDir, composed):

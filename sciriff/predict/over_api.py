@@ -12,7 +12,8 @@ from sciriff.predict import access, parity, saved_rows
 from sciriff.predict.estimated_tokens import EstimatedTokens
 from sciriff.predict.model_facts import context_of
 from sciriff.predict.paid_answers import PaidAnswer, PaidAnswers
-from sciriff.predict.prompts import Prompt, room_for_prompt
+from sciriff.predict.prompts import Prompt
+from sciriff.predict.saved_rows import Asked
 from sciriff.pretrained import load_config, load_tokenizer
 from sciriff.progress import Progress
 from sciriff.records import Prediction
@@ -23,9 +24,9 @@ SERVERS_MARKUP = 64
 """Tokens of a prompt's context for what a server writes around a message; Llama-3's date and roles take 36."""
 
 
-def tokenizer_and_room(config: Config) -> tuple[Any, int]:
-    """What measures prompts, and how many tokens they may have: the model's own tokenizer, so that prompts are cut as
-    for any other engine, or an estimate where only the provider has one."""
+def tokenizer_and_context(config: Config) -> tuple[Any, int]:
+    """What measures prompts, and how many tokens they and their answers may have: the model's own tokenizer, so that
+    prompts are cut as for any other engine, or an estimate where only the provider has one."""
     model = config.answering_model
     if model.api is not None:
         tokenizer: Any = EstimatedTokens()
@@ -33,7 +34,7 @@ def tokenizer_and_room(config: Config) -> tuple[Any, int]:
     else:
         own = load_config(model) if model.path is not None else None
         tokenizer, context = load_tokenizer(model), context_of(model, own)
-    return tokenizer, room_for_prompt(context - SERVERS_MARKUP, config.eval.max_new_tokens)
+    return tokenizer, context - SERVERS_MARKUP
 
 
 def answer(config: Config, run: RunDir, prompts: list[Prompt]) -> None:
@@ -54,41 +55,48 @@ class Answering:
         self.run = run
         self.service = service
         self.prompts = prompts
-        api = config.answering_model.api
-        self.longest = config.eval.max_new_tokens + (api.thinking_tokens if api else 0)
-        self.more: dict[str, Any] = api.request if api else {}
-        self.expected: dict[str, list[str]] = {}
+        self.api = config.answering_model.api
+        self.asked: dict[str, Asked] = {}
         self.asking: dict[str, list[Prompt]] = {}
         """Digest -> the prompts that it is of: instances that ask the same are asked once."""
         for prompt in prompts:
-            self.expected.setdefault(prompt.instance.task, []).append(prompt.instance.instance_id)
+            instance, digest = prompt.instance, self.digest(prompt)
+            limit = config.eval.longest_answer(instance.task)
+            self.asked[instance.instance_id] = Asked(instance.task, digest, limit, instance.reference)
             if not prompt.skipped:
-                self.asking.setdefault(self.digest(prompt), []).append(prompt)
+                self.asking.setdefault(digest, []).append(prompt)
         self.rows = {p.instance.instance_id: self.skipped_row(p) for p in prompts if p.skipped}
 
     def settings(self) -> dict[str, Any]:
-        """What all answers depend on, the prompts aside. Not where they are asked for."""
+        """What all answers depend on. Not where they are asked for."""
         return {
             "model": self.service.model,
             "engine": self.service.provider,
             "temperature": self.service.server.temperature,
-            "max_new_tokens": self.longest,
-            "request": self.more,
+            "thinking tokens": self.api.thinking_tokens if self.api else 0,
+            "request": self.api.request if self.api else {},
+            "parity": self.config.eval.parity,
         }
 
     def digest(self, prompt: Prompt) -> str:
-        """The key of an answer: the same prompt under the same settings."""
-        return value_digest([self.settings(), prompt.text])
+        """The key of an answer: the same prompt, with the same limit, under the same settings."""
+        settings = {key: value for key, value in self.settings().items() if key != "parity"}
+        return value_digest([settings, self.config.eval.longest_answer(prompt.instance.task), prompt.text])
+
+    def call(self, digest: str, prompt: Prompt) -> Call:
+        """The question that a prompt is."""
+        settings = self.settings()
+        longest = self.config.eval.longest_answer(prompt.instance.task) + settings["thinking tokens"]
+        return self.service.call(digest, prompt.text, longest, settings["request"])
 
     def finish(self) -> None:
         """Take what is paid for already, ask for the rest, write the rows."""
-        told = [[p.instance.instance_id, p.instance.reference, p.text] for p in self.prompts]
-        saved_rows.begin(self.run, self.expected, {**self.settings(), "prompts": value_digest(told)})
+        saved_rows.begin(self.run, self.asked, self.settings())
         self.paid = PaidAnswers.read(self.run.paid_answers)
         for digest, prompts in self.asking.items():
             if digest in self.paid.by_digest:
                 self.take(prompts, self.paid.by_digest[digest])
-        saved_rows.keep_only(self.run, self.expected, self.rows)
+        saved_rows.keep_only(self.run, self.asked, self.rows)
         todo = {digest: prompts for digest, prompts in self.asking.items() if digest not in self.paid.by_digest}
         if len(todo) < len(self.asking):
             say(f"{len(self.asking) - len(todo)} answers are here already")
@@ -97,7 +105,7 @@ class Answering:
             tally = self.ask(todo)
         for digest in tally.filtered:
             self.add(digest, Reply("", 0, 0, "content_filter"), usd=0.0)
-        saved_rows.keep_only(self.run, self.expected, self.rows)
+        saved_rows.keep_only(self.run, self.asked, self.rows)
         say_retries(tally)
         self.say_failures(tally)
         ends = [row.finish_reason for row in self.rows.values()]
@@ -107,9 +115,7 @@ class Answering:
 
     def ask(self, todo: dict[str, list[Prompt]]) -> Tally:
         """Make the calls."""
-        calls = [
-            self.service.call(digest, prompts[0].text, self.longest, self.more) for digest, prompts in todo.items()
-        ]
+        calls = [self.call(digest, prompts[0]) for digest, prompts in todo.items()]
         progress = Progress(len(self.prompts))
 
         def on_reply(call: Call, reply: Reply) -> None:
@@ -165,4 +171,5 @@ def to_row(prompt: Prompt, answer: PaidAnswer) -> Prediction:
         prompt_tokens=answer.input_tokens,
         output_tokens=answer.output_tokens,
         truncated_tokens=prompt.truncated_tokens,
+        prompt_digest=answer.digest or None,
     )

@@ -1,80 +1,184 @@
-"""Keep finished answers on disk, so that a killed stage goes on from where it was and ends in the same bytes.
+"""Keep finished answers on disk, so that no prompt is answered twice and a killed stage ends in the same bytes.
 
-While the stage runs, rows are appended to predictions/<task>.jsonl as they come. settings.json beside them says what
-they depend on; rows made under other settings are thrown away. In the end every file is rewritten once, in the order of
-the instances.
+While the stage runs, rows are appended to predictions/<task>.jsonl as they come. In the end every file is rewritten
+once, in the order of the instances. A row is good for as long as three things are the same: the settings of
+settings.json (model, engine, ...), of which any change makes all answers again; the row's own prompt, by its digest;
+and the answer's limit as far as it played a part. So further tasks, a larger eval.limit or other prompts of one task
+leave all other rows as they are. Rows that nobody asks for any more are kept in predictions/not_asked/.
 """
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from sciriff.digest import value_digest
 from sciriff.records import Prediction, dumps, to_json, write_jsonl
 from sciriff.run_dir import RunDir
 from sciriff.tasks import HELD_OUT
 
+NOT_SETTINGS = ("asked", "kept", "made with")
+"""What else stands in settings.json; see `begin` and `note_versions`."""
 
-def begin(run: RunDir, expected: dict[str, list[str]], settings: dict[str, Any]) -> dict[str, Prediction]:
-    """Instance id -> finished row of an earlier, interrupted start under the same settings; empty at a first start.
 
-    Writes expected.json (task -> instance ids in order). ValueError where rows lie in the folder that this stage did
-    not write.
+@dataclass(frozen=True)
+class Asked:
+    """One instance as it is asked now."""
+
+    task: str
+    prompt_digest: str
+    limit: int
+    """Tokens that the answer may have."""
+    reference: str
+
+    def answered_by(self, row: Prediction) -> bool:
+        """Whether this very answer would come again. One that ran into a limit would not under another; one that the
+        model ended comes again wherever it has room."""
+        if row.prompt_digest != self.prompt_digest or not isinstance(row.output_tokens, int):
+            return False
+        return row.output_tokens == self.limit if row.finish_reason == "length" else row.output_tokens <= self.limit
+
+
+@dataclass(frozen=True)
+class Saved:
+    """What an earlier start has left behind."""
+
+    rows: dict[str, Prediction]
+    """Instance id -> an answer that is still one to what is asked."""
+    kept: frozenset[str]
+    """Instances whose answers were made when something else was asked beside them: finished, and in no batch."""
+
+
+def begin(run: RunDir, asked: Mapping[str, Asked], settings: dict[str, Any]) -> Saved:
+    """Take over what is here. `asked` is by instance id, in order. Writes expected.json and settings.json.
+
+    `asked` in settings.json is the digest of all that is asked, by which `kept` (task -> instance ids) is made up anew
+    when it changes. ValueError where rows lie in the folder that this stage did not write.
     """
     run.predictions.mkdir(parents=True, exist_ok=True)
     settings = json.loads(json.dumps(settings))
     before = _read_settings(run.answered_with)
     files = [path for task in HELD_OUT if (path := _file(run, task.name)).exists()]
-    if before != settings:
-        if before is None and files:
-            raise ValueError(
-                f"{files[0]} was not written by this stage, which would overwrite it: move it away, or score it "
-                f"in a run of its own with predictions={run.predictions}"
-            )
-        if before is not None:
-            changed = sorted(key for key in {**before, **settings} if before.get(key) != settings.get(key))
-            print(
-                f"the answers in {run.predictions} were made with another {' and '.join(changed)}: starting afresh",
-                flush=True,
-            )
-        for path in files:
+    if before is None and files:
+        raise ValueError(
+            f"{files[0]} was not written by this stage, which would overwrite it: move it away, or score it "
+            f"in a run of its own with predictions={run.predictions}"
+        )
+    if before is not None and (changed := _changed(before, settings)):
+        print(
+            f"the answers in {run.predictions} were made with another {' and '.join(changed)}: starting afresh",
+            flush=True,
+        )
+        for path in [*files, *run.not_asked.glob("*.jsonl")]:
             path.unlink()
-        _write_json(run.answered_with, settings)
-    _write_json(run.expected, expected)
-    rows: dict[str, Prediction] = {}
-    for task, instance_ids in expected.items():
-        rows.update(_read(_file(run, task), task, set(instance_ids)))
-    return rows
+        before = None
+    rows = _take_over(run, asked)
+    digest = value_digest([[i, one.prompt_digest, one.limit] for i, one in asked.items()])
+    if before is None or before["asked"] == digest:
+        kept = {i for ids in before["kept"].values() for i in ids if i in rows} if before else set()
+    else:
+        kept = set(rows)
+    made_with = before["made with"] if before else []
+    _write_json(
+        run.answered_with,
+        {**settings, "asked": digest, "kept": _by_task(kept, asked), "made with": made_with},
+    )
+    _write_json(run.expected, _by_task(asked, asked))
+    return Saved(rows, frozenset(kept))
 
 
-def keep_only(run: RunDir, expected: dict[str, list[str]], rows: dict[str, Prediction]) -> None:
-    """Rewrite the files so that they hold these rows and nothing else, in the order of `expected`."""
-    for task, instance_ids in expected.items():
-        kept = [rows[instance_id] for instance_id in instance_ids if instance_id in rows]
-        if kept:
-            write_jsonl(_file(run, task), kept)
+def note_versions(run: RunDir, made_with: dict[str, Any]) -> None:
+    """Add to settings.json what the answers that follow are made with. Other versions are noted beside the earlier ones
+    and invalidate nothing, but it is said."""
+    settings = _read_settings(run.answered_with)
+    assert settings is not None, "begin has written it"
+    if made_with not in settings["made with"]:
+        if settings["made with"]:
+            print(f"other versions or devices than before answer the rest; see {run.answered_with}", flush=True)
+        _write_json(run.answered_with, {**settings, "made with": [*settings["made with"], made_with]})
+
+
+def keep_only(run: RunDir, asked: Mapping[str, Asked], rows: Mapping[str, Prediction]) -> None:
+    """Rewrite the files so that they hold these rows and nothing else, in the order of `asked`."""
+    kept: dict[str, list[Prediction]] = {}
+    for instance_id, one in asked.items():
+        if instance_id in rows:
+            kept.setdefault(one.task, []).append(rows[instance_id])
+    for task in HELD_OUT:
+        if task.name in kept:
+            write_jsonl(_file(run, task.name), kept[task.name])
         else:
-            _file(run, task).unlink(missing_ok=True)
+            _file(run, task.name).unlink(missing_ok=True)
 
 
 def append(run: RunDir, rows: Iterable[Prediction]) -> None:
-    """Add finished rows to their tasks' files, and return when they are on the disk."""
+    """Add finished rows to their tasks' files, and return when they are on the disk. OSError names the file."""
     lines: dict[str, list[str]] = {}
     for row in rows:
         lines.setdefault(row.task, []).append(to_json(row) + "\n")
     for task, added in lines.items():
-        with _file(run, task).open("a", encoding="utf-8", newline="\n") as file:
-            file.writelines(added)
-            file.flush()
-            os.fsync(file.fileno())
+        path = _file(run, task)
+        try:
+            with path.open("a", encoding="utf-8", newline="\n") as file:
+                file.writelines(added)
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise OSError(
+                f"{path}: the answers cannot be written ({error.strerror}); those before are kept, and the same "
+                "command goes on from there"
+            ) from None
+
+
+def _take_over(run: RunDir, asked: Mapping[str, Asked]) -> dict[str, Prediction]:
+    """The rows here that answer what is asked. Those of instances that are not asked move to not_asked/, before they
+    are removed from where they are; those that answer something else are lost."""
+    rows: dict[str, Prediction] = {}
+    outdated = 0
+    for task in HELD_OUT:
+        aside = run.not_asked / f"{task.name}.jsonl"
+        found = {**_read(aside, task.name), **_read(_file(run, task.name), task.name)}
+        for instance_id in [i for i in found if i in asked]:
+            row = found.pop(instance_id)
+            if asked[instance_id].answered_by(row):
+                rows[instance_id] = replace(row, reference=asked[instance_id].reference)
+            else:
+                outdated += row.finish_reason != "skipped"
+        found = {i: row for i, row in found.items() if row.finish_reason != "skipped"}
+        if found:
+            write_jsonl(aside, found.values())
+        else:
+            aside.unlink(missing_ok=True)
+    if outdated:
+        print(f"{outdated} answers are to another prompt or had another limit and are made again", flush=True)
+    if run.not_asked.is_dir() and not any(run.not_asked.iterdir()):
+        run.not_asked.rmdir()
+    return rows
 
 
 def _file(run: RunDir, task: str) -> Path:
     return run.predictions / f"{task}.jsonl"
 
 
-def _read(path: Path, task: str, instance_ids: set[str]) -> dict[str, Prediction]:
+def _by_task(instance_ids: Iterable[str], asked: Mapping[str, Asked]) -> dict[str, list[str]]:
+    """Task -> its instances among these, in the order of `asked`."""
+    chosen = set(instance_ids)
+    tasks: dict[str, list[str]] = {}
+    for instance_id, one in asked.items():
+        if instance_id in chosen:
+            tasks.setdefault(one.task, []).append(instance_id)
+    return tasks
+
+
+def _changed(before: dict[str, Any], settings: dict[str, Any]) -> list[str]:
+    """Names of the settings that differ."""
+    names = {name for name in {**before, **settings} if name not in NOT_SETTINGS}
+    return sorted(name for name in names if before.get(name) != settings.get(name))
+
+
+def _read(path: Path, task: str) -> dict[str, Prediction]:
     """The whole rows of a file that may end in half a line or hold a torn block; what cannot be read is made again."""
     rows: dict[str, Prediction] = {}
     for line in path.read_bytes().split(b"\n")[:-1] if path.exists() else []:
@@ -82,7 +186,7 @@ def _read(path: Path, task: str, instance_ids: set[str]) -> dict[str, Prediction
             row = Prediction(**json.loads(line))
         except (ValueError, TypeError):
             continue
-        if row.task == task and row.instance_id in instance_ids:
+        if row.task == task and isinstance(row.instance_id, str):
             rows[row.instance_id] = row
     return rows
 
@@ -90,8 +194,12 @@ def _read(path: Path, task: str, instance_ids: set[str]) -> dict[str, Prediction
 def _read_settings(path: Path) -> dict[str, Any] | None:
     if not path.exists():
         return None
-    settings = json.loads(path.read_bytes())
-    assert isinstance(settings, dict), f"{path} is written whole or not at all"
+    try:
+        settings = json.loads(path.read_bytes())
+    except ValueError:
+        settings = None
+    if not isinstance(settings, dict) or not settings.keys() >= set(NOT_SETTINGS):
+        raise ValueError(f"{path} is not as this version writes it; remove {path.parent} to answer afresh")
     return settings
 
 

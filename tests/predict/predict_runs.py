@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -97,11 +98,12 @@ def make_run(
     return run
 
 
-def start(run: RunDir) -> subprocess.Popen[str]:
+def start(run: RunDir, **environment: str) -> subprocess.Popen[str]:
     """The stage as the driver starts it."""
     return subprocess.Popen(
         [sys.executable, "-m", "sciriff.predict", str(run.root)],
         cwd=ROOT,
+        env={**os.environ, **environment},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -117,3 +119,12 @@ def finish(run: RunDir) -> str:
 
 def files_of(run: RunDir) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted(run.predictions.iterdir())}
+
+
+def processes_below(pid: int) -> list[int]:
+    """Children of a process, and theirs."""
+    found = []
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        for child in (task / "children").read_text().split():
+            found += [int(child), *processes_below(int(child))]
+    return found

@@ -4,11 +4,12 @@ import os
 import shutil
 from pathlib import Path
 
+import pytest
 from predict_runs import tiny_model
 from transformers import LlamaConfig
 
 from sciriff.config import ModelConfig
-from sciriff.predict.model_facts import WHOLE, context_of, model_identity
+from sciriff.predict.model_facts import WHOLE, check_tensor_parallel, context_of, model_identity
 
 
 def saved_model(folder: Path) -> ModelConfig:
@@ -60,3 +61,17 @@ def test_the_shorter_context_counts() -> None:
     assert context_of(tiny_model(context=256), None) == 256
     assert context_of(tiny_model(context=256), LlamaConfig(max_position_embeddings=128)) == 128
     assert context_of(tiny_model(context=256), LlamaConfig(max_position_embeddings=4096)) == 256
+
+
+def test_heads_must_be_shared_out_evenly() -> None:
+    grouped = LlamaConfig(hidden_size=96, num_attention_heads=24, num_key_value_heads=8)
+    for ways in (1, 2, 4, 8, 24):
+        check_tensor_parallel(tiny_model(), grouped, ways)
+    for ways in (3, 5, 6, 12, 16):
+        with pytest.raises(
+            ValueError, match=rf"engine\.tensor_parallel={ways} .* 24 attention heads .* 1, 2, 4, 8, 24$"
+        ):
+            check_tensor_parallel(tiny_model(), grouped, ways)
+    check_tensor_parallel(tiny_model(), None, 2)
+    with pytest.raises(ValueError, match=r"the 2 attention heads \(1 of keys and values\)"):
+        check_tensor_parallel(tiny_model(), None, 4)

@@ -58,7 +58,7 @@ def test_the_stage_uses_them_and_keeps_them_apart(tmp_path: Path) -> None:
     finish(run)
     usual = (run.predictions / "evidence_inference.jsonl").read_text()
     output = finish(make_run(tmp_path / "run", path=path, parity="reference", limit=2))
-    assert "another parity and prompts: starting afresh" in output
+    assert "another dtype and parity: starting afresh" in output, "float16, as there"
     lines = (run.predictions / "evidence_inference.jsonl").read_text().splitlines()
     assert len(lines) == 2
     more_tokens = [json.loads(line)["prompt_tokens"] for line in lines]

@@ -1,7 +1,9 @@
 """The stage as a process: what it writes, how it goes on after a kill, what makes it start afresh."""
 
+import http.server
 import json
 import signal
+import threading
 import time
 from dataclasses import replace
 from importlib.util import find_spec
@@ -98,25 +100,108 @@ def test_a_batch_counts_only_as_a_whole(tmp_path: Path, instances: Path) -> None
     assert files_of(run) == before
 
 
-def test_other_settings_make_the_stage_start_afresh(tmp_path: Path, instances: Path) -> None:
+def test_what_changes_makes_again_what_it_must(tmp_path: Path, instances: Path) -> None:
     folder = tmp_path / "run"
-    finish(make_run(folder, path=str(instances)))
-    assert "another model: starting afresh" in finish(make_run(folder, path=str(instances), seed=43))
-    output = finish(make_run(folder, path=str(instances), seed=43, max_new_tokens=20))
-    assert "another max_new_tokens: starting afresh" in output
-    other_markup = replace(tiny_model(), chat="general")
-    output = finish(make_run(folder, path=str(instances), seed=43, max_new_tokens=20, model=other_markup))
-    assert "another prompts: starting afresh" in output
-    run = make_run(
-        folder, path=str(instances), seed=43, max_new_tokens=20, model=other_markup, tasks=["scierc_ner"], limit=5
+    finish(make_run(folder, path=str(instances), limit=5))
+    output = finish(make_run(folder, path=str(instances), tasks=list(TASKS), limit=8))
+    assert "15 answers are here already" in output
+    assert "[24/24] answers" in output
+    # A corrected instance is asked again, by itself; the others are not.
+    rows = [json.loads(line) for line in instances.read_text().splitlines()]
+    first = json.loads((folder / "predictions" / "expected.json").read_text())["scierc_ner"][0]
+    for changed in rows:
+        if changed["_instance_id"] == first:
+            changed["input"] = "Find all names.\n\nword\n\nWhich?"
+    write_rows(instances, rows)
+    run = make_run(folder, path=str(instances), limit=8)
+    output = finish(run)
+    assert "1 answers are to another prompt" in output
+    assert "23 answers are here already" in output
+    assert predictions_of(run, "scierc_ner")[0].prompt.startswith("Find all names.")
+    # What the model ended within twenty tokens stays under that limit; the rest is cut again.
+    short = sum(
+        r.finish_reason == "stop" and (r.output_tokens or 0) <= 20 for t in TASKS for r in predictions_of(run, t)
     )
+    output = finish(make_run(folder, path=str(instances), limit=8, max_new_tokens=20))
+    assert f"{24 - short} answers are to another prompt or had another limit" in output
+    output = finish(make_run(folder, path=str(instances), limit=8, max_new_tokens=20, tasks=["scierc_ner"]))
+    assert "8 answers are here already" in output
+    assert [path.name for path in run.predictions.glob("*.jsonl")] == ["scierc_ner.jsonl"]
+    assert "another model: starting afresh" in finish(make_run(folder, path=str(instances), limit=2, seed=43))
+    other_markup = replace(tiny_model(), chat="general")
+    output = finish(make_run(folder, path=str(instances), limit=2, seed=43, model=other_markup))
+    assert "6 answers are to another prompt" in output, "every prompt has other markup"
+
+
+def test_a_task_may_have_a_limit_of_its_own(tmp_path: Path, instances: Path) -> None:
+    run = make_run(tmp_path / "run", path=str(instances), max_new_tokens_of={"scierc_ner": 7})
+    assert "prompts of at most 232 to 249 tokens" in finish(run)
+    assert max(r.output_tokens or 0 for r in predictions_of(run, "scierc_ner")) == 7
+    assert max(r.output_tokens or 0 for r in predictions_of(run, "bioasq_list_qa")) == 24
+    with pytest.raises(ValueError, match=r"eval\.max_new_tokens_of: scierc is not a held-out task; did you mean"):
+        finish(make_run(tmp_path / "misspelt", path=str(instances), max_new_tokens_of={"scierc": 7}))
+
+
+def test_what_the_answers_were_made_with_is_written_down(tmp_path: Path, instances: Path) -> None:
+    run = make_run(tmp_path / "run", path=str(instances), limit=1)
     finish(run)
-    assert sorted(path.name for path in run.predictions.iterdir()) == [
-        "expected.json",
-        "scierc_ner.jsonl",
-        "settings.json",
-    ]
-    assert len(predictions_of(run, "scierc_ner")) == 5
+    settings = json.loads(run.answered_with.read_text())
+    assert settings["dtype"] == "float32"
+    assert settings["engine"] == ["transformers", 16384]
+    (made_with,) = settings["made with"]
+    assert {"python", "torch", "transformers", "tokenizers", "devices"} <= made_with.keys()
+
+
+BAD_MODELS = {
+    "no such folder": ({"path": "/no/such/model"}, "model.path=/no/such/model: there is no such folder"),
+    "no chat template": ({"chat": "tokenizer"}, "model.chat=tokenizer: this tokenizer has no chat template"),
+}
+
+
+@pytest.mark.parametrize(("changes", "message"), BAD_MODELS.values(), ids=BAD_MODELS.keys())
+def test_a_model_that_cannot_answer_is_refused_in_a_line(
+    tmp_path: Path, instances: Path, changes: dict[str, str], message: str
+) -> None:
+    run = make_run(tmp_path / "run", path=str(instances), limit=2)
+    finish(run)
+    before = files_of(run)
+    model = replace(tiny_model(), **changes)
+    process = start(make_run(tmp_path / "run", path=str(instances), limit=2, model=model))
+    output, _ = process.communicate(timeout=300)
+    assert process.returncode == 2
+    assert output.splitlines()[-1].startswith(f"error: {message}")
+    assert "Traceback" not in output
+    assert files_of(run) == before
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_gated_model_without_a_token_says_what_to_do(tmp_path: Path, instances: Path, status: int) -> None:
+    class Hub(http.server.BaseHTTPRequestHandler):
+        def do_HEAD(self) -> None:
+            self.send_response(status)
+            self.send_header("X-Error-Code", "GatedRepo")
+            self.end_headers()
+
+        do_GET = do_HEAD
+
+        def log_message(self, *args: object) -> None:
+            pass
+
+    run = make_run(
+        tmp_path / "run", path=str(instances), model=replace(tiny_model(), path="some/gated", tokenizer=None)
+    )
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hub) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}"
+        process = start(run, HF_ENDPOINT=address, HF_HOME=str(tmp_path / "hf"), HF_HUB_OFFLINE="0")
+        output, _ = process.communicate(timeout=300)
+        server.shutdown()
+    assert process.returncode == 2
+    assert output.splitlines()[-1] == (
+        "error: model.path=some/gated: is gated; ask for access at https://huggingface.co/some/gated, then "
+        "`hf auth login`"
+    )
+    assert "Traceback" not in output
 
 
 def test_prompts_that_are_too_long_can_be_skipped_or_refused(tmp_path: Path, instances: Path) -> None:

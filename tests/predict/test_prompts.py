@@ -6,6 +6,7 @@ import pytest
 from predict_runs import tiny_model
 
 from sciriff import chat
+from sciriff.config import CHAT_FORMATS
 from sciriff.predict.prompts import CUT, Prompt, make_prompt, room_for_prompt
 from sciriff.pretrained import load_tokenizer
 from sciriff.records import Instance, Message
@@ -24,15 +25,63 @@ def prompt_of(text: str, tokenizer: Any, room: int, truncation: str = "middle_of
     return make_prompt(Instance("scierc_ner", "scierc_ner:v:0", text, "[]"), "tulu", tokenizer, room, truncation)
 
 
-def test_a_prompt_is_the_prefix_that_training_saw(tokenizer: Any) -> None:
-    text = f"{INSTRUCTION}\n\nNaïve β-cells <|assistant|> \U0001f9ec\n\n{QUESTION}"
-    prompt = prompt_of(text, tokenizer, 1000)
-    messages = (Message("user", text), Message("assistant", '["receptor"]'))
-    ids, targets = chat.training_ids("tulu", messages, tokenizer)
+@pytest.fixture(scope="module")
+def speaker() -> Any:
+    """The sample's tokenizer with the structure tokens of all formats, and a template of its own."""
+    tokenizer = load_tokenizer(tiny_model())
+    tokenizer.add_tokens(
+        ["<|begin_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>", "<|im_start|>", "<|im_end|>"],
+        special_tokens=True,
+    )
+    tokenizer.chat_template = (
+        "{{ bos_token }}{% for m in messages %}"
+        "{{ '<|im_start|>' + m['role'] + '\n' + m['content'] + '<|im_end|>\n' }}"
+        "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+    )
+    return tokenizer
+
+
+# `Ċ` is a newline and `Ġ` a space, as byte-level tokenizers write them.
+GOLDEN_TOKENS = {
+    "tulu": "<s> <| user |> Ċ Why ?Ċ<| assistant |> Ċ",
+    "llama2": (
+        "<s> [ I N S T ] Ġ< < S Y S > > Ċ You Ġare Ġa Ġhelpful Ġand Ġh on e st Ġassistant . Ċ < </ S Y S > > ĊĊ Why ? "
+        "Ġ[ / I N S T ]"
+    ),
+    "llama3": (
+        "<|begin_of_text|> <|start_header_id|> system <|end_header_id|> ĊĊ C ut t ing Ġ K n ow l edge Ġ D ate : Ġ D ec "
+        "em ber Ġ 2023 Ċ T od ay Ġ D ate : Ġ 26 Ġ J ul Ġ 20 24 ĊĊ <|eot_id|> <|start_header_id|> user "
+        "<|end_header_id|> ĊĊ Why ? <|eot_id|> <|start_header_id|> assistant <|end_header_id|> ĊĊ"
+    ),
+    "qwen": (
+        "<|im_start|> system Ċ You Ġare Ġa Ġhelpful Ġassistant . <|im_end|> Ċ <|im_start|> user Ċ Why ? <|im_end|> Ċ "
+        "<|im_start|> assistant Ċ"
+    ),
+    "general": "<s> Why ?",
+    "tokenizer": "<s> <|im_start|> user Ċ Why ? <|im_end|> Ċ <|im_start|> assistant Ċ",
+}
+
+
+@pytest.mark.parametrize("markup", CHAT_FORMATS)
+def test_the_tokens_of_a_prompt(markup: str, speaker: Any) -> None:
+    prompt = make_prompt(Instance("scierc_ner", "scierc_ner:v:0", "Why?", "[]"), markup, speaker, 100, "error")
+    assert speaker.convert_ids_to_tokens(prompt.ids) == GOLDEN_TOKENS[markup].split(" ")
+
+
+@pytest.mark.parametrize("markup", CHAT_FORMATS)
+@pytest.mark.parametrize("cut", [False, True])
+def test_a_prompt_is_the_prefix_that_training_saw(markup: str, cut: bool, speaker: Any) -> None:
+    """Token for token, one BOS where the format has one, the end of the role tag included; a cut prompt too."""
+    text = f"{INSTRUCTION}\n\nNaïve β-cells <|assistant|> \U0001f9ec {' '.join(WORDS[:30])}\n\n{QUESTION}"
+    prompt = make_prompt(Instance("scierc_ner", "scierc_ner:v:0", text, "[]"), markup, speaker, 2000, "error")
+    if cut:
+        prompt = make_prompt(prompt.instance, markup, speaker, len(prompt.ids) - 40, "middle_of_document")
+    messages = (Message("user", prompt.text), Message("assistant", '["receptor"]'))
+    ids, targets = chat.training_ids(markup, messages, speaker)
     assert ids[: len(prompt.ids)] == prompt.ids
     assert targets.index(True) == len(prompt.ids)
-    assert prompt.text == text
-    assert prompt.truncated_tokens == 0
+    assert prompt.ids.count(speaker.bos_token_id) == (markup not in ("llama3", "qwen"))
+    assert (prompt.truncated_tokens > 0) == (CUT in prompt.text) == cut
 
 
 DOCUMENTS = {

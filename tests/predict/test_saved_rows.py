@@ -1,60 +1,171 @@
-"""Rows survive a kill; rows of other settings do not survive."""
+"""Rows survive a kill, and whatever else changes, as long as they are answers to what is asked."""
 
 import json
+import resource
+import subprocess
+import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from predict_runs import ROOT
 
 from sciriff.predict import saved_rows
+from sciriff.predict.saved_rows import Asked
 from sciriff.records import Prediction
 from sciriff.run_dir import RunDir
 
-EXPECTED = {"scierc_ner": ["scierc_ner:v:0", "scierc_ner:v:1"], "biored_ner": ["biored_ner:v:0"]}
 SETTINGS = {"model": "m", "end tokens": [2]}
+NER, OTHER = "scierc_ner:v:0", "scierc_ner:v:1"
+BIORED = "biored_ner:v:0"
 
 
-def prediction(instance_id: str, text: str = "answer\n\u2028 \ud800") -> Prediction:
-    return Prediction(instance_id.partition(":")[0], instance_id, "prompt", text, "reference", "stop", 3, 2)
+def asked_of(*instance_ids: str, digest: str = "d", limit: int = 9, reference: str = "reference") -> dict[str, Asked]:
+    return {i: Asked(i.partition(":")[0], digest, limit, reference) for i in instance_ids}
+
+
+def prediction(instance_id: str, *, tokens: int = 2, ended: str = "stop", digest: str = "d") -> Prediction:
+    text = "answer\n\u2028 \ud800"
+    task = instance_id.partition(":")[0]
+    return Prediction(task, instance_id, "prompt", text, "reference", ended, 3, tokens, prompt_digest=digest)
+
+
+EVERYTHING = asked_of(NER, OTHER, BIORED)
+
+
+def begun(folder: Path, *rows: Prediction) -> RunDir:
+    """A folder in which these rows are answered."""
+    run = RunDir(folder)
+    assert saved_rows.begin(run, EVERYTHING, SETTINGS).rows == {}
+    saved_rows.append(run, rows)
+    return run
 
 
 def test_rows_are_found_again_and_end_in_the_order_of_the_instances(tmp_path: Path) -> None:
-    assert saved_rows.begin(RunDir(tmp_path), EXPECTED, SETTINGS) == {}
-    assert json.loads((tmp_path / "predictions" / "expected.json").read_text()) == EXPECTED
-    second, first, other = (prediction(i) for i in ("scierc_ner:v:1", "scierc_ner:v:0", "biored_ner:v:0"))
-    saved_rows.append(RunDir(tmp_path), [second, other])
-    saved_rows.append(RunDir(tmp_path), [first])
-    rows = saved_rows.begin(RunDir(tmp_path), EXPECTED, SETTINGS)
-    assert rows == {row.instance_id: row for row in (first, second, other)}
-    saved_rows.keep_only(RunDir(tmp_path), EXPECTED, rows)
-    ids = [
-        json.loads(line)["instance_id"]
-        for line in (tmp_path / "predictions" / "scierc_ner.jsonl").read_text().splitlines()
-    ]
-    assert ids == EXPECTED["scierc_ner"]
+    second, first, other = (prediction(i) for i in (OTHER, NER, BIORED))
+    run = begun(tmp_path, second, other)
+    expected = {"scierc_ner": [NER, OTHER], "biored_ner": [BIORED]}
+    assert json.loads(run.expected.read_text()) == expected
+    saved_rows.append(run, [first])
+    saved = saved_rows.begin(run, EVERYTHING, SETTINGS)
+    assert saved.rows == {row.instance_id: row for row in (first, second, other)}
+    assert saved.kept == set()
+    saved_rows.keep_only(run, EVERYTHING, saved.rows)
+    lines = (run.predictions / "scierc_ner.jsonl").read_text().splitlines()
+    assert [json.loads(line)["instance_id"] for line in lines] == [NER, OTHER]
 
 
-def test_half_a_line_and_rows_of_nobody_are_passed_over(tmp_path: Path) -> None:
-    saved_rows.begin(RunDir(tmp_path), EXPECTED, SETTINGS)
-    saved_rows.append(RunDir(tmp_path), [prediction("scierc_ner:v:0"), prediction("scierc_ner:v:9")])
-    path = tmp_path / "predictions" / "scierc_ner.jsonl"
+def test_half_a_line_is_passed_over_and_repaired(tmp_path: Path) -> None:
+    run = begun(tmp_path, prediction(NER))
+    path = run.predictions / "scierc_ner.jsonl"
     with path.open("ab") as file:
         file.write(b'\x00\x00\n[1]\n{"task": "scierc_ner"}\n{"task": "scierc_ner", "instance_id": "scierc')
-    rows = saved_rows.begin(RunDir(tmp_path), EXPECTED, SETTINGS)
-    assert list(rows) == ["scierc_ner:v:0"]
-    saved_rows.keep_only(RunDir(tmp_path), EXPECTED, rows)
+    rows = saved_rows.begin(run, EVERYTHING, SETTINGS).rows
+    assert list(rows) == [NER]
+    saved_rows.keep_only(run, EVERYTHING, rows)
     assert len(path.read_bytes().splitlines()) == 1
 
 
 def test_other_settings_start_afresh_and_say_why(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    saved_rows.begin(RunDir(tmp_path), EXPECTED, SETTINGS)
-    saved_rows.append(RunDir(tmp_path), [prediction("scierc_ner:v:0")])
-    assert saved_rows.begin(RunDir(tmp_path), EXPECTED, {**SETTINGS, "model": "n"}) == {}
+    run = begun(tmp_path, prediction(NER))
+    assert saved_rows.begin(run, EVERYTHING, {**SETTINGS, "model": "n"}).rows == {}
     assert "made with another model: starting afresh" in capsys.readouterr().out
-    assert not (tmp_path / "predictions" / "scierc_ner.jsonl").exists()
+    assert not (run.predictions / "scierc_ner.jsonl").exists()
+
+
+def test_more_instances_keep_the_rows_that_are_here(tmp_path: Path) -> None:
+    run = begun(tmp_path, prediction(NER))
+    more = {**EVERYTHING, **asked_of("scierc_ner:v:2", "scifact_entailment:v:0")}
+    saved = saved_rows.begin(run, more, SETTINGS)
+    assert list(saved.rows) == [NER]
+    assert saved.kept == {NER}
+    # They stay outside of all batches when that is interrupted too.
+    saved_rows.append(run, [prediction(OTHER)])
+    saved = saved_rows.begin(run, more, SETTINGS)
+    assert set(saved.rows) == {NER, OTHER}
+    assert saved.kept == {NER}
+
+
+def test_another_prompt_loses_its_own_row_only(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = begun(tmp_path, prediction(NER), prediction(BIORED))
+    saved = saved_rows.begin(run, {**asked_of(NER, digest="another"), **asked_of(BIORED)}, SETTINGS)
+    assert list(saved.rows) == [BIORED]
+    assert "1 answers are to another prompt or had another limit" in capsys.readouterr().out
+
+
+def test_another_limit_loses_what_it_would_change(tmp_path: Path) -> None:
+    rows = (prediction(NER, tokens=9, ended="length"), prediction(OTHER, tokens=9), prediction(BIORED, tokens=4))
+    for limit, good in ((9, {NER, OTHER, BIORED}), (20, {OTHER, BIORED}), (8, {BIORED}), (4, {BIORED}), (3, set())):
+        run = begun(tmp_path / str(limit), *rows)
+        assert set(saved_rows.begin(run, asked_of(NER, OTHER, BIORED, limit=limit), SETTINGS).rows) == good, limit
+
+
+def test_another_reference_is_no_other_answer(tmp_path: Path) -> None:
+    run = begun(tmp_path, prediction(NER))
+    saved = saved_rows.begin(run, asked_of(NER, reference="corrected"), SETTINGS)
+    assert saved.rows == {NER: replace(prediction(NER), reference="corrected")}
+
+
+def test_rows_that_nobody_asks_for_are_set_aside_and_found_again(tmp_path: Path) -> None:
+    run = begun(tmp_path, *(prediction(i) for i in EVERYTHING))
+    fewer = asked_of(NER)
+    saved = saved_rows.begin(run, fewer, SETTINGS)
+    saved_rows.keep_only(run, fewer, saved.rows)
+    assert sorted(path.name for path in run.predictions.glob("*.jsonl")) == ["scierc_ner.jsonl"]
+    assert sorted(path.name for path in run.not_asked.iterdir()) == ["biored_ner.jsonl", "scierc_ner.jsonl"]
+    saved = saved_rows.begin(run, EVERYTHING, SETTINGS)
+    assert set(saved.rows) == set(EVERYTHING)
+    assert not run.not_asked.exists()
+
+
+def test_versions_are_noted_and_invalidate_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = begun(tmp_path, prediction(NER))
+    for made_with in ({"torch": "2.8"}, {"torch": "2.8"}, {"torch": "2.9"}):
+        saved_rows.note_versions(run, made_with)
+    assert json.loads(run.answered_with.read_text())["made with"] == [{"torch": "2.8"}, {"torch": "2.9"}]
+    assert capsys.readouterr().out.count("other versions or devices than before") == 1
+    assert list(saved_rows.begin(run, EVERYTHING, SETTINGS).rows) == [NER]
 
 
 def test_rows_of_somebody_else_are_not_overwritten(tmp_path: Path) -> None:
     (tmp_path / "predictions").mkdir()
     (tmp_path / "predictions" / "scierc_ner.jsonl").write_text("{}\n")
     with pytest.raises(ValueError, match=r"scierc_ner.jsonl was not written by this stage"):
-        saved_rows.begin(RunDir(tmp_path), EXPECTED, SETTINGS)
+        saved_rows.begin(RunDir(tmp_path), EVERYTHING, SETTINGS)
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"model": "m"}'])
+def test_settings_of_nobody_are_refused_in_a_line(tmp_path: Path, content: str) -> None:
+    run = begun(tmp_path, prediction(NER))
+    run.answered_with.write_text(content)
+    with pytest.raises(ValueError, match=r"settings\.json is not as this version writes it; remove "):
+        saved_rows.begin(run, EVERYTHING, SETTINGS)
+    assert (run.predictions / "scierc_ner.jsonl").exists()
+
+
+FILL = """
+import sys
+from pathlib import Path
+from sciriff.predict import saved_rows
+from sciriff.records import Prediction
+from sciriff.run_dir import RunDir
+
+for i in range(10_000):
+    saved_rows.append(RunDir(Path(sys.argv[1])), [Prediction("scierc_ner", f"scierc_ner:v:{i}", "p", "x" * 99, "r")])
+"""
+
+
+def test_a_disk_that_is_full_is_said_in_a_line_and_loses_no_row(tmp_path: Path) -> None:
+    run = begun(tmp_path)
+    result = subprocess.run(
+        [sys.executable, "-c", FILL, str(tmp_path)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000)),
+        check=False,
+    )
+    assert "scierc_ner.jsonl: the answers cannot be written (File too large); those before are kept" in result.stderr
+    lines = (run.predictions / "scierc_ner.jsonl").read_bytes().split(b"\n")
+    assert len(lines) > 20
+    assert all(json.loads(line)["prediction"] == "x" * 99 for line in lines[:-1])

@@ -3,6 +3,7 @@
 Both take a `Request` and yield finished answers, token ids in and token ids out: markup and decoding are the same.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from sciriff.config import EngineConfig, ModelConfig
@@ -16,14 +17,18 @@ class Request:
     engine: EngineConfig
     prompts: list[list[int]]
     """Token ids of every prompt, answered or not; an Answer refers to its place here."""
-    batches: list[list[int]]
-    """What is left to do: places in `prompts`. An engine yields a batch as a whole, or every answer by itself."""
-    max_new_tokens: int
+    limits: list[int]
+    """Of every prompt how many tokens its answer may have."""
+    batches: Iterable[list[int]]
+    """What is left to do: places in `prompts`. An engine takes a batch when it has room for it, since others may draw
+    from the same batches, and yields its answers together or each by itself."""
     context: int
     """Tokens that prompt and answer may take together."""
     end_ids: list[int]
     """Tokens that end an answer."""
     seed: int
+    in_hands: int | None = None
+    """Prompts that an engine may have taken and not answered yet; None sets no bound."""
 
 
 @dataclass(frozen=True)

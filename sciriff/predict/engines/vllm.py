@@ -1,8 +1,11 @@
 """Answer prompts with vLLM: all of them at once, and every answer is yielded when it is finished."""
 
+import contextlib
+import math
 import os
 import tempfile
-from collections.abc import Iterator
+import traceback
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from typing import Any
 
@@ -12,74 +15,103 @@ from sciriff.predict.engines import Answer, Request
 TOGETHER = 32
 """Finished answers that are handed over, and so written to the disk, at a time."""
 
+INVARIANT_FROM = 80
+"""Compute capability, times ten, of the first GPUs for which vLLM 0.32 has batch-invariant kernels
+(docs.vllm.ai, "Batch Invariance"); an older vLLM refuses by itself what it does not have."""
 
-def settings(engine: EngineConfig) -> list[int]:
+
+def settings(engine: EngineConfig) -> list[Any]:
     """What of the engine's settings an answer depends on."""
-    return [engine.tensor_parallel]
+    return [engine.tensor_parallel, engine.batch_invariant, engine.extra]
 
 
-def plan_batches(lengths: list[int], max_new_tokens: int, engine: EngineConfig) -> list[list[int]]:
-    """Every prompt by itself: vLLM puts them together as they come, and no two runs in the same way."""
-    return [[place] for place in range(len(lengths))]
+def plan_batches(prompts: list[list[int]], limits: list[int], engine: EngineConfig) -> list[list[int]]:
+    """Every prompt by itself: vLLM puts them together as they come, and no two runs in the same way. Prompts that begin
+    alike follow each other, so that the instruction they begin with is computed once (prefix caching)."""
+    return [[place] for place in sorted(range(len(prompts)), key=lambda place: (prompts[place], place))]
 
 
 def generate(request: Request) -> Iterator[list[Answer]]:
-    """Yield answers as they finish, some at a time. Prompts go in in their order, task after task, so that the
-    instruction that a task's prompts begin with is computed once (prefix caching)."""
+    """Yield answers as they finish, some at a time. ValueError, with vLLM's own words in the log before it, where vLLM
+    does not start or fails on the way."""
     # Set before vLLM is imported. Its engine runs in this process: as a process of its own it outlives a killed stage
     # and keeps the GPU's memory (seen). The workers of a tensor-parallel model watch a pipe to their parent; they are
     # spawned, since a forked process cannot use CUDA once this one has.
     os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
     os.environ["VLLM_WORKER_MULTIPROC_METHOD"] = "spawn"
     os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
+    if request.engine.batch_invariant:
+        os.environ["VLLM_BATCH_INVARIANT"] = "1"
     from vllm import EngineArgs, LLMEngine, SamplingParams, TokensPrompt
     from vllm.platforms import current_platform
     from vllm.sampling_params import RequestOutputKind
     from vllm.usage.usage_lib import UsageContext
 
+    if request.engine.batch_invariant and not current_platform.has_device_capability(INVARIANT_FROM):
+        raise ValueError(
+            "engine.batch_invariant=true needs an NVIDIA GPU of compute capability "
+            f"{INVARIANT_FROM / 10} or more, and there is none here"
+        )
     with ExitStack() as stack:
         model = request.model
         path = model.path
         if path is None:
             path = stack.enter_context(tempfile.TemporaryDirectory())
             _save_random_model(request, path)
-        arguments = EngineArgs(
-            model=path,
-            revision=model.revision,
-            dtype=model.dtype,
-            trust_remote_code=model.trust_remote_code,
-            max_model_len=request.context,
-            tensor_parallel_size=request.engine.tensor_parallel,
-            gpu_memory_utilization=request.engine.memory_fraction,
-            enforce_eager=current_platform.is_cpu(),
-            seed=request.seed,
+        arguments: dict[str, Any] = {
+            "model": path,
+            "revision": model.revision,
+            "dtype": model.dtype,
+            "trust_remote_code": model.trust_remote_code,
+            "max_model_len": request.context,
+            "tensor_parallel_size": request.engine.tensor_parallel,
+            "gpu_memory_utilization": request.engine.memory_fraction,
+            "enforce_eager": current_platform.is_cpu(),
+            "seed": request.seed,
             # Token ids go in and come out: markup and decoding are ours, the same for every engine.
-            skip_tokenizer_init=True,
+            "skip_tokenizer_init": True,
             # Else the model's generation_config.json adds its own penalties and end tokens.
-            generation_config="vllm",
-            disable_log_stats=True,
-        )
-        # The context sets how much vLLM takes up at once: that of its LLM class, for throughput, not that of a server.
-        engine = LLMEngine.from_engine_args(arguments, usage_context=UsageContext.LLM_CLASS)
+            "generation_config": "vllm",
+            "disable_log_stats": True,
+        }
+        with _in_one_line("does not start"):
+            try:
+                chosen = EngineArgs(**{**arguments, **request.engine.extra})
+            except TypeError as error:
+                raise ValueError(f"engine.extra: {error}") from None
+            # The context sets how much vLLM takes up at once: that of its LLM class, for throughput, not a server's.
+            engine = LLMEngine.from_engine_args(chosen, usage_context=UsageContext.LLM_CLASS)
         sampling = SamplingParams(
             temperature=0.0,
-            max_tokens=request.max_new_tokens,
             stop_token_ids=request.end_ids,
             ignore_eos=True,  # the end tokens say it all
             detokenize=False,
             output_kind=RequestOutputKind.FINAL_ONLY,
         )
-        for batch in request.batches:
-            for place in batch:
-                prompt = TokensPrompt(prompt_token_ids=request.prompts[place])
-                engine.add_request(str(place), prompt, sampling.clone())
-        yield from _finished(engine)
+
+        def add(place: int) -> None:
+            own = sampling.clone()
+            own.max_tokens = request.limits[place]
+            engine.add_request(str(place), TokensPrompt(prompt_token_ids=request.prompts[place]), own)
+
+        with _in_one_line("failed on the way; what it answered before is kept"):
+            yield from _finished(engine, add, request.batches, request.in_hands or math.inf)
 
 
-def _finished(engine: Any) -> Iterator[list[Answer]]:
-    """The answers of an engine's requests as they finish, some at a time."""
+def _finished(
+    engine: Any, add: Callable[[int], None], batches: Iterable[list[int]], in_hands: float
+) -> Iterator[list[Answer]]:
+    """The answers of an engine as they finish, some at a time. It takes prompts from `batches` as long as it has fewer
+    than `in_hands` of them."""
+    waiting = iter(batches)
+    more = True
     answers: list[Answer] = []
-    while engine.has_unfinished_requests():
+    while more or engine.has_unfinished_requests():
+        while more and engine.get_num_unfinished_requests() < in_hands:
+            batch = next(waiting, None)
+            more = batch is not None
+            for place in batch or ():
+                add(place)
         for output in engine.step():  # requests that have finished in this step
             completion = output.outputs[0]
             answers.append(Answer(int(output.request_id), list(completion.token_ids), completion.finish_reason))
@@ -88,6 +120,18 @@ def _finished(engine: Any) -> Iterator[list[Answer]]:
             answers = []
     if answers:
         yield answers
+
+
+@contextlib.contextmanager
+def _in_one_line(what: str) -> Iterator[None]:
+    """Turn what vLLM raises into a ValueError of one line, after the traceback. Memory that does not suffice, a model
+    that it does not know and a worker that has died come as RuntimeError or ValueError, some of them empty."""
+    try:
+        yield
+    except (RuntimeError, ValueError) as error:
+        traceback.print_exc()
+        reason = next((line.strip() for line in str(error).splitlines() if line.strip()), "no reason given")
+        raise ValueError(f"vLLM {what} ({type(error).__name__}: {reason})") from None
 
 
 def _save_random_model(request: Request, folder: str) -> None:

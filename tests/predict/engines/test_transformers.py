@@ -31,8 +31,8 @@ def prompts() -> list[list[int]]:
 
 
 def test_a_batch_answers_as_each_prompt_alone(model: Any, prompts: list[list[int]]) -> None:
-    alone = [greedy(model, [prompt], 40, end_ids=[2])[0] for prompt in prompts]
-    assert greedy(model, prompts, 40, end_ids=[2]) == alone
+    alone = [greedy(model, [prompt], [40], end_ids=[2])[0] for prompt in prompts]
+    assert greedy(model, prompts, [40] * len(prompts), end_ids=[2]) == alone
     assert len({tuple(answer) for answer in alone}) > 1
     assert len({token for answer in alone for token in answer}) > 20
 
@@ -48,15 +48,15 @@ def test_it_is_what_transformers_own_generation_gives(model: Any, prompts: list[
             eos_token_id=[2],
             pad_token_id=0,
         )
-        assert greedy(model, [prompt], 30, end_ids=[2]) == [output[0, len(prompt) :].tolist()]
+        assert greedy(model, [prompt], [30], end_ids=[2]) == [output[0, len(prompt) :].tolist()]
 
 
 def test_an_end_token_ends_its_row_only(model: Any, prompts: list[list[int]]) -> None:
-    free = greedy(model, prompts, 40, end_ids=[])
+    free = greedy(model, prompts, [40] * len(prompts), end_ids=[])
     assert all(len(answer) == 40 for answer in free)
     # The tenth token of the first answer ends every answer in which it occurs, there and not before.
     end = free[0][9]
-    ended = greedy(model, prompts, 40, end_ids=[end, 2])
+    ended = greedy(model, prompts, [40] * len(prompts), end_ids=[end, 2])
     for answer, whole in zip(ended, free, strict=True):
         stops = [i for i, token in enumerate(whole) if token in (end, 2)]
         assert answer == whole[: stops[0] + 1 if stops else 40]
@@ -64,14 +64,14 @@ def test_an_end_token_ends_its_row_only(model: Any, prompts: list[list[int]]) ->
 
 
 def test_batches_hold_their_tokens_and_every_prompt_once() -> None:
-    lengths = [10, 90, 30, 30, 500, 20]
+    prompts = [[7] * length for length in (10, 90, 30, 30, 500, 20)]
     engine = EngineConfig(name="transformers", batch_tokens=200)
-    batches = plan_batches(lengths, 10, engine)
+    batches = plan_batches(prompts, [10] * 6, engine)
     assert sorted(place for batch in batches for place in batch) == list(range(6))
     for batch in batches:
-        assert len(batch) == 1 or (max(lengths[place] for place in batch) + 10) * len(batch) <= 200
+        assert len(batch) == 1 or (max(len(prompts[place]) for place in batch) + 10) * len(batch) <= 200
     assert batches == [[4], [1, 2], [3, 5, 0]]
-    assert plan_batches([], 10, engine) == []
+    assert plan_batches([], [], engine) == []
 
 
 def test_a_batch_that_does_not_fit_is_halved(model: Any, prompts: list[list[int]]) -> None:
@@ -87,14 +87,16 @@ def test_a_batch_that_does_not_fit_is_halved(model: Any, prompts: list[list[int]
                 raise torch.cuda.OutOfMemoryError("CUDA out of memory")
             return self.inner(input_ids=input_ids, **rest)
 
-    assert greedy_or_halves(Small(), prompts, 12, [2]) == greedy(model, prompts, 12, [2])
+    assert greedy_or_halves(Small(), prompts, [12] * len(prompts), [2]) == greedy(
+        model, prompts, [12] * len(prompts), [2]
+    )
 
     class Full(Small):
         def forward(self, input_ids: torch.Tensor, **rest: Any) -> Any:
             raise torch.cuda.OutOfMemoryError("CUDA out of memory")
 
     with pytest.raises(ValueError, match="a prompt of 3 tokens"):
-        greedy_or_halves(Full(), prompts, 12, [2])
+        greedy_or_halves(Full(), prompts, [12] * len(prompts), [2])
 
 
 def test_a_model_that_computes_nan_is_refused(model: Any) -> None:
@@ -109,7 +111,7 @@ def test_a_model_that_computes_nan_is_refused(model: Any) -> None:
             return output
 
     with pytest.raises(ValueError, match="NaN"):
-        greedy(Diverged(), [[5, 6]], 4, [2])
+        greedy(Diverged(), [[5, 6]], [4], [2])
 
 
 def test_generate_yields_the_batches_that_are_left() -> None:
@@ -118,7 +120,7 @@ def test_generate_yields_the_batches_that_are_left() -> None:
         engine=EngineConfig(name="transformers"),
         prompts=[[5, 6, 7], [8], [9, 10]],
         batches=[[2, 0]],
-        max_new_tokens=3,
+        limits=[3, 3, 3],
         context=64,
         end_ids=[2],
         seed=0,
