@@ -15,7 +15,7 @@ $(VENV)/.train: pyproject.toml | $(BIN)/python
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.train
-	$(BIN)/python -m pip install --quiet --editable '.[train,tensorboard,figures,dev]'
+	$(BIN)/python -m pip install --quiet --editable '.[train,qlora,tensorboard,figures,dev]'
 	touch $@
 
 demo: $(VENV)/.train  ## the whole job on the bundled sample, CPU, a few minutes

@@ -145,6 +145,9 @@ class ModelConfig:
     """Of the saved weights and of generation: bfloat16, float16 or float32."""
     trust_remote_code: bool = False
     """Let a hub repository run its own Python code here. Off unless you turn it on."""
+    license: str | None = None
+    """Licence of the weights, by the hub's name for it (apache-2.0, llama2), for the card of what is trained from them;
+    null is what the README.md of a local folder says, if it says so."""
     shape: ShapeConfig | None = None
 
     def __post_init__(self) -> None:
@@ -174,6 +177,11 @@ class ModelConfig:
             return self.api.context
         assert self.shape is not None, "refused above"
         return self.shape.context
+
+    @property
+    def hub_id(self) -> str | None:
+        """The model's name on the hub; None for a local folder, whose path is absolute, and for one built here."""
+        return None if self.path is None or Path(self.path).is_absolute() else self.path
 
 
 @dataclass

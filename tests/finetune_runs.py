@@ -103,6 +103,20 @@ def train(run: RunDir, timeout: float = 180, gpus: int = 0, fails: bool = False)
     return output
 
 
+def finetune_here(run: RunDir, **train: Any) -> RunDir:
+    """Train in this process, with keys of `train` changed in config.yaml first."""
+    from accelerate.state import AcceleratorState
+
+    from sciriff.finetune import loop
+
+    AcceleratorState._reset_state(reset_partial_state=True)  # it lives as long as a process
+    config = configuration.load(run.config)
+    config = replace(config, train=replace(config.train, **train))
+    run.config.write_text(to_yaml(config))
+    loop.finetune(config, run)
+    return run
+
+
 def rows_of(run: RunDir) -> list[dict[str, Any]]:
     return [json.loads(line) for line in run.metrics.read_text().splitlines()]
 
