@@ -177,10 +177,10 @@ class Deepspeed:
         return float(self._engine.get_global_grad_norm())
 
     def save(self, folder: Path) -> None:
-        self._engine.save_checkpoint(str(folder), tag=STATE, save_latest=False)
+        self._engine.save_checkpoint(str(folder), tag=STATE, save_latest=False, exclude_frozen_parameters=True)
 
     def load(self, folder: Path) -> None:
-        path, _ = self._engine.load_checkpoint(str(folder), tag=STATE)
+        path, _ = self._engine.load_checkpoint(str(folder), tag=STATE, load_module_strict=False)
         assert path is not None, folder
 
     def weights(self) -> dict[str, torch.Tensor]:

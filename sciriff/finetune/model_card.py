@@ -11,6 +11,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from sciriff import machine
 from sciriff.config import Config, ModelConfig, SourceConfig, as_dict
@@ -79,7 +80,7 @@ def license_of(model: ModelConfig) -> str | None:
         return None
     try:
         said = OmegaConf.to_container(OmegaConf.create(head))
-    except (OmegaConfBaseException, ValueError):
+    except (YAMLError, OmegaConfBaseException, ValueError):
         return None
     name = (said.get("license_name") or said.get("license")) if isinstance(said, dict) else None
     return name if isinstance(name, str) else None
