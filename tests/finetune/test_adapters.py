@@ -1,5 +1,6 @@
 """LoRA and QLoRA in this process: what is trained, resumed, saved, merged and refused."""
 
+import importlib.util
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +11,7 @@ import torch
 from finetune_runs import SHAPE, TRAIN, Compose, losses, make_run, tiny_model
 from finetune_runs import finetune_here as finetune
 
+from sciriff import plan, preflight
 from sciriff.config import Config
 from sciriff.finetune import adapters, throughput
 from sciriff.finetune.model import SummedLoss
@@ -195,3 +197,28 @@ def test_qlora_is_chosen_without_deepspeed_and_lora_with_it(composed: Callable[.
     assert composed("train=qlora").deepspeed.zero_stage == 0
     assert composed("train=lora").deepspeed.zero_stage == 3
     assert composed("train=lora").train.learning_rate == 1e-4
+
+
+NEEDS = "{} needs the package {}, which is missing: pip install 'sciriff[{}]'"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "wanted"),
+    [
+        (["train=lora"], [("train=lora", "peft", "train")]),
+        (["train=qlora"], [("train=qlora", "peft", "train"), ("train=qlora", "bitsandbytes", "qlora")]),
+        (["train.optimizer=adamw_8bit"], [("train.optimizer=adamw_8bit", "bitsandbytes", "qlora")]),
+        ([], []),
+    ],
+)
+def test_a_missing_package_is_one_line_before_anything_starts(
+    composed: Callable[..., Config],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    overrides: list[str],
+    wanted: list[tuple[str, str, str]],
+) -> None:
+    config = composed("experiment=demo", "log=none", f"run_dir={tmp_path}", *overrides)
+    planned = plan.make(config)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert list(preflight.problems(config, planned)) == [NEEDS.format(*need) for need in wanted]
