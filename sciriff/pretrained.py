@@ -64,6 +64,7 @@ def load_model(
     are read, one after another, into four bits on that device. ValueError names what cannot be loaded and why.
     """
     from safetensors import SafetensorError
+    from safetensors.torch import save_model
     from transformers import AutoModelForCausalLM
 
     tokenizer = load_tokenizer(model)
@@ -72,7 +73,8 @@ def load_model(
         if four_bits_on is None:
             return llama
         with TemporaryDirectory() as folder:  # weights become four bits while they are read
-            llama.save_pretrained(folder)
+            llama.config.save_pretrained(folder)
+            save_model(llama, str(Path(folder) / "model.safetensors"), {"format": "pt"})  # on every rank
             there = replace(model, path=folder)
             return load_model(there, seed=seed, dtype=dtype, attention=attention, four_bits_on=four_bits_on)
     config = load_config(model)
