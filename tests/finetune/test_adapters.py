@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from finetune_runs import SHAPE, TRAIN, Compose, losses, make_run, tiny_model
-from finetune_runs import finetune_here as finetune
+from finetune_runs import SHAPE, TRAIN, Compose, finetune, losses, make_run, tiny_model
 
 from sciriff import plan, preflight
 from sciriff.config import Config
@@ -19,6 +18,7 @@ from sciriff.pretrained import load_model
 from sciriff.run_dir import RunDir
 
 pytest.importorskip("peft")
+pytestmark = pytest.mark.usefixtures("in_process")
 
 Make = Callable[..., RunDir]
 

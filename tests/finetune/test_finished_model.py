@@ -9,8 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from finetune_runs import Compose, make_run, tiny_model
-from finetune_runs import finetune_here as finetune
+from finetune_runs import Compose, finetune, make_run, tiny_model
 
 from sciriff import config as configuration
 from sciriff.config import SAMPLE, Config, MixSourceConfig, SourcesConfig
@@ -19,6 +18,8 @@ from sciriff.finetune.packing import Batch
 from sciriff.finetune.workers import Workers
 from sciriff.pretrained import load_model
 from sciriff.run_dir import RunDir
+
+pytestmark = pytest.mark.usefixtures("in_process")
 
 
 @pytest.fixture(scope="module")

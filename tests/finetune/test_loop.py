@@ -9,8 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from finetune_runs import SHAPE, Compose, losses, make_run, rows_of, tiny_model
-from finetune_runs import finetune_here as finetune
+from finetune_runs import SHAPE, finetune, losses, rows_of, tiny_model, weights
 from torch.nn import functional
 
 from sciriff.pretrained import load_model
@@ -20,13 +19,7 @@ from sciriff.token_file import TokenFile, write_token_file
 Make = Callable[..., RunDir]
 
 
-@pytest.fixture
-def make(composed: Compose, tmp_path: Path) -> Make:
-    return lambda name="run", **values: make_run(composed, tmp_path / name, **values)
-
-
-def weights(run: RunDir) -> bytes:
-    return (run.model / "model.safetensors").read_bytes()
+pytestmark = pytest.mark.usefixtures("in_process")
 
 
 def test_the_first_loss_is_the_mean_over_the_steps_target_tokens(make: Make) -> None:

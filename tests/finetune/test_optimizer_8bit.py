@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 import torch
-from finetune_runs import Compose, losses, make_run
-from finetune_runs import finetune_here as finetune
+from finetune_runs import Compose, finetune, losses, make_run
 
 from sciriff.finetune import optimizer_8bit
 
 pytest.importorskip("bitsandbytes")
+pytestmark = pytest.mark.usefixtures("in_process")
 
 
 def test_it_learns_as_adamw_does_and_goes_on_bit_for_bit(composed: Compose, tmp_path: Path) -> None:
