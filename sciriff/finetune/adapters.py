@@ -83,6 +83,7 @@ def save(language_model: Any, weights: Mapping[str, torch.Tensor], model: ModelC
     about = language_model.peft_config[NAME]
     about.base_model_name_or_path, about.revision = model.hub_id, model.revision if model.hub_id else None
     about.inference_mode = True
+    about.target_modules = sorted(about.target_modules)  # a set, which is written in another order each time
     about.save_pretrained(folder)
     read = load_file(file)
     for name, tensor in mine.items():

@@ -28,8 +28,9 @@ def write(config: Config, run: RunDir, language_model: Any, backend: Backend, wo
     """Write RUN/model and, of LoRA, RUN/adapter. Every process calls it.
 
     What is on disk is compared with what was trained, bit for bit and by an answer (verification.py), then renamed,
-    the adapter first. Rank 0 has all weights in its memory once, never twice. `language_model` is the transformers
-    model that was trained; only its class and its configuration are used. ValueError says what is not as trained.
+    the adapter first. The weights that rank 0 collects are gone before it loads the folder. `language_model` is the
+    transformers model that was trained: of it the class, the configuration and the places of adapters are used.
+    ValueError says what is not as trained.
     """
     weights = backend.weights()
     model, adapter = (path.with_name(path.name + ".partial") for path in (run.model, run.adapter))

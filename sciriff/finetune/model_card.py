@@ -136,9 +136,8 @@ def _losses(metrics: Path) -> str:
     for half in ("science", "general"):
         key = f"validation_{half}_loss"
         measured = [(row[key], row["step"]) for row in rows if row.get(key) is not None]
-        if measured:
-            loss, step = measured[-1]
-            found.append((f"validation, {half} rows, after step {step}", f"{loss:.4f}"))
+        for what, (loss, step) in {"last": measured[-1], "lowest": min(measured)}.items() if measured else ():
+            found.append((f"validation, {half} rows, {what}, after step {step}", f"{loss:.4f}"))
     return _table(("mean cross entropy of a target token (nats)", ""), found)
 
 

@@ -29,9 +29,12 @@ QUESTION = (Message("user", "Which genes does the following abstract name? Answe
 ANSWER = 16
 """Tokens that the folder's model answers it with at most."""
 
-ROUNDING = {"float32": 1e-3, "bfloat16": 5e-2, "float16": 5e-2}
+ROUNDING = {"float32": 1e-3, "bfloat16": 0.1, "float16": 0.1}
 """Difference of two logits, as a share of the largest, that can come of other kernels on another device, by the type
-that they compute in."""
+that they compute in. Wide, because the weights have been compared already and a training must not fail on noise: what
+this looks for, another position encoding, another norm, an adapter left out, changes logits by their own size."""
+
+ALL_THE_SAME = "its weights are those that were trained: rename it to `model` to use it all the same"
 
 
 class Digest(NamedTuple):
@@ -117,14 +120,14 @@ def compare(said: Answer | None, backend: Backend, config: Config, folder: Path,
     if not gap <= rounding:
         raise ValueError(
             f"{folder}: its logits differ by up to {gap:.3g} from those of the trained model, and rounding explains "
-            f"{rounding:.3g}"
+            f"{rounding:.3g}; {ALL_THE_SAME}"
         )
     chosen = trained.gather(1, torch.tensor(tokens[-answer:])[:, None])[:, 0]
     behind = trained.max(dim=1).values - chosen
     if bool((behind > rounding).any()):
         raise ValueError(
             f"{folder}: its greedy answer is {tokens[-answer:]}, and the trained model would have said "
-            f"{trained.argmax(dim=1).tolist()}"
+            f"{trained.argmax(dim=1).tolist()}; {ALL_THE_SAME}"
         )
 
 

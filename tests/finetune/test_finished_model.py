@@ -165,7 +165,8 @@ def test_the_card_says_what_is_known(run: RunDir) -> None:
     run.mix_card.parent.mkdir(exist_ok=True)
     run.mix_card.write_text(json.dumps(MIX_CARD))
     with run.metrics.open("a") as file:
-        file.write('{"step": 2, "validation_science_loss": 1.25, "validation_general_loss": null}\n')
+        for step, loss in ((0, 3.5), (1, 1.25), (2, 1.5)):
+            file.write(f'{{"step": {step}, "validation_science_loss": {loss}, "validation_general_loss": null}}\n')
     config = published(run)
     train = replace(config.train, method="qlora", lora_rank=4, lora_alpha=8.0, lora_dropout=0.0)
     card = model_card.page(replace(config, train=train), run, of_adapter=True)
@@ -182,7 +183,8 @@ def test_the_card_says_what_is_known(run: RunDir) -> None:
     assert "| sciriff | allenai/SciRIFF | ODC-BY |" in card
     assert "| tulu | local files | unknown |" in card
     assert "`abc123`" in card
-    assert "| validation, science rows, after step 2 | 1.2500 |" in card
+    assert "| validation, science rows, last, after step 2 | 1.5000 |" in card
+    assert "| validation, science rows, lowest, after step 1 | 1.2500 |" in card
     assert "general rows" not in card
     assert "dequantised" in card
     assert "someone" not in card
