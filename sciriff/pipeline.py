@@ -193,7 +193,7 @@ STAGES = {
     stage.name: stage
     for stage in (
         Stage("mix", ("mix", "mix_card", "mix_card_page", "tokens", "validation", "validation_tokens")),
-        Stage("train", ("model", "metrics"), ("checkpoints",)),
+        Stage("train", ("model", "adapter", "metrics"), ("checkpoints",)),
         Stage("predict", ("predictions",), keeps=True),
         Stage("judge", ("judgements",), keeps=True),
         Stage("score", ("scores", "tables", "per_instance")),

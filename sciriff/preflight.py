@@ -87,6 +87,13 @@ def _missing_packages(config: Config, on_gpu: bool) -> Iterator[str]:
     stages = config.active_stages
     if "train" in stages and config.deepspeed.zero_stage and not _installed("deepspeed"):
         yield "the package deepspeed is missing: pip install 'sciriff[train]', or deepspeed=none"
+    for package, extra, wanted, what in (
+        ("peft", "train", config.train.adapts, f"train={config.train.method}"),
+        ("bitsandbytes", "qlora", config.train.method == "qlora", "train=qlora"),
+        ("bitsandbytes", "qlora", config.train.optimizer == "adamw_8bit", "train.optimizer=adamw_8bit"),
+    ):
+        if "train" in stages and wanted and not _installed(package):
+            yield f"{what} needs the package {package}, which is missing: pip install 'sciriff[{extra}]'"
     for key, value, package, its_name in (
         ("attention", "flash_attention_2", "flash_attn", "flash-attn"),
         ("attention", "flash_attention_3", "flash_attn_interface", "flash-attn-3"),

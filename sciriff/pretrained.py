@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
 
 from sciriff.config import ModelConfig
 
@@ -47,32 +49,70 @@ def load_config(model: ModelConfig) -> PretrainedConfig:
         raise ValueError(f"model.path={place}: {_reason(place, error)}") from None
 
 
-def load_model(model: ModelConfig, *, seed: int, dtype: torch.dtype, attention: str = "sdpa") -> PreTrainedModel:
+def load_model(
+    model: ModelConfig,
+    *,
+    seed: int,
+    dtype: torch.dtype,
+    attention: str = "sdpa",
+    four_bits_on: torch.device | None = None,
+) -> PreTrainedModel:
     """The causal language model of `model.path` with weights of type `dtype`, on the CPU.
 
     Without a path, a Llama of `model.shape` whose random weights are a function of `seed` alone. `attention` is one of
-    transformers' implementations: sdpa, flash_attention_2, eager. ValueError names what cannot be loaded and why.
+    transformers' implementations: sdpa, flash_attention_2, eager. With `four_bits_on` all linear layers but the head
+    are read, one after another, into four bits on that device. ValueError names what cannot be loaded and why.
     """
     from safetensors import SafetensorError
+    from safetensors.torch import save_model
     from transformers import AutoModelForCausalLM
 
     tokenizer = load_tokenizer(model)
     if model.path is None:
-        return _random_llama(model, tokenizer, seed=seed, dtype=dtype, attention=attention)
+        llama = _random_llama(model, tokenizer, seed=seed, dtype=dtype, attention=attention)
+        if four_bits_on is None:
+            return llama
+        with TemporaryDirectory() as folder:  # weights become four bits while they are read
+            llama.config.save_pretrained(folder)
+            save_model(llama, str(Path(folder) / "model.safetensors"), {"format": "pt"})  # on every rank
+            there = replace(model, path=folder)
+            return load_model(there, seed=seed, dtype=dtype, attention=attention, four_bits_on=four_bits_on)
     config = load_config(model)
     place = model.path
     _check_vocabulary(f"model.path={place}", config, tokenizer)
     try:
-        return AutoModelForCausalLM.from_pretrained(
+        loaded = AutoModelForCausalLM.from_pretrained(
             place,
             config=config,
             dtype=dtype,
             attn_implementation=attention,
             revision=model.revision,
             trust_remote_code=model.trust_remote_code,
+            **({} if four_bits_on is None else _four_bits(dtype, four_bits_on)),
         )
     except (OSError, ValueError, KeyError, ImportError, SafetensorError) as error:
         raise ValueError(f"model.path={place}: {_reason(place, error)}") from None
+    if four_bits_on is not None:
+        for module in loaded.modules():
+            # On some CPUs bitsandbytes turns a layer's weights, in a pass without gradients, into a form of lower
+            # precision for which it has no gradients: training would go on without those of all layers below.
+            if hasattr(module, "support_avx512bf16_for_cpu"):
+                module.support_avx512bf16_for_cpu = False
+    return loaded
+
+
+def _four_bits(dtype: torch.dtype, device: torch.device) -> dict[str, Any]:
+    """What transformers must be told to keep weights as QLoRA does (Dettmers et al. 2023, arXiv 2305.14314): NF4 in
+    blocks of 64, whose scales are quantised too, 4.13 bits a weight; multiplied in `dtype`."""
+    from transformers import BitsAndBytesConfig
+
+    quantization = BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=dtype,
+    )
+    return {"quantization_config": quantization, "device_map": {"": device}}
 
 
 def _random_llama(

@@ -92,8 +92,13 @@ class RunDir:
 
     @property
     def model(self) -> Path:
-        """The fine-tuned model: a plain Hugging Face folder."""
+        """The fine-tuned model: a plain Hugging Face folder, with an adapter merged into it."""
         return self.root / "model"
+
+    @property
+    def adapter(self) -> Path:
+        """What LoRA trained, by itself, as peft reads it. Absent where all weights were trained."""
+        return self.root / "adapter"
 
     @property
     def metrics(self) -> Path:

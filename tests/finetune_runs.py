@@ -62,6 +62,24 @@ def make_run(composed: Compose, root: Path, *, zero_stage: int = 0, rows: int = 
     return run
 
 
+def finetune(run: RunDir, **train: Any) -> RunDir:
+    """Train in this process, with keys of `train` changed in config.yaml first."""
+    from accelerate.state import AcceleratorState
+
+    from sciriff.finetune import loop
+
+    AcceleratorState._reset_state(reset_partial_state=True)
+    config = configuration.load(run.config)
+    config = replace(config, train=replace(config.train, **train))
+    run.config.write_text(to_yaml(config))
+    loop.finetune(config, run)
+    return run
+
+
+def weights(run: RunDir) -> bytes:
+    return (run.model / "model.safetensors").read_bytes()
+
+
 def made_up_rows(count: int, seed: int = 0) -> Iterator[tuple[str, list[int], list[bool]]]:
     """Rows of 4 to 60 tokens below 300, whose second halves are learnt and repeat the first."""
     chance = random.Random(seed)

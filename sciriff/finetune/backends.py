@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import torch
 
 from sciriff.config import Config, TrainConfig
+from sciriff.finetune import optimizer_8bit
 from sciriff.finetune.model import SummedLoss, parameter_groups
 from sciriff.finetune.packing import Batch
 from sciriff.finetune.workers import Workers
@@ -26,6 +27,9 @@ class Backend(Protocol):
 
     def loss(self, batch: Batch) -> torch.Tensor:
         """The summed loss of one micro-batch, without dropout and without a gradient. Every process calls it."""
+
+    def logits(self, batch: Batch) -> torch.Tensor:
+        """What that loss is computed of: (target tokens, vocabulary), float32. Every process calls it."""
 
     def memory_to_come(self) -> int:
         """Bytes on this process's device that the first `update` will allocate and keep."""
@@ -52,13 +56,13 @@ def backend(config: Config, model: SummedLoss, workers: Workers) -> Backend:
     return (Deepspeed if config.deepspeed.zero_stage else Plain)(config.train, model, workers)
 
 
-def adamw(train: TrainConfig, model: SummedLoss, device: torch.device) -> torch.optim.AdamW:
+def adamw(train: TrainConfig, model: SummedLoss, device: torch.device) -> torch.optim.Optimizer:
+    groups = parameter_groups(model, train.weight_decay)
+    betas = train.adam_beta1, train.adam_beta2
+    if train.optimizer == "adamw_8bit":
+        return optimizer_8bit.adamw(model, groups, train.learning_rate, betas, train.adam_epsilon)
     return torch.optim.AdamW(
-        parameter_groups(model, train.weight_decay),
-        lr=train.learning_rate,
-        betas=(train.adam_beta1, train.adam_beta2),
-        eps=train.adam_epsilon,
-        fused=device.type == "cuda",
+        groups, lr=train.learning_rate, betas=betas, eps=train.adam_epsilon, fused=device.type == "cuda"
     )
 
 
@@ -76,12 +80,12 @@ def clip_gradient(parameters: Iterable[torch.nn.Parameter], most: float) -> floa
     return norm
 
 
-def _loss_only(model: Any, batch: Batch) -> torch.Tensor:
+def _without_learning(model: Any, batch: Batch, as_logits: bool = False) -> torch.Tensor:
     model.eval()
     with torch.no_grad():
-        loss: torch.Tensor = model(*batch)
+        result: torch.Tensor = model(*batch, as_logits)
     model.train()
-    return loss
+    return result
 
 
 class Plain:
@@ -94,6 +98,7 @@ class Plain:
         self._model: Any = self._accelerator.prepare_model(model)
         self._module = model
         self._optimizer = adamw(train, model, workers.device)
+        self._in_8_bits = train.optimizer == "adamw_8bit"
 
     def accumulate(self, batch: Batch, scale: float, last: bool) -> torch.Tensor:
         with nullcontext() if last else self._accelerator.no_sync(self._model):
@@ -102,9 +107,14 @@ class Plain:
         return loss.detach()
 
     def loss(self, batch: Batch) -> torch.Tensor:
-        return _loss_only(self._model, batch.to(self._device))
+        return _without_learning(self._model, batch.to(self._device))
+
+    def logits(self, batch: Batch) -> torch.Tensor:
+        return _without_learning(self._model, batch.to(self._device), as_logits=True)
 
     def memory_to_come(self) -> int:
+        if self._in_8_bits:
+            return optimizer_8bit.memory(self._module)
         return sum(2 * p.numel() * p.element_size() for p in self._module.parameters() if p.requires_grad)
 
     def update(self, learning_rate: float) -> float:
@@ -119,13 +129,18 @@ class Plain:
 
     def save(self, folder: Path) -> None:
         if self._accelerator.is_main_process:
-            state = {"model": self._module.state_dict(), "optimizer": self._optimizer.state_dict()}
+            state = {"model": self._trained(), "optimizer": self._optimizer.state_dict()}
             torch.save(state, folder / f"{STATE}.pt")
 
     def load(self, folder: Path) -> None:
         state = torch.load(folder / f"{STATE}.pt", map_location="cpu", weights_only=True)
-        self._module.load_state_dict(state["model"])
+        for name, parameter in self._trained().items():
+            parameter.copy_(state["model"][name])
         self._optimizer.load_state_dict(state["optimizer"])
+
+    def _trained(self) -> dict[str, torch.Tensor]:
+        """The weights that training changes; frozen ones come from where they were read first."""
+        return {name: p.detach() for name, p in self._module.named_parameters() if p.requires_grad}
 
     def weights(self) -> dict[str, torch.Tensor]:
         return self._module.language_model.state_dict()
@@ -147,7 +162,10 @@ class Deepspeed:
         return loss.detach()
 
     def loss(self, batch: Batch) -> torch.Tensor:
-        return _loss_only(self._engine, batch.to(self._device))
+        return _without_learning(self._engine, batch.to(self._device))
+
+    def logits(self, batch: Batch) -> torch.Tensor:
+        return _without_learning(self._engine, batch.to(self._device), as_logits=True)
 
     def memory_to_come(self) -> int:
         return 0  # it makes the optimizer's states when it starts
@@ -159,10 +177,10 @@ class Deepspeed:
         return float(self._engine.get_global_grad_norm())
 
     def save(self, folder: Path) -> None:
-        self._engine.save_checkpoint(str(folder), tag=STATE, save_latest=False)
+        self._engine.save_checkpoint(str(folder), tag=STATE, save_latest=False, exclude_frozen_parameters=True)
 
     def load(self, folder: Path) -> None:
-        path, _ = self._engine.load_checkpoint(str(folder), tag=STATE)
+        path, _ = self._engine.load_checkpoint(str(folder), tag=STATE, load_module_strict=False)
         assert path is not None, folder
 
     def weights(self) -> dict[str, torch.Tensor]:

@@ -1,4 +1,4 @@
-"""Write the trained weights as RUN/model, a plain Hugging Face folder, and read it back before it counts as there."""
+"""Write what was trained as RUN/model, a plain Hugging Face folder, and RUN/adapter; verified before they are there."""
 
 import shutil
 from copy import deepcopy
@@ -8,8 +8,15 @@ from typing import Any
 import torch
 
 from sciriff.chat import end_ids, jinja_template
-from sciriff.config import ModelConfig
+from sciriff.config import Config, ModelConfig
+from sciriff.finetune import adapters, model_card, verification
+from sciriff.finetune.backends import Backend
+from sciriff.finetune.workers import Workers
 from sciriff.pretrained import load_tokenizer
+from sciriff.run_dir import RunDir
+
+SHARD = "5GB"
+"""Of the files that the weights are cut into at most: what uploads and slow disks take well."""
 
 
 def is_complete(folder: Path) -> bool:
@@ -17,43 +24,65 @@ def is_complete(folder: Path) -> bool:
     return (folder / "config.json").is_file() and any(folder.glob("*.safetensors"))
 
 
-def write(model: ModelConfig, language_model: Any, weights: dict[str, torch.Tensor], folder: Path) -> None:
-    """Write weights in `model.dtype`, config, generation config and tokenizer into `folder`, verified, then renamed.
+def write(config: Config, run: RunDir, language_model: Any, backend: Backend, workers: Workers) -> None:
+    """Write RUN/model and, of LoRA, RUN/adapter. Every process calls it.
 
-    `language_model` is the transformers model that was trained; only its class and configuration are used.
+    What is on disk is compared with what was trained, bit for bit and by an answer (verification.py), then renamed,
+    the adapter first. The weights that rank 0 collects are gone before it loads the folder. `language_model` is the
+    transformers model that was trained: of it the class, the configuration and the places of adapters are used.
+    ValueError says what is not as trained.
+    """
+    weights = backend.weights()
+    model, adapter = (path.with_name(path.name + ".partial") for path in (run.model, run.adapter))
+    asked = None
+    if workers.rank == 0:
+        for path in (model, adapter):
+            if path.exists():
+                shutil.rmtree(path)
+        if config.train.adapts:
+            adapters.save(language_model, weights, config.model, adapter)
+            (adapter / "README.md").write_text(model_card.page(config, run, of_adapter=True), encoding="utf-8")
+            adapters.merge(language_model, weights, getattr(torch, config.model.dtype))
+        digests = _write_model(config.model, language_model, weights, model)
+        (model / "README.md").write_text(model_card.page(config, run), encoding="utf-8")
+        asked = verification.reload(config.model, model, digests)
+    del weights
+    verification.compare(asked, backend, config, model, workers)
+    if workers.rank == 0:
+        for partial, final in ((adapter, run.adapter), (model, run.model)):
+            if final.exists():
+                shutil.rmtree(final)
+            if partial.exists():
+                partial.rename(final)
+
+
+def _write_model(
+    model: ModelConfig, language_model: Any, weights: dict[str, torch.Tensor], folder: Path
+) -> dict[str, verification.Digest]:
+    """Write weights in `model.dtype`, config, generation config and tokenizer. Returns the digest of each weight.
+
+    `weights` is empty afterwards.
     """
     dtype = getattr(torch, model.dtype)
-    weights = {name: tensor.detach().to("cpu", dtype) for name, tensor in weights.items()}
-    partial = folder.with_name(folder.name + ".partial")
-    if partial.exists():
-        shutil.rmtree(partial)
-    language_model.save_pretrained(partial, state_dict=dict(weights))  # it empties the dict
+    for name in weights:
+        weights[name] = weights[name].detach().to("cpu", dtype)
+    digests = verification.digests(weights)
     config = deepcopy(language_model.config)
+    if hasattr(config, "quantization_config"):
+        del config.quantization_config
     config.dtype = dtype
-    config.save_pretrained(partial)
+    with torch.device("meta"):
+        # Of the trained model's class, and without what adapters and four bits have made of its layers.
+        plain = type(language_model)(deepcopy(config))  # it writes its own type there
+    plain.save_pretrained(folder, state_dict=weights, max_shard_size=SHARD)
+    weights.clear()
+    config.save_pretrained(folder)
     tokenizer = load_tokenizer(model)
-    _generation_config(model, tokenizer).save_pretrained(partial)
+    _generation_config(model, tokenizer).save_pretrained(folder)
     if (template := jinja_template(model.chat)) is not None:
         tokenizer.chat_template = template
-    tokenizer.save_pretrained(partial)
-    verify(partial, weights)
-    if folder.exists():
-        shutil.rmtree(folder)
-    partial.rename(folder)
-
-
-def verify(folder: Path, weights: dict[str, torch.Tensor]) -> None:
-    """Load the folder as a user would and compare every weight, bit for bit. ValueError names one that differs."""
-    from transformers import AutoModelForCausalLM
-    from transformers.utils import logging
-
-    logging.disable_progress_bar()
-    loaded = AutoModelForCausalLM.from_pretrained(folder, dtype=next(iter(weights.values())).dtype).state_dict()
-    if missing := sorted(weights.keys() ^ loaded.keys()):
-        raise ValueError(f"{folder}: {missing[0]} was trained but not saved, or the other way round; is the disk full?")
-    for name, tensor in weights.items():
-        if not torch.equal(tensor, loaded[name]):
-            raise ValueError(f"{folder}: {name} reads back differently from what was trained; is the disk full?")
+    tokenizer.save_pretrained(folder)
+    return digests
 
 
 def _generation_config(model: ModelConfig, tokenizer: Any) -> Any:

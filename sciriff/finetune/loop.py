@@ -58,9 +58,7 @@ def finetune(config: Config, run: RunDir) -> None:
         if asked_to_stop and not at_end:
             workers.say(f"stopped as asked after step {row.step}; its checkpoint is in {run.checkpoints}")
             return workers.part()
-    weights = trainer.backend.weights()
-    if workers.rank == 0:
-        finished_model.write(config.model, trainer.model.language_model, weights, run.model)
+    finished_model.write(config, run, trainer.model.language_model, trainer.backend, workers)
     workers.say(f"the model is in {run.model}")
     if config.train.keep_checkpoints:
         checkpoints.keep_only_newest()

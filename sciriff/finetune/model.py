@@ -7,7 +7,7 @@ from torch import nn
 from torch.nn import functional
 
 from sciriff.config import Config
-from sciriff.finetune import attention, linear_cross_entropy
+from sciriff.finetune import adapters, attention, linear_cross_entropy
 from sciriff.pretrained import load_model
 
 
@@ -30,9 +30,15 @@ class SummedLoss(nn.Module):
             linear_cross_entropy.attach(head, language_model.config.get_text_config(), cross_entropy)
 
     def forward(
-        self, tokens: torch.Tensor, targets: torch.Tensor, positions: torch.Tensor, lengths: tuple[int, ...]
+        self,
+        tokens: torch.Tensor,
+        targets: torch.Tensor,
+        positions: torch.Tensor,
+        lengths: tuple[int, ...],
+        as_logits: bool = False,
     ) -> torch.Tensor:
-        """A micro-batch (packing.Batch, on the model's device) -> a scalar, float32.
+        """A micro-batch (packing.Batch, on the model's device) -> a scalar, float32; or, `as_logits`, what the loss is
+        computed of: (target tokens, vocabulary).
 
         The token at t is predicted from those before it in its sequence. A sequence's first token is never a target,
         so that its predecessor in the micro-batch predicts nothing.
@@ -40,21 +46,27 @@ class SummedLoss(nn.Module):
         predicting, expected = targets[0, 1:], tokens[0, 1:][targets[0, 1:]]
         inputs = {"input_ids": tokens, "position_ids": positions, "use_cache": False}
         inputs |= attention.arguments(self.attention_name, lengths, tokens.device)
-        if self.own_head:
+        if self.own_head or as_logits:
             logits = self.language_model(**inputs).logits[0, :-1][predicting]
-            return functional.cross_entropy(logits.float(), expected, reduction="sum")
+            return logits.float() if as_logits else functional.cross_entropy(logits.float(), expected, reduction="sum")
         hidden = self.language_model.base_model(**inputs).last_hidden_state
         # Only what predicts a target goes through the output layer.
         return self.language_model.get_output_embeddings()(hidden[0, :-1][predicting], expected)
 
 
 def build(config: Config, device: torch.device) -> SummedLoss:
-    """The model to train, in training mode, on the CPU (or, under ZeRO-3, already shared among the processes)."""
+    """The model to train, in training mode, on the CPU (or, under ZeRO-3, already shared among the processes, and with
+    QLoRA on its device)."""
     implementation = attention.implementation(config.train, device)
+    four_bits = config.train.method == "qlora"
     attention.register()
     try:
         language_model = load_model(
-            config.model, seed=config.seed, dtype=weights_dtype(config), attention=implementation
+            config.model,
+            seed=config.seed,
+            dtype=frozen_dtype(config) if config.train.adapts else weights_dtype(config),
+            attention=implementation,
+            four_bits_on=device if four_bits else None,
         )
     except ValueError as error:
         if "scaled_dot_product_attention" in str(error):
@@ -65,18 +77,25 @@ def build(config: Config, device: torch.device) -> SummedLoss:
 
         # It made transformers share the weights out while it read them; whatever is loaded later shall be whole.
         unset_hf_deepspeed_config()
+    if config.train.adapts:
+        adapters.add(language_model, config.train, seed=config.seed, dtype=weights_dtype(config))
     cross_entropy = linear_cross_entropy.choose(config.train, device)
     return SummedLoss(language_model, implementation, cross_entropy).train()
 
 
 def weights_dtype(config: Config) -> torch.dtype:
-    """Type in which the weights are loaded. DeepSpeed makes fp32 master weights of bf16 ones by itself."""
+    """Type of the weights that are trained. DeepSpeed makes fp32 master weights of bf16 ones by itself."""
     match config.train.precision:
         case "fp32":
             return torch.float32
         case "bf16":
             return torch.bfloat16 if config.deepspeed.zero_stage else torch.float32
     return torch.bfloat16
+
+
+def frozen_dtype(config: Config) -> torch.dtype:
+    """Type of the weights that stay as they are: no small change is lost in them, so that none needs fp32 in bf16."""
+    return torch.float32 if config.train.precision == "fp32" else torch.bfloat16
 
 
 def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:

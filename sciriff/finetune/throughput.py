@@ -1,5 +1,6 @@
 """Speed of training: operations of a step, and the share of the GPUs' peak that was used (MFU)."""
 
+import math
 from typing import Any
 
 import torch
@@ -24,13 +25,20 @@ def attention_width(config: Any) -> int:
 
 
 def matrix_parameters(model: torch.nn.Module) -> int:
-    """Weights that a token is multiplied with: all but an embedding table that is only looked up."""
+    """Weights that a token is multiplied with: all but an embedding table that is only looked up.
+
+    A frozen one counts for two thirds: of its 6 operations (`sequence_flops`) the 2 for its own gradient are not done.
+    """
 
     def size(parameter: torch.nn.Parameter) -> int:
+        if (four_bits := getattr(parameter, "quant_state", None)) is not None:
+            return math.prod(four_bits.shape)
         return int(getattr(parameter, "ds_numel", parameter.numel()))  # ZeRO-3 leaves a stub here
 
     inputs, outputs = model.get_input_embeddings().weight, model.get_output_embeddings().weight  # type: ignore[operator]
-    return sum(size(p) for p in model.parameters()) - (0 if inputs is outputs else size(inputs))
+    multiplied = [p for p in model.parameters() if p is outputs or p is not inputs]
+    trained, frozen = (sum(size(p) for p in multiplied if p.requires_grad == yes) for yes in (True, False))
+    return trained + frozen * 2 // 3
 
 
 def peak_flops(device: torch.device, precision: str) -> float | None:

@@ -1,0 +1,131 @@
+"""LoRA: small trained matrices beside frozen layers (Hu et al. 2021, arXiv 2106.09685); added, saved, and merged.
+
+A layer with weight W then computes W x + lora_alpha / lora_rank * B (A x), of which only A and B are trained.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from sciriff.config import ModelConfig, TrainConfig, nearest
+
+NAME = "default"
+"""peft's name for an adapter that is the only one."""
+
+PREFIX = "base_model.model."
+"""Stands before each name in peft's files: there the model is inside two wrappers."""
+
+
+def add(language_model: Any, train: TrainConfig, *, seed: int, dtype: torch.dtype) -> None:
+    """Freeze the model and put an adapter, of weights of type `dtype`, beside the layers of `train.lora_targets`.
+
+    Its first weights are a function of `seed` alone; B begins as 0, so that nothing has changed yet. The model stays of
+    its own class, with peft's layers in the places of the adapted ones. ValueError names a target that is not there.
+    """
+    from peft import inject_adapter_in_model
+
+    _check_targets(language_model, train.lora_targets)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        inject_adapter_in_model(configuration(train), language_model, NAME)
+    for parameter in language_model.parameters():
+        if parameter.requires_grad:
+            parameter.data = parameter.data.to(dtype)
+
+
+def configuration(train: TrainConfig) -> Any:
+    """peft's own description of the adapters that `train` asks for."""
+    from peft import LoraConfig
+
+    return LoraConfig(
+        task_type="CAUSAL_LM",
+        r=train.lora_rank,
+        lora_alpha=train.lora_alpha,
+        lora_dropout=train.lora_dropout,
+        target_modules=train.lora_targets or "all-linear",  # peft leaves the head out of these
+        bias="none",
+    )
+
+
+def _check_targets(language_model: Any, targets: list[str] | None) -> None:
+    """ValueError for a name that no layer has: peft is content as soon as one of several is found."""
+    from transformers.pytorch_utils import Conv1D
+
+    head = language_model.get_output_embeddings()
+    names = {
+        name.rpartition(".")[2]
+        for name, module in language_model.named_modules()
+        if isinstance(module, nn.Linear | Conv1D) and module is not head
+    }
+    for target in targets or ():
+        if target not in names:
+            raise ValueError(f"train.lora_targets: there is no linear layer {target} to adapt{nearest(target, names)}")
+
+
+def save(language_model: Any, weights: Mapping[str, torch.Tensor], model: ModelConfig, folder: Path) -> None:
+    """Write the adapter as peft reads it: adapter_config.json and adapter_model.safetensors, read back bit for bit.
+
+    `weights` are the language model's, those of the adapter whole. A frozen model that is on the hub is named in it.
+    """
+    from safetensors.torch import load_file, save_file
+
+    mine = {
+        PREFIX + name.replace(f".{NAME}.", "."): tensor.detach().cpu().contiguous()
+        for name, tensor in weights.items()
+        if _is_adapters(name)
+    }
+    folder.mkdir()
+    file = folder / "adapter_model.safetensors"
+    save_file(mine, file, metadata={"format": "pt"})
+    about = language_model.peft_config[NAME]
+    about.base_model_name_or_path, about.revision = model.hub_id, model.revision if model.hub_id else None
+    about.inference_mode = True
+    about.target_modules = sorted(about.target_modules)  # a set, which is written in another order each time
+    about.save_pretrained(folder)
+    read = load_file(file)
+    for name, tensor in mine.items():
+        if name not in read or not torch.equal(read[name], tensor):
+            raise ValueError(f"{file}: {name} reads back differently from what was trained; is the disk full?")
+
+
+def merge(language_model: Any, weights: dict[str, torch.Tensor], dtype: torch.dtype) -> None:
+    """Make of all the model's weights those of one without adapters that computes the same: in each adapted layer
+    W + lora_alpha / lora_rank * B A, added up in float32 and rounded to `dtype` once, on the CPU.
+
+    Layers in four bits are taken as what they stand for in training, their dequantised weights.
+    """
+    from peft.tuners.lora import LoraLayer
+
+    for name, module in language_model.named_modules():
+        if is_four_bit(module):
+            for part in [key for key in weights if f"{key}.".startswith(f"{name}.weight.")]:
+                del weights[part]
+            weights[f"{name}.weight"] = _dequantised(module).cpu()
+    for name, module in language_model.named_modules():
+        if isinstance(module, LoraLayer):
+            a, b = (weights.pop(f"{name}.lora_{letter}.{NAME}.weight").float() for letter in "AB")
+            change = module.scaling[NAME] * (b @ a)
+            weight = weights.pop(f"{name}.base_layer.weight")
+            turned = change.T if module.fan_in_fan_out else change  # GPT-2's layers are transposed
+            weights[f"{name}.weight"] = (weight.float() + turned.to(weight.device)).to("cpu", dtype)
+            if (bias := weights.pop(f"{name}.base_layer.bias", None)) is not None:
+                weights[f"{name}.bias"] = bias
+
+
+def is_four_bit(module: nn.Module) -> bool:
+    """Whether a layer keeps its own weights in four bits, packed into bytes."""
+    return hasattr(module._parameters.get("weight"), "quant_state")  # peft's layers show that of the layer inside
+
+
+def _dequantised(module: Any) -> torch.Tensor:
+    from bitsandbytes.functional import dequantize_4bit
+
+    weight: torch.Tensor = dequantize_4bit(module.weight.data, module.weight.quant_state)
+    return weight
+
+
+def _is_adapters(name: str) -> bool:
+    return ".lora_A." in name or ".lora_B." in name

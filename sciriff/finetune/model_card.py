@@ -1,0 +1,155 @@
+"""README.md of a finished model: what it was made of, how, with what loss, and under which licences.
+
+Its head is YAML that the Hugging Face hub reads (huggingface.co/docs/hub/model-cards). No local path enters it: a model
+folder is passed on.
+"""
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
+
+from sciriff import machine
+from sciriff.config import Config, ModelConfig, SourceConfig, as_dict
+from sciriff.run_dir import RunDir
+
+HUB_LICENSES = ("apache-2.0", "gemma", "llama2", "llama3", "llama3.1", "llama3.2", "llama3.3", "mit", "odc-by")
+"""Licences that the hub knows by these names; any other is `other` to it, with a name of its own."""
+
+PACKAGES = ("python", "sciriff", "torch", "transformers", "accelerate", "deepspeed", "peft", "bitsandbytes")
+"""Whose versions can change what is learnt."""
+
+
+def page(config: Config, run: RunDir, *, of_adapter: bool = False) -> str:
+    """The card of RUN/model, or of RUN/adapter, in Markdown, from config, the mix's card and the metrics."""
+    mix = json.loads(run.mix_card.read_bytes()) if run.mix_card.is_file() else None
+    base = config.model.hub_id or ("a local folder" if config.model.path else "random weights")
+    what = {"full": "All weights were trained.", "lora": _lora(config), "qlora": _lora(config)}[config.train.method]
+    facts = [
+        ("base model", config.model.name),
+        ("weights", f"{base}, revision {config.model.revision}" if config.model.revision else base),
+        ("licence of the base model", license_of(config.model) or "unknown"),
+        ("chat markup", config.model.chat),
+        ("type of the weights", "as trained" if of_adapter else config.model.dtype),
+    ]
+    sections = [
+        f"---\n{OmegaConf.to_yaml(OmegaConf.create(front_matter(config, mix, of_adapter)))}---",
+        f"# {config.name}",
+        f"{config.model.name}, fine-tuned with sciriff on the mix {config.mix.name}. {what}",
+        _use(config, of_adapter),
+        _table(("", ""), facts),
+        "## Data",
+        *_data(config, mix),
+        "## Loss",
+        _losses(run.metrics),
+        "## Recipe",
+        _table(("key", "value"), _recipe(config)),
+        "## Versions",
+        _table(("package", "version"), [pair for pair in machine.versions().items() if pair[0] in PACKAGES]),
+    ]
+    return "\n\n".join(sections) + "\n"
+
+
+def front_matter(config: Config, mix: dict[str, Any] | None, of_adapter: bool) -> dict[str, Any]:
+    """The head that the hub reads. What is not known is left out."""
+    head: dict[str, Any] = {}
+    if (base := config.model.hub_id) is not None:
+        head |= {"base_model": base, "base_model_relation": "adapter" if of_adapter else "finetune"}
+    head |= {"library_name": "peft" if of_adapter else "transformers", "pipeline_tag": "text-generation"}
+    if datasets := [hub for name in (mix or {}).get("licenses", ()) if (hub := _dataset(config, name)) is not None]:
+        head["datasets"] = datasets
+    if (name := license_of(config.model)) is not None:
+        head |= {"license": name} if name in HUB_LICENSES else {"license": "other", "license_name": name}
+    return {**head, "tags": ["sciriff", "scientific-literature", config.train.method]}
+
+
+def license_of(model: ModelConfig) -> str | None:
+    """Of the base model: `model.license`, or what the head of a local folder's README.md says; None if nobody does."""
+    if model.license is not None or model.path is None:
+        return model.license
+    readme = Path(model.path) / "README.md"
+    if not readme.is_file():
+        return None
+    opening, _, rest = readme.read_text(encoding="utf-8", errors="replace").partition("---\n")
+    head, end, _ = rest.partition("\n---")
+    if opening or not end:
+        return None
+    try:
+        said = OmegaConf.to_container(OmegaConf.create(head))
+    except (YAMLError, OmegaConfBaseException, ValueError):
+        return None
+    name = (said.get("license_name") or said.get("license")) if isinstance(said, dict) else None
+    return name if isinstance(name, str) else None
+
+
+def _lora(config: Config) -> str:
+    text = "The base model's weights stayed as they were; adapters beside its layers (LoRA) were trained"
+    if config.train.method == "lora":
+        return (
+            f"{text}. Here they are, or are merged into the weights, by themselves in the folder `adapter` of the run."
+        )
+    return (
+        f"{text}, while the base model was kept in four bits (QLoRA, NF4 with double quantisation). The merged weights "
+        f"are those four-bit weights, dequantised, with the adapters added, in {config.model.dtype}: not the base "
+        "model's own, from which they differ by the error of the quantisation."
+    )
+
+
+def _use(config: Config, of_adapter: bool) -> str:
+    if not of_adapter:
+        return "It loads with transformers and vLLM as any other model; its tokenizer renders the markup of training."
+    base = config.model.hub_id or "the base model"
+    how = ", loaded in four bits (NF4, double quantisation)" if config.train.method == "qlora" else ""
+    return f"An adapter for {base}{how}: `PeftModel.from_pretrained(base, folder)`. The merged model needs no peft."
+
+
+def _data(config: Config, mix: dict[str, Any] | None) -> Iterable[str]:
+    if mix is None:
+        return ["Nothing is known of the mix but its name."]
+    rows = [
+        (name, part["rows"], part["prompt_tokens"]["sum"], part["target_tokens"]["sum"])
+        for name, part in [*mix["by_source"].items(), ("all", mix)]
+    ]
+    sources = [(name, _dataset(config, name) or "local files", terms) for name, terms in mix["licenses"].items()]
+    return [
+        _table(("rows of", "rows", "prompt tokens", "target tokens"), rows),
+        _table(("source", "from", "licence"), sources),
+        f"SHA-256 of the mix: `{mix['digest']}`.",
+    ]
+
+
+def _dataset(config: Config, name: str) -> str | None:
+    """The hub's name of a source of the mix; None where local files stood in for it."""
+    source: SourceConfig | None = getattr(config.mix.sources, name, None)
+    return None if source is None or source.path is not None or config.mix.path is not None else source.hub
+
+
+def _losses(metrics: Path) -> str:
+    """Mean cross entropy per target token, nats: of the last step, and of validation rows where they were measured."""
+    rows = [json.loads(line) for line in metrics.read_text(encoding="utf-8").splitlines()]
+    last = next(row for row in reversed(rows) if "loss" in row)
+    found = [(f"training, step {last['step']} of {last['steps']}", f"{last['loss']:.4f}")]
+    for half in ("science", "general"):
+        key = f"validation_{half}_loss"
+        measured = [(row[key], row["step"]) for row in rows if row.get(key) is not None]
+        for what, (loss, step) in {"last": measured[-1], "lowest": min(measured)}.items() if measured else ():
+            found.append((f"validation, {half} rows, {what}, after step {step}", f"{loss:.4f}"))
+    return _table(("mean cross entropy of a target token (nats)", ""), found)
+
+
+def _recipe(config: Config) -> list[tuple[str, str]]:
+    """Every setting of training that has a value. None of them is a path."""
+    train = {key: value for key, value in as_dict(config.train).items() if value is not None}
+    keys = {f"train.{key}": value for key, value in train.items()}
+    keys |= {"deepspeed.zero_stage": config.deepspeed.zero_stage, "seed": config.seed}
+    return [(key, f"`{value}`") for key, value in keys.items()]
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    cells = [[f"{cell:,}" if isinstance(cell, int) else " ".join(str(cell).split()) for cell in line] for line in lines]
+    return "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in cells)
