@@ -2,20 +2,16 @@
 
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from accelerate.state import AcceleratorState
-from finetune_runs import SHAPE, Compose, losses, make_run, rows_of, tiny_model
+from finetune_runs import SHAPE, finetune, losses, rows_of, tiny_model, weights
 from torch.nn import functional
 
-from sciriff import config as configuration
-from sciriff.config import to_yaml
-from sciriff.finetune import loop
 from sciriff.pretrained import load_model
 from sciriff.run_dir import RunDir
 from sciriff.token_file import TokenFile, write_token_file
@@ -23,31 +19,7 @@ from sciriff.token_file import TokenFile, write_token_file
 Make = Callable[..., RunDir]
 
 
-@pytest.fixture
-def make(composed: Compose, tmp_path: Path) -> Make:
-    return lambda name="run", **values: make_run(composed, tmp_path / name, **values)
-
-
-@pytest.fixture(autouse=True)
-def fresh_accelerator(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """accelerate keeps its state for the life of a process; here many trainings share one."""
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    yield
-    AcceleratorState._reset_state(reset_partial_state=True)
-
-
-def finetune(run: RunDir, **train: Any) -> RunDir:
-    """Train, with keys of `train` changed in config.yaml first."""
-    AcceleratorState._reset_state(reset_partial_state=True)
-    config = configuration.load(run.config)
-    config = replace(config, train=replace(config.train, **train))
-    run.config.write_text(to_yaml(config))
-    loop.finetune(config, run)
-    return run
-
-
-def weights(run: RunDir) -> bytes:
-    return (run.model / "model.safetensors").read_bytes()
+pytestmark = pytest.mark.usefixtures("in_process")
 
 
 def test_the_first_loss_is_the_mean_over_the_steps_target_tokens(make: Make) -> None:

@@ -22,19 +22,10 @@ DEEPSPEED_TIMEOUT = 300
 
 
 @pytest.fixture
-def make(composed: Compose, tmp_path: Path) -> Make:
-    return lambda name="run", **values: make_run(composed, tmp_path / name, **values)
-
-
-@pytest.fixture
 def needs_deepspeed() -> None:
     pytest.importorskip("deepspeed")
     if shutil.which("g++") is None:
         pytest.skip("DeepSpeed compiles its CPU operator with g++")
-
-
-def weights(run: RunDir) -> bytes:
-    return (run.model / "model.safetensors").read_bytes()
 
 
 def wait_for_step(run: RunDir, step: int, process: "subprocess.Popen[str]", timeout: float) -> None:
