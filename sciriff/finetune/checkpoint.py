@@ -17,6 +17,7 @@ STATE_FILE = "checkpoint.json"
 KEPT = 2
 """So that one that turns out to be damaged costs only the steps since the one before."""
 
+
 @dataclass(frozen=True)
 class Checkpoint:
     folder: Path

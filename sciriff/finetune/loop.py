@@ -152,7 +152,7 @@ class Trainer:
             return False
         if self.workers.rank == 0:
             science, general = (losses.get(half) for half in HALVES)
-            row = metrics.ValidationMetrics(step, science, general, round(self.now() - started, 4))
+            row = metrics.ValidationMetrics(step, self.steps, science, general, round(self.now() - started, 4))
             metrics.append(self.run.metrics, row)
             print(metrics.validation_line(row), flush=True)
         if self.validation.note(step, losses):

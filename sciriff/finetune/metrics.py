@@ -50,10 +50,12 @@ class StepMetrics:
 
 @dataclass(frozen=True)
 class ValidationMetrics:
-    """What was measured after so many optimizer steps: a row of its own, after that step's and before the next one's."""
+    """What was measured after so many optimizer steps: a row of its own, between that step's and the next one's."""
 
     step: int
     """0 before training."""
+    steps: int
+    """Of the whole training."""
     validation_science_loss: float | None
     """Mean cross entropy of the target tokens of the science rows, nats; null without such rows."""
     validation_general_loss: float | None

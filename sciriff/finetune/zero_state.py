@@ -32,8 +32,9 @@ class Piece:
 
     def tensors(self, optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
         """The master weights and the optimizer's states of the piece, each of shape (count,), as views."""
-        states = {key: value for key, value in optimizer.state[self.flat].items() if key != "step"}
-        return {key: flat[self.offset : self.offset + self.count] for key, flat in {WEIGHTS: self.flat, **states}.items()}
+        flats = {WEIGHTS: self.flat, **optimizer.state[self.flat]}
+        end = self.offset + self.count
+        return {key: flat.detach()[self.offset : end] for key, flat in flats.items() if key != "step"}
 
 
 def pieces(engine: Any) -> list[Piece]:
@@ -89,7 +90,9 @@ def load(engine: Any, folder: Path) -> None:
     _refresh_weights(engine)
 
 
-def _make_states(optimizer: torch.optim.Optimizer, flat: torch.Tensor, like: dict[str, torch.Tensor], step: int) -> None:
+def _make_states(
+    optimizer: torch.optim.Optimizer, flat: torch.Tensor, like: dict[str, torch.Tensor], step: int
+) -> None:
     """The optimizer's states of `flat`, which it makes in its first step, as they are after `step` steps."""
     state = optimizer.state[flat]
     for key, tensor in like.items():
@@ -102,9 +105,7 @@ def _make_states(optimizer: torch.optim.Optimizer, flat: torch.Tensor, like: dic
         state["step"] = step  # DeepSpeed's Adam for the CPU counts in a plain number
 
 
-def _fill(
-    piece: Piece, optimizer: torch.optim.Optimizer, saved: list[tuple[int, dict[str, torch.Tensor]]]
-) -> None:
+def _fill(piece: Piece, optimizer: torch.optim.Optimizer, saved: list[tuple[int, dict[str, torch.Tensor]]]) -> None:
     """Copy into the piece what of the saved ones overlaps it; together they must cover it."""
     end, covered = piece.start + piece.count, 0
     mine = piece.tensors(optimizer)

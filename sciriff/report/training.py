@@ -73,8 +73,7 @@ def totals(rows: list[dict[str, Any]]) -> list[tuple[str, str]]:
     """(what, how much) of the whole training."""
     if not rows:
         return []
-    steps = [row for row in rows if "validation_seconds" not in row] or rows
-    facts = [("Optimizer steps", f"{steps[-1]['step']:,}" + _of_planned(steps[-1]))]
+    facts = [("Optimizer steps", f"{rows[-1]['step']:,}" + _of_planned(rows[-1]))]
     losses = [y for _, y in _points(rows, "loss")]
     finite = [loss for loss in losses if math.isfinite(loss)]
     if finite:
@@ -114,10 +113,13 @@ def _validation_fact(half: str, points: Points) -> list[tuple[str, str]]:
     if not finite:
         return []
     best_step, best = min(finite, key=lambda point: (point[1], point[0]))
-    when = "before training" if finite[0][0] == 0 else f"after step {finite[0][0]:,}"
-    text = f"{finite[0][1]:.4f} {when}, {finite[-1][1]:.4f} after step {finite[-1][0]:,}"
+
+    def when(step: float) -> str:
+        return f"after step {step:,}" if step else "before training"
+
+    text = ", ".join(f"{loss:.4f} {when(step)}" for step, loss in dict.fromkeys([finite[0], finite[-1]]))
     if best < finite[-1][1]:
-        text += f", lowest {best:.4f} after step {best_step:,}"
+        text += f", lowest {best:.4f} {when(best_step)}"
     return [(f"Validation loss, {half} rows", text)]
 
 
