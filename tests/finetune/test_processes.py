@@ -106,6 +106,7 @@ def test_two_processes_do_what_one_does(make: Make) -> None:
     assert min(row["balance"] for row in rows_of(two)) < 1
     assert losses(two) == pytest.approx(losses(one), abs=1e-5)
     assert [row["grad_norm"] for row in rows_of(two)] == pytest.approx([r["grad_norm"] for r in rows_of(one)], rel=1e-4)
+    assert [row["lr"] for row in rows_of(two)] == [row["lr"] for row in rows_of(one)]
 
 
 @pytest.mark.usefixtures("needs_deepspeed")
