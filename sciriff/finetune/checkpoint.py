@@ -16,6 +16,7 @@ from sciriff.run_dir import RunDir
 STATE_FILE = "checkpoint.json"
 KEPT = 2
 """So that one that turns out to be damaged costs only the steps since the one before."""
+MAKE_ROOM = "Make room and start again: training goes on from the checkpoint before it"
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,8 @@ class Checkpoints:
         files = self._workers.gather(mine)
         if self._workers.rank == 0:
             state = {"step": step, "processes": self._workers.count, "settings": self._about, "files": files}
-            (partial / STATE_FILE).write_text(json.dumps(state, indent=1))
+            with disk.writing(partial, MAKE_ROOM):
+                (partial / STATE_FILE).write_text(json.dumps(state, indent=1))
             _remove(final)
             partial.rename(final)
         self._whole.add(step)
@@ -81,7 +83,7 @@ class Checkpoints:
         a process that went on would wait for the others, and hide the reason behind an error of its own."""
         reason = None
         try:
-            with disk.writing(partial, "Make room and start again: training goes on from the checkpoint before it"):
+            with disk.writing(partial, MAKE_ROOM):
                 write(partial)
         except OSError as error:
             reason = str(error)
@@ -122,7 +124,7 @@ class Checkpoints:
     def whole(self, step: int) -> Checkpoint | None:
         """The checkpoint of step N, if it is there and whole."""
         candidate = Checkpoint(self._root / f"step-{step}", step)
-        return candidate if step in self._whole or self._check(candidate) else None
+        return candidate if self._check(candidate) else None
 
     def _check(self, candidate: Checkpoint) -> bool:
         """Whether it is whole, by its digests, in the eyes of every process. ValueError as `newest`."""

@@ -93,7 +93,7 @@ class Validation:
     def note(self, step: int, losses: dict[str, float | None]) -> bool:
         """Remember what was measured after `step` steps. Returns whether it is the best so far, of those after the
         first step, and the one to keep."""
-        loss = losses[self.chooses_by]
+        loss = losses.get(self.chooses_by) if self._rows else None
         value = math.inf if loss is None else loss
         best = step > 0 and value < min((v for s, v in self.measured.items() if s > 0), default=math.inf)
         self.measured[step] = value

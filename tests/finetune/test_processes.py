@@ -98,15 +98,18 @@ def test_a_killed_run_goes_on_as_if_undisturbed_bit_for_bit(make: Make) -> None:
 
 
 def test_two_processes_do_what_one_does(make: Make) -> None:
-    one, two = make("one"), make("two", num_processes=2)
+    one, two = (make(name, num_processes=n, validation=8, eval_every=5) for name, n in (("one", 1), ("two", 2)))
     train(one)
     output = train(two)
     assert "2 cpu processes" in output
     assert output.count("10 steps of 6 of 40 rows") == 1
-    assert min(row["balance"] for row in rows_of(two)) < 1
+    assert min(row["balance"] for row in steps_of(two)) < 1
     assert losses(two) == pytest.approx(losses(one), abs=1e-5)
-    assert [row["grad_norm"] for row in rows_of(two)] == pytest.approx([r["grad_norm"] for r in rows_of(one)], rel=1e-4)
-    assert [row["lr"] for row in rows_of(two)] == [row["lr"] for row in rows_of(one)]
+    assert [r["grad_norm"] for r in steps_of(two)] == pytest.approx([r["grad_norm"] for r in steps_of(one)], rel=1e-4)
+    assert [row["lr"] for row in steps_of(two)] == [row["lr"] for row in steps_of(one)]
+    assert [step for step, _, _ in validations(one)] == [0, 5, 10]
+    for measured, reference in zip(validations(two), validations(one), strict=True):
+        assert measured == pytest.approx(reference, abs=1e-5)
 
 
 @pytest.mark.usefixtures("needs_deepspeed")
@@ -154,7 +157,7 @@ def test_zero_3_goes_on_after_a_kill_from_a_folder_that_it_reads_in_shares(make:
     train(start_from)
     model = tiny_model(path=str(start_from.model), tokenizer=None)
     settings = {"num_processes": 2, "zero_stage": 3, "max_steps": 30, "checkpoint_every": 5, "model": model}
-    settings |= {"eval_every": 10, "keep": "best", "validation": 8}
+    settings |= {"eval_every": 4, "keep": "best", "validation": 8, "learning_rate": 3e-2, "schedule": "constant"}
     whole, killed = make("whole", **settings), make("killed", **settings)
     train(whole, timeout=DEEPSPEED_TIMEOUT)
     process = start(killed)
@@ -165,6 +168,9 @@ def test_zero_3_goes_on_after_a_kill_from_a_folder_that_it_reads_in_shares(make:
         finish(process, 10)
     output = train(killed, timeout=DEEPSPEED_TIMEOUT)
     assert "going on from" in output
+    best = min((science, step) for step, science, _ in validations(whole) if step)[1]
+    assert f", after step {best}" in output
+    assert best < 30
     assert without_timings(killed) == without_timings(whole)
     assert weights(killed) == weights(whole)
 
