@@ -37,14 +37,15 @@ def finetune(config: Config, run: RunDir) -> None:
     Ends early, with a checkpoint and without a model, when RUN/.stop appears.
     """
     workers = Workers(config)
-    checkpoints = Checkpoints(run, workers, settings(config, run))
     if finished_model.is_complete(run.model):
         workers.say(f"{run.model} is already there; nothing to train")
+        checkpoints = Checkpoints(run, workers, settings(config, run))
     else:
-        trainer = Trainer(config, run, workers, checkpoints)
+        trainer = Trainer(config, run, workers)
         if not trainer.train(trainer.resume()):
             return workers.part()
         trainer.write_model()
+        checkpoints = trainer.checkpoints
     if config.train.keep_checkpoints:
         checkpoints.keep_only_newest()
     else:
@@ -55,11 +56,11 @@ def finetune(config: Config, run: RunDir) -> None:
 class Trainer:
     """The model, its data and its optimizer; `optimizer_step` is one step."""
 
-    def __init__(self, config: Config, run: RunDir, workers: Workers, checkpoints: Checkpoints) -> None:
+    def __init__(self, config: Config, run: RunDir, workers: Workers) -> None:
         self.config = config
         self.run = run
         self.workers = workers
-        self.checkpoints = checkpoints
+        self.checkpoints = Checkpoints(run, workers, settings(config, run))
         self.validation = Validation(config, run, workers)
         self.data = TokenFile(run.tokens)
         self.rows = usable_rows(self.data, config, workers)
