@@ -23,6 +23,16 @@ ATTENTIONS = ("auto", "flash_attention_3", "flash_attention_2", "sdpa", "eager")
 LOGITS_AT_ONCE = 1 << 25
 """Logits that the training loss makes at a time: 128 MiB in fp32. Of a vocabulary of 32,000 that is 1,048 tokens,
 enough to keep a GPU busy; a small model's whole micro-batch is one piece."""
+DECIDES_NOTHING = (
+    "train.num_processes",
+    "train.micro_batch_tokens",
+    "train.attention",
+    "train.cross_entropy",
+    "train.activation_checkpointing",
+    "train.checkpoint_every",
+    "train.keep_checkpoints",
+)
+"""Keys that say how a training is done, not what is learnt (beyond rounding): a run may go on with other values."""
 CHAT_FORMATS = ("tulu", "llama2", "llama3", "qwen", "general", "tokenizer")
 PROVIDERS = ("openai", "local", "anthropic")
 """Who answers over HTTP: OpenAI, any other server that speaks OpenAI's language, Anthropic."""
@@ -367,6 +377,13 @@ class TrainConfig:
     """Optimizer steps between resumable checkpoints; null writes none except when asked to stop."""
     keep_checkpoints: bool = False
     """Keep the last checkpoint after training has finished."""
+    eval_every: int | None = None
+    """Optimizer steps between measurements of the loss on the mix's validation rows (`mix.validation_rows`), science
+    and general ones apart; also before the first step and after the last. Null measures none. It changes nothing of
+    what is learnt, and costs a third of training on as many tokens."""
+    keep: str = "last"
+    """Which model is written in the end: last, or best, that of the measurement with the lowest science loss (general,
+    where there are no science rows). A checkpoint of the best so far is kept besides the newest."""
 
     def __post_init__(self) -> None:
         _one_of("train.method", self.method, ("full", "lora", "qlora", "none"))
@@ -381,6 +398,7 @@ class TrainConfig:
             "micro_batch_tokens",
             "max_length",
             "checkpoint_every",
+            "eval_every",
         ):
             _at_least(f"train.{name}", getattr(self, name), 1)
         for name in ("learning_rate", "max_grad_norm", "adam_epsilon"):
@@ -394,6 +412,9 @@ class TrainConfig:
         _one_of("train.schedule", self.schedule, ("linear", "cosine", "constant"))
         _one_of("train.precision", self.precision, ("bf16", "bf16_pure", "fp32"))
         _one_of("train.attention", self.attention, ATTENTIONS)
+        _one_of("train.keep", self.keep, ("last", "best"))
+        if self.keep == "best" and self.eval_every is None:
+            raise ValueError("train.keep=best needs train.eval_every=STEPS, and it is null: nothing would be measured")
         _one_of("train.cross_entropy", self.cross_entropy, ("auto", "liger", "chunked"))
         _number_or("train.activation_checkpointing", self.activation_checkpointing, 0, ("all", "none", "auto"))
         if self.max_length > self.micro_batch_tokens:
@@ -702,6 +723,8 @@ class Config:
             raise ValueError("mix has no source: give mix.sources.sciriff.path=FOLDER, or choose a mix")
         if "train" in self.active_stages and self.deepspeed.zero_stage:
             self._refuse_with_deepspeed()
+        if "train" in self.active_stages and self.train.keep == "best":
+            self._refuse_a_choice_without_rows()
         if self.model.api is not None:
             self._check_api_model(self.model.api)
         elif "predict" in self.active_stages and self.engine.name == "anthropic":
@@ -744,6 +767,14 @@ class Config:
             raise ValueError(
                 f"train.optimizer={self.train.optimizer} does not go with {stage}, which shares out AdamW's states "
                 "itself: leave train.optimizer out, or choose deepspeed=none"
+            )
+
+    def _refuse_a_choice_without_rows(self) -> None:
+        if self.mix.path is not None:
+            raise ValueError(f"train.keep=best needs validation rows, and mix.path={self.mix.path} brings none")
+        if not self.mix.validation_rows:
+            raise ValueError(
+                "train.keep=best chooses by the loss on validation rows, and mix.validation_rows=0 draws none"
             )
 
     @property

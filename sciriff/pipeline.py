@@ -14,7 +14,7 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 
 from sciriff import __version__, machine, spawn
-from sciriff.config import HOW_TO_ASK, PACKAGE, Config, ModelConfig, as_dict, to_yaml
+from sciriff.config import DECIDES_NOTHING, HOW_TO_ASK, PACKAGE, Config, ModelConfig, as_dict, to_yaml
 from sciriff.digest import file_digest, tree_digest, value_digest
 from sciriff.finetune import launch_files
 from sciriff.manifest import Manifest, StageRecord, damaged_output, record_outputs
@@ -37,6 +37,7 @@ FREE_TO_CHANGE = (
     *("stages", "dry_run", "run_dir", "cache_dir", "report", "log", "plan", "judge", "eval.resamples"),
     *WHERE_AND_HOW,
     *HOW_MUCH,
+    *DECIDES_NOTHING,
 )
 """Keys that say what to do now, where, or how to show it, not what the run is: a folder takes other values of them. The
 judge is one, since it often comes later, or with more money: its rows say whose they are."""
@@ -225,7 +226,8 @@ def inputs(stage: str, config: Config, run: RunDir) -> dict[str, str]:
             return {
                 "mix": file_digest(run.mix),
                 "model": _model_digest(config.model, weights=True),
-                "recipe": value_digest([as_dict(config.train), as_dict(config.deepspeed), config.seed]),
+                "recipe": value_digest([_recipe(config), as_dict(config.deepspeed), config.seed]),
+                **({"validation rows": file_digest(run.validation)} if _chooses(config, run) else {}),
             }
         case "predict":
             asking = {key: value for key, value in as_dict(config.eval).items() if key != "resamples"}
@@ -266,6 +268,16 @@ def inputs(stage: str, config: Config, run: RunDir) -> dict[str, str]:
                 "settings": value_digest(settings),
             }
     raise AssertionError(stage)
+
+
+def _chooses(config: Config, run: RunDir) -> bool:
+    """Whether the validation rows decide which model is kept. Where there are none, the stage itself refuses."""
+    return config.train.keep == "best" and run.validation.is_file()
+
+
+def _recipe(config: Config) -> dict[str, object]:
+    """The keys of `train` that decide what is made."""
+    return {key: value for key, value in as_dict(config.train).items() if f"train.{key}" not in DECIDES_NOTHING}
 
 
 def _prompts_digest(config: Config) -> str:

@@ -102,7 +102,7 @@ class RunDir:
 
     @property
     def metrics(self) -> Path:
-        """One row per optimizer step."""
+        """One row per optimizer step, and one per validation."""
         return self.root / "metrics.jsonl"
 
     @property

@@ -19,6 +19,10 @@ TAIL = 15
 """Lines of a dead child's log that are shown."""
 
 
+ASKS_TO_STOP = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+"""Ctrl-C, and what schedulers send before they take a machine away."""
+
+
 class ChildFailed(Exception):
     """A child ended with a non-zero status. `reason` is its own `error:` line, or the last lines of its log."""
 
@@ -30,7 +34,7 @@ class ChildFailed(Exception):
 
 
 class Stopped(Exception):
-    """The run was asked to stop (Ctrl-C or SIGTERM), and its child has ended."""
+    """The run was asked to stop (Ctrl-C, SIGTERM or SIGUSR1), and its child has ended."""
 
 
 def popen(command: list[str], environment: dict[str, str], **options: object) -> "subprocess.Popen[str]":
@@ -60,8 +64,9 @@ def run(
 ) -> list[str]:
     """Run a child to its end and return the lines it printed, without its progress.
 
-    Ctrl-C and SIGTERM call `ask_to_stop` (else the child gets SIGTERM) and raise Stopped when it has ended; a second
-    one kills it. ChildFailed when it ends badly. The log keeps earlier attempts, each under its command.
+    Ctrl-C, SIGTERM and SIGUSR1 call `ask_to_stop` (else the child gets SIGTERM) and raise Stopped when it has ended. A
+    second Ctrl-C or SIGTERM kills it. ChildFailed when it ends badly. The log keeps earlier attempts, each under its
+    command.
     """
     environment = environment or {}
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -93,12 +98,14 @@ def run(
 
 @contextlib.contextmanager
 def _forward_signals(process: "subprocess.Popen[str]", ask: Callable[[], None] | None) -> Iterator[list[int]]:
-    """Hand SIGINT and SIGTERM to the child; yields the list of those that came."""
+    """Hand what asks us to stop to the child; yields the list of the signals that came."""
     came: list[int] = []
 
     def handle(number: int, frame: FrameType | None) -> None:
+        # Schedulers announce the end with SIGUSR1, and may repeat it, or send SIGTERM while a checkpoint is written.
+        insists = number != signal.SIGUSR1 and any(before != signal.SIGUSR1 for before in came)
         came.append(number)
-        if len(came) > 1:
+        if insists:
             print("stopping now", file=sys.stderr, flush=True)
             signal_group(process, signal.SIGKILL)
         elif ask is not None:
@@ -107,7 +114,7 @@ def _forward_signals(process: "subprocess.Popen[str]", ask: Callable[[], None] |
         else:
             signal_group(process, signal.SIGTERM)
 
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, handle) for number in ASKS_TO_STOP}
     try:
         yield came
     finally:

@@ -42,7 +42,7 @@ class Sink(Protocol):
     """Rows up to this step are there already; -1 when none are."""
 
     def step(self, step: int, values: dict[str, float]) -> None:
-        """One row of metrics.jsonl."""
+        """What metrics.jsonl has of one optimizer step, its validation included."""
 
     def scores(self, values: dict[str, Any]) -> None:
         """The scores of the run, replacing earlier ones."""
@@ -85,6 +85,9 @@ class Tail:
 def copy_run(run: RunDir, sink: Sink, follow: bool) -> None:
     """Copy what the run folder holds; with `follow`, also what is added until standard input closes."""
     tail = Tail(run.metrics)
+    # A step is sent once its rows are complete, that is with the next step's: a validation is a row of its own, and
+    # what a tracker has of a step cannot be added to later.
+    held_step, held = -1, dict[str, float]()
     scores: bytes | None = None
     over = not follow
     # What lies there already may be of an earlier attempt that a stage is about to throw away, and a tracker forgets
@@ -96,9 +99,12 @@ def copy_run(run: RunDir, sink: Sink, follow: bool) -> None:
             step = row.get("step")
             if not isinstance(step, int):
                 raise ValueError(f"{run.metrics}:{number}: step={step!r} must be a whole number")
-            if step > sink.logged:
-                sink.step(step, {k: v for k, v in row.items() if k not in NOT_A_METRIC and _is_number(v)})
-                sink.logged = step
+            if step != held_step:
+                _send(sink, held_step, held)
+                held_step, held = step, {}
+            held |= {k: v for k, v in row.items() if k not in NOT_A_METRIC and _is_number(v)}
+        if over:
+            _send(sink, held_step, held)
         if run.scores not in untouched and run.scores.is_file() and (text := run.scores.read_bytes()) != scores:
             scores = text
             sink.scores(summary_values(run.scores, text))
@@ -108,6 +114,19 @@ def copy_run(run: RunDir, sink: Sink, follow: bool) -> None:
     for path in (run.mix_card, run.manifest, run.report):
         if path.is_file():
             sink.file(path)
+
+
+def _send(sink: Sink, step: int, values: dict[str, float]) -> None:
+    """One step to the tracker, unless it is there already."""
+    if step > sink.logged:
+        sink.step(step, values)
+        sink.logged = step
+
+
+def tag(name: str) -> str:
+    """The name of a value of metrics.jsonl at a tracker: `train/loss`, `validation/science_loss`."""
+    group, _, rest = name.partition("_")
+    return f"validation/{rest}" if group == "validation" else f"train/{name}"
 
 
 def summary_values(path: Path, text: bytes) -> dict[str, Any]:
@@ -150,7 +169,7 @@ class WandbSink:
     logged: int
 
     def step(self, step: int, values: dict[str, float]) -> None:
-        self.run.log({f"train/{name}": value for name, value in values.items()}, step=step)
+        self.run.log({tag(name): value for name, value in values.items()}, step=step)
 
     def scores(self, values: dict[str, Any]) -> None:
         self.run.summary.update(values)
@@ -246,7 +265,7 @@ class TensorboardSink:
         self.writer.add_event(Event(wall_time=time.time(), step=step, summary=Summary(value=scalars)))
 
     def step(self, step: int, values: dict[str, float]) -> None:
-        self._add(step, {f"train/{name}": value for name, value in values.items()})
+        self._add(step, {tag(name): value for name, value in values.items()})
 
     def scores(self, values: dict[str, Any]) -> None:
         self._add(max(self.logged, 0), {k if "/" in k else f"summary/{k}": v for k, v in values.items()})

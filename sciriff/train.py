@@ -2,6 +2,7 @@
 
 import os
 import shlex
+import signal
 import sys
 import time
 from dataclasses import replace
@@ -144,6 +145,8 @@ def job_of_sweep(composed: DictConfig) -> float | None:
 def main() -> int:
     """Run the command line. Returns the exit status: 0, 1 a stage failed, 2 a user's mistake, 130 stopped."""
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come here instead of being printed by Hydra
+    for number in spawn.ASKS_TO_STOP:
+        signal.signal(number, signal.default_int_handler)  # between stages; a stage has a handler of its own
     OmegaConf.register_new_resolver("sample", lambda name: str(SAMPLE / name), replace=True)
     ConfigStore.instance().store("schema", Config)
 

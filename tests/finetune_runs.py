@@ -45,12 +45,17 @@ def tiny_model(**values: Any) -> ModelConfig:
     return ModelConfig(**{**settings, **values})
 
 
-def make_run(composed: Compose, root: Path, *, zero_stage: int = 0, rows: int = 40, **values: Any) -> RunDir:
-    """A run folder with config.yaml and mix/tokens; `values` are keys of `train`, or `model` or `deepspeed` whole."""
+def make_run(
+    composed: Compose, root: Path, *, zero_stage: int = 0, rows: int = 40, validation: int = 0, **values: Any
+) -> RunDir:
+    """A run folder with config.yaml, mix/tokens and so many validation rows, a quarter of them general ones; `values`
+    are keys of `train`, or `model` or `deepspeed` whole."""
     model = values.pop("model", tiny_model())
     deepspeed = values.pop("deepspeed", DeepspeedConfig(zero_stage=zero_stage))
+    demo = composed("experiment=demo", "log=none", "name=t", f"run_dir={root}")
     config = replace(
-        composed("experiment=demo", "log=none", "name=t", f"run_dir={root}"),
+        demo,
+        mix=replace(demo.mix, validation_rows=validation),
         model=model,
         deepspeed=deepspeed,
         train=replace(TRAIN, **values),
@@ -59,7 +64,15 @@ def make_run(composed: Compose, root: Path, *, zero_stage: int = 0, rows: int = 
     run = RunDir(root)
     run.config.write_text(to_yaml(config))
     write_token_file(run.tokens, made_up_rows(rows))
+    if validation:
+        write_token_file(run.validation_tokens, validation_rows(validation))
     return run
+
+
+def validation_rows(count: int) -> Iterator[tuple[str, list[int], list[bool]]]:
+    """Made-up rows that are not trained on, every fourth of a general source."""
+    for number, (row_id, tokens, targets) in enumerate(made_up_rows(count, seed=1)):
+        yield (row_id if number % 4 else f"general/{number}", tokens, targets)
 
 
 def finetune(run: RunDir, **train: Any) -> RunDir:
@@ -125,5 +138,21 @@ def rows_of(run: RunDir) -> list[dict[str, Any]]:
     return [json.loads(line) for line in run.metrics.read_text().splitlines()]
 
 
+def steps_of(run: RunDir) -> list[dict[str, Any]]:
+    """The rows of optimizer steps."""
+    return [row for row in rows_of(run) if "loss" in row]
+
+
 def losses(run: RunDir) -> list[float]:
-    return [row["loss"] for row in rows_of(run)]
+    return [row["loss"] for row in steps_of(run)]
+
+
+def validations(run: RunDir) -> list[tuple[int, float, float]]:
+    """(step, science loss, general loss) of every validation."""
+    rows = [row for row in rows_of(run) if "loss" not in row]
+    return [(row["step"], row["validation_science_loss"], row["validation_general_loss"]) for row in rows]
+
+
+def without_timings(run: RunDir) -> list[dict[str, Any]]:
+    """All rows, in order, less what a clock says."""
+    return [{k: v for k, v in row.items() if "seconds" not in k and "per_second" not in k} for row in rows_of(run)]

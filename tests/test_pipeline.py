@@ -58,6 +58,27 @@ def test_where_prompts_are_answered_changes_no_answer(run: RunDir, composed):
     assert pipeline.inputs("predict", elsewhere, run) == pipeline.inputs("predict", config, run)
 
 
+def test_a_training_may_go_on_in_other_processes_and_micro_batches(run: RunDir, composed):
+    """After it ran out of memory, or on a machine with other GPUs."""
+    config = composed("experiment=demo", "name=a", f"run_dir={run.root}")
+    pipeline.freeze(config, run)
+    other = replace(config, train=replace(config.train, num_processes=2, micro_batch_tokens=2048, attention="sdpa"))
+    pipeline.freeze(other, run)
+    assert load(run.config).train.num_processes == 2
+    run.mix.parent.mkdir()
+    run.mix.write_text("{}\n")
+    assert pipeline.inputs("train", other, run) == pipeline.inputs("train", config, run)
+
+
+def test_validation_rows_decide_where_the_best_model_is_kept(run: RunDir, composed):
+    options = ("experiment=demo", "name=a", f"run_dir={run.root}", "train.eval_every=5", "mix.validation_rows=3")
+    run.mix.parent.mkdir()
+    for path in (run.mix, run.validation):
+        path.write_text("{}\n")
+    assert "validation rows" not in pipeline.inputs("train", composed(*options), run)
+    assert "validation rows" in pipeline.inputs("train", composed(*options, "train.keep=best"), run)
+
+
 def test_more_resamples_need_no_new_answers(run: RunDir, composed):
     config = composed("experiment=demo", "train=none", "name=a")
     run.predictions.mkdir()

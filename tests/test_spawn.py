@@ -104,9 +104,28 @@ def test_child_dies_with_a_killed_driver(tmp_path: Path):
     wait_until_gone(child)
 
 
-def test_ctrl_c_ends_the_child_and_is_told(tmp_path: Path):
+@pytest.mark.parametrize("number", spawn.ASKS_TO_STOP)
+def test_being_asked_to_stop_ends_the_child_and_is_told(tmp_path: Path, number: signal.Signals):
     driver, child = start_driver(tmp_path, "time.sleep(100)")
-    os.kill(driver.pid, signal.SIGINT)
+    os.kill(driver.pid, number)
     output, _ = driver.communicate(timeout=20)
     assert output == "stopped\n"
     wait_until_gone(child)
+
+
+@pytest.mark.parametrize(("numbers", "killed"), [("USR1 USR1 TERM USR1", False), ("TERM TERM", True)])
+def test_only_a_second_ctrl_c_or_sigterm_kills(tmp_path: Path, numbers: str, killed: bool):
+    """Slurm sends SIGUSR1 ahead of SIGTERM: the child must still be allowed to write its checkpoint."""
+    mark = tmp_path / "mark"
+    patient = (
+        f"import signal; signal.signal(signal.SIGTERM, lambda *_: None); time.sleep(2); Path({str(mark)!r}).touch()"
+    )
+    driver, child = start_driver(tmp_path, patient)
+    time.sleep(0.3)
+    for name in numbers.split():
+        os.kill(driver.pid, signal.Signals[f"SIG{name}"])
+        time.sleep(0.1)
+    output, _ = driver.communicate(timeout=30)
+    assert output == "stopped\n"
+    wait_until_gone(child)
+    assert mark.exists() != killed

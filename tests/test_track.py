@@ -279,12 +279,30 @@ def test_what_an_earlier_attempt_left_is_not_copied_before_a_stage_has_decided(
     time.sleep(1.5)
     assert not sink.steps and not sink.scored
     run.metrics.unlink()
-    run.metrics.write_text(row(1, loss=1))
+    run.metrics.write_text(row(1, loss=1) + row(2, loss=1))
     time.sleep(1.5)
-    assert (sink.steps, sink.losses) == ([1], [1])
+    assert (sink.steps, sink.losses) == ([1], [1]), "the last step may get a validation yet"
     standard_input.close()
     thread.join(timeout=30)
-    assert (sink.steps, len(sink.scored)) == ([1], 1), "scores that no stage replaced are this run's"
+    assert (sink.steps, len(sink.scored)) == ([1, 2], 1), "scores that no stage replaced are this run's"
+
+
+def validation(step: int, science: float) -> str:
+    values = {"validation_science_loss": science, "validation_general_loss": None, "validation_seconds": 0.5}
+    return json.dumps({"step": step, "steps": 6, **values}) + "\n"
+
+
+def test_a_step_and_its_validation_are_sent_as_one(make_run: MakeRun, tmp_path: Path) -> None:
+    run = make_run("log=offline")
+    run.metrics.write_text(validation(0, 3.0) + row(1) + row(2) + validation(2, 2.5))
+    process = start(run, home=tmp_path / "home")
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    rows = history(read_wandb(offline_file(run)))
+    assert [r["_step"] for r in rows] == [0, 1, 2]
+    assert [r.get("validation/science_loss") for r in rows] == [3.0, None, 2.5]
+    assert [r.get("train/loss") for r in rows] == [None, 1.0, 0.5]
+    assert not any("general" in key for r in rows for key in r)
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"summary": {}}', '{"summary": {"columns": {"a/b": 3}}}'])

@@ -216,12 +216,24 @@ def test_a_sweep_that_was_killed_and_has_a_broken_job_is_completed_by_the_same_c
     assert listed.stdout.count("finished") == 5, listed.stdout
 
 
-def test_ctrl_c_writes_a_checkpoint_and_says_how_to_go_on(cli, tmp_path: Path):
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+def test_a_stop_at_the_very_beginning_is_told_too(number: signal.Signals, tmp_path: Path):
+    driver = start(tmp_path, *SHORT, "name=early")
+    assert driver.stderr is not None
+    assert "early: mix, train" in driver.stderr.readline()
+    os.kill(driver.pid, number)
+    _, errors = driver.communicate(timeout=120)
+    assert driver.returncode == 130, errors
+    assert "stopped; what is finished is kept" in errors
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGUSR1])
+def test_a_stop_writes_a_checkpoint_and_says_how_to_go_on(number: signal.Signals, cli, tmp_path: Path):
     options = (*SHORT, "train.max_steps=16", "train.checkpoint_every=null", "name=stopped")
     run = RunDir(tmp_path / "runs/stopped")
     driver = start(tmp_path, *options)
     wait_for(steps_done(run, 3), driver, 300)
-    os.kill(driver.pid, signal.SIGINT)
+    os.kill(driver.pid, number)
     _, errors = driver.communicate(timeout=120)
     assert driver.returncode == 130, errors
     assert "python -m sciriff.train experiment=demo" in errors

@@ -9,13 +9,10 @@ from typing import Any, Protocol
 import torch
 
 from sciriff.config import Config, TrainConfig
-from sciriff.finetune import optimizer_8bit
+from sciriff.finetune import optimizer_8bit, zero_state
 from sciriff.finetune.model import SummedLoss, parameter_groups
 from sciriff.finetune.packing import Batch
 from sciriff.finetune.workers import Workers
-
-STATE = "state"
-"""DeepSpeed's tag: the folder inside a checkpoint in which it puts its files."""
 
 
 class Backend(Protocol):
@@ -42,7 +39,7 @@ class Backend(Protocol):
         """
 
     def save(self, folder: Path) -> None:
-        """Write weights and optimizer into `folder`. Every process calls it."""
+        """Write weights and optimizer into `folder`, for any number of processes. Every process calls it."""
 
     def load(self, folder: Path) -> None:
         """Read what `save` wrote. Every process calls it."""
@@ -130,10 +127,10 @@ class Plain:
     def save(self, folder: Path) -> None:
         if self._accelerator.is_main_process:
             state = {"model": self._trained(), "optimizer": self._optimizer.state_dict()}
-            torch.save(state, folder / f"{STATE}.pt")
+            torch.save(state, folder / "state.pt")
 
     def load(self, folder: Path) -> None:
-        state = torch.load(folder / f"{STATE}.pt", map_location="cpu", weights_only=True)
+        state = torch.load(folder / "state.pt", map_location="cpu", weights_only=True)
         for name, parameter in self._trained().items():
             parameter.copy_(state["model"][name])
         self._optimizer.load_state_dict(state["optimizer"])
@@ -177,11 +174,10 @@ class Deepspeed:
         return float(self._engine.get_global_grad_norm())
 
     def save(self, folder: Path) -> None:
-        self._engine.save_checkpoint(str(folder), tag=STATE, save_latest=False, exclude_frozen_parameters=True)
+        zero_state.save(self._engine, folder, self._accelerator.process_index)
 
     def load(self, folder: Path) -> None:
-        path, _ = self._engine.load_checkpoint(str(folder), tag=STATE, load_module_strict=False)
-        assert path is not None, folder
+        zero_state.load(self._engine, folder)
 
     def weights(self) -> dict[str, torch.Tensor]:
         prefix = "language_model."

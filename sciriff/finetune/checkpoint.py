@@ -7,25 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sciriff.config import Config, as_dict
+from sciriff.config import DECIDES_NOTHING, Config, as_dict
 from sciriff.digest import file_digest, tree_digest
+from sciriff.finetune import disk
 from sciriff.finetune.workers import Workers
 from sciriff.run_dir import RunDir
 
 STATE_FILE = "checkpoint.json"
 KEPT = 2
 """So that one that turns out to be damaged costs only the steps since the one before."""
-
-CHANGES_NOTHING = (
-    "num_processes",
-    "micro_batch_tokens",
-    "attention",
-    "cross_entropy",
-    "activation_checkpointing",
-    "checkpoint_every",
-    "keep_checkpoints",
-)
-"""Keys of `train` that do not decide what is learnt (beyond rounding): a run may go on with other values."""
+MAKE_ROOM = "Make room and start again: training goes on from the checkpoint before it"
 
 
 @dataclass(frozen=True)
@@ -37,7 +28,7 @@ class Checkpoint:
 
 def settings(config: Config, run: RunDir) -> dict[str, Any]:
     """Key -> value of all that training depends on. A checkpoint with other values belongs to another training."""
-    train = {key: value for key, value in as_dict(config.train).items() if key not in CHANGES_NOTHING}
+    train = {key: value for key, value in as_dict(config.train).items() if f"train.{key}" not in DECIDES_NOTHING}
     model = {key: value for key, value in as_dict(config.model).items() if key in ("path", "revision")}
     if config.model.path is None:
         model |= as_dict(config.model.shape)
@@ -57,44 +48,94 @@ class Checkpoints:
         self._root = run.checkpoints
         self._workers = workers
         self._about = about
+        self._whole: set[int] = set()
+        """Steps whose checkpoints were made or checked by this start."""
+        self._best: int | None = None
+        """The step whose checkpoint is kept besides the newest."""
 
     def save(self, step: int, write: Callable[[Path], None]) -> None:
-        """Make step-N with what `write(folder)` writes in every process, then remove all but the newest two."""
+        """Make step-N with what `write(folder)` writes in every process, then remove all but the newest two and the
+        best; nothing where this start has it already. OSError in all processes where one could not write."""
+        if step in self._whole:
+            return
         final = self._root / f"step-{step}"
         partial = self._root / f"step-{step}.partial"
         if self._workers.rank == 0:
             self._root.mkdir(exist_ok=True)
-            _remove(partial)
+            for leftover in self._root.glob("step-*.partial"):
+                _remove(leftover)
             partial.mkdir()
         self._workers.wait()
-        write(partial)
-        self._workers.wait()
+        self._write_whole(partial, write)
         mine = [[name, (partial / name).stat().st_size, file_digest(partial / name)] for name in self._share(partial)]
         files = self._workers.gather(mine)
         if self._workers.rank == 0:
             state = {"step": step, "processes": self._workers.count, "settings": self._about, "files": files}
-            (partial / STATE_FILE).write_text(json.dumps(state, indent=1))
+            with disk.writing(partial, MAKE_ROOM):
+                (partial / STATE_FILE).write_text(json.dumps(state, indent=1))
             _remove(final)
             partial.rename(final)
+        self._whole.add(step)
+        self._prune()
+
+    def _write_whole(self, partial: Path, write: Callable[[Path], None]) -> None:
+        """`write(partial)` in every process. Where it fails in one, all of them give up, and the room is given back:
+        a process that went on would wait for the others, and hide the reason behind an error of its own."""
+        reason = None
+        try:
+            with disk.writing(partial, MAKE_ROOM):
+                write(partial)
+        except OSError as error:
+            reason = str(error)
+        reasons = [text for text in self._workers.gather([reason]) if text is not None]
+        if reasons:
+            if self._workers.rank == 0:
+                shutil.rmtree(partial)
+            self._workers.wait()
+            raise OSError(reasons[0])
+
+    def keep_best(self, step: int, write: Callable[[Path], None]) -> None:
+        """Make step-N as `save` does, and keep it until a better one comes."""
+        self.save(step, write)
+        self._best = step
+        self._prune()
+
+    def keep_still(self, step: int) -> None:
+        """Step N, of an earlier start, is the best so far."""
+        self._best = step
+
+    def _prune(self) -> None:
+        if self._workers.rank == 0:
             for older in self._all()[KEPT:]:
-                _remove(older.folder)
+                if older.step != self._best:
+                    _remove(older.folder)
 
     def newest(self) -> Checkpoint | None:
         """The newest whole checkpoint; a damaged one is named and passed over.
 
-        ValueError where it belongs to other settings, or to another number of processes under DeepSpeed, whose files
-        are one process's share each.
+        ValueError where it belongs to other settings.
         """
         for candidate in self._all():
-            state = _read_state(candidate.folder)
-            sound = state is not None and self._is_sound(candidate.folder, state["files"])
-            if self._workers.total([not sound])[0]:
-                self._workers.say(f"{candidate.folder} is damaged; the one before it is used, if there is one")
-                continue
-            assert state is not None
-            self._refuse_other_settings(candidate.folder, state)
-            return candidate
+            if self._check(candidate):
+                return candidate
+            self._workers.say(f"{candidate.folder} is damaged; the one before it is used, if there is one")
         return None
+
+    def whole(self, step: int) -> Checkpoint | None:
+        """The checkpoint of step N, if it is there and whole."""
+        candidate = Checkpoint(self._root / f"step-{step}", step)
+        return candidate if self._check(candidate) else None
+
+    def _check(self, candidate: Checkpoint) -> bool:
+        """Whether it is whole, by its digests, in the eyes of every process. ValueError as `newest`."""
+        state = _read_state(candidate.folder)
+        sound = state is not None and self._is_sound(candidate.folder, state["files"])
+        if self._workers.total([not sound])[0]:
+            return False
+        assert state is not None
+        self._refuse_other_settings(candidate.folder, state)
+        self._whole.add(candidate.step)
+        return True
 
     def remove(self) -> None:
         """Remove them all."""
@@ -137,12 +178,6 @@ class Checkpoints:
                     f"{folder} was made with {key}={then.get(key)}, not {now.get(key)}; "
                     f"delete {self._root} to train from the beginning, or use another run_dir"
                 )
-        processes = state["processes"]
-        if now["deepspeed.zero_stage"] and processes != self._workers.count:
-            raise ValueError(
-                f"{folder} is in {processes} parts, one of each process, and there are {self._workers.count} processes "
-                f"now; go on with train.num_processes={processes}, or delete {self._root} to train from the beginning"
-            )
 
 
 def _read_state(folder: Path) -> dict[str, Any] | None:

@@ -9,13 +9,22 @@ import numpy as np
 import torch
 
 from sciriff.config import Config
-from sciriff.finetune import activation_checkpointing, finished_model, metrics, packing_check, schedule, throughput
+from sciriff.finetune import (
+    activation_checkpointing,
+    disk,
+    finished_model,
+    metrics,
+    packing_check,
+    schedule,
+    throughput,
+)
 from sciriff.finetune.backends import Backend, backend
 from sciriff.finetune.checkpoint import Checkpoints, settings
 from sciriff.finetune.metrics import StepMetrics
 from sciriff.finetune.model import SummedLoss, build
 from sciriff.finetune.packing import Plan, balance, collate, efficiency, pack
 from sciriff.finetune.spikes import is_spike
+from sciriff.finetune.validation import HALVES, Validation
 from sciriff.finetune.workers import Workers
 from sciriff.progress import Progress
 from sciriff.run_dir import RunDir
@@ -28,38 +37,15 @@ def finetune(config: Config, run: RunDir) -> None:
     Ends early, with a checkpoint and without a model, when RUN/.stop appears.
     """
     workers = Workers(config)
-    checkpoints = Checkpoints(run, workers, settings(config, run))
     if finished_model.is_complete(run.model):
         workers.say(f"{run.model} is already there; nothing to train")
-        if not config.train.keep_checkpoints:
-            checkpoints.remove()
-        return workers.part()
-    trainer = Trainer(config, run, workers)
-    done = 0
-    if checkpoint := checkpoints.newest():
-        trainer.backend.load(checkpoint.folder)
-        done = checkpoint.step
-        workers.say(f"going on from {checkpoint.folder}")
-    if workers.rank == 0:
-        metrics.cut(run.metrics, done)
-        trainer.losses = metrics.losses(run.metrics)
-    progress = Progress(trainer.steps)
-    for step in range(done, trainer.steps):
-        row, asked_to_stop = trainer.optimizer_step(step)
-        at_end = row.step == trainer.steps
-        if workers.rank == 0:
-            metrics.append(run.metrics, row)
-            progress(row.step, metrics.line(row))
-            if row.spike:
-                print(f"step {row.step}: loss spike, {row.loss:.4f}", flush=True)
-        due = config.train.checkpoint_every and row.step % config.train.checkpoint_every == 0
-        if (due and not at_end) or (asked_to_stop and not at_end) or (at_end and config.train.keep_checkpoints):
-            checkpoints.save(row.step, trainer.backend.save)
-        if asked_to_stop and not at_end:
-            workers.say(f"stopped as asked after step {row.step}; its checkpoint is in {run.checkpoints}")
+        checkpoints = Checkpoints(run, workers, settings(config, run))
+    else:
+        trainer = Trainer(config, run, workers)
+        if not trainer.train(trainer.resume()):
             return workers.part()
-    finished_model.write(config, run, trainer.model.language_model, trainer.backend, workers)
-    workers.say(f"the model is in {run.model}")
+        trainer.write_model()
+        checkpoints = trainer.checkpoints
     if config.train.keep_checkpoints:
         checkpoints.keep_only_newest()
     else:
@@ -74,6 +60,8 @@ class Trainer:
         self.config = config
         self.run = run
         self.workers = workers
+        self.checkpoints = Checkpoints(run, workers, settings(config, run))
+        self.validation = Validation(config, run, workers)
         self.data = TokenFile(run.tokens)
         self.rows = usable_rows(self.data, config, workers)
         self.steps = schedule.total_steps(
@@ -104,6 +92,98 @@ class Trainer:
             "layers' activations computed again, "
             + (f"DeepSpeed ZeRO-{config.deepspeed.zero_stage}" if config.deepspeed.zero_stage else "no DeepSpeed")
         )
+        workers.say(self.validation.describe())
+
+    def resume(self) -> int:
+        """Go back to the newest checkpoint, with metrics.jsonl. Returns the optimizer steps that are done."""
+        done = 0
+        if checkpoint := self.checkpoints.newest():
+            self.backend.load(checkpoint.folder)
+            done = checkpoint.step
+            self.workers.say(f"going on from {checkpoint.folder}")
+        measured: list[tuple[int, dict[str, float | None]]] = []
+        if self.workers.rank == 0:
+            metrics.cut(self.run.metrics, done)
+            self.losses = metrics.losses(self.run.metrics)
+            measured = metrics.validations(self.run.metrics)
+        for step, losses in self.workers.gather(measured):
+            if self.validation.note(step, losses):
+                self.checkpoints.keep_still(step)
+        return done
+
+    def train(self, done: int) -> bool:
+        """Do the steps after the first `done`. False where the driver asked to stop: a checkpoint was written."""
+        every = self.config.train.checkpoint_every
+        progress = Progress(self.steps)
+        for step in range(done, self.steps):
+            if not self.validate(step):
+                return self.stopped(step)
+            row, asked_to_stop = self.optimizer_step(step)
+            if self.workers.rank == 0:
+                metrics.append(self.run.metrics, row)
+                progress(row.step, metrics.line(row))
+                if row.spike:
+                    print(f"step {row.step}: loss spike, {row.loss:.4f}", flush=True)
+            at_end = row.step == self.steps
+            if asked_to_stop and not at_end:
+                return self.stopped(row.step)
+            due = every is not None and (at_end or row.step % every == 0)
+            if due or (at_end and self.config.train.keep_checkpoints):
+                # Before it is measured, so that whatever comes meanwhile costs no step.
+                self.checkpoints.save(row.step, self.backend.save)
+        return self.validate(self.steps) or self.stopped(self.steps)
+
+    def stopped(self, step: int) -> bool:
+        """Write the checkpoint after `step` steps, say so, and return False."""
+        if step:
+            self.checkpoints.save(step, self.backend.save)
+            self.workers.say(f"stopped as asked after step {step}; its checkpoint is in {self.run.checkpoints}")
+        else:
+            self.workers.say("stopped as asked before the first step")
+        return False
+
+    def validate(self, step: int) -> bool:
+        """Measure the loss on the validation rows if that is due after `step` steps. False where the driver asked to
+        stop meanwhile."""
+        if not self.validation.due(step, self.steps):
+            return True
+        started = self.now()
+        losses = self.validation.losses(self.backend, self.costs, self.vocabulary)
+        if losses is None:
+            return False
+        if self.workers.rank == 0:
+            science, general = (losses.get(half) for half in HALVES)
+            row = metrics.ValidationMetrics(step, self.steps, science, general, round(self.now() - started, 4))
+            metrics.append(self.run.metrics, row)
+            print(metrics.validation_line(row), flush=True)
+        if self.validation.note(step, losses):
+            self.checkpoints.keep_best(step, self.backend.save)
+        return True
+
+    def write_model(self) -> None:
+        """Write RUN/model: the last model, or the best one that can be read back."""
+        if self.config.train.keep == "best":
+            self.take_best()
+        with disk.writing(self.run.model, "Make room and start again: the checkpoints are still there"):
+            finished_model.write(self.config, self.run, self.model.language_model, self.backend, self.workers)
+        self.workers.say(f"the model is in {self.run.model}")
+
+    def take_best(self) -> None:
+        """Go back to the model with the best validation loss, or the next best where its checkpoint is damaged."""
+        for step in self.validation.best_first():
+            found = None if step == self.steps else self.checkpoints.whole(step)
+            if found is not None:
+                self.backend.load(found.folder)
+            if found is not None or step == self.steps:
+                loss = self.validation.measured[step]
+                self.workers.say(f"best {self.validation.chooses_by} validation loss: {loss:.4f}, after step {step}")
+                return
+            self.workers.say(f"the checkpoint of step {step}, the best one, is damaged or gone; the next best is taken")
+        raise AssertionError("the last step was measured")
+
+    def costs(self, lengths: list[int]) -> list[float]:
+        """Operations of a training pass over sequences of these lengths."""
+        return [throughput.sequence_flops(self.parameters, n, self.layers, self.attention_width) for n in lengths]
 
     def optimizer_step(self, step: int) -> tuple[StepMetrics, bool]:
         """Do optimizer step `step` (from 0). Returns its metrics and whether any process was asked to stop."""
@@ -112,7 +192,7 @@ class Trainer:
         torch.manual_seed(schedule.step_seed(self.config.seed, step, workers.rank))
         rows = self.rows[schedule.step_rows(step, len(self.rows), train.global_batch_size, self.config.seed)]
         lengths: list[int] = self.data.lengths[rows].tolist()
-        costs = [throughput.sequence_flops(self.parameters, n, self.layers, self.attention_width) for n in lengths]
+        costs = self.costs(lengths)
         plan = pack(lengths, costs, workers.count, train.micro_batch_tokens)
         batches = [collate(self.data, rows[piece].tolist(), self.vocabulary) for piece in plan[workers.rank]]
 

@@ -1,10 +1,12 @@
-"""metrics.jsonl: one row per optimizer step, cut back to where training resumes."""
+"""metrics.jsonl: one row per optimizer step, one per validation, cut back to where training resumes."""
 
 import json
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
+from sciriff.finetune import disk
 from sciriff.records import dumps
 
 
@@ -46,9 +48,23 @@ class StepMetrics:
     """The loss stands out above those before it (spikes.is_spike)."""
 
 
-def append(path: Path, row: StepMetrics) -> None:
+@dataclass(frozen=True)
+class ValidationMetrics:
+    """What was measured after so many optimizer steps: a row of its own, between that step's and the next one's."""
+
+    step: int
+    """0 before training."""
+    steps: int
+    """Of the whole training."""
+    validation_science_loss: float | None
+    """Mean cross entropy of the target tokens of the science rows, nats; null without such rows."""
+    validation_general_loss: float | None
+    validation_seconds: float
+
+
+def append(path: Path, row: StepMetrics | ValidationMetrics) -> None:
     """Add a row; it can be read as soon as this returns."""
-    with path.open("a", encoding="utf-8") as file:
+    with disk.writing(path, "Make room and start again"), path.open("a", encoding="utf-8") as file:
         file.write(dumps(asdict(row)) + "\n")
 
 
@@ -62,13 +78,39 @@ def line(row: StepMetrics) -> str:
     )
 
 
+def validation_line(row: ValidationMetrics) -> str:
+    """A validation as the log and the terminal show it."""
+    science, general = row.validation_science_loss, row.validation_general_loss
+    measured = [f"{half} {loss:.4f}" for half, loss in (("science", science), ("general", general)) if loss is not None]
+    return f"validation after step {row.step}: {', '.join(measured) or 'not finite'} ({row.validation_seconds:.1f} s)"
+
+
 def losses(path: Path) -> list[float]:
-    """The losses of all rows, in order; a file that `cut` left behind."""
-    return [json.loads(line)["loss"] for line in path.read_text(encoding="utf-8").splitlines()]
+    """The losses of all steps, in order; of a file that `cut` left behind."""
+    return [row["loss"] for row in _rows(path) if not _is_validation(row)]
+
+
+def validations(path: Path) -> list[tuple[int, dict[str, float | None]]]:
+    """(step, half -> loss) of all validations, in order; of a file that `cut` left behind."""
+    prefix, suffix = "validation_", "_loss"
+    return [
+        (row["step"], {key[len(prefix) : -len(suffix)]: row[key] for key in row if key.endswith(suffix)})
+        for row in _rows(path)
+        if _is_validation(row)
+    ]
+
+
+def _rows(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def _is_validation(row: dict[str, Any]) -> bool:
+    return "validation_seconds" in row
 
 
 def cut(path: Path, step: int) -> None:
-    """Keep the rows up to `step`, in place: a tracker may be reading the file. A torn last line goes too."""
+    """Keep the rows up to `step`, in place: a tracker may be reading the file. A torn last line goes too, and what was
+    measured after `step`: it is measured again, since a stop may have come before it."""
     if not path.exists():
         path.touch()
         return
@@ -79,7 +121,9 @@ def cut(path: Path, step: int) -> None:
                 row = json.loads(line)
             except ValueError:
                 break
-            if not line.endswith(b"\n") or not isinstance(row, dict) or not row.get("step", step + 1) <= step:
+            if not line.endswith(b"\n") or not isinstance(row, dict):
+                break
+            if row.get("step", step + 1) > (step - 1 if _is_validation(row) else step):
                 break
             keep += len(line)
     os.truncate(path, keep)

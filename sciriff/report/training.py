@@ -57,7 +57,20 @@ def curves(rows: list[dict[str, Any]]) -> list[Figure]:
         lines += [Line("curve", means)] if means else []
         figure = panel(title, (text + ended).strip(), lines, marks, from_zero)
         found += [figure] if figure else []
+    if validation := _validation_panel(rows, marks, ended):
+        found.insert(1 if found and found[0].title == "Training loss" else 0, validation)
     return found
+
+
+def _validation_panel(rows: list[dict[str, Any]], marks: list[float], ended: str) -> Figure | None:
+    """The losses on rows that are not trained on, science and general ones in one panel."""
+    lines, told = [], []
+    for half, style, looks in (("science", "curve", "solid"), ("general", "curve second", "dashed")):
+        if points := _points(rows, f"validation_{half}_loss"):
+            lines.append(Line(style, points))
+            told.append(f"{looks}: {half} rows")
+    text = f"Nats per target token of rows that are not trained on; {', '.join(told)}."
+    return panel("Validation loss", text + ended, lines, marks, from_zero=False)
 
 
 def _epoch_ends(rows: list[dict[str, Any]]) -> list[float]:
@@ -77,6 +90,8 @@ def totals(rows: list[dict[str, Any]]) -> list[tuple[str, str]]:
         tail = finite[-max(len(finite) // 50, 1) :]
         of = f"mean of the last {len(tail)} steps" if len(tail) > 1 else "last step"
         facts.append(("Loss", f"{finite[0]:.4f} at first, {fmean(tail):.4f} at the end ({of})"))
+    for half in ("science", "general"):
+        facts += _validation_fact(half, _points(rows, f"validation_{half}_loss"))
     if len(finite) < len(losses):
         facts.append(("Steps whose loss is not a number", f"{len(losses) - len(finite):,}"))
     tokens, targets = _total(rows, "tokens"), _total(rows, "target_tokens")
@@ -100,6 +115,22 @@ def totals(rows: list[dict[str, Any]]) -> list[tuple[str, str]]:
     if memory and max(memory) > 0:
         facts.append(("Peak GPU memory of the first process", f"{max(memory):.1f} GiB"))
     return facts
+
+
+def _validation_fact(half: str, points: Points) -> list[tuple[str, str]]:
+    """First, last and lowest loss on one half of the validation rows."""
+    finite = [(step, loss) for step, loss in points if math.isfinite(loss)]
+    if not finite:
+        return []
+    best_step, best = min(finite, key=lambda point: (point[1], point[0]))
+
+    def when(step: float) -> str:
+        return f"after step {step:,}" if step else "before training"
+
+    text = ", ".join(f"{loss:.4f} {when(step)}" for step, loss in dict.fromkeys([finite[0], finite[-1]]))
+    if best < finite[-1][1]:
+        text += f", lowest {best:.4f} {when(best_step)}"
+    return [(f"Validation loss, {half} rows", text)]
 
 
 def _of_planned(row: dict[str, Any]) -> str:

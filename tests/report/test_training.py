@@ -29,6 +29,32 @@ def test_totals_and_epoch_marks(tmp_path: Path) -> None:
     assert loss.title == "Training loss" and loss.svg.count('class="mark"') == 1, "step 2; the last step is the edge"
 
 
+def test_validation_rows_are_a_panel_and_facts_of_their_own(tmp_path: Path) -> None:
+    measured = {0: (3.0, 2.0), 2: (1.0, 2.5), 4: (1.5, None)}
+    rows: list[dict[str, object]] = []
+    for step in range(5):
+        if step:
+            rows.append({"step": step, "steps": 8, "epoch": step / 2, "loss": 1.0, "seconds": 0.5, "tokens": 100})
+        if step in measured:
+            science, general = measured[step]
+            values = {"validation_science_loss": science, "validation_general_loss": general}
+            rows.append({"step": step, "steps": 8, **values, "validation_seconds": 9.0})
+    path = tmp_path / "metrics.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    found = dict(totals(read_metrics(path)))
+    assert found["Optimizer steps"] == "4 of 8 planned" and found["Time in steps"] == "2.0 s: 200 tokens a second"
+    assert found["Validation loss, science rows"] == (
+        "3.0000 before training, 1.5000 after step 4, lowest 1.0000 after step 2"
+    )
+    assert found["Validation loss, general rows"] == (
+        "2.0000 before training, 2.5000 after step 2, lowest 2.0000 before training"
+    )
+    training, validation = curves(read_metrics(path))
+    assert (training.title, validation.title) == ("Training loss", "Validation loss")
+    assert validation.svg.count('class="curve') == 2 and 'class="curve second"' in validation.svg
+    assert "solid: science rows, dashed: general rows" in validation.description
+
+
 @pytest.mark.parametrize(
     ("seconds", "text"),
     [(4.06, "4.1 s"), (59.99, "1 min 00 s"), (61.4, "1 min 01 s"), (3599.7, "1 h 00 min"), (90061, "25 h 01 min")],
