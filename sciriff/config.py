@@ -307,7 +307,17 @@ class MixConfig:
 @dataclass
 class TrainConfig:
     method: str = MISSING
-    """full, or none: evaluate the model as it is."""
+    """full (all weights), lora (a small adapter beside each linear layer, the model's own weights frozen), qlora (the
+    same over weights that are kept in four bits), or none: evaluate the model as it is."""
+    lora_rank: int | None = None
+    """Rank of the adapters: one of a layer from m to n features has lora_rank * (m + n) weights. This and the other
+    three are for lora and qlora alone."""
+    lora_alpha: float | None = None
+    """What an adapter gives is multiplied with lora_alpha / lora_rank."""
+    lora_dropout: float | None = None
+    """Share of an adapter's inputs that are dropped in training. Above 0 the losses depend on how rows are packed."""
+    lora_targets: list[str] | None = None
+    """Names of the layers that get an adapter, such as [q_proj, v_proj]; null is every linear layer but the head."""
     num_processes: Any = "auto"
     """Training processes on this machine; auto is one per GPU, or one without a GPU."""
     epochs: int = 2
@@ -320,6 +330,8 @@ class TrainConfig:
     warmup_ratio: float = 0.03
     """Share of all steps in which the learning rate rises."""
     weight_decay: float = 0.0
+    optimizer: str = "adamw"
+    """adamw, or adamw_8bit: its two moments in 8 bits (bitsandbytes), a quarter of the memory, without DeepSpeed."""
     adam_beta1: float = 0.9
     adam_beta2: float = 0.999
     adam_epsilon: float = 1e-8
@@ -349,7 +361,8 @@ class TrainConfig:
     """Keep the last checkpoint after training has finished."""
 
     def __post_init__(self) -> None:
-        _one_of("train.method", self.method, ("full", "none"))
+        _one_of("train.method", self.method, ("full", "lora", "qlora", "none"))
+        self._check_lora()
         if self.method == "none":
             return
         _number_or("train.num_processes", self.num_processes, 1, ("auto",))
@@ -369,6 +382,7 @@ class TrainConfig:
             if not 0 <= value < 1:
                 raise ValueError(f"train.{name}={value} must be at least 0 and below 1")
         _at_least("train.weight_decay", self.weight_decay, 0)
+        _one_of("train.optimizer", self.optimizer, ("adamw", "adamw_8bit"))
         _one_of("train.schedule", self.schedule, ("linear", "cosine", "constant"))
         _one_of("train.precision", self.precision, ("bf16", "bf16_pure", "fp32"))
         _one_of("train.attention", self.attention, ATTENTIONS)
@@ -379,6 +393,27 @@ class TrainConfig:
                 f"train.max_length={self.max_length} does not fit train.micro_batch_tokens={self.micro_batch_tokens}: "
                 "a micro-batch must hold the longest sequence"
             )
+
+    @property
+    def adapts(self) -> bool:
+        """Whether adapters are trained beside the model's own weights, which stay as they are."""
+        return self.method in ("lora", "qlora")
+
+    def _check_lora(self) -> None:
+        for name in ("lora_rank", "lora_alpha", "lora_dropout", "lora_targets"):
+            value = getattr(self, name)
+            if not self.adapts and value is not None:
+                raise ValueError(f"train.{name}={value} is of train=lora and train=qlora, and this is {self.method}")
+            if self.adapts and value is None and name != "lora_targets":
+                raise ValueError(f"train.method={self.method} needs train.{name}; train={self.method} has one")
+        if not self.adapts:
+            return
+        _at_least("train.lora_rank", self.lora_rank, 1)
+        _above_zero("train.lora_alpha", self.lora_alpha)
+        if not 0 <= (self.lora_dropout or 0.0) < 1:
+            raise ValueError(f"train.lora_dropout={self.lora_dropout} must be at least 0 and below 1")
+        if self.lora_targets == []:
+            raise ValueError("train.lora_targets=[] gives no layer an adapter; null is every linear layer but the head")
 
 
 @dataclass
@@ -636,6 +671,8 @@ class Config:
             raise ValueError(f"name={self.name!r} must be a plain folder name")
         if "train" in self.active_stages and not self.mix.path and not self.mix.has_source:
             raise ValueError("mix has no source: give mix.sources.sciriff.path=FOLDER, or choose a mix")
+        if "train" in self.active_stages and self.deepspeed.zero_stage:
+            self._refuse_with_deepspeed()
         if self.model.api is not None:
             self._check_api_model(self.model.api)
         elif "predict" in self.active_stages and self.engine.name == "anthropic":
@@ -644,6 +681,19 @@ class Config:
             raise ValueError(
                 f"engine={self.engine.name} asks a server, and none has the model that this run trains: choose "
                 "engine=vllm; or train first, serve the run's model, and then run stages=[predict,score,report]"
+            )
+
+    def _refuse_with_deepspeed(self) -> None:
+        stage = f"deepspeed.zero_stage={self.deepspeed.zero_stage}"
+        if self.train.method == "qlora":
+            raise ValueError(
+                f"train=qlora does not go with {stage}, which cannot share out four-bit weights: choose "
+                "deepspeed=none, where each GPU has a whole copy, or train=lora"
+            )
+        if self.train.optimizer != "adamw":
+            raise ValueError(
+                f"train.optimizer={self.train.optimizer} does not go with {stage}, which shares out AdamW's states "
+                "itself: leave train.optimizer out, or choose deepspeed=none"
             )
 
     def _check_api_model(self, api: ApiModelConfig) -> None:
