@@ -425,6 +425,9 @@ class DeepspeedConfig:
     resident_weights: str = "auto"
     """zero3: weights that stay whole on every GPU between passes instead of being gathered for each layer anew: auto
     (as many as fit, by the plan), all, or none."""
+    whole_layers: bool = True
+    """zero3: fetch the weights of a layer in one piece and add its gradients up together, not matrix by matrix; where
+    all weights are trained."""
     extra: dict[str, Any] = field(default_factory=dict)
     """Any other key of DeepSpeed's JSON, merged over ours; `+deepspeed.extra.zero_optimization.overlap_comm=false`."""
 
