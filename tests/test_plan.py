@@ -47,6 +47,7 @@ def test_what_fits(overrides: list[str], composed):
             ],
             1,
         ),
+        (["model=llama2_7b", "deepspeed.resident_weights=all", "plan.gpu=a10", "plan.gpus=8", "plan.nodes=2"], 1),
         (["model=llama2_70b", "train=qlora", "engine.tensor_parallel=8", "plan.gpu=a100_40gb", "plan.gpus=8"], 0),
     ],
 )

@@ -35,7 +35,7 @@ def ways_to_fit(config: Config, gpus: int, nodes: int, capacity: float) -> list[
     def fit(change: tuple[str, ...], changed: Config, processes: int, remark: str = "") -> bool:
         """Whether the changed config fits, in smaller pieces if need be; then it is among the ways."""
         for smaller, result in _smaller(changed):
-            if fits(training_memory(result, processes, on_gpu=True), capacity):
+            if fits(training_memory(result, processes, on_gpu=True, capacity=capacity), capacity):
                 ways.append(Way((*change, *smaller), remark))
                 return True
         return False
@@ -67,12 +67,17 @@ def ways_to_fit(config: Config, gpus: int, nodes: int, capacity: float) -> list[
 
 
 def _smaller(config: Config) -> Iterator[tuple[tuple[str, ...], Config]]:
-    """The config as it is, then with all layers computed again, then with ever smaller micro-batches too."""
+    """The config as it is, then without what is kept for speed alone, then with ever smaller micro-batches too."""
     yield (), config
     train = config.train
     changes: tuple[str, ...] = ()
+    if config.deepspeed.resident_weights == "all":
+        config = replace(config, deepspeed=replace(config.deepspeed, resident_weights="auto"))
+        changes = ("deepspeed.resident_weights=auto",)
+        yield changes, config
     if train.activation_checkpointing not in ("all", "auto"):
-        train, changes = replace(train, activation_checkpointing="all"), ("train.activation_checkpointing=all",)
+        train = replace(train, activation_checkpointing="all")
+        changes = (*changes, "train.activation_checkpointing=all")
         yield changes, replace(config, train=train)
     tokens = train.micro_batch_tokens
     while tokens > train.max_length:
