@@ -74,7 +74,7 @@ def build(config: Config, device: torch.device) -> SummedLoss:
 def fetch_layers_whole(language_model: Any) -> None:
     """Tell ZeRO-3 to treat each layer as one module: one hook in each direction instead of a dozen, one message.
 
-    On a CPU, where hooks are most of what a small model does, it took a quarter off a pass.
+    Hooks are most of what a small model does on a CPU; what this brings on a GPU has not been measured.
     """
     from deepspeed.utils import set_z3_leaf_modules
     from transformers.modeling_layers import GradientCheckpointingLayer
