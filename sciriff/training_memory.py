@@ -62,6 +62,12 @@ class Memory:
         return sum(vars(self).values())
 
 
+def shape_of(config: Config) -> ShapeConfig:
+    """The shape of the model that is trained; one that only its provider has is not."""
+    assert config.model.shape is not None, "a model without weights is not trained"
+    return config.model.shape
+
+
 def fits(memory: Memory, capacity: float) -> bool:
     """Whether training runs on GPUs of so many GiB."""
     return memory.total <= USABLE * capacity
@@ -77,7 +83,7 @@ def training_memory(config: Config, processes: int, *, on_gpu: bool, capacity: f
     those layers for which there is room. Logits: as many as the loss makes at once, in the computing type, in fp32, and
     their gradient.
     """
-    shape, train, zero = config.model.shape, config.train, config.deepspeed
+    shape, train, zero = shape_of(config), config.train, config.deepspeed
     trained, frozen = trained_parameters(config), frozen_bytes(config)
     weights, gradients, optimizer = _bytes_per_weight(config)
     shared = processes if zero.zero_stage >= 2 else 1
@@ -105,7 +111,7 @@ def training_memory(config: Config, processes: int, *, on_gpu: bool, capacity: f
 
 def trained_parameters(config: Config) -> int:
     """Weights that training changes: all, or those of the adapters."""
-    shape, train = config.model.shape, config.train
+    shape, train = shape_of(config), config.train
     if not train.adapts:
         return shape.parameters
     assert train.lora_rank is not None
@@ -116,7 +122,7 @@ def trained_parameters(config: Config) -> int:
 
 def frozen_bytes(config: Config) -> float:
     """Bytes of all the weights that training does not change."""
-    shape, train = config.model.shape, config.train
+    shape, train = shape_of(config), config.train
     if not train.adapts:
         return 0.0
     if train.method == "lora":
@@ -128,7 +134,7 @@ def frozen_bytes(config: Config) -> float:
 def resident_weights(config: Config, processes: int, capacity: float) -> int:
     """How many weights ZeRO-3 keeps whole on each GPU of `capacity` GiB from one update to the next: as many as there
     is room for once all else is counted, up to all. One process has them all anyway."""
-    resident, parameters = config.deepspeed.resident_weights, config.model.shape.parameters
+    resident, parameters = config.deepspeed.resident_weights, shape_of(config).parameters
     if resident == "none" or config.deepspeed.zero_stage != 3:
         return 0
     if resident == "all" or processes == 1:
@@ -136,7 +142,7 @@ def resident_weights(config: Config, processes: int, capacity: float) -> int:
     least = training_memory(config, processes, on_gpu=True)
     room = int((COMFORTABLE * capacity - least.total) * GIB / _width(config.train))
     # Where all are resident, none is live for a while only.
-    return parameters if parameters <= room + live_weights(config.model.shape) else max(0, room)
+    return parameters if parameters <= room + live_weights(shape_of(config)) else max(0, room)
 
 
 def live_weights(shape: ShapeConfig) -> int:
@@ -220,7 +226,7 @@ def _bytes_per_weight(config: Config) -> tuple[float, float, float]:
 
 def _buffers(config: Config, processes: int, resident: int) -> float:
     """Bytes held during a pass beside states, activations and logits, with so many weights resident."""
-    shape, stage = config.model.shape, config.deepspeed.zero_stage
+    shape, stage = shape_of(config), config.deepspeed.zero_stage
     trained, width = trained_parameters(config), _width(config.train)
     if stage:
         # A bucket and what it is copied into to be added up; stage 2 fills a second one meanwhile.

@@ -19,6 +19,7 @@ from sciriff.training_memory import (
     layer_parameters,
     live_weights,
     resident_weights,
+    shape_of,
     trained_parameters,
 )
 
@@ -153,7 +154,7 @@ def _tuned(config: Config, processes: int, gpu_memory: float) -> dict[str, Any]:
     process that is alone has nobody to send to: copies into a bucket and a stream of their own cost it time and bring
     nothing. DeepSpeed's linear layer, which must not hold on to gathered weights, is for weights that go away.
     """
-    shape = config.model.shape
+    shape = shape_of(config)
     zero: dict[str, Any] = {
         "reduce_bucket_size": min(BUCKET, trained_parameters(config)),
         "overlap_comm": processes > 1,

@@ -2,30 +2,36 @@
 
 from collections.abc import Iterator
 
-from sciriff.config import Config
+from sciriff.config import Config, ServerConfig
 from sciriff.plan import speed
 from sciriff.plan.run_plan import Plan
 
 
 def lines(config: Config, plan: Plan) -> list[str]:
     """The plan as a person reads it."""
-    parameters = config.model.shape.parameters
+    parameters, api = config.model.shape.parameters if config.model.shape is not None else 0, config.model.api
     size = f"{parameters / 1e9:.2f}B" if parameters > 1e8 else f"{parameters / 1e6:.1f}M"
+    what = f"({config.model.path or 'random weights'}), {size} parameters"
     text = [
         f"run       {config.name} in {config.run_dir}",
         f"stages    {', '.join(config.active_stages)}",
-        f"model     {config.model.name} ({config.model.path or 'random weights'}), {size} parameters",
+        f"model     {config.model.name} {f'({api.name} at {api.provider})' if api else what}",
         f"machine   {plan.device}{f', {config.plan.nodes} nodes' if config.plan.nodes > 1 else ''}",
     ]
     if "train" in config.active_stages:
         text += _training(config, plan)
     if "predict" in config.active_stages:
-        text.append(f"predict   {config.engine.name}, {config.eval.max_new_tokens} new tokens at most")
+        cap = _cap(config.engine) if config.engine.asks else ""
+        text.append(f"predict   {config.engine.name}, {config.eval.max_new_tokens} new tokens at most{cap}")
     if "judge" in config.active_stages:
         judge = config.judge
-        cap = f", ${judge.max_usd:g} at most" if judge.asks and judge.max_usd is not None else ""
+        cap = _cap(judge) if judge.asks else ""
         text.append(f"judge     {judge.model if judge.asks else judge.path} ({judge.provider}){cap}")
     return text
+
+
+def _cap(server: ServerConfig) -> str:
+    return f", ${server.max_usd:g} at most" if server.max_usd is not None else ""
 
 
 def _training(config: Config, plan: Plan) -> Iterator[str]:

@@ -9,7 +9,7 @@ from sciriff.machine import GPU_TYPES, Gpu
 from sciriff.plan import generation, speed
 from sciriff.plan.mix_size import mix_size
 from sciriff.plan.ways_to_fit import Way, ways_to_fit
-from sciriff.training_memory import GIB, Memory, fits, trained_parameters, training_memory
+from sciriff.training_memory import GIB, Memory, fits, shape_of, trained_parameters, training_memory
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def make(config: Config) -> Plan:
         memory = training_memory(config, processes, on_gpu=on_gpu, capacity=capacity if on_gpu else None)
         if on_gpu and not fits(memory, capacity):
             ways = ways_to_fit(config, processes // config.plan.nodes, config.plan.nodes, capacity)
-    hours = speed.hours(config, rows, tokens, steps, speed.tflops(config, present, processes))
+    hours = speed.hours(config, rows, tokens, steps, speed.tflops(config, present, processes)) if trains else None
     usd = speed.usd_per_gpu_hour(config, present)
     return Plan(
         rows=rows,
@@ -84,7 +84,7 @@ def make(config: Config) -> Plan:
         hours=hours,
         price=None if hours is None or usd is None else hours * processes * usd,
         usd_per_gpu_hour=usd,
-        deepspeed_factor=speed.deepspeed_factor(config, processes, capacity),
+        deepspeed_factor=speed.deepspeed_factor(config, processes, capacity) if trains else 1.0,
         ways_to_fit=ways,
         generation_problem=generation.problem(config, len(present), capacity) if on_gpu else None,
         on_gpu=on_gpu,
@@ -98,7 +98,7 @@ def _disk(config: Config) -> float:
     width = {"float32": 4}.get(config.model.dtype, 2)
     state = {"bf16": 14, "bf16_pure": 6, "fp32": 12}[config.train.precision]
     checkpoints = 2 * state * trained_parameters(config) if config.train.checkpoint_every else 0
-    return (width * config.model.shape.parameters + checkpoints) / GIB
+    return (width * shape_of(config).parameters + checkpoints) / GIB
 
 
 def _steps(config: Config, rows: int | None) -> int | None:

@@ -3,7 +3,7 @@
 from sciriff import machine
 from sciriff.config import Config
 from sciriff.machine import GPU_TYPES, Gpu
-from sciriff.training_memory import resident_weights
+from sciriff.training_memory import resident_weights, shape_of
 
 # Model FLOP/s utilisation of packed micro-batches, measured in a plain loop on one H100 (a 7B shape in bf16, 4,096 to
 # 16,384 tokens). Other GPUs are planned with the same shares. Several GPUs that wait for one another reach less.
@@ -49,7 +49,7 @@ def utilisation(config: Config) -> float:
     """Model FLOP/s utilisation to plan with, without what DeepSpeed costs."""
     if config.train.attention in ("sdpa", "eager"):
         return SDPA
-    layers = config.model.shape.layers
+    layers = shape_of(config).layers
     again = {"all": layers, "auto": layers, "none": 0}.get(
         config.train.activation_checkpointing, config.train.activation_checkpointing
     )
@@ -63,7 +63,7 @@ def deepspeed_factor(config: Config, processes: int, capacity: float) -> float:
         return 1.0
     if zero.offload:
         return OFFLOAD
-    whole = zero.zero_stage == 2 or resident_weights(config, processes, capacity) == config.model.shape.parameters
+    whole = zero.zero_stage == 2 or resident_weights(config, processes, capacity) == shape_of(config).parameters
     return ZERO3_RESIDENT if whole else ZERO3
 
 
@@ -72,7 +72,7 @@ def hours(config: Config, rows: int | None, tokens: int | None, steps: int | Non
     if not rows or tokens is None or steps is None:
         return None
     epochs = min(config.train.epochs, steps * config.train.global_batch_size / rows)
-    return 6 * config.model.shape.parameters * tokens * epochs / (speed * 1e12) / 3600
+    return 6 * shape_of(config).parameters * tokens * epochs / (speed * 1e12) / 3600
 
 
 def usd_per_gpu_hour(config: Config, present: list[Gpu]) -> float | None:
