@@ -1,6 +1,6 @@
 """How quick a training step is: this engine, the padded recipe, and TRL where it is installed, on the same sequences.
 
-python benchmarks/train_step.py [--shape llama2_7b|2.7b|tiny] [--deepspeed none|zero3] [--attention sdpa] [--rounds 3]
+python benchmarks/train_step.py [--shape llama2_7b|2.7b|tiny] [--only packed zero3 zero3_defaults] [--rounds 3]
 
 Each contender takes the same sequences through a model of the same shape, in a process of its own and in turn. Lengths
 are log-normal with a mean of about 1.0k, at most 4,096, like the science half of the mix (the tiny shape: a sixteenth
@@ -9,6 +9,13 @@ of that). Without a GPU the tiny shape is the default, so that the command runs 
     packed   sciriff's own Trainer: packing, attention, loss, optimizer
     padded   the original recipe: rows two at a time as they come, padded, SDPA, all layers computed again, all logits
     trl      TRL's SFTTrainer: packing, FlashAttention and Liger on a GPU; where it is installed
+
+and, named by --only, sciriff's Trainer under DeepSpeed ZeRO-3 in one process, in bf16 with fp32 master weights:
+
+    zero3            with the sizes that launch_files makes for the model and the GPU
+    zero3_defaults   with DeepSpeed's own sizes
+
+All but these two train in pure bf16 on a GPU, and everything in fp32 without one.
 """
 
 import argparse
@@ -42,7 +49,11 @@ SHAPES = {
     "tiny": ShapeConfig(layers=4, hidden=256, intermediate=688, heads=4, kv_heads=4, vocabulary=4096, context=256),
 }
 CONTENDERS = ("packed", "padded", "trl")
+UNDER_DEEPSPEED = ("zero3", "zero3_defaults")
+RATIOS = (("packed", "padded"), ("packed", "trl"), ("zero3", "packed"), ("zero3", "zero3_defaults"))
 PADDED_ROWS = 2
+PRETEND = 80.0
+"""GiB of the GPU that the sizes are made for where there is none, so that the same code runs."""
 
 
 def sequences(count: int, longest: int, vocabulary: int) -> list[list[int]]:
@@ -52,8 +63,8 @@ def sequences(count: int, longest: int, vocabulary: int) -> list[list[int]]:
     return [[chance.randrange(10, vocabulary) for _ in range(min(longest, max(8, length)))] for length in lengths]
 
 
-def settings(asked: argparse.Namespace, folder: Path) -> Config:
-    """The config of a run of the asked shape; every token but the first is a target."""
+def settings(asked: argparse.Namespace, name: str, folder: Path) -> Config:
+    """The config of a contender's run of the asked shape; every token but the first is a target."""
     tiny = asked.shape == "tiny"
     on_gpu = asked.gpu
     shape = SHAPES[asked.shape]
@@ -65,7 +76,7 @@ def settings(asked: argparse.Namespace, folder: Path) -> Config:
         global_batch_size=asked.batch,
         micro_batch_tokens=512 if tiny else 8192,
         max_length=shape.context,
-        precision="bf16_pure" if on_gpu and asked.deepspeed == "none" else "bf16" if on_gpu else "fp32",
+        precision="fp32" if not on_gpu else "bf16" if name in UNDER_DEEPSPEED else "bf16_pure",
         attention=asked.attention,
         cross_entropy=asked.cross_entropy,
         activation_checkpointing=asked.checkpointing,
@@ -82,7 +93,7 @@ def settings(asked: argparse.Namespace, folder: Path) -> Config:
             compose("config", overrides=["experiment=demo", "log=none", "name=bench", f"run_dir={folder}"])
         )
     model = ModelConfig(name=asked.shape, tokenizer=str(SAMPLE / "tokenizer"), chat="tulu", shape=shape)
-    deepspeed = DeepspeedConfig(zero_stage=3 if asked.deepspeed == "zero3" else 0)
+    deepspeed = DeepspeedConfig(zero_stage=3 if name in UNDER_DEEPSPEED else 0, whole_layers=name == "zero3")
     return replace(composed, model=model, train=train, deepspeed=deepspeed)
 
 
@@ -231,13 +242,29 @@ def peak(config: Config) -> float | None:
 
 def child(name: str, folder: Path) -> None:
     """One contender's steps, in this process."""
-    {"packed": packed, "padded": padded, "trl": trl}[name](configuration.load(RunDir(folder).config))
+    {"padded": padded, "trl": trl}.get(name, packed)(configuration.load(RunDir(folder).config))
 
 
-def measure(name: str, folder: Path, zero3: bool) -> dict[str, Any]:
+def prepare(asked: argparse.Namespace, name: str, folder: Path, gpu_memory: float | None) -> Config:
+    """Lay out a contender's run folder: config, tokens, DeepSpeed's settings."""
+    from sciriff.finetune import launch_files
+
+    run = RunDir(folder)
+    folder.mkdir()
+    config = settings(asked, name, folder)
+    run.config.write_text(configuration.to_yaml(config))
+    ids = sequences(asked.batch * (asked.steps + 1), SHAPES[asked.shape].context, SHAPES[asked.shape].vocabulary)
+    write_token_file(run.tokens, ((str(i), row, [False] + [True] * (len(row) - 1)) for i, row in enumerate(ids)))
+    if config.deepspeed.zero_stage:
+        sizes_for = (gpu_memory or PRETEND) if name == "zero3" else None
+        run.deepspeed.write_text(json.dumps(launch_files.deepspeed_config(config, 1, sizes_for)))
+    return config
+
+
+def measure(name: str, folder: Path) -> dict[str, Any]:
     """Run one contender in a process of its own. SystemExit with what it printed where it fails."""
     environment = dict(os.environ)
-    if zero3 and name == "packed":
+    if name in UNDER_DEEPSPEED:
         on_gpu = environment.get("SCIRIFF_BENCH_GPU") == "1"
         environment |= {"ACCELERATE_USE_DEEPSPEED": "true", "RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1"}
         environment |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29533", "ACCELERATE_DEEPSPEED_ZERO3_INIT": "true"}
@@ -257,19 +284,17 @@ def main() -> None:
     if sys.argv[1:2] == ["--child"]:
         return child(sys.argv[2], Path(sys.argv[3]))
     from sciriff import machine
-    from sciriff.finetune import launch_files
 
     gpus = machine.gpus()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shape", choices=SHAPES, default="llama2_7b" if gpus else "tiny")
-    parser.add_argument("--deepspeed", choices=("none", "zero3"), default="none", help="of the packed contender")
     parser.add_argument("--attention", default="auto", help="train.attention of the packed contender")
     parser.add_argument("--cross-entropy", default="auto", help="train.cross_entropy of the packed contender")
     parser.add_argument("--checkpointing", default=None, help="train.activation_checkpointing of the packed contender")
     parser.add_argument("--batch", type=int, default=None, help="sequences a step; 32, or 16 without a GPU")
     parser.add_argument("--steps", type=int, default=4, help="timed steps of a round, after one that warms up")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--only", nargs="+", choices=CONTENDERS, default=CONTENDERS)
+    parser.add_argument("--only", nargs="+", choices=(*CONTENDERS, *UNDER_DEEPSPEED), default=CONTENDERS)
     asked = parser.parse_args()
     asked.gpu = bool(gpus)
     asked.batch = asked.batch or (32 if gpus else 16)
@@ -279,34 +304,32 @@ def main() -> None:
     names = [name for name in asked.only if name != "trl" or importlib.util.find_spec("trl")]
     os.environ["SCIRIFF_BENCH_GPU"] = str(int(bool(gpus)))
     results: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        run = RunDir(folder)
-        config = settings(asked, folder)
-        run.config.write_text(configuration.to_yaml(config))
-        ids = sequences(asked.batch * (asked.steps + 1), SHAPES[asked.shape].context, SHAPES[asked.shape].vocabulary)
-        write_token_file(run.tokens, ((str(i), row, [False] + [True] * (len(row) - 1)) for i, row in enumerate(ids)))
-        if config.deepspeed.zero_stage:
-            run.deepspeed.write_text(json.dumps(launch_files.deepspeed_config(config)))
+    with tempfile.TemporaryDirectory() as temporary:
+        gpu_memory = min((gpu.memory for gpu in gpus), default=None)
+        folders = {name: Path(temporary) / name for name in names}
+        peaks = {name: peak(prepare(asked, name, folder, gpu_memory)) for name, folder in folders.items()}
         for _ in range(asked.rounds):
-            for name in names:
-                results[name].append(measure(name, folder, asked.deepspeed == "zero3"))
-        flops = peak(config)
+            for name, folder in folders.items():
+                results[name].append(measure(name, folder))
     commit = machine.git_commit(Path(__file__).parents[1]) or "unknown"
     print(
         f"commit {commit}, {gpus[0].name if gpus else f'CPU, {machine.cores()} cores'}, shape {asked.shape}, ", end=""
     )
-    print(f"{asked.batch} sequences a step, {asked.steps} steps x {asked.rounds} rounds, {asked.deepspeed}")
-    print(f"{'':10}{'target tokens/s':>18}{'(rounds)':>22}{'MFU':>8}{'peak GiB':>10}{'x padded':>10}")
+    print(f"{asked.batch} sequences a step, {asked.steps} steps x {asked.rounds} rounds")
+    print(f"{'':16}{'target tokens/s':>18}{'(rounds)':>22}{'MFU':>8}{'peak GiB':>10}")
     speeds = {n: [sum(r["targets"]) / sum(r["seconds"]) for r in rs] for n, rs in results.items()}
     for name, rounds in speeds.items():
         middle = statistics.median(rounds)
         rates = [sum(r["flops"]) / sum(r["seconds"]) for r in results[name]]
+        flops = peaks[name]
         mfu = f"{statistics.median(rates) / flops:.3f}" if flops else "-"
         memory = results[name][-1]["memory"]
-        ratio = f"{middle / statistics.median(speeds['padded']):.2f}" if "padded" in speeds else "-"
         spread = f"{min(rounds):,.0f}-{max(rounds):,.0f}"
-        print(f"{name:10}{middle:>18,.0f}{spread:>22}{mfu:>8}{f'{memory:.1f}' if memory else '-':>10}{ratio:>10}")
+        print(f"{name:16}{middle:>18,.0f}{spread:>22}{mfu:>8}{f'{memory:.1f}' if memory else '-':>10}")
+    for one, other in RATIOS:
+        if one in speeds and other in speeds:
+            ratio = statistics.median(a / b for a, b in zip(speeds[one], speeds[other], strict=True))
+            print(f"{one} / {other}: {ratio:.2f}")
     if "trl" in asked.only and "trl" not in names:
         print("trl: not installed here")
     return None

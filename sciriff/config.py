@@ -451,6 +451,12 @@ class DeepspeedConfig:
     """0 trains without DeepSpeed; 2 shares gradients and optimizer states among the processes, 3 the weights too."""
     offload: bool = False
     """Keep the optimizer's states in the machine's memory; several times slower, so only where they do not fit."""
+    resident_weights: str = "auto"
+    """zero3: weights that stay whole on every GPU between passes instead of being gathered for each layer anew: auto
+    (as many as fit, by the plan), all, or none."""
+    whole_layers: bool = True
+    """zero3: fetch the weights of a layer in one piece and add its gradients up together, not matrix by matrix; where
+    all weights are trained."""
     extra: dict[str, Any] = field(default_factory=dict)
     """Any other key of DeepSpeed's JSON, merged over ours; `+deepspeed.extra.zero_optimization.overlap_comm=false`."""
 
@@ -459,6 +465,7 @@ class DeepspeedConfig:
             raise ValueError(f"deepspeed.zero_stage={self.zero_stage} is not known; it is one of 0, 2, 3")
         if self.offload and self.zero_stage == 0:
             raise ValueError("deepspeed.offload=true needs DeepSpeed: deepspeed=zero3_offload")
+        _one_of("deepspeed.resident_weights", self.resident_weights, ("auto", "all", "none"))
 
 
 @dataclass
@@ -673,8 +680,11 @@ class PlanConfig:
     gpus: int | None = None
     """GPUs per node to plan for."""
     nodes: int = 1
+    usd_per_gpu_hour: float | None = None
+    """US dollars for an hour of one GPU; null is a typical price of its kind, where one is known (plan/speed.py)."""
 
     def __post_init__(self) -> None:
+        _at_least("plan.usd_per_gpu_hour", self.usd_per_gpu_hour, 0)
         _at_least("plan.gpus", self.gpus, 1)
         _at_least("plan.nodes", self.nodes, 1)
 

@@ -349,7 +349,9 @@ def _run_stage(stage: Stage, config: Config, run: RunDir, manifest: Manifest, ag
 def _spawn(stage: str, config: Config, run: RunDir) -> None:
     log = run.log(stage)
     if stage == "train":
-        command, environment = launch_files.write(config, run, gpus=len(machine.gpus()))
+        gpus = machine.gpus()
+        gpu_memory = min((gpu.memory for gpu in gpus), default=None)
+        command, environment = launch_files.write(config, run, gpus=len(gpus), gpu_memory=gpu_memory)
         spawn.run(stage, command, log, environment, ask_to_stop=run.stop_request.touch)
         return
     python, environment = sys.executable, {}

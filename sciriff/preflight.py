@@ -1,7 +1,6 @@
 """What a run needs and this machine lacks: memory, packages, files, disk. Such a run is refused before it starts."""
 
 import importlib.util
-import math
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -10,9 +9,10 @@ from pathlib import Path
 from sciriff import machine
 from sciriff.config import Config, SourceConfig, nearest
 from sciriff.judge import access
-from sciriff.plan import GIB, Plan
+from sciriff.plan import Plan
 from sciriff.predict import access as engine_access
 from sciriff.tasks import HELD_OUT, catalogue
+from sciriff.training_memory import GIB, fits
 
 
 def problems(config: Config, plan: Plan) -> Iterator[str]:
@@ -20,16 +20,7 @@ def problems(config: Config, plan: Plan) -> Iterator[str]:
     stages = config.active_stages
     yield from _unknown_tasks(config)
     yield from _unknown_filters(config)
-    if plan.memory is not None and plan.memory.total > plan.capacity:
-        needed = f"{plan.memory.total:.0f} GiB"
-        if plan.on_gpu:
-            yield (
-                f"training needs about {needed} on each of {plan.processes} GPU{'s'[: plan.processes > 1]}, which have "
-                f"{plan.capacity:.0f}: {_what_would_fit(config, plan)}"
-            )
-        else:
-            has = f"this machine has {plan.capacity:.0f}"
-            yield f"there is no NVIDIA GPU, and on the CPU training needs about {needed} of memory; {has}"
+    yield from _too_large(plan)
     if plan.imagined:
         return
     yield from _missing_packages(config, plan.on_gpu)
@@ -46,18 +37,22 @@ def problems(config: Config, plan: Plan) -> Iterator[str]:
             yield f"model and checkpoints need about {plan.disk:.0f} GiB on the disk of {there}; {free:.0f} are free"
 
 
-def _what_would_fit(config: Config, plan: Plan) -> str:
-    assert plan.memory is not None
-    memory = plan.memory
-    if memory.activations + memory.logits > plan.capacity / 2:
-        return f"try a smaller train.micro_batch_tokens than {config.train.micro_batch_tokens}"
-    if config.deepspeed.zero_stage != 3:
-        return "try deepspeed=zero3"
-    if not config.deepspeed.offload:
-        states = memory.weights + memory.gradients + memory.optimizer
-        room = plan.capacity - memory.activations - memory.logits
-        return f"{math.ceil(states * plan.processes / room)} such GPUs would do, or try deepspeed=zero3_offload"
-    return "use more or larger GPUs"
+def _too_large(plan: Plan) -> Iterator[str]:
+    """What does not fit into memory, with the changes that would."""
+    if plan.memory is not None and not plan.on_gpu and plan.memory.total > plan.capacity:
+        yield (
+            f"there is no NVIDIA GPU, and on the CPU training needs about {plan.memory.total:.0f} GiB of memory; "
+            f"this machine has {plan.capacity:.0f}"
+        )
+    elif plan.memory is not None and plan.on_gpu and not fits(plan.memory, plan.capacity):
+        ways = "; ".join(map(str, plan.ways_to_fit)) or "nothing on such GPUs; a smaller train.max_length may"
+        yield (
+            f"training needs about {plan.memory.total:.0f} GiB on "
+            + (f"each of {plan.processes} GPUs, which have" if plan.processes > 1 else "its GPU, which has")
+            + f" {plan.capacity:.0f}. What would fit: {ways}"
+        )
+    if plan.generation_problem is not None:
+        yield plan.generation_problem
 
 
 def _unknown_tasks(config: Config) -> Iterator[str]:

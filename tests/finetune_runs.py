@@ -101,9 +101,10 @@ def made_up_rows(count: int, seed: int = 0) -> Iterator[tuple[str, list[int], li
         yield f"science.made_up/{number}", half + half, [False] * len(half) + [True] * len(half)
 
 
-def start(run: RunDir, gpus: int = 0) -> "subprocess.Popen[str]":
-    """The training stage as the driver starts it on a machine with so many GPUs, in a process group of its own."""
-    command, environment = launch_files.write(configuration.load(run.config), run, gpus)
+def start(run: RunDir, gpus: int = 0, gpu_memory: float | None = None) -> "subprocess.Popen[str]":
+    """The training stage as the driver starts it on a machine with so many GPUs, in a process group of its own. With
+    `gpu_memory` (GiB), DeepSpeed's sizes are those for GPUs of so much, whatever there is."""
+    command, environment = launch_files.write(configuration.load(run.config), run, gpus, gpu_memory)
     hidden = {} if gpus else {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(
         command,
@@ -126,9 +127,11 @@ def finish(process: "subprocess.Popen[str]", timeout: float) -> str:
     return output
 
 
-def train(run: RunDir, timeout: float = 180, gpus: int = 0, fails: bool = False) -> str:
+def train(
+    run: RunDir, timeout: float = 180, gpus: int = 0, fails: bool = False, gpu_memory: float | None = None
+) -> str:
     """Run the stage to its end and return its output."""
-    process = start(run, gpus)
+    process = start(run, gpus, gpu_memory)
     output = finish(process, timeout)
     assert (process.returncode != 0) == fails, output
     return output

@@ -13,6 +13,15 @@ from omegaconf import OmegaConf
 from sciriff import machine
 from sciriff.config import Config, as_dict
 from sciriff.run_dir import RunDir
+from sciriff.training_memory import (
+    BUCKET,
+    largest_matrix,
+    layer_parameters,
+    live_weights,
+    resident_weights,
+    shape_of,
+    trained_parameters,
+)
 
 SET_ELSEWHERE = {
     "gradient_clipping": "train.max_grad_norm",
@@ -28,8 +37,8 @@ SET_ELSEWHERE = {
 """Keys of DeepSpeed's JSON that a key of ours decides; `deepspeed.extra` may not set them behind its back."""
 
 
-def write(config: Config, run: RunDir, gpus: int) -> tuple[list[str], dict[str, str]]:
-    """Write accelerate.yaml and deepspeed.json into the run folder for a machine with so many GPUs.
+def write(config: Config, run: RunDir, gpus: int, gpu_memory: float | None = None) -> tuple[list[str], dict[str, str]]:
+    """Write accelerate.yaml and deepspeed.json into the run folder for a machine with so many GPUs of `gpu_memory` GiB.
 
     Returns the command that starts training and the environment variables it needs beside the caller's.
     """
@@ -38,7 +47,7 @@ def write(config: Config, run: RunDir, gpus: int) -> tuple[list[str], dict[str, 
     launch = accelerate_config(config, processes, on_gpu)
     if config.deepspeed.zero_stage:
         launch["deepspeed_config"]["deepspeed_config_file"] = str(run.deepspeed)
-        run.deepspeed.write_text(json.dumps(deepspeed_config(config), indent=2) + "\n")
+        run.deepspeed.write_text(json.dumps(deepspeed_config(config, processes, gpu_memory), indent=2) + "\n")
     run.accelerate.write_text(OmegaConf.to_yaml(OmegaConf.create(launch)))
     return command(run), environment(config, processes, on_gpu)
 
@@ -99,8 +108,9 @@ def accelerate_config(config: Config, num_processes: int, on_gpu: bool) -> dict[
     return {**launch, "distributed_type": distributed, "use_cpu": not on_gpu, "mixed_precision": "no"}
 
 
-def deepspeed_config(config: Config) -> dict[str, Any]:
-    """The content of deepspeed.json, with `deepspeed.extra` merged over it.
+def deepspeed_config(config: Config, processes: int = 1, gpu_memory: float | None = None) -> dict[str, Any]:
+    """The content of deepspeed.json for so many processes on GPUs of `gpu_memory` GiB (None without a GPU), with
+    `deepspeed.extra` merged over it.
 
     The sizes of batches are nominal: the loop cuts micro-batches by their tokens, scales the loss itself and tells
     DeepSpeed which micro-batch is a step's last. ValueError names what does not go together.
@@ -109,6 +119,8 @@ def deepspeed_config(config: Config) -> dict[str, Any]:
     if train.precision == "bf16_pure" and deepspeed.offload:
         raise ValueError("train.precision=bf16_pure does not go with deepspeed.offload=true; use train.precision=bf16")
     zero: dict[str, Any] = {"stage": deepspeed.zero_stage, "overlap_comm": True, "contiguous_gradients": True}
+    if gpu_memory is not None:
+        zero |= _tuned(config, processes, gpu_memory)
     if deepspeed.zero_stage == 3:
         zero["stage3_gather_16bit_weights_on_model_save"] = True
     if deepspeed.offload:
@@ -131,6 +143,38 @@ def deepspeed_config(config: Config) -> dict[str, Any]:
         if name in (extra.get(section) or {} if section else extra):
             raise ValueError(f"deepspeed.extra.{key} is decided by {ours}; set that instead")
     return _merged(settings, extra)
+
+
+def _tuned(config: Config, processes: int, gpu_memory: float) -> dict[str, Any]:
+    """DeepSpeed's sizes for this model and these GPUs, by one rule.
+
+    Weights stay resident as far as the memory plan leaves room (training_memory.resident_weights): what is resident is
+    gathered once for each update instead of twice for each micro-batch. Others are fetched a layer ahead, so that one
+    layer computes while the next is on its way, and so many may be live. No bucket is larger than the gradients. A
+    process that is alone has nobody to send to: copies into a bucket and a stream of their own cost it time and bring
+    nothing. DeepSpeed's linear layer, which must not hold on to gathered weights, is for weights that go away.
+    """
+    shape = shape_of(config)
+    zero: dict[str, Any] = {
+        "reduce_bucket_size": min(BUCKET, trained_parameters(config)),
+        "overlap_comm": processes > 1,
+        "contiguous_gradients": processes > 1,
+    }
+    if config.deepspeed.zero_stage == 3:
+        live = live_weights(shape)
+        zero |= {
+            "stage3_prefetch_bucket_size": layer_parameters(shape),
+            "stage3_max_live_parameters": live,
+            "stage3_max_reuse_distance": live,
+        }
+        resident = resident_weights(config, processes, gpu_memory)
+        if resident:
+            zero["stage3_param_persistence_threshold"] = largest_matrix(shape)
+        if resident == shape.parameters:
+            zero["memory_efficient_linear"] = False
+        elif resident:
+            zero["stage3_model_persistence_threshold"] = resident
+    return zero
 
 
 def _merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:

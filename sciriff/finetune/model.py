@@ -79,8 +79,23 @@ def build(config: Config, device: torch.device) -> SummedLoss:
         unset_hf_deepspeed_config()
     if config.train.adapts:
         adapters.add(language_model, config.train, seed=config.seed, dtype=weights_dtype(config))
+    if config.deepspeed.zero_stage == 3 and config.deepspeed.whole_layers and not config.train.adapts:
+        fetch_layers_whole(language_model)
     cross_entropy = linear_cross_entropy.choose(config.train, device)
     return SummedLoss(language_model, implementation, cross_entropy).train()
+
+
+def fetch_layers_whole(language_model: Any) -> None:
+    """Tell ZeRO-3 to treat each layer as one module: one hook in each direction instead of a dozen, one message.
+
+    Hooks are most of what a small model does on a CPU; what this brings on a GPU has not been measured.
+    """
+    from deepspeed.utils import set_z3_leaf_modules
+    from transformers.modeling_layers import GradientCheckpointingLayer
+
+    kinds = {type(module) for module in language_model.modules() if isinstance(module, GradientCheckpointingLayer)}
+    if kinds:
+        set_z3_leaf_modules(language_model, sorted(kinds, key=lambda kind: kind.__name__))
 
 
 def weights_dtype(config: Config) -> torch.dtype:

@@ -106,3 +106,32 @@ def test_environment(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
     assert int(launch_files.environment(config, 10_000, on_gpu=True)["OMP_NUM_THREADS"]) == 1
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
     assert "OMP_NUM_THREADS" not in launch_files.environment(config, 1, on_gpu=True)
+
+
+def zero_of(config: Config, processes: int, gpu_memory: float | None) -> dict[str, object]:
+    return launch_files.deepspeed_config(config, processes, gpu_memory)["zero_optimization"]
+
+
+def test_weights_stay_resident_as_far_as_they_fit(composed: Compose) -> None:
+    seven = composed("model=llama2_7b")
+    all_of_them = zero_of(seven, 8, 80)
+    assert all_of_them["stage3_param_persistence_threshold"] >= 32000 * 4096  # no tensor is larger
+    assert "stage3_model_persistence_threshold" not in all_of_them
+    assert all_of_them["memory_efficient_linear"] is False
+    some = zero_of(composed("model=llama2_70b"), 32, 80)
+    assert 1e9 < some["stage3_model_persistence_threshold"] < 69e9
+    assert "memory_efficient_linear" not in some
+    for none in (zero_of(seven, 8, 24), zero_of(composed("deepspeed.resident_weights=none"), 8, 80)):
+        assert "stage3_param_persistence_threshold" not in none
+
+
+def test_sizes_follow_the_shape_and_a_process_alone_sends_nothing(composed: Compose) -> None:
+    seventy = zero_of(composed("model=llama2_70b"), 32, 80)
+    layer = seventy["stage3_prefetch_bucket_size"]
+    assert layer == pytest.approx(855.6e6, rel=0.01)
+    assert seventy["stage3_max_live_parameters"] == 2 * layer
+    assert seventy["overlap_comm"] and seventy["contiguous_gradients"]
+    alone = zero_of(composed("model=tiny"), 1, 80)
+    assert not alone["overlap_comm"] and not alone["contiguous_gradients"]
+    assert alone["reduce_bucket_size"] == composed("model=tiny").model.shape.parameters
+    assert "reduce_bucket_size" not in zero_of(composed("model=tiny"), 1, None)

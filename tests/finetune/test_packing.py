@@ -64,9 +64,10 @@ def log_normal(count: int) -> list[int]:
     return [min(4096, max(16, round(chance.lognormvariate(math.log(1000) - 0.32, 0.8)))) for _ in range(count)]
 
 
-def measured(lengths: list[int], ranks: int, per_step: int = 128) -> tuple[float, float, float]:
-    """Efficiency, the most that there can be with steps of `per_step` sequences, and the mean balance of an epoch."""
-    tokens = slots = fewest = 0
+def measured(lengths: list[int], ranks: int, per_step: int = 128) -> tuple[float, float, float, float]:
+    """Of an epoch: efficiency, the most that there can be with steps of `per_step` sequences, the mean balance, and
+    tokens over what they would be if all micro-batches of a step were as large as its largest."""
+    tokens = slots = fewest = largest = 0
     balances = []
     for step in range(schedule.steps_per_epoch(len(lengths), per_step)):
         mine = [lengths[row] for row in schedule.step_rows(step, len(lengths), per_step, seed=42)]
@@ -74,8 +75,10 @@ def measured(lengths: list[int], ranks: int, per_step: int = 128) -> tuple[float
         tokens += sum(mine)
         slots += 8192 * sum(len(share) for share in plan)
         fewest += 8192 * ranks * math.ceil(sum(mine) / (8192 * ranks))
+        sizes = [sum(mine[position] for position in piece) for share in plan for piece in share]
+        largest += len(sizes) * max(sizes)
         balances.append(balance(plan, [cost(length) for length in mine]))
-    return tokens / slots, tokens / fewest, sum(balances) / len(balances)
+    return tokens / slots, tokens / fewest, sum(balances) / len(balances), tokens / largest
 
 
 @pytest.mark.parametrize(
@@ -83,10 +86,11 @@ def measured(lengths: list[int], ranks: int, per_step: int = 128) -> tuple[float
 )
 def test_generated_lengths_are_packed_as_tight_as_steps_allow(ranks: int, per_step: int, least: float) -> None:
     """A step ends with its sequences, so that the last micro-batch of each rank is as full as these happen to be."""
-    reached, possible, even = measured(log_normal(10_240), ranks, per_step)
+    reached, possible, even, alike = measured(log_normal(10_240), ranks, per_step)
     assert least <= reached <= possible
     assert reached > 0.97 * possible
     assert even > 0.99
+    assert alike > 0.97
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="needs the shared data")
@@ -97,11 +101,14 @@ def test_the_shared_data_is_packed_as_tight_as_steps_allow() -> None:
     rows = [json.loads(line) for line in (SHARED / "sciriff" / "train.jsonl").read_text().splitlines()]
     texts = [f"<|user|>\n{row['input']}\n<|assistant|>\n{row['output']}" for row in rows]
     lengths = [len(ids) + 2 for ids in tokenizer(texts)["input_ids"]]
-    reached, possible, _ = measured(lengths, ranks=1)
+    reached, possible, _, alike = measured(lengths, ranks=1)
     assert 0.99 * possible < reached <= possible
     assert reached > 0.95
+    assert alike > 0.99
     assert measured(lengths, ranks=1, per_step=512)[0] > 0.97
-    assert measured(lengths, ranks=8)[2] > 0.99
+    _, _, even, alike = measured(lengths, ranks=8)
+    assert even > 0.99
+    assert alike > 0.98
 
 
 def two_rows(folder: Path) -> TokenFile:

@@ -1,0 +1,79 @@
+"""The plan as a person reads it: what `dry_run=true` prints."""
+
+from collections.abc import Iterator
+
+from sciriff.config import Config, ServerConfig
+from sciriff.plan import speed
+from sciriff.plan.run_plan import Plan
+
+
+def lines(config: Config, plan: Plan) -> list[str]:
+    """The plan as a person reads it."""
+    parameters, api = config.model.shape.parameters if config.model.shape is not None else 0, config.model.api
+    size = f"{parameters / 1e9:.2f}B" if parameters > 1e8 else f"{parameters / 1e6:.1f}M"
+    what = f"({config.model.path or 'random weights'}), {size} parameters"
+    text = [
+        f"run       {config.name} in {config.run_dir}",
+        f"stages    {', '.join(config.active_stages)}",
+        f"model     {config.model.name} {f'({api.name} at {api.provider})' if api else what}",
+        f"machine   {plan.device}{f', {config.plan.nodes} nodes' if config.plan.nodes > 1 else ''}",
+    ]
+    if "train" in config.active_stages:
+        text += _training(config, plan)
+    if "predict" in config.active_stages:
+        cap = _cap(config.engine) if config.engine.asks else ""
+        text.append(f"predict   {config.engine.name}, {config.eval.max_new_tokens} new tokens at most{cap}")
+    if "judge" in config.active_stages:
+        judge = config.judge
+        cap = _cap(judge) if judge.asks else ""
+        text.append(f"judge     {judge.model if judge.asks else judge.path} ({judge.provider}){cap}")
+    return text
+
+
+def _cap(server: ServerConfig) -> str:
+    return f", ${server.max_usd:g} at most" if server.max_usd is not None else ""
+
+
+def _training(config: Config, plan: Plan) -> Iterator[str]:
+    train, zero = config.train, config.deepspeed
+    if plan.rows is None:
+        yield "mix       local files: rows and steps are known once they are read (stages=[mix])"
+    else:
+        yield f"mix       {plan.rows:,} rows, about {(plan.tokens or 0) / 1e6:.1f}M tokens an epoch"
+    method = "" if train.method == "full" else f"{train.method}, "
+    yield (
+        f"train     {plan.steps if plan.steps is not None else '?'} steps of {train.global_batch_size} sequences, "
+        f"{method}{train.epochs} epochs, peak learning rate {train.learning_rate:g}, {train.schedule}, "
+        f"{train.precision}"
+    )
+    how = f"DeepSpeed ZeRO-{zero.zero_stage}{', offload' if zero.offload else ''}" if zero.zero_stage else "plain torch"
+    yield f"spawn     {plan.processes} training process{'es' * (plan.processes > 1)}, {how}"
+    if plan.deepspeed_factor < 1 and plan.on_gpu:
+        yield f"          {_what_it_costs(config, plan)}"
+    assert plan.memory is not None
+    parts = ", ".join(f"{name} {gib:.1f}" for name, gib in vars(plan.memory).items() if gib)
+    yield f"memory    {plan.memory.total:.1f} of {plan.capacity:.0f} GiB a process: {parts}"
+    yield f"disk      {plan.disk:.1f} GiB (model{' and two checkpoints' if train.checkpoint_every else ''})"
+    if plan.hours is None:
+        return
+    if not plan.on_gpu:
+        yield f"time      about {plan.hours:.1f} hours of training"
+        return
+    mfu = f"{speed.utilisation(config) * plan.deepspeed_factor:.0%}"
+    yield f"time      about {plan.hours:.1f} hours of training, at {mfu} of the peak as measured on one H100"
+    if plan.price is not None:
+        own = (
+            "" if config.plan.usd_per_gpu_hour is not None else ", a typical list price; plan.usd_per_gpu_hour is yours"
+        )
+        yield f"price     about ${plan.price:,.0f} at ${plan.usd_per_gpu_hour:g} a GPU hour{own}"
+
+
+def _what_it_costs(config: Config, plan: Plan) -> str:
+    """What the choice of DeepSpeed costs in speed, and what it is for."""
+    slower = f"{1 / plan.deepspeed_factor:.1f} times slower than plain torch where that fits (measured on one GPU)"
+    if config.deepspeed.offload:
+        return f"{slower}: the optimizer in the machine's memory is the last resort"
+    kept = (
+        "all weights resident" if plan.deepspeed_factor == speed.ZERO3_RESIDENT else "weights gathered for each layer"
+    )
+    return f"{slower}: {kept}"

@@ -1,0 +1,108 @@
+"""The plan of a run: rows, steps, tokens, memory, disk, hours and price, from numbers alone."""
+
+import math
+from dataclasses import dataclass
+
+from sciriff import machine
+from sciriff.config import Config, nearest
+from sciriff.machine import GPU_TYPES, Gpu
+from sciriff.plan import generation, speed
+from sciriff.plan.mix_size import mix_size
+from sciriff.plan.ways_to_fit import Way, ways_to_fit
+from sciriff.training_memory import GIB, Memory, fits, shape_of, trained_parameters, training_memory
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run would do, computed from numbers alone."""
+
+    rows: int | None
+    """Of one epoch; None where a source must be read first."""
+    tokens: int | None
+    """Of one epoch, prompts and targets, the model's markup aside."""
+    steps: int | None
+    processes: int
+    device: str
+    memory: Memory | None
+    """None without training."""
+    capacity: float
+    """GiB of one GPU, or of the machine without a GPU."""
+    disk: float
+    """GiB for the model and its checkpoints."""
+    hours: float | None
+    """Of training."""
+    price: float | None
+    """US dollars of these hours on all GPUs; None where the price of a GPU hour is not known."""
+    usd_per_gpu_hour: float | None
+    deepspeed_factor: float
+    """Speed under the chosen DeepSpeed settings over that of plain torch."""
+    ways_to_fit: list[Way]
+    """Changes with which training would fit; none where it does."""
+    generation_problem: str | None
+    """Why the model cannot answer on these GPUs."""
+    on_gpu: bool
+    imagined: bool
+    """Made for a machine that plan.gpu and plan.gpus describe, not for this one."""
+
+
+def make(config: Config) -> Plan:
+    """The plan of a run on this machine, or on the one that `plan.gpu`, `plan.gpus` and `plan.nodes` describe."""
+    imagined = config.plan.gpu is not None or config.plan.gpus is not None
+    if config.plan.gpu is not None and config.plan.gpu not in GPU_TYPES:
+        raise ValueError(f"plan.gpu={config.plan.gpu} is not known{nearest(config.plan.gpu, GPU_TYPES)}")
+    if imagined:
+        kind = config.plan.gpu or "a100_80gb"
+        present = [Gpu(kind, GPU_TYPES[kind].memory)] * (config.plan.gpus or 1)
+    else:
+        present = machine.gpus()
+    trains = "train" in config.active_stages
+    rows, tokens = mix_size(config) if trains else (None, None)
+    steps = _steps(config, rows)
+    processes = config.train.num_processes if trains else 1
+    if processes == "auto":
+        processes = max(1, len(present))
+    processes *= config.plan.nodes
+    on_gpu = bool(present)
+    capacity = min((gpu.memory for gpu in present), default=machine.memory())
+    memory = None
+    ways: list[Way] = []
+    if trains:
+        memory = training_memory(config, processes, on_gpu=on_gpu, capacity=capacity if on_gpu else None)
+        if on_gpu and not fits(memory, capacity):
+            ways = ways_to_fit(config, processes // config.plan.nodes, config.plan.nodes, capacity)
+    hours = speed.hours(config, rows, tokens, steps, speed.tflops(config, present, processes)) if trains else None
+    usd = speed.usd_per_gpu_hour(config, present)
+    return Plan(
+        rows=rows,
+        tokens=tokens,
+        steps=steps,
+        processes=processes,
+        device=f"{len(present)} x {present[0].name}" if present else f"CPU, {machine.cores()} cores",
+        memory=memory,
+        capacity=capacity,
+        disk=_disk(config) if trains else 0.0,
+        hours=hours,
+        price=None if hours is None or usd is None else hours * processes * usd,
+        usd_per_gpu_hour=usd,
+        deepspeed_factor=speed.deepspeed_factor(config, processes, capacity) if trains else 1.0,
+        ways_to_fit=ways,
+        generation_problem=generation.problem(config, len(present), capacity) if on_gpu else None,
+        on_gpu=on_gpu,
+        imagined=imagined,
+    )
+
+
+def _disk(config: Config) -> float:
+    """GiB of the finished model and, where checkpoints are written, of two of them: the trained weights, and what the
+    optimizer keeps of them."""
+    width = {"float32": 4}.get(config.model.dtype, 2)
+    state = {"bf16": 14, "bf16_pure": 6, "fp32": 12}[config.train.precision]
+    checkpoints = 2 * state * trained_parameters(config) if config.train.checkpoint_every else 0
+    return (width * shape_of(config).parameters + checkpoints) / GIB
+
+
+def _steps(config: Config, rows: int | None) -> int | None:
+    if rows is None or "train" not in config.active_stages:
+        return None
+    steps = config.train.epochs * math.ceil(rows / config.train.global_batch_size)
+    return steps if config.train.max_steps is None else min(steps, config.train.max_steps)
