@@ -649,7 +649,9 @@ class LogConfig:
     project: str = "sciriff"
     entity: str | None = None
     group: str | None = None
+    """Null is none, or in a sweep the sweep's name."""
     tags: list[str] = field(default_factory=list)
+    """None are model, mix and method."""
 
     def __post_init__(self) -> None:
         _one_of("log.tracker", self.tracker, ("none", "wandb", "tensorboard"))

@@ -28,6 +28,7 @@ from sciriff.config import Config, as_dict
 from sciriff.parent_death import die_with_parent
 from sciriff.run_dir import RunDir
 from sciriff.stage import USER_ERROR, hold, is_users_mistake
+from sciriff.tracked_tables import TrackedTable, tracked_tables
 
 POLL = 1.0
 """Seconds between two looks at the files of a growing run."""
@@ -49,6 +50,9 @@ class Sink(Protocol):
 
     def file(self, path: Path) -> None:
         """A file of the run folder as it is now."""
+
+    def table(self, table: TrackedTable) -> None:
+        """A table of the run, once it is over."""
 
 
 @dataclass
@@ -111,7 +115,9 @@ def copy_run(run: RunDir, sink: Sink, follow: bool) -> None:
         if over:
             break
         over = _closed(POLL)  # and then once more: what was written before it closed
-    for path in (run.mix_card, run.manifest, run.report):
+    for table in tracked_tables(run):
+        sink.table(table)
+    for path in (run.mix_card, run.mix_card_page, run.manifest, run.scores, run.report):
         if path.is_file():
             sink.file(path)
 
@@ -130,11 +136,17 @@ def tag(name: str) -> str:
 
 
 def summary_values(path: Path, text: bytes) -> dict[str, Any]:
-    """The columns of scores.json (0-1) as flat names, their mean and median, and how many columns these cover."""
+    """The columns of scores.json (0-1) as flat names with the ends of their 95 % intervals, their mean and median, and
+    how many columns these cover."""
     try:
         summary = json.loads(text)["summary"]
         values = {name: column["value"] for name, column in summary["columns"].items()}
         values |= {"mean": summary["mean"], "median": summary["median"], "columns_scored": len(values)}
+        intervals = {name: column.get("ci95") for name, column in summary["columns"].items()}
+        intervals["mean"] = summary.get("mean_ci95")
+        for name, ends in intervals.items():
+            if ends is not None:
+                values[f"{name}_ci95_low"], values[f"{name}_ci95_high"] = ends
         values["columns_missing"] = ", ".join(summary["missing"])
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{path}: not the scores of a run ({error!r}); run the score stage again") from None
@@ -177,6 +189,12 @@ class WandbSink:
     def file(self, path: Path) -> None:
         self.run.save(str(path), base_path=str(self.root), policy="now")
 
+    def table(self, table: TrackedTable) -> None:
+        import wandb
+
+        # with the last step's values, so that it makes no step of its own
+        self.run.log({table.name: wandb.Table(columns=table.columns, data=table.rows)}, step=max(self.logged, 0))
+
 
 @contextlib.contextmanager
 def wandb_sink(config: Config, run: RunDir) -> Iterator[WandbSink]:
@@ -209,7 +227,7 @@ def wandb_sink(config: Config, run: RunDir) -> Iterator[WandbSink]:
             project=config.log.project,
             entity=config.log.entity,
             group=config.log.group,
-            tags=config.log.tags,
+            tags=config.log.tags or default_tags(config),
             config=as_dict(config),
             mode="online" if online else "offline",
             resume="allow" if online else None,
@@ -239,6 +257,11 @@ def wandb_sink(config: Config, run: RunDir) -> Iterator[WandbSink]:
         for old in earlier:
             if old != place:
                 shutil.rmtree(old)
+
+
+def default_tags(config: Config) -> list[str]:
+    """What a run is found by: model, and of a training its mix and method."""
+    return [config.model.name] + ([config.mix.name, config.train.method] if config.train.method != "none" else [])
 
 
 def _run_id(path: Path) -> str:
@@ -285,6 +308,9 @@ class TensorboardSink:
 
     def file(self, path: Path) -> None:
         """TensorBoard keeps no files; they lie beside it in the run folder."""
+
+    def table(self, table: TrackedTable) -> None:
+        """Nor tables."""
 
 
 @contextlib.contextmanager

@@ -16,6 +16,7 @@ import pytest
 from sciriff.config import Config, to_yaml
 from sciriff.run_dir import RunDir
 from sciriff.track import Tail, copy_run, summary_values
+from sciriff.tracked_tables import TrackedTable
 
 SECRETS = {
     "WANDB_API_KEY": "5ec2e7" + "0" * 34,
@@ -123,6 +124,13 @@ def test_a_growing_run_is_followed_and_read_back(make_run: MakeRun, tmp_path: Pa
     run.mix_card.parent.mkdir()
     run.mix_card.write_text('{"rows": 7}')
     run.report.write_text("<p>report</p>")
+    run.tables.mkdir()
+    (run.tables / "summary.tsv").write_text("task\tbiored\tmean\nmetric\tf1\tof 2 of 11\nm\t50.00\t37.50\n")
+    (run.tables / "biored_ner.tsv").write_text("model\tf1\nm\t0.5000\n")
+    run.predictions.mkdir()
+    odd = {"task": "biored_ner", "instance_id": "a:b:1", "prompt": "p" * 9000, "reference": "{}"}
+    answer = json.dumps({**odd, "prediction": "</script>\ud800"})
+    (run.predictions / "biored_ner.jsonl").write_text(f"{answer}\n" * 7)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 0, err
     assert (out, err) == ("", "")
@@ -146,7 +154,18 @@ def test_a_growing_run_is_followed_and_read_back(make_run: MakeRun, tmp_path: Pa
     assert summary["biored_ner/f1"] == 0.5
     assert (summary["mean"], summary["columns_scored"], summary["columns_missing"]) == (0.375, 2, "discomat_te/bleu")
 
+    assert (summary["biored_ner/f1_ci95_low"], summary["biored_ner/f1_ci95_high"]) == (0.4, 0.6)
+
     files = offline_file(run).parent / "files"
+    tables = {path.name.split("_")[0]: json.loads(path.read_text()) for path in files.rglob("*.table.json")}
+    assert set(tables) == {"summary", "biored", "predictions"}
+    assert tables["summary"] == {
+        **tables["summary"],
+        "columns": ["task metric", "biored f1", "mean of 2 of 11"],
+        "data": [["m", "50.00", "37.50"]],
+    }
+    answers = tables["predictions"]["data"]
+    assert len(answers) == 5 and answers[0][3] == "</script>?" and answers[0][2].endswith("[5,000 more characters]")
     assert (files / "mix" / "card.json").read_text() == '{"rows": 7}'
     assert (files / "report.html").is_file()
 
@@ -247,6 +266,9 @@ class Recorder:
 
     def file(self, path: Path) -> None:
         self.files.append(path.name)
+
+    def table(self, table: TrackedTable) -> None:
+        self.files.append(table.name)
 
 
 def test_a_sink_that_has_steps_gets_only_later_ones(make_run: MakeRun) -> None:
