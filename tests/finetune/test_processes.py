@@ -161,7 +161,7 @@ def test_zero_3_goes_on_after_a_kill_from_a_folder_that_it_reads_in_shares(make:
     train(start_from)
     model = tiny_model(path=str(start_from.model), tokenizer=None)
     settings = {"num_processes": 2, "zero_stage": 3, "max_steps": 30, "checkpoint_every": 5, "model": model}
-    settings |= {"eval_every": 4, "keep": "best", "validation": 8, "learning_rate": 3e-2, "schedule": "constant"}
+    settings |= {"eval_every": 4, "keep": "best", "validation": 8, "learning_rate": 3e-2}
     whole, killed = make("whole", **settings), make("killed", **settings)
     train(whole, timeout=DEEPSPEED_TIMEOUT)
     process = start(killed)
