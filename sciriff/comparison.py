@@ -108,7 +108,7 @@ def compare(baseline: Group, group: Group, resamples: int) -> Comparison:
 
 def pooled(group: Group, resamples: int = 0) -> tuple[list[Pooled], list[str]]:
     """Every column of a set of seeds on the instances that all of them answered, their mean last, and notes; with
-    intervals where there are `resamples`. Those of a single run are the ones that scores.json has.
+    intervals where there are `resamples`. The mean has one where every column has.
 
     ValueError where they share no instance, and where they were scored by different rules.
     """
@@ -124,7 +124,7 @@ def pooled(group: Group, resamples: int = 0) -> tuple[list[Pooled], list[str]]:
             columns.append(Pooled(name, part.n, _value(scores[-1]), limits))
     mean = _value(np.mean(scores, axis=0).tolist())
     n = _instances((part.task.name, part.n) for part in found)
-    limits = interval(np.mean(drawn, axis=0)) if drawn and any(column.ci95 for column in columns) else None
+    limits = interval(np.mean(drawn, axis=0)) if drawn and all(column.ci95 for column in columns) else None
     return [*columns, Pooled(_mean_name(len(columns)), n, mean, limits)], notes
 
 

@@ -106,7 +106,7 @@ def _sentence(rows: list[Row], unfinished: int, jobs: int | None) -> str:
     if not rows:
         return " ".join([*parts, "No run has scores yet."])
     best = max(rows, key=lambda row: row.mean.value.mean)
-    many = f"{runs} runs" + (f" of {len(rows)} configurations" if len(rows) < runs else "")
+    many = f"{runs} run{'s'[: runs > 1]}" + (f" of {len(rows)} configurations" if len(rows) < runs else "")
     parts.append(f"{many}. The highest mean is {points(best.mean.value.mean)}, of {best.group.name}")
     if (found := best.difference) is None:
         return " ".join([*parts[:-1], parts[-1] + (", the baseline." if best.baseline and len(rows) > 1 else ".")])

@@ -1,7 +1,7 @@
 """The rows of the page: runs or seeds of one configuration with their scores, cost and difference from the baseline."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sciriff.comparison import Comparison, Difference, Pooled, compare, pooled
 from sciriff.finished_runs import Group, read_config
@@ -52,8 +52,8 @@ def rows_of(groups: Sequence[Group], resamples: int, compared: Sequence[Comparis
     """
     rows = []
     for number, group in enumerate(groups, start=1):
-        *columns, mean = (found := pooled(group, resamples))[0]
-        notes, comparison = list(found[1]), compared[number - 2] if compared and number > 1 else None
+        (*columns, mean), noted = _scored(group, resamples)
+        notes, comparison = list(noted), compared[number - 2] if compared and number > 1 else None
         if comparison is None and number > 1:
             try:
                 comparison = compare(groups[0], group, resamples)
@@ -65,6 +65,17 @@ def rows_of(groups: Sequence[Group], resamples: int, compared: Sequence[Comparis
         by_name = {column.name: column for column in columns}
         rows.append(Row(number, group, by_name, mean, comparison, config, cost, list(dict.fromkeys(notes))))
     return rows
+
+
+def _scored(group: Group, resamples: int) -> tuple[list[Pooled], list[str]]:
+    """`pooled`; the intervals of a single run are those of its scores.json and report, where these have any."""
+    found, notes = pooled(group, resamples)
+    if len(group.runs) > 1:
+        return found, notes
+    known = group.runs[0].scores
+    names = [*(column.name for column in found[:-1]), "mean"]
+    limits = [known[name].ci95 if name in known else None for name in names]
+    return [replace(column, ci95=ci95 or column.ci95) for column, ci95 in zip(found, limits, strict=True)], notes
 
 
 def config_of(group: Group) -> dict[str, str]:
