@@ -58,6 +58,7 @@ def render(
         "p": _p,
         "sign": _sign,
         "kind": _kind,
+        "duration": duration,
         "strip": figures.strip,
         "swatch": drawings.swatch,
         "rule_swatch": drawings.rule_swatch,
@@ -164,25 +165,28 @@ def _in_points(found: Pooled) -> tuple[float, float] | None:
 
 
 def _costs(rows: list[Row], lines: list[Line]) -> list[Figure]:
-    """The mean against GPU hours, or hours where no machine had a GPU, and against training tokens."""
-    by_gpu = any(row.cost.gpu_hours is not None for row in rows)
+    """The mean against GPU time, or time where no machine had a GPU, and against training tokens."""
     styles = {row: (style, line.label) for style, line in enumerate(lines) for _, row in line.points}
-    figures = []
-    for key, title, costs in (
-        ("hours", "GPU hours" if by_gpu else "Hours", [r.cost.gpu_hours if by_gpu else r.cost.hours for r in rows]),
-        ("tokens", "Training tokens", [row.cost.tokens for row in rows]),
-    ):
-        series = [
-            Series(label, style, [_point(row, "", cost, f"run {row.number}", str(row.number))], joined=False)
-            for place, (row, cost) in enumerate(zip(rows, costs, strict=True))
-            for style, label in [styles.get(place, (0, row.group.name))]
-            if cost is not None and row.trained
-        ]
-        drawn = drawings.cost_against_score(
-            f"cost-{key}", title, title.lower().replace("gpu", "GPU"), series, _rule(rows[0])
-        )
-        figures += [drawn] if drawn else []
-    return figures
+    drawn = []
+    for key, unit, costs in (("time", *_times(rows)), ("tokens", "training tokens", [row.cost.tokens for row in rows])):
+        series = []
+        for place, (row, cost) in enumerate(zip(rows, costs, strict=True)):
+            if cost is not None and row.trained:
+                style, label = styles.get(place, (0, row.group.name))
+                point = _point(row, "", cost, f"run {row.number}", str(row.number))
+                series.append(Series(label, style, [point], joined=False))
+        title = unit[:1].upper() + unit[1:]
+        drawn.append(drawings.cost_against_score(f"cost-{key}", title, unit, series, _rule(rows[0])))
+    return [figure for figure in drawn if figure is not None]
+
+
+def _times(rows: list[Row]) -> tuple[str, list[float | None]]:
+    """The unit that suits all runs, and the time of each in it."""
+    by_gpu = any(row.cost.gpu_hours is not None for row in rows)
+    hours = [row.cost.gpu_hours if by_gpu else row.cost.hours for row in rows]
+    whole = max((time for time in hours if time is not None), default=0.0) >= 1
+    unit = ("GPU " if by_gpu else "") + ("hours" if whole else "minutes")
+    return unit, [time if time is None or whole else 60 * time for time in hours]
 
 
 def _configs(rows: list[Row]) -> list[dict[str, Any]]:
