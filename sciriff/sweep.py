@@ -6,6 +6,7 @@ others (hydra/launcher=joblib), which inherit the folder's name through the envi
 
 import json
 import os
+import shlex
 import shutil
 import sys
 import time
@@ -51,11 +52,12 @@ class SweepFolder(Callback):
         typed = config.copy()
         typed.name = f"sweep-{name}"
         folder = Path(typed.run_dir).absolute()
+        if config.dry_run:  # it notes no jobs, and those of an earlier sweep are none of its own
+            return
         os.environ[FOLDER] = str(folder)
-        if not config.dry_run:
-            shutil.rmtree(_rows(folder), ignore_errors=True)
-            with read_write(config):
-                config.hydra.sweep.dir = str(folder)  # for what a sweeper leaves, such as Optuna's best values
+        shutil.rmtree(_rows(folder), ignore_errors=True)
+        with read_write(config):
+            config.hydra.sweep.dir = str(folder)  # for what a sweeper leaves, such as Optuna's best values
 
 
 def folder() -> Path | None:
@@ -112,7 +114,7 @@ def make_page(place: Path) -> list[str]:
     try:
         spawn.run("page", command, log)
     except spawn.ChildFailed as error:
-        return [f"the page of the sweep was not made: {error.reason}", f"  log: {log}", f"  {' '.join(command)}"]
+        return [f"the page of the sweep was not made: {error.reason}", f"  log: {log}", f"  {shlex.join(command)}"]
     except OSError as error:
         return [f"the page of the sweep was not made: {error}"]
     return [f"page: {place / PAGE}"]

@@ -41,7 +41,8 @@ def cost_of(folder: Path) -> Cost:
     gpus = machine.get("gpus") if isinstance(machine, dict) else None
     hours = math.fsum(seconds.values()) / 3600 if seconds else None
     gpu_hours = hours * len(gpus) if hours is not None and isinstance(gpus, list) and gpus else None
-    tokens = _total(metrics, "tokens") if metrics else None if "train" in manifest.stages else 0.0
+    nothing = 0.0 if manifest.stages and "train" not in manifest.stages else None
+    tokens = _total(metrics, "tokens") if metrics else nothing
     return Cost(hours, gpu_hours, tokens)
 
 

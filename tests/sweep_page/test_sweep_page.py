@@ -126,7 +126,7 @@ def test_cost_counts_the_steps_of_all_starts(runs: Runs) -> None:
     untrained = runs.make("two", 0.5, trained=False, gpus=[])
     assert cost_of(untrained.root) == Cost(0.5, None, 0.0)
     assert mean_cost([Cost(1, 2, 3), Cost(3, None, 5)]) == Cost(2, None, 4)
-    assert cost_of(runs.place / "nowhere") == Cost(None, None, 0.0)
+    assert cost_of(runs.place / "nowhere") == Cost(None, None, None)
 
 
 def test_runs_that_cannot_be_compared_are_shown_with_the_reason(runs: Runs) -> None:
