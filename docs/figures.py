@@ -1,6 +1,7 @@
-"""Draw the pictures of the README and docs: runs/demo/report.html as a desktop and a phone show it.
+"""Draw the pictures of the README and docs: runs/demo/report.html as a desktop and a phone show it, and sweep.html.
 
-Needs a run of `make demo`, and a chromium.
+Needs a run of `make demo`, and a chromium. `python docs/figures.py REPORT` draws another report, and of a file that is
+called sweep.html the picture of a sweep alone.
 """
 
 import shutil
@@ -36,6 +37,10 @@ PICTURES = (
         "prediction=scifact_entailment/scifact_entailment%3Avalidation%3A1",
     ),
 )
+SWEEP = "sweep.html"
+SWEEP_PICTURES = (Picture("sweep.png", 1280, 1400, "light"), Picture("sweep_phone.png", 390, 844, "dark"))
+"""Of the page of a sweep over the demo:
+-m experiment=demo mix.per_task=5,10,20 mix.tulu=none,match report.untrained=true"""
 
 
 def main() -> None:
@@ -46,17 +51,18 @@ def main() -> None:
     if path is None:
         sys.exit("no chromium or google-chrome was found")
     report = Path(sys.argv[1]) if len(sys.argv) > 1 else REPORT
+    of_sweep = report.name == SWEEP
     if not report.is_file():
         sys.exit(f"{report} is missing: make demo")
     with sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu"])
-        for picture in PICTURES:
+        for picture in SWEEP_PICTURES if of_sweep else PICTURES:
             size = {"width": picture.width, "height": picture.height}
             tab = browser.new_page(viewport=size, color_scheme=picture.scheme)
             tab.goto(f"{report.resolve().as_uri()}#{picture.fragment}")
-            tab.wait_for_selector("#prediction .sides")
+            tab.wait_for_selector("#two:not([hidden])" if of_sweep else "#prediction .sides")
             tab.wait_for_timeout(300)
-            if picture.fragment == "summary":
+            if picture.fragment == Picture.fragment:
                 tab.evaluate("scrollTo(0, 0)")
             tab.screenshot(path=PROJECT / "docs" / picture.name)
             print(PROJECT / "docs" / picture.name)

@@ -8,15 +8,16 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from sciriff.comparison import NOISE, SEED_ERRORS, SEED_NOISE, Comparison, Difference, Value, compare, pooled
-from sciriff.finished_runs import FinishedRun, Group, find_runs, pool_seeds, read_run
+from sciriff.finished_runs import Group, find_runs, pool_seeds, read_run, with_own_names
 from sciriff.latex_table import latex_table
 from sciriff.stage import USER_ERROR, is_users_mistake
 from sciriff.statistics import ALPHA, POWER, RESAMPLES
+from sciriff.sweep_page import page as sweep_page
 from sciriff.tables import write_text
 
 HEADER = ("column", "n", "baseline", "run", "difference", "95 % interval", "p", "Holm", "detectable", "")
@@ -45,11 +46,14 @@ def main() -> int:
     parser.add_argument(
         "--latex", type=Path, metavar="FILE", help="write a LaTeX table of the scores there; one run is enough"
     )
+    parser.add_argument(
+        "--html", type=Path, metavar="FILE", help="write a page of the runs there: drawings, tables, cost, configs"
+    )
     arguments = parser.parse_args()
     try:
         if arguments.resamples < 100:
             raise ValueError(f"--resamples {arguments.resamples} is too few for a 95 % interval; give 100 or more")
-        least = 1 if arguments.latex else 2
+        least = 1 if arguments.latex or arguments.html else 2
         baseline, *others = read_groups(arguments.runs, arguments.baseline, arguments.each, least)
         comparisons = [compare(baseline, group, arguments.resamples) for group in others]
         text = lines(baseline, comparisons) if comparisons else seed_lines(baseline)
@@ -58,6 +62,11 @@ def main() -> int:
         if arguments.latex:
             write_text(arguments.latex, latex_table([baseline, *others], comparisons))
             text = [*text, "", f"LaTeX: {arguments.latex}"]
+        if arguments.html:
+            groups, title = [baseline, *others], arguments.html.stem
+            page = sweep_page.render(title, groups, arguments.resamples, compared=comparisons)
+            write_text(arguments.html, page.decode())
+            text = [*text, "", f"page: {arguments.html}"]
     except (ValueError, OSError) as error:
         if not is_users_mistake(error):
             raise
@@ -79,19 +88,16 @@ def read_groups(wanted: Sequence[str], baseline: str | None, each: bool, least: 
         more = f" and {len(unfinished) - SHOWN} more" if len(unfinished) > SHOWN else ""
         print(f"left out, without scores yet: {', '.join(unfinished[:SHOWN])}{more}", file=sys.stderr)
     known = {folder.resolve() for folder in first}
-    runs = _with_own_names([read_run(folder) for folder in (*first, *(f for f in found if f.resolve() not in known))])
+    runs = with_own_names([read_run(folder) for folder in (*first, *(f for f in found if f.resolve() not in known))])
     groups = [Group((run,)) for run in runs] if each else pool_seeds(runs)
     if len(first) > len(groups[0].runs):
         raise ValueError(f"--baseline {baseline} names {len(first)} runs; name one, or the seeds of one configuration")
     if len(runs) < least:
-        raise ValueError(f"there is only one run here, {runs[0].folder}; name another, or --latex FILE for its table")
+        raise ValueError(
+            f"there is only one run here, {runs[0].folder}; name another, "
+            "or --latex FILE for its table, --html FILE for its page"
+        )
     return groups
-
-
-def _with_own_names(runs: Sequence[FinishedRun]) -> list[FinishedRun]:
-    """Runs of the same name go by their folders."""
-    names = [run.name for run in runs]
-    return [replace(run, name=str(run.folder)) if names.count(run.name) > 1 else run for run in runs]
 
 
 def lines(baseline: Group, comparisons: Sequence[Comparison]) -> list[str]:
@@ -175,7 +181,7 @@ def _aligned(cells: Sequence[str], widths: Sequence[int]) -> str:
 
 def write_json(path: Path, baseline: Group, comparisons: Sequence[Comparison], resamples: int) -> None:
     """All numbers (0-1), unrounded. Seeds that nothing is compared with have their columns in `baseline`."""
-    alone = {} if comparisons else {"columns": {row.name: asdict(row) for row in pooled(baseline)[0]}}
+    alone = {} if comparisons else {"columns": {row.name: asdict(row) for row in pooled(baseline, resamples)[0]}}
     values = {
         "baseline": {**_group(baseline), **alone},
         "alpha": ALPHA,

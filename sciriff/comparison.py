@@ -69,6 +69,8 @@ class Pooled:
     name: str
     n: int
     value: Value
+    ci95: tuple[float, float] | None = None
+    """Bootstrap over instances of the mean over these seeds; None where it was not asked for or n is 1."""
 
 
 @dataclass(frozen=True)
@@ -104,21 +106,26 @@ def compare(baseline: Group, group: Group, resamples: int) -> Comparison:
     return Comparison(group, columns, mean.difference(None) if mean else None, notes)
 
 
-def pooled(group: Group) -> tuple[list[Pooled], list[str]]:
-    """Every column of a set of seeds on the instances that all of them answered, their mean last, and notes.
+def pooled(group: Group, resamples: int = 0) -> tuple[list[Pooled], list[str]]:
+    """Every column of a set of seeds on the instances that all of them answered, their mean last, and notes; with
+    intervals where there are `resamples`. The mean has one where every column has.
 
     ValueError where they share no instance, and where they were scored by different rules.
     """
     found, notes = _common_parts(group.runs)
-    columns, scores = [], []
+    columns, scores, drawn = [], [], []
     for part in found:
         values = [part.values(run) for run in range(len(group.runs))]
+        resampled = part.resampled(resamples) if resamples else None
         for name in part.columns:
             scores.append([value[name] for value in values])
-            columns.append(Pooled(name, part.n, _value(scores[-1])))
+            drawn += [_mean_of(resampled, name)] if resampled else []
+            limits = interval(drawn[-1]) if resampled and part.n >= LEAST else None
+            columns.append(Pooled(name, part.n, _value(scores[-1]), limits))
     mean = _value(np.mean(scores, axis=0).tolist())
     n = _instances((part.task.name, part.n) for part in found)
-    return [*columns, Pooled(_mean_name(len(columns)), n, mean)], notes
+    limits = interval(np.mean(drawn, axis=0)) if drawn and all(column.ci95 for column in columns) else None
+    return [*columns, Pooled(_mean_name(len(columns)), n, mean, limits)], notes
 
 
 def _common_parts(runs: Sequence[FinishedRun]) -> tuple[list[Part], list[str]]:

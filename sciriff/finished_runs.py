@@ -5,7 +5,7 @@ import glob
 import json
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from yaml import YAMLError
 
 from sciriff.digest import value_digest
 from sciriff.per_instance import InstanceNumbers, read_per_instance
-from sciriff.pipeline import FREE_TO_CHANGE
+from sciriff.pipeline import FREE_TO_CHANGE, HOW_MUCH
 from sciriff.run_dir import RunDir
 from sciriff.tasks import HELD_OUT
 
@@ -143,7 +143,7 @@ def read_run(folder: Path) -> FinishedRun:
                     f"{path} has {len(numbers[task.name])} answers and scores.json {expected[task.name]}; "
                     f"`python -m sciriff.score {folder}` makes both again"
                 )
-    config = _read_config(run.config) if run.config.is_file() else {}
+    config = read_config(run.config) if run.config.is_file() else {}
     seed = config.pop("seed", None)
     return FinishedRun(
         name, folder, parity, judges, numbers, summary, seed, identity=value_digest(config) if config else None
@@ -163,7 +163,7 @@ def _summary(summary: dict[str, Any]) -> dict[str, Score]:
     return found
 
 
-def _read_config(path: Path) -> dict[str, Any]:
+def read_config(path: Path) -> dict[str, Any]:
     """A run's config as plain values, without the keys that do not decide its results. Not checked against the schema:
     an older run may have other keys."""
     try:
@@ -173,7 +173,7 @@ def _read_config(path: Path) -> dict[str, Any]:
     if not isinstance(config, dict):
         raise ValueError(f"{path}: not a config (expected keys and values)")
     plain = {str(key): value for key, value in config.items()}
-    for key in ("name", *FREE_TO_CHANGE):
+    for key in ("name", *(key for key in FREE_TO_CHANGE if key not in HOW_MUCH)):
         *sections, last = key.split(".")
         inside: Any = plain
         for section in sections:
@@ -181,6 +181,12 @@ def _read_config(path: Path) -> dict[str, Any]:
         if isinstance(inside, dict):
             inside.pop(last, None)
     return plain
+
+
+def with_own_names(runs: Sequence[FinishedRun]) -> list[FinishedRun]:
+    """Runs of the same name go by their folders."""
+    names = [run.name for run in runs]
+    return [replace(run, name=str(run.folder)) if names.count(run.name) > 1 else run for run in runs]
 
 
 def pool_seeds(runs: Sequence[FinishedRun]) -> list[Group]:

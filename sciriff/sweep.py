@@ -6,7 +6,9 @@ others (hydra/launcher=joblib), which inherit the folder's name through the envi
 
 import json
 import os
+import shlex
 import shutil
+import sys
 import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -15,12 +17,15 @@ from typing import Any
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, read_write
 
+from sciriff import spawn
 from sciriff.run_dir import RunDir
 from sciriff.run_name import run_name
 from sciriff.summary import mean_line
 
 FOLDER = "SCIRIFF_SWEEP_DIR"
 """Environment variable: the folder of the sweep that a job belongs to."""
+PAGE = "sweep.html"
+"""The page of a sweep, in its folder."""
 
 
 @dataclass(frozen=True)
@@ -47,11 +52,12 @@ class SweepFolder(Callback):
         typed = config.copy()
         typed.name = f"sweep-{name}"
         folder = Path(typed.run_dir).absolute()
+        if config.dry_run:  # it notes no jobs, and those of an earlier sweep are none of its own
+            return
         os.environ[FOLDER] = str(folder)
-        if not config.dry_run:
-            shutil.rmtree(_rows(folder), ignore_errors=True)
-            with read_write(config):
-                config.hydra.sweep.dir = str(folder)  # for what a sweeper leaves, such as Optuna's best values
+        shutil.rmtree(_rows(folder), ignore_errors=True)
+        with read_write(config):
+            config.hydra.sweep.dir = str(folder)  # for what a sweeper leaves, such as Optuna's best values
 
 
 def folder() -> Path | None:
@@ -95,6 +101,23 @@ def table(found: list[Job]) -> list[str]:
         lines.append(f"{len(failed)} of {len(found)} jobs failed; the same command runs only what is not done:")
         lines += [f"  {job.name}: {job.reason}" for job in failed]
     return lines
+
+
+def make_page(place: Path) -> list[str]:
+    """Write the page of the sweep in a child, which loads what this process does not. Returns what to say of it: where
+    it is, or why there is none, which changes nothing of the sweep.
+
+    spawn.Stopped when it was asked to stop.
+    """
+    command = [sys.executable, "-m", "sciriff.sweep_page", str(place)]
+    log = place / "sweep_page.log"
+    try:
+        spawn.run("page", command, log)
+    except spawn.ChildFailed as error:
+        return [f"the page of the sweep was not made: {error.reason}", f"  log: {log}", f"  {shlex.join(command)}"]
+    except OSError as error:
+        return [f"the page of the sweep was not made: {error}"]
+    return [f"page: {place / PAGE}"]
 
 
 def _mean(job: Job) -> str:

@@ -169,8 +169,10 @@ def main() -> int:
         try:
             hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(entry)()
         finally:
-            if (place := sweep.folder()) is not None:
-                print("\n".join(sweep.table(sweep.jobs(place))), flush=True)
+            if (place := sweep.folder()) is not None and (found := sweep.jobs(place)):
+                print("\n".join(sweep.table(found)), flush=True)
+                if all(row.status != "stopped" for row in found):  # after Ctrl-C nobody waits for a page
+                    print("\n".join(sweep.make_page(place)), flush=True)
         if errors:
             raise errors[0]
     except pipeline.RunFailed as error:

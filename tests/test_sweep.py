@@ -3,6 +3,7 @@
 import fcntl
 import json
 import threading
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,15 @@ def test_dry_run_of_a_sweep_writes_nothing(cli, tmp_path: Path):
     assert result.returncode == 0, result.stderr
     assert result.stdout.count("run       ") == 8
     assert not (tmp_path / "runs").exists()
+
+
+def test_dry_run_of_a_sweep_says_nothing_of_an_earlier_one(cli, tmp_path: Path):
+    jobs = tmp_path / "runs/sweep-demo-s1+2/jobs"
+    jobs.mkdir(parents=True)
+    (jobs / "0000.json").write_text(json.dumps(asdict(sweep.Job(0, "earlier", "runs/earlier", "", "done"))))
+    result = cli("-m", "experiment=demo", "seed=1,2", "dry_run=true")
+    assert result.returncode == 0, result.stderr
+    assert "earlier" not in result.stdout and not (jobs.parent / sweep.PAGE).exists()
 
 
 @pytest.mark.parametrize(

@@ -37,16 +37,17 @@ def parts(answers: list[Answers], count: int | None) -> list[Part]:
     chosen = [(found, rows) for found, rows in chosen if rows]
     if not chosen:
         return []
-    packed = [_packed("index", {"marks": MARKS, "tasks": [_index(found, rows) for found, rows in chosen]})]
+    made = [packed("index", {"marks": MARKS, "tasks": [_index(found, rows) for found, rows in chosen]})]
     for place, (_, rows) in enumerate(chosen):
-        packed += [
-            _packed(f"answers-{place}", [_answer(row) for row in rows]),
-            _packed(f"prompts-{place}", _prompts(rows)),
+        made += [
+            packed(f"answers-{place}", [_answer(row) for row in rows]),
+            packed(f"prompts-{place}", _prompts(rows)),
         ]
-    return packed
+    return made
 
 
-def _packed(name: str, value: Any) -> Part:
+def packed(name: str, value: Any) -> Part:
+    """Any JSON value as an element that `unpack(name)` of page.js reads."""
     return Part(f"data-{name}", Markup(base64.b64encode(zlib.compress(dumps(value).encode(), 9)).decode()))
 
 

@@ -37,6 +37,45 @@ class Line:
     points: Points
 
 
+@dataclass(frozen=True)
+class Frame:
+    """Where values stand in a drawing: from low to high, left to right and bottom to top."""
+
+    x_low: float
+    x_high: float
+    y_low: float
+    y_high: float
+
+    def x_at(self, x: float) -> float:
+        return LEFT + (x - self.x_low) / (self.x_high - self.x_low) * (WIDTH - LEFT - RIGHT)
+
+    def y_at(self, y: float) -> float:
+        return HEIGHT - BOTTOM - (y - self.y_low) / (self.y_high - self.y_low) * (HEIGHT - TOP - BOTTOM)
+
+    def grid(self) -> list[str]:
+        """Horizontal lines at round values, with their numbers."""
+        parts = []
+        for tick in ticks(self.y_low, self.y_high):
+            y = self.y_at(tick)
+            parts.append(f'<path class="grid" d="M{LEFT} {y:.1f}H{WIDTH - RIGHT}"/>')
+            parts.append(f'<text class="tick" x="{LEFT - 7}" y="{y + 4:.1f}" text-anchor="end">{short(tick)}</text>')
+        return parts
+
+    def x_axis(self, labels: list[tuple[float, str]], name: str) -> list[str]:
+        """The axis with `labels` (x, text) below it, and what it counts."""
+        base, right = HEIGHT - BOTTOM, WIDTH - RIGHT
+        parts = []
+        for value, text in labels:
+            x = self.x_at(value)
+            parts.append(f'<path class="axis" d="M{x:.1f} {base}v4"/>')
+            label = Markup('<text class="tick" x="{}" y="{}" text-anchor="middle">{}</text>')
+            parts.append(label.format(f"{x:.1f}", base + 17, text))
+        parts.append(f'<path class="axis" d="M{LEFT} {base}H{right}"/>')
+        named = Markup('<text class="tick" x="{}" y="{}" text-anchor="end">{}</text>')
+        parts.append(named.format(right, HEIGHT - 4, name))
+        return parts
+
+
 def panel(title: str, description: str, lines: list[Line], marks: list[float], from_zero: bool) -> Figure | None:
     """Curves over optimizer steps, with dotted vertical lines at `marks` (the ends of epochs). None without a point."""
     finite = [point for line in lines for point in line.points if math.isfinite(point[1])]
@@ -47,33 +86,17 @@ def panel(title: str, description: str, lines: list[Line], marks: list[float], f
     x_low, x_high = (x_low, x_high) if x_high > x_low else (x_low - 1, x_high + 1)
     y_low = min(y_low, 0.0) if from_zero else y_low
     y_pad = 0.05 * (y_high - y_low) or 0.05 * abs(y_high) or 1.0
-    y_low, y_high = (y_low if from_zero else y_low - y_pad), y_high + y_pad
-
-    def x_at(x: float) -> float:
-        return LEFT + (x - x_low) / (x_high - x_low) * (WIDTH - LEFT - RIGHT)
-
-    def y_at(y: float) -> float:
-        return HEIGHT - BOTTOM - (y - y_low) / (y_high - y_low) * (HEIGHT - TOP - BOTTOM)
-
+    frame = Frame(x_low, x_high, y_low if from_zero else y_low - y_pad, y_high + y_pad)
     parts = [f'<svg class="panel" viewBox="0 0 {WIDTH} {HEIGHT}" role="img">']
     parts.append(Markup("<title>{}</title>").format(f"{title}. {description}"))
-    right, base = WIDTH - RIGHT, HEIGHT - BOTTOM
-    for tick in ticks(y_low, y_high):
-        y = y_at(tick)
-        parts.append(f'<path class="grid" d="M{LEFT} {y:.1f}H{right}"/>')
-        parts.append(f'<text class="tick" x="{LEFT - 7}" y="{y + 4:.1f}" text-anchor="end">{short(tick)}</text>')
+    parts += frame.grid()
     for mark in marks:
         if x_low < mark < x_high:
-            parts.append(f'<path class="mark" d="M{x_at(mark):.1f} {TOP}V{base}"/>')
-    for tick in ticks(x_low, x_high):
-        if tick == int(tick):
-            x = x_at(tick)
-            parts.append(f'<path class="axis" d="M{x:.1f} {base}v4"/>')
-            parts.append(f'<text class="tick" x="{x:.1f}" y="{base + 17}" text-anchor="middle">{short(tick)}</text>')
-    parts.append(f'<path class="axis" d="M{LEFT} {base}H{right}"/>')
-    parts.append(f'<text class="tick" x="{right}" y="{HEIGHT - 4}" text-anchor="end">optimizer step</text>')
+            parts.append(f'<path class="mark" d="M{frame.x_at(mark):.1f} {TOP}V{HEIGHT - BOTTOM}"/>')
+    whole = [tick for tick in ticks(x_low, x_high) if tick == int(tick)]
+    parts += frame.x_axis([(tick, short(tick)) for tick in whole], "optimizer step")
     for line in lines:
-        parts.append(f'<path class="{line.style}" d="{_path(thin(line.points), x_at, y_at)}"/>')
+        parts.append(f'<path class="{line.style}" d="{_path(thin(line.points), frame.x_at, frame.y_at)}"/>')
     parts.append("</svg>")
     return Figure(title, description, Markup("".join(parts)))
 

@@ -1,22 +1,18 @@
 """Gather what the run folder knows and fill the template: one file, nothing fetched, reproducible bytes."""
 
-import base64
-import hashlib
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from markupsafe import Markup
-
 from sciriff.config import Config
-from sciriff.report import about, bars, figures, mix_card, other_parity, tables
+from sciriff.report import about, bars, figures, mix_card, other_parity, tables, template
 from sciriff.report.answers import read_answers
 from sciriff.report.browser import parts
 from sciriff.report.cards import cards
 from sciriff.report.tables import COLUMNS, SHORT_NAMES
 from sciriff.report.times import stage_times, step_times
 from sciriff.report.training import curves, read_metrics, totals
-from sciriff.report.visible import visible
 from sciriff.run_dir import RunDir
 
 SCRIPTS = ("page.js", "prediction.js", "browser.js")
@@ -31,27 +27,16 @@ def render(config: Config, run: RunDir) -> bytes:
 
 def filled(shown: dict[str, Any]) -> bytes:
     """The page that shows what `content` gathered."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        finalize=lambda value: visible(value) if isinstance(value, str) and not hasattr(value, "__html__") else value,
-    )
-    environment.filters |= {"points": tables.points, "exact_points": other_parity.exact_points}
-    environment.globals |= {"strip": figures.strip, "bar": bars.bar, "shade": _shade}
-    page = environment.get_template("page.html.jinja")
-    return page.render(**_source("style", "page.css"), **_source("script", *SCRIPTS), **shown).encode()
-
-
-def _source(name: str, *files: str) -> dict[str, str]:
-    """Files that become part of the page, and the digest by which the page's policy lets them in."""
-    text = "\n".join(Path(__file__).with_name(file).read_text(encoding="utf-8") for file in files)
-    digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
-    return {name: Markup(text), f"{name}_digest": digest}
+    functions: dict[str, Callable[..., Any]] = {
+        "points": tables.points,
+        "exact_points": other_parity.exact_points,
+        "strip": figures.strip,
+        "bar": bars.bar,
+        "shade": _shade,
+    }
+    here = Path(__file__).parent
+    scripts = [here / name for name in SCRIPTS]
+    return template.filled(here / "page.html.jinja", [here / "page.css"], scripts, functions, shown)
 
 
 def content(config: Config, run: RunDir) -> dict[str, Any]:
