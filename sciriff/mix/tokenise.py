@@ -22,11 +22,12 @@ from sciriff.token_file import write_token_file
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
-BATCH_CHARACTERS = 1 << 19
+BATCH_CHARACTERS = 1 << 18
 """Conversations are given to the tokenizer in batches of about so much text; its own objects take 30 times that."""
 
-ENCODERS = 2
-"""Batches that are tokenised at the same time, so that all cores are busy while the last row of one is not done."""
+ENCODERS = 3
+"""Batches that are tokenised at the same time, so that all cores are busy while the last row of one is not done, and
+another becomes Python's numbers."""
 
 
 def markup_digest(chat: str, tokenizer: PreTrainedTokenizerFast) -> str:

@@ -82,6 +82,7 @@ def kill_launcher(run: RunDir, process: "subprocess.Popen[str]") -> None:
         time.sleep(0.05)
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_as_if_undisturbed_bit_for_bit(make: Make) -> None:
     settings = {"max_steps": 150, "checkpoint_every": 20, "eval_every": 30, "keep": "best", "validation": 8}
     whole, killed = (make(name, **settings) for name in ("whole", "killed"))
