@@ -22,12 +22,11 @@ from sciriff.token_file import write_token_file
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
-BATCH_CHARACTERS = 1 << 18
+BATCH_CHARACTERS = 1 << 19
 """Conversations are given to the tokenizer in batches of about so much text; its own objects take 30 times that."""
 
-ENCODERS = 3
-"""Batches that are tokenised at the same time, so that all cores are busy while the last row of one is not done, and
-another becomes Python's numbers."""
+ENCODERS = 2
+"""Batches that are tokenised at the same time, so that all cores are busy while the last row of one is not done."""
 
 
 def markup_digest(chat: str, tokenizer: PreTrainedTokenizerFast) -> str:
