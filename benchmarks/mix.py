@@ -186,8 +186,8 @@ def measured_stage(run: RunDir) -> tuple[dict[str, float], float]:
 
 
 def compared(mix: Path, rows: int, folder: Path, tokenizer: PreTrainedTokenizerFast) -> dict[str, list[float]]:
-    """Seconds of ours and of the bare calls on each slice of `mix`, taking turns. Each has a tokenizer of its own, since
-    one that has seen a text remembers its words, and would be quicker at the second look."""
+    """Seconds of ours and of the bare calls on each slice of `mix`, taking turns. Each has a tokenizer of its own: one
+    that has seen a text remembers its words, and would be quicker at the second look."""
     seconds: dict[str, list[float]] = {"ours": [], "encode_batch": [], "encode_batch_fast": []}
     file = str(folder / "tokenizer" / "tokenizer.json")
     backends = {name: Tokenizer.from_file(file) for name in ("encode_batch", "encode_batch_fast")}
