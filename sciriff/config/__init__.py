@@ -1,0 +1,55 @@
+"""The schema of conf/, a file per folder: a misspelt key, a wrong type, an impossible value ends here."""
+
+from sciriff.config.checks import nearest
+from sciriff.config.deepspeed import DeepspeedConfig
+from sciriff.config.engine import EngineConfig
+from sciriff.config.eval import EvalConfig
+from sciriff.config.files import as_dict, from_container, load, to_yaml
+from sciriff.config.judge import JudgeConfig
+from sciriff.config.log import LogConfig
+from sciriff.config.mix import MixConfig, MixSourceConfig, SourcesConfig
+from sciriff.config.model import CHAT_FORMATS, ApiModelConfig, ModelConfig, ShapeConfig
+from sciriff.config.places import PACKAGE, SAMPLE, conf_dir
+from sciriff.config.plan import PlanConfig
+from sciriff.config.report import ReportConfig
+from sciriff.config.root import STAGES, Config, known_keys
+from sciriff.config.server import ADDRESS, HOW_TO_ASK, PROVIDERS, ServerConfig
+from sciriff.config.source import SourceConfig
+from sciriff.config.train import ATTENTIONS, DECIDES_NOTHING, LOGITS_AT_ONCE, TrainConfig
+
+__all__ = [
+    "ADDRESS",
+    "ATTENTIONS",
+    "CHAT_FORMATS",
+    "DECIDES_NOTHING",
+    "HOW_TO_ASK",
+    "LOGITS_AT_ONCE",
+    "PACKAGE",
+    "PROVIDERS",
+    "SAMPLE",
+    "STAGES",
+    "ApiModelConfig",
+    "Config",
+    "DeepspeedConfig",
+    "EngineConfig",
+    "EvalConfig",
+    "JudgeConfig",
+    "LogConfig",
+    "MixConfig",
+    "MixSourceConfig",
+    "ModelConfig",
+    "PlanConfig",
+    "ReportConfig",
+    "ServerConfig",
+    "ShapeConfig",
+    "SourceConfig",
+    "SourcesConfig",
+    "TrainConfig",
+    "as_dict",
+    "conf_dir",
+    "from_container",
+    "known_keys",
+    "load",
+    "nearest",
+    "to_yaml",
+]

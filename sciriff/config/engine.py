@@ -1,0 +1,61 @@
+"""engine: who answers the prompts."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from omegaconf import MISSING
+
+from sciriff.config.checks import at_least, number_or, one_of
+from sciriff.config.server import PROVIDERS, ServerConfig
+
+
+@dataclass
+class EngineConfig(ServerConfig):
+    name: str = MISSING
+    """vllm or transformers, which run the model here; openai, anthropic, or local (any server that speaks OpenAI's
+    language), which ask for its answers."""
+    batch_tokens: int = 16384
+    """transformers: prompt and answer tokens, padding included, that are in one batch at most."""
+    tensor_parallel: int = 1
+    """vllm: GPUs that share one copy of the model."""
+    replicas: Any = "auto"
+    """vllm, transformers: engines side by side, each with a copy of the model on engine.tensor_parallel GPUs of its
+    own; they share the prompts. auto: as many as the GPUs give, one without a GPU."""
+    memory_fraction: float = 0.9
+    """vllm: share of each GPU's memory that it may take."""
+    batch_invariant: bool = False
+    """vllm: only kernels whose results do not depend on what else is computed at the time (VLLM_BATCH_INVARIANT), so
+    that a prompt has the same answer in every run, whatever was resumed or shared out. Slower, and for NVIDIA GPUs of
+    compute capability 8.0 or more alone (9.0 in older versions of vLLM)."""
+    extra: dict[str, Any] = field(default_factory=dict)
+    """vllm: any other of its engine arguments, merged over ours; `+engine.extra.max_num_seqs=64`."""
+    python: str | None = None
+    """Interpreter for the prediction stage; vLLM pins its torch, so it often lives in an environment of its own."""
+    model: str | None = None
+    """The server's name for the model; null is model.api.name, or else model.path, which is what `vllm serve` takes."""
+    temperature: float | None = 0.0
+    """Of a server; null is its own. Engines that run here are greedy."""
+    timeout: float = 600
+    """Seconds for one call. Longer than a judge's: an answer that is given up on may be paid for, and then again."""
+
+    def __post_init__(self) -> None:
+        one_of("engine.name", self.name, ("vllm", "transformers", *PROVIDERS))
+        at_least("engine.batch_tokens", self.batch_tokens, 1)
+        at_least("engine.tensor_parallel", self.tensor_parallel, 1)
+        number_or("engine.replicas", self.replicas, 1, ("auto",))
+        if not 0 < self.memory_fraction <= 1:
+            raise ValueError(f"engine.memory_fraction={self.memory_fraction} must be above 0 and at most 1")
+        if self.asks:
+            self.check("engine", self.name)
+            if self.python is not None:
+                raise ValueError(f"engine.python has no meaning for engine={self.name}, which runs no model here")
+        elif self.temperature:
+            raise ValueError(f"engine.temperature={self.temperature:g} is not for engine={self.name}, which is greedy")
+        for key, value in (("tensor_parallel", self.tensor_parallel > 1), ("batch_invariant", self.batch_invariant)):
+            if value and self.name != "vllm":
+                raise ValueError(f"engine.{key}={getattr(self, key)} needs engine=vllm, and this is {self.name}")
+
+    @property
+    def asks(self) -> bool:
+        """Whether a server is asked."""
+        return self.name in PROVIDERS

@@ -1,0 +1,46 @@
+"""A config from composed values or a run folder, and back to text."""
+
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
+
+from sciriff.config.checks import nearest
+from sciriff.config.root import Config, known_keys
+
+
+def from_container(values: DictConfig) -> Config:
+    """The checked config of composed values. ValueError says which key is unknown, unset or wrong."""
+    try:
+        plain = OmegaConf.to_container(values, resolve=True, throw_on_missing=True)
+        config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), plain))
+    except MissingMandatoryValue as error:
+        raise ValueError(f"{error.full_key} is not set: give {error.full_key}=...") from None
+    except ConfigKeyError as error:
+        unknown = str(error.full_key)
+        raise ValueError(f"{unknown} is not a key of the config{nearest(unknown, known_keys())}") from None
+    except OmegaConfBaseException as error:
+        key = getattr(error, "full_key", None)
+        raise ValueError(f"{key + ': ' if key else ''}{str(error).splitlines()[0]}") from None
+    assert isinstance(config, Config)
+    return config
+
+
+def load(path: Path) -> Config:
+    """The config that was frozen into a run folder."""
+    if not path.is_file():
+        raise ValueError(f"{path}: there is no run here; `python -m sciriff.train` makes one")
+    values = OmegaConf.load(path)
+    assert isinstance(values, DictConfig)
+    return from_container(values)
+
+
+def to_yaml(config: Config) -> str:
+    """The text of config.yaml."""
+    return OmegaConf.to_yaml(OmegaConf.structured(config), resolve=True)
+
+
+def as_dict(part: Any) -> Any:
+    """Plain containers of a config or a part of it, for digests and logs."""
+    return OmegaConf.to_container(OmegaConf.structured(part), resolve=True)

@@ -1,0 +1,119 @@
+"""mix: which rows a model learns from."""
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+from omegaconf import MISSING
+
+from sciriff.config.checks import at_least, number_or, one_of
+from sciriff.config.source import SourceConfig
+
+
+@dataclass
+class MixSourceConfig(SourceConfig):
+    """A source that the recipe of a mix chooses rows from."""
+
+    weight: float = 1.0
+    """The source's share of the mix under mix.tulu=match, relative to the other's: with mix.sources.tulu.weight=2 the
+    mix takes two general rows for each science row. Only the ratio counts. mix.tulu=all or a number says itself
+    how many general rows there are, and refuses a weight."""
+    epochs: float = 1.0
+    """How often the rows that the mix takes from this source stand in it, once all else (caps, mix.tulu, weights) has
+    been decided by counting each of them once. 2 has each row twice, under the same id, at two places of the order. Of
+    a part of an epoch the first rows that the cap takes are there: 0.5 has half of each science task, or of the general
+    rows, rounded; those of a smaller part are among those of a larger."""
+    license: str | None = None
+    """What the card says of these rows' licence; null is what is known of the hub's datasets."""
+
+
+@dataclass
+class SourcesConfig:
+    sciriff: MixSourceConfig = field(default_factory=MixSourceConfig)
+    """Science: rows `input`, `output`, `metadata`, `_instance_id`."""
+    tulu: MixSourceConfig = field(default_factory=MixSourceConfig)
+    """General: rows `dataset`, `id`, `messages`."""
+    published: SourceConfig = field(default_factory=SourceConfig)
+    """A finished mix (rows `dataset`, `id`, `messages`), taken whole in its own order."""
+
+
+@dataclass
+class MixConfig:
+    name: str = MISSING
+    sources: SourcesConfig = field(default_factory=SourcesConfig)
+    per_task: int | None = 1000
+    """Rows of each science task at most; null takes all, 0 none."""
+    tulu: Any = "match"
+    """General rows: none, match (as many as science rows), all, or a number."""
+    tasks: list[str] | None = None
+    """Science tasks that enter, such as genia_ner; null is all. A row must pass this and the next two."""
+    families: list[str] | None = None
+    """Task families that enter, such as ie.named_entity_recognition (a row's `metadata.task_family`); null is all."""
+    domains: list[str] | None = None
+    """Domains that enter, such as biomedicine: one of a row's `metadata.domains` must be among them; null is all."""
+    include_heldout: bool = False
+    """Let the training rows of the nine held-out tasks in."""
+    context_window: int | None = 4096
+    """Rows longer than this less 20 tokens, by the model's tokenizer and markup, are left out; null keeps all."""
+    truncate: str = "drop"
+    """What becomes of a row longer than that: drop, or turns (it keeps the first turns that fit whole, up to the end of
+    an answer, and is left out where the first answer does not fit). No answer is ever cut."""
+    take: str = "sample"
+    """Which rows a cap keeps: a seeded sample, or the first of each task, as the published mix did."""
+    on_bad_row: str = "error"
+    """A row that cannot be used stops the build (error), or is left out and counted (drop)."""
+    overlap: str = "report"
+    """Rows that hold text of the evaluation prompts (the whole prompt, or the document in it), by whatever way it came
+    there: report lists them in the card, drop leaves them out before the caps are filled, none does not look. The
+    prompts are those of all held-out tasks at `eval.path` or `eval.source`. Where these cannot be read, drop and a run
+    that is to answer them stop; a run that only trains says that its rows were not checked, and so does its card."""
+    validation_rows: int = 0
+    """Rows to watch training with: so many science rows, and as many general ones, where the source of these is given,
+    also if the mix itself takes none of it. They are drawn from what the caps leave, each task in turn, and where that
+    is not enough from the source's own validation split. None is of a held-out task, begins like a training row,
+    asks about a document of one or, unless mix.overlap=none, holds text of the evaluation prompts. A hub dataset that
+    is wanted for these rows alone may be out of reach, which the card then says."""
+    seed: int = 76
+    """Of the mix alone, so that a sweep over `seed` shares one mix."""
+    path: str | None = None
+    """A finished mix (jsonl of `dataset`, `id`, `messages`) to use as it is: it replaces the sources and the recipe,
+    and so leaves no rows for validation_rows."""
+
+    def __post_init__(self) -> None:
+        at_least("mix.per_task", self.per_task, 0)
+        at_least("mix.context_window", self.context_window, 32)
+        number_or("mix.tulu", self.tulu, 0, ("none", "match", "all"))
+        one_of("mix.truncate", self.truncate, ("drop", "turns"))
+        one_of("mix.take", self.take, ("sample", "first"))
+        one_of("mix.on_bad_row", self.on_bad_row, ("error", "drop"))
+        one_of("mix.overlap", self.overlap, ("report", "drop", "none"))
+        at_least("mix.validation_rows", self.validation_rows, 0)
+        for name in ("tasks", "families", "domains"):
+            if getattr(self, name) == []:
+                raise ValueError(f"mix.{name}=[] lets no science row in; say mix.per_task=0, or null for all")
+        for name in ("sciriff", "tulu"):
+            source: MixSourceConfig = getattr(self.sources, name)
+            for key in ("weight", "epochs"):
+                value = getattr(source, key)
+                if not 0 < value < math.inf:
+                    raise ValueError(f"mix.sources.{name}.{key}={value} must be a number above 0")
+            if source.weight != 1 and self.tulu not in ("match", "none"):
+                raise ValueError(
+                    f"mix.sources.{name}.weight={source.weight} is a share under mix.tulu=match, and mix.tulu is "
+                    f"{self.tulu}: leave the weight out, or match"
+                )
+        if self.sources.published.exists and self.path is None:
+            self._refuse_a_recipe()
+
+    def _refuse_a_recipe(self) -> None:
+        """The rows of a published mix are taken whole, so settings that choose among them say what cannot be done."""
+        for name in ("tasks", "families", "domains", "validation_rows"):
+            if value := getattr(self, name):
+                raise ValueError(
+                    f"mix.{name}={value} cannot be had of mix.sources.published, a finished mix that is taken whole; "
+                    "choose a mix that is built of sources (mix=scitulu), or leave it out"
+                )
+
+    @property
+    def has_source(self) -> bool:
+        return self.sources.sciriff.exists or self.sources.tulu.exists or self.sources.published.exists

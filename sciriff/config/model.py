@@ -1,0 +1,131 @@
+"""model: whose weights, or whose answers."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from omegaconf import MISSING
+
+from sciriff.config.checks import at_least, one_of
+
+CHAT_FORMATS = ("tulu", "llama2", "llama3", "qwen", "general", "tokenizer")
+
+
+@dataclass
+class ShapeConfig:
+    """The size of a model, from which the plan computes memory and time without a download."""
+
+    layers: int = MISSING
+    hidden: int = MISSING
+    """Width of the residual stream."""
+    intermediate: int = MISSING
+    """Width inside the MLP."""
+    heads: int = MISSING
+    kv_heads: int = MISSING
+    """Key and value heads; fewer than `heads` under grouped-query attention."""
+    vocabulary: int = MISSING
+    """Rows of the embedding matrix."""
+    context: int = MISSING
+    """Longest sequence that the model was made for, tokens."""
+    tied_embeddings: bool = False
+    """The output layer shares the embedding matrix."""
+
+    def __post_init__(self) -> None:
+        for name in ("layers", "hidden", "intermediate", "heads", "kv_heads", "vocabulary", "context"):
+            at_least(f"model.shape.{name}", getattr(self, name), 1)
+        if self.hidden % self.heads:
+            raise ValueError(f"model.shape.hidden={self.hidden} is not a multiple of model.shape.heads={self.heads}")
+        if self.heads % self.kv_heads:
+            raise ValueError(
+                f"model.shape.heads={self.heads} is not a multiple of model.shape.kv_heads={self.kv_heads}"
+            )
+
+    @property
+    def parameters(self) -> int:
+        """Weights of a Llama-style model of this shape: q, k, v, o, a gated MLP, two norms a layer, embeddings."""
+        width = self.hidden // self.heads
+        attention = 2 * self.hidden * self.heads * width + 2 * self.hidden * self.kv_heads * width
+        layer = attention + 3 * self.hidden * self.intermediate + 2 * self.hidden
+        embeddings = self.vocabulary * self.hidden * (1 if self.tied_embeddings else 2)
+        return self.layers * layer + embeddings + self.hidden
+
+
+@dataclass
+class ApiModelConfig:
+    """A model whose weights nobody has but its provider."""
+
+    provider: str = MISSING
+    """openai or anthropic."""
+    name: str = MISSING
+    """The provider's own name for it. One with a date stays what it is."""
+    context: int = MISSING
+    """Tokens that prompt and answer may take together, at the price that is known here."""
+    takes_temperature: bool = True
+    """Whether a request may say engine.temperature. Models that think refuse it, and answer as their provider likes."""
+    thinking_tokens: int = 0
+    """Tokens that it may think before it answers, on top of eval.max_new_tokens; they are paid for like an answer."""
+    request: dict[str, Any] = field(default_factory=dict)
+    """Further keys of every request, in the provider's own words: `+model.api.request.reasoning_effort=low`."""
+
+    def __post_init__(self) -> None:
+        one_of("model.api.provider", self.provider, ("openai", "anthropic"))
+        at_least("model.api.context", self.context, 1)
+        at_least("model.api.thinking_tokens", self.thinking_tokens, 0)
+
+
+@dataclass
+class ModelConfig:
+    name: str = MISSING
+    """The name in tables and run folders."""
+    path: str | None = None
+    """A Hugging Face folder or hub id; null builds a Llama of `shape` with random weights from the seed."""
+    api: ApiModelConfig | None = None
+    """Set where there are no weights, only a provider who answers: then path, tokenizer and shape are null."""
+    revision: str | None = None
+    """Branch, tag or commit on the hub."""
+    tokenizer: str | None = None
+    """Folder or hub id of the tokenizer; null is `path`."""
+    chat: str = MISSING
+    """Markup of a conversation (chat.py): tulu, llama2, llama3, qwen, general, or the tokenizer's own template. With
+    engine=openai, local or anthropic the server gets messages and writes the markup; a model with `api` says server."""
+    dtype: str = "bfloat16"
+    """Of the saved weights and of generation: bfloat16, float16 or float32."""
+    trust_remote_code: bool = False
+    """Let a hub repository run its own Python code here. Off unless you turn it on."""
+    license: str | None = None
+    """Licence of the weights, by the hub's name for it (apache-2.0, llama2), for the card of what is trained from them;
+    null is what the README.md of a local folder says, if it says so."""
+    shape: ShapeConfig | None = None
+
+    def __post_init__(self) -> None:
+        if self.api is not None:
+            for name in ("path", "tokenizer", "shape"):
+                if getattr(self, name) is not None:
+                    raise ValueError(
+                        f"model.{name} has no meaning for model={self.name}, whose weights {self.api.provider} keeps; "
+                        "for another model: model=custom model.path=FOLDER_OR_HUB_ID"
+                    )
+            if self.chat != "server":
+                raise ValueError(f"model.chat={self.chat}: {self.api.provider} writes the markup, so it must be server")
+            return
+        if self.shape is None:
+            raise ValueError("model.shape is not set: give model.shape=..., as in conf/model/llama2_7b.yaml")
+        one_of("model.chat", self.chat, CHAT_FORMATS)
+        one_of("model.dtype", self.dtype, ("bfloat16", "float16", "float32"))
+        if self.path is None and self.tokenizer is None:
+            raise ValueError(
+                "model.path is null, so model.tokenizer must name a tokenizer; or give model.path=FOLDER_OR_HUB_ID"
+            )
+
+    @property
+    def context(self) -> int:
+        """Tokens that prompt and answer may take together."""
+        if self.api is not None:
+            return self.api.context
+        assert self.shape is not None, "refused above"
+        return self.shape.context
+
+    @property
+    def hub_id(self) -> str | None:
+        """The model's name on the hub; None for a local folder, whose path is absolute, and for one built here."""
+        return None if self.path is None or Path(self.path).is_absolute() else self.path

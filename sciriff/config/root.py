@@ -1,0 +1,155 @@
+"""All of a run's config: the sections, and what concerns several of them."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, fields, is_dataclass, replace
+from pathlib import Path
+from typing import get_args, get_type_hints
+
+from omegaconf import MISSING
+
+from sciriff.config.checks import one_of
+from sciriff.config.deepspeed import DeepspeedConfig
+from sciriff.config.engine import EngineConfig
+from sciriff.config.eval import EvalConfig
+from sciriff.config.judge import JudgeConfig
+from sciriff.config.log import LogConfig
+from sciriff.config.mix import MixConfig
+from sciriff.config.model import ApiModelConfig, ModelConfig
+from sciriff.config.plan import PlanConfig
+from sciriff.config.report import ReportConfig
+from sciriff.config.train import TrainConfig
+from sciriff.run_dir import RunDir
+
+STAGES = ("mix", "train", "predict", "judge", "score", "report")
+
+
+@dataclass
+class Config:
+    """Everything that a run depends on; what `python -m sciriff.train --cfg job` prints."""
+
+    model: ModelConfig = MISSING
+    mix: MixConfig = MISSING
+    train: TrainConfig = MISSING
+    deepspeed: DeepspeedConfig = MISSING
+    engine: EngineConfig = MISSING
+    eval: EvalConfig = MISSING
+    judge: JudgeConfig = MISSING
+    log: LogConfig = MISSING
+    report: ReportConfig = field(default_factory=ReportConfig)
+    plan: PlanConfig = field(default_factory=PlanConfig)
+
+    name: str | None = None
+    """Name of the run; null makes it from the choices and overrides that were typed."""
+    stages: list[str] = field(default_factory=lambda: list(STAGES))
+    """Which stages to run, of mix, train, predict, judge, score, report."""
+    run_dir: str = "runs/${name}"
+    cache_dir: str = MISSING
+    """Where mixes and their tokens are kept and shared by all runs."""
+    seed: int = 42
+    """Drives the order of training, initial weights and sampling."""
+    dry_run: bool = False
+    """Print the plan and stop."""
+    predictions: str | None = None
+    """Score the predictions of this folder instead of generating any."""
+    allow_missing: bool = False
+    """Score what is there when instances are missing, and say so."""
+
+    def __post_init__(self) -> None:
+        for stage in self.stages:
+            one_of("stages", stage, STAGES)
+        if not self.stages:
+            raise ValueError(f"stages=[] runs nothing; name some of {', '.join(STAGES)}")
+        if not 0 <= self.seed < 2**32:
+            raise ValueError(f"seed={self.seed} must be at least 0 and below 2**32")
+        if self.name is not None and ("/" in self.name or self.name in ("", ".", "..")):
+            raise ValueError(f"name={self.name!r} must be a plain folder name")
+        if "train" in self.active_stages and not self.mix.path and not self.mix.has_source:
+            raise ValueError("mix has no source: give mix.sources.sciriff.path=FOLDER, or choose a mix")
+        if "train" in self.active_stages and self.deepspeed.zero_stage:
+            self._refuse_with_deepspeed()
+        if "train" in self.active_stages and self.train.keep == "best":
+            self._refuse_a_choice_without_rows()
+        if self.model.api is not None:
+            self._check_api_model(self.model.api)
+        elif "predict" in self.active_stages and self.engine.name == "anthropic":
+            raise ValueError(f"engine=anthropic has no model={self.model.name}; its models are model=claude_...")
+        if {"train", "predict"} <= set(self.active_stages) and self.engine.asks:
+            raise ValueError(
+                f"engine={self.engine.name} asks a server, and none has the model that this run trains: choose "
+                "engine=vllm; or train first, serve the run's model, and then run stages=[predict,score,report]"
+            )
+        ways = self.engine.tensor_parallel
+        heads = self.model.shape.heads if self.model.shape is not None else ways
+        if "predict" in self.active_stages and heads % ways:
+            raise ValueError(
+                f"engine.tensor_parallel={ways} does not divide model.shape.heads={heads}, the attention heads of the "
+                "model"
+            )
+
+    def _check_api_model(self, api: ApiModelConfig) -> None:
+        """ValueError for what cannot be done with a model that only its provider has."""
+        model = self.model.name
+        if self.train.method != "none":
+            raise ValueError(f"model={model} cannot be trained here, for {api.provider} keeps its weights: train=none")
+        if self.eval.model is not None:
+            raise ValueError(f"eval.model names weights, and model={model} is one that {api.provider} answers for")
+        if "predict" not in self.active_stages:
+            return
+        if self.engine.name not in (api.provider, "local"):
+            raise ValueError(f"model={model} answers over {api.provider}'s API: engine={api.provider}")
+        if not api.takes_temperature and self.engine.temperature:
+            raise ValueError(f"engine.temperature={self.engine.temperature:g}: model={model} takes no temperature")
+
+    def _refuse_with_deepspeed(self) -> None:
+        stage = f"deepspeed.zero_stage={self.deepspeed.zero_stage}"
+        if self.train.method == "qlora":
+            raise ValueError(
+                f"train=qlora does not go with {stage}, which cannot share out four-bit weights: choose "
+                "deepspeed=none, where each GPU has a whole copy, or train=lora"
+            )
+        if self.train.optimizer != "adamw":
+            raise ValueError(
+                f"train.optimizer={self.train.optimizer} does not go with {stage}, which shares out AdamW's states "
+                "itself: leave train.optimizer out, or choose deepspeed=none"
+            )
+
+    def _refuse_a_choice_without_rows(self) -> None:
+        if self.mix.path is not None:
+            raise ValueError(f"train.keep=best needs validation rows, and mix.path={self.mix.path} brings none")
+        if not self.mix.validation_rows:
+            raise ValueError(
+                "train.keep=best chooses by the loss on validation rows, and mix.validation_rows=0 draws none"
+            )
+
+    @property
+    def active_stages(self) -> list[str]:
+        """The chosen stages in their order, without those that other choices leave out."""
+        left_out: set[str] = set()
+        if self.train.method == "none":
+            left_out |= {"mix", "train"}
+        if self.judge.provider == "none":
+            left_out.add("judge")
+        if self.predictions is not None:
+            left_out |= {"mix", "train", "predict"}
+        return [stage for stage in STAGES if stage in self.stages and stage not in left_out]
+
+    @property
+    def answering_model(self) -> ModelConfig:
+        """Whose answers are scored: `eval.model`, else the model that this run trains, else `model` as it is. Under
+        eval.parity=reference it computes in float16, as the original code has vLLM do."""
+        model = replace(self.model, dtype="float16") if self.eval.parity == "reference" else self.model
+        if self.eval.model is not None:
+            return replace(model, path=self.eval.model, tokenizer=None, revision=None)
+        if self.train.method != "none":
+            return replace(model, path=str(RunDir(Path(self.run_dir)).model), tokenizer=None, revision=None)
+        return model
+
+
+def known_keys(kind: type = Config, prefix: str = "") -> Iterator[str]:
+    """Every key of the schema, `train.learning_rate` and the like."""
+    hints = get_type_hints(kind)
+    for known in fields(kind):
+        yield prefix + known.name
+        for inner in (hints[known.name], *get_args(hints[known.name])):  # of an optional section, too
+            if is_dataclass(inner) and isinstance(inner, type):
+                yield from known_keys(inner, f"{prefix}{known.name}.")

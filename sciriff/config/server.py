@@ -1,0 +1,67 @@
+"""What engine and judge have in common where a server is asked."""
+
+import re
+from dataclasses import dataclass, fields
+
+from sciriff.config.checks import above_zero, at_least
+
+ADDRESS = re.compile(r"https?://[\w.:\[\]-]+(/[\w./~%-]*)?")
+"""Of a server; no user, password or query, since config.yaml is copied into logs and trackers."""
+
+PROVIDERS = ("openai", "local", "anthropic")
+"""Who answers over HTTP: OpenAI, any other server that speaks OpenAI's language, Anthropic."""
+
+
+@dataclass
+class ServerConfig:
+    """How a model behind a server is reached, how fast, and what it may cost."""
+
+    base_url: str | None = None
+    """Up to and including the version: https://api.openai.com/v1."""
+    api_key_env: str | None = None
+    """Environment variable that holds the key; null sends none. The key itself is written nowhere."""
+    temperature: float | None = None
+    """Null is the server's own."""
+    batch: bool = False
+    """Send all calls through the provider's batch interface: half the price, up to a day."""
+    max_usd: float | None = None
+    """US dollars that the stage may cost in all, earlier starts included; null sets no bound. Where the model's price
+    is not known it must be null, or the two prices below be given. A call that times out counts at the most it can
+    cost."""
+    input_usd: float | None = None
+    """US dollars per million tokens of prompts; null looks the model up in the list of known prices."""
+    output_usd: float | None = None
+    """The same for responses."""
+    max_concurrency: int = 8
+    """Calls under way at once."""
+    requests_per_minute: float | None = None
+    """Calls a minute at most, evenly spread; null sets no bound, and waits only when the server says so."""
+    tokens_per_minute: float | None = None
+    """The same for tokens: a call counts with its prompt, by estimate, and the longest answer it may bring."""
+    timeout: float = 120
+    """Seconds for one call."""
+    attempts: int = 8
+    """How often a call is made before it counts as failed."""
+    poll_seconds: float = 60
+    """Seconds between looks at a batch."""
+
+    def check(self, section: str, chosen: str) -> None:
+        """ValueError for what cannot be. `section` is judge or engine, `chosen` its option."""
+        if not self.base_url:
+            raise ValueError(f"{section}={chosen} needs {section}.base_url=...")
+        if not ADDRESS.fullmatch(self.base_url):
+            raise ValueError(f"{section}.base_url must be http(s)://HOST[:PORT]/v1, with no password or key in it")
+        if self.api_key_env is not None and not self.api_key_env.isidentifier():
+            raise ValueError(f"{section}.api_key_env must be the name of an environment variable, not the key itself")
+        if (self.input_usd is None) != (self.output_usd is None):
+            raise ValueError(f"{section}.input_usd and {section}.output_usd must be given together")
+        for name in ("max_concurrency", "attempts"):
+            at_least(f"{section}.{name}", getattr(self, name), 1)
+        for name in ("temperature", "max_usd", "input_usd", "output_usd"):
+            at_least(f"{section}.{name}", getattr(self, name), 0)
+        for name in ("requests_per_minute", "tokens_per_minute", "timeout", "poll_seconds"):
+            above_zero(f"{section}.{name}", getattr(self, name))
+
+
+HOW_TO_ASK = tuple(known.name for known in fields(ServerConfig) if known.name != "temperature")
+"""Keys of a server that say where, how fast and at what price it is asked, and change no answer."""

@@ -1,0 +1,22 @@
+"""A place that rows come from."""
+
+from dataclasses import dataclass
+
+
+@dataclass
+class SourceConfig:
+    """Where rows come from: a local file or folder, or a dataset of the Hugging Face hub."""
+
+    path: str | None = None
+    """A local jsonl, jsonl.gz, json or parquet file, or a folder of them. It replaces `hub`."""
+    hub: str | None = None
+    """Dataset id on the hub; a source with neither `path` nor `hub` does not exist."""
+    config: str | None = None
+    """Configuration of the hub dataset (for SciRIFF the context length)."""
+    split: str = "train"
+    revision: str | None = None
+    """Branch, tag or commit of the hub dataset; null is the newest there, or without a network the copy made last."""
+
+    @property
+    def exists(self) -> bool:
+        return self.path is not None or self.hub is not None

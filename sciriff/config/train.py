@@ -1,0 +1,148 @@
+"""train: how a model learns."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from omegaconf import MISSING
+
+from sciriff.config.checks import above_zero, at_least, number_or, one_of
+
+ATTENTIONS = ("auto", "flash_attention_3", "flash_attention_2", "sdpa", "eager")
+
+LOGITS_AT_ONCE = 1 << 25
+"""Logits that the training loss makes at a time: 128 MiB in fp32. Of a vocabulary of 32,000 that is 1,048 tokens,
+enough to keep a GPU busy; a small model's whole micro-batch is one piece."""
+
+DECIDES_NOTHING = (
+    "train.num_processes",
+    "train.micro_batch_tokens",
+    "train.attention",
+    "train.cross_entropy",
+    "train.activation_checkpointing",
+    "train.checkpoint_every",
+    "train.keep_checkpoints",
+)
+"""Keys that say how a training is done, not what is learnt (beyond rounding): a run may go on with other values."""
+
+
+@dataclass
+class TrainConfig:
+    method: str = MISSING
+    """full (all weights), lora (a small adapter beside each linear layer, the model's own weights frozen), qlora (the
+    same over weights that are kept in four bits), or none: evaluate the model as it is."""
+    lora_rank: int | None = None
+    """Rank of the adapters: one of a layer from m to n features has lora_rank * (m + n) weights. This and the other
+    three are for lora and qlora alone."""
+    lora_alpha: float | None = None
+    """What an adapter gives is multiplied with lora_alpha / lora_rank."""
+    lora_dropout: float | None = None
+    """Share of an adapter's inputs that are dropped in training. Above 0 the losses depend on how rows are packed."""
+    lora_targets: list[str] | None = None
+    """Names of the layers that get an adapter, such as [q_proj, v_proj]; null is every linear layer but the head."""
+    num_processes: Any = "auto"
+    """Training processes on this machine; auto is one per GPU, or one without a GPU."""
+    epochs: int = 2
+    max_steps: int | None = None
+    """End after so many optimizer steps, whatever `epochs` says; the learning rate is planned for that end."""
+    learning_rate: float = 2e-5
+    """Its peak, after warm-up."""
+    schedule: str = "linear"
+    """After warm-up: linear (to 0), cosine (to 0) or constant."""
+    warmup_ratio: float = 0.03
+    """Share of all steps in which the learning rate rises."""
+    weight_decay: float = 0.0
+    optimizer: str = "adamw"
+    """adamw, or adamw_8bit: its two moments in 8 bits (bitsandbytes), a quarter of the memory, without DeepSpeed."""
+    adam_beta1: float = 0.9
+    adam_beta2: float = 0.999
+    adam_epsilon: float = 1e-8
+    max_grad_norm: float = 1.0
+    """Clip the norm of the whole gradient; set on every path, since DeepSpeed and torch have different defaults."""
+    global_batch_size: int = 128
+    """Sequences per optimizer step, over all processes and micro-batches."""
+    micro_batch_tokens: int = 8192
+    """Tokens that one process takes through the model at a time, at most. Whole sequences are packed together, none of
+    which sees another; memory depends on it, and not what is learnt."""
+    max_length: int = 4096
+    """Longest sequence, tokens. Rows that are longer are left out of training and counted."""
+    precision: str = "bf16"
+    """bf16 (fp32 master weights), bf16_pure (weights and optimizer in bf16 too) or fp32."""
+    attention: str = "auto"
+    """flash_attention_3 (Hopper), flash_attention_2, sdpa, eager, or auto: the first of them that is installed and
+    works on this device in this precision. sdpa works everywhere; eager is slow, for families that need it."""
+    cross_entropy: str = "auto"
+    """liger (a kernel for GPUs, from liger-kernel), chunked (plain torch), or auto: liger where it works. Neither makes
+    the logits of all tokens at once."""
+    activation_checkpointing: Any = "all"
+    """Layers that are computed again in the backward pass, to save memory: all, none, so many of the first ones, or
+    auto: as few as fit, measured on the GPU with the largest micro-batch. Without a GPU auto is none."""
+    checkpoint_every: int | None = 200
+    """Optimizer steps between resumable checkpoints; null writes none except when asked to stop."""
+    keep_checkpoints: bool = False
+    """Keep the last checkpoint after training has finished."""
+    eval_every: int | None = None
+    """Optimizer steps between measurements of the loss on the mix's validation rows (`mix.validation_rows`), science
+    and general ones apart; also before the first step and after the last. Null measures none. It changes nothing of
+    what is learnt, and costs a third of training on as many tokens."""
+    keep: str = "last"
+    """Which model is written in the end: last, or best, that of the measurement with the lowest science loss (general,
+    where there are no science rows). A checkpoint of the best so far is kept besides the newest."""
+
+    def __post_init__(self) -> None:
+        one_of("train.method", self.method, ("full", "lora", "qlora", "none"))
+        self._check_lora()
+        if self.method == "none":
+            return
+        number_or("train.num_processes", self.num_processes, 1, ("auto",))
+        for name in (
+            "epochs",
+            "max_steps",
+            "global_batch_size",
+            "micro_batch_tokens",
+            "max_length",
+            "checkpoint_every",
+            "eval_every",
+        ):
+            at_least(f"train.{name}", getattr(self, name), 1)
+        for name in ("learning_rate", "max_grad_norm", "adam_epsilon"):
+            above_zero(f"train.{name}", getattr(self, name))
+        for name in ("warmup_ratio", "adam_beta1", "adam_beta2"):
+            value = getattr(self, name)
+            if not 0 <= value < 1:
+                raise ValueError(f"train.{name}={value} must be at least 0 and below 1")
+        at_least("train.weight_decay", self.weight_decay, 0)
+        one_of("train.optimizer", self.optimizer, ("adamw", "adamw_8bit"))
+        one_of("train.schedule", self.schedule, ("linear", "cosine", "constant"))
+        one_of("train.precision", self.precision, ("bf16", "bf16_pure", "fp32"))
+        one_of("train.attention", self.attention, ATTENTIONS)
+        one_of("train.keep", self.keep, ("last", "best"))
+        if self.keep == "best" and self.eval_every is None:
+            raise ValueError("train.keep=best needs train.eval_every=STEPS, and it is null: nothing would be measured")
+        one_of("train.cross_entropy", self.cross_entropy, ("auto", "liger", "chunked"))
+        number_or("train.activation_checkpointing", self.activation_checkpointing, 0, ("all", "none", "auto"))
+        if self.max_length > self.micro_batch_tokens:
+            raise ValueError(
+                f"train.max_length={self.max_length} does not fit train.micro_batch_tokens={self.micro_batch_tokens}: "
+                "a micro-batch must hold the longest sequence"
+            )
+
+    @property
+    def adapts(self) -> bool:
+        """Whether adapters are trained beside the model's own weights, which stay as they are."""
+        return self.method in ("lora", "qlora")
+
+    def _check_lora(self) -> None:
+        for name in ("lora_rank", "lora_alpha", "lora_dropout", "lora_targets"):
+            value = getattr(self, name)
+            if not self.adapts and value is not None:
+                raise ValueError(f"train.{name}={value} is of train=lora and train=qlora, and this is {self.method}")
+            if self.adapts and value is None and name != "lora_targets":
+                raise ValueError(f"train.method={self.method} needs train.{name}; train={self.method} has one")
+        if not self.adapts:
+            return
+        at_least("train.lora_rank", self.lora_rank, 1)
+        above_zero("train.lora_alpha", self.lora_alpha)
+        if not 0 <= (self.lora_dropout or 0.0) < 1:
+            raise ValueError(f"train.lora_dropout={self.lora_dropout} must be at least 0 and below 1")
+        if self.lora_targets == []:
+            raise ValueError("train.lora_targets=[] gives no layer an adapter; null is every linear layer but the head")
