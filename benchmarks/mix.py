@@ -13,6 +13,7 @@ which find the texts rendered and throw the result away: slices of the mix, one 
 """
 
 import argparse
+import gc
 import json
 import os
 import platform
@@ -192,6 +193,7 @@ def compared(mix: Path, rows: int, folder: Path, tokenizer: PreTrainedTokenizerF
     file = str(folder / "tokenizer" / "tokenizer.json")
     backends = {name: Tokenizer.from_file(file) for name in ("encode_batch", "encode_batch_fast")}
     lines = mix.open("rb")
+    gc.freeze()  # as the stage does
     for number in range(SLICES + 1):
         part = folder / "slice.jsonl"
         count = rows // SLICES

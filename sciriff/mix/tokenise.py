@@ -125,26 +125,22 @@ class TokenSpool:
     def __init__(self, folder: Path) -> None:
         self._file = TemporaryFile(dir=folder)  # noqa: SIM115 - open as long as this object lives
         self._size = 0
-        self._places: dict[bytes, int] = {}
+        self._places: dict[bytes, tuple[int, int]] = {}
 
     def add(self, messages: Sequence[Message], ids: np.ndarray, targets: np.ndarray) -> None:
-        """Keep a row: its length, then its ids, of which those that are targets are stored as -1 - id."""
-        values = np.empty(len(ids) + 1, np.int32)
-        values[0] = len(ids)
-        values[1:] = np.where(targets, ~ids, ids)
-        self._places[text_digest(messages)] = self._size
-        self._size += self._file.write(values.data)
+        """Keep a row: its ids (int32), then of each whether it is a target (bool)."""
+        self._places[text_digest(messages)] = self._size, len(ids)
+        self._size += self._file.write(ids.data) + self._file.write(targets.data)
 
     def get(self, messages: Sequence[Message]) -> TrainingRow | None:
         """The row of these messages (without the ends of its answers), or None where it was never added."""
-        place = self._places.get(text_digest(messages))
-        if place is None:
+        found = self._places.get(text_digest(messages))
+        if found is None:
             return None
+        place, length = found
         self._file.flush()
-        (length,) = np.frombuffer(os.pread(self._file.fileno(), 4, place), np.int32)
-        values = np.frombuffer(os.pread(self._file.fileno(), 4 * int(length), place + 4), np.int32)
-        targets = values < 0
-        return TrainingRow(np.where(targets, ~values, values), targets, [])
+        row = os.pread(self._file.fileno(), 5 * length, place)
+        return TrainingRow(np.frombuffer(row, np.int32, length), np.frombuffer(row, np.bool_, offset=4 * length), [])
 
 
 class _Batch(NamedTuple):
