@@ -1,4 +1,4 @@
-"""The cluster of the tests: a Slurm that runs steps on both its nodes, beside another one, and leaves nothing behind."""
+"""The cluster of the tests: a Slurm that runs steps on both nodes, beside another one, and leaves nothing behind."""
 
 from pathlib import Path
 
