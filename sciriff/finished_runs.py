@@ -13,8 +13,8 @@ from omegaconf import OmegaConf
 from yaml import YAMLError
 
 from sciriff.digest import value_digest
+from sciriff.frozen_config import FREE_TO_CHANGE, HOW_MUCH
 from sciriff.per_instance import InstanceNumbers, read_per_instance
-from sciriff.pipeline import FREE_TO_CHANGE, HOW_MUCH
 from sciriff.run_dir import RunDir
 from sciriff.tasks import HELD_OUT
 

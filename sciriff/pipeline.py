@@ -1,7 +1,6 @@
 """Which stages run, in what order, each as a child process; finished ones are skipped, interrupted ones go on."""
 
 import contextlib
-import fcntl
 import json
 import shutil
 import subprocess
@@ -11,39 +10,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from omegaconf import DictConfig, OmegaConf
-
-from sciriff import __version__, machine, spawn
-from sciriff.config import DECIDES_NOTHING, HOW_TO_ASK, PACKAGE, Config, ModelConfig, as_dict, to_yaml
-from sciriff.digest import file_digest, tree_digest, value_digest
+from sciriff import machine, spawn
+from sciriff.config import PACKAGE, Config
 from sciriff.finetune import launch_files
+from sciriff.frozen_config import freeze
 from sciriff.manifest import Manifest, StageRecord, damaged_output, record_outputs
 from sciriff.mix import card_table
+from sciriff.ownership import own
 from sciriff.run_dir import RunDir
-from sciriff.source_files import instances_source, source_digest, validation_split
+from sciriff.stage_inputs import inputs
 from sciriff.summary import summary_lines
 from sciriff.tables import write_tables
-
-WHERE_AND_HOW = (
-    *("engine.python", "engine.memory_fraction", "engine.replicas"),
-    *(f"engine.{key}" for key in HOW_TO_ASK),
-)
-"""Keys on which no answer depends."""
-
-HOW_MUCH = ("eval.tasks", "eval.limit", "eval.max_new_tokens", "eval.max_new_tokens_of", "eval.truncation")
-"""Keys that say how much is asked, or how: the answers that they leave as they are stay."""
-
-FREE_TO_CHANGE = (
-    *("stages", "dry_run", "run_dir", "cache_dir", "report", "log", "plan", "judge", "eval.resamples"),
-    *WHERE_AND_HOW,
-    *HOW_MUCH,
-    *DECIDES_NOTHING,
-)
-"""Keys that say what to do now, where, or how to show it, not what the run is: a folder takes other values of them. The
-judge is one, since it often comes later, or with more money: its rows say whose they are."""
-
-WAIT_FOR_WORKERS = 60.0
-"""Seconds that the last worker of a killed driver has to be gone."""
 
 
 class RunFailed(Exception):
@@ -108,62 +85,6 @@ def run_each_model(config: Config, models: list[str], again: str) -> None:
         raise RunFailed(f"{len(models) - len(finished)} of {len(models)} models failed; the others went on")
 
 
-@contextlib.contextmanager
-def own(run: RunDir, wait: bool = False) -> Iterator[None]:
-    """Hold the run folder. A second driver is refused, or with `wait` waits for the first; the last worker of a killed
-    one is waited for."""
-    with run.lock.open("ab") as lock, run.workers_lock.open("ab") as workers:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if not wait:
-                raise ValueError(
-                    f"{run.root} is in use by another run of sciriff; wait for it, or choose name=..."
-                ) from None
-            _say(f"{run.root}: another run is making it; waiting")
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        give_up_at = time.monotonic() + WAIT_FOR_WORKERS
-        while True:
-            try:
-                fcntl.flock(workers, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > give_up_at:
-                    raise ValueError(f"{run.root}: a stage of an earlier run is still alive; end it first") from None
-                time.sleep(0.2)
-        fcntl.flock(workers, fcntl.LOCK_UN)
-        yield
-
-
-def freeze(config: Config, run: RunDir) -> None:
-    """Write config.yaml, or check that the folder was made with the same config. ValueError names the first key that
-    differs; keys that only say what to do now are replaced."""
-    if run.config.is_file():
-        old, new = OmegaConf.load(run.config), OmegaConf.create(to_yaml(config))
-        assert isinstance(old, DictConfig)
-        assert isinstance(new, DictConfig)
-        if difference := _first_difference(OmegaConf.to_container(old), OmegaConf.to_container(new)):
-            key, before, now = difference
-            raise ValueError(
-                f"{run.root} was made with {key}={before}, not {now}; choose another name=... or remove that folder"
-            )
-    partial = run.config.with_name(run.config.name + ".partial")
-    partial.write_text(to_yaml(config))
-    partial.replace(run.config)
-
-
-def _first_difference(old: object, new: object, key: str = "") -> tuple[str, object, object] | None:
-    if isinstance(old, dict) and isinstance(new, dict):
-        for name in {**new, **old}:
-            inner = f"{key}.{name}" if key else str(name)
-            if inner in FREE_TO_CHANGE:
-                continue
-            if found := _first_difference(old.get(name), new.get(name), inner):
-                return found
-        return None
-    return None if old == new else (key, old, new)
-
-
 @dataclass(frozen=True)
 class Stage:
     """One stage as the driver sees it."""
@@ -201,107 +122,6 @@ STAGES = {
         Stage("report", ("report", "figures")),
     )
 }
-
-
-def inputs(stage: str, config: Config, run: RunDir) -> dict[str, str]:
-    """Name -> digest of everything that decides what a stage makes. A stage whose inputs are unchanged is not run."""
-    sources = config.mix.sources
-    match stage:
-        case "mix":
-            recipe = as_dict(replace(config.mix, path=None))
-            read = [sources.sciriff, sources.tulu, sources.published]
-            if config.mix.validation_rows:
-                read += filter(None, map(validation_split, (sources.sciriff, sources.tulu)))
-            data = [source_digest(source) for source in read]
-            given = {"mix": tree_digest(Path(config.mix.path))} if config.mix.path else {"sources": value_digest(data)}
-            return {
-                "recipe": value_digest(recipe),
-                **given,
-                "evaluation prompts": _prompts_digest(config) if config.mix.overlap != "none" else "none",
-                "tokenizer": _model_digest(config.model, weights=False),
-            }
-        case "train":
-            if not run.mix.is_file():
-                raise ValueError(f"{run.mix}: there is no mix yet: add mix to stages")
-            return {
-                "mix": file_digest(run.mix),
-                "model": _model_digest(config.model, weights=True),
-                "recipe": value_digest([_recipe(config), as_dict(config.deepspeed), config.seed]),
-                **({"validation rows": file_digest(run.validation)} if _chooses(config, run) else {}),
-            }
-        case "predict":
-            asking = {key: value for key, value in as_dict(config.eval).items() if key != "resamples"}
-            how = {key: value for key, value in as_dict(config.engine).items() if f"engine.{key}" not in WHERE_AND_HOW}
-            return {
-                "model": _model_digest(config.answering_model, weights=True),
-                "instances": source_digest(instances_source(config.eval)),
-                "settings": value_digest([asking, how, config.seed]),
-            }
-        case "judge":
-            judge, predictions = config.judge, Path(config.predictions) if config.predictions else run.predictions
-            recorded = Path(judge.path) if judge.provider == "recorded" and judge.path else None
-            return {
-                "predictions": tree_digest(predictions),
-                # of its settings those that decide what is asked and of whom, not how fast or at what price
-                "judge": value_digest([judge.provider, judge.model, judge.temperature]),
-                "recorded responses": tree_digest(recorded) if recorded else "none",
-                "rules": value_digest([config.eval.parity, config.eval.tasks, config.allow_missing, __version__]),
-            }
-        case "score":
-            predictions = Path(config.predictions) if config.predictions else run.predictions
-            chosen = config.eval
-            rules = [chosen.parity, chosen.tasks, chosen.resamples, config.allow_missing, __version__]
-            return {
-                "predictions": tree_digest(predictions),
-                "judgements": tree_digest(run.judgements) if run.judgements.is_dir() else "none",
-                "rules": value_digest(rules),
-            }
-        case "report":
-            shown = [run.scores, run.metrics, run.mix_card, *(RunDir(Path(b)).scores for b in config.report.beside)]
-            digests = [file_digest(path) if path.is_file() else "none" for path in shown]
-            settings = [as_dict(config.report), config.name, __version__]
-            predictions = Path(config.predictions) if config.predictions else run.predictions
-            scored = tree_digest(run.per_instance) if run.per_instance.is_dir() else "none"
-            return {
-                "results": value_digest([*digests, scored]),
-                "predictions": tree_digest(predictions),
-                "settings": value_digest(settings),
-            }
-    raise AssertionError(stage)
-
-
-def _chooses(config: Config, run: RunDir) -> bool:
-    """Whether the validation rows decide which model is kept. Where there are none, the stage itself refuses."""
-    return config.train.keep == "best" and run.validation.is_file()
-
-
-def _recipe(config: Config) -> dict[str, object]:
-    """The keys of `train` that decide what is made."""
-    return {key: value for key, value in as_dict(config.train).items() if f"train.{key}" not in DECIDES_NOTHING}
-
-
-def _prompts_digest(config: Config) -> str:
-    """Digest of the prompts that the mix is compared with. What happens without them is for the mix stage to say."""
-    try:
-        return source_digest(instances_source(config.eval))
-    except ValueError:
-        return "cannot be read"
-
-
-def _model_digest(model: ModelConfig, *, weights: bool) -> str:
-    """What a model is, without reading its weights: of a local folder the small files' contents and the large ones'
-    sizes and times, of the hub the id and revision."""
-    about: list[object] = [as_dict(model)]
-    for place in dict.fromkeys((model.path, model.tokenizer)):
-        if place is None or not Path(place).is_dir():
-            continue
-        for file in sorted(p for p in Path(place).rglob("*") if p.is_file()):
-            if file.suffix in (".safetensors", ".bin", ".pt", ".gguf"):
-                if weights:
-                    about.append([file.name, file.stat().st_size, file.stat().st_mtime_ns])
-            else:
-                about.append([file.name, file_digest(file)])
-    return value_digest(about)
 
 
 def _run_stage(stage: Stage, config: Config, run: RunDir, manifest: Manifest, again: str) -> None:

@@ -6,9 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from sciriff import pipeline
+from sciriff import ownership, pipeline
 from sciriff.config import load
+from sciriff.frozen_config import freeze
+from sciriff.ownership import own
 from sciriff.run_dir import RunDir
+from sciriff.stage_inputs import inputs
 
 
 @pytest.fixture
@@ -18,56 +21,56 @@ def run(tmp_path: Path) -> RunDir:
 
 def test_frozen_config_reads_back_equal(run: RunDir, composed):
     config = composed("experiment=demo", "name=a", "mix.tulu=7")
-    pipeline.freeze(config, run)
+    freeze(config, run)
     assert load(run.config) == config
 
 
 def test_another_config_is_refused_with_the_first_key(run: RunDir, composed):
-    pipeline.freeze(composed("experiment=demo", "name=a"), run)
+    freeze(composed("experiment=demo", "name=a"), run)
     with pytest.raises(ValueError, match=r"was made with train\.learning_rate=0\.\d+, not 0\.5"):
-        pipeline.freeze(composed("experiment=demo", "name=a", "train.learning_rate=0.5"), run)
+        freeze(composed("experiment=demo", "name=a", "train.learning_rate=0.5"), run)
 
 
 def test_keys_that_say_what_to_do_now_may_change(run: RunDir, composed):
     config = composed("experiment=demo", "name=a")
-    pipeline.freeze(config, run)
-    pipeline.freeze(replace(config, stages=["score"], report=replace(config.report, beside=["b"])), run)
+    freeze(config, run)
+    freeze(replace(config, stages=["score"], report=replace(config.report, beside=["b"])), run)
     assert load(run.config).report.beside == ["b"]
-    pipeline.freeze(replace(config, eval=replace(config.eval, resamples=500)), run)
+    freeze(replace(config, eval=replace(config.eval, resamples=500)), run)
     assert load(run.config).eval.resamples == 500
     with pytest.raises(ValueError, match=r"made with eval.split=validation, not test"):
-        pipeline.freeze(replace(config, eval=replace(config.eval, split="test")), run)
+        freeze(replace(config, eval=replace(config.eval, split="test")), run)
 
 
 def test_how_much_is_asked_may_change_and_is_asked_again(run: RunDir, composed):
     config = composed("experiment=demo", "train=none", "name=a")
-    pipeline.freeze(config, run)
-    before = pipeline.inputs("predict", config, run)
+    freeze(config, run)
+    before = inputs("predict", config, run)
     for change in ({"limit": 2}, {"tasks": ["scierc_ner"]}, {"max_new_tokens": 7}, {"max_new_tokens_of": {"a": 5}}):
         more = replace(config, eval=replace(config.eval, **change))
-        pipeline.freeze(more, run)
-        assert pipeline.inputs("predict", more, run) != before, change
+        freeze(more, run)
+        assert inputs("predict", more, run) != before, change
     assert pipeline.STAGES["predict"].stale(run) == [], "the stage itself knows which rows are still good"
 
 
 def test_where_prompts_are_answered_changes_no_answer(run: RunDir, composed):
     config = composed("experiment=demo", "train=none", "name=a")
-    pipeline.freeze(config, run)
+    freeze(config, run)
     elsewhere = replace(config, engine=replace(config.engine, replicas=2, memory_fraction=0.5, python="/bin/python"))
-    pipeline.freeze(elsewhere, run)
-    assert pipeline.inputs("predict", elsewhere, run) == pipeline.inputs("predict", config, run)
+    freeze(elsewhere, run)
+    assert inputs("predict", elsewhere, run) == inputs("predict", config, run)
 
 
 def test_a_training_may_go_on_in_other_processes_and_micro_batches(run: RunDir, composed):
     """After it ran out of memory, or on a machine with other GPUs."""
     config = composed("experiment=demo", "name=a", f"run_dir={run.root}")
-    pipeline.freeze(config, run)
+    freeze(config, run)
     other = replace(config, train=replace(config.train, num_processes=2, micro_batch_tokens=2048, attention="sdpa"))
-    pipeline.freeze(other, run)
+    freeze(other, run)
     assert load(run.config).train.num_processes == 2
     run.mix.parent.mkdir()
     run.mix.write_text("{}\n")
-    assert pipeline.inputs("train", other, run) == pipeline.inputs("train", config, run)
+    assert inputs("train", other, run) == inputs("train", config, run)
 
 
 def test_validation_rows_decide_where_the_best_model_is_kept(run: RunDir, composed):
@@ -75,30 +78,30 @@ def test_validation_rows_decide_where_the_best_model_is_kept(run: RunDir, compos
     run.mix.parent.mkdir()
     for path in (run.mix, run.validation):
         path.write_text("{}\n")
-    assert "validation rows" not in pipeline.inputs("train", composed(*options), run)
-    assert "validation rows" in pipeline.inputs("train", composed(*options, "train.keep=best"), run)
+    assert "validation rows" not in inputs("train", composed(*options), run)
+    assert "validation rows" in inputs("train", composed(*options, "train.keep=best"), run)
 
 
 def test_more_resamples_need_no_new_answers(run: RunDir, composed):
     config = composed("experiment=demo", "train=none", "name=a")
     run.predictions.mkdir()
     more = replace(config, eval=replace(config.eval, resamples=500))
-    changed = [s for s in ("predict", "score") if pipeline.inputs(s, config, run) != pipeline.inputs(s, more, run)]
+    changed = [s for s in ("predict", "score") if inputs(s, config, run) != inputs(s, more, run)]
     assert changed == ["score"]
 
 
 def test_a_second_driver_is_refused(run: RunDir):
-    with pipeline.own(run), pytest.raises(ValueError, match="in use by another run"), pipeline.own(run):
+    with own(run), pytest.raises(ValueError, match="in use by another run"), own(run):
         pass
 
 
 def test_a_worker_that_is_still_alive_is_waited_for(run: RunDir, monkeypatch):
-    monkeypatch.setattr(pipeline, "WAIT_FOR_WORKERS", 0.5)
+    monkeypatch.setattr(ownership, "WAIT_FOR_WORKERS", 0.5)
     with run.workers_lock.open("ab") as worker:
         fcntl.flock(worker, fcntl.LOCK_SH)
-        with pytest.raises(ValueError, match="a stage of an earlier run is still alive"), pipeline.own(run):
+        with pytest.raises(ValueError, match="a stage of an earlier run is still alive"), own(run):
             pass
-    with pipeline.own(run):
+    with own(run):
         pass
 
 
@@ -106,19 +109,19 @@ def test_what_decides_a_stage_is_in_its_inputs(run: RunDir, composed, tmp_path: 
     config = composed("experiment=demo", "name=a", f"run_dir={tmp_path}")
     run.mix.parent.mkdir()
     run.mix.write_text("{}\n")
-    before = pipeline.inputs("train", config, run)
-    assert pipeline.inputs("train", config, run) == before
-    other = pipeline.inputs("train", replace(config, train=replace(config.train, learning_rate=0.5)), run)
+    before = inputs("train", config, run)
+    assert inputs("train", config, run) == before
+    other = inputs("train", replace(config, train=replace(config.train, learning_rate=0.5)), run)
     assert {name for name in before if before[name] != other[name]} == {"recipe"}
     run.mix.write_text('{"another": "mix"}\n')
-    other = pipeline.inputs("train", config, run)
+    other = inputs("train", config, run)
     assert {name for name in before if before[name] != other[name]} == {"mix"}
 
 
 def test_training_without_a_mix_says_so(run: RunDir, composed, tmp_path: Path):
     config = composed("experiment=demo", "name=a", f"run_dir={tmp_path}")
     with pytest.raises(ValueError, match="there is no mix yet: add mix to stages"):
-        pipeline.inputs("train", config, run)
+        inputs("train", config, run)
 
 
 def test_a_changed_validation_split_builds_the_mix_again(run: RunDir, composed, tmp_path: Path):
@@ -126,7 +129,7 @@ def test_a_changed_validation_split_builds_the_mix_again(run: RunDir, composed, 
         (tmp_path / f"{name}.jsonl").write_text("{}\n")
     settings = ("experiment=demo", "name=a", f"mix.sources.sciriff.path={tmp_path}")
     watched, plain = composed(*settings, "mix.validation_rows=9"), composed(*settings)
-    before = [pipeline.inputs("mix", config, run) for config in (watched, plain)]
+    before = [inputs("mix", config, run) for config in (watched, plain)]
     (tmp_path / "validation.jsonl").write_text("{}\n{}\n")
-    after = [pipeline.inputs("mix", config, run) for config in (watched, plain)]
+    after = [inputs("mix", config, run) for config in (watched, plain)]
     assert before[0]["sources"] != after[0]["sources"] and before[1] == after[1]

@@ -10,10 +10,10 @@ from openai_server import OpenAiServer
 
 from sciriff.api.limits import price_list
 from sciriff.config import Config, conf_dir
-from sciriff.pipeline import inputs
 from sciriff.predict import access
 from sciriff.run_dir import RunDir
 from sciriff.run_name import run_name
+from sciriff.stage_inputs import inputs
 
 Composed = Callable[..., Config]
 SERVED = sorted(path.stem for path in (conf_dir() / "model").glob("*.yaml") if "api:" in path.read_text())

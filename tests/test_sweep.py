@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from sciriff import ls, pipeline, sweep
+from sciriff import ls, sweep
+from sciriff.ownership import own
 from sciriff.run_dir import RunDir
 from sciriff.untrained import untrained_overrides
 
@@ -117,12 +118,12 @@ def test_a_second_driver_may_wait_for_the_first(tmp_path: Path):
     run, entered = RunDir(tmp_path), threading.Event()
 
     def second() -> None:
-        with pipeline.own(run, wait=True):
+        with own(run, wait=True):
             entered.set()
 
     waiting = threading.Thread(target=second)
-    with pipeline.own(run):
-        with pytest.raises(ValueError, match="is in use by another run"), pipeline.own(run):
+    with own(run):
+        with pytest.raises(ValueError, match="is in use by another run"), own(run):
             pass
         waiting.start()
         assert not entered.wait(0.3)

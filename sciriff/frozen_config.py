@@ -1,0 +1,53 @@
+"""The config in a run folder: written once, and which of its keys may be other ones when the run goes on."""
+
+from omegaconf import DictConfig, OmegaConf
+
+from sciriff.config import DECIDES_NOTHING, HOW_TO_ASK, Config, to_yaml
+from sciriff.run_dir import RunDir
+
+WHERE_AND_HOW = (
+    *("engine.python", "engine.memory_fraction", "engine.replicas"),
+    *(f"engine.{key}" for key in HOW_TO_ASK),
+)
+"""Keys on which no answer depends."""
+
+HOW_MUCH = ("eval.tasks", "eval.limit", "eval.max_new_tokens", "eval.max_new_tokens_of", "eval.truncation")
+"""Keys that say how much is asked, or how: the answers that they leave as they are stay."""
+
+FREE_TO_CHANGE = (
+    *("stages", "dry_run", "run_dir", "cache_dir", "report", "log", "plan", "judge", "eval.resamples"),
+    *WHERE_AND_HOW,
+    *HOW_MUCH,
+    *DECIDES_NOTHING,
+)
+"""Keys that say what to do now, where, or how to show it, not what the run is: a folder takes other values of them. The
+judge is one, since it often comes later, or with more money: its rows say whose they are."""
+
+
+def freeze(config: Config, run: RunDir) -> None:
+    """Write config.yaml, or check that the folder was made with the same config. ValueError names the first key that
+    differs; keys that only say what to do now are replaced."""
+    if run.config.is_file():
+        old, new = OmegaConf.load(run.config), OmegaConf.create(to_yaml(config))
+        assert isinstance(old, DictConfig)
+        assert isinstance(new, DictConfig)
+        if difference := _first_difference(OmegaConf.to_container(old), OmegaConf.to_container(new)):
+            key, before, now = difference
+            raise ValueError(
+                f"{run.root} was made with {key}={before}, not {now}; choose another name=... or remove that folder"
+            )
+    partial = run.config.with_name(run.config.name + ".partial")
+    partial.write_text(to_yaml(config))
+    partial.replace(run.config)
+
+
+def _first_difference(old: object, new: object, key: str = "") -> tuple[str, object, object] | None:
+    if isinstance(old, dict) and isinstance(new, dict):
+        for name in {**new, **old}:
+            inner = f"{key}.{name}" if key else str(name)
+            if inner in FREE_TO_CHANGE:
+                continue
+            if found := _first_difference(old.get(name), new.get(name), inner):
+                return found
+        return None
+    return None if old == new else (key, old, new)

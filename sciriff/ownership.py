@@ -1,0 +1,39 @@
+"""A run folder belongs to one driver at a time."""
+
+import contextlib
+import fcntl
+import sys
+import time
+from collections.abc import Iterator
+
+from sciriff.run_dir import RunDir
+
+WAIT_FOR_WORKERS = 60.0
+"""Seconds that the last worker of a killed driver has to be gone."""
+
+
+@contextlib.contextmanager
+def own(run: RunDir, wait: bool = False) -> Iterator[None]:
+    """Hold the run folder. A second driver is refused, or with `wait` waits for the first; the last worker of a killed
+    one is waited for."""
+    with run.lock.open("ab") as lock, run.workers_lock.open("ab") as workers:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if not wait:
+                raise ValueError(
+                    f"{run.root} is in use by another run of sciriff; wait for it, or choose name=..."
+                ) from None
+            print(f"{run.root}: another run is making it; waiting", file=sys.stderr, flush=True)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        give_up_at = time.monotonic() + WAIT_FOR_WORKERS
+        while True:
+            try:
+                fcntl.flock(workers, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > give_up_at:
+                    raise ValueError(f"{run.root}: a stage of an earlier run is still alive; end it first") from None
+                time.sleep(0.2)
+        fcntl.flock(workers, fcntl.LOCK_UN)
+        yield
