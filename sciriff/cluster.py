@@ -119,7 +119,11 @@ def _by_slurm(environment: Mapping[str, str]) -> Cluster:
             "launch/README.md"
         )
     nodes = tuple(_ask("scontrol", "show", "hostnames", environment["SLURM_JOB_NODELIST"]).split())
-    facts = dict(word.split("=", 1) for word in _ask("scontrol", "--oneliner", "show", "node", nodes[0]).split(" ") if "=" in word)
+    facts = dict(
+        word.split("=", 1)
+        for word in _ask("scontrol", "--oneliner", "show", "node", nodes[0]).split(" ")
+        if "=" in word
+    )
     port = _number(environment, "MASTER_PORT", least=1) if "MASTER_PORT" in environment else None
     return Cluster(
         nodes=nodes,
