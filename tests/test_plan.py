@@ -1,12 +1,14 @@
 """The plan's numbers against sums done by hand."""
 
 import re
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from sciriff import machine, preflight
 from sciriff.machine import Gpu
-from sciriff.plan import lines, make
+from sciriff.plan import lines, make, network
 
 EIGHT_80GB = ("plan.gpu=a100_80gb", "plan.gpus=8")
 
@@ -171,3 +173,50 @@ def test_what_the_engine_lacks_is_said_before_training(
 def test_engine_settings_that_cannot_work_are_refused(overrides: list[str], message: str, composed) -> None:
     with pytest.raises(ValueError, match=re.escape(message)):
         composed("experiment=demo", *overrides)
+
+
+SEVENTY = ("model=llama2_70b", "engine.tensor_parallel=2", "plan.gpu=h100", "plan.gpus=8", "plan.nodes=4")
+
+
+def test_the_printed_plan_of_seventy_billion_is_this_one(composed):
+    config = composed(*SEVENTY, "name=llama2_70b", "run_dir=runs/llama2_70b")
+    printed = "\n".join(["```", *lines(config, make(config)), "```"])
+    assert printed in (Path(__file__).parents[1] / "docs/plan_70b.md").read_text()
+
+
+def test_traffic_between_nodes_by_hand(composed):
+    """ZeRO-3 with nothing resident: three times the weights for each micro-batch, of which a node has its share."""
+    config = composed("model=llama2_7b", "deepspeed.resident_weights=none", "name=x")
+    shape = config.model.shape
+    one = network.traffic(config, 16, 2, 80, tokens=16 * 8192, seconds=4.0)
+    assert one.gigabytes == pytest.approx(3 * 2 * shape.parameters / 2 / 1e9)
+    assert one.gigabytes_per_second == one.gigabytes / 4
+    two = network.traffic(config, 16, 2, 80, tokens=16 * 8192 + 1, seconds=4.0)
+    assert two.gigabytes == pytest.approx(2 * one.gigabytes), "a second micro-batch gathers all of them again"
+    whole = replace(config, deepspeed=replace(config.deepspeed, resident_weights="all"))
+    assert network.traffic(whole, 16, 2, 80, 1000, 4.0).gigabytes == pytest.approx(2 * 2 * shape.parameters / 2 / 1e9)
+
+
+@pytest.mark.parametrize(("choice", "times"), [("deepspeed=zero2", 2), ("deepspeed=none", 4)])
+def test_traffic_without_sharing_weights(choice: str, times: int, composed):
+    config = composed("model=llama2_7b", choice, "name=x")
+    weights = 2 * config.model.shape.parameters
+    assert network.traffic(config, 8, 2, 80, 1000, 1.0).gigabytes == pytest.approx(times * weights / 2 / 1e9)
+
+
+def test_one_node_has_no_network(composed):
+    one = composed("model=llama2_7b", "name=x", *EIGHT_80GB)
+    assert make(one).network is None
+    assert not any(line.startswith("network") for line in lines(one, make(one)))
+
+
+def test_the_best_checkpoint_and_measuring_it_are_in_the_plan(composed):
+    plain = make(composed("model=llama2_7b", "name=x", "train.eval_every=null", *EIGHT_80GB))
+    config = composed(
+        "model=llama2_7b", "name=x", "train.eval_every=10", "train.keep=best", "mix.validation_rows=500", *EIGHT_80GB
+    )
+    best = make(config)
+    assert best.disk - plain.disk == pytest.approx((plain.disk - 2 * config.model.shape.parameters / 2**30) / 2)
+    # 112 measurements of 1,000 rows, forward alone, beside 1,106 steps of 128 rows forward and backward
+    assert best.measuring_hours / plain.hours == pytest.approx(112 * 1000 / 3 / (2 * 70_714), rel=1e-6)
+    assert best.hours == pytest.approx(plain.hours + best.measuring_hours)

@@ -11,7 +11,8 @@ class PlanConfig:
     """Plan for this GPU (a100_40gb, a100_80gb, h100, h200, ...) instead of what this machine has."""
     gpus: int | None = None
     """GPUs per node to plan for."""
-    nodes: int = 1
+    nodes: int | None = None
+    """Nodes to plan for; null is as many as this job has, or one for a machine that is imagined."""
     usd_per_gpu_hour: float | None = None
     """US dollars for an hour of one GPU; null is a typical price of its kind, where one is known (plan/speed.py)."""
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from sciriff.config import Config, ServerConfig
 from sciriff.plan import speed
-from sciriff.plan.run_plan import Plan
+from sciriff.plan.run_plan import Plan, checkpoints
 
 
 def lines(config: Config, plan: Plan) -> list[str]:
@@ -16,18 +16,39 @@ def lines(config: Config, plan: Plan) -> list[str]:
         f"run       {config.name} in {config.run_dir}",
         f"stages    {', '.join(config.active_stages)}",
         f"model     {config.model.name} {f'({api.name} at {api.provider})' if api else what}",
-        f"machine   {plan.device}{f', {config.plan.nodes} nodes' if config.plan.nodes > 1 else ''}",
+        f"machine   {_machine(plan)}",
     ]
     if "train" in config.active_stages:
         text += _training(config, plan)
     if "predict" in config.active_stages:
         cap = _cap(config.engine) if config.engine.asks else ""
-        text.append(f"predict   {config.engine.name}, {config.eval.max_new_tokens} new tokens at most{cap}")
+        where = "" if config.engine.asks else _replicas(config, plan)
+        text.append(f"predict   {config.engine.name}, {where}{config.eval.max_new_tokens} new tokens at most{cap}")
     if "judge" in config.active_stages:
         judge = config.judge
         cap = _cap(judge) if judge.asks else ""
         text.append(f"judge     {judge.model if judge.asks else judge.path} ({judge.provider}){cap}")
     return text
+
+
+def _machine(plan: Plan) -> str:
+    """What there is, and on several nodes what runs where."""
+    if len(plan.nodes) == 1:
+        return plan.device
+    first, *_, last = plan.nodes
+    others = "mix, judge, score and report run on the first"
+    return f"{len(plan.nodes)} nodes, {first} to {last}, each with {plan.device}; {others}"
+
+
+def _replicas(config: Config, plan: Plan) -> str:
+    """`16 engines on 2 GPUs each, 4 on each of 4 nodes, `"""
+    engine, nodes = config.engine, len(plan.nodes)
+    each = max(1, plan.gpus // engine.tensor_parallel) if engine.replicas == "auto" else engine.replicas
+    if each * nodes == 1 and engine.tensor_parallel == 1:
+        return ""
+    gpus = f" on {engine.tensor_parallel} GPUs each" if engine.tensor_parallel > 1 else ""
+    spread = f", {each} on each of {nodes} nodes" if nodes > 1 else ""
+    return f"{each * nodes} engine{'s' * (each * nodes > 1)}{gpus}{spread}, "
 
 
 def _cap(server: ServerConfig) -> str:
@@ -47,20 +68,32 @@ def _training(config: Config, plan: Plan) -> Iterator[str]:
         f"{train.precision}"
     )
     how = f"DeepSpeed ZeRO-{zero.zero_stage}{', offload' if zero.offload else ''}" if zero.zero_stage else "plain torch"
-    yield f"spawn     {plan.processes} training process{'es' * (plan.processes > 1)}, {how}"
+    nodes = len(plan.nodes)
+    spread = f", {plan.processes // nodes} on each of {nodes} nodes" if nodes > 1 else ""
+    yield f"spawn     {plan.processes} training process{'es' * (plan.processes > 1)}{spread}, {how}"
     if plan.deepspeed_factor < 1 and plan.on_gpu:
         yield f"          {_what_it_costs(config, plan)}"
     assert plan.memory is not None
     parts = ", ".join(f"{name} {gib:.1f}" for name, gib in vars(plan.memory).items() if gib)
     yield f"memory    {plan.memory.total:.1f} of {plan.capacity:.0f} GiB a process: {parts}"
-    yield f"disk      {plan.disk:.1f} GiB (model{' and two checkpoints' if train.checkpoint_every else ''})"
+    kept = {0: "", 2: " and two checkpoints", 3: " and three checkpoints"}[checkpoints(config)]
+    yield f"disk      {plan.disk:.1f} GiB (model{kept})"
     if plan.hours is None:
         return
     if not plan.on_gpu:
         yield f"time      about {plan.hours:.1f} hours of training"
         return
     mfu = f"{speed.utilisation(config) * plan.deepspeed_factor:.0%}"
-    yield f"time      about {plan.hours:.1f} hours of training, at {mfu} of the peak as measured on one H100"
+    measuring = (
+        f", {plan.measuring_hours:.1f} of them to measure validation rows" if plan.measuring_hours >= 0.05 else ""
+    )
+    yield f"time      about {plan.hours:.1f} hours of training{measuring}, at {mfu} of the peak as measured on one H100"
+    if plan.network is not None:
+        needed = plan.network.gigabytes_per_second
+        yield (
+            f"network   each node receives {plan.network.gigabytes:,.0f} GB in a step of {plan.network.seconds:.1f} s: "
+            f"below {needed:.0f} GB/s ({8 * needed:.0f} Gbit/s) the network sets the pace, not the GPUs"
+        )
     if plan.price is not None:
         own = (
             "" if config.plan.usd_per_gpu_hour is not None else ", a typical list price; plan.usd_per_gpu_hour is yours"

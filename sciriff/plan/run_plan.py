@@ -3,10 +3,10 @@
 import math
 from dataclasses import dataclass
 
-from sciriff import machine
+from sciriff import cluster, machine
 from sciriff.config import Config, nearest
 from sciriff.machine import GPU_TYPES, Gpu
-from sciriff.plan import generation, speed
+from sciriff.plan import generation, network, speed
 from sciriff.plan.mix_size import mix_size
 from sciriff.plan.ways_to_fit import Way, ways_to_fit
 from sciriff.training_memory import GIB, Memory, fits, shape_of, trained_parameters, training_memory
@@ -22,7 +22,13 @@ class Plan:
     """Of one epoch, prompts and targets, the model's markup aside."""
     steps: int | None
     processes: int
+    """Of training, on all nodes together."""
+    nodes: tuple[str, ...]
+    """Names of the nodes, or what stands for them."""
+    gpus: int
+    """Of each node."""
     device: str
+    """What each node has."""
     memory: Memory | None
     """None without training."""
     capacity: float
@@ -30,7 +36,11 @@ class Plan:
     disk: float
     """GiB for the model and its checkpoints."""
     hours: float | None
-    """Of training."""
+    """Of training, measuring the loss on validation rows included."""
+    measuring_hours: float
+    """Of these, what the measuring takes."""
+    network: network.Traffic | None
+    """What must pass between the nodes; None on one node, or where the length of a step is not known."""
     price: float | None
     """US dollars of these hours on all GPUs; None where the price of a GPU hour is not known."""
     usd_per_gpu_hour: float | None
@@ -58,10 +68,11 @@ def make(config: Config) -> Plan:
     trains = "train" in config.active_stages
     rows, tokens = mix_size(config) if trains else (None, None)
     steps = _steps(config, rows)
+    nodes = _nodes(config, imagined)
     processes = config.train.num_processes if trains else 1
     if processes == "auto":
         processes = max(1, len(present))
-    processes *= config.plan.nodes
+    processes *= len(nodes)
     on_gpu = bool(present)
     capacity = min((gpu.memory for gpu in present), default=machine.memory())
     memory = None
@@ -69,19 +80,32 @@ def make(config: Config) -> Plan:
     if trains:
         memory = training_memory(config, processes, on_gpu=on_gpu, capacity=capacity if on_gpu else None)
         if on_gpu and not fits(memory, capacity):
-            ways = ways_to_fit(config, processes // config.plan.nodes, config.plan.nodes, capacity)
-    hours = speed.hours(config, rows, tokens, steps, speed.tflops(config, present, processes)) if trains else None
+            ways = ways_to_fit(config, processes // len(nodes), len(nodes), capacity)
+    tflops = speed.tflops(config, present, processes) if trains else 0.0
+    learning = speed.hours(config, rows, tokens, steps, tflops) if trains else None
+    measuring = 0.0 if learning is None else speed.measuring_hours(config, rows, tokens, steps, tflops)
+    hours = None if learning is None else learning + measuring
+    traffic = None
+    if learning is not None and on_gpu and len(nodes) > 1:
+        assert tokens is not None
+        assert steps is not None
+        each = tokens * speed.epochs(config, rows, steps) / steps
+        traffic = network.traffic(config, processes, len(nodes), capacity, each, learning * 3600 / steps)
     usd = speed.usd_per_gpu_hour(config, present)
     return Plan(
         rows=rows,
         tokens=tokens,
         steps=steps,
         processes=processes,
+        nodes=nodes,
+        gpus=len(present),
         device=f"{len(present)} x {present[0].name}" if present else f"CPU, {machine.cores()} cores",
         memory=memory,
         capacity=capacity,
         disk=_disk(config) if trains else 0.0,
         hours=hours,
+        measuring_hours=measuring,
+        network=traffic,
         price=None if hours is None or usd is None else hours * processes * usd,
         usd_per_gpu_hour=usd,
         deepspeed_factor=speed.deepspeed_factor(config, processes, capacity) if trains else 1.0,
@@ -92,13 +116,24 @@ def make(config: Config) -> Plan:
     )
 
 
+def _nodes(config: Config, imagined: bool) -> tuple[str, ...]:
+    """The nodes of this job, or so many as plan.nodes says."""
+    if config.plan.nodes is not None:
+        return tuple(f"node {number}" for number in range(config.plan.nodes))
+    return ("node 0",) if imagined else cluster.here().nodes
+
+
+def checkpoints(config: Config) -> int:
+    """How many are on the disk at the most: the newest, the one before it until that is whole, and the best."""
+    return 2 + (config.train.keep == "best") if config.train.checkpoint_every else 0
+
+
 def _disk(config: Config) -> float:
-    """GiB of the finished model and, where checkpoints are written, of two of them: the trained weights, and what the
-    optimizer keeps of them."""
+    """GiB of the finished model and of its checkpoints: the trained weights, and what the optimizer keeps of them."""
     width = {"float32": 4}.get(config.model.dtype, 2)
     state = {"bf16": 14, "bf16_pure": 6, "fp32": 12}[config.train.precision]
-    checkpoints = 2 * state * trained_parameters(config) if config.train.checkpoint_every else 0
-    return (width * shape_of(config).parameters + checkpoints) / GIB
+    kept = checkpoints(config) * state * trained_parameters(config)
+    return (width * shape_of(config).parameters + kept) / GIB
 
 
 def _steps(config: Config, rows: int | None) -> int | None:

@@ -71,8 +71,24 @@ def hours(config: Config, rows: int | None, tokens: int | None, steps: int | Non
     """Of training: six operations a weight and token (Kaplan et al. 2020, arXiv 2001.08361) at `speed` TFLOP/s."""
     if not rows or tokens is None or steps is None:
         return None
-    epochs = min(config.train.epochs, steps * config.train.global_batch_size / rows)
-    return 6 * shape_of(config).parameters * tokens * epochs / (speed * 1e12) / 3600
+    return 6 * shape_of(config).parameters * tokens * epochs(config, rows, steps) / (speed * 1e12) / 3600
+
+
+def epochs(config: Config, rows: int | None, steps: int) -> float:
+    """How often so many steps go through the rows of the mix."""
+    return min(config.train.epochs, steps * config.train.global_batch_size / rows) if rows else 0.0
+
+
+def measuring_hours(config: Config, rows: int | None, tokens: int | None, steps: int | None, speed: float) -> float:
+    """Of the loss on validation rows: two operations a weight and token (the forward pass alone), before the first
+    step, every train.eval_every steps and after the last. Rows of both halves of the mix, as long as its own."""
+    train, mix = config.train, config.mix
+    if train.eval_every is None or not rows or tokens is None or steps is None:
+        return 0.0
+    times = 1 + -(-steps // train.eval_every)
+    halves = mix.sources.sciriff.exists + mix.sources.tulu.exists
+    measured = times * halves * mix.validation_rows * tokens / rows
+    return 2 * shape_of(config).parameters * measured / (speed * 1e12) / 3600
 
 
 def usd_per_gpu_hour(config: Config, present: list[Gpu]) -> float | None:

@@ -1,0 +1,161 @@
+"""Where the driver is: on one machine, on the first node of a Slurm allocation, or on one of some nodes without Slurm.
+
+One driver runs, on the first node. What it starts on every node finds its place by `of_stage`. Loads no framework.
+"""
+
+import os
+import shlex
+import shutil
+import socket
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+RANK = "$SLURM_NODEID"
+"""A word of a command that stands for the number of the node it runs on."""
+
+STEP_OF_SRUN = 0xFFFFFFF0
+"""Slurm's own steps (batch, interactive ...) have numbers from here on (slurm.h); srun counts from 0."""
+
+NODES, MAIN = "SCIRIFF_NODES", "SCIRIFF_MAIN"
+"""Variables of what runs on every node: how many there are, and address:port of the first."""
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """The nodes of this run; the first of them has the driver."""
+
+    nodes: tuple[str, ...] = ("this machine",)
+    """Their names."""
+    rank: int = 0
+    """Of the node that asks."""
+    address: str = "127.0.0.1"
+    """Of the first node, as the others reach it."""
+    port: int | None = None
+    """On the first node, where one is given (MASTER_PORT)."""
+    slurm: bool = False
+    """Whether srun starts processes on the nodes; else each was joined by hand."""
+    cores: int = 1
+    """Of each node that belong to the job, under Slurm."""
+    gpus: int = 0
+    """Of each node that Slurm has given to the job; 0 where it manages none."""
+
+    @property
+    def size(self) -> int:
+        return len(self.nodes)
+
+    def free_port(self) -> int:
+        """A port for something that the first node opens and the others connect to."""
+        return self.port if self.slurm and self.port else _free_port()
+
+    def srun(self, command: list[str]) -> list[str]:
+        """The command that starts `command` once on every node, RANK being the node's number, and ends all of them when
+        one ends badly."""
+        words = [
+            *("srun", f"--nodes={self.size}", f"--ntasks={self.size}", "--ntasks-per-node=1"),
+            # Else a task may be bound to one core: srun does not take over what sbatch was told.
+            *(f"--cpus-per-task={self.cores}", "--cpu-bind=none"),
+            *([f"--gpus-per-node={self.gpus}"] if self.gpus else []),
+            *("--kill-on-bad-exit=1", "--overlap", "--export=ALL", "--input=none"),
+        ]
+        if RANK not in command:
+            return [*words, *command]
+        script = " ".join(word if word == RANK else shlex.quote(word) for word in command)
+        return [*words, "sh", "-c", f"exec {script}"]
+
+
+def here(environment: Mapping[str, str] = os.environ) -> Cluster:
+    """The nodes that a driver started here has: those of NODES, NODE_RANK and MASTER_ADDR, else the allocation's, else
+    this machine alone. ValueError where these variables do not go together, and in all but one of several processes."""
+    if "NODE_RANK" in environment or ("NODES" in environment and "SLURM_JOB_ID" not in environment):
+        return _by_hand(environment)
+    if "SLURM_JOB_ID" in environment:
+        return _by_slurm(environment)
+    return Cluster()
+
+
+def of_stage(environment: Mapping[str, str] = os.environ) -> Cluster:
+    """The place of a stage's process that was started on every node, or that of one on one machine."""
+    if NODES not in environment:
+        return Cluster()
+    address, _, port = environment[MAIN].rpartition(":")
+    rank = int(environment.get("NODE_RANK", environment.get("SLURM_NODEID", "0")))
+    names = tuple(f"node {number}" for number in range(int(environment[NODES])))
+    return Cluster(names, rank, address, int(port))
+
+
+def for_stage(cluster: Cluster, port: int) -> dict[str, str]:
+    """The variables by which a process of a stage finds its place."""
+    return {NODES: str(cluster.size), MAIN: f"{cluster.address}:{port}"}
+
+
+def _by_hand(environment: Mapping[str, str]) -> Cluster:
+    nodes = _number(environment, "NODES", least=1)
+    rank = _number(environment, "NODE_RANK", least=0) if nodes > 1 or "NODE_RANK" in environment else 0
+    if rank >= nodes:
+        raise ValueError(f"NODE_RANK={rank} with NODES={nodes}: the nodes are numbered from 0 to {nodes - 1}")
+    if nodes == 1:
+        return Cluster()
+    if not environment.get("MASTER_ADDR"):
+        raise ValueError(f"NODES={nodes} needs MASTER_ADDR, the name or address of node 0 as the others reach it")
+    port = _number({"MASTER_PORT": "29500", **environment}, "MASTER_PORT", least=1)
+    return Cluster(tuple(f"node {number}" for number in range(nodes)), rank, environment["MASTER_ADDR"], port)
+
+
+def _by_slurm(environment: Mapping[str, str]) -> Cluster:
+    if int(environment.get("SLURM_STEP_ID", STEP_OF_SRUN)) < STEP_OF_SRUN:
+        tasks = int(environment.get("SLURM_STEP_NUM_TASKS", "1"))
+        if tasks > 1:
+            raise ValueError(
+                f"srun has started this command {tasks} times, and each would be a run of its own: start it once, "
+                "without srun (sbatch launch/slurm_multinode.sbatch ...); it starts processes on all nodes by itself"
+            )
+        return Cluster()  # the one node that srun was asked for
+    if int(environment.get("SLURM_JOB_NUM_NODES", "1")) == 1:
+        return Cluster()
+    if shutil.which("srun") is None:
+        raise ValueError(
+            "this job has several nodes, and there is no srun here to start processes on them; in a container, see "
+            "launch/README.md"
+        )
+    nodes = tuple(_ask("scontrol", "show", "hostnames", environment["SLURM_JOB_NODELIST"]).split())
+    facts = dict(
+        word.split("=", 1)
+        for word in _ask("scontrol", "--oneliner", "show", "node", nodes[0]).split(" ")
+        if "=" in word
+    )
+    port = _number(environment, "MASTER_PORT", least=1) if "MASTER_PORT" in environment else None
+    return Cluster(
+        nodes=nodes,
+        address=environment.get("MASTER_ADDR") or facts.get("NodeAddr", nodes[0]),
+        port=port,
+        slurm=True,
+        cores=_least(environment.get("SLURM_JOB_CPUS_PER_NODE", "1")),
+        gpus=_number({"SLURM_GPUS_ON_NODE": "0", **environment}, "SLURM_GPUS_ON_NODE", least=0),
+    )
+
+
+def _least(per_node: str) -> int:
+    """The least of Slurm's numbers per node: 36 of `72(x2),36`."""
+    return min(int(number.partition("(")[0]) for number in per_node.split(","))
+
+
+def _number(environment: Mapping[str, str], name: str, least: int) -> int:
+    text = environment.get(name, "")
+    if not text.isdecimal() or int(text) < least:
+        raise ValueError(f"{name}={text} must be a whole number of at least {least}" if text else f"{name} is not set")
+    return int(text)
+
+
+def _ask(*command: str) -> str:
+    result = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    if result.returncode:
+        raise ValueError(f"{shlex.join(command)}: {result.stderr.strip()}")
+    return result.stdout
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("", 0))
+        port: int = probe.getsockname()[1]
+        return port
