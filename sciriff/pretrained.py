@@ -141,6 +141,7 @@ def llama_config(model: ModelConfig, tokenizer: PreTrainedTokenizerFast, attenti
         num_hidden_layers=shape.layers,
         num_attention_heads=shape.heads,
         num_key_value_heads=shape.kv_heads,
+        head_dim=shape.head_width,
         max_position_embeddings=shape.context,
         tie_word_embeddings=shape.tied_embeddings,
         bos_token_id=tokenizer.bos_token_id,

@@ -169,8 +169,8 @@ def layer_bytes(shape: ShapeConfig, kind: str, *, copies_output: bool = True) ->
     norms are fp32 throughout, and every matrix is given a bf16 copy of its own. What autograd really keeps is a test.
     Kernels that fuse norms and SwiGLU would keep 16 h + 6 i bytes in bf16 instead of 24 h + 8 i; they are not used.
     """
-    hidden, keys = shape.hidden, shape.hidden * shape.kv_heads // shape.heads
-    attention = 2 * hidden + 2 * keys + hidden * copies_output
+    hidden, queries, keys = shape.hidden, shape.queries, shape.keys
+    attention = 2 * queries + 2 * keys + queries * copies_output
     if kind == "fp32":
         return 4.0 * (6 * hidden + attention + 4 * shape.intermediate)
     norms = 16 + 10 if kind == "autocast" else 16
@@ -199,12 +199,12 @@ def _adapters_bytes(train: TrainConfig, shape: ShapeConfig, kind: str) -> float:
 
 def _linear_layers(shape: ShapeConfig) -> dict[str, tuple[int, int]]:
     """Input and output features of the linear layers of one Llama layer, by transformers' names."""
-    hidden, keys, inner = shape.hidden, shape.hidden * shape.kv_heads // shape.heads, shape.intermediate
+    hidden, queries, keys, inner = shape.hidden, shape.queries, shape.keys, shape.intermediate
     return {
-        "q_proj": (hidden, hidden),
+        "q_proj": (hidden, queries),
         "k_proj": (hidden, keys),
         "v_proj": (hidden, keys),
-        "o_proj": (hidden, hidden),
+        "o_proj": (queries, hidden),
         "gate_proj": (hidden, inner),
         "up_proj": (hidden, inner),
         "down_proj": (inner, hidden),

@@ -1,5 +1,6 @@
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +38,10 @@ def test_a_model_without_a_path_is_a_function_of_the_seed() -> None:
     assert not all(torch.equal(weights[name], tensor) for name, tensor in other.state_dict().items())
 
 
-def test_it_has_the_shape_and_the_tokens_of_the_config() -> None:
+@pytest.mark.parametrize("head_width", [None, 24])
+def test_it_has_the_shape_and_the_tokens_of_the_config(head_width: int | None) -> None:
     settings = model_config()
+    settings = replace(settings, shape=replace(settings.shape, head_width=head_width))
     model, tokenizer = load(settings, dtype=torch.bfloat16), load_tokenizer(settings)
     assert sum(p.numel() for p in model.parameters()) == settings.shape.parameters
     assert model.dtype == torch.bfloat16

@@ -1,6 +1,7 @@
 """The memory formulas: sums done by hand, peaks that were measured on a GPU, and what autograd really keeps."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -116,12 +117,12 @@ def test_resident_weights_take_what_is_left_and_no_more(
 # reciprocal roots and attention's log-sum-exp are in the formula.
 
 
-def kept(layers: int, kind: str, kv_heads: int, checkpointed: int) -> int:
+SHAPE = ShapeConfig(layers=1, hidden=256, intermediate=688, heads=4, kv_heads=4, vocabulary=4096, context=512)
+
+
+def kept(shape: ShapeConfig, kind: str, checkpointed: int) -> int:
     """Bytes that a forward pass of 512 tokens keeps, weights aside."""
     tokens = 512
-    shape = ShapeConfig(
-        layers=layers, hidden=256, intermediate=688, heads=4, kv_heads=kv_heads, vocabulary=4096, context=tokens
-    )
     dtype = torch.bfloat16 if kind == "bf16" else torch.float32
     attention.register()
     language_model: Any = load_model(tiny_model(shape=shape), seed=0, dtype=dtype, attention=attention.PACKED_SDPA)
@@ -151,16 +152,14 @@ def kept(layers: int, kind: str, kv_heads: int, checkpointed: int) -> int:
     return sum(seen.values())
 
 
-@pytest.mark.parametrize("kv_heads", [4, 1])
+@pytest.mark.parametrize(("kv_heads", "head_width"), [(4, None), (1, None), (2, 96)])
 @pytest.mark.parametrize("kind", ["bf16", "fp32", "autocast"])
-def test_a_layer_keeps_what_the_formula_says(kind: str, kv_heads: int) -> None:
-    shape = ShapeConfig(
-        layers=1, hidden=256, intermediate=688, heads=4, kv_heads=kv_heads, vocabulary=4096, context=512
-    )
-    measured = (kept(3, kind, kv_heads, 0) - kept(2, kind, kv_heads, 0)) / 512
+def test_a_layer_keeps_what_the_formula_says(kind: str, kv_heads: int, head_width: int | None) -> None:
+    shape = replace(SHAPE, kv_heads=kv_heads, head_width=head_width)
+    measured = (kept(replace(shape, layers=3), kind, 0) - kept(replace(shape, layers=2), kind, 0)) / 512
     assert measured == pytest.approx(layer_bytes(shape, kind), rel=0.02)
 
 
 @pytest.mark.parametrize(("kind", "width"), [("bf16", 2), ("fp32", 4), ("autocast", 4)])
 def test_a_layer_that_is_computed_again_keeps_its_input(kind: str, width: int) -> None:
-    assert kept(3, kind, 4, 3) - kept(2, kind, 4, 2) == 512 * 256 * width
+    assert kept(replace(SHAPE, layers=3), kind, 3) - kept(replace(SHAPE, layers=2), kind, 2) == 512 * 256 * width

@@ -29,11 +29,14 @@ class ShapeConfig:
     """Longest sequence that the model was made for, tokens."""
     tied_embeddings: bool = False
     """The output layer shares the embedding matrix."""
+    head_width: int | None = None
+    """Width of one attention head; null is hidden / heads. Gemma and Qwen3 have another (`head_dim` in config.json)."""
 
     def __post_init__(self) -> None:
         for name in ("layers", "hidden", "intermediate", "heads", "kv_heads", "vocabulary", "context"):
             at_least(f"model.shape.{name}", getattr(self, name), 1)
-        if self.hidden % self.heads:
+        at_least("model.shape.head_width", self.head_width, 1)
+        if self.head_width is None and self.hidden % self.heads:
             raise ValueError(f"model.shape.hidden={self.hidden} is not a multiple of model.shape.heads={self.heads}")
         if self.heads % self.kv_heads:
             raise ValueError(
@@ -41,10 +44,19 @@ class ShapeConfig:
             )
 
     @property
+    def queries(self) -> int:
+        """Width of all heads together."""
+        return self.heads * (self.head_width or self.hidden // self.heads)
+
+    @property
+    def keys(self) -> int:
+        """Width of all key heads together, and of all value heads."""
+        return self.queries // self.heads * self.kv_heads
+
+    @property
     def parameters(self) -> int:
         """Weights of a Llama-style model of this shape: q, k, v, o, a gated MLP, two norms a layer, embeddings."""
-        width = self.hidden // self.heads
-        attention = 2 * self.hidden * self.heads * width + 2 * self.hidden * self.kv_heads * width
+        attention = 2 * self.hidden * (self.queries + self.keys)
         layer = attention + 3 * self.hidden * self.intermediate + 2 * self.hidden
         embeddings = self.vocabulary * self.hidden * (1 if self.tied_embeddings else 2)
         return self.layers * layer + embeddings + self.hidden

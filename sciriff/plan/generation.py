@@ -13,7 +13,7 @@ def generation_memory(config: Config, ways: int) -> float:
     2211.05102)."""
     shape = shape_of(config)
     width = 4 if config.answering_model.dtype == "float32" else 2
-    keys = 2 * shape.layers * shape.hidden * shape.kv_heads // shape.heads
+    keys = 2 * shape.layers * shape.keys
     longest = min(shape.context, 8192)  # engines cut a longer context down where memory is short
     return width * (shape.parameters + keys * longest) / ways / GIB + WORKSPACE
 
