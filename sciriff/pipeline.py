@@ -13,7 +13,7 @@ from pathlib import Path
 from sciriff import machine, spawn
 from sciriff.config import PACKAGE, Config
 from sciriff.finetune import launch_files
-from sciriff.frozen_config import freeze
+from sciriff.frozen_config import freeze, refuse_another
 from sciriff.manifest import Manifest, StageRecord, damaged_output, record_outputs
 from sciriff.mix import card_table
 from sciriff.ownership import own
@@ -57,6 +57,23 @@ def run(config: Config, again: str, wait: bool = False) -> float | None:
     if "report" in config.active_stages:
         _say(f"report: {run.report}")
     return mean
+
+
+def is_finished(config: Config) -> bool:
+    """Whether `run` would find every stage up to date. Reads the folder and changes nothing."""
+    run = RunDir(Path(config.run_dir))
+    manifest = Manifest.read(run.manifest)
+    try:
+        refuse_another(config, run)
+        return run.config.is_file() and all(
+            (record := manifest.stages.get(stage)) is not None
+            and record.status == "done"
+            and record.inputs == inputs(stage, config, run)
+            and damaged_output(run.root, record.outputs) is None
+            for stage in config.active_stages
+        )
+    except (ValueError, OSError):  # a file that a stage reads is gone: the stage will say so
+        return False
 
 
 def run_each_model(config: Config, models: list[str], again: str) -> None:
