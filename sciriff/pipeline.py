@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from sciriff import machine, spawn
+from sciriff import cluster, machine, nodes, spawn
 from sciriff.config import PACKAGE, Config
 from sciriff.finetune import launch_files
 from sciriff.frozen_config import freeze
@@ -171,8 +171,11 @@ def _spawn(stage: str, config: Config, run: RunDir) -> None:
     if stage == "train":
         gpus = machine.gpus()
         gpu_memory = min((gpu.memory for gpu in gpus), default=None)
-        command, environment = launch_files.write(config, run, gpus=len(gpus), gpu_memory=gpu_memory)
-        spawn.run(stage, command, log, environment, ask_to_stop=run.stop_request.touch)
+        there = cluster.here()
+        command, environment = launch_files.write(config, run, len(gpus), gpu_memory, there)
+        files = (run.config, run.accelerate, run.deepspeed)
+        with nodes.everywhere(there, command, files) as start:
+            spawn.run(stage, start.command, log, environment, run.stop_request.touch, start.variables)
         return
     python, environment = sys.executable, {}
     if stage == "predict" and not machine.gpus():
