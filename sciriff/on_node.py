@@ -28,8 +28,10 @@ def start(command: list[str], rank: int, files: Mapping[str, str], **options: ob
 
 def main() -> int:
     """Returns the command's exit status, or 2 after a mistake that a person can mend."""
-    # Slurm's warning is for the driver; sent to all of a job, it would end the processes here.
-    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    # Schedulers send these to all processes of a job. Those of training stop in their own way, with a checkpoint; the
+    # end of the driver ends the rest.
+    for number in (signal.SIGTERM, signal.SIGUSR1):
+        signal.signal(number, signal.SIG_IGN)
     rank = int(os.environ.get("SLURM_NODEID", "0"))
     try:
         process = start(sys.argv[1:], rank, json.loads(os.environ.get(FILES, "{}")))

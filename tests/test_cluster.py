@@ -137,7 +137,8 @@ def test_a_node_runs_its_command_with_its_rank_and_ends_it_with_its_driver(tmp_p
         assert process.stdout is not None
         rank, pid = process.stdout.readline().split()
         assert rank == "3"
-        process.send_signal(signal.SIGUSR1)  # Slurm's warning, which is for the driver
+        for number in (signal.SIGUSR1, signal.SIGTERM):  # for the driver, which ends what is here
+            process.send_signal(number)
         time.sleep(0.3)
         assert process.poll() is None
     assert process.wait(TIMEOUT) == 128 + signal.SIGKILL
