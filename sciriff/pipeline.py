@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from sciriff import machine, spawn
+from sciriff import cluster, machine, nodes, spawn
 from sciriff.config import PACKAGE, Config
 from sciriff.finetune import launch_files
-from sciriff.frozen_config import freeze
+from sciriff.frozen_config import freeze, refuse_another
 from sciriff.manifest import Manifest, StageRecord, damaged_output, record_outputs
 from sciriff.mix import card_table
 from sciriff.ownership import own
@@ -58,6 +58,23 @@ def run(config: Config, again: str, progress: Progress, wait: bool = False) -> f
     if "report" in config.active_stages:
         _say(f"report: {run.report}")
     return mean
+
+
+def is_finished(config: Config) -> bool:
+    """Whether `run` would find every stage up to date. Reads the folder and changes nothing."""
+    run = RunDir(Path(config.run_dir))
+    manifest = Manifest.read(run.manifest)
+    try:
+        refuse_another(config, run)
+        return run.config.is_file() and all(
+            (record := manifest.stages.get(stage)) is not None
+            and record.status == "done"
+            and record.inputs == inputs(stage, config, run)
+            and damaged_output(run.root, record.outputs) is None
+            for stage in config.active_stages
+        )
+    except (ValueError, OSError):  # a file that a stage reads is gone: the stage will say so
+        return False
 
 
 def run_each_model(config: Config, models: list[str], again: str, progress: Progress) -> None:
@@ -172,10 +189,13 @@ def _spawn(stage: str, config: Config, run: RunDir) -> None:
     if stage == "train":
         gpus = machine.gpus()
         gpu_memory = min((gpu.memory for gpu in gpus), default=None)
-        command, environment = launch_files.write(config, run, gpus=len(gpus), gpu_memory=gpu_memory)
+        there = cluster.here()
+        command, environment = launch_files.write(config, run, len(gpus), gpu_memory, there)
+        files = (run.config, run.accelerate, run.deepspeed)
         run.stop_request.unlink(missing_ok=True)
         try:
-            spawn.run(stage, command, log, environment, ask_to_stop=run.stop_request.touch)
+            with nodes.everywhere(there, command, files) as start:
+                spawn.run(stage, start.command, log, environment, run.stop_request.touch, start.variables)
             stopped = run.stop_request.exists()
         except spawn.ChildFailed:
             stopped = run.stop_request.exists()
