@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from sciriff import machine, spawn
+from sciriff import cluster, machine, nodes, spawn
 from sciriff.config import PACKAGE, Config
 from sciriff.finetune import launch_files
 from sciriff.frozen_config import freeze, refuse_another
@@ -189,10 +189,13 @@ def _spawn(stage: str, config: Config, run: RunDir) -> None:
     if stage == "train":
         gpus = machine.gpus()
         gpu_memory = min((gpu.memory for gpu in gpus), default=None)
-        command, environment = launch_files.write(config, run, gpus=len(gpus), gpu_memory=gpu_memory)
+        there = cluster.here()
+        command, environment = launch_files.write(config, run, len(gpus), gpu_memory, there)
+        files = (run.config, run.accelerate, run.deepspeed)
         run.stop_request.unlink(missing_ok=True)
         try:
-            spawn.run(stage, command, log, environment, ask_to_stop=run.stop_request.touch)
+            with nodes.everywhere(there, command, files) as start:
+                spawn.run(stage, start.command, log, environment, run.stop_request.touch, start.variables)
             stopped = run.stop_request.exists()
         except spawn.ChildFailed:
             stopped = run.stop_request.exists()
@@ -226,11 +229,11 @@ def _tracker(config: Config, run: RunDir) -> Iterator[None]:
         log.write(spawn.command_line(command, {}) + "\n")
         log.flush()
         process = spawn.popen(command, {}, told_otherwise=True, stdin=subprocess.PIPE, stdout=log, stderr=log)
-        patience = 120
+        patience, stopped = 120, False
         try:
             yield
         except spawn.Stopped:
-            patience = 30  # what is not sent now is sent by the next start; who stops us may not wait
+            patience, stopped = 30, True  # who stops us may not wait longer
             raise
         finally:
             assert process.stdin is not None
@@ -240,8 +243,10 @@ def _tracker(config: Config, run: RunDir) -> Iterator[None]:
             except subprocess.TimeoutExpired:
                 spawn.signal_group(process, 9)
                 status = process.wait()
-            if status:
-                again = spawn.command_line(command[:-1], {})
+            again = spawn.command_line(command[:-1], {})
+            if status and stopped:  # a scheduler's signal to all processes ends W&B's own
+                _say(f"track: not everything was copied; the next start does that, or `{again}`")
+            elif status:
                 _say(f"track: the tracker failed, the run did not; see {run.log('track')}, then `{again}`")
 
 

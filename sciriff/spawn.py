@@ -85,12 +85,13 @@ def run(
     log: Path,
     environment: dict[str, str] | None = None,
     ask_to_stop: Callable[[], None] | None = None,
+    unlogged: dict[str, str] | None = None,
 ) -> list[str]:
     """Run a child to its end and return the lines it printed, without its progress.
 
     Ctrl-C, SIGTERM and SIGUSR1 call `ask_to_stop` (else the child gets SIGTERM) and raise Stopped when it has ended. A
     second Ctrl-C or SIGTERM kills it. ChildFailed when it ends badly. The log keeps earlier attempts, each under its
-    command.
+    command with the variables of `environment`; those of `unlogged` the child gets too.
     """
     environment = environment or {}
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -101,7 +102,7 @@ def run(
         file.flush()
         process = popen(
             command,
-            environment,
+            {**environment, **(unlogged or {})},
             told_otherwise=ask_to_stop is not None,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
