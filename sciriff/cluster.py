@@ -1,6 +1,6 @@
 """Where the driver is: on one machine, on the first node of a Slurm allocation, or on one of some nodes without Slurm.
 
-One driver runs, on the first node. What it starts on every node finds its place by `of_stage`. Loads no framework.
+One driver runs, on the first node; nodes.py starts what runs on all of them. Loads no framework.
 """
 
 import os
@@ -11,14 +11,11 @@ import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-RANK = "$SLURM_NODEID"
-"""A word of a command that stands for the number of the node it runs on."""
+RANK = "NODE_RANK"
+"""A word of a command that stands for the number of the node it runs on (on_node.py puts it in)."""
 
 STEP_OF_SRUN = 0xFFFFFFF0
 """Slurm's own steps (batch, interactive ...) have numbers from here on (slurm.h); srun counts from 0."""
-
-NODES, MAIN = "SCIRIFF_NODES", "SCIRIFF_MAIN"
-"""Variables of what runs on every node: how many there are, and address:port of the first."""
 
 
 @dataclass(frozen=True)
@@ -49,19 +46,15 @@ class Cluster:
         return self.port if self.slurm and self.port else _free_port()
 
     def srun(self, command: list[str]) -> list[str]:
-        """The command that starts `command` once on every node, RANK being the node's number, and ends all of them when
-        one ends badly."""
-        words = [
+        """The command that starts `command` once on every node, and ends all of them when one ends badly."""
+        return [
             *("srun", f"--nodes={self.size}", f"--ntasks={self.size}", "--ntasks-per-node=1"),
             # Else a task may be bound to one core: srun does not take over what sbatch was told.
             *(f"--cpus-per-task={self.cores}", "--cpu-bind=none"),
             *([f"--gpus-per-node={self.gpus}"] if self.gpus else []),
             *("--kill-on-bad-exit=1", "--overlap", "--export=ALL", "--input=none"),
+            *command,
         ]
-        if RANK not in command:
-            return [*words, *command]
-        script = " ".join(word if word == RANK else shlex.quote(word) for word in command)
-        return [*words, "sh", "-c", f"exec {script}"]
 
 
 def here(environment: Mapping[str, str] = os.environ) -> Cluster:
@@ -74,19 +67,19 @@ def here(environment: Mapping[str, str] = os.environ) -> Cluster:
     return Cluster()
 
 
-def of_stage(environment: Mapping[str, str] = os.environ) -> Cluster:
-    """The place of a stage's process that was started on every node, or that of one on one machine."""
-    if NODES not in environment:
-        return Cluster()
-    address, _, port = environment[MAIN].rpartition(":")
-    rank = int(environment.get("NODE_RANK", environment.get("SLURM_NODEID", "0")))
-    names = tuple(f"node {number}" for number in range(int(environment[NODES])))
-    return Cluster(names, rank, address, int(port))
-
-
-def for_stage(cluster: Cluster, port: int) -> dict[str, str]:
-    """The variables by which a process of a stage finds its place."""
-    return {NODES: str(cluster.size), MAIN: f"{cluster.address}:{port}"}
+def training_processes(asked: int | str, gpus: int, nodes: int) -> int:
+    """Of train.num_processes, over all nodes with so many GPUs each. ValueError where it does not go with these."""
+    if asked == "auto":
+        return nodes * max(1, gpus)
+    wanted = int(asked)
+    if wanted % nodes:
+        raise ValueError(f"train.num_processes={wanted} cannot be spread evenly over {nodes} nodes")
+    if 0 < gpus < wanted // nodes:
+        where = "this machine has" if nodes == 1 else f"there are {nodes} nodes, each with"
+        raise ValueError(
+            f"train.num_processes={wanted}, but {where} {gpus} GPU{'s' * (gpus > 1)}; each process needs its own"
+        )
+    return wanted
 
 
 def _by_hand(environment: Mapping[str, str]) -> Cluster:

@@ -5,6 +5,7 @@ import re
 from hydra.errors import MissingConfigException
 
 from sciriff.config import known_keys, nearest
+from sciriff.config.slurm import slurm_keys
 
 KINDS = {"Integer": "a whole number", "Float": "a number", "Boolean": "true or false", "List": "a list"}
 
@@ -16,6 +17,8 @@ def explain(error: BaseException) -> str:
         group, _, option = error.missing_cfg_file.rpartition("/")
         return f"{group}={option} is not known{nearest(option, error.options)}"
     if found := re.search(r"Could not override '([^']+)'", text):
+        if found[1].startswith("hydra.launcher."):
+            return f"{found[1]} is not a key of the launcher{_of_which_launcher(found[1])}"
         return f"{found[1]} is not a key of the config{nearest(found[1], [*known_keys(), 'experiment'])}"
     if found := re.search(r"Key '([^']+)' (?:is )?not in (?:'(\w+)'|struct)", text):
         place = re.match(r"In '([^']+)'", text)
@@ -27,3 +30,8 @@ def explain(error: BaseException) -> str:
             return f"{found[1]}: the value must be {KINDS.get(kind[1], kind[1])}"
         return f"{found[1]}: {cause.splitlines()[0] if cause else 'the value does not fit'}"
     return " ".join(line.strip() for line in text.splitlines()[:2])
+
+
+def _of_which_launcher(key: str) -> str:
+    known = [f"hydra.launcher.{name}" for name in slurm_keys()]
+    return "; hydra/launcher=slurm has it" if key in known else nearest(key, known)

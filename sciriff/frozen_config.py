@@ -30,18 +30,24 @@ judge is one, since it often comes later, or with more money: its rows say whose
 def freeze(config: Config, run: RunDir) -> None:
     """Write config.yaml, or check that the folder was made with the same config. ValueError names the first key that
     differs; keys that only say what to do now are replaced."""
-    if run.config.is_file():
-        old, new = OmegaConf.load(run.config), OmegaConf.create(to_yaml(config))
-        assert isinstance(old, DictConfig)
-        assert isinstance(new, DictConfig)
-        if difference := _first_difference(OmegaConf.to_container(old), OmegaConf.to_container(new)):
-            key, before, now = difference
-            raise ValueError(
-                f"{run.root} was made with {key}={before}, not {now}; choose another name=... or remove that folder"
-            )
+    refuse_another(config, run)
     partial = run.config.with_name(run.config.name + ".partial")
     partial.write_text(to_yaml(config))
     partial.replace(run.config)
+
+
+def refuse_another(config: Config, run: RunDir) -> None:
+    """ValueError naming the first key that differs, where the folder is another run's."""
+    if not run.config.is_file():
+        return
+    old, new = OmegaConf.load(run.config), OmegaConf.create(to_yaml(config))
+    assert isinstance(old, DictConfig)
+    assert isinstance(new, DictConfig)
+    if difference := _first_difference(OmegaConf.to_container(old), OmegaConf.to_container(new)):
+        key, before, now = difference
+        raise ValueError(
+            f"{run.root} was made with {key}={before}, not {now}; choose another name=... or remove that folder"
+        )
 
 
 def _first_difference(old: object, new: object, key: str = "") -> tuple[str, object, object] | None:

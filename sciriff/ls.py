@@ -5,11 +5,12 @@ RUN is a run's folder, a folder of runs, or a pattern of names in runs/; without
 
 import argparse
 import fcntl
+import fnmatch
 import json
 import sys
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from sciriff import config as configuration
 from sciriff.finished_runs import RUNS, find_folders
 from sciriff.manifest import Manifest
 from sciriff.run_dir import RunDir
+from sciriff.slurm_sweep import queue, record
+from sciriff.slurm_sweep.queue import Task
 from sciriff.stage import USER_ERROR, is_users_mistake
 from sciriff.summary import mean_line
 
@@ -30,7 +33,8 @@ class Listed:
 
     folder: Path
     status: str
-    """running, finished, failed, interrupted, or new where no stage has begun."""
+    """running, finished, failed, interrupted, or new where no stage has begun; of jobs of a sweep in Slurm queued or
+    running, with the id there."""
     stage: str
     """The last one that began, with the step or row that it is at where that is known."""
     mean: str
@@ -46,7 +50,7 @@ def main() -> int:
     try:
         if not arguments.runs and not Path(RUNS).is_dir():
             raise ValueError(f"there is no folder {RUNS}/ here; `python -m sciriff.train` makes runs in it")
-        rows = [listed(folder) for folder in find_folders(arguments.runs or [RUNS])]
+        rows = all_listed(arguments.runs or [RUNS])
     except (ValueError, OSError) as error:
         if not is_users_mistake(error):
             raise
@@ -54,6 +58,54 @@ def main() -> int:
         return USER_ERROR
     print("\n".join(lines(rows, time.time())))
     return 0
+
+
+def all_listed(wanted: Sequence[str]) -> list[Listed]:
+    """The runs that these names stand for, those that only wait in Slurm among them. ValueError for a name that stands
+    for none."""
+    in_slurm = tasks_of_sweeps(wanted)
+    waiting = {folder: task for folder, task in in_slurm.items() if not RunDir(folder).config.is_file()}
+    rows: dict[Path, Listed] = {}
+    for text in wanted:
+        queued = [folder for folder in waiting if _stands_for(text, folder)]
+        try:
+            found = find_folders([text])
+        except ValueError:
+            if not queued:
+                raise
+            found = []
+        for folder in found:
+            row = listed(folder)
+            task = in_slurm.get(folder.absolute())
+            rows[folder.resolve()] = row if task is None else replace(row, status=f"{task.status} ({task.id})")
+        for folder in queued:
+            task, shown = (
+                waiting[folder],
+                folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder,
+            )
+            submitted = Path(task.script).stat().st_mtime
+            rows.setdefault(folder.resolve(), Listed(shown, f"{task.status} ({task.id})", "", "", submitted))
+    return list(rows.values())
+
+
+def tasks_of_sweeps(wanted: Sequence[str]) -> dict[Path, Task]:
+    """Run folder -> its task, of all runs of sweeps near these names that wait or run in Slurm."""
+    near = {Path(RUNS), *(place for text in wanted for place in (Path(text), Path(text).parent))}
+    sweeps = {records.parent.resolve() for place in near if place.is_dir() for records in place.glob("sweep-*/slurm")}
+    if not sweeps or not queue.is_there():
+        return {}
+    try:
+        tasks = queue.tasks()
+    except queue.NoAnswer as error:
+        print(f"Slurm does not answer ({error}); this is what the folders tell", file=sys.stderr)
+        return {}
+    return {Path(folder): task for place in sweeps for folder, task in record.alive(place, tasks).items()}
+
+
+def _stands_for(text: str, folder: Path) -> bool:
+    """Whether a name on the command line means a run that has no files yet."""
+    places = [Path(text).absolute(), Path(RUNS).absolute() / text]
+    return any(folder.is_relative_to(place) or fnmatch.fnmatch(str(folder), str(place)) for place in places)
 
 
 def listed(folder: Path) -> Listed:

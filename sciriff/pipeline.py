@@ -10,13 +10,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from sciriff import machine, spawn
+from sciriff import cluster, machine, nodes, spawn
 from sciriff.config import PACKAGE, Config
 from sciriff.finetune import launch_files
-from sciriff.frozen_config import freeze
+from sciriff.frozen_config import freeze, refuse_another
 from sciriff.manifest import Manifest, StageRecord, damaged_output, record_outputs
 from sciriff.mix import card_table
 from sciriff.ownership import own
+from sciriff.requeue import Progress
 from sciriff.run_dir import RunDir
 from sciriff.stage_inputs import inputs
 from sciriff.summary import summary_lines
@@ -27,7 +28,7 @@ class RunFailed(Exception):
     """A stage of a run failed; the message is for a person, and what was finished is kept."""
 
 
-def run(config: Config, again: str, wait: bool = False) -> float | None:
+def run(config: Config, again: str, progress: Progress, wait: bool = False) -> float | None:
     """Run the active stages and return the summary mean (0-1), or None without scores. `again` is the command that
     goes on after a failure. A folder that another driver owns is refused, or with `wait` waited for. ValueError refuses
     the folder, RunFailed tells of a stage, spawn.Stopped of Ctrl-C."""
@@ -35,8 +36,8 @@ def run(config: Config, again: str, wait: bool = False) -> float | None:
     run.root.mkdir(parents=True, exist_ok=True)
     with own(run, wait):
         freeze(config, run)
-        run.stop_request.unlink(missing_ok=True)
         manifest = Manifest.read(run.manifest)
+        progress.begins(run)
         with _tracker(config, run):
             for stage in config.active_stages:
                 try:
@@ -59,7 +60,24 @@ def run(config: Config, again: str, wait: bool = False) -> float | None:
     return mean
 
 
-def run_each_model(config: Config, models: list[str], again: str) -> None:
+def is_finished(config: Config) -> bool:
+    """Whether `run` would find every stage up to date. Reads the folder and changes nothing."""
+    run = RunDir(Path(config.run_dir))
+    manifest = Manifest.read(run.manifest)
+    try:
+        refuse_another(config, run)
+        return run.config.is_file() and all(
+            (record := manifest.stages.get(stage)) is not None
+            and record.status == "done"
+            and record.inputs == inputs(stage, config, run)
+            and damaged_output(run.root, record.outputs) is None
+            for stage in config.active_stages
+        )
+    except (ValueError, OSError):  # a file that a stage reads is gone: the stage will say so
+        return False
+
+
+def run_each_model(config: Config, models: list[str], again: str, progress: Progress) -> None:
     """A run of its own, in a folder of run_dir, for each of the models whose answers lie below `predictions` (relative
     folders), and tables of all of them beside these. Each can be compared and reported on like any run. RunFailed, in
     the end, when one of them failed; the others are not kept from theirs."""
@@ -73,7 +91,7 @@ def run_each_model(config: Config, models: list[str], again: str) -> None:
         _say(f"{name}: {given / model}")
         one = replace(config, name=name, predictions=str(given / model), run_dir=str(root / model), judge=judge)
         try:
-            run(one, again)
+            run(one, again, progress)
             finished.append(RunDir(root / model))
         except (ValueError, RunFailed) as error:
             _say(f"error: {name}: {error}")
@@ -171,8 +189,22 @@ def _spawn(stage: str, config: Config, run: RunDir) -> None:
     if stage == "train":
         gpus = machine.gpus()
         gpu_memory = min((gpu.memory for gpu in gpus), default=None)
-        command, environment = launch_files.write(config, run, gpus=len(gpus), gpu_memory=gpu_memory)
-        spawn.run(stage, command, log, environment, ask_to_stop=run.stop_request.touch)
+        there = cluster.here()
+        command, environment = launch_files.write(config, run, len(gpus), gpu_memory, there)
+        files = (run.config, run.accelerate, run.deepspeed)
+        run.stop_request.unlink(missing_ok=True)
+        try:
+            with nodes.everywhere(there, command, files) as start:
+                spawn.run(stage, start.command, log, environment, run.stop_request.touch, start.variables)
+            stopped = run.stop_request.exists()
+        except spawn.ChildFailed:
+            stopped = run.stop_request.exists()
+            if not stopped:
+                raise
+        finally:
+            run.stop_request.unlink(missing_ok=True)
+        if stopped:  # a scheduler signalled its processes and not the driver
+            raise spawn.Stopped
         return
     python, environment = sys.executable, {}
     if stage == "predict" and not machine.gpus():
@@ -196,19 +228,25 @@ def _tracker(config: Config, run: RunDir) -> Iterator[None]:
     with run.log("track").open("a") as log:
         log.write(spawn.command_line(command, {}) + "\n")
         log.flush()
-        process = spawn.popen(command, {}, stdin=subprocess.PIPE, stdout=log, stderr=log)
+        process = spawn.popen(command, {}, told_otherwise=True, stdin=subprocess.PIPE, stdout=log, stderr=log)
+        patience, stopped = 120, False
         try:
             yield
+        except spawn.Stopped:
+            patience, stopped = 30, True  # who stops us may not wait longer
+            raise
         finally:
             assert process.stdin is not None
             process.stdin.close()
             try:
-                status = process.wait(timeout=120)
+                status = process.wait(timeout=patience)
             except subprocess.TimeoutExpired:
                 spawn.signal_group(process, 9)
                 status = process.wait()
-            if status:
-                again = spawn.command_line(command[:-1], {})
+            again = spawn.command_line(command[:-1], {})
+            if status and stopped:  # a scheduler's signal to all processes ends W&B's own
+                _say(f"track: not everything was copied; the next start does that, or `{again}`")
+            elif status:
                 _say(f"track: the tracker failed, the run did not; see {run.log('track')}, then `{again}`")
 
 

@@ -18,9 +18,8 @@ from sciriff.training_memory import GIB, fits
 def problems(config: Config, plan: Plan) -> Iterator[str]:
     """Why a planned run cannot work on this machine, one line each; on an imagined one only what does not fit."""
     stages = config.active_stages
-    yield from _unknown_tasks(config)
-    yield from _unknown_filters(config)
-    yield from _too_large(plan)
+    yield from anywhere(config)
+    yield from too_large(plan)
     if plan.imagined:
         return
     yield from _missing_packages(config, plan.on_gpu)
@@ -37,7 +36,13 @@ def problems(config: Config, plan: Plan) -> Iterator[str]:
             yield f"model and checkpoints need about {plan.disk:.0f} GiB on the disk of {there}; {free:.0f} are free"
 
 
-def _too_large(plan: Plan) -> Iterator[str]:
+def anywhere(config: Config) -> Iterator[str]:
+    """What is wrong on whatever machine."""
+    yield from _unknown_tasks(config)
+    yield from _unknown_filters(config)
+
+
+def too_large(plan: Plan) -> Iterator[str]:
     """What does not fit into memory, with the changes that would."""
     if plan.memory is not None and not plan.on_gpu and plan.memory.total > plan.capacity:
         yield (

@@ -22,6 +22,9 @@ TAIL = 15
 ASKS_TO_STOP = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 """Ctrl-C, and what schedulers send before they take a machine away."""
 
+SENT_TO_ALL = (signal.SIGTERM, signal.SIGUSR1)
+"""Of these, what may come to every process of a job."""
+
 
 class ChildFailed(Exception):
     """A child ended with a non-zero status. `reason` is its own `error:` line, or the last lines of its log."""
@@ -33,19 +36,40 @@ class ChildFailed(Exception):
         self.log = log
 
 
-class Stopped(Exception):
+class Stopped(KeyboardInterrupt):
     """The run was asked to stop (Ctrl-C, SIGTERM or SIGUSR1), and its child has ended."""
 
+    def __init__(self, *signals: int) -> None:
+        super().__init__(*signals)
+        self.signals = signals
+        """Those that came; none where the child was told directly."""
 
-def popen(command: list[str], environment: dict[str, str], **options: object) -> "subprocess.Popen[str]":
-    """A child in a session of its own that dies with us; a terminal's Ctrl-C reaches it only through us."""
+
+def stop_between_children(number: int, frame: FrameType | None) -> None:
+    """A handler of what asks to stop, for when no child runs."""
+    raise Stopped(number)
+
+
+def popen(
+    command: list[str], environment: dict[str, str], told_otherwise: bool = False, **options: object
+) -> "subprocess.Popen[str]":
+    """A child in a session of its own that dies with us; a terminal's Ctrl-C reaches it only through us. Schedulers
+    signal all processes of a job at once: with `told_otherwise` such a signal does not end the child, which we tell
+    when to end."""
+
+    def prepare() -> None:
+        die_with_parent()
+        if told_otherwise:
+            for number in SENT_TO_ALL:
+                signal.signal(number, signal.SIG_IGN)
+
     return subprocess.Popen(
         command,
         env={**os.environ, **environment},
         text=True,
         errors="replace",
         start_new_session=True,
-        preexec_fn=die_with_parent,  # no thread of ours runs yet: bars start later
+        preexec_fn=prepare,  # no thread of ours runs yet: bars start later
         **options,  # type: ignore[call-overload]
     )
 
@@ -61,12 +85,13 @@ def run(
     log: Path,
     environment: dict[str, str] | None = None,
     ask_to_stop: Callable[[], None] | None = None,
+    unlogged: dict[str, str] | None = None,
 ) -> list[str]:
     """Run a child to its end and return the lines it printed, without its progress.
 
     Ctrl-C, SIGTERM and SIGUSR1 call `ask_to_stop` (else the child gets SIGTERM) and raise Stopped when it has ended. A
     second Ctrl-C or SIGTERM kills it. ChildFailed when it ends badly. The log keeps earlier attempts, each under its
-    command.
+    command with the variables of `environment`; those of `unlogged` the child gets too.
     """
     environment = environment or {}
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -75,7 +100,13 @@ def run(
     with log.open("a", encoding="utf-8") as file:
         file.write(command_line(command, environment) + "\n")
         file.flush()
-        process = popen(command, environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        process = popen(
+            command,
+            {**environment, **(unlogged or {})},
+            told_otherwise=ask_to_stop is not None,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
         assert process.stdout is not None
         with _forward_signals(process, ask_to_stop) as asked, _bar(name) as show:
             for line in process.stdout:
@@ -89,7 +120,7 @@ def run(
                     tail.append(line)
             status = process.wait()
     if asked:
-        raise Stopped(name)
+        raise Stopped(*asked)
     if status:
         errors = [line for line in lines if line.startswith("error: ")]
         raise ChildFailed(name, status, errors[-1].removeprefix("error: ") if errors else "\n".join(tail), log)

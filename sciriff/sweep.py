@@ -1,15 +1,18 @@
 """What became of the jobs of a sweep: a row for each in the sweep's folder, and one table when all have ended.
 
 The folder is `runs/sweep-<what was typed>`. Jobs may run one after the other in this process or beside each other in
-others (hydra/launcher=joblib), which inherit the folder's name through the environment; each writes a file of its own.
+others (hydra/launcher=joblib, hydra/launcher=slurm), which inherit the folder's name through the environment; each
+writes a file of its own.
 """
 
 import json
 import os
 import shlex
 import shutil
+import socket
 import sys
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +27,12 @@ from sciriff.summary import mean_line
 
 FOLDER = "SCIRIFF_SWEEP_DIR"
 """Environment variable: the folder of the sweep that a job belongs to."""
+NUMBER = "SCIRIFF_SWEEP_JOB"
+"""Environment variable: which job of that sweep this process is, where it is a process of its own (in Slurm)."""
+LAUNCHER = "hydra_plugins.sciriff_slurm_launcher.SlurmLauncher"
+"""The launcher whose jobs outlive the command, so that their rows do, too."""
+LAST = ("done", "failed")
+"""The status of jobs that have ended by themselves."""
 PAGE = "sweep.html"
 """The page of a sweep, in its folder."""
 
@@ -38,26 +47,39 @@ class Job:
     overrides: str
     """What the job was given, as it would be typed."""
     status: str = "running"
-    """running, done, failed or stopped; a job that was killed stays `running`."""
+    """queued (in Slurm), running, done, failed or stopped; a job that was killed stays `running`."""
     seconds: float = 0.0
     reason: str | None = None
     """Why it failed."""
+    slurm: str | None = None
+    """Its id in Slurm."""
+
+    @property
+    def log(self) -> Path | None:
+        """The log of a job in Slurm."""
+        return RunDir(Path(self.run_dir)).log(f"slurm-{self.slurm}") if self.slurm else None
 
 
 class SweepFolder(Callback):
     """Hydra's hook (conf/config.yaml): names the folder of a sweep before its first job starts."""
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
-        name = run_name(list(config.hydra.overrides.task), config.hydra.runtime.choices)
-        typed = config.copy()
-        typed.name = f"sweep-{name}"
-        folder = Path(typed.run_dir).absolute()
         if config.dry_run:  # it notes no jobs, and those of an earlier sweep are none of its own
             return
+        folder = folder_of(config)
         os.environ[FOLDER] = str(folder)
-        shutil.rmtree(_rows(folder), ignore_errors=True)
+        if config.hydra.launcher.get("_target_") != LAUNCHER:
+            shutil.rmtree(_rows(folder), ignore_errors=True)
         with read_write(config):
             config.hydra.sweep.dir = str(folder)  # for what a sweeper leaves, such as Optuna's best values
+
+
+def folder_of(config: DictConfig) -> Path:
+    """The folder of the sweep that was composed."""
+    name = run_name(list(config.hydra.overrides.task), config.hydra.runtime.choices)
+    typed = config.copy()
+    typed.name = f"sweep-{name}"
+    return Path(typed.run_dir).absolute()
 
 
 def folder() -> Path | None:
@@ -65,20 +87,58 @@ def folder() -> Path | None:
     return Path(os.environ[FOLDER]) if FOLDER in os.environ else None
 
 
+def own_number(environment: Mapping[str, str] = os.environ) -> int | None:
+    """Which job of the sweep this process is; None where it is not one by itself."""
+    return int(environment[NUMBER]) if NUMBER in environment else None
+
+
+def own_slurm_id(environment: Mapping[str, str] = os.environ) -> str | None:
+    """The id of this process's job in Slurm, where it is a task of an array."""
+    if "SLURM_ARRAY_TASK_ID" not in environment:
+        return None
+    return f"{environment['SLURM_ARRAY_JOB_ID']}_{environment['SLURM_ARRAY_TASK_ID']}"
+
+
+def refuse_one_folder(overrides: Sequence[str]) -> None:
+    """ValueError for overrides by which all jobs would have the same folder."""
+    for key in ("run_dir", "name"):
+        if any(override.startswith(f"{key}=") for override in overrides):
+            raise ValueError(f"{key}= is one folder for all jobs of a sweep; leave it out, and each job gets its own")
+
+
 def note(job: Job) -> None:
     """Write the job's row, replacing its earlier one."""
     place = folder()
     assert place is not None, "SweepFolder names it before a job starts"
-    path = _rows(place) / f"{job.number:04d}.json"
+    path = _row(place, job.number)
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
+    partial = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}.partial")
     partial.write_text(json.dumps(asdict(job), indent=1) + "\n")
     partial.replace(path)
+
+
+def row(place: Path, number: int) -> Job | None:
+    """The row of one job; None where there is none yet."""
+    try:
+        return Job(**json.loads(_row(place, number).read_text()))
+    except FileNotFoundError:
+        return None
+
+
+def forget(place: Path, number: int) -> None:
+    """Remove the row of a job."""
+    _row(place, number).unlink(missing_ok=True)
 
 
 def ended(job: Job, status: str, started: float, reason: str | None = None) -> Job:
     """The job as it ended; `started` is time.monotonic() of its start."""
     return replace(job, status=status, seconds=round(time.monotonic() - started, 1), reason=reason)
+
+
+def in_one_line(reason: str) -> str:
+    """The first line of a reason, with the next one where it is the head of a list."""
+    first, _, rest = reason.partition("\n")
+    return f"{first} {rest.partition(chr(10))[0].strip(' -')}" if first.endswith(":") and rest else first
 
 
 def jobs(place: Path) -> list[Job]:
@@ -99,7 +159,10 @@ def table(found: list[Job]) -> list[str]:
     failed = [job for job in found if job.status == "failed"]
     if failed:
         lines.append(f"{len(failed)} of {len(found)} jobs failed; the same command runs only what is not done:")
-        lines += [f"  {job.name}: {job.reason}" for job in failed]
+        for job in failed:
+            lines.append(f"  {job.name}: {job.reason}")
+            if job.log is not None:
+                lines.append(f"    log: {job.log}")
     return lines
 
 
@@ -125,6 +188,10 @@ def _mean(job: Job) -> str:
     if job.status != "done" or not scores.is_file():
         return ""
     return mean_line(json.loads(scores.read_text())["summary"])
+
+
+def _row(place: Path, number: int) -> Path:
+    return _rows(place) / f"{number:04d}.json"
 
 
 def _rows(place: Path) -> Path:

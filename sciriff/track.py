@@ -6,6 +6,10 @@
 The run folder is the record and a tracker is a copy of it, so a copy that failed or was cut short is made again from
 the files. With `log=offline` nothing goes over the network. Neither mode sends code, console output, git state,
 environment variables or the machine's description: what is worth knowing of these is in manifest.json, which is sent.
+
+What is killed and started again stays one run at the tracker: under the id in `wandb/run-id`, each step once. Online
+the server is asked how far it is. Offline files cannot be added to, so a new attempt copies everything from the first
+step into a folder of its own, and removes the earlier ones as soon as it has a step to show.
 """
 
 import argparse
@@ -25,15 +29,18 @@ from typing import Any, Protocol
 
 from sciriff import config as configuration
 from sciriff.config import Config, as_dict
+from sciriff.manifest import Manifest
 from sciriff.parent_death import die_with_parent
 from sciriff.run_dir import RunDir
-from sciriff.stage import USER_ERROR, hold, is_users_mistake
+from sciriff.stage import USER_ERROR, alone, hold, is_users_mistake
 from sciriff.tracked_tables import TrackedTable, tracked_tables
 
 POLL = 1.0
 """Seconds between two looks at the files of a growing run."""
 
 NOT_A_METRIC = ("step", "steps")
+TOKENS_SO_FAR = "tokens_so_far"
+"""Of all steps up to this one: the other axis that curves are looked at over."""
 
 
 class Sink(Protocol):
@@ -92,6 +99,7 @@ def copy_run(run: RunDir, sink: Sink, follow: bool) -> None:
     # A step is sent once its rows are complete, that is with the next step's: a validation is a row of its own, and
     # what a tracker has of a step cannot be added to later.
     held_step, held = -1, dict[str, float]()
+    tokens_so_far = 0
     scores: bytes | None = None
     over = not follow
     # What lies there already may be of an earlier attempt that a stage is about to throw away, and a tracker forgets
@@ -106,7 +114,11 @@ def copy_run(run: RunDir, sink: Sink, follow: bool) -> None:
             if step != held_step:
                 _send(sink, held_step, held)
                 held_step, held = step, {}
-            held |= {k: v for k, v in row.items() if k not in NOT_A_METRIC and _is_number(v)}
+            values = {k: v for k, v in row.items() if k not in NOT_A_METRIC and _is_number(v)}
+            if "tokens" in values:
+                tokens_so_far = values["tokens"] + (tokens_so_far if number > 1 else 0)  # line 1: it is read again
+                values[TOKENS_SO_FAR] = tokens_so_far
+            held |= values
         if over:
             _send(sink, held_step, held)
         if run.scores not in untouched and run.scores.is_file() and (text := run.scores.read_bytes()) != scores:
@@ -179,12 +191,24 @@ class WandbSink:
     run: Any
     root: Path
     logged: int
+    earlier: list[Path]
+    """What earlier attempts left on the disk. Until this one has a step or scores, theirs are worth more."""
 
     def step(self, step: int, values: dict[str, float]) -> None:
-        self.run.log({tag(name): value for name, value in values.items()}, step=step)
+        self.run.log({tag(name): value for name, value in values.items()}, step=step, commit=True)
+        self.replace_earlier()
 
     def scores(self, values: dict[str, Any]) -> None:
         self.run.summary.update(values)
+        self.replace_earlier()
+
+    def replace_earlier(self) -> None:
+        while self.earlier:
+            path = self.earlier.pop()
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
 
     def file(self, path: Path) -> None:
         self.run.save(str(path), base_path=str(self.root), policy="now")
@@ -192,17 +216,14 @@ class WandbSink:
     def table(self, table: TrackedTable) -> None:
         import wandb
 
-        # with the last step's values, so that it makes no step of its own
-        self.run.log({table.name: wandb.Table(columns=table.columns, data=table.rows)}, step=max(self.logged, 0))
+        # In the summary it makes no step of its own, and a server that has the last step already takes it too.
+        self.run.summary[table.name] = wandb.Table(columns=table.columns, data=table.rows)
 
 
 @contextlib.contextmanager
-def wandb_sink(config: Config, run: RunDir) -> Iterator[WandbSink]:
-    """One W&B run for the run folder, under the same id whenever it is opened again.
-
-    Online a run goes on after the last step that the server has. Offline each attempt holds everything from step 1, and
-    replaces the folders of earlier attempts when it is complete, so that `wandb sync` has one folder to send.
-    """
+def wandb_sink(config: Config, run: RunDir, follow: bool) -> Iterator[WandbSink]:
+    """One W&B run for the run folder, under the same id whenever it is opened again. ValueError where another process
+    has it open."""
     online = config.log.mode == "online"
     folder = run.tracker
     folder.mkdir(parents=True, exist_ok=True)
@@ -212,13 +233,25 @@ def wandb_sink(config: Config, run: RunDir) -> Iterator[WandbSink]:
         "WANDB_CACHE_DIR": str(folder / "cache"),
         "WANDB_DATA_DIR": str(folder / "data"),
         "WANDB_ARTIFACT_DIR": str(folder / "artifacts"),
+        # Settings that older versions do not have and pass over. The system's metrics are those of the run, not of this
+        # process; and a kill loses a second of an offline file, not fifteen.
+        "WANDB__STATS_PID": str(os.getppid()),
+        "WANDB__STATS_TRACK_PROCESS_TREE": "true",
+        "WANDB__TRANSACTION_LOG_FLUSH_INTERVAL": "1",
     }
     if not online:  # online this is where `wandb login` keeps the user's server and entity
         os.environ["WANDB_CONFIG_DIR"] = str(folder / "config")
     import wandb
 
+    with alone(folder / ".lock", f"{folder}: another process copies this run to Weights & Biases; wait until it ends"):
+        yield from _wandb_run(wandb, config, run, follow)
+
+
+def _wandb_run(wandb: Any, config: Config, run: RunDir, follow: bool) -> Iterator[WandbSink]:
+    online, folder = config.log.mode == "online", run.tracker
     run_id = _run_id(folder / "run-id")
-    earlier = sorted(folder.glob(f"offline-run-*-{run_id}"))
+    # wandb tells folders of one second apart by a suffix. The tables of an attempt wait in staging for `wandb sync`.
+    earlier = [*folder.glob(f"offline-run-*-{run_id}*"), *folder.glob("data/artifacts/staging/*")]
     try:
         handle = wandb.init(
             dir=str(run.root),
@@ -241,22 +274,22 @@ def wandb_sink(config: Config, run: RunDir) -> Iterator[WandbSink]:
                 symlink=False,
                 x_disable_meta=True,  # it holds every SLURM_* variable, a token among them on some clusters
                 x_save_requirements=False,
+                x_disable_stats=not follow,  # of a copy that is made later they would be of another machine
             ),
         )
         place = Path(handle.settings.sync_dir)
         print(f"wandb: {handle.url}" if online else f"wandb: {place}; `wandb sync` sends it", flush=True)
         status = 1
         try:
-            yield WandbSink(handle, run.root, logged=handle.step - 1)
-            status = 0
+            sink = WandbSink(handle, run.root, logged=handle.step - 1, earlier=[] if online else earlier)
+            yield sink
+            sink.replace_earlier()
+            unfinished = any(stage.status != "done" for stage in Manifest.read(run.manifest).stages.values())
+            status = int(unfinished)
         finally:
             handle.finish(exit_code=status)
     except wandb.Error as error:
         raise ValueError(f"Weights & Biases: {(str(error) or repr(error)).splitlines()[0]}") from error
-    if not online:
-        for old in earlier:
-            if old != place:
-                shutil.rmtree(old)
 
 
 def default_tags(config: Config) -> list[str]:
@@ -314,7 +347,7 @@ class TensorboardSink:
 
 
 @contextlib.contextmanager
-def tensorboard_sink(config: Config, run: RunDir) -> Iterator[TensorboardSink]:
+def tensorboard_sink(config: Config, run: RunDir, follow: bool) -> Iterator[TensorboardSink]:
     """Event files below RUN/tensorboard, written anew each time: several in one folder would show each step twice."""
     try:
         from tensorboard.summary.writer.event_file_writer import EventFileWriter
@@ -332,7 +365,7 @@ def tensorboard_sink(config: Config, run: RunDir) -> Iterator[TensorboardSink]:
         sink.writer.close()
 
 
-SINKS: dict[str, Callable[[Config, RunDir], contextlib.AbstractContextManager[Sink]]] = {
+SINKS: dict[str, Callable[[Config, RunDir, bool], contextlib.AbstractContextManager[Sink]]] = {
     "wandb": wandb_sink,
     "tensorboard": tensorboard_sink,
 }
@@ -350,7 +383,7 @@ def main() -> None:
         config = configuration.load(run.config)
         if config.log.tracker == "none":
             return
-        with hold(run), SINKS[config.log.tracker](config, run) as sink:
+        with hold(run), SINKS[config.log.tracker](config, run, arguments.follow) as sink:
             copy_run(run, sink, arguments.follow)
     except (ValueError, OSError) as error:
         if not is_users_mistake(error):

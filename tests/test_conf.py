@@ -106,3 +106,9 @@ def test_the_ablation_of_the_authors_is_eight_runs(composed):
         for tulu in ("none", "match")
     }
     assert {name: plan.rows for name, plan in plans.items()} == wanted
+
+
+def test_the_launcher_for_slurm_is_a_choice(cli):
+    result = cli("hydra/launcher=slurm", "hydra.launcher.at_once=2", "--cfg=hydra", "--package=hydra.launcher")
+    assert result.returncode == 0, result.stderr
+    assert "at_once: 2" in result.stdout and "SlurmLauncher" in result.stdout

@@ -2,7 +2,6 @@
 
 import json
 import os
-import struct
 import subprocess
 import sys
 import threading
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import pytest
+from wandb_file import offline_file, read_wandb, steps_written
 
 from sciriff.config import Config, to_yaml
 from sciriff.run_dir import RunDir
@@ -74,42 +74,6 @@ def start(run: RunDir, *flags: str, home: Path) -> "subprocess.Popen[str]":
     )
 
 
-def read_wandb(path: Path) -> list[Any]:
-    """Records of a .wandb file: a 7-byte header, then LevelDB's log format (blocks of 32 KiB, records in pieces)."""
-    from wandb.proto.wandb_internal_pb2 import Record
-
-    data = path.read_bytes()
-    assert data[:4] == b":W&B"
-    records, pieces, at = [], b"", 7
-    while at + 7 <= len(data):
-        left = 32768 - at % 32768
-        if left < 7:
-            at += left
-            continue
-        length, kind = struct.unpack("<HB", data[at + 4 : at + 7])
-        pieces += data[at + 7 : at + 7 + length]
-        at += 7 + length
-        if kind in (1, 4):  # whole, or the last piece
-            record = Record()
-            record.ParseFromString(pieces)
-            records.append(record)
-            pieces = b""
-    return records
-
-
-def history(records: list[Any]) -> list[dict[str, Any]]:
-    rows = []
-    for record in records:
-        if record.WhichOneof("record_type") == "history":
-            rows.append({i.key or "/".join(i.nested_key): json.loads(i.value_json) for i in record.history.item})
-    return rows
-
-
-def offline_file(run: RunDir) -> Path:
-    (path,) = run.tracker.glob("offline-run-*/run-*.wandb")
-    return path
-
-
 def test_a_growing_run_is_followed_and_read_back(make_run: MakeRun, tmp_path: Path) -> None:
     run = make_run("log=offline", "log.project=p", "log.group=g", "log.tags=[t]")
     process = start(run, "--follow", home=tmp_path / "home")
@@ -135,26 +99,19 @@ def test_a_growing_run_is_followed_and_read_back(make_run: MakeRun, tmp_path: Pa
     assert process.returncode == 0, err
     assert (out, err) == ("", "")
 
-    records = read_wandb(offline_file(run))
-    rows = history(records)
-    assert [r["_step"] for r in rows] == [1, 2, 3, 4, 5, 6]
+    tracked = read_wandb(offline_file(run))
+    rows = tracked.history
+    assert tracked.steps == [1, 2, 3, 4, 5, 6]
     assert rows[3]["train/loss"] == 0.25 and rows[3]["train/tokens"] == 100
+    assert [row["train/tokens_so_far"] for row in rows] == [100, 200, 300, 400, 500, 600]
     assert "train/mfu" not in rows[3] and "train/steps" not in rows[3]
-
-    first = next(r.run for r in records if r.WhichOneof("record_type") == "run")
-    assert (first.display_name, first.project, first.run_group, list(first.tags)) == ("a run", "p", "g", ["t"])
-    config = {u.key: json.loads(u.value_json) for u in first.config.update}
-    assert config["train"]["learning_rate"] == 2e-3
-
-    summary = {}
-    for record in records:
-        if record.WhichOneof("record_type") == "summary":
-            for item in record.summary.update:
-                summary[item.key or "/".join(item.nested_key)] = json.loads(item.value_json)
+    assert (tracked.name, tracked.project, tracked.group, tracked.tags) == ("a run", "p", "g", ["t"])
+    assert tracked.config["train"]["learning_rate"] == 2e-3
+    summary = tracked.summary
     assert summary["biored_ner/f1"] == 0.5
     assert (summary["mean"], summary["columns_scored"], summary["columns_missing"]) == (0.375, 2, "discomat_te/bleu")
-
     assert (summary["biored_ner/f1_ci95_low"], summary["biored_ner/f1_ci95_high"]) == (0.4, 0.6)
+    assert tracked.system and "memory_percent" in tracked.system[0]
 
     files = offline_file(run).parent / "files"
     tables = {path.name.split("_")[0]: json.loads(path.read_text()) for path in files.rglob("*.table.json")}
@@ -186,10 +143,61 @@ def test_a_finished_run_is_copied_again_under_the_same_id(make_run: MakeRun, tmp
         process = start(run, home=tmp_path / "home")
         _, err = process.communicate(timeout=60)
         assert process.returncode == 0, err
-        names.append(offline_file(run).name)
-        assert [r["_step"] for r in history(read_wandb(offline_file(run)))] == list(range(1, steps + 1))
-        time.sleep(1)  # wandb names its folders by the second
+        tracked = read_wandb(offline_file(run))
+        assert tracked.steps == list(range(1, steps + 1))
+        assert tracked.system == [], "the machine of a copy made later is not the run's"
+        names.append(tracked.run_id)
     assert names[0] == names[1]
+
+
+def test_a_run_that_is_killed_again_and_again_stays_one_run_without_a_gap_or_a_repeat(
+    make_run: MakeRun, tmp_path: Path
+) -> None:
+    run = make_run("log=offline")
+    home = tmp_path / "home"
+    first = start(run, "--follow", home=home)
+    assert first.stdout is not None and first.stdout.readline().startswith("wandb: ")
+    time.sleep(0.5)
+    run.metrics.write_text("".join(map(row, range(1, 6))))
+    sent = wait_for_steps(run, 4)
+    first.kill()
+    first.communicate()
+    second = start(run, "--follow", home=home)  # is killed while training still loads its checkpoint
+    assert second.stdout is not None and second.stdout.readline().startswith("wandb: ")
+    second.kill()
+    second.communicate()
+    assert sent in [read_wandb(path).steps for path in run.tracker.rglob("*.wandb") if path.stat().st_size > 7]
+    third = start(run, "--follow", home=home)
+    assert third.stdout is not None and third.stdout.readline().startswith("wandb: ")
+    time.sleep(0.5)
+    run.metrics.write_text("".join(map(row, range(1, 4))) + "".join(row(step, loss=9) for step in (4, 5, 6)))
+    _, err = third.communicate(timeout=60)
+    assert third.returncode == 0, err
+    tracked = read_wandb(offline_file(run))
+    assert tracked.steps == [1, 2, 3, 4, 5, 6]
+    assert [line["train/loss"] for line in tracked.history][3:] == [9, 9, 9]
+    assert tracked.run_id == (run.tracker / "run-id").read_text().strip()
+
+
+def wait_for_steps(run: RunDir, count: int) -> list[int]:
+    """The steps in the offline file once there are so many."""
+    give_up_at = time.monotonic() + 60
+    while time.monotonic() < give_up_at:
+        if len(steps := steps_written(run)) >= count:
+            return steps
+        time.sleep(0.1)
+    raise AssertionError("the steps did not come")
+
+
+def test_a_second_tracker_of_the_same_run_is_refused(make_run: MakeRun, tmp_path: Path) -> None:
+    run = make_run("log=offline")
+    first = start(run, "--follow", home=tmp_path / "home")
+    assert first.stdout is not None and first.stdout.readline().startswith("wandb: ")
+    _, err = start(run, home=tmp_path / "home").communicate(timeout=60)
+    assert err == f"error: {run.tracker}: another process copies this run to Weights & Biases; wait until it ends\n"
+    _, err = first.communicate(timeout=60)
+    assert (first.returncode, err) == (0, "")
+    assert offline_file(run)
 
 
 def test_tensorboard_holds_each_step_once_however_often_it_is_written(make_run: MakeRun, tmp_path: Path) -> None:
@@ -320,8 +328,9 @@ def test_a_step_and_its_validation_are_sent_as_one(make_run: MakeRun, tmp_path: 
     process = start(run, home=tmp_path / "home")
     _, err = process.communicate(timeout=60)
     assert process.returncode == 0, err
-    rows = history(read_wandb(offline_file(run)))
-    assert [r["_step"] for r in rows] == [0, 1, 2]
+    tracked = read_wandb(offline_file(run))
+    rows = tracked.history
+    assert tracked.steps == [0, 1, 2]
     assert [r.get("validation/science_loss") for r in rows] == [3.0, None, 2.5]
     assert [r.get("train/loss") for r in rows] == [None, 1.0, 0.5]
     assert not any("general" in key for r in rows for key in r)

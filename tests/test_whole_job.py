@@ -10,11 +10,22 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from wandb_file import assert_is_a_copy_of, offline_file, read_wandb
 
 from sciriff.run_dir import RunDir
 from sciriff.sample.heldout import HELD_OUT
 
 pytestmark = pytest.mark.slow
+
+SECRETS = {"WANDB_API_KEY": "5ec2e7" * 6 + "5ec2", "HF_TOKEN": "hf_a5ecretofthehub", "SLURM_JWT": "a5ecretofthecluster"}
+"""In the environment of every run here, and in none of its files."""
+
+
+@pytest.fixture(autouse=True)
+def secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in SECRETS.items():
+        monkeypatch.setenv(name, value)
+
 
 SHORT = ("experiment=demo", "train.max_steps=12", "train.checkpoint_every=4", "eval.limit=3", "eval.max_new_tokens=24")
 """A whole job of seconds, for what does not depend on learning."""
@@ -38,11 +49,14 @@ def assert_complete(run: RunDir, *, trained: bool = True) -> None:
         wanted += [run.model / name for name in ("config.json", "model.safetensors", "tokenizer.json")]
     missing = [str(path) for path in wanted if not path.exists()]
     assert missing == []
-    assert list(run.tracker.rglob("*.wandb")), "no offline W&B run"
+    assert_is_a_copy_of(run)
     stages = json.loads(run.manifest.read_text())["stages"]
     assert {record["status"] for record in stages.values()} == {"done"}
     for log in run.root.glob("logs/*.log"):
         assert "sciriff" in log.read_text().splitlines()[0], f"{log} does not begin with its command"
+    for path in (path for path in run.root.rglob("*") if path.is_file()):
+        held = path.read_bytes()
+        assert not [name for name, value in SECRETS.items() if value.encode() in held], path
 
 
 def test_demo_learns_for_three_seeds(cli, tmp_path: Path):
@@ -171,6 +185,7 @@ def test_killed_whole_and_started_again_gives_the_undisturbed_result(moment: str
         name = f"{task}.jsonl"
         assert (run.predictions / name).read_bytes() == (undisturbed.predictions / name).read_bytes()
     assert scores(run.root)["summary"] == scores(undisturbed.root)["summary"]
+    assert_complete(run)
     losses = [json.loads(line)["loss"] for line in run.metrics.read_text().splitlines()]
     assert losses == [json.loads(line)["loss"] for line in undisturbed.metrics.read_text().splitlines()]
 
@@ -203,6 +218,7 @@ def test_a_sweep_that_was_killed_and_has_a_broken_job_is_completed_by_the_same_c
     assert "3 of 4 jobs are finished." in page.read_text() and 'id="unfinished"' in page.read_text()
     for run in (runs[5, "none"], killed, runs[20, "match"]):
         assert_complete(run)
+        assert read_wandb(offline_file(run)).group == page.parent.name
     assert [json.loads(line)["step"] for line in killed.metrics.read_text().splitlines()] == list(range(1, 41))
 
     broken.root.unlink()
@@ -233,9 +249,10 @@ def test_a_stop_at_the_very_beginning_is_told_too(number: signal.Signals, tmp_pa
     assert "stopped; what is finished is kept" in errors
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGUSR1])
-def test_a_stop_writes_a_checkpoint_and_says_how_to_go_on(number: signal.Signals, cli, tmp_path: Path):
-    options = (*SHORT, "train.max_steps=16", "train.checkpoint_every=null", "name=stopped")
+@pytest.mark.parametrize(("number", "ranks"), [(signal.SIGINT, 1), (signal.SIGUSR1, 2)])
+def test_a_stop_writes_a_checkpoint_and_says_how_to_go_on(number: signal.Signals, ranks: int, cli, tmp_path: Path):
+    several = f"train.num_processes={ranks}"
+    options = (*SHORT, "train.max_steps=16", "train.checkpoint_every=null", "name=stopped", several)
     run = RunDir(tmp_path / "runs/stopped")
     driver = start(tmp_path, *options)
     wait_for(steps_done(run, 3), driver, 300)
@@ -244,9 +261,14 @@ def test_a_stop_writes_a_checkpoint_and_says_how_to_go_on(number: signal.Signals
     assert driver.returncode == 130, errors
     assert "python -m sciriff.train experiment=demo" in errors
     assert len(list(run.checkpoints.glob("step-*"))) == 1
+    before = read_wandb(offline_file(run))
+    assert before.steps == list(range(1, lines(run.metrics) + 1))
+    assert before.exit_code == 1, "it is not shown as finished"
     again = cli(*options)
     assert again.returncode == 0, again.stderr
     assert lines(run.metrics) == 16
+    assert_complete(run)
+    assert read_wandb(offline_file(run)).run_id == before.run_id
 
 
 def test_ctrl_c_ends_a_whole_sweep(cli, tmp_path: Path):

@@ -40,7 +40,7 @@ class TrainConfig:
     lora_targets: list[str] | None = None
     """Names of the layers that get an adapter, such as [q_proj, v_proj]; null is every linear layer but the head."""
     num_processes: Any = "auto"
-    """Training processes on this machine; auto is one per GPU, or one without a GPU."""
+    """Training processes, over all nodes, each of which has as many; auto is one per GPU, or one per node without."""
     epochs: int = 2
     max_steps: int | None = None
     """End after so many optimizer steps, whatever `epochs` says; the learning rate is planned for that end."""

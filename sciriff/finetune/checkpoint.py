@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sciriff import shared_files
 from sciriff.config import DECIDES_NOTHING, Config, as_dict
 from sciriff.digest import file_digest, tree_digest
 from sciriff.finetune import disk
@@ -65,9 +66,11 @@ class Checkpoints:
             for leftover in self._root.glob("step-*.partial"):
                 _remove(leftover)
             partial.mkdir()
-        self._workers.wait()
+        self._workers.see(partial)
         self._write_whole(partial, write)
-        mine = [[name, (partial / name).stat().st_size, file_digest(partial / name)] for name in self._share(partial)]
+        share = self._share(self._all_names(partial))
+        shared_files.wait_for(partial / name for name in share)
+        mine = [[name, (partial / name).stat().st_size, file_digest(partial / name)] for name in share]
         files = self._workers.gather(mine)
         if self._workers.rank == 0:
             state = {"step": step, "processes": self._workers.count, "settings": self._about, "files": files}
@@ -115,7 +118,7 @@ class Checkpoints:
 
         ValueError where it belongs to other settings.
         """
-        for candidate in self._all():
+        for candidate in self._workers.of_first(self._all()):
             if self._check(candidate):
                 return candidate
             self._workers.say(f"{candidate.folder} is damaged; the one before it is used, if there is one")
@@ -128,11 +131,15 @@ class Checkpoints:
 
     def _check(self, candidate: Checkpoint) -> bool:
         """Whether it is whole, by its digests, in the eyes of every process. ValueError as `newest`."""
-        state = _read_state(candidate.folder)
-        sound = state is not None and self._is_sound(candidate.folder, state["files"])
+        state = self._workers.of_first(_read_state(candidate.folder))
+        files = sorted(state["files"]) if state is not None else []
+        paths = [candidate.folder / name for name, _, _ in files]
+        if state is None or not self._workers.of_first(all(path.is_file() for path in paths)):
+            return False
+        self._workers.see(*paths)
+        sound = self._is_sound(candidate.folder, self._share(files))
         if self._workers.total([not sound])[0]:
             return False
-        assert state is not None
         self._refuse_other_settings(candidate.folder, state)
         self._whole.add(candidate.step)
         return True
@@ -156,18 +163,20 @@ class Checkpoints:
                 found.append(Checkpoint(folder, int(number)))
         return sorted(found, key=lambda checkpoint: -checkpoint.step)
 
-    def _share(self, folder: Path) -> list[str]:
-        """The files whose digests this process computes: reading terabytes in one process would take an hour."""
-        names = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
-        return [name for name in names if name != STATE_FILE][self._workers.rank :: self._workers.count]
+    def _share(self, files: list[Any]) -> list[Any]:
+        """Those of all files whose digests this process computes: reading terabytes in one process would take an hour.
+        Where each process has written one, it is its own."""
+        return files[self._workers.rank :: self._workers.count]
+
+    def _all_names(self, folder: Path) -> list[str]:
+        """The files in a folder into which every process has written, some of which only their writer may see yet."""
+        seen = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
+        return sorted(set(self._workers.gather(seen)))
 
     def _is_sound(self, folder: Path, files: list[list[Any]]) -> bool:
-        mine = sorted(files)[self._workers.rank :: self._workers.count]
         return all(
-            (folder / name).is_file()
-            and (folder / name).stat().st_size == size
-            and file_digest(folder / name) == digest
-            for name, size, digest in mine
+            (folder / name).stat().st_size == size and file_digest(folder / name) == digest
+            for name, size, digest in files
         )
 
     def _refuse_other_settings(self, folder: Path, state: dict[str, Any]) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from sciriff import machine
+from sciriff.cluster import RANK, Cluster, training_processes
 from sciriff.config import Config, as_dict
 from sciriff.run_dir import RunDir
 from sciriff.training_memory import (
@@ -22,6 +23,8 @@ from sciriff.training_memory import (
     shape_of,
     trained_parameters,
 )
+
+ALONE = Cluster()
 
 SET_ELSEWHERE = {
     "gradient_clipping": "train.max_grad_norm",
@@ -37,40 +40,36 @@ SET_ELSEWHERE = {
 """Keys of DeepSpeed's JSON that a key of ours decides; `deepspeed.extra` may not set them behind its back."""
 
 
-def write(config: Config, run: RunDir, gpus: int, gpu_memory: float | None = None) -> tuple[list[str], dict[str, str]]:
-    """Write accelerate.yaml and deepspeed.json into the run folder for a machine with so many GPUs of `gpu_memory` GiB.
+def write(
+    config: Config, run: RunDir, gpus: int, gpu_memory: float | None = None, cluster: Cluster = ALONE
+) -> tuple[list[str], dict[str, str]]:
+    """Write accelerate.yaml and deepspeed.json into the run folder for nodes with so many GPUs of `gpu_memory` GiB.
 
-    Returns the command that starts training and the environment variables it needs beside the caller's.
+    Returns the command that starts training on each of the nodes, and the variables it needs beside the caller's.
     """
-    processes = num_processes(config, gpus)
+    processes = training_processes(config.train.num_processes, gpus, cluster.size)
     on_gpu = gpus > 0
-    launch = accelerate_config(config, processes, on_gpu)
+    launch = accelerate_config(config, processes, on_gpu, cluster.size)
     if config.deepspeed.zero_stage:
         launch["deepspeed_config"]["deepspeed_config_file"] = str(run.deepspeed)
         run.deepspeed.write_text(json.dumps(deepspeed_config(config, processes, gpu_memory), indent=2) + "\n")
     run.accelerate.write_text(OmegaConf.to_yaml(OmegaConf.create(launch)))
-    return command(run), environment(config, processes, on_gpu)
+    return command(run, cluster), environment(config, processes // cluster.size, on_gpu)
 
 
-def num_processes(config: Config, gpus: int) -> int:
-    """Training processes on a machine with so many GPUs. ValueError where there are fewer GPUs than asked for."""
-    if config.train.num_processes == "auto":
-        return max(1, gpus)
-    wanted = int(config.train.num_processes)
-    if 0 < gpus < wanted:
-        raise ValueError(f"train.num_processes={wanted}, but this machine has {gpus} GPUs; each process needs its own")
-    return wanted
-
-
-def command(run: RunDir, python: str = sys.executable) -> list[str]:
+def command(run: RunDir, cluster: Cluster = ALONE, python: str = sys.executable) -> list[str]:
     """The command that trains in a run folder; `write` has put accelerate.yaml there."""
     launcher = [python, "-m", "accelerate.commands.launch", "--config_file", str(run.accelerate), "--quiet"]
+    if cluster.size > 1:
+        launcher += ["--machine_rank", RANK, "--main_process_ip", cluster.address]
+        launcher += ["--main_process_port", str(cluster.free_port())]
     return [*launcher, "--module", "sciriff.finetune", str(run.root)]
 
 
 def environment(config: Config, processes: int, on_gpu: bool) -> dict[str, str]:
-    """Variables for the command: threads of each process, and for DeepSpeed the CPU where there is no GPU, and the
-    ninja with which it compiles, where that stands beside an interpreter whose environment is not activated."""
+    """Variables for the command on a node with so many processes: threads of each, and for DeepSpeed the CPU where
+    there is no GPU, and the ninja with which it compiles, where that stands beside an interpreter whose environment is
+    not activated."""
     variables = {} if on_gpu else machine.short_spins()
     if "OMP_NUM_THREADS" not in os.environ:
         variables["OMP_NUM_THREADS"] = str(max(1, machine.cores() // processes))
@@ -82,15 +81,16 @@ def environment(config: Config, processes: int, on_gpu: bool) -> dict[str, str]:
     return variables
 
 
-def accelerate_config(config: Config, num_processes: int, on_gpu: bool) -> dict[str, Any]:
-    """The content of accelerate.yaml.
+def accelerate_config(config: Config, num_processes: int, on_gpu: bool, nodes: int = 1) -> dict[str, Any]:
+    """The content of accelerate.yaml for so many processes on all nodes together.
 
-    Port 0 lets each start find a free one, so that two runs on a machine do not meet. MULTI_GPU is what accelerate
-    calls torchrun, for CPU processes too: its MULTI_CPU wants mpirun.
+    Port 0 lets each start find a free one, so that two runs on a machine do not meet; over nodes the command names one,
+    with each node's rank, and accelerate starts processes on its own node (`standard`) instead of asking pdsh to.
+    MULTI_GPU is what accelerate calls torchrun, for CPU processes too: its MULTI_CPU wants mpirun.
     """
     launch: dict[str, Any] = {
         "compute_environment": "LOCAL_MACHINE",
-        "num_machines": 1,
+        "num_machines": nodes,
         "machine_rank": 0,
         "num_processes": num_processes,
         "main_process_port": 0,
@@ -102,7 +102,10 @@ def accelerate_config(config: Config, num_processes: int, on_gpu: bool) -> dict[
             **launch,
             "distributed_type": "DEEPSPEED",
             "use_cpu": False,
-            "deepspeed_config": {"zero3_init_flag": config.deepspeed.zero_stage == 3},
+            "deepspeed_config": {
+                "zero3_init_flag": config.deepspeed.zero_stage == 3,
+                **({"deepspeed_multinode_launcher": "standard"} if nodes > 1 else {}),
+            },
         }
     distributed = "MULTI_GPU" if num_processes > 1 else "NO"
     return {**launch, "distributed_type": distributed, "use_cpu": not on_gpu, "mixed_precision": "no"}

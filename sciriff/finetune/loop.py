@@ -28,6 +28,7 @@ from sciriff.finetune.validation import HALVES, Validation
 from sciriff.finetune.workers import Workers
 from sciriff.progress import Progress
 from sciriff.run_dir import RunDir
+from sciriff.token_file import NAME as TOKEN_FILE
 from sciriff.token_file import TokenFile
 
 
@@ -37,7 +38,8 @@ def finetune(config: Config, run: RunDir) -> None:
     Ends early, with a checkpoint and without a model, when RUN/.stop appears.
     """
     workers = Workers(config)
-    if finished_model.is_complete(run.model):
+    workers.see(run.tokens / TOKEN_FILE, run.validation_tokens / TOKEN_FILE)
+    if workers.of_first(finished_model.is_complete(run.model)):
         workers.say(f"{run.model} is already there; nothing to train")
         checkpoints = Checkpoints(run, workers, settings(config, run))
     else:

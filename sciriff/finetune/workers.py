@@ -3,12 +3,14 @@
 import os
 from collections.abc import Iterable
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import Accelerator
 from accelerate.utils import InitProcessGroupKwargs, gather_object
 
+from sciriff import shared_files
 from sciriff.config import Config
 
 PATIENCE = timedelta(hours=2)
@@ -53,6 +55,15 @@ class Workers:
     def gather(self, items: list[Any]) -> list[Any]:
         """The items of all processes, in the order of their ranks."""
         return gather_object(items) if self.count > 1 else items
+
+    def of_first(self, value: Any) -> Any:
+        """What the first process has, in all of them."""
+        return self.gather([value] if self.rank == 0 else [])[0]
+
+    def see(self, *paths: Path) -> None:
+        """Wait until every process sees those of the files and folders that the first one sees, which may have just
+        been written on its node. ValueError where one never does."""
+        shared_files.wait_for(self.of_first([path for path in paths if path.exists()]))
 
     def wait(self) -> None:
         """Until every process is here."""

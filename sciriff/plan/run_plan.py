@@ -69,10 +69,8 @@ def make(config: Config) -> Plan:
     rows, tokens = mix_size(config) if trains else (None, None)
     steps = _steps(config, rows)
     nodes = _nodes(config, imagined)
-    processes = config.train.num_processes if trains else 1
-    if processes == "auto":
-        processes = max(1, len(present))
-    processes *= len(nodes)
+    asked = config.train.num_processes if trains else len(nodes)
+    processes = cluster.training_processes(asked, len(present), len(nodes))
     on_gpu = bool(present)
     capacity = min((gpu.memory for gpu in present), default=machine.memory())
     memory = None

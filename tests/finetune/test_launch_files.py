@@ -53,15 +53,6 @@ def test_each_way_to_start(config: Config, stage: int, processes: int, on_gpu: b
     assert (launch["distributed_type"], launch["use_cpu"], launch["num_processes"]) == (kind, use_cpu, processes)
 
 
-def test_num_processes_is_one_per_gpu_or_one(config: Config) -> None:
-    assert launch_files.num_processes(config, gpus=4) == 4
-    assert launch_files.num_processes(config, gpus=0) == 1
-    two = replace(config, train=replace(config.train, num_processes=2))
-    assert launch_files.num_processes(two, gpus=0) == 2
-    with pytest.raises(ValueError, match="num_processes=2, but this machine has 1 GPUs"):
-        launch_files.num_processes(two, gpus=1)
-
-
 def test_deepspeed_clips_as_plain_torch_does_and_sums_gradients_in_fp32(config: Config) -> None:
     settings = launch_files.deepspeed_config(config)
     assert settings["gradient_clipping"] == config.train.max_grad_norm

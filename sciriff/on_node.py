@@ -1,0 +1,49 @@
+"""What runs once on each node: wait for the run folder's files, run a command, end it when its driver ends.
+
+`srun ... python -m sciriff.on_node COMMAND`; of COMMAND's words, RANK becomes the node's number.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+
+from sciriff import lifeline, shared_files
+from sciriff.cluster import RANK
+from sciriff.parent_death import die_with_parent
+
+DRIVER, FILES = "SCIRIFF_DRIVER", "SCIRIFF_FILES"
+"""Variables: address:port of the driver's lifeline, and as JSON the files to wait for with their digests."""
+
+
+def start(command: list[str], rank: int, files: Mapping[str, str], **options: object) -> "subprocess.Popen[str]":
+    """Start the command of a node once its files are here; it dies with this process. ValueError as
+    shared_files.wait_for."""
+    shared_files.wait_for(files)
+    words = [str(rank) if word == RANK else word for word in command]
+    return subprocess.Popen(words, text=True, preexec_fn=die_with_parent, **options)  # type: ignore[call-overload]
+
+
+def main() -> int:
+    """Returns the command's exit status, or 2 after a mistake that a person can mend."""
+    # Schedulers send these to all processes of a job. Those of training stop in their own way, with a checkpoint; the
+    # end of the driver ends the rest.
+    for number in (signal.SIGTERM, signal.SIGUSR1):
+        signal.signal(number, signal.SIG_IGN)
+    rank = int(os.environ.get("SLURM_NODEID", "0"))
+    try:
+        process = start(sys.argv[1:], rank, json.loads(os.environ.get(FILES, "{}")))
+        if driver := os.environ.get(DRIVER):
+            address, _, port = driver.rpartition(":")
+            lifeline.watch(address, int(port), gone=process.kill)
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr, flush=True)
+        return 2
+    status = process.wait()
+    return 128 - status if status < 0 else status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

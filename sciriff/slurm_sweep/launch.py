@@ -1,0 +1,135 @@
+"""What hydra/launcher=slurm does with the jobs of a sweep: submit what is neither done nor on its way, and follow."""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.utils import JobReturn, JobStatus
+from omegaconf import DictConfig, OmegaConf
+
+from sciriff import plan, preflight, sweep
+from sciriff.config.slurm import SlurmConfig, slurm_config
+from sciriff.pipeline import RunFailed
+from sciriff.slurm_sweep import array, queue, record, sweep_jobs
+from sciriff.slurm_sweep.follow import follow
+from sciriff.slurm_sweep.sweep_jobs import SweepJob
+
+
+def launch(master: DictConfig, loader: ConfigLoader, overrides: Sequence[Sequence[str]], first: int) -> list[JobReturn]:
+    """Hydra's hook: run these jobs, `first` being the number of the first. ValueError when Slurm refuses them,
+    LeftRunning when a person stops looking."""
+    given = OmegaConf.to_container(master.hydra.launcher, resolve=True)
+    assert isinstance(given, dict)
+    settings = slurm_config({str(key): value for key, value in given.items() if key != "_target_"})
+    jobs = sweep_jobs.compose(loader, master, overrides, first)
+    options = _same_folders(master)
+    if master.dry_run:
+        _plan(sweep.folder_of(master), jobs, settings, options)
+        return [_returned(job) for job in jobs]
+    place = sweep.folder()
+    assert place is not None, "SweepFolder names it before a job starts"
+    array.refuse_without_slurm()
+    with record.alone(place):
+        tasks = _submit(place, jobs, settings, options)
+    follow(place, tasks)
+    return [_returned(job, sweep.row(place, job.number)) for job in jobs]
+
+
+def _submit(place: Path, jobs: Sequence[SweepJob], settings: SlurmConfig, options: Sequence[str]) -> dict[int, str]:
+    """Submit the jobs that are neither done nor in Slurm. Returns number -> id of all that are there now."""
+    try:
+        alive = record.alive(place, queue.tasks())
+    except queue.NoAnswer as error:
+        raise ValueError(f"Slurm does not answer: {error}") from None
+    tasks, wanted = {}, []
+    for job in jobs:
+        row = sweep.row(place, job.number)
+        if row is not None and row.run_dir != job.run_dir:  # of the same command under other files of conf/
+            row = None
+        if job.run_dir in alive:
+            tasks[job.number] = alive[job.run_dir].id
+            if row is None:
+                sweep.note(job.row("queued", tasks[job.number]))
+        elif problem := sweep_jobs.problem(job, settings):
+            sweep.note(job.row("failed", reason=problem.partition("\n")[0]))
+            _say(f"error: {job.name}: {problem}")
+        elif sweep_jobs.is_finished(job):
+            if row is None or row.status != "done":
+                sweep.note(job.row("done"))
+        else:
+            wanted.append(job)
+    if tasks:
+        _say(f"{len(tasks)} of {len(jobs)} jobs are in Slurm already")
+    if not wanted:
+        return tasks
+    before = {job.number: sweep.row(place, job.number) for job in wanted}
+    for job in wanted:
+        sweep.note(job.row("queued"))  # before it can begin, and write its own
+    try:
+        submission = _to_slurm(place, wanted, settings, options)
+    except ValueError:
+        for number, row in before.items():
+            sweep.forget(place, number) if row is None else sweep.note(row)
+        raise
+    _say(f"{len(wanted)} of {len(jobs)} jobs submitted to Slurm as {submission.array}: {submission.script}")
+    return tasks | submission.tasks
+
+
+def _to_slurm(
+    place: Path, jobs: Sequence[SweepJob], settings: SlurmConfig, options: Sequence[str]
+) -> record.Submission:
+    """Submit these jobs as one array. ValueError when Slurm refuses it; then no record of it is left."""
+    path = record.next_script(place)
+    path.write_text(array.script(settings, place, jobs, options))
+    noted = tuple(record.Submitted(job.number, job.name, job.run_dir) for job in jobs)
+    submission = record.Submission(path, noted)
+    submission.write()
+    try:
+        submission = replace(submission, array=array.submit(path))
+    except ValueError:
+        submission.forget()
+        raise
+    submission.write()
+    return submission
+
+
+def _plan(place: Path, jobs: Sequence[SweepJob], settings: SlurmConfig, options: Sequence[str]) -> None:
+    """What dry_run=true prints: the plan of each job on the launcher's nodes where they are known, and the script."""
+    for job in jobs:
+        if job.config is None:
+            print(f"run       {job.name}\nproblem   {job.mistake}")
+            continue
+        there = sweep_jobs.planned(job.config, settings)
+        if there is not None:
+            print("\n".join(plan.lines(sweep_jobs.for_the_plan(job.config, settings), there)))
+            problems = [*preflight.anywhere(job.config), *preflight.too_large(there)]
+        else:
+            print(f"run       {job.name} in {job.run_dir}\nmachine   not known here: give plan.gpu and plan.gpus")
+            problems = list(preflight.anywhere(job.config))
+        print("".join(f"problem   {problem}\n" for problem in problems), end="")
+    print(f"\n{array.script(settings, place, jobs, options)}", end="")
+
+
+def _same_folders(master: DictConfig) -> list[str]:
+    """Hydra's own options that a job needs to compose the same: a folder of a person's files."""
+    sources = master.hydra.runtime.config_sources
+    return [f"--config-dir={source.path}" for source in sources if source.provider == "command-line"]
+
+
+def _returned(job: SweepJob, row: sweep.Job | None = None) -> JobReturn:
+    """What a sweeper gets of a job: its mean, or the failure that it raises."""
+    result = JobReturn(overrides=list(job.overrides), task_name=job.name)
+    if row is None:
+        result.status, result.return_value = JobStatus.COMPLETED, None
+    elif row.status == "done":
+        result.status, result.return_value = JobStatus.COMPLETED, job.mean
+    else:
+        result.status = JobStatus.FAILED
+        result.return_value = RunFailed("a job of the sweep failed; the others went on")
+    return result
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)

@@ -1,0 +1,55 @@
+"""The keys of hydra/launcher=slurm: all are there, wrong ones get one line."""
+
+import pytest
+from omegaconf import OmegaConf
+
+from sciriff.config import conf_dir
+from sciriff.config.slurm import slurm_config, slurm_keys
+
+FILE = OmegaConf.to_container(OmegaConf.load(conf_dir() / "hydra/launcher/slurm.yaml"))
+GIVEN = {key: value for key, value in FILE.items() if key != "_target_"}
+
+
+def test_the_file_has_the_keys_of_the_schema():
+    assert set(GIVEN) == set(slurm_keys())
+    settings = slurm_config(GIVEN)
+    assert (settings.time, settings.mem, settings.at_once, settings.gpus) == ("24:00:00", "0", None, None)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "line"),
+    [
+        ("nodes", "two", "hydra.launcher.nodes=two must be a whole number of 1 or more"),
+        ("at_once", 0, "hydra.launcher.at_once=0 must be"),
+        ("signal", None, "hydra.launcher.signal=None must be"),
+        ("time", "tomorrow", "hydra.launcher.time=tomorrow must be minutes, HH:MM:SS or D-HH:MM:SS"),
+        ("exclusive", "yes", "exclusive=yes must be true or false"),
+        ("sbatch", "--qos=high", "sbatch=--qos=high must be a list"),
+        ("sbatch", ["qos=high"], "qos=high is no option of sbatch"),
+        ("gpus_per_node", 0, "gpus_per_node=0 must be 1 or more"),
+        ("tme", 3, "hydra.launcher.tme is not a key of the launcher; did you mean 'time'?"),
+    ],
+)
+def test_what_cannot_be_is_refused(key: str, value: object, line: str):
+    with pytest.raises(ValueError, match=r".") as refused:
+        slurm_config({**GIVEN, key: value})
+    assert line in str(refused.value)
+
+
+def test_numbers_that_yaml_makes_of_texts():
+    settings = slurm_config({**GIVEN, "time": 90, "mem": 64, "sbatch": ["-x"], "setup": [1]})
+    assert (settings.time, settings.mem, settings.setup) == ("90", "64", ["1"])
+
+
+@pytest.mark.parametrize(
+    ("asked", "gpus", "gpu"),
+    [(None, None, None), (4, 4, None), ("h100:8", 8, "h100"), ("h100", 1, "h100"), ("gtx:2", 2, None)],
+)
+def test_what_the_plan_learns_of_the_nodes(asked: object, gpus: int | None, gpu: str | None):
+    settings = slurm_config({**GIVEN, "gpus_per_node": asked})
+    assert (settings.gpus, settings.gpu) == (gpus, gpu)
+
+
+def test_a_missing_key_is_named():
+    with pytest.raises(ValueError, match=r"hydra\.launcher\.time is not set"):
+        slurm_config({key: value for key, value in GIVEN.items() if key != "time"})

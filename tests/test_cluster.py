@@ -1,0 +1,145 @@
+"""Where a driver finds its nodes, what it waits for on them, and how they learn that it is gone."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from sciriff import cluster, lifeline, nodes, shared_files
+from sciriff.cluster import Cluster, training_processes
+
+TWO = {"NODES": "2", "NODE_RANK": "1", "MASTER_ADDR": "10.0.0.1"}
+TIMEOUT = 20.0
+
+
+def test_without_any_of_these_variables_there_is_this_machine_alone() -> None:
+    for environment in ({}, {"NODES": "1"}, {"NODES": "1", "NODE_RANK": "0", "MASTER_ADDR": "10.0.0.1"}):
+        assert cluster.here(environment) == Cluster()
+    assert cluster.here({"SLURM_JOB_ID": "7", "SLURM_JOB_NUM_NODES": "1"}) == Cluster()
+
+
+def test_nodes_by_hand() -> None:
+    found = cluster.here(TWO)
+    assert (found.size, found.rank, found.address, found.port) == (2, 1, "10.0.0.1", 29500)
+    assert cluster.here({**TWO, "MASTER_PORT": "4000"}).port == 4000
+    # Inside a Slurm job too, where somebody starts one command on each node by himself.
+    assert cluster.here({**TWO, "SLURM_JOB_ID": "7", "SLURM_JOB_NUM_NODES": "2"}).slurm is False
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"NODE_RANK": "2"}, "NODE_RANK=2 with NODES=2"),
+        ({"NODES": "two"}, "NODES=two must be a whole number"),
+        ({"MASTER_ADDR": ""}, "NODES=2 needs MASTER_ADDR"),
+        ({"MASTER_PORT": "-1"}, "MASTER_PORT=-1 must be"),
+    ],
+)
+def test_variables_that_do_not_go_together(change: dict[str, str], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        cluster.here({**TWO, **change})
+
+
+def test_a_rank_is_needed_where_there_are_several_nodes() -> None:
+    with pytest.raises(ValueError, match="NODE_RANK is not set"):
+        cluster.here({"NODES": "2", "MASTER_ADDR": "10.0.0.1"})
+
+
+def test_one_of_several_tasks_of_srun_is_no_driver() -> None:
+    job = {"SLURM_JOB_ID": "7", "SLURM_JOB_NUM_NODES": "2", "SLURM_STEP_ID": "0"}
+    with pytest.raises(ValueError, match="srun has started this command 2 times"):
+        cluster.here({**job, "SLURM_STEP_NUM_TASKS": "2"})
+    assert cluster.here({**job, "SLURM_STEP_NUM_TASKS": "1"}) == Cluster()
+
+
+def test_training_processes_are_those_of_all_nodes() -> None:
+    assert training_processes("auto", gpus=4, nodes=1) == 4
+    assert training_processes("auto", gpus=0, nodes=1) == 1
+    assert training_processes("auto", gpus=8, nodes=4) == 32
+    assert training_processes("auto", gpus=0, nodes=2) == 2
+    assert training_processes(2, gpus=0, nodes=1) == 2
+    assert training_processes(4, gpus=2, nodes=2) == 4
+    with pytest.raises(ValueError, match="num_processes=2, but this machine has 1 GPU;"):
+        training_processes(2, gpus=1, nodes=1)
+    with pytest.raises(ValueError, match="num_processes=3 cannot be spread evenly over 2 nodes"):
+        training_processes(3, gpus=8, nodes=2)
+    with pytest.raises(ValueError, match="num_processes=16, but there are 2 nodes, each with 4 GPUs"):
+        training_processes(16, gpus=4, nodes=2)
+
+
+def test_one_task_on_each_node_with_all_that_the_node_has() -> None:
+    four = Cluster(("a", "b", "c", "d"), address="a", slurm=True, cores=96, gpus=8)
+    words = four.srun(["python", "x"])
+    assert words[0] == "srun" and words[-2:] == ["python", "x"]
+    assert {"--nodes=4", "--ntasks=4", "--cpus-per-task=96", "--gpus-per-node=8", "--kill-on-bad-exit=1"} <= set(words)
+    assert not [word for word in Cluster(("a", "b"), slurm=True).srun([]) if "gpus" in word]
+
+
+def test_on_one_machine_a_command_stays_as_it_is(tmp_path: Path) -> None:
+    with nodes.everywhere(Cluster(), ["python", "x"], [tmp_path]) as start:
+        assert start == nodes.Start(["python", "x"], {})
+
+
+def test_a_file_of_another_node_is_waited_for_until_it_is_as_it_was_written(tmp_path: Path) -> None:
+    file = tmp_path / "a.yaml"
+    file.write_text("new")
+    written = shared_files.as_written([file, tmp_path / "not there"])
+    assert list(written) == [str(file)]
+    file.write_text("old")
+    later = threading.Timer(0.5, file.write_text, ["new"])
+    later.start()
+    shared_files.wait_for(written, patience=TIMEOUT)
+    assert file.read_text() == "new"
+    file.write_text("other")
+    with pytest.raises(ValueError, match=f"{file} was written on another node and is not seen on"):
+        shared_files.wait_for(written, patience=0.1)
+    with pytest.raises(ValueError, match="run_dir and cache_dir must be on a file system that all nodes share"):
+        shared_files.wait_for([tmp_path / "folder" / "b"], patience=0.1)
+
+
+HOLDER = "from sciriff import lifeline\nwith lifeline.hold() as port: print(port, flush=True); input()"
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, None])
+def test_a_killed_driver_is_noticed_on_the_other_node(number: signal.Signals | None) -> None:
+    holder = subprocess.Popen([sys.executable, "-c", HOLDER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert holder.stdin is not None and holder.stdout is not None
+    port = int(holder.stdout.readline())
+    gone = threading.Event()
+    lifeline.watch("127.0.0.1", port, gone.set)
+    assert not gone.wait(0.3)
+    if number is None:
+        holder.stdin.write("\n")
+        holder.stdin.close()
+    else:
+        holder.send_signal(number)
+    assert gone.wait(TIMEOUT)
+    holder.wait()
+    with pytest.raises(OSError):
+        lifeline.watch("127.0.0.1", port, gone.set)
+
+
+def test_a_node_runs_its_command_with_its_rank_and_ends_it_with_its_driver(tmp_path: Path) -> None:
+    code = "import sys, time, os; print(sys.argv[1], os.getpid(), flush=True); time.sleep(1000)"
+    with lifeline.hold() as port:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "sciriff.on_node", sys.executable, "-c", code, cluster.RANK],
+            env={**os.environ, "SLURM_NODEID": "3", "SCIRIFF_DRIVER": f"{socket.gethostname()}:{port}"},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert process.stdout is not None
+        rank, pid = process.stdout.readline().split()
+        assert rank == "3"
+        for number in (signal.SIGUSR1, signal.SIGTERM):  # for the driver, which ends what is here
+            process.send_signal(number)
+        time.sleep(0.3)
+        assert process.poll() is None
+    assert process.wait(TIMEOUT) == 128 + signal.SIGKILL
+    assert not Path(f"/proc/{pid}").exists()
