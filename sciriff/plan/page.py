@@ -2,8 +2,9 @@
 
 from collections.abc import Iterator
 
+from sciriff.api.service import dollars
 from sciriff.config import Config, ServerConfig
-from sciriff.plan import speed
+from sciriff.plan import answers, speed
 from sciriff.plan.run_plan import Plan, checkpoints
 
 
@@ -23,7 +24,8 @@ def lines(config: Config, plan: Plan) -> list[str]:
     if "predict" in config.active_stages:
         cap = _cap(config.engine) if config.engine.asks else ""
         where = "" if config.engine.asks else _replicas(config, plan)
-        text.append(f"predict   {config.engine.name}, {where}{config.eval.max_new_tokens} new tokens at most{cap}")
+        longest = f"{config.eval.max_new_tokens} new tokens at most"
+        text.append(f"predict   {config.engine.name}, {where}{_answers(config)}{longest}{cap}")
     if "judge" in config.active_stages:
         judge = config.judge
         cap = _cap(judge) if judge.asks else ""
@@ -49,6 +51,17 @@ def _replicas(config: Config, plan: Plan) -> str:
     gpus = f" on {engine.tensor_parallel} GPUs each" if engine.tensor_parallel > 1 else ""
     spread = f", {each} on each of {nodes} nodes" if nodes > 1 else ""
     return f"{each * nodes} engine{'s' * (each * nodes > 1)}{gpus}{spread}, "
+
+
+def _answers(config: Config) -> str:
+    """`16,708 answers (4 samples of each) for about $21, `, as far as it is known."""
+    found, samples = answers.asked(config), config.eval.samples
+    each = f"{samples} samples of each answer" if samples > 1 else ""
+    if found is None:
+        return f"{each}, " if each else ""
+    usd = answers.usd(config, found)
+    price = "" if usd is None else f" for about {dollars(usd)}"
+    return f"{found.answers:,} answers{f' ({samples} samples of each)' if each else ''}{price}, "
 
 
 def _cap(server: ServerConfig) -> str:
