@@ -63,7 +63,7 @@ def job_of_sweep(composed: DictConfig, progress: Progress) -> float | None:
     overrides = list(hydra_config.overrides.task)
     sweep.refuse_one_folder(overrides)
     if composed.dry_run:
-        return job(composed, progress)
+        return _objective(job(composed, progress))
     place = sweep.folder()
     assert place is not None
     if composed.log.group is None:
@@ -76,7 +76,7 @@ def job_of_sweep(composed: DictConfig, progress: Progress) -> float | None:
     sweep.note(row)
     started = time.monotonic()
     try:
-        mean = job(composed, progress)
+        mean = _objective(job(composed, progress))
     except (ValueError, OSError, pipeline.RunFailed) as error:
         print(f"error: {row.name}: {error}", file=sys.stderr, flush=True)
         sweep.note(sweep.ended(row, "failed", started, sweep.in_one_line(str(error))))
@@ -86,6 +86,13 @@ def job_of_sweep(composed: DictConfig, progress: Progress) -> float | None:
         sweep.note(sweep.ended(row, "stopped", started))
         raise
     sweep.note(sweep.ended(row, "done", started))
+    return mean
+
+
+def _objective(mean: float | None) -> float | None:
+    """The mean as a sweeper takes it. ValueError where it searches for the highest and there is none."""
+    if mean is None and sweep.searches(HydraConfig.get().sweeper):
+        raise ValueError("hydra/sweeper=optuna looks for the highest summary mean, and this job makes no scores")
     return mean
 
 
@@ -133,6 +140,8 @@ def main() -> int:
         say_of_sweep(page=True)
         if errors:
             raise errors[0]
+        if sweep.has_failed_jobs():  # Optuna goes on with other values
+            raise pipeline.RunFailed("a job of the sweep failed; the others went on")
     except LeftRunning as error:
         print(f"{error}\n  {this_command()}", file=sys.stderr)
         return 130
