@@ -130,6 +130,13 @@ def forget(place: Path, number: int) -> None:
     _row(place, number).unlink(missing_ok=True)
 
 
+def forget_from(place: Path, number: int) -> None:
+    """Remove the rows from this number on: of jobs that the same command had under other files of conf/."""
+    for job in jobs(place):
+        if job.number >= number:
+            forget(place, job.number)
+
+
 def ended(job: Job, status: str, started: float, reason: str | None = None) -> Job:
     """The job as it ended; `started` is time.monotonic() of its start."""
     return replace(job, status=status, seconds=round(time.monotonic() - started, 1), reason=reason)

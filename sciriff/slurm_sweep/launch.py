@@ -43,7 +43,9 @@ def _submit(place: Path, jobs: Sequence[SweepJob], settings: SlurmConfig, option
         alive = record.alive(place, queue.tasks())
     except queue.NoAnswer as error:
         raise ValueError(f"Slurm does not answer: {error}") from None
-    tasks, wanted = {}, []
+    if not jobs[0].number:
+        sweep.forget_from(place, len(jobs))
+    tasks, wanted, done = {}, [], 0
     for job in jobs:
         row = sweep.row(place, job.number)
         if row is not None and row.run_dir != job.run_dir:  # of the same command under other files of conf/
@@ -56,12 +58,14 @@ def _submit(place: Path, jobs: Sequence[SweepJob], settings: SlurmConfig, option
             sweep.note(job.row("failed", reason=problem.partition("\n")[0]))
             _say(f"error: {job.name}: {problem}")
         elif sweep_jobs.is_finished(job):
+            done += 1
             if row is None or row.status != "done":
                 sweep.note(job.row("done"))
         else:
             wanted.append(job)
-    if tasks:
-        _say(f"{len(tasks)} of {len(jobs)} jobs are in Slurm already")
+    for count, what in ((done, "done"), (len(tasks), "in Slurm already")):
+        if count:
+            _say(f"{count} of {len(jobs)} jobs are {what}")
     if not wanted:
         return tasks
     before = {job.number: sweep.row(place, job.number) for job in wanted}
@@ -73,6 +77,8 @@ def _submit(place: Path, jobs: Sequence[SweepJob], settings: SlurmConfig, option
         for number, row in before.items():
             sweep.forget(place, number) if row is None else sweep.note(row)
         raise
+    except queue.NoAnswer as error:  # it may be in Slurm all the same, and the next command will find it there
+        raise ValueError(f"Slurm does not answer: {error}") from None
     _say(f"{len(wanted)} of {len(jobs)} jobs submitted to Slurm as {submission.array}: {submission.script}")
     return tasks | submission.tasks
 
@@ -80,7 +86,8 @@ def _submit(place: Path, jobs: Sequence[SweepJob], settings: SlurmConfig, option
 def _to_slurm(
     place: Path, jobs: Sequence[SweepJob], settings: SlurmConfig, options: Sequence[str]
 ) -> record.Submission:
-    """Submit these jobs as one array. ValueError when Slurm refuses it; then no record of it is left."""
+    """Submit these jobs as one array. ValueError when Slurm refuses it; then no record of it is left. NoAnswer where
+    that is not known."""
     path = record.next_script(place)
     path.write_text(array.script(settings, place, jobs, options))
     noted = tuple(record.Submitted(job.number, job.name, job.run_dir) for job in jobs)
