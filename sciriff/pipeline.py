@@ -229,11 +229,11 @@ def _tracker(config: Config, run: RunDir) -> Iterator[None]:
         log.write(spawn.command_line(command, {}) + "\n")
         log.flush()
         process = spawn.popen(command, {}, told_otherwise=True, stdin=subprocess.PIPE, stdout=log, stderr=log)
-        patience = 120
+        patience, stopped = 120, False
         try:
             yield
         except spawn.Stopped:
-            patience = 30  # what is not sent now is sent by the next start; who stops us may not wait
+            patience, stopped = 30, True  # who stops us may not wait longer
             raise
         finally:
             assert process.stdin is not None
@@ -243,8 +243,10 @@ def _tracker(config: Config, run: RunDir) -> Iterator[None]:
             except subprocess.TimeoutExpired:
                 spawn.signal_group(process, 9)
                 status = process.wait()
-            if status:
-                again = spawn.command_line(command[:-1], {})
+            again = spawn.command_line(command[:-1], {})
+            if status and stopped:  # a scheduler's signal to all processes ends W&B's own
+                _say(f"track: not everything was copied; the next start does that, or `{again}`")
+            elif status:
                 _say(f"track: the tracker failed, the run did not; see {run.log('track')}, then `{again}`")
 
 

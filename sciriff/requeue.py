@@ -27,7 +27,8 @@ class Progress:
         self._found.setdefault(run.root, _kept(run))
 
     def made(self) -> bool:
-        return any(_kept(RunDir(root)) != before for root, before in self._found.items())
+        """True as well where no run was begun here: jobs of a sweep may be in processes of their own."""
+        return not self._found or any(_kept(RunDir(root)) != before for root, before in self._found.items())
 
 
 def _kept(run: RunDir) -> Kept:

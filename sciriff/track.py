@@ -148,17 +148,17 @@ def tag(name: str) -> str:
 
 
 def summary_values(path: Path, text: bytes) -> dict[str, Any]:
-    """The columns of scores.json (0-1) as flat names with the ends of their 95 % intervals, their mean and median, and
-    how many columns these cover."""
+    """The columns of scores.json (0-1) as flat names with the ends of their 95 % intervals and the standard deviations
+    over samples, their mean and median, and how many columns these cover."""
     try:
         summary = json.loads(text)["summary"]
         values = {name: column["value"] for name, column in summary["columns"].items()}
         values |= {"mean": summary["mean"], "median": summary["median"], "columns_scored": len(values)}
-        intervals = {name: column.get("ci95") for name, column in summary["columns"].items()}
-        intervals["mean"] = summary.get("mean_ci95")
-        for name, ends in intervals.items():
-            if ends is not None:
+        beside = summary["columns"] | {"mean": {key: summary.get(f"mean_{key}") for key in ("ci95", "sd_over_samples")}}
+        for name, column in beside.items():
+            if (ends := column.get("ci95")) is not None:
                 values[f"{name}_ci95_low"], values[f"{name}_ci95_high"] = ends
+            values[f"{name}_sd_over_samples"] = column.get("sd_over_samples")
         values["columns_missing"] = ", ".join(summary["missing"])
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{path}: not the scores of a run ({error!r}); run the score stage again") from None

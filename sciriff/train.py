@@ -80,7 +80,8 @@ def job_of_sweep(composed: DictConfig, progress: Progress) -> float | None:
     except (ValueError, OSError, pipeline.RunFailed) as error:
         print(f"error: {row.name}: {error}", file=sys.stderr, flush=True)
         sweep.note(sweep.ended(row, "failed", started, sweep.in_one_line(str(error))))
-        raise pipeline.RunFailed("a job of the sweep failed; the others went on") from None
+        others = "; the others went on" if sweep.own_number() is None else ""
+        raise pipeline.RunFailed(f"a job of the sweep failed{others}") from None
     except spawn.Stopped:
         sweep.note(sweep.ended(row, "stopped", started))
         raise

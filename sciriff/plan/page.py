@@ -3,8 +3,9 @@
 from collections.abc import Iterator
 
 from sciriff import cluster
+from sciriff.api.service import dollars
 from sciriff.config import Config, ServerConfig
-from sciriff.plan import speed
+from sciriff.plan import answers, speed
 from sciriff.plan.run_plan import Plan, checkpoints
 
 
@@ -24,7 +25,8 @@ def lines(config: Config, plan: Plan) -> list[str]:
     if "predict" in config.active_stages:
         cap = _cap(config.engine) if config.engine.asks else ""
         where = "" if config.engine.asks else _replicas(config, plan)
-        text.append(f"predict   {config.engine.name}, {where}{config.eval.max_new_tokens} new tokens at most{cap}")
+        longest = f"{config.eval.max_new_tokens} new tokens at most"
+        text.append(f"predict   {config.engine.name}, {where}{_answers(config)}{longest}{cap}")
     if "judge" in config.active_stages:
         judge = config.judge
         cap = _cap(judge) if judge.asks else ""
@@ -54,6 +56,17 @@ def _replicas(config: Config, plan: Plan) -> str:
     gpus = f" on {ways} GPUs each" if ways > 1 else ""
     per_node = f"{counts[0]} on each of {nodes} nodes" if len(set(counts)) == 1 else f"{counts} on the nodes"
     return f"{total} engine{'s' * (total > 1)}{gpus}{f', {per_node}' if nodes > 1 else ''}, "
+
+
+def _answers(config: Config) -> str:
+    """`16,708 answers (4 samples of each) for about $21, `, as far as it is known."""
+    found, samples = answers.asked(config), config.eval.samples
+    each = f"{samples} samples of each answer" if samples > 1 else ""
+    if found is None:
+        return f"{each}, " if each else ""
+    usd = answers.usd(config, found)
+    price = "" if usd is None else f" for about {dollars(usd)}"
+    return f"{found.answers:,} answers{f' ({samples} samples of each)' if each else ''}{price}, "
 
 
 def _cap(server: ServerConfig) -> str:
