@@ -3,6 +3,7 @@
 import importlib.util
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,6 +24,8 @@ def problems(config: Config, plan: Plan) -> Iterator[str]:
     if plan.imagined:
         return
     yield from _missing_packages(config, plan.on_gpu)
+    if config.log.tracker == "wandb" and config.log.mode == "online":
+        yield from _missing_key()
     if "predict" in stages and config.engine.asks:
         yield from engine_access.service(config).problems()
     yield from _missing_gpus(config, len(plan.nodes))
@@ -138,6 +141,15 @@ def _missing_elsewhere(python: str, engine: str) -> Iterator[str]:
     elif result.stdout.strip():
         package = "sciriff[vllm]" if engine == "vllm" else "sciriff"
         yield f"engine.python={python} lacks {', '.join(result.stdout.split())}: pip install '{package}' there"
+
+
+def _missing_key() -> Iterator[str]:
+    """What keeps W&B from sending anything: it alone knows all the places of a key. Does not ask the server."""
+    command = [sys.executable, "-c", "import wandb; wandb.login(verify=False)"]
+    result = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120, check=False)
+    if result.returncode:
+        reason = (result.stderr.strip().splitlines() or ["it does not say why."])[-1].rpartition("Error: ")[-1]
+        yield f"log=wandb: {reason} log=offline needs no account, and `wandb sync` sends the run later"
 
 
 def _missing_files(config: Config) -> Iterator[str]:
