@@ -153,8 +153,10 @@ def _cells(row: Difference) -> tuple[str, ...]:
 
 
 def _value(value: Value) -> str:
-    """`53.10`, of several seeds `53.10 ± 1.25`."""
-    return f"{100 * value.mean:.2f}" + (f" ± {100 * value.sd:.2f}" if value.sd is not None else "")
+    """`53.10`, of several seeds `53.10 ± 1.25`, of several samples of each answer `53.10 (samples ± 0.80)`."""
+    seeds = f" ± {100 * value.sd:.2f}" if value.sd is not None else ""
+    samples = f" (samples ± {100 * value.sd_over_samples:.2f})" if value.sd_over_samples is not None else ""
+    return f"{100 * value.mean:.2f}{seeds}{samples}"
 
 
 def _signed(value: float) -> str:

@@ -8,7 +8,10 @@ from statistics import fmean, stdev
 import numpy as np
 
 from sciriff.finished_runs import FinishedRun, Group
+from sciriff.per_instance import InstanceNumbers
+from sciriff.records import AnswerKey
 from sciriff.resampled_columns import LEAST, Part, parts
+from sciriff.samples import mean, pooled_spread, spread
 from sciriff.statistics import ALPHA, Array, detectable, drawn_from_all, holm, interval, p_value, swapped_sums
 from sciriff.tasks import COLUMNS, HELD_OUT
 from sciriff.tasks.task import Task
@@ -27,6 +30,8 @@ class Value:
     mean: float
     sd: float | None
     runs: int
+    sd_over_samples: float | None = None
+    """Where each prompt has several answers: the standard deviation of the scores of one each."""
 
 
 @dataclass(frozen=True)
@@ -102,8 +107,8 @@ def compare(baseline: Group, group: Group, resamples: int) -> Comparison:
     measured = [column for part in found for column in _measure(part, len(baseline.runs), resamples)]
     adjusted = holm([column.p for column in measured])
     columns = [column.difference(p_holm) for column, p_holm in zip(measured, adjusted, strict=True)]
-    mean = _mean(measured) if len(measured) > 1 else None
-    return Comparison(group, columns, mean.difference(None) if mean else None, notes)
+    of_all = _mean(measured) if len(measured) > 1 else None
+    return Comparison(group, columns, of_all.difference(None) if of_all else None, notes)
 
 
 def pooled(group: Group, resamples: int = 0) -> tuple[list[Pooled], list[str]]:
@@ -118,14 +123,14 @@ def pooled(group: Group, resamples: int = 0) -> tuple[list[Pooled], list[str]]:
         values = [part.values(run) for run in range(len(group.runs))]
         resampled = part.resampled(resamples) if resamples else None
         for name in part.columns:
-            scores.append([value[name] for value in values])
+            scores.append(_of(name, values))
             drawn += [_mean_of(resampled, name)] if resampled else []
             limits = interval(drawn[-1]) if resampled and part.n >= LEAST else None
             columns.append(Pooled(name, part.n, _value(scores[-1]), limits))
-    mean = _value(np.mean(scores, axis=0).tolist())
+    of_all = _value(_mean_of_columns(scores))
     n = _instances((part.task.name, part.n) for part in found)
     limits = interval(np.mean(drawn, axis=0)) if drawn and all(column.ci95 for column in columns) else None
-    return [*columns, Pooled(_mean_name(len(columns)), n, mean, limits)], notes
+    return [*columns, Pooled(_mean_name(len(columns)), n, of_all, limits)], notes
 
 
 def _common_parts(runs: Sequence[FinishedRun]) -> tuple[list[Part], list[str]]:
@@ -153,19 +158,20 @@ def _shared_parts(task: Task, runs: Sequence[FinishedRun], notes: list[str]) -> 
     tables = [run.numbers.get(task.name, {}) for run in runs]
     if not any(tables):
         return []
-    shared = sorted(set(tables[0]).intersection(*tables))  # an order of its own: the runs' may differ
-    counts = sorted({len(table) for table in tables})
+    answered = [{instance_id for instance_id, _ in table} for table in tables]
+    shared = sorted(answered[0].intersection(*answered))  # an order of its own: the runs' may differ
+    counts = sorted({len(instances) for instances in answered})
     if not shared:
         lacking = [run.name for run, table in zip(runs, tables, strict=True) if not table]
         notes.append(f"{task.name}: {f'not in {lacking[0]}' if lacking else 'no instance is shared'}")
         return []
     if len(shared) < counts[-1]:
         notes.append(f"{task.name}: only {len(shared)} instances are shared, of {' and '.join(map(str, counts))}")
-    odd = sum(len({table[instance_id].reference for table in tables}) > 1 for instance_id in shared)
+    references = [{instance_id: row.reference for (instance_id, _), row in table.items()} for table in tables]
+    odd = sum(len({of_run[instance_id] for of_run in references}) > 1 for instance_id in shared)
     if odd:
         notes.append(f"{task.name}: the runs were given different references for {odd} of the {len(shared)} instances")
-    rows = [np.array([table[instance_id].vector for instance_id in shared], dtype=float) for table in tables]
-    found = parts(task, rows)
+    found = parts(task, [_vectors(task, table, shared) for table in tables])
     for column in task.judged_columns:
         judges = [run.judges.get(task.name) for run in runs]
         if not any(column in part.columns for part in found):
@@ -176,6 +182,18 @@ def _shared_parts(task: Task, runs: Sequence[FinishedRun], notes: list[str]) -> 
     return found
 
 
+def _vectors(task: Task, table: Mapping[AnswerKey, InstanceNumbers], instances: Sequence[str]) -> Array:
+    """[samples, n, k]; 0 where an instance lacks a sample."""
+    lacking = (0.0,) * len(task.fields)
+    return np.array(
+        [
+            [table[i, number].vector if (i, number) in table else lacking for i in instances]
+            for number in sorted({number for _, number in table})
+        ],
+        dtype=float,
+    )
+
+
 @dataclass(frozen=True)
 class _Measured:
     """One column, or the mean of several, with its resampled differences; the p-value is not adjusted yet."""
@@ -183,8 +201,8 @@ class _Measured:
     name: str
     task: str
     n: int
-    values: tuple[list[float], list[float]]
-    """Of each run: the baseline's, the other's."""
+    values: tuple[list[list[float]], list[list[float]]]
+    """Of each run, of each of its samples: the baseline's, the other's."""
     resampled: Array
     """Differences in bootstrap samples, [resamples]."""
     observed: float
@@ -216,16 +234,30 @@ class _Measured:
         )
 
 
-def _value(values: Sequence[float]) -> Value:
-    return Value(fmean(values), stdev(values) if len(values) > 1 else None, len(values))
+def _value(runs: Sequence[Sequence[float]]) -> Value:
+    """Of the scores of each run's samples."""
+    means = [mean(samples) for samples in runs]
+    sd = stdev(means) if len(means) > 1 else None
+    return Value(fmean(means), sd, len(means), pooled_spread([spread(samples) for samples in runs]))
+
+
+def _mean_of_columns(columns: Sequence[Sequence[Sequence[float]]]) -> list[list[float]]:
+    """The mean of several columns, of each run's samples; of its samples' mean where not every task has all of them."""
+    means = []
+    for run in zip(*columns, strict=True):
+        whole = len({len(samples) for samples in run}) == 1
+        means.append(np.mean(run if whole else [[mean(samples)] for samples in run], axis=0).tolist())
+    return means
 
 
 def _measure(part: Part, baselines: int, resamples: int) -> list[_Measured]:
     """The columns of a part, of whose runs the first `baselines` are the baseline's."""
     values = [part.values(run) for run in range(len(part.rows))]
     resampled = part.resampled(resamples)
-    # Seeds have no partners to change places with, so their numbers are averaged before an instance is swapped.
-    ours, theirs = np.mean(part.rows[:baselines], axis=0), np.mean(part.rows[baselines:], axis=0)
+    # Seeds and samples have no partners to change places with, so their numbers are averaged before an instance is
+    # swapped.
+    rows = [run.mean(axis=0) for run in part.rows]
+    ours, theirs = np.mean(rows[:baselines], axis=0), np.mean(rows[baselines:], axis=0)
     swapped, exact = swapped_sums(theirs - ours, resamples, part.task.name)
     observed = _less(part.scores(theirs.sum(axis=0)), part.scores(ours.sum(axis=0)))
     permuted = _less(part.scores(theirs.sum(axis=0) - swapped), part.scores(ours.sum(axis=0) + swapped))
@@ -234,7 +266,7 @@ def _measure(part: Part, baselines: int, resamples: int) -> list[_Measured]:
             name=column,
             task=part.task.name,
             n=part.n,
-            values=([v[column] for v in values[:baselines]], [v[column] for v in values[baselines:]]),
+            values=(_of(column, values[:baselines]), _of(column, values[baselines:])),
             resampled=_mean_of(resampled[baselines:], column) - _mean_of(resampled[:baselines], column),
             observed=float(observed[column]),
             permuted=permuted[column],
@@ -246,10 +278,14 @@ def _measure(part: Part, baselines: int, resamples: int) -> list[_Measured]:
     ]
 
 
+def _of(column: str, runs: Sequence[Sequence[Mapping[str, float]]]) -> list[list[float]]:
+    return [[sample[column] for sample in samples] for samples in runs]
+
+
 def _mean(columns: Sequence[_Measured]) -> _Measured:
     """The mean of some columns. Tasks are resampled and permuted independently, the columns of one task together."""
     drawn = np.mean([column.drawn for column in columns], axis=0)
-    ours, theirs = (np.mean([column.values[side] for column in columns], axis=0).tolist() for side in (0, 1))
+    ours, theirs = (_mean_of_columns([column.values[side] for column in columns]) for side in (0, 1))
     return _Measured(
         name=_mean_name(len(columns)),
         task="",

@@ -15,6 +15,7 @@ from yaml import YAMLError
 from sciriff.digest import value_digest
 from sciriff.frozen_config import FREE_TO_CHANGE, HOW_MUCH
 from sciriff.per_instance import InstanceNumbers, read_per_instance
+from sciriff.records import AnswerKey
 from sciriff.run_dir import RunDir
 from sciriff.tasks import HELD_OUT
 
@@ -28,6 +29,8 @@ class Score:
 
     value: float
     ci95: tuple[float, float] | None
+    sd_over_samples: float | None = None
+    """Where each prompt has several answers: the standard deviation of the scores of one each."""
 
 
 @dataclass(frozen=True)
@@ -40,8 +43,8 @@ class FinishedRun:
     """By which rules it was scored: `eval.parity`."""
     judges: dict[str, str]
     """Task -> the model that judged it."""
-    numbers: dict[str, dict[str, InstanceNumbers]]
-    """Task -> instance id -> the numbers of the answer."""
+    numbers: dict[str, dict[AnswerKey, InstanceNumbers]]
+    """Task -> answer -> its numbers."""
     scores: dict[str, Score]
     """As scores.json has them: of the columns that have one, and `mean` and `median`."""
     seed: int | None = None
@@ -127,7 +130,7 @@ def read_run(folder: Path) -> FinishedRun:
         scores = json.loads(run.scores.read_bytes())
         name, parity, counts = str(scores["model"]), str(scores["parity"]), dict(scores["tasks"])
         judges = {task: str(row["judge"]["judge"]) for task, row in counts.items() if row.get("judge")}
-        expected = {task: int(row["n"]) for task, row in counts.items()}
+        expected = {task: int(row.get("answers", row["n"])) for task, row in counts.items()}
         summary = _summary(scores["summary"])
     except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"{run.scores}: not the scores of a run ({error!r}); run the score stage again") from None
@@ -153,14 +156,17 @@ def read_run(folder: Path) -> FinishedRun:
 def _summary(summary: dict[str, Any]) -> dict[str, Score]:
     """The scores in the summary of scores.json by column, `mean` and `median` among them."""
 
-    def score(value: Any, ci95: Any) -> Score:
-        return Score(float(value), (float(ci95[0]), float(ci95[1])) if ci95 is not None else None)
-
-    found = {str(name): score(column["value"], column.get("ci95")) for name, column in summary["columns"].items()}
+    columns = dict(summary["columns"])
     for name in ("mean", "median"):
         if summary[name] is not None:
-            found[name] = score(summary[name], summary.get(f"{name}_ci95"))
-    return found
+            more = {key: summary.get(f"{name}_{key}") for key in ("ci95", "sd_over_samples")}
+            columns[name] = {"value": summary[name], **more}
+    return {str(name): _score(**column) for name, column in columns.items()}
+
+
+def _score(value: Any, ci95: Any = None, sd_over_samples: Any = None) -> Score:
+    limits = None if ci95 is None else (float(ci95[0]), float(ci95[1]))
+    return Score(float(value), limits, None if sd_over_samples is None else float(sd_over_samples))
 
 
 def read_config(path: Path) -> dict[str, Any]:

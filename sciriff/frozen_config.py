@@ -11,7 +11,10 @@ WHERE_AND_HOW = (
 )
 """Keys on which no answer depends."""
 
-HOW_MUCH = ("eval.tasks", "eval.limit", "eval.max_new_tokens", "eval.max_new_tokens_of", "eval.truncation")
+HOW_MUCH = (
+    *("eval.tasks", "eval.limit", "eval.samples"),
+    *("eval.max_new_tokens", "eval.max_new_tokens_of", "eval.truncation"),
+)
 """Keys that say how much is asked, or how: the answers that they leave as they are stay."""
 
 FREE_TO_CHANGE = (

@@ -1,19 +1,19 @@
 """The judge's answers on disk: rows that are only ever added, and a list of which of them belong to today's answers.
 
 judgements/<task>.jsonl keeps every response that was paid for. judgements/asked.json says, by task, which prompt each
-instance was judged by and what the answers were, so that rows for answers of an earlier day do no harm.
+answer was judged by and what the answers were, so that rows for answers of an earlier day do no harm.
 """
 
 import json
 import math
-from collections.abc import Container, Iterable, Iterator
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Container, Iterable, Iterator, Mapping
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from sciriff.digest import value_digest
 from sciriff.metrics.judge_rating import RATINGS
-from sciriff.records import Judgement, dumps, read_json_objects
+from sciriff.records import AnswerKey, Judgement, dumps, named, read_json_objects
 
 RATED = "rated"
 UNREADABLE = "unreadable"
@@ -25,8 +25,24 @@ class Asked:
 
     answers: str
     """answers_digest of what was judged."""
-    prompts: dict[str, str]
-    """Instance id -> prompt_digest of its row."""
+    prompts: dict[AnswerKey, str]
+    """Answer -> prompt_digest of its row."""
+
+    @classmethod
+    def read(cls, answers: str, prompts: Any) -> "Asked":
+        """From what `written` has made. ValueError for anything else."""
+        if not isinstance(prompts, dict):
+            raise ValueError("the prompts of a task must be an object")
+        of_samples = {i: given if isinstance(given, dict) else {"1": given} for i, given in prompts.items()}
+        return cls(answers, {(i, int(n)): digest for i, given in of_samples.items() for n, digest in given.items()})
+
+    def written(self) -> dict[str, Any]:
+        """As JSON: instance id -> digest, or where it has samples their numbers -> digests."""
+        by_instance: dict[str, dict[str, str]] = {}
+        for (instance_id, sample), digest in self.prompts.items():
+            by_instance.setdefault(instance_id, {})[str(sample)] = digest
+        single = {i: given["1"] if given.keys() == {"1"} else given for i, given in by_instance.items()}
+        return {"answers": self.answers, "prompts": single}
 
 
 @dataclass(frozen=True)
@@ -38,9 +54,9 @@ class Rating:
     """1 to 5, or None where the response could not be read."""
 
 
-def answers_digest(answers: Iterable[tuple[str, str]]) -> str:
-    """The digest of (instance id, answer) pairs in their order."""
-    return value_digest([list(pair) for pair in answers])
+def answers_digest(answers: Iterable[tuple[str, int | None, str]]) -> str:
+    """The digest of answers in their order: instance id, number of the sample or None, text."""
+    return value_digest([[i, text] if sample is None else [i, sample, text] for i, sample, text in answers])
 
 
 def read_asked(path: Path) -> dict[str, Asked] | None:
@@ -48,10 +64,7 @@ def read_asked(path: Path) -> dict[str, Asked] | None:
     if not path.is_file():
         return None
     try:
-        found = {task: Asked(**asked) for task, asked in json.loads(path.read_bytes()).items()}
-        if not all(isinstance(asked.prompts, dict) for asked in found.values()):
-            raise ValueError("the prompts of a task must be an object")
-        return found
+        return {task: Asked.read(**asked) for task, asked in json.loads(path.read_bytes()).items()}
     except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"{path}: not what the judge was asked ({error}); run the judge stage again") from None
 
@@ -60,31 +73,37 @@ def write_asked(path: Path, asked: dict[str, Asked]) -> None:
     """Write it whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")
-    partial.write_text(dumps({task: asdict(one) for task, one in asked.items()}) + "\n", encoding="utf-8")
+    partial.write_text(dumps({task: one.written() for task, one in asked.items()}) + "\n", encoding="utf-8")
     partial.replace(path)
 
 
-def read_ratings(path: Path, instances: Container[str], asked: Asked | None) -> dict[str, Rating]:
-    """Instance id -> rating, of the rows that `asked` names, or of all. ValueError names file and line of a row that is
-    broken, is of none of the instances, stands twice, or has no rating that can be."""
-    found: dict[str, Rating] = {}
-    places: dict[str, str] = {}
+def read_ratings(path: Path, answers: Container[AnswerKey], asked: Asked | None) -> dict[AnswerKey, Rating]:
+    """Answer -> rating, of the rows that `asked` names, or of all. ValueError names file and line of a row that is
+    broken, is of none of the answers, stands twice, or has no rating that can be."""
+    found: dict[AnswerKey, Rating] = {}
+    places: dict[AnswerKey, str] = {}
     for number, row in read_json_objects(path):
         place = f"{path}:{number}"
-        instance_id, rating = row.get("instance_id"), row.get("rating")
-        if asked is not None and (
-            not isinstance(instance_id, str) or asked.prompts.get(instance_id) != row.get("prompt_digest")
-        ):
+        rating, key = row.get("rating"), _key_of(row)
+        if asked is not None and (key is None or asked.prompts.get(key) != row.get("prompt_digest")):
             continue
-        if not isinstance(instance_id, str) or instance_id not in instances:
-            raise ValueError(f"{place}: the instance {instance_id!r} has no prediction; judge these predictions again")
-        if instance_id in found:
-            raise ValueError(f"{place}: instance {instance_id} stands here twice, first at {places[instance_id]}")
+        if key is None or key not in answers:
+            which = f"the instance {row.get('instance_id')!r}" + (f", sample {key[1]}," if key and key[1] > 1 else "")
+            raise ValueError(f"{place}: {which} has no prediction; judge these predictions again")
+        if key in found:
+            raise ValueError(f"{place}: instance {named(key)} stands here twice, first at {places[key]}")
         if rating is not None and (isinstance(rating, bool) or rating not in RATINGS):
             raise ValueError(f"{place}: rating={rating!r} must be a whole number from 1 to 5, or null")
-        found[instance_id] = Rating(str(row.get("judge", "unknown")), rating)
-        places[instance_id] = place
+        found[key] = Rating(str(row.get("judge", "unknown")), rating)
+        places[key] = place
     return found
+
+
+def _key_of(row: dict[str, Any]) -> AnswerKey | None:
+    """Which answer a row rates; None where it does not say."""
+    instance_id, sample = row.get("instance_id"), row.get("sample")
+    known = isinstance(instance_id, str) and (sample is None or (type(sample) is int and sample > 0))
+    return (str(instance_id), sample or 1) if known else None
 
 
 def read_rows(path: Path) -> Iterator[Judgement]:
@@ -92,8 +111,9 @@ def read_rows(path: Path) -> Iterator[Judgement]:
     for number, row in read_json_objects(path):
         values = {field.name: row[field.name] for field in fields(Judgement) if field.name in row}
         texts = [values.get(name) for name in ("instance_id", "judge", "prompt_digest", "response", "status")]
-        tokens = [values.get(name, 0) for name in ("input_tokens", "output_tokens")]
-        if not all(isinstance(text, str) for text in texts) or not all(type(count) is int for count in tokens):
+        whole = [values.get(name, 0) for name in ("input_tokens", "output_tokens")]
+        whole.append(values.get("sample") or 1)
+        if not all(isinstance(text, str) for text in texts) or not all(type(count) is int for count in whole):
             raise ValueError(f"{path}:{number}: not a judgement as this stage writes them; move the file away")
         usd = values.get("usd")
         if usd is not None and not (type(usd) in (int, float) and 0 <= usd < math.inf):
@@ -104,7 +124,7 @@ def read_rows(path: Path) -> Iterator[Judgement]:
         yield Judgement(**{"rating": None, **values})
 
 
-def count_ratings(ratings: dict[str, Rating]) -> dict[str, Any]:
+def count_ratings(ratings: Mapping[AnswerKey, Rating]) -> dict[str, Any]:
     """For scores.json: which judge, how many rows it rated, and how many of its responses could not be read."""
     return {
         "judge": "+".join(sorted({rating.judge for rating in ratings.values()})),

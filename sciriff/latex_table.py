@@ -74,8 +74,9 @@ def _caption(groups: Sequence[Group], comparisons: Sequence[Comparison]) -> str:
     parts = ["The nine held-out tasks of SciRIFF, 0 to 100"]
     if any(score.ci95 for group in groups if len(group.runs) == 1 for score in group.runs[0].scores.values()):
         parts.append(r"in brackets: 95\,\% bootstrap intervals over instances")
-    if any(len(group.runs) > 1 for group in groups):
-        parts.append(r"$\pm$: standard deviation over seeds")
+    if over := [name for name, found in (("seeds", _seeds(groups)), ("samples", _samples(groups))) if found]:
+        which = ", of one run over its samples" if len(over) > 1 else ""
+        parts.append(rf"$\pm$: standard deviation over {over[0]}{which}")
     if comparisons:
         parts.append(
             rf"$^{{*}}$: differs from {escaped(groups[0].name)} "
@@ -88,6 +89,17 @@ def _caption(groups: Sequence[Group], comparisons: Sequence[Comparison]) -> str:
     if all(run.parity == "reference" for run in runs):
         parts.append("scored by the rules of the original code")
     return "; ".join(parts) + "."
+
+
+def _seeds(groups: Sequence[Group]) -> bool:
+    """Whether some rows are of several runs."""
+    return any(len(group.runs) > 1 for group in groups)
+
+
+def _samples(groups: Sequence[Group]) -> bool:
+    """Whether some rows are of one run with several samples of each answer."""
+    alone = [group.runs[0] for group in groups if len(group.runs) == 1]
+    return any(score.sd_over_samples is not None for run in alone for score in run.scores.values())
 
 
 def _heading(counts: set[str]) -> list[str]:
@@ -130,8 +142,12 @@ def _row(cells: Sequence[str]) -> str:
 
 def _value(scores: Sequence[Score]) -> str:
     values = [100 * score.value for score in scores]
-    spread = rf" {{\scriptsize $\pm$ {stdev(values):.1f}}}" if len(values) > 1 else ""
-    return f"{fmean(values):.1f}{spread}"
+    spread = stdev(values) if len(values) > 1 else _points(scores[0].sd_over_samples)
+    return f"{fmean(values):.1f}" + (rf" {{\scriptsize $\pm$ {spread:.1f}}}" if spread is not None else "")
+
+
+def _points(share: float | None) -> float | None:
+    return None if share is None else 100 * share
 
 
 def _interval(score: Score) -> str:

@@ -9,6 +9,7 @@ from dataclasses import replace
 from statistics import fmean, median
 from typing import Any
 
+from sciriff.samples import averaged
 from sciriff.tasks.task import Scored, Task
 
 SAME = 1e-12
@@ -29,13 +30,23 @@ def scored_by_other_rules(
     ]
 
 
-def task_differences(task: Task, scored: Sequence[Scored], other: Sequence[Scored]) -> dict[str, Any] | None:
+def task_differences(
+    task: Task, scored: Sequence[Sequence[Scored]], other: Sequence[Sequence[Scored]]
+) -> dict[str, Any] | None:
     """How many answers count otherwise under the other rules, how many of these a judge rated (it would be shown
-    another text), and the details (0-1) that have another value there. None where nothing differs."""
-    answers = [row for row, there in zip(scored, other, strict=True) if row != there]
+    another text), and the details (0-1) that have another value there. None where nothing differs.
+
+    Both are the answers of each sample; details are their means.
+    """
+    answers = [
+        row
+        for rows, others in zip(scored, other, strict=True)
+        for row, there in zip(rows, others, strict=True)
+        if row != there
+    ]
     if not answers:
         return None
-    here, there = task.details(scored), task.details(other)
+    here, there = (averaged([task.details(sample) for sample in samples]) for samples in (scored, other))
     return {
         "answers": len(answers),
         "judged": sum(bool(row.judge.rated) for row in answers),

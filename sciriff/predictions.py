@@ -2,16 +2,18 @@
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from sciriff.config import nearest
-from sciriff.records import read_json_objects
+from sciriff.records import AnswerKey, named, read_json_objects
 from sciriff.run_dir import RunDir
 from sciriff.tasks import NAMES
 from sciriff.tasks.catalogue import catalogue
+
+Value = TypeVar("Value")
 
 SHOWN = 3
 """How many instances an error names; the rest are counted."""
@@ -22,6 +24,9 @@ OLD_SAMPLES = re.compile(r"(pretrained|model)__.*_(?P<task>" + "|".join(NAMES) +
 """What it was before: the model's arguments, then the task."""
 WHOLE_GROUP = "science_adapt"
 """The folder in which the original code keeps the answers of all tasks until it sorts them into one folder a task."""
+
+SAMPLES_KEY = "samples"
+"""In expected.json, beside the tasks: how many answers to each instance were asked for, where it is not one."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +45,11 @@ class Answer:
     prompt_tokens: int | None = None
     output_tokens: int | None = None
     truncated_tokens: int | None = None
+    sample: int | None = None
+
+    @property
+    def key(self) -> AnswerKey:
+        return self.instance_id, self.sample or 1
 
 
 @dataclass(frozen=True)
@@ -47,11 +57,41 @@ class TaskAnswers:
     """What is scored of one task."""
 
     answers: list[Answer]
+    """Instance after instance, of each its samples."""
     missing: int
-    """Instances that were asked and have no answer; above 0 only under allow_missing."""
+    """Answers that were asked for and are not there; above 0 only under allow_missing."""
     benchmark: int | None = None
     """Instances that SciRIFF's validation split has of this task, where nothing else says how many were asked; None of
     a task that SciRIFF has not."""
+    samples: int = 1
+    """Answers to each instance, each scored as if it was the only one."""
+
+    @property
+    def instances(self) -> list[str]:
+        """The ids of those that have an answer, in their order."""
+        return list(dict.fromkeys(answer.instance_id for answer in self.answers))
+
+    @property
+    def numbers(self) -> list[int]:
+        """Of the samples that have an answer."""
+        return sorted({answer.key[1] for answer in self.answers})
+
+    def by_sample(self, values: Sequence[Value]) -> dict[int, list[Value]]:
+        """One value for each answer, parted by the number of the sample."""
+        parted: dict[int, list[Value]] = {number: [] for number in self.numbers}
+        for answer, value in zip(self.answers, values, strict=True):
+            parted[answer.key[1]].append(value)
+        return parted
+
+
+@dataclass(frozen=True)
+class Expected:
+    """Which answers were asked for."""
+
+    instances: dict[str, list[str]]
+    """Task -> ids; empty where nobody wrote it down."""
+    samples: int | None = None
+    """Answers to each; None leaves that to the files."""
 
 
 @dataclass(frozen=True)
@@ -76,16 +116,20 @@ def read_predictions(folder: Path, names: Sequence[str] | None, allow_missing: b
             raise ValueError(f"eval.tasks: {name} is not a held-out task{nearest(name, NAMES)}")
     samples = find_samples(folder)
     files = _our_files(folder, samples)
-    expected = {} if samples.models else read_expected(folder / RunDir(folder).expected.name)
+    expected = Expected({}) if samples.models else read_expected(folder / RunDir(folder).expected.name)
     if not files:
         raise ValueError(
             f"{folder}: there are no predictions here; run the predict stage, or name a folder of <task>.jsonl files "
             "or of lm-eval's samples_<task>_*.jsonl with predictions=FOLDER"
         )
-    wanted = [name for name in NAMES if (name in files or name in expected if names is None else name in names)]
+    known = files.keys() | expected.instances.keys()
+    wanted = [name for name in NAMES if name in (known if names is None else names)]
+    paths = {name: files.get(name, folder / f"{name}.jsonl") for name in wanted}
+    read = {name: read_answers(path, name) if path.is_file() else {} for name, path in paths.items()}
+    each = expected.samples or max((sample for answers in read.values() for _, sample in answers), default=1)
     found = {
-        name: read_task(files.get(name, folder / f"{name}.jsonl"), name, expected.get(name), allow_missing)
-        for name in wanted
+        name: asked_answers(paths[name], name, answers, expected.instances.get(name), each, allow_missing)
+        for name, answers in read.items()
     }
     found = {name: task for name, task in found.items() if task.answers}
     if not found:
@@ -146,48 +190,64 @@ def models_below(folder: Path) -> list[str]:
     return list(models) if len(models) > 1 and "." not in models else []
 
 
-def read_task(path: Path, task: str, expected: Sequence[str] | None, allow_missing: bool) -> TaskAnswers:
-    """The answers of one task in the order in which they were asked; `expected` None takes the file's word for that.
+def asked_answers(
+    path: Path,
+    task: str,
+    answers: dict[AnswerKey, Answer],
+    expected: Sequence[str] | None,
+    samples: int,
+    allow_missing: bool,
+) -> TaskAnswers:
+    """Of the answers that a file holds those that were asked for, in that order; `expected` None takes the file's word
+    for which instances these are.
 
-    ValueError for a broken line, an instance that stands twice or was not asked, and, unless `allow_missing`, for one
-    that is missing or a file that holds nothing.
+    ValueError for one that was not asked for, and, unless `allow_missing`, for one that is missing or a file that holds
+    nothing.
     """
-    answers = read_answers(path, task) if path.is_file() else {}
-    asked = dict.fromkeys(answers if expected is None else expected)
-    strangers = [instance_id for instance_id in answers if instance_id not in asked]
+    instances = dict.fromkeys([i for i, _ in answers] if expected is None else expected)
+    asked = [(instance_id, sample) for instance_id in instances for sample in range(1, samples + 1)]
+    known = set(asked)
+    strangers = [key for key in answers if key not in known]
     if strangers:
-        raise ValueError(f"{path}: {some(strangers)} not among the instances that were asked")
-    missing = [instance_id for instance_id in asked if instance_id not in answers]
+        raise ValueError(f"{path}: {some(map(named, strangers))} not among the {_asked_for(samples)} that were asked")
+    missing = [key for key in asked if key not in answers]
     if missing and not allow_missing:
         raise ValueError(
-            f"{path}: {some(missing)} missing of {len(asked)} instances; run the predict stage again, or score what "
-            "is there with allow_missing=true"
+            f"{path}: {some(map(named, missing))} missing of {len(asked)} {_asked_for(samples)}; run the predict stage "
+            "again, or score what is there with allow_missing=true"
         )
     if not answers and not allow_missing:
         raise ValueError(f"{path}: there is no prediction in it" if path.is_file() else f"{path} does not exist")
     entry = catalogue().get(task) if expected is None else None
-    found = [answers[instance_id] for instance_id in asked if instance_id in answers]
-    return TaskAnswers(found, len(missing), entry.validation if entry else None)
+    found = [answers[key] for key in asked if key in answers]
+    return TaskAnswers(found, len(missing), entry.validation if entry else None, samples)
 
 
-def read_expected(path: Path) -> dict[str, list[str]]:
-    """Which instances were asked, by task; nothing where nobody wrote it down."""
+def _asked_for(samples: int) -> str:
+    return "samples" if samples > 1 else "instances"
+
+
+def read_expected(path: Path) -> Expected:
+    """Which answers were asked for; nothing where nobody wrote it down."""
     if not path.is_file():
-        return {}
+        return Expected({})
     try:
         expected = json.loads(path.read_bytes())
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}: not JSON ({error})") from None
+    samples = expected.pop(SAMPLES_KEY, 1) if isinstance(expected, dict) else 1
     if not isinstance(expected, dict) or not all(
         isinstance(ids, list) and all(isinstance(instance_id, str) for instance_id in ids) for ids in expected.values()
     ):
         raise ValueError(f"{path}: expected an object of lists of instance ids")
-    return expected
+    if type(samples) is not int or samples < 1:
+        raise ValueError(f"{path}: {SAMPLES_KEY}={samples!r} must be a whole number of answers to each instance")
+    return Expected(expected, samples)
 
 
-def read_answers(path: Path, task: str) -> dict[str, Answer]:
-    """The rows of one file by instance id, lm-eval's in the order of the data set. ValueError names file and line."""
-    answers: dict[str, Answer] = {}
+def read_answers(path: Path, task: str) -> dict[AnswerKey, Answer]:
+    """The rows of one file, lm-eval's in the order of the data set. ValueError names file and line."""
+    answers: dict[AnswerKey, Answer] = {}
     ranks: dict[str, int] = {}
     for place, row in _rows(path):
         if "filtered_resps" in row or "resps" in row:
@@ -196,10 +256,10 @@ def read_answers(path: Path, task: str) -> dict[str, Answer]:
             ranks[answer.instance_id] = row["doc_id"] if type(row.get("doc_id")) is int else len(ranks)
         else:
             answer = our_answer(row, task, place)
-        first = answers.setdefault(answer.instance_id, answer)
+        first = answers.setdefault(answer.key, answer)
         if first is not answer:
-            raise ValueError(f"{place}: instance {answer.instance_id} stands here twice, first at {first.place}")
-    return {instance_id: answers[instance_id] for instance_id in sorted(answers, key=lambda i: ranks.get(i, 0))}
+            raise ValueError(f"{place}: instance {named(answer.key)} stands here twice, first at {first.place}")
+    return {key: answers[key] for key in sorted(answers, key=lambda key: ranks.get(key[0], 0))}
 
 
 def _rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -230,6 +290,9 @@ def our_answer(row: dict[str, Any], task: str, place: str) -> Answer:
     for key in ("prompt_tokens", "output_tokens", "truncated_tokens"):
         if row.get(key) is not None and type(row[key]) is not int:
             raise ValueError(f"{place}: {key}={row[key]!r} must be a whole number or null")
+    sample = row.get("sample")
+    if sample is not None and (type(sample) is not int or sample < 1):
+        raise ValueError(f"{place}: sample={sample!r} must be a whole number from 1, or null")
     prompt, ended = row.get("prompt"), row.get("finish_reason")
     return Answer(
         row["instance_id"],
@@ -241,6 +304,7 @@ def our_answer(row: dict[str, Any], task: str, place: str) -> Answer:
         row.get("prompt_tokens"),
         row.get("output_tokens"),
         row.get("truncated_tokens"),
+        sample,
     )
 
 
@@ -286,8 +350,9 @@ def _first_text(value: Any) -> str | None:
     return value
 
 
-def some(instance_ids: list[str]) -> str:
+def some(names: Iterable[str]) -> str:
     """`a, b, c and 7 more are`, as the subject of a sentence."""
+    instance_ids = list(names)
     shown = ", ".join(instance_ids[:SHOWN])
     more = f" and {len(instance_ids) - SHOWN} more" if len(instance_ids) > SHOWN else ""
     return f"{shown}{more} {'is' if len(instance_ids) == 1 else 'are'}"

@@ -7,6 +7,14 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
+AnswerKey = tuple[str, int]
+"""Which answer of a task: the instance's id, and the number of the sample, from 1."""
+
+
+def named(key: AnswerKey) -> str:
+    """An answer as people read it: the instance's id, and which sample it is where that is not the first."""
+    return key[0] if key[1] == 1 else f"{key[0]} (sample {key[1]})"
+
 
 @dataclass(frozen=True)
 class Message:
@@ -56,6 +64,12 @@ class Prediction:
     """How many tokens of the document were cut so that the prompt fits the model."""
     prompt_digest: str | None = None
     """Of all that was given to the model, by which an answer is known to be still that to the same prompt."""
+    sample: int | None = None
+    """Which of several answers to the same prompt it is, from 1; None where only one is asked for."""
+
+    @property
+    def key(self) -> AnswerKey:
+        return self.instance_id, self.sample or 1
 
 
 @dataclass(frozen=True)
@@ -76,6 +90,12 @@ class Judgement:
     usd: float | None = None
     """What the response cost at the price of its day, so that a later start knows what was spent; None where the price
     was not known."""
+    sample: int | None = None
+    """As that of the prediction."""
+
+    @property
+    def key(self) -> AnswerKey:
+        return self.instance_id, self.sample or 1
 
 
 Row = TypeVar("Row", Conversation, Instance, Prediction, Judgement)
@@ -95,8 +115,8 @@ def dumps(row: Any) -> str:
 
 
 def to_json(row: Any) -> str:
-    """The JSON line of a record."""
-    values = vars(row)
+    """The JSON line of a record, without the `sample` of one that is no sample."""
+    values = {name: value for name, value in vars(row).items() if value is not None or name != "sample"}
     if isinstance(row, Conversation):
         values = {**values, "messages": [vars(message) for message in row.messages]}
     return dumps(values)

@@ -1,11 +1,12 @@
 """Turn saved predictions and judgements into scores. Needs no GPU, no network and no model.
 
 `python -m sciriff.score RUN_DIR` reads predictions/<task>.jsonl (of the run, or of the folder that `predictions` names)
-and judgements/<task>.jsonl, and writes scores.json, tables/ and per_instance/.
+and judgements/<task>.jsonl, and writes scores.json, tables/ and per_instance/. Where there are several samples of each
+answer, each is scored as a run of its own; values are the means over them, counts are of all answers.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from statistics import fmean, median
@@ -20,8 +21,10 @@ from sciriff.parity_differences import other_parity, scored_by_other_rules, task
 from sciriff.per_instance import write_per_instance
 from sciriff.predictions import Answer, TaskAnswers, read_predictions, some
 from sciriff.progress import Progress
+from sciriff.records import named
 from sciriff.resampled_columns import LEAST, Part, parts
 from sciriff.run_dir import RunDir
+from sciriff.samples import averaged, spread
 from sciriff.stage import run_stage
 from sciriff.statistics import Array, interval
 from sciriff.summary import summary_lines
@@ -40,6 +43,8 @@ def main(config: Config, run: RunDir) -> None:
     results: dict[str, dict[str, Any]] = {}
     differences: dict[str, dict[str, Any]] = {}
     columns: list[Part] = []
+    details: dict[str, dict[int, dict[str, float]]] = {}
+    """Task -> sample -> its values."""
     for task in HELD_OUT:
         per_instance = run.per_instance / f"{task.name}.jsonl"
         if task.name not in tasks:
@@ -47,23 +52,27 @@ def main(config: Config, run: RunDir) -> None:
         else:
             found = tasks[task.name]
             scored = [score_answer(task, answer, parity) for answer in found.answers]
-            scored, judge = add_ratings(task, found.answers, scored, run, config.allow_missing)
-            results[task.name] = task_scores(task, found, scored)
+            scored, judge = add_ratings(task, found, scored, run, config.allow_missing)
+            samples = found.by_sample(scored)
+            details[task.name] = {number: task.details(rows) for number, rows in samples.items()}
+            results[task.name] = task_scores(task, found, scored, [*details[task.name].values()])
             if judge is not None:
                 results[task.name]["judge"] = judge
             texts = ((answer.prediction, answer.reference) for answer in found.answers)
-            other = scored_by_other_rules(task, texts, scored, parity)
-            if (differing := task_differences(task, scored, other)) is not None:
+            other = found.by_sample(scored_by_other_rules(task, texts, scored, parity))
+            if (differing := task_differences(task, [*samples.values()], [*other.values()])) is not None:
                 differences[task.name] = differing
-            columns += parts(task, [np.array([task.vector(row) for row in scored], dtype=float)])
+            columns += parts(task, [vectors(task, found, scored)])
             answers = zip(found.answers, scored, strict=True)
-            write_per_instance(per_instance, task, ((a.instance_id, a.reference, row) for a, row in answers))
+            write_per_instance(per_instance, task, ((a.instance_id, a.sample, a.reference, row) for a, row in answers))
             done += len(scored)
             progress(done, task.name)
-    summary = summarise(results)
+    summary = add_spreads(summarise(results), details)
+    samples_of_each = max(found.samples for found in tasks.values())
     scores = {
         "model": config.name or config.model.name,
         "parity": config.eval.parity,
+        **({"samples": samples_of_each} if samples_of_each > 1 else {}),
         "tasks": results,
         "summary": add_intervals(summary, columns, config.eval.resamples),
         "other_parity": other_parity(HELD_OUT, config.eval.parity, summary["columns"], differences),
@@ -82,30 +91,31 @@ def score_answer(task: Task, answer: Answer, parity: bool) -> Scored:
 
 
 def add_ratings(
-    task: Task, answers: list[Answer], scored: list[Scored], run: RunDir, allow_missing: bool
+    task: Task, found: TaskAnswers, scored: list[Scored], run: RunDir, allow_missing: bool
 ) -> tuple[list[Scored], dict[str, Any] | None]:
     """The scored answers with the judge's ratings of them, and how these came about; None where nobody judged.
 
     ValueError where a judgement is of no answer or of another than this, stands twice or has no rating that can be,
     and, unless `allow_missing`, where an answer that is to be judged was not.
     """
-    path = run.judgements / f"{task.name}.jsonl"
+    answers, path = found.answers, run.judgements / f"{task.name}.jsonl"
     every = read_asked(run.asked_of_judge)
     asked = every.get(task.name) if every is not None else None
     if task.judged is None or (asked is None and (every is not None or not path.is_file())):
         return scored, None
-    if asked is not None and asked.answers != answers_digest((a.instance_id, a.prediction) for a in answers):
+    if asked is not None and asked.answers != answers_digest((a.instance_id, a.sample, a.prediction) for a in answers):
         raise ValueError(
             f"{path}: the judge rated other answers than these; run the judge stage again, or move {path.parent} away"
         )
-    rule = task.judged.rule
-    positions = {answer.instance_id: position for position, answer in enumerate(answers)}
+    rule, instances = task.judged.rule, found.instances
+    drawn = {instances[place] for place in rule.sample(len(instances))}
+    positions = {answer.key: position for position, answer in enumerate(answers)}
     ratings = read_ratings(path, positions, asked) if path.is_file() else {}
     rated: dict[int, int | None] = {}
     if rule.missing_answer is not None:
         rated = {p: rule.missing_answer for p, row in enumerate(scored) if task.answer_is_missing(row)}
-    rated |= {positions[instance_id]: found.rating for instance_id, found in ratings.items()}
-    unrated = [answers[p].instance_id for p in rule.sample(len(answers)) if p not in rated]
+    rated |= {positions[key]: rating.rating for key, rating in ratings.items()}
+    unrated = [named(a.key) for p, a in enumerate(answers) if a.instance_id in drawn and p not in rated]
     if unrated and not allow_missing:
         raise ValueError(
             f"{path}: {some(unrated)} not judged; run the judge stage again, or score what is there with "
@@ -115,15 +125,29 @@ def add_ratings(
     return [replace(row, judge=rule.count(rated[p])) if p in rated else row for p, row in enumerate(scored)], counts
 
 
-def task_scores(task: Task, found: TaskAnswers, scored: list[Scored]) -> dict[str, Any]:
-    """What scores.json says of one task."""
-    details = task.details(scored)
+def vectors(task: Task, found: TaskAnswers, scored: list[Scored]) -> Array:
+    """The vectors of the answers, [samples, n, k]; 0 where an instance lacks a sample, without samples that have no
+    answer at all."""
+    numbers, instances = ({key: place for place, key in enumerate(keys)} for keys in (found.numbers, found.instances))
+    rows = np.zeros((len(numbers), len(instances), len(task.fields)))
+    for answer, row in zip(found.answers, scored, strict=True):
+        rows[numbers[answer.key[1]], instances[answer.instance_id]] = task.vector(row)
+    return rows
+
+
+def task_scores(
+    task: Task, found: TaskAnswers, scored: list[Scored], samples: list[dict[str, float]]
+) -> dict[str, Any]:
+    """What scores.json says of one task. `samples` are the details of each sample of the answers."""
+    details = averaged(samples)
+    spreads = {name: spread([sample[name] for sample in samples]) for name in details}
+    several = {"answers": len(scored), "sd_over_samples": spreads} if found.samples > 1 else {}
     unreadable = {kind: sum(row.unreadable == kind for row in scored) for kind in UNREADABLE}
     ends = (
         without_end_marker(answer.prediction) != stripped_as_reference(answer.prediction) for answer in found.answers
     )
     return {
-        "n": len(scored),
+        "n": len(found.instances),
         "missing": found.missing,
         "benchmark": found.benchmark,
         "readable": 1 - sum(unreadable.values()) / len(scored),
@@ -137,6 +161,7 @@ def task_scores(task: Task, found: TaskAnswers, scored: list[Scored]) -> dict[st
         "rated": sum(int(row.judge.rated) for row in scored),
         "headline": {name: details[task.summary[name]] for name in task.headline if task.summary[name] in details},
         "details": details,
+        **several,
     }
 
 
@@ -156,6 +181,24 @@ def summarise(results: dict[str, dict[str, Any]]) -> dict[str, Any]:
     }
 
 
+def add_spreads(summary: dict[str, Any], details: Mapping[str, Mapping[int, Mapping[str, float]]]) -> dict[str, Any]:
+    """The summary with the standard deviations over samples (0-1): `sd_over_samples` of each column, of their mean
+    `mean_sd_over_samples`. `details` are those of each sample of each task. Without samples there are none."""
+    of_samples: dict[int, list[float]] = {}
+    for task in HELD_OUT:
+        for column, short in zip(task.columns, task.headline, strict=True):
+            if column in summary["columns"]:
+                values = {number: found[task.summary[short]] for number, found in details[task.name].items()}
+                for number, value in values.items():
+                    of_samples.setdefault(number, []).append(value)
+                if (found := spread([*values.values()])) is not None:
+                    summary["columns"][column]["sd_over_samples"] = found
+    whole = [fmean(values) for values in of_samples.values() if len(values) == len(summary["columns"])]
+    if (found := spread(whole)) is not None:
+        summary["mean_sd_over_samples"] = found
+    return summary
+
+
 def add_intervals(summary: dict[str, Any], columns: Sequence[Part], resamples: int) -> dict[str, Any]:
     """The summary with 95 % intervals (0-1): `ci95` of each column, `mean_ci95` of their mean.
 
@@ -164,7 +207,7 @@ def add_intervals(summary: dict[str, Any], columns: Sequence[Part], resamples: i
     resampled: dict[str, Array] = {}
     for part in columns if resamples else ():
         if part.n >= LEAST:
-            resampled |= part.resampled(resamples)[0]
+            resampled |= {c: v for c, v in part.resampled(resamples)[0].items() if c in summary["columns"]}
     for name, values in resampled.items():
         summary["columns"][name]["ci95"] = list(interval(values))
     if summary["columns"] and set(resampled) == set(summary["columns"]):

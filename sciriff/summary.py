@@ -9,19 +9,25 @@ JUDGED = frozenset(column for task in HELD_OUT for column in task.judged_columns
 
 def summary_lines(scores: dict[str, Any]) -> list[str]:
     """The summary as a table for people: every column with its n, readable share, value and 95 % interval (both x100),
-    then the mean."""
-    summary = scores["summary"]
+    with several samples of each answer their standard deviation, then the mean."""
+    summary, samples = scores["summary"], scores.get("samples", 1)
     width = max(map(len, COLUMNS))
-    lines = [f"{'column':<{width}}      n  readable   score{'95 % interval':>16}"]
+    spread_width = len(_spread_heading(samples)) + 2 if samples > 1 else 0
+    lines = [
+        f"{'column':<{width}}      n  readable   score{'95 % interval':>16}"
+        + (f"{_spread_heading(samples):>{spread_width}}" if spread_width else "")
+    ]
     for name in COLUMNS:
         result, column = scores["tasks"].get(name.partition("/")[0]), summary["columns"].get(name)
         answers = f"{result['n']:>7}{result['readable']:>10.2f}" if result else " " * 17
         value = f"{100 * column['value']:.2f}" if column else "missing"
-        lines.append(f"{name:<{width}}{answers}{value:>8}{_interval((column or {}).get('ci95')):>16}")
+        spread = f"{_spread((column or {}).get('sd_over_samples')):>{spread_width}}"
+        lines.append(f"{name:<{width}}{answers}{value:>8}{_interval((column or {}).get('ci95')):>16}{spread}")
     for statistic in ("mean", "median"):
         value = "none" if summary[statistic] is None else f"{100 * summary[statistic]:.2f}"
         limits = _interval(summary.get(f"{statistic}_ci95"))
-        lines.append(f"{f'{statistic} of {coverage(summary)}':<{width}}{value:>25}{limits:>16}")
+        spread = f"{_spread(summary.get(f'{statistic}_sd_over_samples')):>{spread_width}}"
+        lines.append(f"{f'{statistic} of {coverage(summary)}':<{width}}{value:>25}{limits:>16}{spread}")
     remarks = _remarks(scores) + _other_parity(scores)
     return [*lines, "", *remarks] if remarks else lines
 
@@ -29,6 +35,14 @@ def summary_lines(scores: dict[str, Any]) -> list[str]:
 def _interval(limits: list[float] | None) -> str:
     """`[46.1, 57.0]`, nothing where it is not known."""
     return f"[{100 * limits[0]:.1f}, {100 * limits[1]:.1f}]" if limits else ""
+
+
+def _spread_heading(samples: int) -> str:
+    return f"sd over {samples} samples"
+
+
+def _spread(sd: float | None) -> str:
+    return "" if sd is None else f"± {100 * sd:.2f}"
 
 
 def _remarks(scores: dict[str, Any]) -> list[str]:
@@ -49,12 +63,12 @@ def _remarks(scores: dict[str, Any]) -> list[str]:
         if "judge" in result:
             lines.append(f"{name}: {judge_line(result['judge'])}")
         if result["missing"]:
-            lines.append(f"{name}: {result['missing']} of {result['n'] + result['missing']} answers are missing")
+            lines.append(f"{name}: {result['missing']} of {answers_of(result) + result['missing']} answers are missing")
         if result["benchmark"] not in (None, result["n"]):
             lines.append(f"{name}: {result['n']} answers; SciRIFF's validation split has {result['benchmark']}")
     differing = sum(result["end_differs"] for result in results.values())
     if differing:
-        answers = sum(result["n"] for result in results.values())
+        answers = sum(answers_of(result) for result in results.values())
         used = "that was used here" if scores["parity"] == "reference" else "eval.parity=reference uses it"
         lines.append(f"the reference's stripping changes {differing} of {answers} answers ({used})")
     return lines
@@ -85,13 +99,20 @@ def signed(difference: float) -> str:
 
 def _lengths(result: dict[str, Any]) -> str:
     """What was too long for the model or for its limit, of a task in scores.json; empty where nothing was."""
-    n, cut, skipped, ended = (result[name] for name in ("n", "truncated_prompts", "skipped_prompts", "cut_answers"))
+    n = answers_of(result)
+    cut, skipped, ended = (result[name] for name in ("truncated_prompts", "skipped_prompts", "cut_answers"))
     parts = [
         f"{cut} of {n} prompts were too long and lost {result['truncated_tokens']:,} tokens" if cut else "",
         f"{skipped} of {n} prompts were too long and not answered" if skipped else "",
         f"{ended} of {n} answers ran into their limit" if ended else "",
     ]
     return ", ".join(part for part in parts if part)
+
+
+def answers_of(result: dict[str, Any]) -> int:
+    """How many answers of a task were scored: one to each of its n instances, or several samples."""
+    answers: int = result.get("answers", result["n"])
+    return answers
 
 
 def judge_line(judge: dict[str, Any]) -> str:

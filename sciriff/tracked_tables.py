@@ -46,7 +46,9 @@ def tracked_tables(run: RunDir) -> Iterator[TrackedTable]:
 
 
 def _first(path: Path) -> Iterator[Prediction]:
-    yield from islice(read_jsonl(path, Prediction) if path.is_file() else (), ANSWERS)
+    """Of different instances: the first sample of each, where there are several."""
+    rows = read_jsonl(path, Prediction) if path.is_file() else ()
+    yield from islice((row for row in rows if row.key[1] == 1), ANSWERS)
 
 
 def shown(text: str) -> str:

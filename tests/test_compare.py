@@ -163,7 +163,7 @@ def test_seeds_are_pooled(make, comparing):
     each = [4 * right / (30 + right + 60) for right in (6, 9, 12)]
     assert row["baseline"]["mean"] == pytest.approx(sum(each) / 3)
     assert row["baseline"]["sd"] == pytest.approx((sum((v - sum(each) / 3) ** 2 for v in each) / 2) ** 0.5)
-    assert row["value"] == {"mean": pytest.approx(4 * 27 / 117), "sd": 0, "runs": 2}
+    assert row["value"] == {"mean": pytest.approx(4 * 27 / 117), "sd": 0, "runs": 2, "sd_over_samples": None}
     assert row["verdict"] == "higher"
     assert "±" in printed
     _, apart = comparing("small*", "large*", "--each")

@@ -220,3 +220,23 @@ def test_the_best_checkpoint_and_measuring_it_are_in_the_plan(composed):
     # 112 measurements of 1,000 rows, forward alone, beside 1,106 steps of 128 rows forward and backward
     assert best.measuring_hours / plain.hours == pytest.approx(112 * 1000 / 3 / (2 * 70_714), rel=1e-6)
     assert best.hours == pytest.approx(plain.hours + best.measuring_hours)
+
+
+def predict_line(config) -> str:
+    [line] = [line for line in lines(config, make(config)) if line.startswith("predict")]
+    return line
+
+
+def test_the_plan_counts_every_sample(composed):
+    plain = composed("train=none", "model=gpt_4o", "name=x")
+    # 4,177 validation prompts; dollars per million tokens, times the tasks' mean lengths
+    assert predict_line(plain).startswith("predict   openai, 4,177 answers for about $")
+    sampled = composed("train=none", "model=gpt_4o", "name=x", "eval.samples=4", "engine.temperature=0.7")
+    assert predict_line(sampled).startswith("predict   openai, 16,708 answers (4 samples of each) for about $")
+    once, four = (float(predict_line(config).split("$")[1].split(",")[0]) for config in (plain, sampled))
+    assert once > 10
+    assert four == pytest.approx(4 * once, abs=0.02)
+    few = composed("train=none", "name=x", "eval.limit=50", "eval.samples=2", "engine.temperature=1")
+    assert "900 answers (2 samples of each), 1024 new tokens at most" in predict_line(few)
+    local = composed("experiment=demo", "train=none", "name=x", "eval.samples=2", "engine.temperature=1")
+    assert "2 samples of each answer, 192 new tokens at most" in predict_line(local)

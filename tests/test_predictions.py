@@ -93,7 +93,7 @@ def test_rows_that_are_refused(tmp_path: Path, change: dict[str, Any], message: 
 
 def test_rows_of_several_processes_come_in_the_order_of_the_data_set(tmp_path: Path):
     path = write(tmp_path / "x.jsonl", [sample(n) for n in (0, 2, 4, 1, 3)])
-    assert list(read_answers(path, NER)) == [f"{NER}:train:{n}" for n in range(5)]
+    assert list(read_answers(path, NER)) == [(f"{NER}:train:{n}", 1) for n in range(5)]
 
 
 def test_an_instance_twice(tmp_path: Path):

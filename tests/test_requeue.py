@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from slurm_cluster import NODES, SlurmCluster
-from test_track import history, offline_file, read_wandb
+from wandb_file import assert_is_a_copy_of, offline_file, read_wandb
 
 from sciriff.requeue import Progress, after_stop
 from sciriff.run_dir import RunDir
@@ -120,9 +120,7 @@ def assert_same(run: RunDir, undisturbed: RunDir) -> None:
     losses = [[json.loads(line)["loss"] for line in r.metrics.read_text().splitlines()] for r in (run, undisturbed)]
     assert losses[0] == losses[1]
     assert json.loads(run.scores.read_text())["summary"] == json.loads(undisturbed.scores.read_text())["summary"]
-    tracked = [row for row in history(read_wandb(offline_file(run))) if "train/loss" in row]
-    assert [row["_step"] for row in tracked] == list(range(1, STEPS + 1))
-    assert [row["train/loss"] for row in tracked] == losses[0]
+    assert_is_a_copy_of(run)
 
 
 def test_sigusr1_in_training_and_again_in_prediction(slurm: SlurmCluster, place: Path, undisturbed: RunDir) -> None:
@@ -171,7 +169,7 @@ def test_scancel_ends_with_a_checkpoint_and_for_good(slurm: SlurmCluster, place:
     assert slurm.job(job)["Restarts"] == "0"
     if "track: not everything was copied" in printed:  # W&B's own process may have died of the signal
         subprocess.run([sys.executable, "-m", "sciriff.track", str(run.root)], check=True, timeout=120)
-    assert [row["_step"] for row in history(read_wandb(offline_file(run)))] == steps(run)
+    assert read_wandb(offline_file(run)).steps == steps(run)
 
 
 def test_a_sweep_in_one_job_comes_back_as_a_whole(slurm: SlurmCluster, place: Path) -> None:

@@ -31,7 +31,8 @@ TEXTS = {
 
 
 def matrix(task: Task, scored: list[Scored]) -> Array:
-    return np.array([task.vector(row) for row in scored], dtype=float)
+    """Of a run without samples."""
+    return np.array([[task.vector(row) for row in scored]], dtype=float)
 
 
 @pytest.mark.parametrize("task", [BIORED, DISCOMAT], ids=lambda task: task.name)
@@ -56,12 +57,12 @@ def test_runs_are_resampled_alike():
     scored = [BIORED.score(*pair) for pair in zip(*TEXTS["biored_ner"][::-1], strict=True)]
     rows = matrix(BIORED, scored)
     [alone] = parts(BIORED, [rows])
-    [both] = parts(BIORED, [rows[:, :], rows * 2])
+    [both] = parts(BIORED, [rows, rows * 2])
     column = BIORED.columns[0]
     first, second = both.resampled(40)
     assert (first[column] == alone.resampled(40)[0][column]).all()
     assert second[column] == pytest.approx(first[column])
-    assert both.values(1) == pytest.approx(both.values(0))
+    assert both.values(1)[0] == pytest.approx(both.values(0)[0])
 
 
 def judged(task: Task, points: list[float | None]) -> Array:
@@ -72,10 +73,10 @@ def judged(task: Task, points: list[float | None]) -> Array:
 
 def test_a_judge_counts_where_it_rated():
     [part] = parts(MUP, [judged(MUP, [1, None, 0.5, None])])
-    assert (part.n, part.values(0)) == (2, {MUP.columns[0]: 0.75})
+    assert (part.n, part.values(0)) == (2, [{MUP.columns[0]: 0.75}])
     assert (part.resampled(200)[0][MUP.columns[0]] >= 0.5).all(), "no resample is without a rating"
     [part] = parts(MUP, [judged(MUP, [1, None, 0.5, None]), judged(MUP, [0, 1, None, None])])
-    assert (part.n, part.values(1)) == (1, {MUP.columns[0]: 0})
+    assert (part.n, part.values(1)) == (1, [{MUP.columns[0]: 0}])
     assert parts(MUP, [judged(MUP, [None, None])]) == []
     evidence, judge = parts(QASPER, [judged(QASPER, [1, None])])
     assert (evidence.n, evidence.columns) == (2, QASPER.columns[1:])

@@ -118,7 +118,7 @@ def test_the_numbers_of_each_answer(run: RunDir, scores_of):
     scores_of(run)
     assert {path.stem for path in run.per_instance.iterdir()} == set(NAMES)
     rows = read_per_instance(run.per_instance / "biored_ner.jsonl", BIORED)
-    assert list(rows) == ["biored_ner:0", "biored_ner:1"]
+    assert list(rows) == [("biored_ner:0", 1), ("biored_ner:1", 1)]
     sums = [sum(column) for column in zip(*(row.vector for row in rows.values()), strict=True)]
     assert BIORED.scores_of_sums(sums)["all_typed_f1"] == pytest.approx(2 / 3)
     assert len({row.reference for row in rows.values()}) == 1

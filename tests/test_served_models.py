@@ -53,7 +53,27 @@ def test_in_a_sweep_each_model_has_its_own_engine(composed: Composed):
         ("train=none model=llama2_7b engine=anthropic", "engine=anthropic has no model=llama2_7b"),
         ("model=llama2_7b engine=local", "engine=local asks a server, and none has the model that this run trains"),
         ("train=none engine=openai engine.python=/usr/bin/python3", "engine.python has no meaning for engine=openai"),
-        ("train=none engine.temperature=0.5", "engine.temperature=0.5 is not for engine=vllm, which is greedy"),
+        ("train=none engine.temperature=-1", "engine.temperature=-1.0 is too small: it must be 0 or more"),
+        ("train=none engine.top_p=1.5", "engine.top_p=1.5 must be above 0 and at most 1"),
+        ("train=none engine.top_p=0.9", "engine.top_p=0.9 means nothing at engine.temperature=0"),
+        ("train=none eval.samples=4", "eval.samples=4 needs a temperature, for at engine.temperature=0 all 4 answers"),
+        (
+            "train=none eval.samples=4 engine.temperature=1 eval.parity=reference",
+            "eval.samples=4 does not go with eval.parity=reference",
+        ),
+        (
+            "train=none engine.temperature=1 eval.parity=reference",
+            "engine.temperature=1 does not go with eval.parity=reference",
+        ),
+        ("train=none model=claude_haiku_4_5 engine.temperature=1.5", "engine=anthropic takes 1 at most"),
+        (
+            "train=none model=claude_haiku_4_5 engine.temperature=0.5 engine.top_p=0.9",
+            "engine.temperature=0.5 and engine.top_p=0.9: engine=anthropic takes one of them",
+        ),
+        (
+            "train=none model=claude_opus_5_5 engine.temperature=null engine.top_p=0.9",
+            "engine.top_p=0.9: model=claude_opus_5_5 takes neither it nor a temperature",
+        ),
         ("train=none engine=local engine.base_url=localhost", "engine.base_url must be http(s)://HOST[:PORT]/v1"),
         ("train=none engine=openai engine.api_key_env=sk-123", "must be the name of an environment variable, not"),
         (

@@ -20,7 +20,7 @@ class EngineConfig(ServerConfig):
     """vllm: GPUs that share one copy of the model."""
     replicas: Any = "auto"
     """vllm, transformers: engines side by side, each with a copy of the model on engine.tensor_parallel GPUs of its
-    own; they share the prompts. auto: as many as the GPUs give, one without a GPU."""
+    own; they share the prompts. Counted over all nodes; auto: as many as their GPUs give, or one per node without."""
     memory_fraction: float = 0.9
     """vllm: share of each GPU's memory that it may take."""
     batch_invariant: bool = False
@@ -34,7 +34,10 @@ class EngineConfig(ServerConfig):
     model: str | None = None
     """The server's name for the model; null is model.api.name, or else model.path, which is what `vllm serve` takes."""
     temperature: float | None = 0.0
-    """Of a server; null is its own. Engines that run here are greedy."""
+    """0 takes the most likely token each time, more draws it by chance, as eval.samples needs. Null is a server's own;
+    an engine that runs here has none, so there it is 0."""
+    top_p: float = 1.0
+    """Draws from the most likely tokens alone that together have this share of the probability; 1 draws from all."""
     timeout: float = 600
     """Seconds for one call. Longer than a judge's: an answer that is given up on may be paid for, and then again."""
 
@@ -43,14 +46,28 @@ class EngineConfig(ServerConfig):
         at_least("engine.batch_tokens", self.batch_tokens, 1)
         at_least("engine.tensor_parallel", self.tensor_parallel, 1)
         number_or("engine.replicas", self.replicas, 1, ("auto",))
+        at_least("engine.temperature", self.temperature, 0)
+        if not 0 < self.top_p <= 1:
+            raise ValueError(f"engine.top_p={self.top_p:g} must be above 0 and at most 1")
+        if self.top_p < 1 and (self.temperature == 0 or (self.temperature is None and not self.asks)):
+            raise ValueError(
+                f"engine.top_p={self.top_p:g} means nothing at engine.temperature={self.temperature or 0:g}, which "
+                "draws no token; give both, or neither"
+            )
         if not 0 < self.memory_fraction <= 1:
             raise ValueError(f"engine.memory_fraction={self.memory_fraction} must be above 0 and at most 1")
         if self.asks:
             self.check("engine", self.name)
             if self.python is not None:
                 raise ValueError(f"engine.python has no meaning for engine={self.name}, which runs no model here")
-        elif self.temperature:
-            raise ValueError(f"engine.temperature={self.temperature:g} is not for engine={self.name}, which is greedy")
+        if self.name == "anthropic":
+            if (self.temperature or 0) > 1:
+                raise ValueError(f"engine.temperature={self.temperature:g}: engine=anthropic takes 1 at most")
+            if self.top_p < 1 and self.temperature is not None:
+                raise ValueError(
+                    f"engine.temperature={self.temperature:g} and engine.top_p={self.top_p:g}: engine=anthropic takes "
+                    "one of them; engine.temperature=null leaves that to it"
+                )
         for key, value in (("tensor_parallel", self.tensor_parallel > 1), ("batch_invariant", self.batch_invariant)):
             if value and self.name != "vllm":
                 raise ValueError(f"engine.{key}={getattr(self, key)} needs engine=vllm, and this is {self.name}")

@@ -17,6 +17,9 @@ class EvalConfig:
     """Split of the hub dataset; of a local folder, the files whose name begins with it."""
     limit: int | None = None
     """Instances of each task at most: a seeded choice."""
+    samples: int = 1
+    """Answers to each prompt, each drawn anew at engine.temperature and scored by itself. Scores are their means, with
+    the standard deviation over samples beside them."""
     model: str | None = None
     """Answer with this folder or hub id instead of the run's own model."""
     parity: str = "none"
@@ -32,6 +35,7 @@ class EvalConfig:
 
     def __post_init__(self) -> None:
         at_least("eval.limit", self.limit, 1)
+        at_least("eval.samples", self.samples, 1)
         at_least("eval.max_new_tokens", self.max_new_tokens, 1)
         for task, limit in self.max_new_tokens_of.items():
             at_least(f"eval.max_new_tokens_of.{task}", limit, 1)

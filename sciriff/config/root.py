@@ -69,6 +69,8 @@ class Config:
             self._refuse_with_deepspeed()
         if "train" in self.active_stages and self.train.keep == "best":
             self._refuse_a_choice_without_rows()
+        if "predict" in self.active_stages:
+            self._check_sampling()
         if self.model.api is not None:
             self._check_api_model(self.model.api)
         elif "predict" in self.active_stages and self.engine.name == "anthropic":
@@ -86,6 +88,28 @@ class Config:
                 "model"
             )
 
+    @property
+    def temperature(self) -> float | None:
+        """At which prompts are answered; None is the server's own."""
+        if self.model.api is not None and not self.model.api.takes_temperature:
+            return None
+        return self.engine.temperature if self.engine.asks else self.engine.temperature or 0.0
+
+    def _check_sampling(self) -> None:
+        """ValueError for samples that would all be the same, and for chance where the original code has none."""
+        samples, temperature = self.eval.samples, self.temperature
+        if samples > 1 and temperature == 0:
+            raise ValueError(
+                f"eval.samples={samples} needs a temperature, for at engine.temperature=0 all {samples} answers are "
+                "the same: add engine.temperature=0.7, or leave eval.samples out"
+            )
+        if self.eval.parity == "reference" and (samples > 1 or temperature):
+            key = f"eval.samples={samples}" if samples > 1 else f"engine.temperature={temperature:g}"
+            raise ValueError(
+                f"{key} does not go with eval.parity=reference: the original code took the most likely answer, one to "
+                "each prompt"
+            )
+
     def _check_api_model(self, api: ApiModelConfig) -> None:
         """ValueError for what cannot be done with a model that only its provider has."""
         model = self.model.name
@@ -99,6 +123,8 @@ class Config:
             raise ValueError(f"model={model} answers over {api.provider}'s API: engine={api.provider}")
         if not api.takes_temperature and self.engine.temperature:
             raise ValueError(f"engine.temperature={self.engine.temperature:g}: model={model} takes no temperature")
+        if not api.takes_temperature and self.engine.top_p < 1:
+            raise ValueError(f"engine.top_p={self.engine.top_p:g}: model={model} takes neither it nor a temperature")
 
     def _refuse_with_deepspeed(self) -> None:
         stage = f"deepspeed.zero_stage={self.deepspeed.zero_stage}"

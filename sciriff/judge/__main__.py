@@ -20,6 +20,7 @@ from sciriff.judge.rows import Question, Rows
 from sciriff.judgements import Asked
 from sciriff.predictions import Answer, TaskAnswers, read_predictions, some
 from sciriff.progress import Progress
+from sciriff.records import named
 from sciriff.run_dir import RunDir
 from sciriff.stage import alone, run_stage
 from sciriff.tasks import HELD_OUT
@@ -41,8 +42,8 @@ class Judged:
 
     def asked(self) -> Asked:
         """What score.py reads to find the rows of these answers among all rows."""
-        answers = ((answer.instance_id, answer.prediction) for answer in self.found.answers)
-        prompts = {question.instance_id: question.digest for question in self.questions}
+        answers = ((answer.instance_id, answer.sample, answer.prediction) for answer in self.found.answers)
+        prompts = {question.answer.key: question.digest for question in self.questions}
         return Asked(judgements.answers_digest(answers), prompts)
 
 
@@ -83,7 +84,7 @@ def take_recorded(folder: Path, run: RunDir, judged: list[tuple[Task, TaskAnswer
                 "they are of another set of answers"
             )
         questions = [
-            Question(task, answer.instance_id, value_digest([RECORDED, answer.instance_id, text]), text)
+            Question(task, answer, value_digest([RECORDED, answer.instance_id, text]), text)
             for answer, text in zip(chosen, responses, strict=True)
         ]
         for question in questions:
@@ -96,9 +97,11 @@ def take_recorded(folder: Path, run: RunDir, judged: list[tuple[Task, TaskAnswer
 
 
 def sampled(task: Task, found: TaskAnswers) -> list[Answer]:
-    """Those answers that a judge sees."""
+    """Those answers that a judge sees: every sample of the instances that are drawn."""
     assert task.judged is not None
-    return [found.answers[place] for place in task.judged.rule.sample(len(found.answers))]
+    instances = found.instances
+    drawn = {instances[place] for place in task.judged.rule.sample(len(instances))}
+    return [answer for answer in found.answers if answer.instance_id in drawn]
 
 
 def prepared(config: Config, task: Task, found: TaskAnswers) -> Judged:
@@ -143,16 +146,16 @@ def ask_judge(config: Config, run: RunDir, judged: list[Judged]) -> None:
     for one in judged:
         say_counts(one, rows)
     say_retries(tally)
-    say_failures(tally, {question.digest: question.instance_id for question in questions}, judge, config.allow_missing)
+    say_failures(tally, {q.digest: named(q.answer.key) for q in questions}, judge, config.allow_missing)
 
 
 def make_question(judge: JudgeConfig, task: Task, answer: Answer, text: str) -> Question:
     """The question with its digest: of the prompt, the judge's name and its temperature, not of where it is served."""
-    return Question(task, answer.instance_id, value_digest([judge.model, judge.temperature, text]), text)
+    return Question(task, answer, value_digest([judge.model, judge.temperature, text]), text)
 
 
 def share_rows(questions: list[Question], judge: str, rows: Rows) -> None:
-    """Give an instance without a row the response to the very same prompt of another."""
+    """Give an answer without a row the response to the very same prompt of another."""
     for question in questions:
         row = rows.by_digest.get(question.digest)
         if row is not None and not rows.has(question):
@@ -177,14 +180,14 @@ def say_counts(one: Judged, rows: Rows) -> None:
     print(f"{one.task.name}: {'; '.join(parts)}", flush=True)
 
 
-def say_failures(tally: Tally, instances: dict[str, str], judge: JudgeConfig, allow_missing: bool) -> None:
+def say_failures(tally: Tally, answers: dict[str, str], judge: JudgeConfig, allow_missing: bool) -> None:
     """ValueError for calls without an answer; under `allow_missing` a printed line, where asking again is no use."""
     if tally.unasked:
         raise ValueError(access.service(judge).used_up(tally, "answers are not judged"))
     if not tally.failed:
         return
     digest, reason = next(iter(tally.failed.items()))
-    text = f"{some([instances[digest] for digest in tally.failed])} not judged; {instances[digest]}: {reason}"
+    text = f"{some([answers[digest] for digest in tally.failed])} not judged; {answers[digest]}: {reason}"
     if not allow_missing:
         raise ValueError(f"{text}. The rest is kept; run again to ask for these, or allow_missing=true does without")
     print(text, flush=True)

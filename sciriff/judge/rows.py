@@ -7,7 +7,8 @@ from sciriff import judgements
 from sciriff.api.calls import Reply
 from sciriff.api.limits import Price
 from sciriff.judgements import RATED, UNREADABLE
-from sciriff.records import Judgement, append_jsonl, mend_last_line
+from sciriff.predictions import Answer
+from sciriff.records import AnswerKey, Judgement, append_jsonl, mend_last_line
 from sciriff.run_dir import RunDir
 from sciriff.tasks import HELD_OUT
 from sciriff.tasks.task import Task
@@ -15,10 +16,10 @@ from sciriff.tasks.task import Task
 
 @dataclass(frozen=True)
 class Question:
-    """One instance to judge."""
+    """One answer to judge."""
 
     task: Task
-    instance_id: str
+    answer: Answer
     digest: str
     """Of the prompt and of who is asked."""
     text: str
@@ -30,8 +31,8 @@ class Rows:
 
     run: RunDir
     by_digest: dict[str, Judgement]
-    written: set[tuple[str, str, str]]
-    """(task, instance id, digest) of every row."""
+    written: set[tuple[str, AnswerKey, str]]
+    """(task, answer, digest) of every row."""
 
     @classmethod
     def read(cls, run: RunDir) -> "Rows":
@@ -45,21 +46,21 @@ class Rows:
                 print(f"{path}: its last line was only half written and is asked again", flush=True)
             for row in judgements.read_rows(path):
                 rows.by_digest.setdefault(row.prompt_digest, row)
-                rows.written.add((task.name, row.instance_id, row.prompt_digest))
+                rows.written.add((task.name, row.key, row.prompt_digest))
         return rows
 
     def path(self, task: Task) -> Path:
         return self.run.judgements / f"{task.name}.jsonl"
 
     def has(self, question: Question) -> bool:
-        return (question.task.name, question.instance_id, question.digest) in self.written
+        return (question.task.name, question.answer.key, question.digest) in self.written
 
     def add(self, question: Question, judge: str, reply: Reply, usd: float | None) -> None:
         """Write the row of an answered question that cost so much; on the disk when this returns."""
         assert question.task.judged is not None
         rating = question.task.judged.rule.read(reply.text)
         row = Judgement(
-            instance_id=question.instance_id,
+            instance_id=question.answer.instance_id,
             judge=judge,
             prompt_digest=question.digest,
             response=reply.text,
@@ -68,10 +69,11 @@ class Rows:
             input_tokens=reply.input_tokens,
             output_tokens=reply.output_tokens,
             usd=usd,
+            sample=question.answer.sample,
         )
         append_jsonl(self.path(question.task), row)
         self.by_digest.setdefault(row.prompt_digest, row)
-        self.written.add((question.task.name, row.instance_id, row.prompt_digest))
+        self.written.add((question.task.name, row.key, row.prompt_digest))
 
     def spent(self, judge: str, price: Price) -> float:
         """US dollars that all rows have cost. Rows that do not say it count at today's price if they are this judge's,

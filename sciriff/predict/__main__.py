@@ -8,18 +8,20 @@ from importlib.util import find_spec
 from types import ModuleType
 from typing import Any
 
-from sciriff import chat, machine
+from sciriff import chat, cluster, machine
 from sciriff.config import Config, nearest
 from sciriff.digest import value_digest
 from sciriff.instances import choose, read_instances
-from sciriff.predict import over_api, parity, replicas, saved_rows
-from sciriff.predict.engines import Answer, Request
+from sciriff.predict import over_api, parity, saved_rows
+from sciriff.predict.engines import Answer, Request, Sampling
 from sciriff.predict.model_facts import check_tensor_parallel, context_of, model_identity
 from sciriff.predict.prompts import SERVERS, Prompt, make_prompt, room_for_prompt
+from sciriff.predict.replicas import Replicas
+from sciriff.predict.sampling import stream_of
 from sciriff.predict.saved_rows import Asked, Saved
 from sciriff.pretrained import load_config, load_tokenizer
 from sciriff.progress import Progress
-from sciriff.records import Prediction
+from sciriff.records import AnswerKey, Prediction
 from sciriff.run_dir import RunDir
 from sciriff.stage import run_stage
 from sciriff.tasks import NAMES
@@ -38,13 +40,14 @@ def main(config: Config, run: RunDir) -> None:
     tokenizer = load_tokenizer(model)
     own_config = load_config(model) if model.path is not None else None
     check_tensor_parallel(model, own_config, config.engine.tensor_parallel)
-    groups = replicas.gpu_groups(config.engine)
+    engines = Replicas(config.engine, cluster.here())
     context = context_of(model, own_config)
     prompts = make_prompts(config, tokenizer, context)
     request = Request(
         model=model,
         engine=config.engine,
         prompts=[prompt.ids for prompt in prompts],
+        sampling=sampling_of(config, prompts),
         limits=[config.eval.longest_answer(prompt.instance.task) for prompt in prompts],
         batches=[],
         context=context,
@@ -55,12 +58,14 @@ def main(config: Config, run: RunDir) -> None:
         "model": model_identity(model, own_config, config.seed),
         "dtype": model.dtype,
         "engine": [config.engine.name, *engine.settings(config.engine)],
+        # greedy answers depend on none of these, and say nothing of them
+        **({"sampling": [config.temperature, config.engine.top_p, config.seed]} if config.temperature else {}),
         "end tokens": request.end_ids,
         "parity": config.eval.parity,
     }
     digests = [digest_of(prompt) for prompt in prompts]
     asked = {
-        prompt.instance.instance_id: Asked(prompt.instance.task, digest, limit, prompt.instance.reference)
+        prompt.key: Asked(prompt.instance.task, digest, limit, prompt.instance.reference, prompt.sample)
         for prompt, digest, limit in zip(prompts, digests, request.limits, strict=True)
     }
     saved = saved_rows.begin(run, asked, settings)
@@ -73,19 +78,17 @@ def main(config: Config, run: RunDir) -> None:
         started, tokens = time.monotonic(), 0
         progress = Progress(sum(not prompt.skipped for prompt in prompts))
         request = replace(request, batches=left)
-        with closing(
-            replicas.generate(engine, request, groups, run) if len(groups) > 1 else engine.generate(request)
-        ) as stream:
+        with closing(engines.generate(engine, request, run)) as stream:
             for answers in stream:
                 new = [
                     to_row(prompts[answer.place], digests[answer.place], answer, tokenizer, config.eval.parity)
                     for answer in answers
                 ]
                 saved_rows.append(run, new)
-                rows.update((row.instance_id, row) for row in new)
+                rows.update((row.key, row) for row in new)
                 tokens += sum(len(answer.token_ids) for answer in answers)
                 progress(len(rows), f"answers, {tokens / (time.monotonic() - started):,.0f} tokens a second")
-    rows.update((prompt.instance.instance_id, skipped_row(prompt)) for prompt in prompts if prompt.skipped)
+    rows.update((prompt.key, skipped_row(prompt)) for prompt in prompts if prompt.skipped)
     saved_rows.keep_only(run, asked, rows)
     endless = sum(row.finish_reason == "length" for row in rows.values())
     print(f"{len(rows)} answers, {endless} of them cut off at their limit", flush=True)
@@ -93,23 +96,31 @@ def main(config: Config, run: RunDir) -> None:
 
 def what_is_left(
     prompts: Sequence[Prompt], saved: Saved, request: Request, engine: ModuleType
-) -> tuple[dict[str, Prediction], list[list[int]]]:
-    """The saved rows that count, by instance id, and the batches that are left, as places in `prompts`.
+) -> tuple[dict[AnswerKey, Prediction], list[list[int]]]:
+    """The saved rows that count, and the batches that are left, as places in `prompts`.
 
     Batches depend on all prompts and not on what is left of them: the last digits of a sum, and so now and then a
     token, depend on what else is in the batch, and a resumed run must end in the same bytes as an undisturbed one. So a
     batch counts as a whole only. Rows that were made when something else was asked beside them stand outside: they are
     kept, and the others are what the batches are made of.
     """
-    ids = [prompt.instance.instance_id for prompt in prompts]
-    new = [place for place, prompt in enumerate(prompts) if not prompt.skipped and ids[place] not in saved.kept]
+    keys = [prompt.key for prompt in prompts]
+    new = [place for place, prompt in enumerate(prompts) if not prompt.skipped and keys[place] not in saved.kept]
     planned = engine.plan_batches(
         [request.prompts[place] for place in new], [request.limits[place] for place in new], request.engine
     )
     batches = [[new[place] for place in batch] for batch in planned]
-    left = [batch for batch in batches if any(ids[place] not in saved.rows for place in batch)]
-    again = {ids[place] for batch in left for place in batch}
-    return {instance_id: row for instance_id, row in saved.rows.items() if instance_id not in again}, left
+    left = [batch for batch in batches if any(keys[place] not in saved.rows for place in batch)]
+    again = {keys[place] for batch in left for place in batch}
+    return {key: row for key, row in saved.rows.items() if key not in again}, left
+
+
+def sampling_of(config: Config, prompts: Sequence[Prompt]) -> Sampling | None:
+    """How tokens are drawn; None where the most likely one is taken."""
+    if not config.temperature:
+        return None
+    streams = [stream_of(config.seed, prompt.instance.task, prompt.key) for prompt in prompts]
+    return Sampling(config.temperature, config.engine.top_p, streams)
 
 
 def digest_of(prompt: Prompt) -> str:
@@ -143,8 +154,8 @@ def load_engine(name: str) -> ModuleType:
 
 
 def make_prompts(config: Config, tokenizer: Any, context: int) -> list[Prompt]:
-    """The prompts of all chosen instances, task after task, in at most the tokens of `context` that the longest answer
-    to their task leaves; says what was cut."""
+    """The prompts of all chosen instances, task after task, each as often as there are samples of it, in at most the
+    tokens of `context` that the longest answer to their task leaves; says what was cut."""
     for name in config.eval.max_new_tokens_of:
         if name not in NAMES:
             raise ValueError(f"eval.max_new_tokens_of: {name} is not a held-out task{nearest(name, NAMES)}")
@@ -170,7 +181,11 @@ def make_prompts(config: Config, tokenizer: Any, context: int) -> list[Prompt]:
         if skipped:
             print(f"{task}: {skipped} of {len(made)} prompts were too long and are not answered", flush=True)
         prompts += made
-    return prompts
+    samples = config.eval.samples
+    if samples == 1:
+        return prompts
+    print(f"{samples} samples of each answer: {samples * total} answers", flush=True)
+    return [replace(prompt, sample=sample) for prompt in prompts for sample in range(1, samples + 1)]
 
 
 def to_row(prompt: Prompt, digest: str, answer: Answer, tokenizer: Any, parity_switch: str) -> Prediction:
@@ -190,6 +205,7 @@ def to_row(prompt: Prompt, digest: str, answer: Answer, tokenizer: Any, parity_s
         output_tokens=len(answer.token_ids),
         truncated_tokens=prompt.truncated_tokens,
         prompt_digest=digest,
+        sample=prompt.sample,
     )
 
 
@@ -197,7 +213,15 @@ def skipped_row(prompt: Prompt) -> Prediction:
     """The empty row of a prompt that was too long under eval.truncation=skip."""
     instance = prompt.instance
     return Prediction(
-        instance.task, instance.instance_id, prompt.text, "", instance.reference, "skipped", len(prompt.ids), 0
+        task=instance.task,
+        instance_id=instance.instance_id,
+        prompt=prompt.text,
+        prediction="",
+        reference=instance.reference,
+        finish_reason="skipped",
+        prompt_tokens=len(prompt.ids),
+        output_tokens=0,
+        sample=prompt.sample,
     )
 
 

@@ -13,10 +13,11 @@ from sciriff.predict.estimated_tokens import EstimatedTokens
 from sciriff.predict.model_facts import context_of
 from sciriff.predict.paid_answers import PaidAnswer, PaidAnswers
 from sciriff.predict.prompts import Prompt
+from sciriff.predict.sampling import seed_of, stream_of
 from sciriff.predict.saved_rows import Asked
 from sciriff.pretrained import load_config, load_tokenizer
 from sciriff.progress import Progress
-from sciriff.records import Prediction
+from sciriff.records import AnswerKey, Prediction, named
 from sciriff.run_dir import RunDir
 from sciriff.stage import alone
 
@@ -56,16 +57,16 @@ class Answering:
         self.service = service
         self.prompts = prompts
         self.api = config.answering_model.api
-        self.asked: dict[str, Asked] = {}
+        self.asked: dict[AnswerKey, Asked] = {}
         self.asking: dict[str, list[Prompt]] = {}
-        """Digest -> the prompts that it is of: instances that ask the same are asked once."""
+        """Digest -> the prompts that it is of: instances that ask the same are asked once for each sample."""
         for prompt in prompts:
             instance, digest = prompt.instance, self.digest(prompt)
             limit = config.eval.longest_answer(instance.task)
-            self.asked[instance.instance_id] = Asked(instance.task, digest, limit, instance.reference)
+            self.asked[prompt.key] = Asked(instance.task, digest, limit, instance.reference, prompt.sample)
             if not prompt.skipped:
                 self.asking.setdefault(digest, []).append(prompt)
-        self.rows = {p.instance.instance_id: self.skipped_row(p) for p in prompts if p.skipped}
+        self.rows = {prompt.key: self.skipped_row(prompt) for prompt in prompts if prompt.skipped}
 
     def settings(self) -> dict[str, Any]:
         """What all answers depend on. Not where they are asked for."""
@@ -73,21 +74,38 @@ class Answering:
             "model": self.service.model,
             "engine": self.service.provider,
             "temperature": self.service.server.temperature,
+            **self.top_p,
             "thinking tokens": self.api.thinking_tokens if self.api else 0,
             "request": self.api.request if self.api else {},
             "parity": self.config.eval.parity,
         }
 
+    @property
+    def top_p(self) -> dict[str, float]:
+        """Said only where it is not 1: some models take it at no value."""
+        return {"top_p": self.config.engine.top_p} if self.config.engine.top_p < 1 else {}
+
     def digest(self, prompt: Prompt) -> str:
-        """The key of an answer: the same prompt, with the same limit, under the same settings."""
+        """The key of an answer: the same prompt, with the same limit, under the same settings, and which sample of it.
+        That of the first sample is what it is without samples, so that asking for more pays for the others alone."""
         settings = {key: value for key, value in self.settings().items() if key != "parity"}
-        return value_digest([settings, self.config.eval.longest_answer(prompt.instance.task), prompt.text])
+        asked = [settings, self.config.eval.longest_answer(prompt.instance.task), prompt.text]
+        return value_digest([*asked, prompt.sample] if (prompt.sample or 1) > 1 else asked)
 
     def call(self, digest: str, prompt: Prompt) -> Call:
         """The question that a prompt is."""
         settings = self.settings()
         longest = self.config.eval.longest_answer(prompt.instance.task) + settings["thinking tokens"]
-        return self.service.call(digest, prompt.text, longest, settings["request"])
+        more = {**self.top_p, **self.seed(prompt), **settings["request"]}
+        return self.service.call(digest, prompt.text, longest, more)
+
+    def seed(self, prompt: Prompt) -> dict[str, int]:
+        """What draws the tokens, for servers that speak OpenAI's language, which do with it what they can. Anthropic's
+        take none, nor do models that take no temperature."""
+        settled = self.config.temperature == 0 or (self.api is not None and not self.api.takes_temperature)
+        if settled or self.service.provider == "anthropic":
+            return {}
+        return {"seed": seed_of(stream_of(self.config.seed, prompt.instance.task, prompt.key))}
 
     def finish(self) -> None:
         """Take what is paid for already, ask for the rest, write the rows."""
@@ -135,7 +153,7 @@ class Answering:
         if self.config.eval.parity == "reference" and (kept := parity.before_stop(answer.text)) != answer.text:
             answer = replace(answer, text=kept, finish_reason="stop")
         rows = [to_row(prompt, answer) for prompt in prompts]
-        self.rows.update((row.instance_id, row) for row in rows)
+        self.rows.update((row.key, row) for row in rows)
         return rows
 
     def skipped_row(self, prompt: Prompt) -> Prediction:
@@ -150,7 +168,7 @@ class Answering:
         if not failed:
             return
         digest, why = next(iter(failed.items()))
-        first = self.asking[digest][0].instance.instance_id
+        first = named(self.asking[digest][0].key)
         text = f"{len(failed)} of {len(self.asking)} prompts are not answered; {first}: {why}"
         if not self.config.allow_missing:
             raise ValueError(
@@ -172,4 +190,5 @@ def to_row(prompt: Prompt, answer: PaidAnswer) -> Prediction:
         output_tokens=answer.output_tokens,
         truncated_tokens=prompt.truncated_tokens,
         prompt_digest=answer.digest or None,
+        sample=prompt.sample,
     )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sciriff.chat import prompt_ids
-from sciriff.records import Instance, Message
+from sciriff.records import AnswerKey, Instance, Message
 
 CUT = " [...] "
 """What stands where the middle of a document was cut out."""
@@ -29,6 +29,12 @@ class Prompt:
     """The whole prompt with its markup. Longer than the model allows where `skipped`."""
     truncated_tokens: int = 0
     skipped: bool = False
+    sample: int | None = None
+    """Which of `eval.samples` answers to it is meant, from 1; None where there is one."""
+
+    @property
+    def key(self) -> AnswerKey:
+        return self.instance.instance_id, self.sample or 1
 
 
 def make_prompt(instance: Instance, chat: str, tokenizer: Any, room: int, truncation: str) -> Prompt:

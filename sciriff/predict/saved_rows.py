@@ -3,8 +3,9 @@
 While the stage runs, rows are appended to predictions/<task>.jsonl as they come. In the end every file is rewritten
 once, in the order of the instances. A row is good for as long as three things are the same: the settings of
 settings.json (model, engine, ...), of which any change makes all answers again; the row's own prompt, by its digest;
-and the answer's limit as far as it played a part. So further tasks, a larger eval.limit or other prompts of one task
-leave all other rows as they are. Rows that nobody asks for any more are kept in predictions/not_asked/.
+and the answer's limit as far as it played a part. So further tasks, a larger eval.limit, more eval.samples or other
+prompts of one task leave all other rows as they are. Rows that nobody asks for any more are kept in
+predictions/not_asked/.
 """
 
 import json
@@ -12,10 +13,12 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 from sciriff.digest import value_digest
-from sciriff.records import Prediction, dumps, to_json, write_jsonl
+from sciriff.predictions import SAMPLES_KEY
+from sciriff.records import AnswerKey, Prediction, dumps, to_json, write_jsonl
 from sciriff.run_dir import RunDir
 from sciriff.tasks import HELD_OUT
 
@@ -25,13 +28,15 @@ NOT_SETTINGS = ("asked", "kept", "made with")
 
 @dataclass(frozen=True)
 class Asked:
-    """One instance as it is asked now."""
+    """One answer as it is asked for now."""
 
     task: str
     prompt_digest: str
     limit: int
     """Tokens that the answer may have."""
     reference: str
+    sample: int | None = None
+    """As the row is to have it."""
 
     def answered_by(self, row: Prediction) -> bool:
         """Whether this very answer would come again. One that ran into a limit would not under another; one that the
@@ -45,17 +50,17 @@ class Asked:
 class Saved:
     """What an earlier start has left behind."""
 
-    rows: dict[str, Prediction]
-    """Instance id -> an answer that is still one to what is asked."""
-    kept: frozenset[str]
-    """Instances whose answers were made when something else was asked beside them: finished, and in no batch."""
+    rows: dict[AnswerKey, Prediction]
+    """The answers that still are ones to what is asked."""
+    kept: frozenset[AnswerKey]
+    """Those that were made when something else was asked beside them: finished, and in no batch."""
 
 
-def begin(run: RunDir, asked: Mapping[str, Asked], settings: dict[str, Any]) -> Saved:
-    """Take over what is here. `asked` is by instance id, in order. Writes expected.json and settings.json.
+def begin(run: RunDir, asked: Mapping[AnswerKey, Asked], settings: dict[str, Any]) -> Saved:
+    """Take over what is here. `asked` is in order. Writes expected.json and settings.json.
 
-    `asked` in settings.json is the digest of all that is asked, by which `kept` (task -> instance ids) is made up anew
-    when it changes. ValueError where rows lie in the folder that this stage did not write.
+    `asked` in settings.json is the digest of all that is asked, by which `kept` (task -> instance ids, or pairs of id
+    and sample) is made up anew when it changes. ValueError where rows lie in the folder that this stage did not write.
     """
     run.predictions.mkdir(parents=True, exist_ok=True)
     settings = json.loads(json.dumps(settings))
@@ -75,9 +80,9 @@ def begin(run: RunDir, asked: Mapping[str, Asked], settings: dict[str, Any]) -> 
             path.unlink()
         before = None
     rows = _take_over(run, asked)
-    digest = value_digest([[i, one.prompt_digest, one.limit] for i, one in asked.items()])
+    digest = value_digest([[_written(key, one), one.prompt_digest, one.limit] for key, one in asked.items()])
     if before is None or before["asked"] == digest:
-        kept = {i for ids in before["kept"].values() for i in ids if i in rows} if before else set()
+        kept = {key for keys in before["kept"].values() for key in map(_key, keys) if key in rows} if before else set()
     else:
         kept = set(rows)
     made_with = before["made with"] if before else []
@@ -85,7 +90,7 @@ def begin(run: RunDir, asked: Mapping[str, Asked], settings: dict[str, Any]) -> 
         run.answered_with,
         {**settings, "asked": digest, "kept": _by_task(kept, asked), "made with": made_with},
     )
-    _write_json(run.expected, _by_task(asked, asked))
+    _write_json(run.expected, _expected(asked))
     return Saved(rows, frozenset(kept))
 
 
@@ -100,12 +105,12 @@ def note_versions(run: RunDir, made_with: dict[str, Any]) -> None:
         _write_json(run.answered_with, {**settings, "made with": [*settings["made with"], made_with]})
 
 
-def keep_only(run: RunDir, asked: Mapping[str, Asked], rows: Mapping[str, Prediction]) -> None:
+def keep_only(run: RunDir, asked: Mapping[AnswerKey, Asked], rows: Mapping[AnswerKey, Prediction]) -> None:
     """Rewrite the files so that they hold these rows and nothing else, in the order of `asked`."""
     kept: dict[str, list[Prediction]] = {}
-    for instance_id, one in asked.items():
-        if instance_id in rows:
-            kept.setdefault(one.task, []).append(rows[instance_id])
+    for key, one in asked.items():
+        if key in rows:
+            kept.setdefault(one.task, []).append(rows[key])
     for task in HELD_OUT:
         if task.name in kept:
             write_jsonl(_file(run, task.name), kept[task.name])
@@ -132,21 +137,21 @@ def append(run: RunDir, rows: Iterable[Prediction]) -> None:
             ) from None
 
 
-def _take_over(run: RunDir, asked: Mapping[str, Asked]) -> dict[str, Prediction]:
-    """The rows here that answer what is asked. Those of instances that are not asked move to not_asked/, before they
-    are removed from where they are; those that answer something else are lost."""
-    rows: dict[str, Prediction] = {}
+def _take_over(run: RunDir, asked: Mapping[AnswerKey, Asked]) -> dict[AnswerKey, Prediction]:
+    """The rows here that answer what is asked. Those that are not asked for move to not_asked/, before they are removed
+    from where they are; those that answer something else are lost."""
+    rows: dict[AnswerKey, Prediction] = {}
     outdated = 0
     for task in HELD_OUT:
         aside = run.not_asked / f"{task.name}.jsonl"
         found = {**_read(aside, task.name), **_read(_file(run, task.name), task.name)}
-        for instance_id in [i for i in found if i in asked]:
-            row = found.pop(instance_id)
-            if asked[instance_id].answered_by(row):
-                rows[instance_id] = replace(row, reference=asked[instance_id].reference)
+        for key in [key for key in found if key in asked]:
+            row, one = found.pop(key), asked[key]
+            if one.answered_by(row):
+                rows[key] = replace(row, reference=one.reference, sample=one.sample)
             else:
                 outdated += row.finish_reason != "skipped"
-        found = {i: row for i, row in found.items() if row.finish_reason != "skipped"}
+        found = {key: row for key, row in found.items() if row.finish_reason != "skipped"}
         if found:
             write_jsonl(aside, found.values())
         else:
@@ -162,14 +167,33 @@ def _file(run: RunDir, task: str) -> Path:
     return run.predictions / f"{task}.jsonl"
 
 
-def _by_task(instance_ids: Iterable[str], asked: Mapping[str, Asked]) -> dict[str, list[str]]:
-    """Task -> its instances among these, in the order of `asked`."""
-    chosen = set(instance_ids)
-    tasks: dict[str, list[str]] = {}
-    for instance_id, one in asked.items():
-        if instance_id in chosen:
-            tasks.setdefault(one.task, []).append(instance_id)
+def _written(key: AnswerKey, one: Asked) -> str | list[Any]:
+    """A key in settings.json: the instance's id, of a sample with its number."""
+    return key[0] if one.sample is None else list(key)
+
+
+def _key(written: str | list[Any]) -> AnswerKey:
+    return (written, 1) if isinstance(written, str) else (written[0], written[1])
+
+
+def _by_task(keys: Iterable[AnswerKey], asked: Mapping[AnswerKey, Asked]) -> dict[str, list[str | list[Any]]]:
+    """Task -> those of its answers that are among these, in the order of `asked`."""
+    chosen = set(keys)
+    tasks: dict[str, list[str | list[Any]]] = {}
+    for key, one in asked.items():
+        if key in chosen:
+            tasks.setdefault(one.task, []).append(_written(key, one))
     return tasks
+
+
+def _expected(asked: Mapping[AnswerKey, Asked]) -> dict[str, Any]:
+    """Task -> its instances; where there are samples, `samples` says how many of each."""
+    tasks: dict[str, list[str]] = {}
+    for (instance_id, sample), one in asked.items():
+        if sample == 1:
+            tasks.setdefault(one.task, []).append(instance_id)
+    samples = max((sample for _, sample in asked), default=1)
+    return {**tasks, SAMPLES_KEY: samples} if samples > 1 else dict(tasks)
 
 
 def _changed(before: dict[str, Any], settings: dict[str, Any]) -> list[str]:
@@ -178,16 +202,16 @@ def _changed(before: dict[str, Any], settings: dict[str, Any]) -> list[str]:
     return sorted(name for name in names if before.get(name) != settings.get(name))
 
 
-def _read(path: Path, task: str) -> dict[str, Prediction]:
+def _read(path: Path, task: str) -> dict[AnswerKey, Prediction]:
     """The whole rows of a file that may end in half a line or hold a torn block; what cannot be read is made again."""
-    rows: dict[str, Prediction] = {}
+    rows: dict[AnswerKey, Prediction] = {}
     for line in path.read_bytes().split(b"\n")[:-1] if path.exists() else []:
         try:
             row = Prediction(**json.loads(line))
         except (ValueError, TypeError):
             continue
-        if row.task == task and isinstance(row.instance_id, str):
-            rows[row.instance_id] = row
+        if row.task == task and isinstance(row.instance_id, str) and type(row.sample) in (int, NoneType):
+            rows[row.key] = row
     return rows
 
 

@@ -31,8 +31,13 @@ def notes(config: Config, scores: RunScores, mix: MixCard | None) -> list[str]:
         found.append(f"{mix.held_out_rows:,} training rows are of the held-out tasks, which so are not unseen tasks.")
     if config.eval.limit is not None:
         found.append(f"A seeded choice of at most {config.eval.limit:,} instances of each task (eval.limit).")
+    if scores.samples > 1:
+        found.append(
+            f"{scores.samples} samples of each answer were drawn, and each was scored by itself: scores are means over "
+            "samples, ± is their standard deviation, and shares and errors are counted over all."
+        )
     lost = sum(task.missing for task in scores.tasks.values())
-    total = sum(task.n for task in scores.tasks.values())
+    total = sum(task.answers for task in scores.tasks.values())
     if lost:
         found.append(
             f"{lost:,} of {lost + total:,} answers are missing; the scores are over the others (allow_missing)."
@@ -92,6 +97,7 @@ def facts(config: Config) -> list[tuple[str, Facts]]:
         ("Instances", config.predictions or evaluation.path or hub),
         ("Answered by", evaluation.model or ("the trained model" if train.method != "none" else "the model as it is")),
         ("Engine", engine.name),
+        *_sampling(config),
         ("Longest answer", f"{evaluation.max_new_tokens:,} tokens"),
         ("Prompts that are too long", evaluation.truncation),
         ("Parity with the reference", evaluation.parity),
@@ -101,6 +107,15 @@ def facts(config: Config) -> list[tuple[str, Facts]]:
     if config.predictions:
         answering = [fact for fact in answering if fact[0] in ("Instances", "Parity with the reference", "Judge")]
     return [*groups, ("Evaluation", answering)]
+
+
+def _sampling(config: Config) -> Facts:
+    """Nothing where the most likely answer was taken, and once."""
+    samples, temperature, top_p = config.eval.samples, config.temperature, config.engine.top_p
+    found = [("Samples of each answer", f"{samples:,}")] if samples > 1 else []
+    if temperature != 0:
+        found.append(("Temperature", "the provider's own" if temperature is None else f"{temperature:g}"))
+    return [*found, ("Drawn from", f"the {top_p:.0%} that are most likely (top-p)")] if top_p < 1 else found
 
 
 def _large(count: int) -> str:

@@ -91,7 +91,7 @@ def read_answers(config: Config, run: RunDir) -> dict[str, Answers]:
         if task.name in found:
             path = run.per_instance / f"{task.name}.jsonl"
             numbers = read_per_instance(path, task) if path.is_file() else {}
-            rows = [_row(task, answer, numbers.get(answer.instance_id), parity) for answer in found[task.name].answers]
+            rows = [_row(task, answer, numbers.get(answer.key), parity) for answer in found[task.name].answers]
             answers[task.name] = Answers(task, rows)
     return answers
 

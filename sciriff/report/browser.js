@@ -87,10 +87,12 @@ async function filter() {
 
 // ---- the list ----
 
+const sampleOf = (task, row) => index.tasks[task].samples?.[row] ?? null;
 const points = (score) => (score === null ? "–" : (score / 10).toFixed(1));
 const link = ([task, row]) => {
   const { name, ids } = index.tasks[task];
-  return `#prediction=${name}/${encodeURIComponent(ids[row])}`;
+  const sample = sampleOf(task, row);
+  return `#prediction=${name}/${encodeURIComponent(ids[row])}${sample === null ? "" : `&sample=${sample}`}`;
 };
 
 function shortId(task, row) {
@@ -106,6 +108,7 @@ function list() {
     const told = [flags[row].includes("u") && "not readable", flags[row].includes("l") && "cut"].filter(Boolean);
     const anchor = element("a", { href: link([task, row]), title: ids[row].slice(0, 500) },
       element("span", { class: "id" }, shortId(task, row).slice(0, 200)), " ",
+      sampleOf(task, row) === null ? null : element("span", { class: "sample" }, `sample ${sampleOf(task, row)} `),
       element("span", { class: "flag" }, told.join(", ")), " ",
       element("span", { class: "score" }, points(scores[row])));
     if (same([task, row], chosen)) anchor.setAttribute("aria-current", "true");
@@ -154,9 +157,9 @@ function scrollToShown(first) {
   else if (first) byId("predictions").scrollIntoView();
 }
 
-// #prediction=TASK/ID shows one prediction, #predictions=TASK the predictions of a task.
+// #prediction=TASK/ID shows one prediction, or with &sample=N one sample, #predictions=TASK the predictions of a task.
 async function follow() {
-  const one = location.hash.match(/^#prediction=([^/]+)\/(.*)$/s);
+  const one = location.hash.match(/^#prediction=([^/]+)\/(.*?)(?:&sample=(\d+))?$/s);
   const some = location.hash.match(/^#predictions=(.+)$/s);
   if (one === null && some === null) return false;
   const task = index.tasks.findIndex(({ name }) => name === (one ?? some)[1]);
@@ -173,9 +176,12 @@ async function follow() {
   try {
     id = decodeURIComponent(id);
   } catch { /* a % that encodes nothing: taken as it stands */ }
-  const row = index.tasks[task].ids.indexOf(id);
+  const sample = one[3] === undefined ? null : Number(one[3]);
+  const { ids } = index.tasks[task];
+  const row = ids.findIndex((its, at) => its === id && (sample ?? sampleOf(task, at)) === sampleOf(task, at));
   if (row < 0) {
-    byId("trouble").textContent = `This page has no prediction ${id} of ${index.tasks[task].name}.`;
+    const which = sample === null ? id : `${id}, sample ${sample},`;
+    byId("trouble").textContent = `This page has no prediction ${which} of ${index.tasks[task].name}.`;
     byId("trouble").hidden = false;
     return false;
   }

@@ -52,7 +52,7 @@ def packed(name: str, value: Any) -> Part:
 
 
 def _index(found: Answers, rows: list[Row]) -> dict[str, Any]:
-    """What lists and filters need: names, scores in thousandths, flags."""
+    """What lists and filters need: names, scores in thousandths, flags, and of several samples their numbers."""
     return {
         "name": found.task.name,
         "short": found.task.short_name,
@@ -60,6 +60,7 @@ def _index(found: Answers, rows: list[Row]) -> dict[str, Any]:
         "ids": [visible(row.answer.instance_id) for row in rows],
         "scores": [None if row.score is None else round(1000 * row.score) for row in rows],
         "flags": [_flags(row) for row in rows],
+        **({"samples": [row.answer.key[1] for row in rows]} if any(row.answer.sample for row in rows) else {}),
     }
 
 

@@ -45,6 +45,7 @@ class Card:
     task: str
     short_name: str
     n: int
+    """Answers."""
     scores: list[CardScore]
     shares: list[Share]
     lengths: list[Figure]
@@ -62,7 +63,7 @@ def cards(runs: list[RunScores], answers: dict[str, Answers]) -> list[Card]:
         scored, given = own.tasks.get(task.name), answers.get(task.name)
         if scored is None and given is None:
             continue
-        n = scored.n if scored else len(given.rows) if given else 0
+        n = scored.answers if scored else len(given.rows) if given else 0
         shares = []
         if scored and scored.readable is not None:
             kinds = sorted(scored.unreadable.items())

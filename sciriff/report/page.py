@@ -60,6 +60,7 @@ def content(config: Config, run: RunDir) -> dict[str, Any]:
         "tasks_shown": _by_task(),
         "best": tables.best_per_column(runs),
         "intervals": any(score.low is not None for run in runs for score in run.columns.values()),
+        "sampled": any(run.samples > 1 for run in runs),
         "same_columns": len({tuple(run.columns) for run in runs}) == 1,
         "other_parity": other_parity.read(run),
         "cards": cards(runs, answers),

@@ -129,7 +129,8 @@ async function show() {
   if (!same(which, chosen)) return; // another one was chosen meanwhile
   const { name, ids } = index.tasks[task];
   const scores = Object.entries(shown.scores).map(([metric, value]) => `${metric} ${(100 * value).toFixed(1)}`);
-  byId("prediction-id").textContent = ids[row].slice(0, 500);
+  const sample = sampleOf(task, row);
+  byId("prediction-id").textContent = ids[row].slice(0, 500) + (sample === null ? "" : `, sample ${sample}`);
   byId("permalink").href = link(chosen);
   const prompt = element("details", { class: "prompt" }, element("summary", {}, "Prompt"));
   prompt.addEventListener("toggle", async () => {

@@ -9,7 +9,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from sciriff.run_dir import RunDir
-from sciriff.summary import judge_line
+from sciriff.summary import answers_of, judge_line
 from sciriff.tasks import HELD_OUT
 
 MISSING = "–"
@@ -39,6 +39,8 @@ class Score:
     value: float
     low: float | None = None
     high: float | None = None
+    sd_over_samples: float | None = None
+    """Where each prompt has several answers."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,9 @@ class TaskScores:
     """What scores.json says of one task."""
 
     n: int
+    """Instances."""
+    answers: int
+    """As many, or several samples of each."""
     missing: int
     """Expected answers that were not there to be scored."""
     end_differs: int
@@ -68,6 +73,9 @@ class RunScores:
     mean: float | None
     median: float | None
     mean_ci95: tuple[float, float] | None = None
+    mean_sd_over_samples: float | None = None
+    samples: int = 1
+    """Answers to each prompt."""
 
     @property
     def coverage(self) -> str:
@@ -90,6 +98,8 @@ def read_scores(run: RunDir, name: str) -> RunScores:
             mean=_number(summary["mean"]),
             median=_number(summary["median"]),
             mean_ci95=_interval(summary.get("mean_ci95")),
+            mean_sd_over_samples=_number(summary.get("mean_sd_over_samples")),
+            samples=int(values.get("samples", 1)),
         )
     except FileNotFoundError:
         raise ValueError(f"{run.scores}: there are no scores yet; run the score stage first") from None
@@ -124,12 +134,13 @@ def _interval(limits: list[float] | None) -> tuple[float, float] | None:
 
 def _score(column: dict[str, Any]) -> Score:
     low, high = _interval(column.get("ci95")) or (None, None)
-    return Score(float(column["value"]), low, high)
+    return Score(float(column["value"]), low, high, _number(column.get("sd_over_samples")))
 
 
 def _task(given: dict[str, Any]) -> TaskScores:
     return TaskScores(
         n=int(given["n"]),
+        answers=answers_of(given),
         missing=int(given.get("missing", 0)),
         end_differs=int(given.get("end_differs", 0)),
         readable=_number(given.get("readable")),

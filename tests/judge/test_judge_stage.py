@@ -545,3 +545,31 @@ def test_recorded_responses_of_another_set(composed, tmp_path: Path):
         main(config, run)
     path.write_text(json.dumps([row, row]))
     assert judge_and_score(config, run)["summary"]["columns"][f"{QASPER}/lm_judge_answer"]["value"] == 1
+
+
+def test_every_sample_is_judged_and_more_of_them_ask_for_theirs_alone(judged: JudgedConfig):
+    texts = ["Short.", "Longer.", "Short.", "Longest."]
+    with OpenAiServer(lambda prompt, nth: Answer("Decision: 4")) as server:
+        config = judged(server)
+        run = make_run(config, [mup(n, texts[0]) for n in (100, 101)])
+        judge_and_score(config, run)
+        samples = [replace(mup(n, text), sample=k) for n in (100, 101) for k, text in enumerate(texts, 1)]
+        make_run(config, [row for row in samples if row.sample in (1, 2)])
+        assert judge_and_score(config, run)["tasks"][MUP]["judge"]["judged"] == 4
+        assert server.asked.total() == 4, "the first answers are judged already"
+        make_run(config, samples)
+        scores = judge_and_score(config, run)
+        assert server.asked.total() == 6, "a sample that says the same as another has its rating"
+        main(config, run)
+        assert server.asked.total() == 6
+    assert scores["tasks"][MUP]["judge"]["judged"] == 8
+    column = scores["summary"]["columns"][f"{MUP}/lm_judge_reference"]
+    assert column == {"value": 0.75, "sd_over_samples": 0.0, "ci95": [0.75, 0.75]}
+    rows = rows_of(run, MUP)
+    assert [row.get("sample") for row in rows if row["instance_id"].endswith(":100")] == [None, 2, 3, 4]
+    asked = json.loads(run.asked_of_judge.read_text())[MUP]["prompts"]
+    assert asked[f"{MUP}:100"].keys() == {"1", "2", "3", "4"}
+    # other answers than those that were judged are refused, whichever sample they are of
+    make_run(config, [replace(row, prediction="Other.") if row.sample == 3 else row for row in samples])
+    with pytest.raises(ValueError, match="the judge rated other answers than these"):
+        score.main(config, run)

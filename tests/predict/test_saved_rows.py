@@ -12,7 +12,7 @@ from predict_runs import ROOT
 
 from sciriff.predict import saved_rows
 from sciriff.predict.saved_rows import Asked
-from sciriff.records import Prediction
+from sciriff.records import AnswerKey, Prediction
 from sciriff.run_dir import RunDir
 
 SETTINGS = {"model": "m", "end tokens": [2]}
@@ -20,8 +20,15 @@ NER, OTHER = "scierc_ner:v:0", "scierc_ner:v:1"
 BIORED = "biored_ner:v:0"
 
 
-def asked_of(*instance_ids: str, digest: str = "d", limit: int = 9, reference: str = "reference") -> dict[str, Asked]:
-    return {i: Asked(i.partition(":")[0], digest, limit, reference) for i in instance_ids}
+def asked_of(
+    *instance_ids: str, digest: str = "d", limit: int = 9, reference: str = "reference", samples: int | None = None
+) -> dict[AnswerKey, Asked]:
+    numbers = [None] if samples is None else range(1, samples + 1)
+    return {(i, n or 1): Asked(i.partition(":")[0], digest, limit, reference, n) for i in instance_ids for n in numbers}
+
+
+def keys(*instance_ids: str) -> list[AnswerKey]:
+    return [(i, 1) for i in instance_ids]
 
 
 def prediction(instance_id: str, *, tokens: int = 2, ended: str = "stop", digest: str = "d") -> Prediction:
@@ -48,7 +55,7 @@ def test_rows_are_found_again_and_end_in_the_order_of_the_instances(tmp_path: Pa
     assert json.loads(run.expected.read_text()) == expected
     saved_rows.append(run, [first])
     saved = saved_rows.begin(run, EVERYTHING, SETTINGS)
-    assert saved.rows == {row.instance_id: row for row in (first, second, other)}
+    assert saved.rows == {row.key: row for row in (first, second, other)}
     assert saved.kept == set()
     saved_rows.keep_only(run, EVERYTHING, saved.rows)
     lines = (run.predictions / "scierc_ner.jsonl").read_text().splitlines()
@@ -61,7 +68,7 @@ def test_half_a_line_is_passed_over_and_repaired(tmp_path: Path) -> None:
     with path.open("ab") as file:
         file.write(b'\x00\x00\n[1]\n{"task": "scierc_ner"}\n{"task": "scierc_ner", "instance_id": "scierc')
     rows = saved_rows.begin(run, EVERYTHING, SETTINGS).rows
-    assert list(rows) == [NER]
+    assert list(rows) == keys(NER)
     saved_rows.keep_only(run, EVERYTHING, rows)
     assert len(path.read_bytes().splitlines()) == 1
 
@@ -77,19 +84,19 @@ def test_more_instances_keep_the_rows_that_are_here(tmp_path: Path) -> None:
     run = begun(tmp_path, prediction(NER))
     more = {**EVERYTHING, **asked_of("scierc_ner:v:2", "scifact_entailment:v:0")}
     saved = saved_rows.begin(run, more, SETTINGS)
-    assert list(saved.rows) == [NER]
-    assert saved.kept == {NER}
+    assert list(saved.rows) == keys(NER)
+    assert saved.kept == set(keys(NER))
     # They stay outside of all batches when that is interrupted too.
     saved_rows.append(run, [prediction(OTHER)])
     saved = saved_rows.begin(run, more, SETTINGS)
-    assert set(saved.rows) == {NER, OTHER}
-    assert saved.kept == {NER}
+    assert set(saved.rows) == set(keys(NER, OTHER))
+    assert saved.kept == set(keys(NER))
 
 
 def test_another_prompt_loses_its_own_row_only(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = begun(tmp_path, prediction(NER), prediction(BIORED))
     saved = saved_rows.begin(run, {**asked_of(NER, digest="another"), **asked_of(BIORED)}, SETTINGS)
-    assert list(saved.rows) == [BIORED]
+    assert list(saved.rows) == keys(BIORED)
     assert "1 answers are to another prompt or had another limit" in capsys.readouterr().out
 
 
@@ -97,17 +104,19 @@ def test_another_limit_loses_what_it_would_change(tmp_path: Path) -> None:
     rows = (prediction(NER, tokens=9, ended="length"), prediction(OTHER, tokens=9), prediction(BIORED, tokens=4))
     for limit, good in ((9, {NER, OTHER, BIORED}), (20, {OTHER, BIORED}), (8, {BIORED}), (4, {BIORED}), (3, set())):
         run = begun(tmp_path / str(limit), *rows)
-        assert set(saved_rows.begin(run, asked_of(NER, OTHER, BIORED, limit=limit), SETTINGS).rows) == good, limit
+        assert set(saved_rows.begin(run, asked_of(NER, OTHER, BIORED, limit=limit), SETTINGS).rows) == set(
+            keys(*good)
+        ), limit
 
 
 def test_another_reference_is_no_other_answer(tmp_path: Path) -> None:
     run = begun(tmp_path, prediction(NER))
     saved = saved_rows.begin(run, asked_of(NER, reference="corrected"), SETTINGS)
-    assert saved.rows == {NER: replace(prediction(NER), reference="corrected")}
+    assert saved.rows == {(NER, 1): replace(prediction(NER), reference="corrected")}
 
 
 def test_rows_that_nobody_asks_for_are_set_aside_and_found_again(tmp_path: Path) -> None:
-    run = begun(tmp_path, *(prediction(i) for i in EVERYTHING))
+    run = begun(tmp_path, *(prediction(i) for i, _ in EVERYTHING))
     fewer = asked_of(NER)
     saved = saved_rows.begin(run, fewer, SETTINGS)
     saved_rows.keep_only(run, fewer, saved.rows)
@@ -124,7 +133,7 @@ def test_versions_are_noted_and_invalidate_nothing(tmp_path: Path, capsys: pytes
         saved_rows.note_versions(run, made_with)
     assert json.loads(run.answered_with.read_text())["made with"] == [{"torch": "2.8"}, {"torch": "2.9"}]
     assert capsys.readouterr().out.count("other versions or devices than before") == 1
-    assert list(saved_rows.begin(run, EVERYTHING, SETTINGS).rows) == [NER]
+    assert list(saved_rows.begin(run, EVERYTHING, SETTINGS).rows) == keys(NER)
 
 
 def test_rows_of_somebody_else_are_not_overwritten(tmp_path: Path) -> None:

@@ -58,7 +58,7 @@ def write_predictions(run: RunDir, rows: list[Prediction]) -> None:
     """Predictions of one task, with what the score stage writes of each."""
     (task,) = (task for task in HELD_OUT if task.name == rows[0].task)
     write_jsonl(run.predictions / f"{task.name}.jsonl", rows)
-    scored = [(row.instance_id, row.reference, task.score(row.prediction, row.reference)) for row in rows]
+    scored = [(row.instance_id, row.sample, row.reference, task.score(row.prediction, row.reference)) for row in rows]
     write_per_instance(run.per_instance / f"{task.name}.jsonl", task, scored)
 
 

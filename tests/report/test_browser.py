@@ -287,3 +287,32 @@ def test_an_old_browser_is_told_what_it_lacks(browser: Any, page: Path) -> None:
     with quiet_tab(browser, java_script_enabled=False) as tab:
         tab.goto(address(page))
         assert "need a browser with JavaScript" in tab.inner_text("noscript") and not tab.is_visible("#theme")
+
+
+def test_each_sample_has_a_link_of_its_own(browser: Any, make_run: MakeRun) -> None:
+    config, run = make_run("sampled", {"bioasq_list_qa/f1": 0.5})
+    answers = {1: '["a"]', 2: '["b"]', 3: "[]"}
+    rows = [
+        Prediction("bioasq_list_qa", f"x&sample={n}", "p", answers[sample], '["a"]', "stop", sample=sample)
+        for n in range(4)
+        for sample in (1, 2, 3)
+    ]
+    write_predictions(run, rows)
+    run.report.write_bytes(render(config, run))
+    first, one = ("prediction=bioasq_list_qa/" + quote(f"x&sample={n}", safe="") for n in (1, 3))
+    with quiet_tab(browser) as tab:
+        tab.goto(address(run.report, f"{one}&sample=2"))
+        titled(tab, "x&sample=3, sample 2")
+        assert [mark.inner_text() for mark in tab.query_selector_all("#prediction .items > li.spurious .text")] == ["b"]
+        assert len(shown(tab, "12")) == 12
+        current = tab.query_selector("#rows [aria-current]")
+        assert " ".join(current.inner_text().split()) == "bioasq: x&sample=3 sample 2 0.0"
+        assert tab.get_attribute("#permalink", "href") == f"#{one}&sample=2"
+        tab.click("#step-back")
+        titled(tab, "x&sample=3, sample 1")
+        assert tab.url.endswith(f"#{one}&sample=1")
+        tab.evaluate("hash => { location.hash = hash }", first)
+        titled(tab, "x&sample=1, sample 1")  # without a number: the first
+        tab.evaluate("hash => { location.hash = hash }", f"{one}&sample=4")
+        tab.wait_for_selector("#trouble:not([hidden])")
+        assert tab.inner_text("#trouble") == "This page has no prediction x&sample=3, sample 4, of bioasq_list_qa."

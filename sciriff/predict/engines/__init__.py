@@ -10,8 +10,18 @@ from sciriff.config import EngineConfig, ModelConfig
 
 
 @dataclass(frozen=True)
+class Sampling:
+    """How tokens are drawn, and from which random numbers."""
+
+    temperature: float
+    top_p: float
+    streams: list[int]
+    """Of every prompt the key of its random numbers (`sampling.stream_of`): an answer depends on its own alone."""
+
+
+@dataclass(frozen=True)
 class Request:
-    """What an engine is asked to do. Decoding is greedy."""
+    """What an engine is asked to do."""
 
     model: ModelConfig
     engine: EngineConfig
@@ -29,6 +39,8 @@ class Request:
     seed: int
     in_hands: int | None = None
     """Prompts that an engine may have taken and not answered yet; None sets no bound."""
+    sampling: Sampling | None = None
+    """None takes the most likely token each time."""
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,16 @@
-"""Answer prompts with transformers: greedy decoding in left-padded batches, on one GPU or the CPU."""
+"""Answer prompts with transformers: token by token in left-padded batches, on one GPU or the CPU."""
 
 import inspect
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
 
 from sciriff.config import EngineConfig
-from sciriff.predict.engines import Answer, Request
+from sciriff.predict.engines import Answer, Request, Sampling
+from sciriff.predict.sampling import random_bits
 from sciriff.pretrained import load_model
 
 
@@ -40,19 +43,28 @@ def generate(request: Request) -> Iterator[list[Answer]]:
     model.eval()
     for batch in request.batches:
         prompts, limits = [request.prompts[place] for place in batch], [request.limits[place] for place in batch]
-        answers = greedy_or_halves(model, prompts, limits, request.end_ids)
+        answers = continued_or_halves(model, prompts, limits, request.end_ids, part_of(request.sampling, batch))
         yield [
             Answer(place, ids, "stop" if ids and ids[-1] in request.end_ids else "length")
             for place, ids in zip(batch, answers, strict=True)
         ]
 
 
-def greedy_or_halves(
-    model: Any, prompts: list[list[int]], limits: Sequence[int], end_ids: list[int]
+def part_of(sampling: Sampling | None, places: Sequence[int]) -> Sampling | None:
+    """The same for some of the prompts."""
+    return sampling and replace(sampling, streams=[sampling.streams[place] for place in places])
+
+
+def continued_or_halves(
+    model: Any,
+    prompts: list[list[int]],
+    limits: Sequence[int],
+    end_ids: list[int],
+    sampling: Sampling | None = None,
 ) -> list[list[int]]:
-    """`greedy`, in two halves (and so on) where the GPU's memory does not hold the batch."""
+    """`continued`, in two halves (and so on) where the GPU's memory does not hold the batch."""
     try:
-        return greedy(model, prompts, limits, end_ids)
+        return continued(model, prompts, limits, end_ids, sampling)
     except torch.cuda.OutOfMemoryError:
         if len(prompts) == 1:
             raise ValueError(
@@ -65,18 +77,27 @@ def greedy_or_halves(
     print(f"{len(prompts)} prompts do not fit in memory together; trying {half}", flush=True)
     return [
         answer
-        for part in (slice(half), slice(half, None))
-        for answer in greedy_or_halves(model, prompts[part], limits[part], end_ids)
+        for part in (range(half), range(half, len(prompts)))
+        for answer in continued_or_halves(
+            model, [prompts[row] for row in part], [limits[row] for row in part], end_ids, part_of(sampling, part)
+        )
     ]
 
 
 @torch.inference_mode()
-def greedy(model: Any, prompts: list[list[int]], limits: Sequence[int], end_ids: list[int]) -> list[list[int]]:
-    """The most likely continuation of each prompt, token by token, up to and with a token of `end_ids`, in at most as
-    many tokens as `limits` has for it.
+def continued(
+    model: Any,
+    prompts: list[list[int]],
+    limits: Sequence[int],
+    end_ids: list[int],
+    sampling: Sampling | None = None,
+) -> list[list[int]]:
+    """The continuation of each prompt, each time by the most likely token or, with `sampling`, by one that is drawn, up
+    to and with a token of `end_ids`, in at most as many tokens as `limits` has for it.
 
     A loop of our own and not `model.generate`, which takes what it is not told (penalties, temperature) from the
-    model's generation_config.json and computes finished rows until the last one of the batch ends.
+    model's generation_config.json, draws from one generator for the whole batch, and computes finished rows until the
+    last one of the batch ends.
     """
     device = next(model.parameters()).device
     longest = max(len(prompt) for prompt in prompts)
@@ -104,7 +125,8 @@ def greedy(model: Any, prompts: list[list[int]], limits: Sequence[int], end_ids:
             raise ValueError(
                 "the model computes NaN: its training diverged, or model.dtype has too small a range for it"
             )
-        chosen = logits.argmax(dim=-1)
+        drawn = part_of(sampling, alive)
+        chosen = logits.argmax(dim=-1) if drawn is None else draw(logits, drawn, step)
         for row, token in zip(alive, chosen.tolist(), strict=True):
             answers[row].append(token)
         goes_on = [answers[row][-1] not in end_ids and len(answers[row]) < limits[row] for row in alive]
@@ -119,3 +141,27 @@ def greedy(model: Any, prompts: list[list[int]], limits: Sequence[int], end_ids:
         positions = positions[:, -1:] + 1
         mask = torch.cat([mask, mask.new_ones(len(alive), 1)], dim=1)
     return answers
+
+
+def draw(logits: torch.Tensor, sampling: Sampling, step: int) -> torch.Tensor:
+    """A token for each row of [rows, vocabulary], drawn by its own random numbers alone.
+
+    The highest of the scores with Gumbel noise on each is a draw from their softmax (Gumbel 1954; Maddison et al. 2014,
+    "A* sampling"). So what the rest of the batch does to a score's last digits changes a token only where two are that
+    close, as it does without chance.
+    """
+    scores = most_likely(logits.double() / sampling.temperature, sampling.top_p)
+    bits = np.stack([random_bits(stream, step, logits.shape[1]) for stream in sampling.streams])
+    uniform = (torch.from_numpy(bits).to(logits.device).double() + (2**31 + 0.5)) / 2**32
+    return (scores - (-uniform.log()).log()).argmax(dim=-1)
+
+
+def most_likely(scores: torch.Tensor, top_p: float) -> torch.Tensor:
+    """Scores of which those are -inf that are not among the fewest most likely tokens with `top_p` of the probability
+    (nucleus sampling, Holtzman et al. 2020)."""
+    if top_p >= 1:
+        return scores
+    ranked, tokens = scores.sort(dim=-1, descending=True, stable=True)
+    shares = ranked.softmax(dim=-1)
+    ranked[shares.cumsum(dim=-1) - shares >= top_p] = -torch.inf
+    return torch.empty_like(scores).scatter(-1, tokens, ranked)

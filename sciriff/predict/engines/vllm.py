@@ -11,6 +11,7 @@ from typing import Any
 
 from sciriff.config import EngineConfig
 from sciriff.predict.engines import Answer, Request
+from sciriff.predict.sampling import seed_of
 
 TOGETHER = 32
 """Finished answers that are handed over, and so written to the disk, at a time."""
@@ -81,8 +82,10 @@ def generate(request: Request) -> Iterator[list[Answer]]:
                 raise ValueError(f"engine.extra: {error}") from None
             # The context sets how much vLLM takes up at once: that of its LLM class, for throughput, not a server's.
             engine = LLMEngine.from_engine_args(chosen, usage_context=UsageContext.LLM_CLASS)
+        chance = request.sampling
         sampling = SamplingParams(
-            temperature=0.0,
+            temperature=chance.temperature if chance else 0.0,
+            top_p=chance.top_p if chance else 1.0,
             stop_token_ids=request.end_ids,
             ignore_eos=True,  # the end tokens say it all
             detokenize=False,
@@ -92,6 +95,7 @@ def generate(request: Request) -> Iterator[list[Answer]]:
         def add(place: int) -> None:
             own = sampling.clone()
             own.max_tokens = request.limits[place]
+            own.seed = seed_of(chance.streams[place]) if chance else None
             engine.add_request(str(place), TokensPrompt(prompt_token_ids=request.prompts[place]), own)
 
         with _in_one_line("failed on the way; what it answered before is kept"):

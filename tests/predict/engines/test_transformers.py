@@ -9,7 +9,7 @@ from predict_runs import tiny_model
 
 from sciriff.config import EngineConfig
 from sciriff.predict.engines import Request
-from sciriff.predict.engines.transformers import generate, greedy, greedy_or_halves, plan_batches
+from sciriff.predict.engines.transformers import continued, continued_or_halves, generate, plan_batches
 from sciriff.pretrained import load_model
 
 
@@ -31,8 +31,8 @@ def prompts() -> list[list[int]]:
 
 
 def test_a_batch_answers_as_each_prompt_alone(model: Any, prompts: list[list[int]]) -> None:
-    alone = [greedy(model, [prompt], [40], end_ids=[2])[0] for prompt in prompts]
-    assert greedy(model, prompts, [40] * len(prompts), end_ids=[2]) == alone
+    alone = [continued(model, [prompt], [40], end_ids=[2])[0] for prompt in prompts]
+    assert continued(model, prompts, [40] * len(prompts), end_ids=[2]) == alone
     assert len({tuple(answer) for answer in alone}) > 1
     assert len({token for answer in alone for token in answer}) > 20
 
@@ -48,15 +48,15 @@ def test_it_is_what_transformers_own_generation_gives(model: Any, prompts: list[
             eos_token_id=[2],
             pad_token_id=0,
         )
-        assert greedy(model, [prompt], [30], end_ids=[2]) == [output[0, len(prompt) :].tolist()]
+        assert continued(model, [prompt], [30], end_ids=[2]) == [output[0, len(prompt) :].tolist()]
 
 
 def test_an_end_token_ends_its_row_only(model: Any, prompts: list[list[int]]) -> None:
-    free = greedy(model, prompts, [40] * len(prompts), end_ids=[])
+    free = continued(model, prompts, [40] * len(prompts), end_ids=[])
     assert all(len(answer) == 40 for answer in free)
     # The tenth token of the first answer ends every answer in which it occurs, there and not before.
     end = free[0][9]
-    ended = greedy(model, prompts, [40] * len(prompts), end_ids=[end, 2])
+    ended = continued(model, prompts, [40] * len(prompts), end_ids=[end, 2])
     for answer, whole in zip(ended, free, strict=True):
         stops = [i for i, token in enumerate(whole) if token in (end, 2)]
         assert answer == whole[: stops[0] + 1 if stops else 40]
@@ -87,7 +87,7 @@ def test_a_batch_that_does_not_fit_is_halved(model: Any, prompts: list[list[int]
                 raise torch.cuda.OutOfMemoryError("CUDA out of memory")
             return self.inner(input_ids=input_ids, **rest)
 
-    assert greedy_or_halves(Small(), prompts, [12] * len(prompts), [2]) == greedy(
+    assert continued_or_halves(Small(), prompts, [12] * len(prompts), [2]) == continued(
         model, prompts, [12] * len(prompts), [2]
     )
 
@@ -96,7 +96,7 @@ def test_a_batch_that_does_not_fit_is_halved(model: Any, prompts: list[list[int]
             raise torch.cuda.OutOfMemoryError("CUDA out of memory")
 
     with pytest.raises(ValueError, match="a prompt of 3 tokens"):
-        greedy_or_halves(Full(), prompts, [12] * len(prompts), [2])
+        continued_or_halves(Full(), prompts, [12] * len(prompts), [2])
 
 
 def test_a_model_that_computes_nan_is_refused(model: Any) -> None:
@@ -111,7 +111,7 @@ def test_a_model_that_computes_nan_is_refused(model: Any) -> None:
             return output
 
     with pytest.raises(ValueError, match="NaN"):
-        greedy(Diverged(), [[5, 6]], [4], [2])
+        continued(Diverged(), [[5, 6]], [4], [2])
 
 
 def test_generate_yields_the_batches_that_are_left() -> None:
