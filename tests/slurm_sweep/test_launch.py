@@ -48,3 +48,9 @@ def test_the_copy_of_a_cluster_of_ones_own(cli, tmp_path: Path):
     assert "#SBATCH --partition=gpu" in result.stdout and "#SBATCH --nodes=1" in result.stdout
     assert "#SBATCH --time=02:30:00" in result.stdout
     assert f"--config-dir={tmp_path}/mine hydra.mode=RUN" in result.stdout
+
+
+def test_a_single_run_is_not_taken_for_a_sweep(cli, tmp_path: Path):
+    result = cli("hydra/launcher=slurm", "experiment=demo")
+    assert (result.returncode, result.stderr.count("\n")) == (2, 1)
+    assert "this launcher takes sweeps: add -m" in result.stderr and not (tmp_path / "runs").exists()
