@@ -82,6 +82,21 @@ def training_processes(asked: int | str, gpus: int, nodes: int) -> int:
     return wanted
 
 
+def replicas_per_node(asked: int | str, ways: int, gpus: int, nodes: int) -> list[int]:
+    """Of engine.replicas, which counts those of all nodes, how many each node has, with `ways` of its GPUs for each.
+    ValueError where a node has too few."""
+    if asked == "auto":
+        counts = [max(1, gpus // ways)] * nodes
+    else:
+        counts = [int(asked) // nodes + (node < int(asked) % nodes) for node in range(nodes)]
+    if 0 < gpus < max(counts) * ways:
+        raise ValueError(
+            f"engine.tensor_parallel={ways} with engine.replicas={asked} needs {max(counts) * ways} GPUs"
+            f"{' on a node' if nodes > 1 else ''}, and there {'is' if gpus == 1 else 'are'} {gpus}"
+        )
+    return counts
+
+
 def _by_hand(environment: Mapping[str, str]) -> Cluster:
     nodes = _number(environment, "NODES", least=1)
     rank = _number(environment, "NODE_RANK", least=0) if nodes > 1 or "NODE_RANK" in environment else 0

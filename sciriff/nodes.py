@@ -3,11 +3,10 @@
 import contextlib
 import json
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
-from sciriff import lifeline, on_node, shared_files
+from sciriff import lifeline, on_node
 from sciriff.cluster import Cluster
 
 
@@ -21,13 +20,14 @@ class Start:
 
 
 @contextlib.contextmanager
-def everywhere(cluster: Cluster, command: list[str], files: Iterable[Path]) -> Iterator[Start]:
-    """How to start `command` once on every node, after these files have come there. All that was started ends with
+def everywhere(cluster: Cluster, command: list[str], files: Mapping[str, str | None]) -> Iterator[Start]:
+    """How to start `command` once on every node, after these files have come there, those with
+    a digest as they are here (shared_files.as_written). All that was started ends with
     this block, or with this process. A word cluster.RANK in it is the node's number."""
     if cluster.size == 1:
         yield Start(command, {})
         return
     with lifeline.hold() as port:
         driver = f"{cluster.address}:{port}"
-        variables = {on_node.DRIVER: driver, on_node.FILES: json.dumps(shared_files.as_written(files))}
+        variables = {on_node.DRIVER: driver, on_node.FILES: json.dumps(files)}
         yield Start(cluster.srun([sys.executable, "-m", "sciriff.on_node", *command]), variables)

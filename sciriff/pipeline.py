@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from sciriff import cluster, machine, nodes, spawn, tracker_process
+from sciriff import cluster, machine, nodes, shared_files, spawn, tracker_process
 from sciriff.config import PACKAGE, Config
 from sciriff.finetune import launch_files
 from sciriff.frozen_config import freeze, refuse_another
@@ -189,7 +189,7 @@ def _spawn(stage: str, config: Config, run: RunDir) -> None:
         gpu_memory = min((gpu.memory for gpu in gpus), default=None)
         there = cluster.here()
         command, environment = launch_files.write(config, run, len(gpus), gpu_memory, there)
-        files = (run.config, run.accelerate, run.deepspeed)
+        files = shared_files.as_written((run.config, run.accelerate, run.deepspeed))
         run.stop_request.unlink(missing_ok=True)
         try:
             with nodes.everywhere(there, command, files) as start:

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from sciriff import machine
+from sciriff import cluster, machine
 from sciriff.config import Config, SourceConfig, nearest
 from sciriff.judge import access
 from sciriff.plan import Plan
@@ -28,7 +28,7 @@ def problems(config: Config, plan: Plan) -> Iterator[str]:
         yield from _missing_key()
     if "predict" in stages and config.engine.asks:
         yield from engine_access.service(config).problems()
-    yield from _missing_gpus(config)
+    yield from _missing_gpus(config, len(plan.nodes))
     if "judge" in stages:
         yield from access.problems(config.judge)
     yield from _missing_files(config)
@@ -114,19 +114,17 @@ def _missing_packages(config: Config, on_gpu: bool) -> Iterator[str]:
         yield "report.figures=true needs the package matplotlib: pip install 'sciriff[figures]'"
 
 
-def _missing_gpus(config: Config) -> Iterator[str]:
+def _missing_gpus(config: Config, nodes: int) -> Iterator[str]:
     """What the engine needs of GPUs that this machine does not have. Without any, vLLM's CPU build may answer."""
     engine, count = config.engine, len(machine.gpus())
     if "predict" not in config.active_stages:
         return
     if engine.batch_invariant and not count:
         yield "engine.batch_invariant=true needs an NVIDIA GPU, and there is none"
-    replicas = 1 if engine.replicas == "auto" else engine.replicas
-    if count and replicas * engine.tensor_parallel > count:
-        yield (
-            f"engine.tensor_parallel={engine.tensor_parallel} with engine.replicas={engine.replicas} needs "
-            f"{replicas * engine.tensor_parallel} GPUs, and there {'is' if count == 1 else 'are'} {count}"
-        )
+    try:
+        cluster.replicas_per_node(engine.replicas, engine.tensor_parallel, count, nodes)
+    except ValueError as error:
+        yield str(error)
 
 
 def _missing_elsewhere(python: str, engine: str) -> Iterator[str]:

@@ -106,8 +106,8 @@ def own_number(environment: Mapping[str, str] = os.environ) -> int | None:
 
 
 def own_slurm_id(environment: Mapping[str, str] = os.environ) -> str | None:
-    """The id of this process's job in Slurm, where it is a task of an array."""
-    if "SLURM_ARRAY_TASK_ID" not in environment:
+    """The id in Slurm of the job that this process is."""
+    if own_number(environment) is None:
         return None
     return f"{environment['SLURM_ARRAY_JOB_ID']}_{environment['SLURM_ARRAY_TASK_ID']}"
 
@@ -131,16 +131,23 @@ def note(job: Job) -> None:
 
 
 def row(place: Path, number: int) -> Job | None:
-    """The row of one job; None where there is none yet."""
+    """The row of one job; None where there is none, or where a shared file system has just lost sight of it."""
     try:
         return Job(**json.loads(_row(place, number).read_text()))
-    except FileNotFoundError:
+    except OSError:
         return None
 
 
 def forget(place: Path, number: int) -> None:
     """Remove the row of a job."""
     _row(place, number).unlink(missing_ok=True)
+
+
+def forget_from(place: Path, number: int) -> None:
+    """Remove the rows from this number on: of jobs that the same command had under other files of conf/."""
+    for job in jobs(place):
+        if job.number >= number:
+            forget(place, job.number)
 
 
 def ended(job: Job, status: str, started: float, reason: str | None = None) -> Job:

@@ -5,9 +5,11 @@ import shlex
 import signal
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import hydra
+from hydra.conf import HydraConf
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
@@ -73,8 +75,11 @@ def job_of_sweep(composed: DictConfig, progress: Progress) -> float | None:
     if number is None:
         number = hydra_config.job.num
     row = sweep.Job(number, composed.name, run_dir, shlex.join(overrides), slurm=sweep.own_slurm_id())
+    before = sweep.row(place, number)
+    if before is not None and before.slurm and before.slurm == row.slurm:  # requeued
+        row = replace(row, seconds=before.seconds)
     sweep.note(row)
-    started = time.monotonic()
+    started = time.monotonic() - row.seconds
     try:
         mean = _objective(job(composed, progress))
     except (ValueError, OSError, pipeline.RunFailed) as error:
@@ -94,6 +99,14 @@ def _objective(mean: float | None) -> float | None:
     if mean is None and sweep.searches(HydraConfig.get().sweeper):
         raise ValueError("hydra/sweeper=optuna looks for the highest summary mean, and this job makes no scores")
     return mean
+
+
+def refuse_launcher_without_sweep(hydra_config: HydraConf) -> None:
+    """ValueError where Slurm was chosen for a single run, which no launcher of Hydra's ever sees."""
+    if hydra_config.launcher.get("_target_") == sweep.LAUNCHER and sweep.own_number() is None:
+        raise ValueError(
+            "this launcher takes sweeps: add -m, and one run is a sweep of one; or sbatch launch/slurm.sbatch ..."
+        )
 
 
 def say_of_sweep(page: bool) -> None:
@@ -123,6 +136,7 @@ def main() -> int:
         if hydra_config.mode == RunMode.MULTIRUN:
             return job_of_sweep(composed, progress)
         try:
+            refuse_launcher_without_sweep(hydra_config)
             return job(composed, progress) if sweep.own_number() is None else job_of_sweep(composed, progress)
         except (ValueError, OSError, pipeline.RunFailed) as error:
             # raised again below, outside Hydra, which would print a line of its own

@@ -18,7 +18,14 @@ def jobs(runs: Path) -> list[dict[str, Any]]:
 
 def test_joblib_runs_jobs_beside_each_other_and_what_they_share_is_built_once(cli, tmp_path: Path):
     pytest.importorskip("hydra_plugins.hydra_joblib_launcher", reason="pip install 'sciriff[sweeps]'")
-    short = ("train.max_steps=2", "eval.limit=1", "eval.max_new_tokens=4", "log=none", "report.untrained=true")
+    short = (
+        "train.max_steps=2",
+        "eval.limit=1",
+        "eval.tasks=[biored_ner]",
+        "eval.max_new_tokens=4",
+        "log=none",
+        "report.untrained=true",
+    )
     beside = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
     result = cli("-m", "experiment=demo", *short, *beside, "train.learning_rate=1e-3,2e-3")
     assert result.returncode == 0, result.stderr

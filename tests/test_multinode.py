@@ -18,7 +18,10 @@ __all__ = ["slurm"]
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[1]
-DEMO = ("experiment=demo", "train.max_steps=20", "eval.limit=2", "eval.max_new_tokens=12", "name=demo")
+DEMO = (
+    *("experiment=demo", "name=demo", "train.max_steps=20"),
+    *("eval.limit=2", "eval.max_new_tokens=12", "engine.batch_tokens=1200"),  # a dozen batches
+)
 MINUTES = 600
 """Seconds. DeepSpeed's first start on a machine compiles an operator for up to 100."""
 
@@ -79,3 +82,15 @@ def test_zero_3_over_two_nodes_does_what_one_machine_does(
     assert len(list(run.tracker.glob("offline-run-*"))) == 1
     assert files_of(run) == files_of(one_machine) | {"deepspeed.json"}
     assert [len(rows) for rows in answers(run).values()] == [2] * 9
+
+
+def test_engines_on_two_nodes_answer_as_one_does(slurm: SlurmCluster, one_machine: RunDir, tmp_path: Path) -> None:
+    run = RunDir(tmp_path / "run")
+    answering = ("train=none", f"eval.model={one_machine.model}", "stages=[predict]")
+    job = submit(slurm, tmp_path, *DEMO[:2], *DEMO[3:], *answering, f"run_dir={run.root}")
+    slurm.wait_for(job, "COMPLETED", timeout=MINUTES)
+    assert answers(run) == answers(one_machine)
+    log = run.log("predict").read_text()
+    assert "2 engines on 2 nodes" in log
+    for name in ("SCIRIFF_STAGE", "SCIRIFF_DRIVER"):
+        assert name not in log + slurm.output(job), "the key and the way to the driver are in no log"
