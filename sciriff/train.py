@@ -5,9 +5,11 @@ import shlex
 import signal
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import hydra
+from hydra.conf import HydraConf
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
@@ -78,7 +80,7 @@ def job_of_sweep(composed: DictConfig, progress: Progress) -> float | None:
     overrides = list(hydra_config.overrides.task)
     sweep.refuse_one_folder(overrides)
     if composed.dry_run:
-        return job(composed, progress)
+        return _objective(job(composed, progress))
     if cluster.here().by_hand:
         raise ValueError("NODES and NODE_RANK are for a single run: a sweep (-m) over several nodes needs Slurm")
     place = sweep.folder()
@@ -90,10 +92,13 @@ def job_of_sweep(composed: DictConfig, progress: Progress) -> float | None:
     if number is None:
         number = hydra_config.job.num
     row = sweep.Job(number, composed.name, run_dir, shlex.join(overrides), slurm=sweep.own_slurm_id())
+    before = sweep.row(place, number)
+    if before is not None and before.slurm and before.slurm == row.slurm:  # requeued
+        row = replace(row, seconds=before.seconds)
     sweep.note(row)
-    started = time.monotonic()
+    started = time.monotonic() - row.seconds
     try:
-        mean = job(composed, progress)
+        mean = _objective(job(composed, progress))
     except (ValueError, OSError, pipeline.RunFailed) as error:
         print(f"error: {row.name}: {error}", file=sys.stderr, flush=True)
         sweep.note(sweep.ended(row, "failed", started, sweep.in_one_line(str(error))))
@@ -104,6 +109,21 @@ def job_of_sweep(composed: DictConfig, progress: Progress) -> float | None:
         raise
     sweep.note(sweep.ended(row, "done", started))
     return mean
+
+
+def _objective(mean: float | None) -> float | None:
+    """The mean as a sweeper takes it. ValueError where it searches for the highest and there is none."""
+    if mean is None and sweep.searches(HydraConfig.get().sweeper):
+        raise ValueError("hydra/sweeper=optuna looks for the highest summary mean, and this job makes no scores")
+    return mean
+
+
+def refuse_launcher_without_sweep(hydra_config: HydraConf) -> None:
+    """ValueError where Slurm was chosen for a single run, which no launcher of Hydra's ever sees."""
+    if hydra_config.launcher.get("_target_") == sweep.LAUNCHER and sweep.own_number() is None:
+        raise ValueError(
+            "this launcher takes sweeps: add -m, and one run is a sweep of one; or sbatch launch/slurm.sbatch ..."
+        )
 
 
 def say_of_sweep(page: bool) -> None:
@@ -133,6 +153,7 @@ def main() -> int:
         if hydra_config.mode == RunMode.MULTIRUN:
             return job_of_sweep(composed, progress)
         try:
+            refuse_launcher_without_sweep(hydra_config)
             return job(composed, progress) if sweep.own_number() is None else job_of_sweep(composed, progress)
         except (ValueError, OSError, pipeline.RunFailed, joining_node.DriverFailed) as error:
             # raised again below, outside Hydra, which would print a line of its own
@@ -150,6 +171,8 @@ def main() -> int:
         say_of_sweep(page=True)
         if errors:
             raise errors[0]
+        if sweep.has_failed_jobs():  # Optuna goes on with other values
+            raise pipeline.RunFailed("a job of the sweep failed; the others went on")
     except LeftRunning as error:
         print(f"{error}\n  {this_command()}", file=sys.stderr)
         return 130
