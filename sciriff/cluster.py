@@ -41,6 +41,11 @@ class Cluster:
     def size(self) -> int:
         return len(self.nodes)
 
+    @property
+    def by_hand(self) -> bool:
+        """Whether the other nodes must join."""
+        return self.size > 1 and not self.slurm
+
     def free_port(self) -> int:
         """A port for something that the first node opens and the others connect to."""
         return self.port if self.slurm and self.port else _free_port()

@@ -11,8 +11,12 @@ import struct
 import time
 from multiprocessing import AuthenticationError
 from multiprocessing.connection import Connection, answer_challenge, deliver_challenge
+from pathlib import Path
 
 from sciriff.lifeline import keep_alive
+
+KEY_FILE = "SCIRIFF_KEY_FILE"
+"""Variable: where the key of nodes that have joined is."""
 
 SILENT = 10.0
 """Seconds after which somebody who connects and does not prove that he has the key is sent away."""
@@ -20,6 +24,15 @@ SILENT = 10.0
 
 def new_key() -> bytes:
     return secrets.token_hex(32).encode()
+
+
+def write_key(path: Path, key: bytes) -> None:
+    """Leave the key in a file that its owner alone can read."""
+    partial = path.with_name(path.name + ".partial")
+    partial.unlink(missing_ok=True)
+    partial.touch(0o600, exist_ok=False)
+    partial.write_bytes(key)
+    partial.replace(path)
 
 
 def listen(port: int = 0) -> socket.socket:

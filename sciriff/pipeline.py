@@ -192,7 +192,7 @@ def _spawn(stage: str, config: Config, run: RunDir) -> None:
         files = shared_files.as_written((run.config, run.accelerate, run.deepspeed))
         run.stop_request.unlink(missing_ok=True)
         try:
-            with nodes.everywhere(there, command, files) as start:
+            with nodes.everywhere(there, command, files, environment) as start:
                 spawn.run(stage, start.command, log, environment, run.stop_request.touch, start.variables)
             stopped = run.stop_request.exists()
         except spawn.ChildFailed:

@@ -17,11 +17,12 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from sciriff import compose_error, pipeline, plan, preflight, spawn, sweep
+from sciriff import cluster, compose_error, joined_nodes, joining_node, pipeline, plan, preflight, spawn, sweep
 from sciriff.composed import checked, untrained_config, wants_untrained, with_beside
-from sciriff.config import SAMPLE, Config, conf_dir
+from sciriff.config import SAMPLE, Config, as_dict, conf_dir
 from sciriff.predictions import models_below
 from sciriff.requeue import Progress, after_stop
+from sciriff.run_dir import RunDir
 from sciriff.run_name import run_name
 from sciriff.slurm_sweep.follow import LeftRunning
 from sciriff.stage import USER_ERROR, is_users_mistake
@@ -41,6 +42,20 @@ def job(composed: DictConfig, progress: Progress) -> float | None:
         print("\n".join([*plan.lines(config, planned), *problems]))
         return None
     preflight.refuse(config, planned)
+    there = cluster.here()
+    if not there.by_hand:
+        return run_job(config, progress)
+    run = RunDir(Path(config.run_dir))
+    run.root.mkdir(parents=True, exist_ok=True)
+    if there.rank > 0:
+        joining_node.serve(there, run, as_dict(config))
+        return None
+    with joined_nodes.joined(there, run, as_dict(config)):
+        return run_job(config, progress)
+
+
+def run_job(config: Config, progress: Progress) -> float | None:
+    """The run of a config, on the node that has the driver."""
     print(f"{config.name}: {', '.join(config.active_stages)} in {config.run_dir}", file=sys.stderr, flush=True)
     if config.predictions and (models := models_below(Path(config.predictions))):
         pipeline.run_each_model(config, models, again=this_command(), progress=progress)
@@ -66,6 +81,8 @@ def job_of_sweep(composed: DictConfig, progress: Progress) -> float | None:
     sweep.refuse_one_folder(overrides)
     if composed.dry_run:
         return _objective(job(composed, progress))
+    if cluster.here().by_hand:
+        raise ValueError("NODES and NODE_RANK are for a single run: a sweep (-m) over several nodes needs Slurm")
     place = sweep.folder()
     assert place is not None
     if composed.log.group is None:
@@ -138,7 +155,7 @@ def main() -> int:
         try:
             refuse_launcher_without_sweep(hydra_config)
             return job(composed, progress) if sweep.own_number() is None else job_of_sweep(composed, progress)
-        except (ValueError, OSError, pipeline.RunFailed) as error:
+        except (ValueError, OSError, pipeline.RunFailed, joining_node.DriverFailed) as error:
             # raised again below, outside Hydra, which would print a line of its own
             errors.append(error)
             return None
@@ -159,7 +176,7 @@ def main() -> int:
     except LeftRunning as error:
         print(f"{error}\n  {this_command()}", file=sys.stderr)
         return 130
-    except pipeline.RunFailed as error:
+    except (pipeline.RunFailed, joining_node.DriverFailed) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except spawn.Stopped as stop:

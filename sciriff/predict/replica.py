@@ -1,7 +1,7 @@
 """One engine of several, in a process of its own, and the process that has those of one node.
 
-`python -m sciriff.predict.replica NODE ENGINES_PER_NODE...` runs on each node where there are several. A replica asks
-the stage for batches and sends back lists of answers, then None, or what went wrong.
+`python -m sciriff.predict.replica NODE GPUS_OF_AN_ENGINE ENGINES_OF_EACH_NODE...` runs on each of several nodes. A
+replica asks the stage for batches and sends back lists of answers, then None, or what went wrong.
 """
 
 import importlib
@@ -16,13 +16,14 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from sciriff import machine, node_connection
+from sciriff.node_connection import KEY_FILE
 from sciriff.parent_death import die_with_parent
 from sciriff.predict.engines import Request
 from sciriff.run_dir import RunDir
 from sciriff.stage import hold, is_users_mistake
 
 STAGE, KEY = "SCIRIFF_STAGE", "SCIRIFF_STAGE_KEY"
-"""Variables: address:port of the stage, and the key that opens a connection to it."""
+"""Variables: address:port of the stage, and the key that opens a connection to it, where no file has it."""
 
 ANSWERS_WITHIN = 60.0
 """Seconds in which the stage must answer a replica on another node."""
@@ -99,7 +100,9 @@ def main() -> int:
     """Have this node's replicas at work. Returns 1 where one of them died."""
     node, ways, *counts = map(int, sys.argv[1:])
     count, before = counts[node], sum(counts[:node])
-    stage, key = os.environ[STAGE], os.environ.pop(KEY).encode()  # no engine's own processes inherit it
+    stage = os.environ[STAGE]
+    # Taken out, so that no engine's own processes inherit it.
+    key = os.environ.pop(KEY).encode() if KEY in os.environ else Path(os.environ[KEY_FILE]).read_bytes()
     context = multiprocessing.get_context("spawn")
     processes = [
         context.Process(

@@ -7,6 +7,7 @@ it, with a key that the stage makes up and hands on in the environment of what i
 
 import contextlib
 import multiprocessing
+import os
 import signal
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from types import ModuleType
 from sciriff import cluster, machine, node_connection, nodes, spawn
 from sciriff.cluster import RANK, Cluster
 from sciriff.config import EngineConfig, ModelConfig
+from sciriff.node_connection import KEY_FILE
 from sciriff.predict import replica
 from sciriff.predict.engines import Answer, Request
 from sciriff.predict.replica import MORE, Task
@@ -88,13 +90,17 @@ class Replicas:
 
     @contextlib.contextmanager
     def _on_all_nodes(self, task: Task) -> Iterator[dict[Connection, Died]]:
-        there, key = self._cluster, node_connection.new_key()
+        there = self._cluster
+        # Nodes that have joined have a key already, in a file, and what they are told is not encrypted.
+        key = node_connection.new_key() if there.slurm else Path(os.environ[KEY_FILE]).read_bytes()
         counts = [str(count) for count in self.per_node]
         command = [sys.executable, "-m", "sciriff.predict.replica", RANK, str(self._engine.tensor_parallel), *counts]
         with contextlib.ExitStack() as stack:
             listener = stack.enter_context(node_connection.listen())
-            start = stack.enter_context(nodes.everywhere(there, command, _files(task.request.model)))
-            stage = {replica.STAGE: f"{there.address}:{listener.getsockname()[1]}", replica.KEY: key.decode()}
+            start = stack.enter_context(nodes.everywhere(there, command, _files(task.request.model), [replica.STAGE]))
+            stage = {replica.STAGE: f"{there.address}:{listener.getsockname()[1]}"}
+            if there.slurm:
+                stage[replica.KEY] = key.decode()
             starter = spawn.popen(start.command, {**start.variables, **stage})
             stack.callback(_end_starter, starter)
             pipes: dict[Connection, Died] = {}
