@@ -16,7 +16,7 @@ from sciriff.statistics import RESAMPLES
 from sciriff.sweep import PAGE, Job, jobs
 from sciriff.sweep_page.configs import METHOD, flat
 from sciriff.sweep_page.page import Unfinished, render
-from sciriff.tables import write_text
+from sciriff.whole_file import write_whole
 
 
 def main() -> int:
@@ -51,7 +51,7 @@ def write(place: Path, resamples: int) -> None:
             unfinished.append(Unfinished(job, str(error)))
     groups = _baseline_first(pool_seeds(with_own_names([*_beside(runs), *runs])))
     page = render(place.resolve().name, groups, resamples, unfinished=unfinished, jobs=len(found))
-    write_text(place / PAGE, page.decode())
+    write_whole(place / PAGE, page.decode())
 
 
 def _runs_of(job: Job) -> list[FinishedRun]:
