@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
 
+from sciriff import joined_nodes
 from sciriff.parent_death import die_with_parent
 from sciriff.progress import LINE
 
@@ -69,6 +70,7 @@ def popen(
         text=True,
         errors="replace",
         start_new_session=True,
+        pass_fds=joined_nodes.connections(),
         preexec_fn=prepare,  # no thread of ours runs yet: bars start later
         **options,  # type: ignore[call-overload]
     )

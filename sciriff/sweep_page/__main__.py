@@ -60,6 +60,8 @@ def _runs_of(job: Job) -> list[FinishedRun]:
         raise ValueError(job.reason or "its reason was not noted")
     if job.status == "stopped":
         raise ValueError("stopped by a person; the sweep's command goes on from there")
+    if job.status == "queued":
+        raise ValueError("it waits in Slurm; the sweep's command follows it")
     if job.status != "done":
         raise ValueError("still running, or it was killed; the sweep's command goes on from there")
     if not Path(job.run_dir).is_dir():
