@@ -214,7 +214,10 @@ def _mean(job: Job) -> str:
     scores = RunDir(Path(job.run_dir)).scores
     if job.status != "done" or not scores.is_file():
         return ""
-    return mean_line(json.loads(scores.read_text())["summary"])
+    try:
+        return mean_line(json.loads(scores.read_bytes())["summary"])
+    except (ValueError, KeyError, TypeError):
+        return f"{scores.name} cannot be read"
 
 
 def _row(place: Path, number: int) -> Path:
