@@ -19,7 +19,7 @@ from sciriff.stage import USER_ERROR, is_users_mistake
 from sciriff.statistics import ALPHA, POWER, RESAMPLES
 from sciriff.sweep_page import page as sweep_page
 from sciriff.sweep_page.page import UNREADABLE, LeftOut
-from sciriff.tables import write_text
+from sciriff.whole_file import write_whole
 
 HEADER = ("column", "n", "baseline", "run", "difference", "95 % interval", "p", "Holm", "detectable", "")
 SEED_HEADER = ("column", "n", "score")
@@ -61,12 +61,12 @@ def main() -> int:
         if arguments.json:
             write_json(arguments.json, baseline, comparisons, arguments.resamples)
         if arguments.latex:
-            write_text(arguments.latex, latex_table([baseline, *others], comparisons))
+            write_whole(arguments.latex, latex_table([baseline, *others], comparisons))
             text = [*text, "", f"LaTeX: {arguments.latex}"]
         if arguments.html:
             groups, title = [baseline, *others], arguments.html.stem
             page = sweep_page.render(title, groups, arguments.resamples, compared=comparisons, left_out=left_out)
-            write_text(arguments.html, page.decode())
+            write_whole(arguments.html, page.decode())
             text = [*text, "", f"page: {arguments.html}"]
     except (ValueError, OSError) as error:
         if not is_users_mistake(error):
@@ -212,7 +212,7 @@ def write_json(path: Path, baseline: Group, comparisons: Sequence[Comparison], r
             for comparison in comparisons
         ],
     }
-    write_text(path, json.dumps(values, indent=2, allow_nan=False) + "\n")
+    write_whole(path, json.dumps(values, indent=2, allow_nan=False) + "\n")
 
 
 def _group(group: Group) -> dict[str, Any]:

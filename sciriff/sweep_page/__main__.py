@@ -23,7 +23,7 @@ from sciriff.statistics import RESAMPLES
 from sciriff.sweep import PAGE, Job, jobs
 from sciriff.sweep_page.configs import METHOD, flat
 from sciriff.sweep_page.page import UNREADABLE, LeftOut, render
-from sciriff.tables import write_text
+from sciriff.whole_file import write_whole
 
 
 def main() -> int:
@@ -61,7 +61,7 @@ def write(place: Path, resamples: int) -> None:
     left_out += [LeftOut(folder.name, reason, UNREADABLE) for folder, reason in unreadable.items()]
     groups = _baseline_first(pool_seeds(with_own_names([*beside, *runs])))
     page = render(place.resolve().name, groups, resamples, left_out=left_out, jobs=(finished, len(found)))
-    write_text(place / PAGE, page.decode())
+    write_whole(place / PAGE, page.decode())
 
 
 def _runs_of(job: Job) -> list[FinishedRun]:
