@@ -1,13 +1,16 @@
 """What a run needs and this machine lacks: memory, packages, files, disk. Such a run is refused before it starts."""
 
 import importlib.util
+import os
 import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 from sciriff import cluster, machine
+from sciriff.cluster import Cluster
 from sciriff.config import Config, SourceConfig, nearest
 from sciriff.judge import access
 from sciriff.plan import Plan
@@ -29,6 +32,8 @@ def problems(config: Config, plan: Plan) -> Iterator[str]:
     if "predict" in stages and config.engine.asks:
         yield from engine_access.service(config).problems()
     yield from _missing_gpus(config, len(plan.nodes))
+    if "train" in stages:
+        yield from _busy_port(cluster.here())
     if "judge" in stages:
         yield from access.problems(config.judge)
     yield from _missing_files(config)
@@ -112,6 +117,18 @@ def _missing_packages(config: Config, on_gpu: bool) -> Iterator[str]:
         yield "the package tensorboard is missing: pip install 'sciriff[tensorboard]'"
     if "report" in stages and config.report.figures and not _installed("matplotlib"):
         yield "report.figures=true needs the package matplotlib: pip install 'sciriff[figures]'"
+
+
+def _busy_port(nodes: Cluster) -> Iterator[str]:
+    """A port that was named for training's processes to meet at under Slurm, and belongs to somebody else. Where none
+    was named, and wherever nodes have joined by hand, they meet at a free one."""
+    if nodes.size == 1 or not nodes.slurm or nodes.port is None:
+        return
+    try:
+        socket.create_server(("", nodes.port)).close()
+    except OSError as error:
+        why = os.strerror(error.errno or 0)
+        yield f"MASTER_PORT={nodes.port} cannot be opened here ({why}): name another, or leave it out"
 
 
 def _missing_gpus(config: Config, nodes: int) -> Iterator[str]:

@@ -114,7 +114,7 @@ def job_of_sweep(composed: DictConfig, progress: Progress) -> float | None:
 def _objective(mean: float | None) -> float | None:
     """The mean as a sweeper takes it. ValueError where it searches for the highest and there is none."""
     if mean is None and sweep.searches(HydraConfig.get().sweeper):
-        raise ValueError("hydra/sweeper=optuna looks for the highest summary mean, and this job makes no scores")
+        raise ValueError(sweep.NO_MEAN)
     return mean
 
 

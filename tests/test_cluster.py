@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from sciriff import cluster, lifeline, nodes, shared_files
+from sciriff import cluster, lifeline, nodes, plan, preflight, shared_files
 from sciriff.cluster import Cluster, replicas_per_node, training_processes
 
 TWO = {"NODES": "2", "NODE_RANK": "1", "MASTER_ADDR": "10.0.0.1"}
@@ -155,3 +155,20 @@ def test_a_node_runs_its_command_with_its_rank_and_ends_it_with_its_driver(tmp_p
         assert process.poll() is None
     assert process.wait(TIMEOUT) == 128 + signal.SIGKILL
     assert not Path(f"/proc/{pid}").exists()
+
+
+def test_a_port_that_somebody_else_has_is_said_before_anything_starts(
+    composed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Training's processes would meet there. Nodes that join by hand have met at theirs before, and take another."""
+    config = composed("experiment=demo", "name=x")
+    with socket.create_server(("", 0)) as other:
+        port = other.getsockname()[1]
+        said = f"MASTER_PORT={port} cannot be opened here (Address already in use): name another, or leave it out"
+        for slurm, ours, problems in ((True, port, [said]), (False, port, []), (True, None, [])):
+            two = cluster.Cluster(("a", "b"), address="a", port=ours, slurm=slurm)
+            monkeypatch.setattr(cluster, "here", lambda two=two: two)
+            found = preflight.problems(config, plan.make(config))
+            assert [line for line in found if "PORT" in line] == problems
+    monkeypatch.setattr(cluster, "here", lambda: cluster.Cluster(("a", "b"), address="a", port=port, slurm=True))
+    assert not any("PORT" in line for line in preflight.problems(config, plan.make(config)))
