@@ -35,11 +35,11 @@ def run(config: Config, again: str, progress: Progress, wait: bool = False) -> f
         freeze(config, run)
         manifest = Manifest.read(run.manifest)
         progress.begins(run)
-        with tracker_process.following(config, run) as tell_of_tracker:
+        with tracker_process.following(config, run) as tracker:
             for stage in config.active_stages:
-                tell_of_tracker()
+                tracker.tell()
                 try:
-                    _run_stage(STAGES[stage], config, run, manifest, again)
+                    _run_stage(STAGES[stage], config, run, manifest, again, tracker)
                 except spawn.ChildFailed as error:
                     raise RunFailed(
                         f"{error}: {error.reason}\nThe whole log: {error.log}\n"
@@ -140,7 +140,9 @@ STAGES = {
 }
 
 
-def _run_stage(stage: Stage, config: Config, run: RunDir, manifest: Manifest, again: str) -> None:
+def _run_stage(
+    stage: Stage, config: Config, run: RunDir, manifest: Manifest, again: str, tracker: tracker_process.Tracker
+) -> None:
     """Run one stage, unless it is up to date. Work of a stage whose inputs have changed is removed first."""
     given = inputs(stage.name, config, run)
     record = manifest.stages.get(stage.name)
@@ -158,6 +160,7 @@ def _run_stage(stage: Stage, config: Config, run: RunDir, manifest: Manifest, ag
             _remove(stage.stale(run))
         else:
             _say(f"{stage.name}: goes on where it {'failed' if record.status == 'failed' else 'was interrupted'}")
+    tracker.begin()
     manifest.about = {
         "command": again,
         "versions": machine.versions(),

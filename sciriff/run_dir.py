@@ -185,6 +185,11 @@ class RunDir:
         """Where a tracker keeps its offline files."""
         return self.root / "wandb"
 
+    @property
+    def copied(self) -> Path:
+        """Names the tracker that has all of the run. Absent while one is at work, or lacks something."""
+        return self.root / ".copied"
+
     def log(self, stage: str) -> Path:
         """The output of one stage; its first line is the command."""
         return self.root / "logs" / f"{stage}.log"

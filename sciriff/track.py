@@ -34,6 +34,7 @@ from sciriff.parent_death import die_with_parent
 from sciriff.run_dir import RunDir
 from sciriff.stage import USER_ERROR, alone, hold, is_users_mistake
 from sciriff.tracked_tables import TrackedTable, tracked_tables
+from sciriff.tracker_process import note_copied
 
 POLL = 1.0
 """Seconds between two looks at the files of a growing run."""
@@ -300,7 +301,7 @@ def _wandb_run(wandb: Any, config: Config, run: RunDir, follow: bool) -> Iterato
         sink = WandbSink(handle, run.root, logged=handle.step - 1, earlier=[] if online else earlier)
         yield sink
         sink.replace_earlier()
-        status = int(any(stage.status != "done" for stage in Manifest.read(run.manifest).stages.values()))
+        status = 0 if is_over(run) else 1
     except wandb.Error as error:
         raise ValueError(_in_a_line(error)) from error
     finally:
@@ -393,13 +394,21 @@ SINKS: dict[str, Callable[[Config, RunDir, bool], contextlib.AbstractContextMana
 }
 
 
+def is_over(run: RunDir) -> bool:
+    """Whether all stages that were begun are done."""
+    return all(stage.status == "done" for stage in Manifest.read(run.manifest).stages.values())
+
+
 def copy(config: Config, run: RunDir, follow: bool) -> None:
     """Copy the run to its tracker. While it grows, a server that is down is tried again and again."""
+    run.copied.unlink(missing_ok=True)
     said = ""
     while True:
         try:
             with SINKS[config.log.tracker](config, run, follow) as sink:
                 copy_run(run, sink, follow)
+            if is_over(run):
+                note_copied(config, run)
             return
         except Unreachable as error:
             if not follow or _closed(AGAIN):

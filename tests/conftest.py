@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -30,24 +31,33 @@ def composed() -> Callable[..., Config]:
     return compose_config
 
 
+def run_in(
+    place: Path, *arguments: str, module: str = "sciriff.train", timeout: float = 600
+) -> subprocess.CompletedProcess[str]:
+    """Run `python -m sciriff.train ARGUMENTS` in a folder, with a cache of its own."""
+    environment = {**os.environ, "SCIRIFF_CACHE": str(place / "cache")}
+    environment.pop("HYDRA_FULL_ERROR", None)
+    return subprocess.run(
+        [sys.executable, "-m", module, *arguments],
+        cwd=place,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )
+
+
 @pytest.fixture
 def cli(tmp_path: Path) -> Cli:
-    """Run `python -m sciriff.train ARGUMENTS` in a folder of the test, with a cache of its own."""
+    """`run_in` the folder of the test."""
+    return partial(run_in, tmp_path)
 
-    def run(*arguments: str, module: str = "sciriff.train", timeout: float = 600) -> subprocess.CompletedProcess[str]:
-        environment = {**os.environ, "SCIRIFF_CACHE": str(tmp_path / "cache")}
-        environment.pop("HYDRA_FULL_ERROR", None)
-        return subprocess.run(
-            [sys.executable, "-m", module, *arguments],
-            cwd=tmp_path,
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-            check=False,
-        )
 
-    return run
+@pytest.fixture(scope="session")
+def cli_in() -> Cli:
+    """`run_in` for what several tests share."""
+    return run_in
 
 
 @pytest.fixture

@@ -1,7 +1,9 @@
 """The whole job, as people run it: learning, sweeps, kills, and an installed wheel. Minutes each."""
 
+import importlib.metadata
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 from wandb_file import assert_is_a_copy_of, offline_file, read_wandb
 
 from sciriff.run_dir import RunDir
@@ -30,8 +33,20 @@ def secrets(monkeypatch: pytest.MonkeyPatch) -> None:
 SHORT = ("experiment=demo", "train.max_steps=12", "train.checkpoint_every=4", "eval.limit=3", "eval.max_new_tokens=24")
 """A whole job of seconds, for what does not depend on learning."""
 
+WHOLE = (*SHORT, "eval.limit=8", "engine.batch_tokens=2048", "train.max_steps=16", "name=undisturbed")
+"""One that goes on long enough to be killed in training and in prediction."""
+
 TASKS = [task for task, _, _ in HELD_OUT]
 """Of which the bundled sample has instances."""
+
+
+@pytest.fixture(scope="module")
+def undisturbed(cli_in, tmp_path_factory: pytest.TempPathFactory) -> RunDir:
+    """A finished run of WHOLE, which no test changes."""
+    place = tmp_path_factory.mktemp("undisturbed")
+    result = cli_in(place, *WHOLE)
+    assert result.returncode == 0, result.stderr
+    return RunDir(place / "runs/undisturbed")
 
 
 def scores(run: Path) -> dict:
@@ -64,22 +79,24 @@ def test_demo_learns_for_three_seeds(cli, tmp_path: Path):
     assert untrained.returncode == 0, untrained.stderr
     assert_complete(RunDir(tmp_path / "runs/demo-untrained"), trained=False)
     before = scores(tmp_path / "runs/demo-untrained")["summary"]
-    sweep = cli("-m", "experiment=demo", "seed=1,2,3", "report.beside=[runs/demo-untrained]", timeout=1500)
+    short = ("train.max_steps=900", "report.beside=[runs/demo-untrained]")
+    sweep = cli("-m", "experiment=demo", "seed=1,2,3", *short, timeout=1500)
     assert sweep.returncode == 0, sweep.stderr
     gains = []
     for seed in (1, 2, 3):
-        run = RunDir(tmp_path / f"runs/demo-s{seed}")
+        run = RunDir(tmp_path / f"runs/demo-s{seed}-max_steps-900")
         assert_complete(run)
         gains.append(100 * (scores(run.root)["summary"]["mean"] - before["mean"]))
         assert "demo-untrained" in run.report.read_text()
     print("points above the untrained model:", gains)
     assert min(gains) >= 10
-    runs = [RunDir(tmp_path / f"runs/demo-s{seed}") for seed in (1, 2, 3)]
+    runs = [RunDir(tmp_path / f"runs/demo-s{seed}-max_steps-900") for seed in (1, 2, 3)]
     assert len({run.mix.read_bytes() for run in runs}) == 1
     assert len({run.tokens.resolve() for run in runs}) == 1, "one tokenised mix serves the sweep"
-    again = cli("experiment=demo", "seed=1", "report.beside=[runs/demo-untrained]")
+    again = cli("experiment=demo", "seed=1", *short)
     assert again.returncode == 0
     assert again.stderr.count("up to date") == 5, again.stderr
+    assert runs[0].log("track").read_text().count("--follow") == 1, "the tracker has all of it already"
 
 
 def test_a_failing_job_does_not_stop_the_others(cli, tmp_path: Path):
@@ -93,20 +110,21 @@ def test_a_failing_job_does_not_stop_the_others(cli, tmp_path: Path):
     assert_complete(RunDir(finished[0]))
 
 
-def test_predictions_of_another_run_are_scored(cli, tmp_path: Path):
-    assert cli(*SHORT, "name=first").returncode == 0
-    result = cli("train=none", "stages=[score,report]", "predictions=runs/first/predictions", "run_dir=out", "log=none")
+def test_predictions_of_another_run_are_scored(cli, undisturbed: RunDir, tmp_path: Path):
+    given = f"predictions={undisturbed.predictions}"
+    result = cli("train=none", "stages=[score,report]", given, "run_dir=out", "log=none")
     assert result.returncode == 0, result.stderr
-    assert scores(tmp_path / "out")["summary"] == scores(tmp_path / "runs/first")["summary"]
+    assert scores(tmp_path / "out")["summary"] == scores(undisturbed.root)["summary"]
 
 
-def test_changed_data_runs_what_depends_on_it(cli, tmp_path: Path):
-    assert cli(*SHORT, "name=a").returncode == 0
-    file = RunDir(tmp_path / "runs/a").predictions / "biored_ner.jsonl"
+def test_changed_data_runs_what_depends_on_it(cli, undisturbed: RunDir, tmp_path: Path):
+    run = RunDir(tmp_path / "runs" / undisturbed.root.name)
+    shutil.copytree(undisturbed.root, run.root, symlinks=True)
+    file = run.predictions / "biored_ner.jsonl"
     rows = [json.loads(line) for line in file.read_text().splitlines()]
     rows[0]["prediction"] = rows[0]["reference"]
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    result = cli(*SHORT, "name=a", "stages=[score,report]")
+    result = cli(*WHOLE, "stages=[score,report]")
     assert result.returncode == 0, result.stderr
     assert "score: its predictions changed" in result.stderr
     assert "report: its predictions and results changed" in result.stderr
@@ -163,11 +181,12 @@ def answers_written(run: RunDir, count: int) -> Callable[[], bool]:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells children of a killed parent")
 @pytest.mark.parametrize("moment", ["training", "prediction"])
-def test_killed_whole_and_started_again_gives_the_undisturbed_result(moment: str, cli, tmp_path: Path):
-    options = (*SHORT, "eval.limit=8", "engine.batch_tokens=2048", "train.max_steps=16")
-    assert cli(*options, "name=undisturbed").returncode == 0
+def test_killed_whole_and_started_again_gives_the_undisturbed_result(
+    moment: str, cli, undisturbed: RunDir, tmp_path: Path
+):
+    options = (*WHOLE[:-1], "name=killed")
     run = RunDir(tmp_path / "runs/killed")
-    driver = start(tmp_path, *options, "name=killed")
+    driver = start(tmp_path, *options)
     wait_for(steps_done(run, 6) if moment == "training" else answers_written(run, 8), driver, 300)
     os.killpg(driver.pid, signal.SIGKILL)
     driver.wait()
@@ -176,10 +195,9 @@ def test_killed_whole_and_started_again_gives_the_undisturbed_result(moment: str
         time.sleep(0.1)
     assert left == []
     assert not run.scores.exists(), "it was killed too late to show anything"
-    again = cli(*options, "name=killed")
+    again = cli(*options)
     assert again.returncode == 0, again.stderr
     assert "goes on where it was interrupted" in again.stderr
-    undisturbed = RunDir(tmp_path / "runs/undisturbed")
     assert (run.model / "model.safetensors").read_bytes() == (undisturbed.model / "model.safetensors").read_bytes()
     for task in TASKS:
         name = f"{task}.jsonl"
@@ -286,6 +304,28 @@ def sweep_names() -> list[str]:
     return [f"demo-{rest.format(seed)}" for seed in ("s1", "s2")]
 
 
+def lend_packages(site_packages: Path) -> None:
+    """Put what the wheel there requires, and all that this requires in turn, beside it as links to what is installed
+    here: an installation from the network takes a minute and shows no more."""
+    (wheel,) = importlib.metadata.distributions(name="sciriff", path=[str(site_packages)])
+    wanted, lent = [*map(Requirement, wheel.requires or [])], set[str]()
+    while wanted:
+        requirement = wanted.pop()
+        extras = requirement.extras or {""}
+        if requirement.marker is not None and not any(requirement.marker.evaluate({"extra": e}) for e in extras):
+            continue
+        package = importlib.metadata.distribution(requirement.name)
+        assert requirement.specifier.contains(package.version, prereleases=True), requirement
+        if package.name in lent:
+            continue
+        lent.add(package.name)
+        wanted += map(Requirement, package.requires or [])
+        for name in {file.parts[0] for file in package.files or []} - {"..", "__pycache__", "bin"}:
+            link, there = site_packages / name, Path(str(package.locate_file(name)))
+            if not link.exists():
+                link.symlink_to(there)
+
+
 def test_an_installed_wheel_runs_the_demo_in_another_folder(tmp_path: Path):
     project = Path(__file__).parents[1]
     if not (project / "pyproject.toml").is_file():
@@ -302,7 +342,8 @@ def test_an_installed_wheel_runs_the_demo_in_another_folder(tmp_path: Path):
     (wheel,) = (tmp_path / "dist").glob("sciriff-*.whl")
     run(sys.executable, "-m", "venv", tmp_path / "venv")
     python = tmp_path / "venv/bin/python"
-    run(python, "-m", "pip", "install", "--quiet", wheel)
+    run(python, "-m", "pip", "install", "--quiet", "--no-deps", wheel)
+    lend_packages(Path(run(python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))").stdout.strip()))
     result = run(python, "-m", "sciriff.train", *SHORT)
     assert "mean of 9 of 11" in result.stdout
     sweep = run(python, "-m", "sciriff.train", "-m", "hydra/launcher=slurm", *SHORT, "seed=1,2", "dry_run=true")
