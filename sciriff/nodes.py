@@ -3,7 +3,7 @@
 import contextlib
 import json
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +18,8 @@ class Start:
     command: list[str]
     variables: dict[str, str]
     """For this one start, not for the log: whoever pastes the command has another driver, or none."""
+    lost: Callable[[], str | None] = lambda: None
+    """The name of the node whose end has ended the command on all of them."""
 
 
 @contextlib.contextmanager
@@ -27,7 +29,11 @@ def everywhere(cluster: Cluster, command: list[str], files: Iterable[Path]) -> I
     if cluster.size == 1:
         yield Start(command, {})
         return
-    with lifeline.hold() as port:
-        driver = f"{cluster.address}:{port}"
+    with lifeline.hold() as line:
+        driver = f"{cluster.address}:{line.port}:{line.key}"
         variables = {on_node.DRIVER: driver, on_node.FILES: json.dumps(shared_files.as_written(files))}
-        yield Start(cluster.srun([sys.executable, "-m", "sciriff.on_node", *command]), variables)
+        yield Start(
+            cluster.srun([sys.executable, "-m", "sciriff.on_node", *command]),
+            variables,
+            lost=lambda: None if line.lost is None else cluster.nodes[line.lost],
+        )
