@@ -41,6 +41,11 @@ class Cluster:
     def size(self) -> int:
         return len(self.nodes)
 
+    @property
+    def by_hand(self) -> bool:
+        """Whether the other nodes must join."""
+        return self.size > 1 and not self.slurm
+
     def free_port(self) -> int:
         """A port for something that the first node opens and the others connect to."""
         return self.port if self.slurm and self.port else _free_port()
@@ -80,6 +85,21 @@ def training_processes(asked: int | str, gpus: int, nodes: int) -> int:
             f"train.num_processes={wanted}, but {where} {gpus} GPU{'s' * (gpus > 1)}; each process needs its own"
         )
     return wanted
+
+
+def replicas_per_node(asked: int | str, ways: int, gpus: int, nodes: int) -> list[int]:
+    """Of engine.replicas, which counts those of all nodes, how many each node has, with `ways` of its GPUs for each.
+    ValueError where a node has too few."""
+    if asked == "auto":
+        counts = [max(1, gpus // ways)] * nodes
+    else:
+        counts = [int(asked) // nodes + (node < int(asked) % nodes) for node in range(nodes)]
+    if 0 < gpus < max(counts) * ways:
+        raise ValueError(
+            f"engine.tensor_parallel={ways} with engine.replicas={asked} needs {max(counts) * ways} GPUs"
+            f"{' on a node' if nodes > 1 else ''}, and there {'is' if gpus == 1 else 'are'} {gpus}"
+        )
+    return counts
 
 
 def _by_hand(environment: Mapping[str, str]) -> Cluster:

@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from sciriff.comparison import NOISE, SEED_ERRORS, SEED_NOISE, Comparison, Difference, Value, compare, pooled
-from sciriff.finished_runs import Group, find_runs, pool_seeds, read_run, with_own_names
+from sciriff.finished_runs import Group, find_runs, pool_seeds, read_run, read_runs, with_own_names
 from sciriff.latex_table import latex_table
 from sciriff.stage import USER_ERROR, is_users_mistake
 from sciriff.statistics import ALPHA, POWER, RESAMPLES
 from sciriff.sweep_page import page as sweep_page
-from sciriff.tables import write_text
+from sciriff.sweep_page.page import UNREADABLE, LeftOut
+from sciriff.whole_file import write_whole
 
 HEADER = ("column", "n", "baseline", "run", "difference", "95 % interval", "p", "Holm", "detectable", "")
 SEED_HEADER = ("column", "n", "score")
@@ -54,18 +55,18 @@ def main() -> int:
         if arguments.resamples < 100:
             raise ValueError(f"--resamples {arguments.resamples} is too few for a 95 % interval; give 100 or more")
         least = 1 if arguments.latex or arguments.html else 2
-        baseline, *others = read_groups(arguments.runs, arguments.baseline, arguments.each, least)
+        (baseline, *others), left_out = read_groups(arguments.runs, arguments.baseline, arguments.each, least)
         comparisons = [compare(baseline, group, arguments.resamples) for group in others]
         text = lines(baseline, comparisons) if comparisons else seed_lines(baseline)
         if arguments.json:
             write_json(arguments.json, baseline, comparisons, arguments.resamples)
         if arguments.latex:
-            write_text(arguments.latex, latex_table([baseline, *others], comparisons))
+            write_whole(arguments.latex, latex_table([baseline, *others], comparisons))
             text = [*text, "", f"LaTeX: {arguments.latex}"]
         if arguments.html:
             groups, title = [baseline, *others], arguments.html.stem
-            page = sweep_page.render(title, groups, arguments.resamples, compared=comparisons)
-            write_text(arguments.html, page.decode())
+            page = sweep_page.render(title, groups, arguments.resamples, compared=comparisons, left_out=left_out)
+            write_whole(arguments.html, page.decode())
             text = [*text, "", f"page: {arguments.html}"]
     except (ValueError, OSError) as error:
         if not is_users_mistake(error):
@@ -76,19 +77,28 @@ def main() -> int:
     return 0
 
 
-def read_groups(wanted: Sequence[str], baseline: str | None, each: bool, least: int = 2) -> list[Group]:
-    """The runs that are wanted, the baseline first. `each` keeps the seeds of one configuration apart.
+def read_groups(
+    wanted: Sequence[str], baseline: str | None, each: bool, least: int = 2
+) -> tuple[list[Group], list[LeftOut]]:
+    """The runs that are wanted, the baseline first, and those that are left out, which are named on standard error.
+    `each` keeps the seeds of one configuration apart.
 
     ValueError where there are fewer runs than `least`, and where `baseline` names several that are not seeds of one
-    configuration.
+    configuration, or one that cannot be read.
     """
     first, passed_first = find_runs([baseline]) if baseline is not None else ([], [])
     found, passed = find_runs(wanted)
-    if unfinished := list(dict.fromkeys(map(str, [*passed_first, *passed]))):
+    unfinished = list(dict.fromkeys(map(str, [*passed_first, *passed])))
+    if unfinished:
         more = f" and {len(unfinished) - SHOWN} more" if len(unfinished) > SHOWN else ""
         print(f"left out, without scores yet: {', '.join(unfinished[:SHOWN])}{more}", file=sys.stderr)
     known = {folder.resolve() for folder in first}
-    runs = with_own_names([read_run(folder) for folder in (*first, *(f for f in found if f.resolve() not in known))])
+    others, unreadable = read_runs([folder for folder in found if folder.resolve() not in known])
+    runs = with_own_names([*map(read_run, first), *others])
+    if unreadable and len(runs) < least:
+        raise ValueError(next(iter(unreadable.values())))
+    for reason in unreadable.values():
+        print(f"left out, {reason}", file=sys.stderr)
     groups = [Group((run,)) for run in runs] if each else pool_seeds(runs)
     if len(first) > len(groups[0].runs):
         raise ValueError(f"--baseline {baseline} names {len(first)} runs; name one, or the seeds of one configuration")
@@ -97,7 +107,10 @@ def read_groups(wanted: Sequence[str], baseline: str | None, each: bool, least: 
             f"there is only one run here, {runs[0].folder}; name another, "
             "or --latex FILE for its table, --html FILE for its page"
         )
-    return groups
+    return groups, [
+        *(LeftOut(str(folder), reason, UNREADABLE) for folder, reason in unreadable.items()),
+        *(LeftOut(folder, "without scores yet", "unfinished") for folder in unfinished),
+    ]
 
 
 def lines(baseline: Group, comparisons: Sequence[Comparison]) -> list[str]:
@@ -199,7 +212,7 @@ def write_json(path: Path, baseline: Group, comparisons: Sequence[Comparison], r
             for comparison in comparisons
         ],
     }
-    write_text(path, json.dumps(values, indent=2, allow_nan=False) + "\n")
+    write_whole(path, json.dumps(values, indent=2, allow_nan=False) + "\n")
 
 
 def _group(group: Group) -> dict[str, Any]:

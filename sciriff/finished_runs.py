@@ -153,6 +153,17 @@ def read_run(folder: Path) -> FinishedRun:
     )
 
 
+def read_runs(folders: Sequence[Path]) -> tuple[list[FinishedRun], dict[Path, str]]:
+    """Those that can be read, and why the others cannot."""
+    runs, unreadable = [], {}
+    for folder in folders:
+        try:
+            runs.append(read_run(folder))
+        except ValueError as error:
+            unreadable[folder] = str(error)
+    return runs, unreadable
+
+
 def _summary(summary: dict[str, Any]) -> dict[str, Score]:
     """The scores in the summary of scores.json by column, `mean` and `median` among them."""
 
@@ -197,14 +208,21 @@ def with_own_names(runs: Sequence[FinishedRun]) -> list[FinishedRun]:
 
 def pool_seeds(runs: Sequence[FinishedRun]) -> list[Group]:
     """Groups of runs whose configs differ in the seed alone, in the order of their first runs. Two runs with the same
-    seed, such as a run and its copy, are not two seeds and stay apart."""
+    seed, such as a run and its copy, are not two seeds and stay apart; so do seeds that were asked other instances."""
     groups: list[list[FinishedRun]] = []
     for run in runs:
         for group in groups:
             same = run.identity is not None and run.identity == group[0].identity
-            if same and run.seed not in {member.seed for member in group}:
+            if same and run.seed not in {member.seed for member in group} and _share_instances([*group, run]):
                 group.append(run)
                 break
         else:
             groups.append([run])
     return [Group(tuple(group)) for group in groups]
+
+
+def _share_instances(runs: Sequence[FinishedRun]) -> bool:
+    return any(
+        set.intersection(*({instance for instance, _ in run.numbers.get(task, {})} for run in runs))
+        for task in runs[0].numbers
+    )

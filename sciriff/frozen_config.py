@@ -4,6 +4,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from sciriff.config import DECIDES_NOTHING, HOW_TO_ASK, Config, to_yaml
 from sciriff.run_dir import RunDir
+from sciriff.whole_file import write_whole
 
 WHERE_AND_HOW = (
     *("engine.python", "engine.memory_fraction", "engine.replicas"),
@@ -31,9 +32,7 @@ def freeze(config: Config, run: RunDir) -> None:
     """Write config.yaml, or check that the folder was made with the same config. ValueError names the first key that
     differs; keys that only say what to do now are replaced."""
     refuse_another(config, run)
-    partial = run.config.with_name(run.config.name + ".partial")
-    partial.write_text(to_yaml(config))
-    partial.replace(run.config)
+    write_whole(run.config, to_yaml(config))
 
 
 def refuse_another(config: Config, run: RunDir) -> None:

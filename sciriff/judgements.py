@@ -14,6 +14,7 @@ from typing import Any
 from sciriff.digest import value_digest
 from sciriff.metrics.judge_rating import RATINGS
 from sciriff.records import AnswerKey, Judgement, dumps, named, read_json_objects
+from sciriff.whole_file import write_whole
 
 RATED = "rated"
 UNREADABLE = "unreadable"
@@ -71,10 +72,7 @@ def read_asked(path: Path) -> dict[str, Asked] | None:
 
 def write_asked(path: Path, asked: dict[str, Asked]) -> None:
     """Write it whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(dumps({task: one.written() for task, one in asked.items()}) + "\n", encoding="utf-8")
-    partial.replace(path)
+    write_whole(path, dumps({task: one.written() for task, one in asked.items()}) + "\n")
 
 
 def read_ratings(path: Path, answers: Container[AnswerKey], asked: Asked | None) -> dict[AnswerKey, Rating]:

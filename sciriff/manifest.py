@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from sciriff.digest import file_digest
+from sciriff.whole_file import write_whole
 
 
 @dataclass
@@ -43,9 +44,7 @@ class Manifest:
     def write(self) -> None:
         """Write it whole, then rename, so that a kill leaves the old one or the new one."""
         values = {**self.about, "stages": {name: vars(record) for name, record in self.stages.items()}}
-        partial = self.path.with_name(self.path.name + ".partial")
-        partial.write_text(json.dumps(values, indent=2) + "\n")
-        partial.replace(self.path)
+        write_whole(self.path, json.dumps(values, indent=2) + "\n")
 
 
 def _files(paths: list[Path]) -> list[Path]:

@@ -1,13 +1,12 @@
-"""Start a command on every node of a run, as one child of this process: by srun where there is Slurm."""
+"""Start a command on every node of a run, as one child of this process: by srun, or on nodes that have joined."""
 
 import contextlib
 import json
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
-from sciriff import lifeline, on_node, shared_files
+from sciriff import lifeline, on_node, start_on_joined
 from sciriff.cluster import Cluster
 
 
@@ -23,17 +22,24 @@ class Start:
 
 
 @contextlib.contextmanager
-def everywhere(cluster: Cluster, command: list[str], files: Iterable[Path]) -> Iterator[Start]:
-    """How to start `command` once on every node, after these files have come there. All that was started ends with
-    this block, or with this process. A word cluster.RANK in it is the node's number."""
+def everywhere(
+    cluster: Cluster, command: list[str], files: Mapping[str, str | None], variables: Iterable[str] = ()
+) -> Iterator[Start]:
+    """How to start `command` once on every node, after these files have come there, those with a digest as they are
+    here (shared_files.as_written). A word cluster.RANK in it is the node's number. All that was started ends with this
+    block, or with this process. srun hands on all variables, nodes that have joined get those of these names."""
     if cluster.size == 1:
         yield Start(command, {})
         return
+    waits_for = {on_node.FILES: json.dumps(files)}
+    if not cluster.slurm:
+        given = {**waits_for, start_on_joined.VARIABLES: json.dumps(list(variables))}
+        yield Start([sys.executable, "-m", "sciriff.start_on_joined", *command], given)
+        return
     with lifeline.hold() as line:
-        driver = f"{cluster.address}:{line.port}:{line.key}"
-        variables = {on_node.DRIVER: driver, on_node.FILES: json.dumps(shared_files.as_written(files))}
+        driver = {on_node.DRIVER: f"{cluster.address}:{line.port}:{line.key}"}
         yield Start(
             cluster.srun([sys.executable, "-m", "sciriff.on_node", *command]),
-            variables,
+            {**waits_for, **driver},
             lost=lambda: None if line.lost is None else cluster.nodes[line.lost],
         )

@@ -19,7 +19,7 @@ DRIVER, FILES = "SCIRIFF_DRIVER", "SCIRIFF_FILES"
 """Variables: address:port:key of the driver's lifeline, and as JSON the files to wait for with their digests."""
 
 
-def start(command: list[str], rank: int, files: Mapping[str, str], **options: object) -> "subprocess.Popen[str]":
+def start(command: list[str], rank: int, files: Mapping[str, str | None], **options: object) -> "subprocess.Popen[str]":
     """Start the command of a node once its files are here; it dies with this process. ValueError as
     shared_files.wait_for."""
     shared_files.wait_for(files)

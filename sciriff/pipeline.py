@@ -1,16 +1,13 @@
 """Which stages run, in what order, each as a child process; finished ones are skipped, interrupted ones go on."""
 
-import contextlib
 import json
 import shutil
-import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from sciriff import cluster, machine, nodes, spawn
+from sciriff import cluster, machine, nodes, shared_files, spawn, tracker_process
 from sciriff.config import PACKAGE, Config
 from sciriff.finetune import launch_files
 from sciriff.frozen_config import freeze, refuse_another
@@ -38,8 +35,9 @@ def run(config: Config, again: str, progress: Progress, wait: bool = False) -> f
         freeze(config, run)
         manifest = Manifest.read(run.manifest)
         progress.begins(run)
-        with _tracker(config, run):
+        with tracker_process.following(config, run) as tell_of_tracker:
             for stage in config.active_stages:
+                tell_of_tracker()
                 try:
                     _run_stage(STAGES[stage], config, run, manifest, again)
                 except spawn.ChildFailed as error:
@@ -191,10 +189,10 @@ def _spawn(stage: str, config: Config, run: RunDir) -> None:
         gpu_memory = min((gpu.memory for gpu in gpus), default=None)
         there = cluster.here()
         command, environment = launch_files.write(config, run, len(gpus), gpu_memory, there)
-        files = (run.config, run.accelerate, run.deepspeed)
+        files = shared_files.as_written((run.config, run.accelerate, run.deepspeed))
         run.stop_request.unlink(missing_ok=True)
         try:
-            with nodes.everywhere(there, command, files) as start:
+            with nodes.everywhere(there, command, files, environment) as start:
                 spawn.run(stage, start.command, log, environment, run.stop_request.touch, start.variables)
         except spawn.ChildFailed:
             if lost := start.lost():
@@ -217,40 +215,6 @@ def _spawn(stage: str, config: Config, run: RunDir) -> None:
         if (PACKAGE.parent / "pyproject.toml").is_file():  # a checkout lends itself; a wheel must be installed there
             environment["PYTHONPATH"] = str(PACKAGE.parent)
     spawn.run(stage, [python, "-m", f"sciriff.{stage}", str(run.root)], log, environment)
-
-
-@contextlib.contextmanager
-def _tracker(config: Config, run: RunDir) -> Iterator[None]:
-    """The one child that talks to the tracker. It follows the run's files until its standard input closes. What it
-    cannot do is said and never stops the run."""
-    if config.log.tracker == "none" or not {"train", "score"} & set(config.active_stages):
-        yield
-        return
-    command = [sys.executable, "-m", "sciriff.track", str(run.root), "--follow"]
-    run.log("track").parent.mkdir(parents=True, exist_ok=True)
-    with run.log("track").open("a") as log:
-        log.write(spawn.command_line(command, {}) + "\n")
-        log.flush()
-        process = spawn.popen(command, {}, told_otherwise=True, stdin=subprocess.PIPE, stdout=log, stderr=log)
-        patience, stopped = 120, False
-        try:
-            yield
-        except spawn.Stopped:
-            patience, stopped = 30, True  # who stops us may not wait longer
-            raise
-        finally:
-            assert process.stdin is not None
-            process.stdin.close()
-            try:
-                status = process.wait(timeout=patience)
-            except subprocess.TimeoutExpired:
-                spawn.signal_group(process, 9)
-                status = process.wait()
-            again = spawn.command_line(command[:-1], {})
-            if status and stopped:  # a scheduler's signal to all processes ends W&B's own
-                _say(f"track: not everything was copied; the next start does that, or `{again}`")
-            elif status:
-                _say(f"track: the tracker failed, the run did not; see {run.log('track')}, then `{again}`")
 
 
 def _remove(paths: list[Path]) -> None:

@@ -1,12 +1,16 @@
 """What a run needs and this machine lacks: memory, packages, files, disk. Such a run is refused before it starts."""
 
 import importlib.util
+import os
 import shutil
+import socket
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from sciriff import machine
+from sciriff import cluster, machine
+from sciriff.cluster import Cluster
 from sciriff.config import Config, SourceConfig, nearest
 from sciriff.judge import access
 from sciriff.plan import Plan
@@ -23,9 +27,13 @@ def problems(config: Config, plan: Plan) -> Iterator[str]:
     if plan.imagined:
         return
     yield from _missing_packages(config, plan.on_gpu)
+    if config.log.tracker == "wandb" and config.log.mode == "online":
+        yield from _missing_key()
     if "predict" in stages and config.engine.asks:
         yield from engine_access.service(config).problems()
-    yield from _missing_gpus(config)
+    yield from _missing_gpus(config, len(plan.nodes))
+    if "train" in stages:
+        yield from _busy_port(cluster.here())
     if "judge" in stages:
         yield from access.problems(config.judge)
     yield from _missing_files(config)
@@ -111,19 +119,29 @@ def _missing_packages(config: Config, on_gpu: bool) -> Iterator[str]:
         yield "report.figures=true needs the package matplotlib: pip install 'sciriff[figures]'"
 
 
-def _missing_gpus(config: Config) -> Iterator[str]:
+def _busy_port(nodes: Cluster) -> Iterator[str]:
+    """A port that was named for training's processes to meet at under Slurm, and belongs to somebody else. Where none
+    was named, and wherever nodes have joined by hand, they meet at a free one."""
+    if nodes.size == 1 or not nodes.slurm or nodes.port is None:
+        return
+    try:
+        socket.create_server(("", nodes.port)).close()
+    except OSError as error:
+        why = os.strerror(error.errno or 0)
+        yield f"MASTER_PORT={nodes.port} cannot be opened here ({why}): name another, or leave it out"
+
+
+def _missing_gpus(config: Config, nodes: int) -> Iterator[str]:
     """What the engine needs of GPUs that this machine does not have. Without any, vLLM's CPU build may answer."""
     engine, count = config.engine, len(machine.gpus())
     if "predict" not in config.active_stages:
         return
     if engine.batch_invariant and not count:
         yield "engine.batch_invariant=true needs an NVIDIA GPU, and there is none"
-    replicas = 1 if engine.replicas == "auto" else engine.replicas
-    if count and replicas * engine.tensor_parallel > count:
-        yield (
-            f"engine.tensor_parallel={engine.tensor_parallel} with engine.replicas={engine.replicas} needs "
-            f"{replicas * engine.tensor_parallel} GPUs, and there {'is' if count == 1 else 'are'} {count}"
-        )
+    try:
+        cluster.replicas_per_node(engine.replicas, engine.tensor_parallel, count, nodes)
+    except ValueError as error:
+        yield str(error)
 
 
 def _missing_elsewhere(python: str, engine: str) -> Iterator[str]:
@@ -140,6 +158,15 @@ def _missing_elsewhere(python: str, engine: str) -> Iterator[str]:
     elif result.stdout.strip():
         package = "sciriff[vllm]" if engine == "vllm" else "sciriff"
         yield f"engine.python={python} lacks {', '.join(result.stdout.split())}: pip install '{package}' there"
+
+
+def _missing_key() -> Iterator[str]:
+    """What keeps W&B from sending anything: it alone knows all the places of a key. Does not ask the server."""
+    command = [sys.executable, "-c", "import wandb; wandb.login(verify=False)"]
+    result = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120, check=False)
+    if result.returncode:
+        reason = (result.stderr.strip().splitlines() or ["it does not say why."])[-1].rpartition("Error: ")[-1]
+        yield f"log=wandb: {reason} log=offline needs no account, and `wandb sync` sends the run later"
 
 
 def _missing_files(config: Config) -> Iterator[str]:

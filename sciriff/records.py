@@ -7,6 +7,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
+from sciriff.whole_file import append_lines, whole
+
 AnswerKey = tuple[str, int]
 """Which answer of a task: the instance's id, and the number of the sample, from 1."""
 
@@ -123,22 +125,15 @@ def to_json(row: Any) -> str:
 
 
 def write_jsonl(path: Path, rows: Iterable[Any]) -> None:
-    """Write records or plain dicts, whole or not at all: to a temporary name, then renamed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("w", encoding="utf-8", newline="\n") as file:
+    """Write records or plain dicts, whole or not at all."""
+    with whole(path) as file:
         for row in rows:
             file.write((dumps(row) if isinstance(row, dict) else to_json(row)) + "\n")
-    partial.replace(path)
 
 
 def append_jsonl(path: Path, row: Any) -> None:
     """Add a record to a file, and return when it is on the disk."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a", encoding="utf-8", newline="\n") as file:
-        file.write(to_json(row) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
+    append_lines(path, [to_json(row) + "\n"])
 
 
 def mend_last_line(path: Path) -> bool:

@@ -46,6 +46,11 @@ class RunDir:
         return self.root / ".stop"
 
     @property
+    def nodes_key(self) -> Path:
+        """What opens connections between nodes that were joined by hand; there as long as their driver is."""
+        return self.root / ".nodes-key"
+
+    @property
     def mix(self) -> Path:
         """The finished mix, one Conversation a line."""
         return self.root / "mix" / "train.jsonl"

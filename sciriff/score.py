@@ -28,9 +28,10 @@ from sciriff.samples import averaged, spread
 from sciriff.stage import run_stage
 from sciriff.statistics import Array, interval
 from sciriff.summary import summary_lines
-from sciriff.tables import write_tables, write_text
+from sciriff.tables import write_tables
 from sciriff.tasks import COLUMNS, HELD_OUT
 from sciriff.tasks.task import UNREADABLE, Scored, Task
+from sciriff.whole_file import write_whole
 
 
 def main(config: Config, run: RunDir) -> None:
@@ -77,7 +78,7 @@ def main(config: Config, run: RunDir) -> None:
         "summary": add_intervals(summary, columns, config.eval.resamples),
         "other_parity": other_parity(HELD_OUT, config.eval.parity, summary["columns"], differences),
     }
-    write_text(run.scores, json.dumps(scores, indent=2, allow_nan=False) + "\n")
+    write_whole(run.scores, json.dumps(scores, indent=2, allow_nan=False) + "\n")
     write_tables(run.tables, [scores])
     print("\n".join(summary_lines(scores)), flush=True)
 

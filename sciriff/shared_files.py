@@ -14,15 +14,15 @@ PATIENCE = 120.0
 """Seconds. NFS clients look again after 60 at the latest (acregmax and acdirmax in nfs(5))."""
 
 
-def as_written(paths: Iterable[Path]) -> dict[str, str]:
+def as_written(paths: Iterable[Path]) -> dict[str, str | None]:
     """Path -> digest of files as they are here, for `wait_for` elsewhere."""
     return {str(path): file_digest(path) for path in paths if path.exists()}
 
 
-def wait_for(wanted: Iterable[Path] | Mapping[str, str], patience: float = PATIENCE) -> None:
+def wait_for(wanted: Iterable[Path] | Mapping[str, str | None], patience: float = PATIENCE) -> None:
     """Wait until all these files or folders are here, those with a digest as they were written. ValueError names the
     first that does not come."""
-    digests = wanted if isinstance(wanted, Mapping) else dict.fromkeys(map(str, wanted))
+    digests: Mapping[str, str | None] = wanted if isinstance(wanted, Mapping) else dict.fromkeys(map(str, wanted))
     give_up_at = time.monotonic() + patience
     for path, digest in digests.items():
         while not _is_here(Path(path), digest):

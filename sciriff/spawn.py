@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
 
+from sciriff import joined_nodes
 from sciriff.parent_death import die_with_parent
 from sciriff.progress import LINE
 
@@ -70,6 +71,7 @@ def popen(
         text=True,
         errors="replace",
         start_new_session=True,
+        pass_fds=joined_nodes.connections(),
         preexec_fn=prepare,  # bars start later; a thread that runs already waits for connections
         **options,  # type: ignore[call-overload]
     )

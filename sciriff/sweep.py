@@ -33,6 +33,10 @@ LAUNCHER = "hydra_plugins.sciriff_slurm_launcher.SlurmLauncher"
 """The launcher whose jobs outlive the command, so that their rows do, too."""
 LAST = ("done", "failed")
 """The status of jobs that have ended by themselves."""
+SEARCH = {"direction": "maximize", "max_failure_rate": 0.99}
+"""Of a search by Optuna, unless typed: scores are to be high, which by its own default are to be low, and a failed job
+ends the search only when all that ran beside it failed too."""
+NO_MEAN = "hydra/sweeper=optuna looks for the highest summary mean, and this job makes no scores"
 PAGE = "sweep.html"
 """The page of a sweep, in its folder."""
 
@@ -70,8 +74,13 @@ class SweepFolder(Callback):
         os.environ[FOLDER] = str(folder)
         if config.hydra.launcher.get("_target_") != LAUNCHER:
             shutil.rmtree(_rows(folder), ignore_errors=True)
+        typed = {override.partition("=")[0] for override in config.hydra.overrides.hydra}
         with read_write(config):
             config.hydra.sweep.dir = str(folder)  # for what a sweeper leaves, such as Optuna's best values
+            if searches(config.hydra.sweeper):
+                for key, value in SEARCH.items():
+                    if f"hydra.sweeper.{key}" not in typed:
+                        config.hydra.sweeper[key] = value
 
 
 def folder_of(config: DictConfig) -> Path:
@@ -80,6 +89,11 @@ def folder_of(config: DictConfig) -> Path:
     typed = config.copy()
     typed.name = f"sweep-{name}"
     return Path(typed.run_dir).absolute()
+
+
+def searches(sweeper: DictConfig) -> bool:
+    """Whether Hydra's sweeper chooses values by what came out before."""
+    return "optuna" in str(sweeper.get("_target_"))
 
 
 def folder() -> Path | None:
@@ -93,8 +107,8 @@ def own_number(environment: Mapping[str, str] = os.environ) -> int | None:
 
 
 def own_slurm_id(environment: Mapping[str, str] = os.environ) -> str | None:
-    """The id of this process's job in Slurm, where it is a task of an array."""
-    if "SLURM_ARRAY_TASK_ID" not in environment:
+    """The id in Slurm of the job that this process is."""
+    if own_number(environment) is None:
         return None
     return f"{environment['SLURM_ARRAY_JOB_ID']}_{environment['SLURM_ARRAY_TASK_ID']}"
 
@@ -118,16 +132,23 @@ def note(job: Job) -> None:
 
 
 def row(place: Path, number: int) -> Job | None:
-    """The row of one job; None where there is none yet."""
+    """The row of one job; None where there is none, or where a shared file system has just lost sight of it."""
     try:
         return Job(**json.loads(_row(place, number).read_text()))
-    except FileNotFoundError:
+    except OSError:
         return None
 
 
 def forget(place: Path, number: int) -> None:
     """Remove the row of a job."""
     _row(place, number).unlink(missing_ok=True)
+
+
+def forget_from(place: Path, number: int) -> None:
+    """Remove the rows from this number on: of jobs that the same command had under other files of conf/."""
+    for job in jobs(place):
+        if job.number >= number:
+            forget(place, job.number)
 
 
 def ended(job: Job, status: str, started: float, reason: str | None = None) -> Job:
@@ -144,6 +165,12 @@ def in_one_line(reason: str) -> str:
 def jobs(place: Path) -> list[Job]:
     """The rows of a sweep, in the order of its jobs."""
     return [Job(**json.loads(path.read_text())) for path in sorted(_rows(place).glob("*.json"))]
+
+
+def has_failed_jobs() -> bool:
+    """Whether a job of the sweep that this process ran has failed."""
+    place = folder() if own_number() is None else None
+    return place is not None and any(job.status == "failed" for job in jobs(place))
 
 
 def table(found: list[Job]) -> list[str]:
@@ -187,7 +214,10 @@ def _mean(job: Job) -> str:
     scores = RunDir(Path(job.run_dir)).scores
     if job.status != "done" or not scores.is_file():
         return ""
-    return mean_line(json.loads(scores.read_text())["summary"])
+    try:
+        return mean_line(json.loads(scores.read_bytes())["summary"])
+    except (ValueError, KeyError, TypeError):
+        return f"{scores.name} cannot be read"
 
 
 def _row(place: Path, number: int) -> Path:

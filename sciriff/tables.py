@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from sciriff.tasks import COLUMNS, HELD_OUT
+from sciriff.whole_file import write_whole
 
 MISSING = "NA"
 """A column without a value: what pandas and R read as missing."""
@@ -60,12 +61,4 @@ def write_tsv(path: Path, rows: list[list[str]]) -> None:
     """Write a table whose columns are parted by tabs."""
     text = io.StringIO()
     csv.writer(text, delimiter="\t", lineterminator="\n").writerows(rows)
-    write_text(path, text.getvalue())
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(text, encoding="utf-8", newline="\n")
-    partial.replace(path)
+    write_whole(path, text.getvalue())

@@ -38,9 +38,18 @@ from sciriff.tracked_tables import TrackedTable, tracked_tables
 POLL = 1.0
 """Seconds between two looks at the files of a growing run."""
 
+AGAIN = 60.0
+"""Seconds between two tries to reach a server that is down while a run grows."""
+LAST_WORDS = 100
+"""Seconds after the end of a run in which the server must take what is left; the driver waits a little longer."""
+
 NOT_A_METRIC = ("step", "steps")
 TOKENS_SO_FAR = "tokens_so_far"
 """Of all steps up to this one: the other axis that curves are looked at over."""
+
+
+class Unreachable(ValueError):
+    """The tracker's server is down, or refuses us."""
 
 
 class Sink(Protocol):
@@ -238,7 +247,11 @@ def wandb_sink(config: Config, run: RunDir, follow: bool) -> Iterator[WandbSink]
         "WANDB__STATS_PID": str(os.getppid()),
         "WANDB__STATS_TRACK_PROCESS_TREE": "true",
         "WANDB__TRANSACTION_LOG_FLUSH_INTERVAL": "1",
+        "WANDB_FINISH_TIMEOUT_RAISES": "true",
     }
+    os.environ.setdefault("WANDB_INIT_TIMEOUT", "60")
+    if follow:
+        os.environ.setdefault("WANDB_FINISH_TIMEOUT", str(LAST_WORDS))
     if not online:  # online this is where `wandb login` keeps the user's server and entity
         os.environ["WANDB_CONFIG_DIR"] = str(folder / "config")
     import wandb
@@ -277,19 +290,28 @@ def _wandb_run(wandb: Any, config: Config, run: RunDir, follow: bool) -> Iterato
                 x_disable_stats=not follow,  # of a copy that is made later they would be of another machine
             ),
         )
-        place = Path(handle.settings.sync_dir)
-        print(f"wandb: {handle.url}" if online else f"wandb: {place}; `wandb sync` sends it", flush=True)
-        status = 1
-        try:
-            sink = WandbSink(handle, run.root, logged=handle.step - 1, earlier=[] if online else earlier)
-            yield sink
-            sink.replace_earlier()
-            unfinished = any(stage.status != "done" for stage in Manifest.read(run.manifest).stages.values())
-            status = int(unfinished)
-        finally:
-            handle.finish(exit_code=status)
     except wandb.Error as error:
-        raise ValueError(f"Weights & Biases: {(str(error) or repr(error)).splitlines()[0]}") from error
+        wandb.teardown()  # its own process would not take the id a second time
+        raise Unreachable(_in_a_line(error)) from error
+    place = Path(handle.settings.sync_dir)
+    print(f"wandb: {handle.url}" if online else f"wandb: {place}; `wandb sync` sends it", flush=True)
+    status = 1
+    try:
+        sink = WandbSink(handle, run.root, logged=handle.step - 1, earlier=[] if online else earlier)
+        yield sink
+        sink.replace_earlier()
+        status = int(any(stage.status != "done" for stage in Manifest.read(run.manifest).stages.values()))
+    except wandb.Error as error:
+        raise ValueError(_in_a_line(error)) from error
+    finally:
+        try:
+            handle.finish(exit_code=status)
+        except TimeoutError:
+            raise ValueError(f"Weights & Biases: the server did not take all of it in time; {place} has it") from None
+
+
+def _in_a_line(error: Exception) -> str:
+    return f"Weights & Biases: {(str(error) or repr(error)).splitlines()[0]}"
 
 
 def default_tags(config: Config) -> list[str]:
@@ -371,6 +393,22 @@ SINKS: dict[str, Callable[[Config, RunDir, bool], contextlib.AbstractContextMana
 }
 
 
+def copy(config: Config, run: RunDir, follow: bool) -> None:
+    """Copy the run to its tracker. While it grows, a server that is down is tried again and again."""
+    said = ""
+    while True:
+        try:
+            with SINKS[config.log.tracker](config, run, follow) as sink:
+                copy_run(run, sink, follow)
+            return
+        except Unreachable as error:
+            if not follow or _closed(AGAIN):
+                raise
+            if str(error) != said:
+                said = str(error)
+                print(f"error: {said}; trying again every {AGAIN:.0f} s", file=sys.stderr, flush=True)
+
+
 def main() -> None:
     """Exit status 0 when everything was copied; otherwise the reason is one line on standard error."""
     parser = argparse.ArgumentParser(prog="python -m sciriff.track", description=(__doc__ or "").splitlines()[0])
@@ -381,10 +419,9 @@ def main() -> None:
     run = RunDir(arguments.run_dir.resolve())
     try:
         config = configuration.load(run.config)
-        if config.log.tracker == "none":
-            return
-        with hold(run), SINKS[config.log.tracker](config, run, arguments.follow) as sink:
-            copy_run(run, sink, arguments.follow)
+        if config.log.tracker != "none":
+            with hold(run):
+                copy(config, run, arguments.follow)
     except (ValueError, OSError) as error:
         if not is_users_mistake(error):
             raise

@@ -5,9 +5,11 @@ import shlex
 import signal
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import hydra
+from hydra.conf import HydraConf
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
@@ -15,11 +17,12 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from sciriff import compose_error, pipeline, plan, preflight, spawn, sweep
+from sciriff import cluster, compose_error, joined_nodes, joining_node, pipeline, plan, preflight, spawn, sweep
 from sciriff.composed import checked, untrained_config, wants_untrained, with_beside
-from sciriff.config import SAMPLE, Config, conf_dir
+from sciriff.config import SAMPLE, Config, as_dict, conf_dir
 from sciriff.predictions import models_below
 from sciriff.requeue import Progress, after_stop
+from sciriff.run_dir import RunDir
 from sciriff.run_name import run_name
 from sciriff.slurm_sweep.follow import LeftRunning
 from sciriff.stage import USER_ERROR, is_users_mistake
@@ -39,6 +42,20 @@ def job(composed: DictConfig, progress: Progress) -> float | None:
         print("\n".join([*plan.lines(config, planned), *problems]))
         return None
     preflight.refuse(config, planned)
+    there = cluster.here()
+    if not there.by_hand:
+        return run_job(config, progress)
+    run = RunDir(Path(config.run_dir))
+    run.root.mkdir(parents=True, exist_ok=True)
+    if there.rank > 0:
+        joining_node.serve(there, run, as_dict(config))
+        return None
+    with joined_nodes.joined(there, run, as_dict(config)):
+        return run_job(config, progress)
+
+
+def run_job(config: Config, progress: Progress) -> float | None:
+    """The run of a config, on the node that has the driver."""
     print(f"{config.name}: {', '.join(config.active_stages)} in {config.run_dir}", file=sys.stderr, flush=True)
     if config.predictions and (models := models_below(Path(config.predictions))):
         pipeline.run_each_model(config, models, again=this_command(), progress=progress)
@@ -63,7 +80,9 @@ def job_of_sweep(composed: DictConfig, progress: Progress) -> float | None:
     overrides = list(hydra_config.overrides.task)
     sweep.refuse_one_folder(overrides)
     if composed.dry_run:
-        return job(composed, progress)
+        return _objective(job(composed, progress))
+    if cluster.here().by_hand:
+        raise ValueError("NODES and NODE_RANK are for a single run: a sweep (-m) over several nodes needs Slurm")
     place = sweep.folder()
     assert place is not None
     if composed.log.group is None:
@@ -73,10 +92,13 @@ def job_of_sweep(composed: DictConfig, progress: Progress) -> float | None:
     if number is None:
         number = hydra_config.job.num
     row = sweep.Job(number, composed.name, run_dir, shlex.join(overrides), slurm=sweep.own_slurm_id())
+    before = sweep.row(place, number)
+    if before is not None and before.slurm and before.slurm == row.slurm:  # requeued
+        row = replace(row, seconds=before.seconds)
     sweep.note(row)
-    started = time.monotonic()
+    started = time.monotonic() - row.seconds
     try:
-        mean = job(composed, progress)
+        mean = _objective(job(composed, progress))
     except (ValueError, OSError, pipeline.RunFailed) as error:
         print(f"error: {row.name}: {error}", file=sys.stderr, flush=True)
         sweep.note(sweep.ended(row, "failed", started, sweep.in_one_line(str(error))))
@@ -87,6 +109,21 @@ def job_of_sweep(composed: DictConfig, progress: Progress) -> float | None:
         raise
     sweep.note(sweep.ended(row, "done", started))
     return mean
+
+
+def _objective(mean: float | None) -> float | None:
+    """The mean as a sweeper takes it. ValueError where it searches for the highest and there is none."""
+    if mean is None and sweep.searches(HydraConfig.get().sweeper):
+        raise ValueError(sweep.NO_MEAN)
+    return mean
+
+
+def refuse_launcher_without_sweep(hydra_config: HydraConf) -> None:
+    """ValueError where Slurm was chosen for a single run, which no launcher of Hydra's ever sees."""
+    if hydra_config.launcher.get("_target_") == sweep.LAUNCHER and sweep.own_number() is None:
+        raise ValueError(
+            "this launcher takes sweeps: add -m, and one run is a sweep of one; or sbatch launch/slurm.sbatch ..."
+        )
 
 
 def say_of_sweep(page: bool) -> None:
@@ -116,8 +153,9 @@ def main() -> int:
         if hydra_config.mode == RunMode.MULTIRUN:
             return job_of_sweep(composed, progress)
         try:
+            refuse_launcher_without_sweep(hydra_config)
             return job(composed, progress) if sweep.own_number() is None else job_of_sweep(composed, progress)
-        except (ValueError, OSError, pipeline.RunFailed) as error:
+        except (ValueError, OSError, pipeline.RunFailed, joining_node.DriverFailed) as error:
             # raised again below, outside Hydra, which would print a line of its own
             errors.append(error)
             return None
@@ -133,10 +171,12 @@ def main() -> int:
         say_of_sweep(page=True)
         if errors:
             raise errors[0]
+        if sweep.has_failed_jobs():  # Optuna goes on with other values
+            raise pipeline.RunFailed("a job of the sweep failed; the others went on")
     except LeftRunning as error:
         print(f"{error}\n  {this_command()}", file=sys.stderr)
         return 130
-    except pipeline.RunFailed as error:
+    except (pipeline.RunFailed, joining_node.DriverFailed) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except spawn.Stopped as stop:

@@ -189,7 +189,7 @@ class SlurmCluster:
     def _write_conf(self) -> None:
         host = socket.gethostname().partition(".")[0]
         user = pwd.getpwuid(os.geteuid()).pw_name
-        ports = _free_ports(1 + len(NODES))
+        ports = free_ports(1 + len(NODES))
         settings = {
             "ClusterName": f"test_{ports[0]}",
             "SlurmctldHost": f"{host}(127.0.0.1)",
@@ -263,7 +263,7 @@ def _where(program: str) -> str | None:
     return shutil.which(program, path=os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"]))
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
     sockets = [socket.socket() for _ in range(count)]
     try:
         for one in sockets:

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from sciriff import cluster, lifeline, nodes, shared_files
-from sciriff.cluster import Cluster, training_processes
+from sciriff import cluster, lifeline, nodes, plan, preflight, shared_files
+from sciriff.cluster import Cluster, replicas_per_node, training_processes
 
 TWO = {"NODES": "2", "NODE_RANK": "1", "MASTER_ADDR": "10.0.0.1"}
 TIMEOUT = 20.0
@@ -73,6 +73,18 @@ def test_training_processes_are_those_of_all_nodes() -> None:
         training_processes(16, gpus=4, nodes=2)
 
 
+def test_replicas_are_those_of_all_nodes() -> None:
+    assert replicas_per_node("auto", 1, gpus=4, nodes=1) == [4]
+    assert replicas_per_node("auto", 2, gpus=8, nodes=4) == [4, 4, 4, 4]
+    assert replicas_per_node("auto", 1, gpus=0, nodes=2) == [1, 1]
+    assert replicas_per_node(1, 1, gpus=0, nodes=2) == [1, 0]
+    assert replicas_per_node(5, 1, gpus=4, nodes=2) == [3, 2]
+    with pytest.raises(ValueError, match=r"needs 5 GPUs, and there are 4"):
+        replicas_per_node(5, 1, gpus=4, nodes=1)
+    with pytest.raises(ValueError, match=r"needs 8 GPUs on a node, and there are 4"):
+        replicas_per_node("auto", 8, gpus=4, nodes=2)
+
+
 def test_one_task_on_each_node_with_all_that_the_node_has() -> None:
     four = Cluster(("a", "b", "c", "d"), address="a", slurm=True, cores=96, gpus=8)
     words = four.srun(["python", "x"])
@@ -81,8 +93,8 @@ def test_one_task_on_each_node_with_all_that_the_node_has() -> None:
     assert not [word for word in Cluster(("a", "b"), slurm=True).srun([]) if "gpus" in word]
 
 
-def test_on_one_machine_a_command_stays_as_it_is(tmp_path: Path) -> None:
-    with nodes.everywhere(Cluster(), ["python", "x"], [tmp_path]) as start:
+def test_on_one_machine_a_command_stays_as_it_is() -> None:
+    with nodes.everywhere(Cluster(), ["python", "x"], {}) as start:
         assert start == nodes.Start(["python", "x"], {})
 
 
@@ -162,3 +174,20 @@ def test_a_node_runs_its_command_with_its_rank_and_ends_it_with_its_driver(tmp_p
         assert process.poll() is None
     assert process.wait(TIMEOUT) == 128 + signal.SIGKILL
     assert not Path(f"/proc/{pid}").exists()
+
+
+def test_a_port_that_somebody_else_has_is_said_before_anything_starts(
+    composed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Training's processes would meet there. Nodes that join by hand have met at theirs before, and take another."""
+    config = composed("experiment=demo", "name=x")
+    with socket.create_server(("", 0)) as other:
+        port = other.getsockname()[1]
+        said = f"MASTER_PORT={port} cannot be opened here (Address already in use): name another, or leave it out"
+        for slurm, ours, problems in ((True, port, [said]), (False, port, []), (True, None, [])):
+            two = cluster.Cluster(("a", "b"), address="a", port=ours, slurm=slurm)
+            monkeypatch.setattr(cluster, "here", lambda two=two: two)
+            found = preflight.problems(config, plan.make(config))
+            assert [line for line in found if "PORT" in line] == problems
+    monkeypatch.setattr(cluster, "here", lambda: cluster.Cluster(("a", "b"), address="a", port=port, slurm=True))
+    assert not any("PORT" in line for line in preflight.problems(config, plan.make(config)))

@@ -266,6 +266,20 @@ def test_unfinished_runs_in_a_folder_are_passed_by(make, comparing):
     assert len(numbers["comparisons"]) == 1
 
 
+def test_a_run_that_cannot_be_read_is_named_and_the_others_are_compared(make, comparing):
+    _, two, three, four = (make(name, good(share)) for name, share in zip("abcd", (0.5, 0.4, 0.3, 0.2), strict=True))
+    two.scores.write_text("{")
+    three.config.write_text("a: [")
+    four.metrics.write_text("{")
+    printed, numbers = comparing("runs", "--html", "page.html")
+    assert [row["name"] for row in numbers["comparisons"]] == ["d"]
+    assert f"left out, {two.scores}: not the scores" in printed and f"left out, {three.config}: not a conf" in printed
+    page = Path("page.html").read_text()
+    assert f"{two.scores}: not the scores" in page and f"{three.config}: not a config" in page
+    assert f"its cost is not known: {four.metrics}:1: " in page
+    assert "error" in comparing("a", "d", "--baseline", "b", status=2)[0], "another baseline is not what was asked for"
+
+
 def test_runs_without_a_config(make, comparing):
     for name in ("one", "two"):
         make(name, good(0.5)).config.unlink()

@@ -162,7 +162,18 @@ def test_what_the_engine_lacks_is_said_before_training(
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["engine=vllm", "engine.tensor_parallel=3"], "tensor_parallel=3 does not divide model.shape.heads=4"),
+        (["engine=vllm", "engine.tensor_parallel=3"], "tensor_parallel=3 does not share out model.shape.heads=4"),
+        (
+            [
+                "engine=vllm",
+                "engine.tensor_parallel=6",
+                "model.shape.hidden=96",
+                "model.shape.heads=12",
+                "model.shape.kv_heads=4",
+            ],
+            "tensor_parallel=6 does not share out model.shape.heads=12, the attention heads of the model "
+            "(model.shape.kv_heads=4 of keys and values)",
+        ),
         (["engine.tensor_parallel=2"], "engine.tensor_parallel=2 needs engine=vllm, and this is transformers"),
         (["engine.batch_invariant=true"], "engine.batch_invariant=True needs engine=vllm"),
         (["engine.replicas=0"], "engine.replicas=0 is too small"),

@@ -25,8 +25,8 @@ pytestmark = pytest.mark.slow
 MIXES = {"long": 240, "short": 24, "broken": 0, "other": 24}
 """Mix -> rows. One cannot be read at first, one is longer than its job's time."""
 ROWS = (SAMPLE / "tulu.jsonl").read_text().splitlines(keepends=True)
-OVERRIDES = (
-    *("-m", "hydra/launcher=slurm", "hydra.launcher.at_once=2", "hydra.launcher.time=20", "hydra.launcher.signal=20"),
+SLURM = ("-m", "hydra/launcher=slurm", "hydra.launcher.at_once=2", "hydra.launcher.time=20", "hydra.launcher.signal=20")
+FOUR = (
     *("experiment=demo", f"mix.path={','.join(f'{mix}.jsonl' for mix in MIXES)}", "mix.overlap=none"),
     *("train.epochs=1", "train.checkpoint_every=null", "eval.tasks=[bioasq_list_qa]", "eval.limit=1", "log=none"),
     *("eval.max_new_tokens=8", "stages=[mix,train,predict,score]"),
@@ -34,20 +34,20 @@ OVERRIDES = (
 
 
 class Sweep:
-    """The sweep of these mixes in one folder, typed as often as one likes."""
+    """A sweep in one folder, typed as often as one likes."""
 
-    def __init__(self, slurm: SlurmCluster, home: Path) -> None:
-        self.slurm, self.home = slurm, home
+    def __init__(self, slurm: SlurmCluster, home: Path, *overrides: str) -> None:
+        self.slurm, self.home, self.overrides = slurm, home, overrides
         for mix, rows in MIXES.items():
             (home / f"{mix}.jsonl").write_text("".join(ROWS[:rows]) if rows else "no row\n")
         self.environment = {**slurm.environment, "SCIRIFF_CACHE": str(home / "cache")}
 
     @contextlib.contextmanager
-    def typed(self, name: str) -> Iterator["subprocess.Popen[bytes]"]:
+    def typed(self, name: str, *more: str) -> Iterator["subprocess.Popen[bytes]"]:
         """The command in a terminal of its own; what it prints is in NAME.txt."""
         with (self.home / f"{name}.txt").open("wb") as output:
             process = subprocess.Popen(
-                [sys.executable, "-m", "sciriff.train", *OVERRIDES],
+                [sys.executable, "-m", "sciriff.train", *SLURM, *self.overrides, *more],
                 cwd=self.home,
                 env=self.environment,
                 stdout=output,
@@ -139,7 +139,7 @@ def at_once(slurm: SlurmCluster, array: str) -> int:
 
 
 def test_four_jobs_two_at_a_time(slurm: SlurmCluster, tmp_path: Path) -> None:
-    four = Sweep(slurm, tmp_path)
+    four = Sweep(slurm, tmp_path, *FOUR)
     with four.typed("first") as first, four.typed("second") as second:
         four.wait(lambda: all("queued (1_3)" in four.printed(name) for name in ("first", "second")), "both")
         both = {"first": first, "second": second}
@@ -173,7 +173,34 @@ def test_four_jobs_two_at_a_time(slurm: SlurmCluster, tmp_path: Path) -> None:
     (tmp_path / "broken.jsonl").write_text("".join(ROWS[:24]))
     with four.typed("third") as third:
         assert third.wait(timeout=180) == 0, four.printed("third")
-    assert "1 of 4 jobs submitted to Slurm as " in four.printed("third")
+    assert four.printed("third").startswith("3 of 4 jobs are done\n1 of 4 jobs submitted to Slurm as ")
     assert "#SBATCH --array=2%2\n" in (four.folder / "slurm/0002.sh").read_text()
     assert [row.status for row in sweep.jobs(four.folder)] == ["done"] * 4
     assert set(four.ls().values()) == {"finished"}
+
+
+def test_what_does_not_fit_is_cancelled_or_refused(slurm: SlurmCluster, tmp_path: Path) -> None:
+    fits_on_an_a10 = ("experiment=demo", "model=tiny,llama2_7b", "plan.gpu=a10", "plan.gpus=1", "log=none")
+    two = Sweep(slurm, tmp_path, *fits_on_an_a10, 'hydra.launcher.setup=["echo setting up","sleep 1000"]')
+    with two.typed("refused", "hydra.launcher.partition=nowhere", 'hydra.launcher.sbatch=["--time-min=1"]') as refused:
+        assert refused.wait(timeout=60) == 2
+    *_, last = two.printed("refused").splitlines()
+    assert last.startswith("error: sbatch refuses the jobs: invalid partition specified: nowhere; ")
+    assert not list(two.folder.glob("slurm/*.json"))
+    assert [row.name for row in sweep.jobs(two.folder)] == ["demo-llama2_7b"]
+
+    with two.typed("cancelled") as cancelled:
+        two.wait_until_printed("cancelled", "demo-tiny: running (")
+        printed = two.printed("cancelled")
+        assert "error: demo-llama2_7b: does not fit what hydra.launcher asks for: training needs about" in printed
+        assert "1 of 2 jobs submitted" in printed
+        script = max(two.folder.glob("slurm/*.sh")).read_text()
+        assert "job=(experiment=demo model=tiny log=none)" in script and "model=llama2_7b" not in script
+        task = re.search(r"demo-tiny: running \((\d+_0) on n\d\)", printed)[1]
+        slurm.command("scancel", task)
+        assert cancelled.wait(timeout=60) == 1
+    tiny, llama = sweep.jobs(two.folder)
+    assert (tiny.status, tiny.reason, tiny.slurm) == ("failed", "ended by Slurm: CANCELLED", task)
+    assert llama.status == "failed" and "What would fit: " in llama.reason
+    assert tiny.log.read_text().startswith("setting up\n") and "CANCELLED" in tiny.log.read_text()
+    assert f"    log: {tiny.log}" in two.printed("cancelled")

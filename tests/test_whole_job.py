@@ -215,7 +215,7 @@ def test_a_sweep_that_was_killed_and_has_a_broken_job_is_completed_by_the_same_c
     assert f"1 of 4 jobs failed; the same command runs only what is not done:\n  {broken.root.name}: " in second.stdout
     [page] = (tmp_path / "runs").glob("sweep-*/sweep.html")
     assert f"page: {page}" in second.stdout
-    assert "3 of 4 jobs are finished." in page.read_text() and 'id="unfinished"' in page.read_text()
+    assert "3 of 4 jobs are finished." in page.read_text() and 'id="left-out"' in page.read_text()
     for run in (runs[5, "none"], killed, runs[20, "match"]):
         assert_complete(run)
         assert read_wandb(offline_file(run)).group == page.parent.name
@@ -229,7 +229,7 @@ def test_a_sweep_that_was_killed_and_has_a_broken_job_is_completed_by_the_same_c
     assert {root: RunDir(root).manifest.read_bytes() for root in finished} == finished, "they were left alone"
     assert third.stdout.count(" done ") == 4
     text = page.read_text()
-    assert "4 of 4 jobs are finished. 5 runs" in text and 'id="unfinished"' not in text
+    assert "4 of 4 jobs are finished. 5 runs" in text and 'id="left-out"' not in text
     assert "mix.tulu=none" in text and "mix.tulu=match" in text and f"The baseline is {untrained.root.name}." in text
     assert untrained.log("predict").read_text().count("-m sciriff.predict") == 1, "one untrained model serves all"
     assert all(untrained.root.name in run.report.read_text() for run in runs.values())
@@ -305,4 +305,6 @@ def test_an_installed_wheel_runs_the_demo_in_another_folder(tmp_path: Path):
     run(python, "-m", "pip", "install", "--quiet", wheel)
     result = run(python, "-m", "sciriff.train", *SHORT)
     assert "mean of 9 of 11" in result.stdout
+    sweep = run(python, "-m", "sciriff.train", "-m", "hydra/launcher=slurm", *SHORT, "seed=1,2", "dry_run=true")
+    assert "#SBATCH --array=0,1" in sweep.stdout, "the launcher is in the wheel"
     assert str(project) not in run(python, "-c", "import sciriff; print(sciriff.__file__)").stdout

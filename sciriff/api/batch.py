@@ -7,7 +7,6 @@ differently is in openai_batch.py and anthropic_batch.py.
 """
 
 import json
-import os
 import secrets
 import time
 from abc import ABC, abstractmethod
@@ -20,6 +19,7 @@ from urllib.parse import quote
 from sciriff.api.calls import Call, CallFailed, Refused, Reply, Tally, verdict
 from sciriff.api.limits import backoff, retry_after
 from sciriff.api.transport import LARGEST_RESPONSE, Endpoint, Response, Unreachable, request
+from sciriff.whole_file import write_whole
 
 PAGE = 100
 """Batches that the server lists at a time."""
@@ -57,13 +57,7 @@ def read_state(path: Path) -> BatchState | None:
 
 def write_state(path: Path, state: BatchState) -> None:
     """Write it whole, on the disk before this returns."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("w", encoding="utf-8") as file:
-        json.dump(asdict(state), file)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
+    write_whole(path, json.dumps(asdict(state)), durable=True)
 
 
 class Batches(ABC):

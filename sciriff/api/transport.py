@@ -26,7 +26,7 @@ class Unreachable(Exception):
     """Nothing came back, or not all of it, or not in time."""
 
     def __init__(self, why: str, sent: bool = True) -> None:
-        super().__init__(why)
+        super().__init__(" ".join(why.split())[:SHOWN])  # what came instead of a response may be in it
         self.sent = sent
         """Whether the request went out whole, so that the server may have acted and may want money."""
 

@@ -20,7 +20,7 @@ class EngineConfig(ServerConfig):
     """vllm: GPUs that share one copy of the model."""
     replicas: Any = "auto"
     """vllm, transformers: engines side by side, each with a copy of the model on engine.tensor_parallel GPUs of its
-    own; they share the prompts. auto: as many as the GPUs give, one without a GPU."""
+    own; they share the prompts. Counted over all nodes; auto: as many as their GPUs give, or one per node without."""
     memory_fraction: float = 0.9
     """vllm: share of each GPU's memory that it may take."""
     batch_invariant: bool = False

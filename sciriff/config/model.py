@@ -11,6 +11,12 @@ from sciriff.config.checks import at_least, one_of
 CHAT_FORMATS = ("tulu", "llama2", "llama3", "qwen", "general", "tokenizer")
 
 
+def shares_heads(heads: int, kv_heads: int, ways: int) -> bool:
+    """Whether so many GPUs can share the attention heads of a model evenly, as vLLM needs: query heads are split, key
+    and value heads split or repeated."""
+    return heads % ways == 0 and (kv_heads % ways == 0 or ways % kv_heads == 0)
+
+
 @dataclass
 class ShapeConfig:
     """The size of a model, from which the plan computes memory and time without a download."""

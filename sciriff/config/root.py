@@ -14,7 +14,7 @@ from sciriff.config.eval import EvalConfig
 from sciriff.config.judge import JudgeConfig
 from sciriff.config.log import LogConfig
 from sciriff.config.mix import MixConfig
-from sciriff.config.model import ApiModelConfig, ModelConfig
+from sciriff.config.model import ApiModelConfig, ModelConfig, shares_heads
 from sciriff.config.plan import PlanConfig
 from sciriff.config.report import ReportConfig
 from sciriff.config.train import TrainConfig
@@ -80,12 +80,11 @@ class Config:
                 f"engine={self.engine.name} asks a server, and none has the model that this run trains: choose "
                 "engine=vllm; or train first, serve the run's model, and then run stages=[predict,score,report]"
             )
-        ways = self.engine.tensor_parallel
-        heads = self.model.shape.heads if self.model.shape is not None else ways
-        if "predict" in self.active_stages and heads % ways:
+        ways, shape = self.engine.tensor_parallel, self.model.shape if self.eval.model is None else None
+        if "predict" in self.active_stages and shape and not shares_heads(shape.heads, shape.kv_heads, ways):
             raise ValueError(
-                f"engine.tensor_parallel={ways} does not divide model.shape.heads={heads}, the attention heads of the "
-                "model"
+                f"engine.tensor_parallel={ways} does not share out model.shape.heads={shape.heads}, the attention "
+                f"heads of the model (model.shape.kv_heads={shape.kv_heads} of keys and values)"
             )
 
     @property

@@ -28,6 +28,7 @@ from sciriff.run_dir import RunDir
 from sciriff.source_files import source_digest, validation_split
 from sciriff.stage import run_stage
 from sciriff.token_file import TokenFile
+from sciriff.whole_file import write_whole
 
 LAYOUT = 3
 """Raised when the same recipe and sources would give other rows, tokens or another card than before."""
@@ -101,7 +102,7 @@ def main(config: Config, run: RunDir) -> None:
         _copy(folder / VALIDATION, run.validation)
         _link(tokens_of(run.validation, card["validation"]["digest"]), run.validation_tokens)
     _write_card(run.mix_card, card)
-    run.mix_card_page.write_text(page(card, config.mix), encoding="utf-8")
+    write_whole(run.mix_card_page, page(card, config.mix))
     print(table(card), flush=True)
 
 
@@ -186,9 +187,7 @@ def _has_overlap(folder: Path) -> bool:
 
 
 def _write_card(path: Path, card: dict[str, Any]) -> None:
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps(card, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    partial.replace(path)
+    write_whole(path, json.dumps(card, indent=2, ensure_ascii=False) + "\n")
 
 
 def _lines(path: Path) -> int:

@@ -1,6 +1,7 @@
 """Memory that answering needs: a copy of the model, and room for at least one sequence's keys and values."""
 
 from sciriff.config import Config
+from sciriff.config.model import shares_heads
 from sciriff.training_memory import GIB, shape_of
 
 WORKSPACE = 2.0
@@ -26,14 +27,14 @@ def problem(config: Config, gpus: int, capacity: float) -> str | None:
     engine = config.engine
     if "predict" not in config.active_stages or config.eval.model is not None or engine.asks:
         return None
-    heads = shape_of(config).heads
+    shape = shape_of(config)
     room = capacity * (engine.memory_fraction if engine.name == "vllm" else 0.95)
     needed = generation_memory(config, engine.tensor_parallel)
     if needed <= room:
         return None
     said = f"answering needs about {needed:.0f} GiB on each GPU, of which {engine.name} may fill {room:.0f}: "
     for ways in range(engine.tensor_parallel + 1, gpus + 1):
-        if heads % ways == 0 and generation_memory(config, ways) <= room:
+        if shares_heads(shape.heads, shape.kv_heads, ways) and generation_memory(config, ways) <= room:
             using = "" if engine.name == "vllm" else "engine=vllm "
             return f"{said}{using}engine.tensor_parallel={ways} would fit"
     return f"{said}use more or larger GPUs in one machine, or leave it out: stages=[mix,train]"

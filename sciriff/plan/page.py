@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from sciriff import cluster
 from sciriff.api.service import dollars
 from sciriff.config import Config, ServerConfig
 from sciriff.plan import answers, speed
@@ -44,13 +45,17 @@ def _machine(plan: Plan) -> str:
 
 def _replicas(config: Config, plan: Plan) -> str:
     """`16 engines on 2 GPUs each, 4 on each of 4 nodes, `"""
-    engine, nodes = config.engine, len(plan.nodes)
-    each = max(1, plan.gpus // engine.tensor_parallel) if engine.replicas == "auto" else engine.replicas
-    if each * nodes == 1 and engine.tensor_parallel == 1:
+    ways, nodes = config.engine.tensor_parallel, len(plan.nodes)
+    # With fewer GPUs than it needs, what it needs: the problem is said elsewhere.
+    counts = cluster.replicas_per_node(config.engine.replicas, ways, gpus=0, nodes=nodes)
+    if config.engine.replicas == "auto":
+        counts = [max(1, plan.gpus // ways)] * nodes
+    total = sum(counts)
+    if total == 1 and ways == 1:
         return ""
-    gpus = f" on {engine.tensor_parallel} GPUs each" if engine.tensor_parallel > 1 else ""
-    spread = f", {each} on each of {nodes} nodes" if nodes > 1 else ""
-    return f"{each * nodes} engine{'s' * (each * nodes > 1)}{gpus}{spread}, "
+    gpus = f" on {ways} GPUs each" if ways > 1 else ""
+    per_node = f"{counts[0]} on each of {nodes} nodes" if len(set(counts)) == 1 else f"{counts} on the nodes"
+    return f"{total} engine{'s' * (total > 1)}{gpus}{f', {per_node}' if nodes > 1 else ''}, "
 
 
 def _answers(config: Config) -> str:

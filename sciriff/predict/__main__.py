@@ -8,14 +8,15 @@ from importlib.util import find_spec
 from types import ModuleType
 from typing import Any
 
-from sciriff import chat, machine
+from sciriff import chat, cluster, machine
 from sciriff.config import Config, nearest
 from sciriff.digest import value_digest
 from sciriff.instances import choose, read_instances
-from sciriff.predict import over_api, parity, replicas, saved_rows
+from sciriff.predict import over_api, parity, saved_rows
 from sciriff.predict.engines import Answer, Request, Sampling
 from sciriff.predict.model_facts import check_tensor_parallel, context_of, model_identity
 from sciriff.predict.prompts import SERVERS, Prompt, make_prompt, room_for_prompt
+from sciriff.predict.replicas import Replicas
 from sciriff.predict.sampling import stream_of
 from sciriff.predict.saved_rows import Asked, Saved
 from sciriff.pretrained import load_config, load_tokenizer
@@ -39,7 +40,7 @@ def main(config: Config, run: RunDir) -> None:
     tokenizer = load_tokenizer(model)
     own_config = load_config(model) if model.path is not None else None
     check_tensor_parallel(model, own_config, config.engine.tensor_parallel)
-    groups = replicas.gpu_groups(config.engine)
+    engines = Replicas(config.engine, cluster.here())
     context = context_of(model, own_config)
     prompts = make_prompts(config, tokenizer, context)
     request = Request(
@@ -77,9 +78,7 @@ def main(config: Config, run: RunDir) -> None:
         started, tokens = time.monotonic(), 0
         progress = Progress(sum(not prompt.skipped for prompt in prompts))
         request = replace(request, batches=left)
-        with closing(
-            replicas.generate(engine, request, groups, run) if len(groups) > 1 else engine.generate(request)
-        ) as stream:
+        with closing(engines.generate(engine, request, run)) as stream:
             for answers in stream:
                 new = [
                     to_row(prompts[answer.place], digests[answer.place], answer, tokenizer, config.eval.parity)

@@ -1,135 +1,157 @@
 """Several engines side by side, each in a process with GPUs of its own, that draw their work from one queue.
 
-So they finish together, whatever the prompts turn out to cost. Answers come back to the stage, the only writer. A
-replica dies with the stage, and the stage ends when a replica dies.
+So they finish together, whatever the prompts turn out to cost. Answers come back to the stage, the only writer. It ends
+when a replica dies, and they die with it. Those of one machine are its children; over several nodes each connects to
+it, with a key that the stage makes up and hands on in the environment of what it starts there.
 """
 
 import contextlib
-import importlib
 import multiprocessing
 import os
 import signal
-from collections.abc import Generator, Iterator
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import replace
+from functools import partial
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from types import ModuleType
 
-from sciriff import machine
-from sciriff.config import EngineConfig
-from sciriff.parent_death import die_with_parent
+from sciriff import cluster, machine, node_connection, nodes, spawn
+from sciriff.cluster import RANK, Cluster
+from sciriff.config import EngineConfig, ModelConfig
+from sciriff.node_connection import KEY_FILE
+from sciriff.predict import replica
 from sciriff.predict.engines import Answer, Request
+from sciriff.predict.replica import MORE, Task
 from sciriff.run_dir import RunDir
-from sciriff.stage import hold, is_users_mistake
 
 IN_HANDS = 4
 """A replica holds a quarter of its fair share of the prompts at most. More would leave one of them with a long tail
 when the queue is empty; of some thousand prompts a quarter still fills vLLM's batches."""
 LEAST_IN_HANDS = 32
 
+START = 300.0
+"""Seconds in which the other nodes' replicas must be there; a file system may bring a new environment slowly."""
+
 AT_THE_END = 60.0
 """Seconds that an engine has to end in order."""
 
-MORE = "more"
-"""What a replica says that has room for another batch."""
+
+Died = Callable[[], str]
+"""Says of a replica whose connection broke which one it was, with a place for their number, and how it died."""
 
 
-def gpu_groups(engine: EngineConfig) -> list[str | None]:
-    """For each replica its CUDA_VISIBLE_DEVICES; None on a machine without GPUs. ValueError where these do not
-    suffice."""
-    count = len(machine.gpus())
-    if count == 0:
-        return [None] * (1 if engine.replicas == "auto" else engine.replicas)
-    size = engine.tensor_parallel
-    replicas = max(1, count // size) if engine.replicas == "auto" else engine.replicas
-    if replicas * size > count:
-        raise ValueError(
-            f"engine.replicas={engine.replicas} with engine.tensor_parallel={size} needs {replicas * size} GPUs, "
-            f"and there {'is' if count == 1 else 'are'} {count}"
+class Replicas:
+    """Those of a run: how many on which node."""
+
+    def __init__(self, engine: EngineConfig, there: Cluster) -> None:
+        """ValueError where the GPUs do not suffice."""
+        self._engine = engine
+        self._cluster = there
+        self.per_node = cluster.replicas_per_node(
+            engine.replicas, engine.tensor_parallel, len(machine.gpus()), there.size
         )
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    ids = visible.split(",") if visible else [str(number) for number in range(count)]
-    return [",".join(ids[first : first + size]) for first in range(0, replicas * size, size)]
+        self.count = sum(self.per_node)
+
+    def generate(self, engine: ModuleType, request: Request, run: RunDir) -> Generator[list[Answer], None, None]:
+        """Yield the answers of all replicas as they come. ValueError or OSError as the engine's, ChildProcessError
+        where a replica dies."""
+        if self.count == 1:
+            yield from engine.generate(request)
+            return
+        batches = list(request.batches)
+        in_hands = max(LEAST_IN_HANDS, -(-sum(map(len, batches)) // (IN_HANDS * self.count)))
+        task = Task(engine.__name__, replace(request, batches=(), in_hands=in_hands), run.root)
+        with self._on_this_machine(task) if self._cluster.size == 1 else self._on_all_nodes(task) as pipes:
+            yield from _share_out(batches, pipes)
+
+    @contextlib.contextmanager
+    def _on_this_machine(self, task: Task) -> Iterator[dict[Connection, Died]]:
+        context = multiprocessing.get_context("spawn")
+        processes = []
+        pipes: dict[Connection, Died] = {}
+        with contextlib.ExitStack() as stack:
+            for number, devices in enumerate(replica.gpu_groups(self.count, self._engine.tensor_parallel), 1):
+                ours, theirs = context.Pipe()
+                arguments = (theirs, task, devices, self.count)
+                process = context.Process(target=replica.work, args=arguments, name=f"replica {number}")
+                process.start()
+                theirs.close()
+                stack.callback(_end, process)
+                processes.append(process)
+                pipes[ours] = partial(_death_here, process)
+            yield pipes
+            for process in processes:  # each puts its engine away in its own time
+                process.join(timeout=AT_THE_END)
+
+    @contextlib.contextmanager
+    def _on_all_nodes(self, task: Task) -> Iterator[dict[Connection, Died]]:
+        there = self._cluster
+        # Nodes that have joined have a key already, in a file, and what they are told is not encrypted.
+        key = node_connection.new_key() if there.slurm else Path(os.environ[KEY_FILE]).read_bytes()
+        counts = [str(count) for count in self.per_node]
+        command = [sys.executable, "-m", "sciriff.predict.replica", RANK, str(self._engine.tensor_parallel), *counts]
+        with contextlib.ExitStack() as stack:
+            listener = stack.enter_context(node_connection.listen())
+            start = stack.enter_context(nodes.everywhere(there, command, _files(task.request.model), [replica.STAGE]))
+            stage = {replica.STAGE: f"{there.address}:{listener.getsockname()[1]}"}
+            if there.slurm:
+                stage[replica.KEY] = key.decode()
+            starter = spawn.popen(start.command, {**start.variables, **stage})
+            stack.callback(_end_starter, starter)
+            pipes: dict[Connection, Died] = {}
+            give_up_at = time.monotonic() + START
+            while len(pipes) < self.count:
+                if starter.poll() is not None or time.monotonic() > give_up_at:
+                    raise ChildProcessError(
+                        f"{len(pipes)} of {self.count} engines on {there.size} nodes have started; the lines before "
+                        "this one say more"
+                    )
+                if wait([listener], timeout=1) and (pipe := node_connection.accept(listener, key)) is not None:
+                    number, node = pipe.recv()
+                    pipe.send(task)
+                    pipes[pipe] = partial(str, f"replica {number} of {{}} of the engine, on {there.nodes[node]}, died")
+            print(f"{self.count} engines on {there.size} nodes", flush=True)
+            yield pipes
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                starter.wait(timeout=AT_THE_END)
 
 
-def generate(
-    engine: ModuleType, request: Request, groups: list[str | None], run: RunDir
-) -> Generator[list[Answer], None, None]:
-    """Yield the answers of all replicas as they come. ValueError or OSError as the engine's, ChildProcessError where a
-    replica dies."""
-    batches = list(request.batches)
+def _share_out(batches: list[list[int]], replicas: dict[Connection, Died]) -> Iterator[list[Answer]]:
+    """Hand batches to who asks for one, and yield the answers."""
     queue = iter(batches)
-    prompts = sum(map(len, batches))
-    in_hands = max(LEAST_IN_HANDS, -(-prompts // (IN_HANDS * len(groups))))
-    task = replace(request, batches=(), in_hands=in_hands)
-    context = multiprocessing.get_context("spawn")
-    with contextlib.ExitStack() as stack:
-        replicas: dict[Connection, BaseProcess] = {}
-        finished: list[BaseProcess] = []
-        for number, devices in enumerate(groups, 1):
-            ours, theirs = context.Pipe()
-            process = context.Process(
-                target=_replica,
-                args=(theirs, engine.__name__, task, devices, len(groups), run.root),
-                name=f"replica {number} of {len(groups)}",
-            )
-            process.start()
-            theirs.close()
-            stack.callback(_end, process)
-            replicas[ours] = process
-        while replicas:
-            for pipe in wait(list(replicas)):
-                assert isinstance(pipe, Connection)
-                try:
-                    message = pipe.recv()
-                    if message == MORE:
-                        pipe.send(next(queue, None))
-                except (EOFError, ConnectionError):
-                    raise ChildProcessError(_death(replicas[pipe])) from None
-                if isinstance(message, Exception):
-                    raise message
-                if message is None:
-                    finished.append(replicas.pop(pipe))
-                elif message != MORE:
-                    yield message
-        for ended in finished:  # each puts its engine away in its own time
-            ended.join(timeout=AT_THE_END)
+    working = dict(replicas)
+    while working:
+        for pipe in wait(list(working)):
+            assert isinstance(pipe, Connection)
+            try:
+                message = pipe.recv()
+                if message == MORE:
+                    pipe.send(next(queue, None))
+            except (EOFError, OSError):
+                death = working[pipe]().format(len(replicas))
+                raise ChildProcessError(f"{death}; the answers so far are kept, and the same command goes on") from None
+            if isinstance(message, Exception):
+                raise message
+            if message is None:
+                del working[pipe]
+            elif message != MORE:
+                yield message
 
 
-def _replica(pipe: Connection, engine: str, request: Request, devices: str | None, replicas: int, folder: Path) -> None:
-    """The process of one replica: it asks for batches and sends lists of answers, then None, or what went wrong."""
-    die_with_parent()
-    if devices is not None:
-        os.environ["CUDA_VISIBLE_DEVICES"] = devices
-    else:  # read when torch is imported, so before the engine is
-        os.environ.setdefault("OMP_NUM_THREADS", str(max(1, machine.cores() // replicas)))
-
-    def batches() -> Iterator[list[int]]:
-        while True:
-            pipe.send(MORE)
-            batch = pipe.recv()
-            if batch is None:
-                return
-            yield batch
-
-    with hold(RunDir(folder)):
-        try:
-            for answers in importlib.import_module(engine).generate(replace(request, batches=batches())):
-                pipe.send(answers)
-        except (ValueError, OSError) as error:
-            if not is_users_mistake(error):
-                raise
-            pipe.send(error)
-        else:
-            pipe.send(None)
+def _files(model: ModelConfig) -> dict[str, None]:
+    """What the other nodes must see of a model that may have just been written."""
+    folder = Path(model.path) if model.path is not None else None
+    return {str(path): None for path in folder.rglob("*") if path.is_file()} if folder and folder.is_dir() else {}
 
 
-def _death(process: BaseProcess) -> str:
+def _death_here(process: BaseProcess) -> str:
     process.join(timeout=10)
-    code = process.exitcode
-    how = f"killed by {signal.Signals(-code).name}" if code is not None and code < 0 else f"exit status {code}"
-    return f"{process.name} of the engine died ({how}); the answers so far are kept, and the same command goes on"
+    return f"{process.name} of {{}} of the engine died ({replica.how_it_died(process)})"
 
 
 def _end(process: BaseProcess) -> None:
@@ -139,3 +161,10 @@ def _end(process: BaseProcess) -> None:
     if process.is_alive():
         process.kill()
         process.join()
+
+
+def _end_starter(starter: "subprocess.Popen[str]") -> None:
+    """End what may be at work still on the nodes. Those that this does not reach end with the lifeline."""
+    if starter.poll() is None:
+        spawn.signal_group(starter, signal.SIGKILL)
+        starter.wait()

@@ -9,7 +9,6 @@ predictions/not_asked/.
 """
 
 import json
-import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,6 +20,7 @@ from sciriff.predictions import SAMPLES_KEY
 from sciriff.records import AnswerKey, Prediction, dumps, to_json, write_jsonl
 from sciriff.run_dir import RunDir
 from sciriff.tasks import HELD_OUT
+from sciriff.whole_file import append_lines, write_whole
 
 NOT_SETTINGS = ("asked", "kept", "made with")
 """What else stands in settings.json; see `begin` and `note_versions`."""
@@ -124,17 +124,7 @@ def append(run: RunDir, rows: Iterable[Prediction]) -> None:
     for row in rows:
         lines.setdefault(row.task, []).append(to_json(row) + "\n")
     for task, added in lines.items():
-        path = _file(run, task)
-        try:
-            with path.open("a", encoding="utf-8", newline="\n") as file:
-                file.writelines(added)
-                file.flush()
-                os.fsync(file.fileno())
-        except OSError as error:
-            raise OSError(
-                f"{path}: the answers cannot be written ({error.strerror}); those before are kept, and the same "
-                "command goes on from there"
-            ) from None
+        append_lines(_file(run, task), added)
 
 
 def _take_over(run: RunDir, asked: Mapping[AnswerKey, Asked]) -> dict[AnswerKey, Prediction]:
@@ -228,6 +218,4 @@ def _read_settings(path: Path) -> dict[str, Any] | None:
 
 
 def _write_json(path: Path, value: Any) -> None:
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(dumps(value) + "\n", encoding="utf-8")
-    partial.replace(path)
+    write_whole(path, dumps(value) + "\n")

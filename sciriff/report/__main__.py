@@ -5,17 +5,17 @@ from sciriff.report.page import content, filled
 from sciriff.report.paper_figures import write_figures
 from sciriff.run_dir import RunDir
 from sciriff.stage import run_stage
+from sciriff.whole_file import naming, write_whole
 
 
 def main(config: Config, run: RunDir) -> None:
-    """Write the page whole, then rename it, so that a browser never loads half of it."""
-    partial = run.report.with_name(run.report.name + ".partial")
+    """Write the page whole, so that a browser never loads half of it."""
     shown = content(config, run)
-    partial.write_bytes(filled(shown))
-    partial.replace(run.report)
+    write_whole(run.report, filled(shown).decode())
     print(run.report, flush=True)
     if config.report.figures:
-        write_figures(run.figures, shown["runs"], shown["metrics"], shown["mix"])
+        with naming(run.figures):
+            write_figures(run.figures, shown["runs"], shown["metrics"], shown["mix"])
         print(run.figures, flush=True)
 
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sciriff.config.slurm import SlurmConfig
+from sciriff.slurm_sweep.queue import NoAnswer
 from sciriff.slurm_sweep.sweep_jobs import SweepJob
 from sciriff.sweep import FOLDER, NUMBER
 
@@ -84,12 +85,13 @@ def refuse_without_slurm() -> None:
 
 
 def submit(path: Path) -> str:
-    """Hand a script to Slurm and return the array's id. ValueError with sbatch's own words when it is refused."""
+    """Hand a script to Slurm and return the array's id. ValueError with sbatch's own words when it is refused, NoAnswer
+    when nothing is heard."""
     command = ["sbatch", "--parsable", str(path)]
     try:
         result = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     except subprocess.TimeoutExpired:
-        raise ValueError(f"sbatch does not answer; was it submitted? squeue --me says. The script: {path}") from None
+        raise NoAnswer(f"sbatch {path} has not ended in two minutes") from None
     if result.returncode:
         words = [line.removeprefix("sbatch: ").removeprefix("error: ") for line in result.stderr.splitlines()]
         raise ValueError(f"sbatch refuses the jobs: {'; '.join(filter(None, words))} (the script: {path})")

@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,10 +28,10 @@ class LeftRunning(Exception):
     """A person stopped looking; the message says what goes on and how to end that."""
 
 
-def follow(place: Path, tasks: Mapping[int, str], ask: Callable[[], dict[str, Task]] = queue.tasks) -> None:
-    """Wait until all these jobs (number -> id in Slurm) have ended and have rows that say how. LeftRunning when a
-    person stops looking."""
-    left = dict(tasks)
+def follow(place: Path, rows: Iterable[sweep.Job], ask: Callable[[], dict[str, Task]] = queue.tasks) -> None:
+    """Wait until all these jobs, which are in Slurm, have ended and have rows that say how. LeftRunning when a person
+    stops looking."""
+    left = {row.number: row for row in rows}
     said: dict[int, str] = {}
     ended: dict[int, float] = {}
     wait, silent = FIRST_WAIT, False
@@ -46,9 +46,10 @@ def follow(place: Path, tasks: Mapping[int, str], ask: Callable[[], dict[str, Ta
                 time.sleep(LONGEST_WAIT)
                 continue
             changed = False
-            for number, task in list(left.items()):
-                row, state = sweep.row(place, number), known.get(task)
-                assert row is not None, "it is written before its job is followed"
+            for number, submitted in list(left.items()):
+                task = submitted.slurm
+                assert task is not None
+                row, state = sweep.row(place, number) or submitted, known.get(task)
                 if state is None or state.ended:
                     ended.setdefault(number, time.monotonic())
                 else:
@@ -66,7 +67,7 @@ def follow(place: Path, tasks: Mapping[int, str], ask: Callable[[], dict[str, Ta
             if left:
                 time.sleep(wait)
     except KeyboardInterrupt:
-        arrays = sorted({task.partition("_")[0] for task in left.values()})
+        arrays = sorted({str(row.slurm).partition("_")[0] for row in left.values()})
         raise LeftRunning(
             f"the jobs go on in Slurm; `scancel {' '.join(arrays)}` ends them, and this follows them again:"
         ) from None

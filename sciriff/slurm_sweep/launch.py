@@ -24,6 +24,8 @@ def launch(master: DictConfig, loader: ConfigLoader, overrides: Sequence[Sequenc
     assert isinstance(given, dict)
     settings = slurm_config({str(key): value for key, value in given.items() if key != "_target_"})
     jobs = sweep_jobs.compose(loader, master, overrides, first)
+    if sweep.searches(master.hydra.sweeper) and (master.dry_run or not all(job.makes_scores for job in jobs)):
+        raise ValueError(sweep.NO_MEAN)
     options = _same_folders(master)
     if master.dry_run:
         _plan(sweep.folder_of(master), jobs, settings, options)
@@ -32,38 +34,42 @@ def launch(master: DictConfig, loader: ConfigLoader, overrides: Sequence[Sequenc
     assert place is not None, "SweepFolder names it before a job starts"
     array.refuse_without_slurm()
     with record.alone(place):
-        tasks = _submit(place, jobs, settings, options)
-    follow(place, tasks)
+        submitted = _submit(place, jobs, settings, options)
+    follow(place, submitted)
     return [_returned(job, sweep.row(place, job.number)) for job in jobs]
 
 
-def _submit(place: Path, jobs: Sequence[SweepJob], settings: SlurmConfig, options: Sequence[str]) -> dict[int, str]:
-    """Submit the jobs that are neither done nor in Slurm. Returns number -> id of all that are there now."""
+def _submit(place: Path, jobs: Sequence[SweepJob], settings: SlurmConfig, options: Sequence[str]) -> list[sweep.Job]:
+    """Submit the jobs that are neither done nor in Slurm. Returns the rows, as submitted, of all that are there now."""
     try:
         alive = record.alive(place, queue.tasks())
     except queue.NoAnswer as error:
         raise ValueError(f"Slurm does not answer: {error}") from None
-    tasks, wanted = {}, []
+    if not jobs[0].number:
+        sweep.forget_from(place, len(jobs))
+    there, wanted, done = [], [], 0
     for job in jobs:
         row = sweep.row(place, job.number)
         if row is not None and row.run_dir != job.run_dir:  # of the same command under other files of conf/
             row = None
         if job.run_dir in alive:
-            tasks[job.number] = alive[job.run_dir].id
+            there.append(job.row("queued", alive[job.run_dir].id))
             if row is None:
-                sweep.note(job.row("queued", tasks[job.number]))
+                sweep.note(there[-1])
         elif problem := sweep_jobs.problem(job, settings):
             sweep.note(job.row("failed", reason=problem.partition("\n")[0]))
             _say(f"error: {job.name}: {problem}")
         elif sweep_jobs.is_finished(job):
+            done += 1
             if row is None or row.status != "done":
                 sweep.note(job.row("done"))
         else:
             wanted.append(job)
-    if tasks:
-        _say(f"{len(tasks)} of {len(jobs)} jobs are in Slurm already")
+    for count, what in ((done, "done"), (len(there), "in Slurm already")):
+        if count:
+            _say(f"{count} of {len(jobs)} jobs are {what}")
     if not wanted:
-        return tasks
+        return there
     before = {job.number: sweep.row(place, job.number) for job in wanted}
     for job in wanted:
         sweep.note(job.row("queued"))  # before it can begin, and write its own
@@ -73,14 +79,17 @@ def _submit(place: Path, jobs: Sequence[SweepJob], settings: SlurmConfig, option
         for number, row in before.items():
             sweep.forget(place, number) if row is None else sweep.note(row)
         raise
+    except queue.NoAnswer as error:  # it may be in Slurm all the same, and the next command will find it there
+        raise ValueError(f"Slurm does not answer: {error}") from None
     _say(f"{len(wanted)} of {len(jobs)} jobs submitted to Slurm as {submission.array}: {submission.script}")
-    return tasks | submission.tasks
+    return [*there, *(job.row("queued", submission.tasks[job.number]) for job in wanted)]
 
 
 def _to_slurm(
     place: Path, jobs: Sequence[SweepJob], settings: SlurmConfig, options: Sequence[str]
 ) -> record.Submission:
-    """Submit these jobs as one array. ValueError when Slurm refuses it; then no record of it is left."""
+    """Submit these jobs as one array. ValueError when Slurm refuses it; then no record of it is left. NoAnswer where
+    that is not known."""
     path = record.next_script(place)
     path.write_text(array.script(settings, place, jobs, options))
     noted = tuple(record.Submitted(job.number, job.name, job.run_dir) for job in jobs)

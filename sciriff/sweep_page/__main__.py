@@ -6,17 +6,24 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
 
-from sciriff.finished_runs import FinishedRun, Group, find_runs, pool_seeds, read_config, read_run, with_own_names
+from sciriff.finished_runs import (
+    FinishedRun,
+    Group,
+    find_runs,
+    pool_seeds,
+    read_config,
+    read_run,
+    read_runs,
+    with_own_names,
+)
 from sciriff.run_dir import RunDir
 from sciriff.stage import USER_ERROR, is_users_mistake
 from sciriff.statistics import RESAMPLES
 from sciriff.sweep import PAGE, Job, jobs
 from sciriff.sweep_page.configs import METHOD, flat
-from sciriff.sweep_page.page import Unfinished, render
-from sciriff.tables import write_text
+from sciriff.sweep_page.page import UNREADABLE, LeftOut, render
+from sciriff.whole_file import write_whole
 
 
 def main() -> int:
@@ -39,19 +46,22 @@ def main() -> int:
 
 
 def write(place: Path, resamples: int) -> None:
-    """Write the page of a sweep. ValueError where there are no rows of jobs, or a file of the sweep is broken."""
+    """Write the page of a sweep. ValueError where there are no rows of jobs."""
     found = jobs(place)
     if not found:
         raise ValueError(f"{place}: no sweep has noted its jobs here; name the folder runs/sweep-... of one")
-    runs, unfinished = [], []
+    runs, left_out = [], []
     for job in found:
         try:
             runs += _runs_of(job)
         except ValueError as error:
-            unfinished.append(Unfinished(job, str(error)))
-    groups = _baseline_first(pool_seeds(with_own_names([*_beside(runs), *runs])))
-    page = render(place.resolve().name, groups, resamples, unfinished=unfinished, jobs=len(found))
-    write_text(place / PAGE, page.decode())
+            left_out.append(LeftOut.of_job(job, str(error)))
+    finished = len(found) - len(left_out)
+    beside, unreadable = _beside(runs)
+    left_out += [LeftOut(folder.name, reason, UNREADABLE) for folder, reason in unreadable.items()]
+    groups = _baseline_first(pool_seeds(with_own_names([*beside, *runs])))
+    page = render(place.resolve().name, groups, resamples, left_out=left_out, jobs=(finished, len(found)))
+    write_whole(place / PAGE, page.decode())
 
 
 def _runs_of(job: Job) -> list[FinishedRun]:
@@ -60,6 +70,8 @@ def _runs_of(job: Job) -> list[FinishedRun]:
         raise ValueError(job.reason or "its reason was not noted")
     if job.status == "stopped":
         raise ValueError("stopped by a person; the sweep's command goes on from there")
+    if job.status == "queued":
+        raise ValueError("it waits in Slurm; the sweep's command follows it")
     if job.status != "done":
         raise ValueError("still running, or it was killed; the sweep's command goes on from there")
     if not Path(job.run_dir).is_dir():
@@ -67,24 +79,21 @@ def _runs_of(job: Job) -> list[FinishedRun]:
     return [read_run(folder) for folder in find_runs([job.run_dir])[0]]
 
 
-def _beside(runs: Sequence[FinishedRun]) -> list[FinishedRun]:
-    """The untrained models that the reports of these runs show beside them (report.untrained), each once."""
+def _beside(runs: Sequence[FinishedRun]) -> tuple[list[FinishedRun], dict[Path, str]]:
+    """The untrained models that the reports of these runs show beside them (report.untrained), each once, and why
+    others cannot be read."""
     known = {run.folder.resolve() for run in runs}
-    found = []
-    for folder in dict.fromkeys(Path(text) for run in runs for text in _shown_beside(run)):
-        if folder.resolve() in known or not RunDir(folder).scores.is_file() or not RunDir(folder).config.is_file():
-            continue
-        if flat(read_config(RunDir(folder).config)).get(METHOD) == "none":
-            found.append(read_run(folder))
-    return found
+    folders = dict.fromkeys(Path(text) for run in runs for text in _shown_beside(run))
+    there = (RunDir(folder) for folder in folders if folder.resolve() not in known)
+    found, unreadable = read_runs([run.root for run in there if run.scores.is_file() and run.config.is_file()])
+    untrained = [run for run in found if flat(read_config(RunDir(run.folder).config)).get(METHOD) == "none"]
+    return untrained, unreadable
 
 
 def _shown_beside(run: FinishedRun) -> list[str]:
+    """Of a run whose config could be read."""
     path = RunDir(run.folder).config
-    try:
-        beside = OmegaConf.select(OmegaConf.load(path), "report.beside") if path.is_file() else None
-    except (YAMLError, OmegaConfBaseException) as error:
-        raise ValueError(f"{path}: not a config ({str(error).splitlines()[0]})") from None
+    beside = OmegaConf.select(OmegaConf.load(path), "report.beside") if path.is_file() else None
     return [str(folder) for folder in beside or []]
 
 

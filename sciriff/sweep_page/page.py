@@ -20,20 +20,24 @@ from sciriff.sweep_page.configs import SEED, Line, caps_of, flat, lines_of, vary
 from sciriff.sweep_page.drawings import Point, Rule, Series
 from sciriff.sweep_page.rows import Row, rows_of
 
+UNREADABLE = "unreadable"
 LEAST_P = 0.001
 """Below it p is not written out."""
 
 
 @dataclass(frozen=True)
-class Unfinished:
-    """A job that the table has no row of: why not, in words."""
+class LeftOut:
+    """A run, or a job of a sweep, that the table has no row of: why not, in words."""
 
-    job: Job
+    name: str
     reason: str
+    status: str
+    time: str = "–"
+    overrides: str = ""
 
-    @property
-    def time(self) -> str:
-        return duration(self.job.seconds) if self.job.seconds else "–"
+    @classmethod
+    def of_job(cls, job: Job, reason: str) -> "LeftOut":
+        return cls(job.name, reason, job.status, duration(job.seconds) if job.seconds else "–", job.overrides)
 
 
 def render(
@@ -42,13 +46,11 @@ def render(
     resamples: int,
     *,
     compared: Sequence[Comparison] | None = None,
-    unfinished: Sequence[Unfinished] = (),
-    jobs: int | None = None,
+    left_out: Sequence[LeftOut] = (),
+    jobs: tuple[int, int] | None = None,
 ) -> bytes:
-    """The page of these groups, the baseline first. `jobs` is how many a sweep had, None outside of one.
-
-    ValueError names a file that is broken.
-    """
+    """The page of these groups, the baseline first. `jobs` is how many of how many of a sweep are finished, None
+    outside of one."""
     rows = rows_of(groups, resamples, compared)
     here, report = Path(__file__).parent, Path(figures.__file__).parent
     functions: dict[str, Callable[..., Any]] = {
@@ -69,17 +71,17 @@ def render(
         [report / "page.css", here / "sweep.css"],
         [report / "page.js", here / "sweep.js"],
         functions,
-        content(title, rows, unfinished, jobs),
+        content(title, rows, left_out, jobs),
     )
 
 
-def content(title: str, rows: list[Row], unfinished: Sequence[Unfinished], jobs: int | None) -> dict[str, Any]:
+def content(title: str, rows: list[Row], left_out: Sequence[LeftOut], jobs: tuple[int, int] | None) -> dict[str, Any]:
     """What the template shows, by the names that it uses."""
     shown = [column for column in COLUMNS if any(column.key in row.columns for row in rows)]
     lines = _lines(rows)
     return {
         "title": title,
-        "sentence": _sentence(rows, len(unfinished), jobs),
+        "sentence": _sentence(rows, jobs),
         "rows": rows,
         "columns": shown,
         "short_names": SHORT_NAMES,
@@ -90,7 +92,7 @@ def content(title: str, rows: list[Row], unfinished: Sequence[Unfinished], jobs:
         "costs": _costs(rows, lines) if rows else [],
         "gpus": any(row.cost.gpu_hours is not None for row in rows),
         "notes": [(row, note) for row in rows for note in row.notes],
-        "unfinished": unfinished,
+        "left_out": left_out,
         "of_sweep": jobs is not None,
     }
 
@@ -99,11 +101,11 @@ def _with_seeds(row: Row) -> dict[str, str]:
     return row.config | {SEED: ", ".join(str(run.seed) for run in row.group.runs)}
 
 
-def _sentence(rows: list[Row], unfinished: int, jobs: int | None) -> str:
+def _sentence(rows: list[Row], jobs: tuple[int, int] | None) -> str:
     runs = sum(len(row.group.runs) for row in rows)
     parts = []
     if jobs is not None:
-        parts.append(f"{jobs - unfinished} of {jobs} jobs are finished.")
+        parts.append(f"{jobs[0]} of {jobs[1]} jobs are finished.")
     if not rows:
         return " ".join([*parts, "No run has scores yet."])
     best = max(rows, key=lambda row: row.mean.value.mean)

@@ -48,7 +48,7 @@ class Row:
 def rows_of(groups: Sequence[Group], resamples: int, compared: Sequence[Comparison] | None = None) -> list[Row]:
     """A row for each group, the baseline first. `compared` are the others' comparisons with it, made already.
 
-    A run that cannot be compared has a note instead, which says why. ValueError for a broken file.
+    A run that cannot be compared has a note instead, which says why, and so has one whose cost cannot be read.
     """
     rows = []
     for number, group in enumerate(groups, start=1):
@@ -60,7 +60,11 @@ def rows_of(groups: Sequence[Group], resamples: int, compared: Sequence[Comparis
             except ValueError as error:  # other rules of scoring, or no instance in common
                 notes.append(str(error))
         notes += comparison.notes if comparison else []
-        cost = mean_cost([cost_of(run.folder) for run in group.runs])
+        try:
+            cost = mean_cost([cost_of(run.folder) for run in group.runs])
+        except ValueError as error:
+            cost = Cost(None, None, None)
+            notes.append(f"its cost is not known: {error}")
         config = {key: value for key, value in config_of(group).items() if key != SEED}
         by_name = {column.name: column for column in columns}
         rows.append(Row(number, group, by_name, mean, comparison, config, cost, list(dict.fromkeys(notes))))

@@ -1,10 +1,7 @@
 """What a person can get wrong, and a disk that fills up: one line that names it, and nothing that was done is lost."""
 
 import json
-import os
-import shutil
-import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -62,24 +59,6 @@ def test_tokens_of_another_model(make: Make) -> None:
     write_token_file(run.tokens, [("science.a/0", [1, 2], [False, True]), ("science.a/1", [1, 9000], [False, True])])
     with pytest.raises(ValueError, match=r"row science\.a/1 has token 9000, but the model has embeddings for 4096"):
         finetune(run)
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
-    """`small_disk("12m")` is a file system of that size; called again, the same one resized."""
-    place = tmp_path / "disk"
-    place.mkdir()
-
-    def mount(size: str) -> Path:
-        change = "remount," if os.path.ismount(place) else ""
-        command = ["mount", "-t", "tmpfs", "-o", f"{change}size={size}", "tmpfs", str(place)]
-        if shutil.which("mount") is None or subprocess.run(command, capture_output=True).returncode:
-            pytest.skip("may not mount a tmpfs here")
-        return place
-
-    yield mount
-    if os.path.ismount(place):
-        subprocess.run(["umount", "--lazy", str(place)], check=True)
 
 
 def test_a_disk_that_fills_up_in_the_middle_of_a_checkpoint(

@@ -1,8 +1,11 @@
 """The stage against servers on real sockets: rows, costs, refusals, kills. No prompt is paid for twice."""
 
+import contextlib
 import json
 import os
 import signal
+import socket
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,11 +14,12 @@ import pytest
 from api_runs import KEY_NAME, SERVERS, api_model, api_run, rows_of, start, wait_for, write_instances
 from api_server import KEY, Answer, ApiServer, Drop, Error, Hang, Raw
 from openai_server import OpenAiServer
-from predict_runs import files_of, finish, row, tiny_model, write_rows
+from predict_runs import files_of, finish, make_run, row, tiny_model, write_rows
 
 from sciriff.api import limits
 from sciriff.api.anthropic_batch import AnthropicBatches
 from sciriff.api.openai_batch import OpenAiBatches
+from sciriff.config import EngineConfig
 from sciriff.run_dir import RunDir
 from sciriff.stage import alone
 
@@ -172,6 +176,37 @@ def test_a_prompt_that_the_server_refuses(tmp_path: Path, server: ApiServer, ins
     output = finish(api_run(tmp_path / "run", server, instances, allow_missing=True))
     assert "1 of 12 prompts are not answered" in output
     assert server.asked == {f"Question {n}?": 1 + (n == 7) for n in range(12)}
+
+
+@pytest.mark.parametrize("listens", ["nobody", "another server"])
+def test_an_address_where_no_such_server_is(tmp_path: Path, instances: Path, listens: str):
+    """Its port is nobody's, or belongs to a program of another kind."""
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        address = f"http://127.0.0.1:{other.getsockname()[1]}/v1"
+        if listens == "nobody":
+            other.close()
+        else:
+            threading.Thread(target=greet, args=(other,), daemon=True).start()
+        own = {"name": "local", "base_url": address, "model": "m", "attempts": 2}
+        run = make_run(tmp_path / "run", path=str(instances), model=tiny_model(), engine=EngineConfig(**own))
+        process = start(run)
+        output, _ = process.communicate(timeout=120)
+    assert process.returncode == 2
+    last = output.splitlines()[-1]
+    assert last.startswith(f"error: {address} gives no answers: ")
+    assert last.endswith(" (after 2 attempts)")
+    assert ("Connection refused" if listens == "nobody" else "220 mail.example.org ready") in last
+    assert "Traceback" not in output
+
+
+def greet(server: socket.socket) -> None:
+    """Answer in a language that is not HTTP."""
+    with contextlib.suppress(OSError):
+        while True:
+            connection, _ = server.accept()
+            connection.recv(65536)
+            connection.sendall(b"220 mail.example.org ready\r\n")
+            connection.close()
 
 
 def test_instances_that_ask_the_same_are_asked_once(tmp_path: Path, server: ApiServer):

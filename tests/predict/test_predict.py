@@ -5,6 +5,7 @@ import json
 import signal
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -85,6 +86,28 @@ def test_a_killed_stage_ends_in_the_same_bytes(tmp_path: Path, instances: Path) 
     assert "60 answers are here already" in output
     assert "[60/60]" not in output
     assert files_of(killed) == files_of(undisturbed)
+
+
+def test_a_disk_that_fills_up_on_the_way_is_one_line_and_loses_no_answer(
+    tmp_path: Path, instances: Path, small_disk: Callable[[str], Path]
+) -> None:
+    engine = EngineConfig(name="transformers", batch_tokens=200)
+    undisturbed = make_run(tmp_path / "undisturbed", path=str(instances), engine=engine)
+    finish(undisturbed)
+    run = make_run(small_disk("40k") / "run", path=str(instances), engine=engine)
+    process = start(run)
+    output, _ = process.communicate(timeout=300)
+    assert process.returncode == 2, output
+    last = output.splitlines()[-1]
+    assert last.startswith(f"error: {run.predictions}/")
+    assert ".jsonl could not be written (No space left on device); what was there before is kept" in last
+    assert "Traceback" not in output
+    kept = saved(run)
+    assert 0 < kept < 60
+    assert all(path.read_bytes().endswith(b"\n") for path in run.predictions.glob("*.jsonl")), "whole rows alone"
+    small_disk("1m")
+    assert "answers are here already" in finish(run)
+    assert files_of(run) == files_of(undisturbed)
 
 
 def test_a_batch_counts_only_as_a_whole(tmp_path: Path, instances: Path) -> None:

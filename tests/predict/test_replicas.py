@@ -13,7 +13,7 @@ from predict_runs import files_of, finish, make_run, processes_below, row, start
 from sciriff import machine
 from sciriff.config import EngineConfig
 from sciriff.machine import Gpu
-from sciriff.predict.replicas import gpu_groups
+from sciriff.predict.replica import gpu_groups
 from sciriff.pretrained import load_model
 
 ONE = EngineConfig(name="transformers", batch_tokens=400)
@@ -29,21 +29,13 @@ def instances(tmp_path: Path) -> Path:
 def test_each_replica_has_gpus_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monkeypatch.setattr(machine, "gpus", lambda: [Gpu("H100", 80)] * 4)
-    assert gpu_groups(EngineConfig(name="vllm")) == ["0", "1", "2", "3"]
-    assert gpu_groups(EngineConfig(name="vllm", tensor_parallel=2)) == ["0,1", "2,3"]
-    assert gpu_groups(EngineConfig(name="vllm", replicas=2)) == ["0", "1"]
-    assert gpu_groups(EngineConfig(name="vllm", tensor_parallel=4)) == ["0,1,2,3"]
-    for engine, needed in (
-        (EngineConfig(name="vllm", replicas=5), 5),
-        (EngineConfig(name="vllm", tensor_parallel=8), 8),
-    ):
-        with pytest.raises(ValueError, match=rf"needs {needed} GPUs, and there are 4"):
-            gpu_groups(engine)
+    assert gpu_groups(4, ways=1) == ["0", "1", "2", "3"]
+    assert gpu_groups(2, ways=2) == ["0,1", "2,3"]
+    assert gpu_groups(2, ways=1) == ["0", "1"]
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5,6,7")
-    assert gpu_groups(EngineConfig(name="vllm", tensor_parallel=2)) == ["3,5", "6,7"]
+    assert gpu_groups(2, ways=2) == ["3,5", "6,7"]
     monkeypatch.setattr(machine, "gpus", list)
-    assert gpu_groups(EngineConfig(name="vllm")) == [None]
-    assert gpu_groups(EngineConfig(name="vllm", replicas=2)) == [None, None]
+    assert gpu_groups(2, ways=1) == [None, None]
 
 
 @pytest.mark.slow

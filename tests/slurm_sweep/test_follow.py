@@ -87,7 +87,7 @@ def test_a_sweep_is_followed_to_its_end(tmp_path: Path, monkeypatch, capsys):
             raise answer
         return answer
 
-    follow.follow(tmp_path, {1: "41_1", 2: "41_2"}, ask)
+    follow.follow(tmp_path, [replace(row, slurm=f"41_{row.number}") for row in rows], ask)
     assert [(row.status, row.reason) for row in sweep.jobs(tmp_path)] == [
         ("done", None),
         ("failed", "ended by Slurm: OUT_OF_MEMORY"),
@@ -111,7 +111,7 @@ def test_who_looks_away_is_told_how_to_come_back_and_how_to_end_it(tmp_path: Pat
         raise KeyboardInterrupt
 
     with pytest.raises(LeftRunning, match="`scancel 41` ends them, and this follows them again"):
-        follow.follow(tmp_path, {1: "41_1"}, ask)
+        follow.follow(tmp_path, [replace(ROW, slurm="41_1")], ask)
 
 
 def test_what_was_submitted_is_found_again(tmp_path: Path):

@@ -147,6 +147,35 @@ def test_a_run_whose_files_are_broken_is_told_and_the_others_are_shown(runs: Run
     assert "scores.json: not the scores of a run" in text and "is gone" in text and "has no scores yet" in text
 
 
+def test_a_run_whose_cost_or_baseline_cannot_be_read_stays_on_the_page(runs: Runs) -> None:
+    untrained = runs.make("untrained", 0.1, trained=False)
+    for name in ("steps", "manifest", "config"):
+        runs.job(name, runs.make(name, 0.5, f"mix.seed={len(runs.jobs)}", f"report.beside=[{untrained.root}]"))
+    steps, manifest, config_ = (RunDir(Path(job.run_dir)) for job in runs.jobs)
+    steps.metrics.write_text('{"step": 1}\n{"step"\n')
+    manifest.manifest.write_text("[]")
+    config_.config.write_text("a: [")
+    untrained.scores.write_text("{}")
+    place = runs.sweep()
+    assert sweep.make_page(place) == [f"page: {place / sweep.PAGE}"]
+    text = words(place / sweep.PAGE)
+    assert "2 of 3 jobs are finished. 2 runs" in text
+    assert f"1. steps: its cost is not known: {steps.metrics}:2: " in text
+    assert f"2. manifest: its cost is not known: {manifest.manifest}: not a manifest" in text
+    assert f"config name=config done 1 min 01 s {config_.config}: not a config" in text
+    assert f"{untrained.root.name} unreadable – {untrained.scores}: not the scores of a run" in text
+
+
+def test_seeds_that_were_asked_other_instances_are_rows_of_their_own(runs: Runs) -> None:
+    for seed in (1, 2):
+        run = runs.make(f"run-s{seed}", 0.5, f"seed={seed}")
+        runs.job(f"run-s{seed}", run)
+    for path in run.per_instance.glob("*.jsonl"):
+        path.write_text(path.read_text().replace("_qa:", "_qa:other").replace("_ner:", "_ner:other"))
+    text = written(runs.sweep())
+    assert "2 runs. " in text and "2. run-s2: run-s1 and run-s2 share no instances" in text
+
+
 def test_a_sweep_of_failures_has_a_page(runs: Runs) -> None:
     runs.job("a", RunDir(runs.place / "a"), "failed", "no disk")
     assert "0 of 1 jobs are finished. No run has scores yet." in written(runs.sweep())
@@ -167,9 +196,10 @@ def test_the_page_is_made_by_a_child_and_its_failure_is_said(runs: Runs) -> None
     first = (place / sweep.PAGE).read_bytes()
     sweep.make_page(place)
     assert (place / sweep.PAGE).read_bytes() == first
-    RunDir(Path(runs.jobs[0].run_dir)).manifest.write_text("[]")
+    (place / sweep.PAGE).unlink()
+    (place / sweep.PAGE).mkdir()
     said = sweep.make_page(place)
-    assert said[0].startswith("the page of the sweep was not made: ") and "manifest.json" in said[0]
+    assert said[0].startswith("the page of the sweep was not made: ") and sweep.PAGE in said[0]
 
 
 def test_the_driver_does_not_load_the_page() -> None:

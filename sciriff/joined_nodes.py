@@ -1,0 +1,113 @@
+"""Nodes without Slurm, as the driver sees them: each has joined by the same command, and starts what it is told.
+
+Their connections stay open as long as the driver lives. Its children inherit them, so that start_on_joined.py, which
+does for these nodes what srun does, can be a child like any other.
+"""
+
+import contextlib
+import os
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from multiprocessing.connection import Connection, wait
+from typing import Any
+
+from sciriff import machine, node_connection
+from sciriff.cluster import Cluster
+from sciriff.run_dir import RunDir
+
+CONNECTIONS = "SCIRIFF_JOINED"
+"""Variable: the file descriptors of the connections to node 1, 2 and so on."""
+
+JOIN_WITHIN = 600.0
+"""Seconds. Nodes of a cloud are not ready at the same moment."""
+
+
+def connections(environment: Mapping[str, str] = os.environ) -> list[int]:
+    """The descriptors that children inherit; none where no node has joined."""
+    return [int(word) for word in environment.get(CONNECTIONS, "").split(",") if word]
+
+
+@contextlib.contextmanager
+def joined(there: Cluster, run: RunDir, settings: dict[str, Any]) -> Iterator[None]:
+    """Have all other nodes join, and let them go at the end, however it comes about. ValueError where one does not
+    come, has other `settings` (a config's), or has another number of GPUs."""
+    assert there.port is not None
+    try:
+        listener = node_connection.listen(there.port)
+    except OSError as error:
+        raise ValueError(
+            f"port {there.port} on this machine cannot be used ({error.strerror}): set MASTER_PORT to another one, the "
+            "same on all nodes"
+        ) from None
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(listener)
+        key = node_connection.new_key()
+        node_connection.write_key(run.nodes_key, key)
+        stack.callback(run.nodes_key.unlink, missing_ok=True)
+        nodes: dict[int, Connection] = {}
+        stack.callback(_let_go, nodes)
+        print(f"waiting for {there.size - 1} more nodes on port {there.port}", file=sys.stderr, flush=True)
+        give_up_at = time.monotonic() + JOIN_WITHIN
+        while len(nodes) < there.size - 1:
+            if time.monotonic() > give_up_at:
+                missing = next(number for number in range(1, there.size) if number not in nodes)
+                raise ValueError(
+                    f"node {missing} has not joined within {JOIN_WITHIN:.0f} s: start the same command there, with "
+                    f"NODES={there.size} NODE_RANK={missing} MASTER_ADDR={there.address}"
+                )
+            if not wait([listener], timeout=1) or (node := node_connection.accept(listener, key)) is None:
+                continue
+            hello = node.recv()
+            if problem := _mismatch(there, nodes, hello, settings):
+                node.send(("refused", problem))
+                raise ValueError(problem)
+            node.send(("welcome", None))
+            nodes[hello["rank"]] = node
+        listener.close()
+        descriptors = [nodes[rank].fileno() for rank in sorted(nodes)]
+        for descriptor in descriptors:
+            os.set_inheritable(descriptor, True)
+        for name, value in (
+            (CONNECTIONS, ",".join(map(str, descriptors))),
+            (node_connection.KEY_FILE, str(run.nodes_key)),
+        ):
+            os.environ[name] = value
+            stack.callback(os.environ.pop, name)
+        yield
+        for node in nodes.values():
+            with contextlib.suppress(OSError):
+                node.send(("done", None))
+
+
+def _let_go(nodes: dict[int, Connection]) -> None:
+    """Without a word before it, a node takes this for the driver's death, and ends what it runs."""
+    for node in nodes.values():
+        node.close()
+
+
+def _mismatch(
+    there: Cluster, nodes: dict[int, Connection], hello: dict[str, Any], settings: dict[str, Any]
+) -> str | None:
+    """Why a node cannot be one of this run's."""
+    rank, gpus = hello["rank"], len(machine.gpus())
+    if rank in nodes:
+        return f"two nodes have joined with NODE_RANK={rank}; each needs a number of its own"
+    if hello["nodes"] != there.size:
+        return f"node {rank} was started with NODES={hello['nodes']}, and node 0 with NODES={there.size}"
+    ours, theirs = _flat(settings), _flat(hello["settings"])
+    for key in sorted({**ours, **theirs}):
+        if ours.get(key) != theirs.get(key):
+            return (
+                f"node {rank} was started with {key}={theirs.get(key)}, and node 0 with {ours.get(key)}: the command "
+                "must be the same on all nodes"
+            )
+    if hello["gpus"] != gpus:
+        return f"node {rank} has {hello['gpus']} GPUs, and node 0 has {gpus}; all nodes must have the same"
+    return None
+
+
+def _flat(value: Any, key: str = "") -> dict[str, Any]:
+    if not isinstance(value, dict):
+        return {key: value}
+    return {k: v for name, part in value.items() for k, v in _flat(part, f"{key}.{name}" if key else name).items()}

@@ -1,0 +1,210 @@
+"""The tracker's child and a server: one that answers, one that is down, one that says nothing, one that goes away."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from wandb_file import offline_file
+from wandb_server import KEY, StoredRun, WandbServer, wandb_server
+
+from sciriff.config import Config, to_yaml
+from sciriff.run_dir import RunDir
+
+Environment = dict[str, str]
+
+
+@pytest.fixture
+def server() -> Iterator[WandbServer]:
+    with wandb_server() as running:
+        yield running
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> Environment:
+    """Of a person who is logged in, and who waits for no server."""
+    home = tmp_path / "home"
+    home.mkdir()
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("WANDB")}
+    return {**kept, "HOME": str(home), "WANDB_API_KEY": KEY, "WANDB_INIT_TIMEOUT": "4", "WANDB_FINISH_TIMEOUT": "4"}
+
+
+@pytest.fixture
+def run(composed: Callable[..., Config], tmp_path: Path) -> RunDir:
+    made = RunDir(tmp_path / "run")
+    made.root.mkdir()
+    made.config.write_text(to_yaml(composed("experiment=demo", "name=a run", f"run_dir={made.root}", "log=wandb")))
+    return made
+
+
+def steps(*numbers: int) -> str:
+    return "".join(json.dumps({"step": step, "steps": 9, "loss": 1 / step, "tokens": 100}) + "\n" for step in numbers)
+
+
+def track(run: RunDir, environment: Environment, url: str, *flags: str, again: float = 60) -> "subprocess.Popen[str]":
+    """The real child; `again` is how long it waits between two tries."""
+    code = f"from sciriff import track; track.AGAIN = {again}; track.main()"
+    return subprocess.Popen(
+        [sys.executable, "-c", code, str(run.root), *flags],
+        env={**environment, "WANDB_BASE_URL": url},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def wait_until(holds: Callable[[], bool], what: str) -> None:
+    give_up_at = time.monotonic() + 60
+    while not holds():
+        assert time.monotonic() < give_up_at, f"{what} did not come"
+        time.sleep(0.1)
+
+
+def begun(process: "subprocess.Popen[str]") -> None:
+    assert process.stdout is not None
+    assert process.stdout.readline().startswith("wandb: http")
+    time.sleep(0.5)  # it looks at the files as they are before a stage touches them
+
+
+def only(server: WandbServer) -> StoredRun:
+    (stored,) = server.runs.values()
+    return stored
+
+
+@pytest.mark.slow
+def test_online_a_killed_run_goes_on_where_the_server_is(
+    run: RunDir, environment: Environment, server: WandbServer
+) -> None:
+    first = track(run, environment, server.url, "--follow")
+    begun(first)
+    run.metrics.write_text(steps(1, 2, 3, 4, 5))
+    wait_until(lambda: bool(server.runs) and only(server).steps == [1, 2, 3, 4], "step 4")
+    first.kill()
+    first.communicate()
+    second = track(run, environment, server.url, "--follow")
+    begun(second)
+    run.metrics.write_text(steps(1, 2))  # back to the checkpoint
+    time.sleep(1.5)
+    run.metrics.write_text(steps(1, 2, 3, 4, 5, 6, 7))
+    run.tables.mkdir()
+    (run.tables / "biored_ner.tsv").write_text("model\tf1\nm\t0.5000\n")
+    out, err = second.communicate(timeout=60)
+    assert (second.returncode, out, err) == (0, "", "")
+    stored = only(server)
+    assert stored.steps == [1, 2, 3, 4, 5, 6, 7]
+    assert [row["train/tokens_so_far"] for row in stored.history] == [100, 200, 300, 400, 500, 600, 700]
+    assert (stored.exit_code, stored.display_name, stored.tags) == (0, "a run", ["tiny", "sample", "full"])
+    assert stored.summary["tables/biored_ner"]["nrows"] == 1
+    _, err = track(run, environment, server.url).communicate(timeout=60)
+    assert (err, stored.steps) == ("", [1, 2, 3, 4, 5, 6, 7]), "a copy of what is there changes nothing"
+
+
+def test_wandb_sync_of_a_stopped_and_then_of_the_finished_run_makes_one_run(
+    run: RunDir, environment: Environment, server: WandbServer
+) -> None:
+    run.config.write_text(run.config.read_text().replace("mode: online", "mode: offline"))
+    for made in ((1, 2, 3), (1, 2, 3, 4, 5)):
+        run.metrics.write_text(steps(*made))
+        run.report.write_text("<p>report</p>")
+        _, err = track(run, environment, server.url).communicate(timeout=60)
+        assert err == ""
+        command = [Path(sys.executable).with_name("wandb"), "sync", str(offline_file(run).parent)]
+        sent = subprocess.run(
+            command,
+            cwd=run.root,
+            env={**environment, "WANDB_BASE_URL": server.url},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert sent.returncode == 0, sent.stderr
+        stored = only(server)
+        assert (stored.steps, stored.exit_code) == (list(made), 0)
+        assert stored.files["report.html"] == b"<p>report</p>"
+        assert json.loads(stored.config)["train"]["value"]["learning_rate"] == 2e-3
+
+
+def test_a_server_that_is_down_at_first_gets_the_whole_run(run: RunDir, environment: Environment) -> None:
+    with closing(socket.socket()) as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+    process = track(run, environment, f"http://127.0.0.1:{port}", "--follow", again=0.5)
+    assert process.stderr is not None
+    assert process.stderr.readline().startswith("error: Weights & Biases: ")
+    with wandb_server(port) as server:
+        begun(process)
+        run.metrics.write_text(steps(1, 2, 3))
+        _, err = process.communicate(timeout=60)
+        assert (process.returncode, err) == (0, ""), "it is said once"
+        assert only(server).steps == [1, 2, 3]
+
+
+@pytest.fixture
+def scoring(tmp_path: Path) -> list[str]:
+    """A whole run of the driver that takes seconds: the scores of a few answers."""
+    answers = tmp_path / "answers"
+    answers.mkdir()
+    row = {"task": "biored_ner", "instance_id": "a", "prompt": "p", "prediction": "{}", "reference": '{"Gene": ["x"]}'}
+    (answers / "biored_ner.jsonl").write_text(json.dumps(row) + "\n")
+    return ["train=none", "stages=[score]", f"predictions={answers}", "name=scored", "log=wandb"]
+
+
+def drive(scoring: list[str], environment: Environment, url: str, cwd: Path) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "-m", "sciriff.train", *scoring],
+        cwd=cwd,
+        env={**environment, "WANDB_BASE_URL": url},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("listens", [False, True], ids=["refuses", "hangs"])
+def test_a_server_that_is_down_stops_no_run_and_is_heard(
+    listens: bool, scoring: list[str], environment: Environment, tmp_path: Path
+) -> None:
+    with closing(socket.socket()) as deaf:
+        deaf.bind(("127.0.0.1", 0))
+        if listens:
+            deaf.listen(64)
+        result = drive(scoring, environment, f"http://127.0.0.1:{deaf.getsockname()[1]}", tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "mean of 1 of 11" in result.stdout
+    assert "track: Weights & Biases: " in result.stderr and "Traceback" not in result.stderr
+    again = f"-m sciriff.track {tmp_path / 'runs/scored'}"
+    assert "track: the tracker failed, the run did not" in result.stderr and again in result.stderr
+    assert KEY not in result.stderr + (tmp_path / "runs/scored/logs/track.log").read_text()
+
+
+def test_a_server_that_goes_away_is_heard(run: RunDir, environment: Environment) -> None:
+    with wandb_server() as server:
+        process = track(run, environment, server.url, "--follow")
+        begun(process)
+    run.metrics.write_text(steps(1, 2, 3))
+    _, err = process.communicate(timeout=60)
+    assert (process.returncode, len(err.splitlines())) == (2, 1), err
+    assert err.startswith("error: Weights & Biases: the server did not take all of it in time; ")
+    assert [path for path in run.tracker.glob("run-*/*.wandb") if str(path.parent) in err]
+
+
+def test_online_without_a_key_is_refused_before_anything_starts(
+    scoring: list[str], environment: Environment, tmp_path: Path
+) -> None:
+    del environment["WANDB_API_KEY"]
+    result = drive(scoring, environment, "http://127.0.0.1:1", tmp_path)
+    assert result.returncode == 2
+    (problem,) = (line for line in result.stderr.splitlines() if line.startswith("  - "))
+    assert problem.startswith("  - log=wandb: ") and "wandb login" in problem and "log=offline" in problem
+    assert not (tmp_path / "runs").exists()
