@@ -39,6 +39,7 @@ def finetune(config: Config, run: RunDir) -> None:
     """
     workers = Workers(config)
     workers.see(run.tokens / TOKEN_FILE, run.validation_tokens / TOKEN_FILE)
+    workers.agree_on(run.stop_request)  # else one of the start before would be heard
     if workers.of_first(finished_model.is_complete(run.model)):
         workers.say(f"{run.model} is already there; nothing to train")
         checkpoints = Checkpoints(run, workers, settings(config, run))
