@@ -47,7 +47,8 @@ def joined(there: Cluster, run: RunDir, settings: dict[str, Any]) -> Iterator[No
         stack.callback(run.nodes_key.unlink, missing_ok=True)
         nodes: dict[int, Connection] = {}
         stack.callback(_let_go, nodes)
-        print(f"waiting for {there.size - 1} more nodes on port {there.port}", file=sys.stderr, flush=True)
+        more = f"{there.size - 1} more node{'s' * (there.size > 2)}"
+        print(f"waiting for {more} on port {there.port}", file=sys.stderr, flush=True)
         give_up_at = time.monotonic() + JOIN_WITHIN
         while len(nodes) < there.size - 1:
             if time.monotonic() > give_up_at:
@@ -96,7 +97,7 @@ def _mismatch(
     if hello["nodes"] != there.size:
         return f"node {rank} was started with NODES={hello['nodes']}, and node 0 with NODES={there.size}"
     ours, theirs = _flat(settings), _flat(hello["settings"])
-    for key in sorted({**ours, **theirs}):
+    for key in sorted({**ours, **theirs}, key=lambda key: (key == "name", key)):  # a name is made of the others
         if ours.get(key) != theirs.get(key):
             return (
                 f"node {rank} was started with {key}={theirs.get(key)}, and node 0 with {ours.get(key)}: the command "

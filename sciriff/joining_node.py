@@ -9,10 +9,13 @@ from multiprocessing import AuthenticationError
 from multiprocessing.connection import Connection
 from typing import Any
 
-from sciriff import machine, node_connection, on_node
+from sciriff import machine, node_connection, on_node, shared_files
 from sciriff.cluster import Cluster
 from sciriff.joined_nodes import JOIN_WITHIN
 from sciriff.run_dir import RunDir
+
+SEEN_WITHIN = 75.0
+"""Seconds after which a node surely sees a key that the driver has written (shared_files.PATIENCE says why)."""
 
 
 class DriverFailed(Exception):
@@ -43,21 +46,28 @@ def serve(there: Cluster, run: RunDir, settings: dict[str, Any]) -> None:
 def _join(there: Cluster, run: RunDir) -> Connection:
     """A connection to the driver. It writes a new key for each start, so that one of before may still be seen here."""
     assert there.port is not None
-    print(f"node {there.rank}: joining {there.address}:{there.port}", file=sys.stderr, flush=True)
-    give_up_at = time.monotonic() + JOIN_WITHIN
+    where = f"{there.address}:{there.port}"
+    print(f"node {there.rank}: joining {where}", file=sys.stderr, flush=True)
+    give_up_at, refused_at = time.monotonic() + JOIN_WITHIN, None
     while True:
         try:
-            os.listdir(run.root)  # noqa: PTH208 - makes an NFS client look again
-            key = run.nodes_key.read_bytes()
+            # With any key, so that a driver of another run is told from none.
+            key = run.nodes_key.read_bytes() if shared_files.is_here(run.nodes_key) else b"none"
             return node_connection.connect(there.address, there.port, key, patience=0)
-        except (OSError, AuthenticationError) as error:
+        except AuthenticationError:
+            refused_at = refused_at or time.monotonic()
+            if time.monotonic() > refused_at + SEEN_WITHIN:
+                raise ValueError(
+                    f"the driver at {where} is not one of {run.root}: the command must be the same on all nodes, and "
+                    "this a folder that they share"
+                ) from None
+        except OSError as error:
             if time.monotonic() > give_up_at:
                 raise ValueError(
-                    f"no driver of {run.root} at {there.address}:{there.port} within {JOIN_WITHIN:.0f} s ({error}): "
-                    f"start the same command on node 0, with NODES={there.size} NODE_RANK=0; {run.root} must be a "
-                    "folder that all nodes share"
+                    f"no driver at {where} within {JOIN_WITHIN:.0f} s ({error}): start the same command on node 0, "
+                    f"with NODES={there.size} NODE_RANK=0"
                 ) from None
-            time.sleep(0.5)
+        time.sleep(0.5)
 
 
 def _run(

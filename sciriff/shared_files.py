@@ -25,7 +25,7 @@ def wait_for(wanted: Iterable[Path] | Mapping[str, str | None], patience: float 
     digests: Mapping[str, str | None] = wanted if isinstance(wanted, Mapping) else dict.fromkeys(map(str, wanted))
     give_up_at = time.monotonic() + patience
     for path, digest in digests.items():
-        while not _is_here(Path(path), digest):
+        while not is_here(Path(path), digest):
             if time.monotonic() > give_up_at:
                 raise ValueError(
                     f"{path} was written on another node and is not seen on {os.uname().nodename} after "
@@ -34,7 +34,8 @@ def wait_for(wanted: Iterable[Path] | Mapping[str, str | None], patience: float 
             time.sleep(0.2)
 
 
-def _is_here(path: Path, digest: str | None) -> bool:
+def is_here(path: Path, digest: str | None = None) -> bool:
+    """Whether a file or folder, with this digest, is here by now."""
     try:
         # To list the folder makes an NFS client ask the server; without it, it remembers that a file was not there.
         there = path.name in os.listdir(path.parent)  # noqa: PTH208

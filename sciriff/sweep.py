@@ -36,6 +36,7 @@ LAST = ("done", "failed")
 SEARCH = {"direction": "maximize", "max_failure_rate": 0.99}
 """Of a search by Optuna, unless typed: scores are to be high, which by its own default are to be low, and a failed job
 ends the search only when all that ran beside it failed too."""
+NO_MEAN = "hydra/sweeper=optuna looks for the highest summary mean, and this job makes no scores"
 PAGE = "sweep.html"
 """The page of a sweep, in its folder."""
 

@@ -114,7 +114,7 @@ def job_of_sweep(composed: DictConfig, progress: Progress) -> float | None:
 def _objective(mean: float | None) -> float | None:
     """The mean as a sweeper takes it. ValueError where it searches for the highest and there is none."""
     if mean is None and sweep.searches(HydraConfig.get().sweeper):
-        raise ValueError("hydra/sweeper=optuna looks for the highest summary mean, and this job makes no scores")
+        raise ValueError(sweep.NO_MEAN)
     return mean
 
 
@@ -182,6 +182,8 @@ def main() -> int:
     except spawn.Stopped as stop:
         for number in spawn.ASKS_TO_STOP:
             signal.signal(number, signal.SIG_IGN)
+        if stop.reason:
+            print(f"error: {stop.reason}", file=sys.stderr)
         print(
             f"stopped; what is finished is kept, and this goes on from there:\n  {this_command()}",
             file=sys.stderr,

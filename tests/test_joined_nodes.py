@@ -171,8 +171,22 @@ def test_one_that_does_not_come_is_named(two: list[Cluster], tmp_path: Path, mon
     expected = "node 1 has not joined .*: start the same command there, with NODES=2 NODE_RANK=1 MASTER_ADDR=127.0.0.1"
     with pytest.raises(ValueError, match=expected), joined_nodes.joined(two[0], RunDir(tmp_path), SETTINGS):
         pytest.fail("nobody joined")
-    with pytest.raises(ValueError, match=f"no driver of {tmp_path} at 127.0.0.1:"):
+    with pytest.raises(ValueError, match=r"no driver at 127\.0\.0\.1:"):
         joining_node.serve(two[1], RunDir(tmp_path), SETTINGS)
+
+
+def test_a_node_of_another_run_is_told_and_does_not_wait_for_ever(
+    two: list[Cluster], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(joining_node, "SEEN_WITHIN", 1.0)
+    monkeypatch.setattr(joined_nodes, "JOIN_WITHIN", 5.0)
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    thread, said = join(two[1], RunDir(tmp_path / "b"), SETTINGS)
+    with pytest.raises(ValueError, match="has not joined"), joined_nodes.joined(two[0], RunDir(tmp_path / "a"), {}):
+        pytest.fail("it was taken")
+    thread.join()
+    assert said[0].startswith(f"the driver at 127.0.0.1:{two[0].port} is not one of {tmp_path / 'b'}: the command must")
 
 
 def test_a_port_that_is_taken_is_said(two: list[Cluster], tmp_path: Path) -> None:

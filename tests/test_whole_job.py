@@ -305,4 +305,6 @@ def test_an_installed_wheel_runs_the_demo_in_another_folder(tmp_path: Path):
     run(python, "-m", "pip", "install", "--quiet", wheel)
     result = run(python, "-m", "sciriff.train", *SHORT)
     assert "mean of 9 of 11" in result.stdout
+    sweep = run(python, "-m", "sciriff.train", "-m", "hydra/launcher=slurm", *SHORT, "seed=1,2", "dry_run=true")
+    assert "#SBATCH --array=0,1" in sweep.stdout, "the launcher is in the wheel"
     assert str(project) not in run(python, "-c", "import sciriff; print(sciriff.__file__)").stdout

@@ -5,6 +5,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
+from yaml import YAMLError
 
 from sciriff.config.checks import nearest
 from sciriff.config.root import Config, known_keys
@@ -31,8 +32,12 @@ def load(path: Path) -> Config:
     """The config that was frozen into a run folder."""
     if not path.is_file():
         raise ValueError(f"{path}: there is no run here; `python -m sciriff.train` makes one")
-    values = OmegaConf.load(path)
-    assert isinstance(values, DictConfig)
+    try:
+        values = OmegaConf.load(path)
+    except (YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: not a config ({str(error).splitlines()[0]})") from None
+    if not isinstance(values, DictConfig):
+        raise ValueError(f"{path}: not a config (expected keys and values)")
     return from_container(values)
 
 

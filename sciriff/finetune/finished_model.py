@@ -24,8 +24,8 @@ def is_complete(folder: Path) -> bool:
     return (folder / "config.json").is_file() and any(folder.glob("*.safetensors"))
 
 
-def write(config: Config, run: RunDir, language_model: Any, backend: Backend, workers: Workers) -> None:
-    """Write RUN/model and, of LoRA, RUN/adapter. Every process calls it.
+def write(config: Config, run: RunDir, language_model: Any, backend: Backend, workers: Workers, step: int) -> None:
+    """Write RUN/model and, of LoRA, RUN/adapter, with the weights after `step` steps. Every process calls it.
 
     What is on disk is compared with what was trained, bit for bit and by an answer (verification.py), then renamed,
     the adapter first. The weights that rank 0 collects are gone before it loads the folder. `language_model` is the
@@ -41,10 +41,10 @@ def write(config: Config, run: RunDir, language_model: Any, backend: Backend, wo
                 shutil.rmtree(path)
         if config.train.adapts:
             adapters.save(language_model, weights, config.model, adapter)
-            (adapter / "README.md").write_text(model_card.page(config, run, of_adapter=True), encoding="utf-8")
+            (adapter / "README.md").write_text(model_card.page(config, run, step, of_adapter=True), encoding="utf-8")
             adapters.merge(language_model, weights, getattr(torch, config.model.dtype))
         digests = _write_model(config.model, language_model, weights, model)
-        (model / "README.md").write_text(model_card.page(config, run), encoding="utf-8")
+        (model / "README.md").write_text(model_card.page(config, run, step), encoding="utf-8")
         asked = verification.reload(config.model, model, digests)
     del weights
     verification.compare(asked, backend, config, model, workers)

@@ -39,6 +39,7 @@ def finetune(config: Config, run: RunDir) -> None:
     """
     workers = Workers(config)
     workers.see(run.tokens / TOKEN_FILE, run.validation_tokens / TOKEN_FILE)
+    workers.agree_on(run.stop_request)  # else one of the start before would be heard
     if workers.of_first(finished_model.is_complete(run.model)):
         workers.say(f"{run.model} is already there; nothing to train")
         checkpoints = Checkpoints(run, workers, settings(config, run))
@@ -164,14 +165,14 @@ class Trainer:
 
     def write_model(self) -> None:
         """Write RUN/model: the last model, or the best one that can be read back."""
-        if self.config.train.keep == "best":
-            self.take_best()
+        step = self.take_best() if self.config.train.keep == "best" else self.steps
         with disk.writing(self.run.model, "Make room and start again: the checkpoints are still there"):
-            finished_model.write(self.config, self.run, self.model.language_model, self.backend, self.workers)
+            finished_model.write(self.config, self.run, self.model.language_model, self.backend, self.workers, step)
         self.workers.say(f"the model is in {self.run.model}")
 
-    def take_best(self) -> None:
-        """Go back to the model with the best validation loss, or the next best where its checkpoint is damaged."""
+    def take_best(self) -> int:
+        """Go back to the model with the best validation loss, or the next best where its checkpoint is damaged. Returns
+        the optimizer steps that it had."""
         for step in self.validation.best_first():
             found = None if step == self.steps else self.checkpoints.whole(step)
             if found is not None:
@@ -179,7 +180,7 @@ class Trainer:
             if found is not None or step == self.steps:
                 loss = self.validation.measured[step]
                 self.workers.say(f"best {self.validation.chooses_by} validation loss: {loss:.4f}, after step {step}")
-                return
+                return step
             self.workers.say(f"the checkpoint of step {step}, the best one, is damaged or gone; the next best is taken")
         raise AssertionError("the last step was measured")
 

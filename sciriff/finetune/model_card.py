@@ -24,8 +24,9 @@ PACKAGES = ("python", "sciriff", "torch", "transformers", "accelerate", "deepspe
 """Whose versions can change what is learnt."""
 
 
-def page(config: Config, run: RunDir, *, of_adapter: bool = False) -> str:
-    """The card of RUN/model, or of RUN/adapter, in Markdown, from config, the mix's card and the metrics."""
+def page(config: Config, run: RunDir, step: int, *, of_adapter: bool = False) -> str:
+    """The card of RUN/model, or of RUN/adapter, in Markdown, from config, the mix's card and the metrics. `step` is the
+    number of optimizer steps after which the weights were as they are."""
     mix = json.loads(run.mix_card.read_bytes()) if run.mix_card.is_file() else None
     base = config.model.hub_id or ("a local folder" if config.model.path else "random weights")
     what = {"full": "All weights were trained.", "lora": _lora(config), "qlora": _lora(config)}[config.train.method]
@@ -45,7 +46,7 @@ def page(config: Config, run: RunDir, *, of_adapter: bool = False) -> str:
         "## Data",
         *_data(config, mix),
         "## Loss",
-        _losses(run.metrics),
+        *_losses(run.metrics, step),
         "## Recipe",
         _table(("key", "value"), _recipe(config)),
         "## Versions",
@@ -128,17 +129,23 @@ def _dataset(config: Config, name: str) -> str | None:
     return None if source is None or source.path is not None or config.mix.path is not None else source.hub
 
 
-def _losses(metrics: Path) -> str:
-    """Mean cross entropy per target token, nats: of the last step, and of validation rows where they were measured."""
+def _losses(metrics: Path, step: int) -> Iterable[str]:
+    """Mean cross entropy per target token, nats: of the model after `step` steps, and what else was measured on
+    validation rows."""
     rows = [json.loads(line) for line in metrics.read_text(encoding="utf-8").splitlines()]
-    last = next(row for row in reversed(rows) if "loss" in row)
-    found = [(f"training, step {last['step']} of {last['steps']}", f"{last['loss']:.4f}")]
+    trained = next(row for row in rows if "loss" in row and row["step"] == step)
+    if step < trained["steps"]:
+        yield f"Kept for its validation loss (`train.keep=best`): the model after step {step} of {trained['steps']}."
+    found = [(f"training, step {step} of {trained['steps']}", f"{trained['loss']:.4f}")]
     for half in ("science", "general"):
         key = f"validation_{half}_loss"
         measured = [(row[key], row["step"]) for row in rows if row.get(key) is not None]
-        for what, (loss, step) in {"last": measured[-1], "lowest": min(measured)}.items() if measured else ():
-            found.append((f"validation, {half} rows, {what}, after step {step}", f"{loss:.4f}"))
-    return _table(("mean cross entropy of a target token (nats)", ""), found)
+        shown = {"this model": [pair for pair in measured if pair[1] == step], "last": measured[-1:]}
+        for what, pairs in (shown | {"lowest": [min(measured)] if measured else []}).items():
+            for loss, at in pairs:
+                if what == "this model" or at != step:
+                    found.append((f"validation, {half} rows, {what}, after step {at}", f"{loss:.4f}"))
+    yield _table(("mean cross entropy of a target token (nats)", ""), found)
 
 
 def _recipe(config: Config) -> list[tuple[str, str]]:

@@ -1,6 +1,7 @@
 """The processes that train together: one or many, CPU or GPU, plain torch or DeepSpeed, through accelerate."""
 
 import os
+import time
 from collections.abc import Iterable
 from datetime import timedelta
 from pathlib import Path
@@ -64,6 +65,18 @@ class Workers:
         """Wait until every process sees those of the files and folders that the first one sees, which may have just
         been written on its node. ValueError where one never does."""
         shared_files.wait_for(self.of_first([path for path in paths if path.exists()]))
+
+    def agree_on(self, path: Path) -> None:
+        """Wait until all processes see a file or none does: it may have just been removed on another node. ValueError
+        where they never agree."""
+        give_up_at = time.monotonic() + shared_files.PATIENCE
+        while self.total([(here := shared_files.is_here(path)) != self.of_first(here)])[0]:
+            if time.monotonic() > give_up_at:
+                raise ValueError(
+                    f"{path} is seen on some nodes and not on others: run_dir must be on a file system "
+                    "that all nodes share"
+                )
+            time.sleep(0.2)
 
     def wait(self) -> None:
         """Until every process is here."""

@@ -2,10 +2,11 @@
 
 from pathlib import Path
 
-from sciriff.config import SAMPLE, Config
+from sciriff.config import SAMPLE, Config, load
 from sciriff.report import figures, tables
 from sciriff.report.mix_card import MixCard
 from sciriff.report.tables import RunScores
+from sciriff.run_dir import RunDir
 
 Facts = list[tuple[str, str]]
 """(what, value) as a list for people."""
@@ -56,7 +57,12 @@ def notes(config: Config, scores: RunScores, mix: MixCard | None) -> list[str]:
 
 
 def facts(config: Config) -> list[tuple[str, Facts]]:
-    """What the run was, in groups: (heading, [(what, value), ...])."""
+    """What the run was, in groups: (heading, [(what, value), ...]). Of answers from elsewhere, what their own run says
+    of itself, where it is known."""
+    if config.predictions is not None:
+        own = _run_of(Path(config.predictions))
+        told = [group for group in facts(own) if group[0] != "Evaluation"] if own is not None else []
+        return [*told, ("Evaluation", _answers_from(config, own))]
     model, train, mix, engine, evaluation = config.model, config.train, config.mix, config.engine, config.eval
     if model.api is not None:
         groups = [("Model", [("Name", model.api.name), ("Weights", f"kept by {model.api.provider}")])]
@@ -94,19 +100,41 @@ def facts(config: Config) -> list[tuple[str, Facts]]:
     source = evaluation.source
     hub = " ".join(part for part in (source.hub, source.config, evaluation.split) if part)
     answering = [
-        ("Instances", config.predictions or evaluation.path or hub),
+        ("Instances", evaluation.path or hub),
         ("Answered by", evaluation.model or ("the trained model" if train.method != "none" else "the model as it is")),
         ("Engine", engine.name),
         *_sampling(config),
         ("Longest answer", f"{evaluation.max_new_tokens:,} tokens"),
         ("Prompts that are too long", evaluation.truncation),
         ("Parity with the reference", evaluation.parity),
-        ("Judge", f"{config.judge.model} ({config.judge.provider})" if config.judge.asks else config.judge.provider),
+        ("Judge", _judge(config)),
         ("Seed", str(config.seed)),
     ]
-    if config.predictions:
-        answering = [fact for fact in answering if fact[0] in ("Instances", "Parity with the reference", "Judge")]
     return [*groups, ("Evaluation", answering)]
+
+
+def _run_of(predictions: Path) -> Config | None:
+    """The config of the run that made these answers; None where it is not known, or is one of another version."""
+    path = RunDir(predictions.parent).config
+    if RunDir(predictions.parent).predictions != predictions or not path.is_file():
+        return None
+    try:
+        return load(path)
+    except ValueError:
+        return None
+
+
+def _answers_from(config: Config, own: Config | None) -> Facts:
+    return [
+        ("Answers", str(config.predictions)),
+        ("Answered by", f"the run {own.name}" if own is not None else "not known"),
+        ("Parity with the reference", config.eval.parity),
+        ("Judge", _judge(config)),
+    ]
+
+
+def _judge(config: Config) -> str:
+    return f"{config.judge.model} ({config.judge.provider})" if config.judge.asks else config.judge.provider
 
 
 def _sampling(config: Config) -> Facts:

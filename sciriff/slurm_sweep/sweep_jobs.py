@@ -46,10 +46,15 @@ class SweepJob:
         return [o for o in self.overrides if not _is_one_of(o.lstrip("+~").partition("=")[0], OF_THE_LOGIN_NODE)]
 
     @property
+    def makes_scores(self) -> bool:
+        """Whether it does, or fails before anything starts."""
+        return self.config is None or "score" in self.config.active_stages
+
+    @property
     def mean(self) -> float | None:
         """Of its summary (0-1); None without scores."""
         scores = RunDir(Path(self.run_dir)).scores
-        if self.config is None or "score" not in self.config.active_stages or not scores.is_file():
+        if not self.makes_scores or not scores.is_file():
             return None
         mean: float | None = json.loads(scores.read_bytes())["summary"]["mean"]
         return mean

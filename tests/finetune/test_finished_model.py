@@ -169,7 +169,7 @@ def test_the_card_says_what_is_known(run: RunDir) -> None:
             file.write(f'{{"step": {step}, "validation_science_loss": {loss}, "validation_general_loss": null}}\n')
     config = published(run)
     train = replace(config.train, method="qlora", lora_rank=4, lora_alpha=8.0, lora_dropout=0.0)
-    card = model_card.page(replace(config, train=train), run, of_adapter=True)
+    card = model_card.page(replace(config, train=train), run, 2, of_adapter=True)
     assert head(card) == {
         "base_model": "meta-llama/Llama-2-7b-hf",
         "base_model_relation": "adapter",
@@ -183,15 +183,20 @@ def test_the_card_says_what_is_known(run: RunDir) -> None:
     assert "| sciriff | allenai/SciRIFF | ODC-BY |" in card
     assert "| tulu | local files | unknown |" in card
     assert "`abc123`" in card
-    assert "| validation, science rows, last, after step 2 | 1.5000 |" in card
+    assert "| validation, science rows, this model, after step 2 | 1.5000 |" in card
     assert "| validation, science rows, lowest, after step 1 | 1.2500 |" in card
-    assert "general rows" not in card
+    assert "general rows" not in card and "rows, last" not in card and "keep=best" not in card
+    best = model_card.page(config, run, 1)
+    assert "Kept for its validation loss (`train.keep=best`): the model after step 1 of 2." in best
+    assert "| training, step 1 of 2 |" in best
+    assert "| validation, science rows, this model, after step 1 | 1.2500 |" in best
+    assert "| validation, science rows, last, after step 2 | 1.5000 |" in best and "lowest" not in best
     assert "dequantised" in card
     assert "someone" not in card
 
 
 def test_a_licence_that_the_hub_does_not_know_keeps_its_name(run: RunDir) -> None:
-    card = head(model_card.page(published(run, license="ai2-impact-license-low-risk"), run))
+    card = head(model_card.page(published(run, license="ai2-impact-license-low-risk"), run, 2))
     assert (card["license"], card["license_name"]) == ("other", "ai2-impact-license-low-risk")
 
 

@@ -95,6 +95,9 @@ def test_the_best_model_is_kept(make: Make, capsys: pytest.CaptureFixture[str]) 
     assert 0 < best < 10
     lowest = min(science for step, science, _ in validations(run) if step)
     assert f"best science validation loss: {lowest:.4f}, after step {best}" in capsys.readouterr().out
+    card = (run.model / "README.md").read_text()
+    assert f"the model after step {best} of 10." in card
+    assert f"| validation, science rows, this model, after step {best} | {lowest:.4f} |" in card
     there = finetune(make("there", validation=8, **{**BEST, "keep": "last"}, max_steps=best))
     assert weights(run) == weights(there)
     assert not run.checkpoints.exists()

@@ -9,12 +9,13 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 
-from sciriff.config import Config
+from sciriff.config import Config, to_yaml
 from sciriff.report.page import render
 from sciriff.run_dir import RunDir
 from sciriff.tasks import COLUMNS
@@ -192,7 +193,20 @@ def test_predictions_of_another_tool_are_shown(make_run: MakeRun, tmp_path: Path
     config, run = make_run("r", {"biored_ner/f1": 0.5}, f"predictions={folder}")
     text = words(render(config, run))
     assert f"they come from {folder}." in text
+    shown = text.rpartition(" The run ")[2].partition("Parity with the reference")[0]
+    assert shown.split() == ["Evaluation", "Answers", str(folder), "Answered", "by", "not", "known"]
     assert "prompt was cut – –" in text and "Prompt, characters" in text and "all 1 0 1 0 0" in text
+
+
+def test_the_answers_of_another_run_are_said_to_be_of_its_model(make_run: MakeRun) -> None:
+    own, other = make_run("other", {"biored_ner/f1": 0.5})
+    other.predictions.mkdir()
+    other.config.write_text(to_yaml(replace(own, model=replace(own.model, path="some/other-model"))))
+    config, run = make_run("r", {"biored_ner/f1": 0.5}, f"predictions={other.predictions}")
+    shown = words(render(config, run)).rpartition(" The run ")[2]
+    assert "some/other-model" in shown and "Answered by the run other" in shown
+    other.config.write_text("a: [")
+    assert "Answered by not known" in words(render(config, run))
 
 
 def test_what_is_left_out_of_the_scores_is_said(make_run: MakeRun) -> None:

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 
 def test_dry_run_shows_the_plans_on_the_nodes_that_are_asked_for_and_the_script(cli, tmp_path: Path):
     result = cli(
@@ -54,3 +56,10 @@ def test_a_single_run_is_not_taken_for_a_sweep(cli, tmp_path: Path):
     result = cli("hydra/launcher=slurm", "experiment=demo")
     assert (result.returncode, result.stderr.count("\n")) == (2, 1)
     assert "this launcher takes sweeps: add -m" in result.stderr and not (tmp_path / "runs").exists()
+
+
+def test_a_search_needs_scores(cli):
+    pytest.importorskip("hydra_plugins.hydra_optuna_sweeper", reason="pip install 'sciriff[sweeps]'")
+    search = ("-m", "hydra/launcher=slurm", "hydra/sweeper=optuna", "experiment=demo", "seed=choice(1,2)")
+    result = cli(*search, "stages=[mix]")
+    assert result.returncode == 2 and "this job makes no scores" in result.stderr
