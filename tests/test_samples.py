@@ -19,7 +19,7 @@ from sciriff.report.page import render
 from sciriff.resampled_columns import Part
 from sciriff.run_dir import RunDir
 from sciriff.statistics import interval
-from sciriff.summary import summary_lines
+from sciriff.summary import mean_line, summary_lines
 from sciriff.tasks.biored import BIORED
 from sciriff.tasks.mup import MUP as MUP_TASK
 from sciriff.track import summary_values
@@ -131,6 +131,7 @@ def test_people_see_the_spread_over_samples(run: RunDir, scored) -> None:
     [line] = [line for line in lines if line.startswith(f"{NER}/f1")]
     assert line.endswith(f"± {100 * column['sd_over_samples']:.2f}")
     assert len({len(line) for line in lines[:12]}) == 1, "the table is aligned"
+    assert f" ± {100 * scores['summary']['mean_sd_over_samples']:.2f} of 2 of 11" in mean_line(scores["summary"])
     values = summary_values(run.scores, run.scores.read_bytes())
     assert values[f"{NER}/f1_sd_over_samples"] == column["sd_over_samples"]
     assert values["mean_sd_over_samples"] == scores["summary"]["mean_sd_over_samples"]
