@@ -3,7 +3,7 @@
 import contextlib
 import json
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from sciriff import lifeline, on_node, start_on_joined
@@ -17,6 +17,8 @@ class Start:
     command: list[str]
     variables: dict[str, str]
     """For this one start, not for the log: whoever pastes the command has another driver, or none."""
+    lost: Callable[[], str | None] = lambda: None
+    """The name of the node whose end has ended the command on all of them."""
 
 
 @contextlib.contextmanager
@@ -34,6 +36,10 @@ def everywhere(
         given = {**waits_for, start_on_joined.VARIABLES: json.dumps(list(variables))}
         yield Start([sys.executable, "-m", "sciriff.start_on_joined", *command], given)
         return
-    with lifeline.hold() as port:
-        driver = {on_node.DRIVER: f"{cluster.address}:{port}"}
-        yield Start(cluster.srun([sys.executable, "-m", "sciriff.on_node", *command]), {**waits_for, **driver})
+    with lifeline.hold() as line:
+        driver = {on_node.DRIVER: f"{cluster.address}:{line.port}:{line.key}"}
+        yield Start(
+            cluster.srun([sys.executable, "-m", "sciriff.on_node", *command]),
+            {**waits_for, **driver},
+            lost=lambda: None if line.lost is None else cluster.nodes[line.lost],
+        )

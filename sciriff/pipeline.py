@@ -194,14 +194,17 @@ def _spawn(stage: str, config: Config, run: RunDir) -> None:
         try:
             with nodes.everywhere(there, command, files, environment) as start:
                 spawn.run(stage, start.command, log, environment, run.stop_request.touch, start.variables)
-            stopped = run.stop_request.exists()
         except spawn.ChildFailed:
-            stopped = run.stop_request.exists()
-            if not stopped:
+            if lost := start.lost():
+                raise spawn.Stopped(
+                    reason=f"the connection to node {lost} broke: it is down, or what ran there was killed"
+                ) from None
+            if not run.stop_request.exists():
                 raise
         finally:
+            asked = run.stop_request.exists()
             run.stop_request.unlink(missing_ok=True)
-        if stopped:  # a scheduler signalled its processes and not the driver
+        if asked:  # a scheduler signalled its processes and not the driver
             raise spawn.Stopped
         return
     python, environment = sys.executable, {}

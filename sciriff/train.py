@@ -182,6 +182,8 @@ def main() -> int:
     except spawn.Stopped as stop:
         for number in spawn.ASKS_TO_STOP:
             signal.signal(number, signal.SIG_IGN)
+        if stop.reason:
+            print(f"error: {stop.reason}", file=sys.stderr)
         print(
             f"stopped; what is finished is kept, and this goes on from there:\n  {this_command()}",
             file=sys.stderr,

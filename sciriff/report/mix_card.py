@@ -80,5 +80,5 @@ def flat(value: Any, name: str = "") -> list[tuple[str, str]]:
     if isinstance(value, dict):
         return [leaf for key, part in value.items() for leaf in flat(part, f"{name}.{key}" if name else key)]
     if isinstance(value, list):
-        value = ", ".join(item if isinstance(item, str) else json.dumps(item) for item in value)
+        value = ", ".join(item if isinstance(item, str) else json.dumps(item) for item in value) or "none"
     return [] if value is None else [(name, value if isinstance(value, str) else json.dumps(value))]
