@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
 
-from sciriff import joined_nodes
+from sciriff.nodes import joined_nodes
 from sciriff.parent_death import die_with_parent
 from sciriff.progress import LINE
 

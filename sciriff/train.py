@@ -17,9 +17,10 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from sciriff import cluster, compose_error, joined_nodes, joining_node, pipeline, plan, preflight, spawn, sweep
+from sciriff import compose_error, pipeline, plan, preflight, spawn, sweep
 from sciriff.composed import checked, untrained_config, wants_untrained, with_beside
 from sciriff.config import SAMPLE, Config, as_dict, conf_dir
+from sciriff.nodes import cluster, joined_nodes, joining_node
 from sciriff.predictions import models_below
 from sciriff.requeue import Progress, after_stop
 from sciriff.run_dir import RunDir

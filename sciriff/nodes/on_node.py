@@ -1,6 +1,6 @@
 """What runs once on each node: wait for the run folder's files, run a command, end it when its driver ends.
 
-`srun ... python -m sciriff.on_node COMMAND`; of COMMAND's words, RANK becomes the node's number.
+`srun ... python -m sciriff.nodes.on_node COMMAND`; of COMMAND's words, RANK becomes the node's number.
 """
 
 import contextlib
@@ -11,8 +11,8 @@ import subprocess
 import sys
 from collections.abc import Mapping
 
-from sciriff import lifeline, shared_files
-from sciriff.cluster import RANK
+from sciriff.nodes import lifeline, shared_files
+from sciriff.nodes.cluster import RANK
 from sciriff.parent_death import die_with_parent
 
 DRIVER, FILES = "SCIRIFF_DRIVER", "SCIRIFF_FILES"

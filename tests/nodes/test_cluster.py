@@ -11,8 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from sciriff import cluster, lifeline, nodes, plan, preflight, shared_files
-from sciriff.cluster import Cluster, replicas_per_node, training_processes
+from sciriff import plan, preflight
+from sciriff.nodes import cluster, lifeline, shared_files
+from sciriff.nodes.cluster import Cluster, replicas_per_node, training_processes
+from sciriff.nodes.everywhere import Start, everywhere
 
 TWO = {"NODES": "2", "NODE_RANK": "1", "MASTER_ADDR": "10.0.0.1"}
 TIMEOUT = 20.0
@@ -94,8 +96,8 @@ def test_one_task_on_each_node_with_all_that_the_node_has() -> None:
 
 
 def test_on_one_machine_a_command_stays_as_it_is() -> None:
-    with nodes.everywhere(Cluster(), ["python", "x"], {}) as start:
-        assert start == nodes.Start(["python", "x"], {})
+    with everywhere(Cluster(), ["python", "x"], {}) as start:
+        assert start == Start(["python", "x"], {})
 
 
 def test_a_file_of_another_node_is_waited_for_until_it_is_as_it_was_written(tmp_path: Path) -> None:
@@ -115,7 +117,9 @@ def test_a_file_of_another_node_is_waited_for_until_it_is_as_it_was_written(tmp_
         shared_files.wait_for([tmp_path / "folder" / "b"], patience=0.1)
 
 
-HOLDER = "from sciriff import lifeline\nwith lifeline.hold() as line: print(line.port, line.key, flush=True); input()"
+HOLDER = (
+    "from sciriff.nodes import lifeline\nwith lifeline.hold() as line: print(line.port, line.key, flush=True); input()"
+)
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, None])
@@ -160,7 +164,7 @@ def test_a_node_runs_its_command_with_its_rank_and_ends_it_with_its_driver(tmp_p
     code = "import sys, time, os; print(sys.argv[1], os.getpid(), flush=True); time.sleep(1000)"
     with lifeline.hold() as line:
         process = subprocess.Popen(
-            [sys.executable, "-m", "sciriff.on_node", sys.executable, "-c", code, cluster.RANK],
+            [sys.executable, "-m", "sciriff.nodes.on_node", sys.executable, "-c", code, cluster.RANK],
             env={**os.environ, "SLURM_NODEID": "3", "SCIRIFF_DRIVER": f"{socket.gethostname()}:{line.port}:{line.key}"},
             stdout=subprocess.PIPE,
             text=True,

@@ -6,8 +6,8 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from sciriff import lifeline, on_node, start_on_joined
-from sciriff.cluster import Cluster
+from sciriff.nodes import lifeline, on_node, start_on_joined
+from sciriff.nodes.cluster import Cluster
 
 
 @dataclass(frozen=True)
@@ -34,12 +34,12 @@ def everywhere(
     waits_for = {on_node.FILES: json.dumps(files)}
     if not cluster.slurm:
         given = {**waits_for, start_on_joined.VARIABLES: json.dumps(list(variables))}
-        yield Start([sys.executable, "-m", "sciriff.start_on_joined", *command], given)
+        yield Start([sys.executable, "-m", "sciriff.nodes.start_on_joined", *command], given)
         return
     with lifeline.hold() as line:
         driver = {on_node.DRIVER: f"{cluster.address}:{line.port}:{line.key}"}
         yield Start(
-            cluster.srun([sys.executable, "-m", "sciriff.on_node", *command]),
+            cluster.srun([sys.executable, "-m", "sciriff.nodes.on_node", *command]),
             {**waits_for, **driver},
             lost=lambda: None if line.lost is None else cluster.nodes[line.lost],
         )
