@@ -7,12 +7,14 @@ import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from sciriff import cluster, machine, nodes, shared_files, spawn, tracker_process
+from sciriff import machine, spawn, tracker_process
 from sciriff.config import PACKAGE, Config
 from sciriff.finetune import launch_files
 from sciriff.frozen_config import freeze, refuse_another
 from sciriff.manifest import Manifest, StageRecord, damaged_output, record_outputs
 from sciriff.mix import card_table
+from sciriff.nodes import cluster, shared_files
+from sciriff.nodes.everywhere import everywhere
 from sciriff.ownership import own
 from sciriff.requeue import Progress
 from sciriff.run_dir import RunDir
@@ -195,16 +197,19 @@ def _spawn(stage: str, config: Config, run: RunDir) -> None:
         files = shared_files.as_written((run.config, run.accelerate, run.deepspeed))
         run.stop_request.unlink(missing_ok=True)
         try:
-            with nodes.everywhere(there, command, files, environment) as start:
+            with everywhere(there, command, files, environment) as start:
                 spawn.run(stage, start.command, log, environment, run.stop_request.touch, start.variables)
-            stopped = run.stop_request.exists()
         except spawn.ChildFailed:
-            stopped = run.stop_request.exists()
-            if not stopped:
+            if lost := start.lost():
+                raise spawn.Stopped(
+                    reason=f"the connection to node {lost} broke: it is down, or what ran there was killed"
+                ) from None
+            if not run.stop_request.exists():
                 raise
         finally:
+            asked = run.stop_request.exists()
             run.stop_request.unlink(missing_ok=True)
-        if stopped:  # a scheduler signalled its processes and not the driver
+        if asked:  # a scheduler signalled its processes and not the driver
             raise spawn.Stopped
         return
     python, environment = sys.executable, {}

@@ -9,10 +9,11 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from sciriff import cluster, machine
-from sciriff.cluster import Cluster
+from sciriff import machine
 from sciriff.config import Config, SourceConfig, nearest
 from sciriff.judge import access
+from sciriff.nodes import cluster
+from sciriff.nodes.cluster import Cluster
 from sciriff.plan import Plan
 from sciriff.predict import access as engine_access
 from sciriff.tasks import HELD_OUT, catalogue

@@ -43,21 +43,24 @@ def after_stop(signals: Sequence[int], progress: Progress, environment: Mapping[
     Returns what to say about it; None outside of a batch job and after Ctrl-C.
 
     To be called last: Slurm ends what is left of the job at once. `signals` are those that came; none of them where the
-    training's processes were told directly.
+    training's processes were told directly, or a node was lost.
     """
     if "SLURM_JOB_ID" not in environment or signal.SIGINT in signals:
         return None
     job = _name(environment)
     try:
-        facts = _facts(_scontrol("--oneliner", "show", "job", job))
+        facts = _facts(_ask("scontrol", "--oneliner", "show", "job", job))
         if facts.get("BatchFlag") != "1":
             return None
         restarts = int(environment.get("SLURM_RESTART_COUNT", "0"))
+        silent = _silent_nodes(environment)
         if int(facts.get("Restarts", "0")) > restarts:
-            return f"Slurm has put job {job} back into the queue; it goes on when it starts again"
+            return f"{silent}Slurm has put job {job} back into the queue; it goes on when it starts again"
         out_of_time = facts.get("JobState") == "TIMEOUT" or facts.get("Reason") == "TimeLimit"
         if facts.get("JobState") != "RUNNING" and not out_of_time:
-            return f"job {job} was cancelled, so it is not put back into the queue"
+            return (
+                f"{silent}job {job} {'was ended' if silent else 'was cancelled'}, so it is not put back into the queue"
+            )
         if facts.get("Requeue") == "0":
             return f"job {job} is not put back into the queue: it was submitted with --no-requeue"
         if restarts and not progress.made():
@@ -65,7 +68,7 @@ def after_stop(signals: Sequence[int], progress: Progress, environment: Mapping[
                 f"job {job} is not put back into the queue: it got no further since its last start; give it more time "
                 f"(scontrol update JobId={job} TimeLimit=...), then: scontrol requeue {job}"
             )
-        _scontrol("requeue", job)
+        _ask("scontrol", "requeue", job)
     except ValueError as error:
         return f"job {job} is not put back into the queue: {error}; by hand: scontrol requeue {job}"
     return f"job {job} is back in the queue; it goes on when it starts again"
@@ -78,19 +81,27 @@ def _name(environment: Mapping[str, str]) -> str:
     return environment["SLURM_JOB_ID"]
 
 
+def _silent_nodes(environment: Mapping[str, str]) -> str:
+    """`node n2 does not answer Slurm; ` for those of the job that do not."""
+    nodes = environment.get("SLURM_JOB_NODELIST", "")
+    lines = _ask("sinfo", "--noheader", "--Node", f"--nodes={nodes}", "--format=%N %T").splitlines() if nodes else []
+    states = dict(line.split(maxsplit=1) for line in lines)
+    silent = [name for name, state in states.items() if state.strip().endswith("*") or state.startswith("down")]
+    return "".join(f"node {name} does not answer Slurm; " for name in silent)
+
+
 def _facts(line: str) -> dict[str, str]:
     return dict(word.split("=", 1) for word in line.split() if "=" in word)
 
 
-def _scontrol(*words: str) -> str:
-    """What scontrol prints. ValueError where it cannot."""
-    command = ["scontrol", *words]
+def _ask(*command: str) -> str:
+    """What one of Slurm's commands prints. ValueError where it cannot."""
     try:
         result = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
     except FileNotFoundError:
-        raise ValueError("there is no scontrol here") from None
+        raise ValueError(f"there is no {command[0]} here") from None
     except subprocess.TimeoutExpired:
-        raise ValueError(f"scontrol has not answered for {PATIENCE} s") from None
+        raise ValueError(f"{command[0]} has not answered for {PATIENCE} s") from None
     if result.returncode:
-        raise ValueError((result.stderr or result.stdout).strip() or f"scontrol: exit status {result.returncode}")
+        raise ValueError((result.stderr or result.stdout).strip() or f"{command[0]}: exit status {result.returncode}")
     return result.stdout

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
 
-from sciriff import joined_nodes
+from sciriff.nodes import joined_nodes
 from sciriff.parent_death import die_with_parent
 from sciriff.progress import LINE
 
@@ -38,12 +38,13 @@ class ChildFailed(Exception):
 
 
 class Stopped(KeyboardInterrupt):
-    """The run was asked to stop (Ctrl-C, SIGTERM or SIGUSR1), and its child has ended."""
+    """The run was asked to stop (Ctrl-C, SIGTERM or SIGUSR1), or lost a node, and its child has ended."""
 
-    def __init__(self, *signals: int) -> None:
+    def __init__(self, *signals: int, reason: str | None = None) -> None:
         super().__init__(*signals)
         self.signals = signals
-        """Those that came; none where the child was told directly."""
+        """Those that came; none where the child was told directly, or stopped for another reason."""
+        self.reason = reason
 
 
 def stop_between_children(number: int, frame: FrameType | None) -> None:
@@ -71,7 +72,7 @@ def popen(
         errors="replace",
         start_new_session=True,
         pass_fds=joined_nodes.connections(),
-        preexec_fn=prepare,  # no thread of ours runs yet: bars start later
+        preexec_fn=prepare,  # bars start later; a thread that runs already waits for connections
         **options,  # type: ignore[call-overload]
     )
 

@@ -128,11 +128,12 @@ def judge_line(judge: dict[str, Any]) -> str:
 
 
 def mean_line(summary: dict[str, Any]) -> str:
-    """The mean (x100) with its interval and what it covers: `46.45 [41.5, 50.9] of 9 of 11`; empty without one."""
+    """The mean (x100) with its interval, its spread over samples and what it covers: `46.45 [41.5, 50.9] of 9 of 11`;
+    empty without one."""
     if summary["mean"] is None:
         return ""
-    parts = [f"{100 * summary['mean']:.2f}", _interval(summary.get("mean_ci95")), f"of {coverage(summary)}"]
-    return " ".join(filter(None, parts))
+    mean, spread = f"{100 * summary['mean']:.2f}", _spread(summary.get("mean_sd_over_samples"))
+    return " ".join(filter(None, [mean, _interval(summary.get("mean_ci95")), spread, f"of {coverage(summary)}"]))
 
 
 def coverage(summary: dict[str, Any]) -> str:

@@ -17,9 +17,10 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from sciriff import cluster, compose_error, joined_nodes, joining_node, pipeline, plan, preflight, spawn, sweep
+from sciriff import compose_error, pipeline, plan, preflight, spawn, sweep
 from sciriff.composed import checked, untrained_config, wants_untrained, with_beside
 from sciriff.config import SAMPLE, Config, as_dict, conf_dir
+from sciriff.nodes import cluster, joined_nodes, joining_node
 from sciriff.predictions import models_below
 from sciriff.requeue import Progress, after_stop
 from sciriff.run_dir import RunDir
@@ -182,6 +183,8 @@ def main() -> int:
     except spawn.Stopped as stop:
         for number in spawn.ASKS_TO_STOP:
             signal.signal(number, signal.SIG_IGN)
+        if stop.reason:
+            print(f"error: {stop.reason}", file=sys.stderr)
         print(
             f"stopped; what is finished is kept, and this goes on from there:\n  {this_command()}",
             file=sys.stderr,

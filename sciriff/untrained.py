@@ -9,7 +9,8 @@ OF_TRAINING = ("mix", "train", "deepspeed", "name", "run_dir", "stages", "report
 def untrained_overrides(typed: Sequence[str], *, random_weights: bool) -> list[str]:
     """The command line of that run, from the one that was typed.
 
-    Greedy answers do not depend on the seed, so runs over seeds share it; a model of random weights is made from it.
+    Runs over seeds share it: greedy answers do not depend on the seed, and samples are drawn with the default one. A
+    model of random weights is made from its seed.
     """
     left_out = OF_TRAINING if random_weights else (*OF_TRAINING, "seed")
     kept = [o for o in typed if o.partition("=")[0].lstrip("+~").partition(".")[0] not in left_out]

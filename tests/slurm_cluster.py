@@ -154,7 +154,9 @@ class SlurmCluster:
             _kill_all(self, node)
 
     def node_state(self, node: str) -> str:
-        return self.command("sinfo", "-h", "-N", "-n", node, "-o", "%T", check=False).strip()
+        """idle, mixed, down* ...; empty while the controller does not answer."""
+        lines = self.command("sinfo", "-h", "-N", "-n", node, "-o", "%T", check=False).split()
+        return lines[0] if lines else ""  # there is a line for each of its partitions
 
     def _start(self) -> None:
         for name in ("state", "spool", "log", "pid"):

@@ -28,7 +28,8 @@ OPTIONS = (*TRAINING, "eval.limit=6", "eval.max_new_tokens=8", "engine.batch_tok
 def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SlurmCluster]:
     """One whose jobs of partition `main` make room for those of `urgent`."""
     folder = tmp_path_factory.mktemp("slurm")
-    with SlurmCluster(folder, PreemptType="preempt/partition_prio", PreemptMode="REQUEUE") as cluster:
+    settings = {"PreemptType": "preempt/partition_prio", "PreemptMode": "REQUEUE", "SlurmdTimeout": 15}
+    with SlurmCluster(folder, **settings) as cluster:
         cluster.command(
             *("scontrol", "create", "PartitionName=urgent", f"Nodes={','.join(NODES)}", "PriorityTier=10"),
             "PreemptMode=OFF",
@@ -89,9 +90,9 @@ def variables(place: Path) -> dict[str, str]:
     return {"PATH": path, "PYTHONPATH": str(LAUNCH.parent), "SCIRIFF_CACHE": str(place / "cache")}
 
 
-def submit(slurm: SlurmCluster, place: Path, *overrides: str, before: tuple[str, ...] = ()) -> int:
-    """`sbatch BEFORE launch/slurm.sbatch OVERRIDES`"""
-    return slurm.sbatch(*before, str(LAUNCH / "slurm.sbatch"), *overrides, cwd=place, **variables(place))
+def submit(slurm: SlurmCluster, place: Path, *overrides: str, file: str = "slurm.sbatch") -> int:
+    """`sbatch launch/FILE OVERRIDES`"""
+    return slurm.sbatch(str(LAUNCH / file), *overrides, cwd=place, **variables(place))
 
 
 def steps(run: RunDir) -> list[int]:
@@ -224,6 +225,35 @@ def test_a_time_limit_without_a_warning_and_preemption(slurm: SlurmCluster, plac
     slurm.wait_for(urgent, "COMPLETED")
     wait_for(lambda: slurm.output(job).count("started") == 2, lambda: slurm.output(job) + slurm.logs())
     slurm.command("scancel", str(job))
+
+
+def test_a_node_that_dies_in_training_is_named_and_the_job_comes_back(
+    slurm: SlurmCluster, place: Path, undisturbed: RunDir
+) -> None:
+    run = RunDir(place / "runs/node")
+    options = (*TRAINING, "train.checkpoint_every=4", "stages=[mix,train]", "log=none", "name=node")
+    job = submit(slurm, place, *options, file="slurm_multinode.sbatch")
+    wait_for(lambda: len(steps(run)) >= 6, lambda: slurm.output(job) + slurm.logs())
+    slurm.stop_node("n2")
+    printed = slurm.wait_for_output(job, f"job {job} is back in the queue")
+    assert "error: the connection to node n2 broke: it is down, or what ran there was killed" in printed
+    assert len(steps(run)) < STEPS, "it was stopped too late to show anything"
+
+    slurm.start_node("n2")
+    slurm.wait_for(job, "COMPLETED", timeout=300)
+    assert "going on from" in run.log("train").read_text()
+    losses = [[json.loads(line)["loss"] for line in r.metrics.read_text().splitlines()] for r in (run, undisturbed)]
+    assert len(losses[0]) == STEPS and losses[0] == pytest.approx(losses[1], abs=1e-4)
+
+
+def test_a_node_that_slurm_alone_misses_is_named_too(slurm: SlurmCluster, place: Path) -> None:
+    """Nothing of the job runs there, so it is Slurm that ends it."""
+    job = submit_driver(slurm, place, "--nodes=2", "--requeue")
+    slurm.wait_for_output(job, "started")
+    slurm.stop_node("n2")
+    slurm.wait_for_output(job, f"node n2 does not answer Slurm; Slurm has put job {job} back into the queue")
+    slurm.command("scancel", str(job))
+    slurm.start_node("n2")
 
 
 def test_outside_of_a_batch_job_nothing_is_put_back() -> None:

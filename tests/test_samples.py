@@ -19,8 +19,9 @@ from sciriff.report.page import render
 from sciriff.resampled_columns import Part
 from sciriff.run_dir import RunDir
 from sciriff.statistics import interval
-from sciriff.summary import summary_lines
+from sciriff.summary import mean_line, summary_lines
 from sciriff.tasks.biored import BIORED
+from sciriff.tasks.mup import MUP as MUP_TASK
 from sciriff.track import summary_values
 
 NER, MUP, LIST = "biored_ner", "mup_single_document_summarization", "bioasq_list_qa"
@@ -100,14 +101,26 @@ def test_the_interval_is_that_of_instances_with_all_their_samples(run: RunDir, s
     low, high = scored(run)["summary"]["columns"][f"{NER}/f1"]["ci95"]
     rows = read_per_instance(run.per_instance / f"{NER}.jsonl", BIORED)
     cube = np.array([[rows[f"{NER}:{n}", s].vector for n in range(INSTANCES)] for s in (1, 2, 3)], dtype=float)
-    # by hand: the same draws of instances for every sample, the mean of three F1s each time
-    part = Part(BIORED, BIORED.columns, (cube,))
-    draws = part.resampled(10_000)[0][f"{NER}/f1"]
-    ones = np.zeros((1, INSTANCES, INSTANCES))
-    ones[0] = np.eye(INSTANCES)
+    draws = Part(BIORED, BIORED.columns, (cube,)).resampled(10_000)[0][f"{NER}/f1"]
     assert interval(draws) == (low, high)
+    # the same draws of instances for every sample, the mean of three F1s each time
     alone = [Part(BIORED, BIORED.columns, (cube[s : s + 1],)).resampled(10_000)[0][f"{NER}/f1"] for s in range(3)]
     assert draws == pytest.approx(np.mean(alone, axis=0))
+
+
+def test_the_interval_covers_other_instances_and_other_answers_to_them() -> None:
+    """Each of 300 times other instances, each with its own chance of a good answer, and other answers to them: 95 % of
+    the intervals have the true mean in them, give or take three standard errors."""
+    random, field = np.random.default_rng(5), MUP_TASK.fields.index
+    covered = 0
+    for _ in range(300):
+        good = random.random((SAMPLES, 60)) < random.beta(0.8, 0.8, 60)
+        rows = np.zeros((SAMPLES, 60, len(MUP_TASK.fields)))
+        rows[:, :, field("points")], rows[:, :, field("rated")] = good, 1
+        [draws] = Part(MUP_TASK, MUP_TASK.judged_columns, (rows,)).resampled(400)[0].values()
+        low, high = interval(draws)
+        covered += low <= 0.5 <= high
+    assert 0.91 < covered / 300 < 0.99
 
 
 def test_people_see_the_spread_over_samples(run: RunDir, scored) -> None:
@@ -118,6 +131,7 @@ def test_people_see_the_spread_over_samples(run: RunDir, scored) -> None:
     [line] = [line for line in lines if line.startswith(f"{NER}/f1")]
     assert line.endswith(f"± {100 * column['sd_over_samples']:.2f}")
     assert len({len(line) for line in lines[:12]}) == 1, "the table is aligned"
+    assert f" ± {100 * scores['summary']['mean_sd_over_samples']:.2f} of 2 of 11" in mean_line(scores["summary"])
     values = summary_values(run.scores, run.scores.read_bytes())
     assert values[f"{NER}/f1_sd_over_samples"] == column["sd_over_samples"]
     assert values["mean_sd_over_samples"] == scores["summary"]["mean_sd_over_samples"]

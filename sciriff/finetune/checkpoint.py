@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sciriff import shared_files
 from sciriff.config import DECIDES_NOTHING, Config, as_dict
 from sciriff.digest import file_digest, tree_digest
 from sciriff.finetune import disk
 from sciriff.finetune.workers import Workers
+from sciriff.nodes import shared_files
 from sciriff.run_dir import RunDir
 
 STATE_FILE = "checkpoint.json"

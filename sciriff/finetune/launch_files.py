@@ -11,8 +11,8 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from sciriff import machine
-from sciriff.cluster import RANK, Cluster, training_processes
 from sciriff.config import Config, as_dict
+from sciriff.nodes.cluster import RANK, Cluster, training_processes
 from sciriff.run_dir import RunDir
 from sciriff.training_memory import (
     BUCKET,

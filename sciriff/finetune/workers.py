@@ -11,8 +11,8 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import InitProcessGroupKwargs, gather_object
 
-from sciriff import shared_files
 from sciriff.config import Config
+from sciriff.nodes import shared_files
 
 PATIENCE = timedelta(hours=2)
 """How long a process waits for another. One that died is noticed at once; this is for writing very large files."""

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator
 
-from sciriff import cluster
 from sciriff.api.service import dollars
 from sciriff.config import Config, ServerConfig
+from sciriff.nodes import cluster
 from sciriff.plan import answers, speed
 from sciriff.plan.run_plan import Plan, checkpoints
 

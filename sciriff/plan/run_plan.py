@@ -3,9 +3,10 @@
 import math
 from dataclasses import dataclass
 
-from sciriff import cluster, machine
+from sciriff import machine
 from sciriff.config import Config, nearest
 from sciriff.machine import GPU_TYPES, Gpu
+from sciriff.nodes import cluster
 from sciriff.plan import generation, network, speed
 from sciriff.plan.mix_size import mix_size
 from sciriff.plan.ways_to_fit import Way, ways_to_fit

@@ -8,10 +8,11 @@ from importlib.util import find_spec
 from types import ModuleType
 from typing import Any
 
-from sciriff import chat, cluster, machine
+from sciriff import chat, machine
 from sciriff.config import Config, nearest
 from sciriff.digest import value_digest
 from sciriff.instances import choose, read_instances
+from sciriff.nodes import cluster
 from sciriff.predict import over_api, parity, saved_rows
 from sciriff.predict.engines import Answer, Request, Sampling
 from sciriff.predict.model_facts import check_tensor_parallel, context_of, model_identity

@@ -15,8 +15,9 @@ from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
-from sciriff import machine, node_connection
-from sciriff.node_connection import KEY_FILE
+from sciriff import machine
+from sciriff.nodes import node_connection
+from sciriff.nodes.node_connection import KEY_FILE
 from sciriff.parent_death import die_with_parent
 from sciriff.predict.engines import Request
 from sciriff.run_dir import RunDir

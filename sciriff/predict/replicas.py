@@ -20,10 +20,12 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from types import ModuleType
 
-from sciriff import cluster, machine, node_connection, nodes, spawn
-from sciriff.cluster import RANK, Cluster
+from sciriff import machine, spawn
 from sciriff.config import EngineConfig, ModelConfig
-from sciriff.node_connection import KEY_FILE
+from sciriff.nodes import cluster, node_connection
+from sciriff.nodes.cluster import RANK, Cluster
+from sciriff.nodes.everywhere import everywhere
+from sciriff.nodes.node_connection import KEY_FILE
 from sciriff.predict import replica
 from sciriff.predict.engines import Answer, Request
 from sciriff.predict.replica import MORE, Task
@@ -97,7 +99,7 @@ class Replicas:
         command = [sys.executable, "-m", "sciriff.predict.replica", RANK, str(self._engine.tensor_parallel), *counts]
         with contextlib.ExitStack() as stack:
             listener = stack.enter_context(node_connection.listen())
-            start = stack.enter_context(nodes.everywhere(there, command, _files(task.request.model), [replica.STAGE]))
+            start = stack.enter_context(everywhere(there, command, _files(task.request.model), [replica.STAGE]))
             stage = {replica.STAGE: f"{there.address}:{listener.getsockname()[1]}"}
             if there.slurm:
                 stage[replica.KEY] = key.decode()

@@ -129,10 +129,11 @@ def _finished(
 @contextlib.contextmanager
 def _in_one_line(what: str) -> Iterator[None]:
     """Turn what vLLM raises into a ValueError of one line, after the traceback. Memory that does not suffice, a model
-    that it does not know and a worker that has died come as RuntimeError or ValueError, some of them empty."""
+    that it does not know and a worker that has died come as RuntimeError or ValueError, some of them empty; cores that
+    do not suffice for tensor parallelism on a CPU as AssertionError."""
     try:
         yield
-    except (RuntimeError, ValueError) as error:
+    except (RuntimeError, ValueError, AssertionError) as error:
         traceback.print_exc()
         reason = next((line.strip() for line in str(error).splitlines() if line.strip()), "no reason given")
         raise ValueError(f"vLLM {what} ({type(error).__name__}: {reason})") from None

@@ -9,9 +9,10 @@ from multiprocessing import AuthenticationError
 from multiprocessing.connection import Connection
 from typing import Any
 
-from sciriff import machine, node_connection, on_node, shared_files
-from sciriff.cluster import Cluster
-from sciriff.joined_nodes import JOIN_WITHIN
+from sciriff import machine
+from sciriff.nodes import node_connection, on_node, shared_files
+from sciriff.nodes.cluster import Cluster
+from sciriff.nodes.joined_nodes import JOIN_WITHIN
 from sciriff.run_dir import RunDir
 
 SEEN_WITHIN = 75.0

@@ -1,8 +1,9 @@
 """What runs once on each node: wait for the run folder's files, run a command, end it when its driver ends.
 
-`srun ... python -m sciriff.on_node COMMAND`; of COMMAND's words, RANK becomes the node's number.
+`srun ... python -m sciriff.nodes.on_node COMMAND`; of COMMAND's words, RANK becomes the node's number.
 """
 
+import contextlib
 import json
 import os
 import signal
@@ -10,12 +11,12 @@ import subprocess
 import sys
 from collections.abc import Mapping
 
-from sciriff import lifeline, shared_files
-from sciriff.cluster import RANK
+from sciriff.nodes import lifeline, shared_files
+from sciriff.nodes.cluster import RANK
 from sciriff.parent_death import die_with_parent
 
 DRIVER, FILES = "SCIRIFF_DRIVER", "SCIRIFF_FILES"
-"""Variables: address:port of the driver's lifeline, and as JSON the files to wait for with their digests."""
+"""Variables: address:port:key of the driver's lifeline, and as JSON the files to wait for with their digests."""
 
 
 def start(command: list[str], rank: int, files: Mapping[str, str | None], **options: object) -> "subprocess.Popen[str]":
@@ -35,13 +36,17 @@ def main() -> int:
     rank = int(os.environ.get("SLURM_NODEID", "0"))
     try:
         process = start(sys.argv[1:], rank, json.loads(os.environ.get(FILES, "{}")))
+        line = None
         if driver := os.environ.get(DRIVER):
-            address, _, port = driver.rpartition(":")
-            lifeline.watch(address, int(port), gone=process.kill)
+            address, port, key = driver.rsplit(":", 2)
+            line = lifeline.watch(address, int(port), key, rank, gone=process.kill)
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr, flush=True)
         return 2
     status = process.wait()
+    if line is not None:
+        with contextlib.suppress(OSError):  # it may be the driver that has ended
+            line.sendall(lifeline.GOODBYE)
     return 128 - status if status < 0 else status
 
 

@@ -1,6 +1,6 @@
 """Where the driver is: on one machine, on the first node of a Slurm allocation, or on one of some nodes without Slurm.
 
-One driver runs, on the first node; nodes.py starts what runs on all of them. Loads no framework.
+One driver runs, on the first node; everywhere.py starts what runs on all of them. Loads no framework.
 """
 
 import os

@@ -11,8 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from sciriff import cluster, lifeline, nodes, plan, preflight, shared_files
-from sciriff.cluster import Cluster, replicas_per_node, training_processes
+from sciriff import plan, preflight
+from sciriff.nodes import cluster, lifeline, shared_files
+from sciriff.nodes.cluster import Cluster, replicas_per_node, training_processes
+from sciriff.nodes.everywhere import Start, everywhere
 
 TWO = {"NODES": "2", "NODE_RANK": "1", "MASTER_ADDR": "10.0.0.1"}
 TIMEOUT = 20.0
@@ -94,8 +96,8 @@ def test_one_task_on_each_node_with_all_that_the_node_has() -> None:
 
 
 def test_on_one_machine_a_command_stays_as_it_is() -> None:
-    with nodes.everywhere(Cluster(), ["python", "x"], {}) as start:
-        assert start == nodes.Start(["python", "x"], {})
+    with everywhere(Cluster(), ["python", "x"], {}) as start:
+        assert start == Start(["python", "x"], {})
 
 
 def test_a_file_of_another_node_is_waited_for_until_it_is_as_it_was_written(tmp_path: Path) -> None:
@@ -115,16 +117,18 @@ def test_a_file_of_another_node_is_waited_for_until_it_is_as_it_was_written(tmp_
         shared_files.wait_for([tmp_path / "folder" / "b"], patience=0.1)
 
 
-HOLDER = "from sciriff import lifeline\nwith lifeline.hold() as port: print(port, flush=True); input()"
+HOLDER = (
+    "from sciriff.nodes import lifeline\nwith lifeline.hold() as line: print(line.port, line.key, flush=True); input()"
+)
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, None])
 def test_a_killed_driver_is_noticed_on_the_other_node(number: signal.Signals | None) -> None:
     holder = subprocess.Popen([sys.executable, "-c", HOLDER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert holder.stdin is not None and holder.stdout is not None
-    port = int(holder.stdout.readline())
+    port, key = holder.stdout.readline().split()
     gone = threading.Event()
-    lifeline.watch("127.0.0.1", port, gone.set)
+    lifeline.watch("127.0.0.1", int(port), key, 1, gone.set)
     assert not gone.wait(0.3)
     if number is None:
         holder.stdin.write("\n")
@@ -134,15 +138,34 @@ def test_a_killed_driver_is_noticed_on_the_other_node(number: signal.Signals | N
     assert gone.wait(TIMEOUT)
     holder.wait()
     with pytest.raises(OSError):
-        lifeline.watch("127.0.0.1", port, gone.set)
+        lifeline.watch("127.0.0.1", int(port), key, 1, gone.set)
+
+
+@pytest.mark.parametrize(("says_goodbye", "lost"), [(False, 1), (True, None)])
+def test_a_node_that_is_gone_without_a_goodbye_is_lost_and_ends_the_others(
+    says_goodbye: bool, lost: int | None
+) -> None:
+    gone, own = threading.Event(), threading.Event()
+    with lifeline.hold() as line:
+        with socket.create_connection(("127.0.0.1", line.port)) as stranger:
+            stranger.sendall(b"GET / HTTP/1.1\n")
+        lifeline.watch("127.0.0.1", line.port, line.key, 0, gone.set)
+        other = lifeline.watch("127.0.0.1", line.port, line.key, 1, own.set)
+        assert not gone.wait(0.3) and line.lost is None
+        if says_goodbye:
+            other.sendall(lifeline.GOODBYE)
+        other.shutdown(socket.SHUT_RDWR)
+        assert gone.wait(0.5 if says_goodbye else TIMEOUT) != says_goodbye
+        assert line.lost == lost
+    assert gone.wait(TIMEOUT) and own.wait(TIMEOUT)
 
 
 def test_a_node_runs_its_command_with_its_rank_and_ends_it_with_its_driver(tmp_path: Path) -> None:
     code = "import sys, time, os; print(sys.argv[1], os.getpid(), flush=True); time.sleep(1000)"
-    with lifeline.hold() as port:
+    with lifeline.hold() as line:
         process = subprocess.Popen(
-            [sys.executable, "-m", "sciriff.on_node", sys.executable, "-c", code, cluster.RANK],
-            env={**os.environ, "SLURM_NODEID": "3", "SCIRIFF_DRIVER": f"{socket.gethostname()}:{port}"},
+            [sys.executable, "-m", "sciriff.nodes.on_node", sys.executable, "-c", code, cluster.RANK],
+            env={**os.environ, "SLURM_NODEID": "3", "SCIRIFF_DRIVER": f"{socket.gethostname()}:{line.port}:{line.key}"},
             stdout=subprocess.PIPE,
             text=True,
         )

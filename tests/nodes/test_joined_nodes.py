@@ -14,8 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from sciriff import joined_nodes, joining_node, machine, node_connection, start_on_joined
-from sciriff.cluster import RANK, Cluster
+from sciriff import machine
+from sciriff.nodes import joined_nodes, joining_node, node_connection, start_on_joined
+from sciriff.nodes.cluster import RANK, Cluster
 from sciriff.run_dir import RunDir
 
 KEY = b"a key"
@@ -98,7 +99,7 @@ def two() -> list[Cluster]:
 def test_a_node_runs_what_it_is_told_until_the_driver_is_done(two: list[Cluster], tmp_path: Path) -> None:
     run = RunDir(tmp_path)
     code = "import os, sys; print(f'node {sys.argv[1]} has', os.environ.get('GREETING'))"
-    start = [sys.executable, "-m", "sciriff.start_on_joined", sys.executable, "-c"]
+    start = [sys.executable, "-m", "sciriff.nodes.start_on_joined", sys.executable, "-c"]
     thread, said = join(two[1], run, SETTINGS)
     with joined_nodes.joined(two[0], run, SETTINGS):
         assert stat.S_IMODE(run.nodes_key.stat().st_mode) == 0o600

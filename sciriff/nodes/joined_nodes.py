@@ -12,8 +12,9 @@ from collections.abc import Iterator, Mapping
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
-from sciriff import machine, node_connection
-from sciriff.cluster import Cluster
+from sciriff import machine
+from sciriff.nodes import node_connection
+from sciriff.nodes.cluster import Cluster
 from sciriff.run_dir import RunDir
 
 CONNECTIONS = "SCIRIFF_JOINED"

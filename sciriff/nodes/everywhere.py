@@ -3,11 +3,11 @@
 import contextlib
 import json
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from sciriff import lifeline, on_node, start_on_joined
-from sciriff.cluster import Cluster
+from sciriff.nodes import lifeline, on_node, start_on_joined
+from sciriff.nodes.cluster import Cluster
 
 
 @dataclass(frozen=True)
@@ -17,6 +17,8 @@ class Start:
     command: list[str]
     variables: dict[str, str]
     """For this one start, not for the log: whoever pastes the command has another driver, or none."""
+    lost: Callable[[], str | None] = lambda: None
+    """The name of the node whose end has ended the command on all of them."""
 
 
 @contextlib.contextmanager
@@ -32,8 +34,12 @@ def everywhere(
     waits_for = {on_node.FILES: json.dumps(files)}
     if not cluster.slurm:
         given = {**waits_for, start_on_joined.VARIABLES: json.dumps(list(variables))}
-        yield Start([sys.executable, "-m", "sciriff.start_on_joined", *command], given)
+        yield Start([sys.executable, "-m", "sciriff.nodes.start_on_joined", *command], given)
         return
-    with lifeline.hold() as port:
-        driver = {on_node.DRIVER: f"{cluster.address}:{port}"}
-        yield Start(cluster.srun([sys.executable, "-m", "sciriff.on_node", *command]), {**waits_for, **driver})
+    with lifeline.hold() as line:
+        driver = {on_node.DRIVER: f"{cluster.address}:{line.port}:{line.key}"}
+        yield Start(
+            cluster.srun([sys.executable, "-m", "sciriff.nodes.on_node", *command]),
+            {**waits_for, **driver},
+            lost=lambda: None if line.lost is None else cluster.nodes[line.lost],
+        )

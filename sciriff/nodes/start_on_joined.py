@@ -1,6 +1,6 @@
 """What srun does, for nodes that have joined: run a command on each of them and this one, and end all when one fails.
 
-`python -m sciriff.start_on_joined COMMAND`, as a child of a driver with such nodes.
+`python -m sciriff.nodes.start_on_joined COMMAND`, as a child of a driver with such nodes.
 """
 
 import contextlib
@@ -10,7 +10,7 @@ import signal
 import sys
 from multiprocessing.connection import Connection, wait
 
-from sciriff import joined_nodes, on_node
+from sciriff.nodes import joined_nodes, on_node
 from sciriff.parent_death import die_with_parent
 
 VARIABLES = "SCIRIFF_VARIABLES"

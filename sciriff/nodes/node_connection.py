@@ -13,7 +13,7 @@ from multiprocessing import AuthenticationError
 from multiprocessing.connection import Connection, answer_challenge, deliver_challenge
 from pathlib import Path
 
-from sciriff.lifeline import keep_alive
+from sciriff.nodes.lifeline import keep_alive
 
 KEY_FILE = "SCIRIFF_KEY_FILE"
 """Variable: where the key of nodes that have joined is."""
