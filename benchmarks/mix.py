@@ -7,9 +7,10 @@ some far over the window), words drawn by Zipf's law from 60,000 invented ones, 
 there twice; beside it science rows of five tasks, of which the cap takes half. The tokenizer is a byte-level BPE of
 32,000 tokens trained on the same words.
 
-First the real stage runs, in a process of its own, on all rows. Then the stage's own tokenising (render, cut, encode,
-keep on disk, read the finished mix, write to Arrow) takes turns with bare `encode_batch` and `encode_batch_fast` calls,
-which find the texts rendered and throw the result away: slices of the mix, one process, the same threads.
+First the real stage runs, in a process of its own, on all rows. Then the stage's own tokenising (rows from the spool,
+render, cut, encode, keep on disk, read the finished mix, write to Arrow) takes turns with bare `encode_batch` and
+`encode_batch_fast` calls, which find the texts rendered and throw the result away: slices of the mix, one process, the
+same threads.
 """
 
 import argparse
@@ -36,6 +37,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from sciriff.chat import jinja_template
 from sciriff.config import SAMPLE, Config, conf_dir, from_container, to_yaml
+from sciriff.mix.spool import Spool
 from sciriff.mix.tokenise import Tokeniser
 from sciriff.records import Conversation, dumps, read_jsonl
 from sciriff.run_dir import RunDir
@@ -198,20 +200,23 @@ def compared(mix: Path, rows: int, folder: Path, tokenizer: PreTrainedTokenizerF
         part = folder / "slice.jsonl"
         count = rows // SLICES
         part.write_bytes(b"".join(next(lines) for _ in range(count)))
-        texts = [rendered(row, tokenizer) for row in read_jsonl(part, Conversation)]
+        conversations = list(read_jsonl(part, Conversation))
+        texts = [rendered(conversation, tokenizer) for conversation in conversations]
         order = ["ours", "encode_batch", "encode_batch_fast"]
-        for name in order[number % 3 :] + order[: number % 3]:
-            started = time.perf_counter()
-            if name == "ours":
-                tokeniser = Tokeniser(CHAT, tokenizer, folder)
-                tokeniser.fitting(read_jsonl(part, Conversation), 1 << 30, "drop")
-                tokeniser.write(part, count, folder / "slice")
-            else:
-                encode = getattr(backends[name], name)
-                for begin in range(0, count, BARE_BATCH):
-                    encode(texts[begin : begin + BARE_BATCH], add_special_tokens=False)
-            if number:  # the first slice warms caches
-                seconds[name].append(time.perf_counter() - started)
+        with Spool(folder / "slice.spool") as spool:
+            candidates = [spool.add(conversation) for conversation in conversations]
+            for name in order[number % 3 :] + order[: number % 3]:
+                started = time.perf_counter()
+                if name == "ours":
+                    tokeniser = Tokeniser(CHAT, tokenizer, folder)
+                    tokeniser.fitting(map(spool.read, candidates), 1 << 30, "drop")
+                    tokeniser.write(part, count, folder / "slice")
+                else:
+                    encode = getattr(backends[name], name)
+                    for begin in range(0, count, BARE_BATCH):
+                        encode(texts[begin : begin + BARE_BATCH], add_special_tokens=False)
+                if number:  # the first slice warms caches
+                    seconds[name].append(time.perf_counter() - started)
     return seconds
 
 

@@ -37,7 +37,7 @@ def pack(lengths: Sequence[int], costs: Sequence[float], ranks: int, micro_batch
     dearest first, to the rank with the least to do and there to the micro-batch with the least (Graham 1969, longest
     processing time), so that ranks need not wait for one another; where that leaves no room, to the fullest that has
     some (best fit decreasing). A rank's dearest micro-batch comes first, since under ZeRO-3 the n-th ones wait for each
-    other. Only where there are fewer sequences than micro-batches is one of them empty.
+    other. One may be empty on a rank that has few sequences, though seldom; with as many as ranks, none has nothing.
     """
     assert max(lengths) <= micro_batch_tokens, "TrainConfig refuses a max_length above micro_batch_tokens"
     fewest = math.ceil(sum(lengths) / (ranks * micro_batch_tokens))

@@ -123,7 +123,7 @@ class TokenSpool:
     """Rows of tokens in a temporary file without a name, found again by the messages that they were made of."""
 
     def __init__(self, folder: Path) -> None:
-        self._file = TemporaryFile(dir=folder)  # noqa: SIM115 - open as long as this object lives
+        self._file = TemporaryFile(dir=folder, buffering=1 << 20)  # noqa: SIM115 - open as long as this object lives
         self._size = 0
         self._places: dict[bytes, tuple[int, int]] = {}
 
