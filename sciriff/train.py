@@ -28,6 +28,8 @@ from sciriff.run_name import run_name
 from sciriff.slurm_sweep.follow import LeftRunning
 from sciriff.stage import USER_ERROR, is_users_mistake
 
+ONE_FAILED = "a job of the sweep failed; the others went on"
+
 
 def this_command() -> str:
     """The command that was typed, for people who must type it again."""
@@ -103,8 +105,7 @@ def job_of_sweep(composed: DictConfig, progress: Progress) -> float | None:
     except (ValueError, OSError, pipeline.RunFailed) as error:
         print(f"error: {row.name}: {error}", file=sys.stderr, flush=True)
         sweep.note(sweep.ended(row, "failed", started, sweep.in_one_line(str(error))))
-        others = "; the others went on" if sweep.own_number() is None else ""
-        raise pipeline.RunFailed(f"a job of the sweep failed{others}") from None
+        raise pipeline.RunFailed(ONE_FAILED if sweep.own_number() is None else "a job of the sweep failed") from None
     except spawn.Stopped:
         sweep.note(sweep.ended(row, "stopped", started))
         raise
@@ -173,12 +174,18 @@ def main() -> int:
         if errors:
             raise errors[0]
         if sweep.has_failed_jobs():  # Optuna goes on with other values
-            raise pipeline.RunFailed("a job of the sweep failed; the others went on")
+            raise pipeline.RunFailed(ONE_FAILED)
     except LeftRunning as error:
         print(f"{error}\n  {this_command()}", file=sys.stderr)
         return 130
     except (pipeline.RunFailed, joining_node.DriverFailed) as error:
         print(f"error: {error}", file=sys.stderr)
+        return 1
+    except RuntimeError as error:
+        # How Optuna's sweeper ends (1.3) when the last job of a grid has failed; all others have ended then.
+        if "Study.stop" not in str(error) or not sweep.has_failed_jobs():
+            raise
+        print(f"error: {ONE_FAILED}", file=sys.stderr)
         return 1
     except spawn.Stopped as stop:
         for number in spawn.ASKS_TO_STOP:

@@ -68,19 +68,33 @@ def test_optuna_finds_the_highest_mean_and_goes_on_after_a_failed_job(cli, answe
     broken.mkdir()
     (broken / "biored_ner.jsonl").write_text("not JSON\n")
     choices = ",".join(f'"{folder}"' for folder in [broken, *answers])
-    search = ("hydra/sweeper=optuna", "hydra/sweeper/sampler=grid", "hydra.sweeper.n_trials=4")
-    scoring = ("train=none", "stages=[score]", "log=none", f"predictions=choice({choices})")
-    result = cli("-m", *scoring, *search)
+    search = ("hydra/sweeper=optuna", "hydra/sweeper/sampler=random", "hydra.sweeper.sampler.seed=6")
+    scoring = ("train=none", "stages=[score]", "log=none")
+    result = cli("-m", *scoring, f"predictions=choice({choices})", *search, "hydra.sweeper.n_trials=5")
     assert result.returncode == 1, result.stderr
     assert "Traceback" not in result.stderr
-    done = jobs(tmp_path / "runs")
-    assert sorted(job["status"] for job in done) == ["done", "done", "done", "failed"]
+    found = {job["overrides"].rpartition("/")[2].strip("\"'"): job["status"] for job in jobs(tmp_path / "runs")}
+    assert found == {"answers-broken": "failed", **{folder.name: "done" for folder in answers}}, (
+        "seed 6 draws all, the broken one first"
+    )
     (best,) = (tmp_path / "runs").glob("sweep-*/optimization_results.yaml")
     assert yaml.safe_load(best.read_text()) == {
         "name": "optuna",
         "best_params": {"predictions": str(answers[2])},
         "best_value": 1.0,
     }
+
+
+def test_a_grid_of_optuna_whose_last_job_fails_is_no_crash(cli, tmp_path: Path):
+    pytest.importorskip("hydra_plugins.hydra_optuna_sweeper", reason="pip install 'sciriff[sweeps]'")
+    (tmp_path / "answers").mkdir()
+    (tmp_path / "answers" / "biored_ner.jsonl").write_text("not JSON\n")
+    search = ("hydra/sweeper=optuna", "hydra/sweeper/sampler=grid", "hydra.sweeper.n_trials=1")
+    scoring = ("train=none", "stages=[score]", "log=none", f'predictions=choice("{tmp_path / "answers"}")')
+    result = cli("-m", *scoring, *search)
+    assert result.returncode == 1
+    assert "Traceback" not in result.stderr
+    assert result.stderr.splitlines()[-1] == "error: a job of the sweep failed; the others went on"
 
 
 def test_a_search_without_scores_is_refused(cli, tmp_path: Path):
