@@ -1,6 +1,6 @@
 """What the prediction stage adds to vLLM's own time: beside bare LLM.generate, and beside one prompt at a time.
 
-python benchmarks/predict.py [--shape llama2_7b|tiny] [--prompts 755] [--rounds 3] [--one-by-one 8] [--python PYTHON]
+python benchmarks/predict.py [--shape llama2_7b|small|tiny] [--prompts 755] [--rounds 3] [--one-by-one 8] [--python PYTHON]
 
 All contenders answer the same prompts (ids, limits) with the same engine arguments and random weights
 (load_format=dummy), each in a process of its own and in turn, so any GPU will do and no model is downloaded. Without a
@@ -37,6 +37,9 @@ ROOT = Path(__file__).resolve().parents[1]
 SHAPES = {
     "llama2_7b": ShapeConfig(
         layers=32, hidden=4096, intermediate=11008, heads=32, kv_heads=32, vocabulary=32000, context=4096
+    ),
+    "small": ShapeConfig(
+        layers=12, hidden=768, intermediate=2048, heads=12, kv_heads=12, vocabulary=32000, context=1024
     ),
     "tiny": ShapeConfig(layers=2, hidden=256, intermediate=512, heads=4, kv_heads=4, vocabulary=4096, context=1024),
 }
