@@ -1,6 +1,6 @@
 """What the prediction stage adds to vLLM's own time: beside bare LLM.generate, and beside one prompt at a time.
 
-python benchmarks/predict.py [--shape llama2_7b|small|tiny] [--prompts 755] [--rounds 3] [--one-by-one 8] [--python PYTHON]
+python benchmarks/predict.py [--shape SHAPE] [--prompts 755] [--rounds 3] [--one-by-one 8] [--python PYTHON]
 
 All contenders answer the same prompts (ids, limits) with the same engine arguments and random weights
 (load_format=dummy), each in a process of its own and in turn, so any GPU will do and no model is downloaded. Without a
