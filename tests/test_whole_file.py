@@ -1,12 +1,11 @@
 """Files on a disk that is full: one line that names the file, and what was there before is as it was."""
 
 import json
-import resource
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from largest_file import largest_file
 
 from sciriff.records import Instance, append_jsonl, read_jsonl, write_jsonl
 from sciriff.whole_file import whole, write_whole
@@ -14,16 +13,6 @@ from sciriff.whole_file import whole, write_whole
 
 def instance(number: int) -> Instance:
     return Instance("task", f"instance {number}", "x" * 900, "reference")
-
-
-@contextmanager
-def largest_file(size: int) -> Iterator[None]:
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 @pytest.fixture(params=["File too large", "No space left on device"])

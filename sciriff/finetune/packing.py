@@ -37,7 +37,7 @@ def pack(lengths: Sequence[int], costs: Sequence[float], ranks: int, micro_batch
     dearest first, to the rank with the least to do and there to the micro-batch with the least (Graham 1969, longest
     processing time), so that ranks need not wait for one another; where that leaves no room, to the fullest that has
     some (best fit decreasing). A rank's dearest micro-batch comes first, since under ZeRO-3 the n-th ones wait for each
-    other. One may be empty on a rank that has few sequences, though seldom; with as many as ranks, none has nothing.
+    other. Only where there are fewer sequences than micro-batches is one of them empty.
     """
     assert max(lengths) <= micro_batch_tokens, "TrainConfig refuses a max_length above micro_batch_tokens"
     fewest = math.ceil(sum(lengths) / (ranks * micro_batch_tokens))
@@ -51,10 +51,10 @@ def _pack_into(
     micro_batches: int, lengths: Sequence[int], costs: Sequence[float], ranks: int, micro_batch_tokens: int
 ) -> Plan | None:
     """The plan with so many micro-batches on every rank; None where none was found."""
-    shares = _spread(range(len(lengths)), ranks, micro_batches * micro_batch_tokens, lengths, costs)
+    shares = _spread(range(len(lengths)), ranks, micro_batches * micro_batch_tokens, lengths, costs, micro_batches)
     plan = []
     for share in shares or ():
-        pieces = _spread(share, micro_batches, micro_batch_tokens, lengths, costs)
+        pieces = _spread(share, micro_batches, micro_batch_tokens, lengths, costs, least=1)
         if pieces is None:
             return None
         plan.append(sorted(pieces, key=lambda piece: -sum(costs[p] for p in piece)))
@@ -62,10 +62,10 @@ def _pack_into(
 
 
 def _spread(
-    positions: Sequence[int], bins: int, capacity: int, lengths: Sequence[int], costs: Sequence[float]
+    positions: Sequence[int], bins: int, capacity: int, lengths: Sequence[int], costs: Sequence[float], least: int
 ) -> list[list[int]] | None:
-    """The positions in so many bins of `capacity` tokens, of even cost or else as full as they go; None if some fit
-    nowhere."""
+    """The positions in so many bins of `capacity` tokens, of even cost or else as full as they go, at least so many in
+    each as far as there are enough; None if some fit nowhere. `capacity` must hold any `least` of them."""
     dearest_first = sorted(positions, key=lambda position: (-costs[position], position))
     for evenly in (True, False):
         content: list[list[int]] = [[] for _ in range(bins)]
@@ -79,6 +79,8 @@ def _spread(
             tokens[chosen] += lengths[position]
             work[chosen] += costs[position]
         else:
+            while len(few := min(content, key=len)) < least < len(many := max(content, key=len)):
+                few.append(many.pop(min(range(len(many)), key=lambda place: costs[many[place]])))
             return content
     return None
 

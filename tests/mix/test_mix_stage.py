@@ -1,19 +1,18 @@
 import fcntl
 import json
 import os
-import resource
 import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
 from hub_server import COMMIT, DATASET, hub_server
+from largest_file import largest_file
 from transformers import AutoTokenizer
 
 from sciriff.chat import training_ids
@@ -395,17 +394,6 @@ def test_what_a_killed_builder_left_is_cleared(tmp_path: Path) -> None:
     (partial / "old").write_text("half")
     assert build_once(tmp_path / "key", "thing", lambda folder: True, lambda into: (into / "new").touch())
     assert [path.name for path in (tmp_path / "key").iterdir()] == ["new"] and not partial.exists()
-
-
-@contextmanager
-def largest_file(size: int) -> Iterator[None]:
-    """No file can be written beyond so many bytes, as on a full disk."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def test_no_room_for_a_mix_is_one_line_and_leaves_nothing(make: Make) -> None:
