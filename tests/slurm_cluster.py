@@ -101,8 +101,12 @@ class SlurmCluster:
 
     def job(self, job: int | str) -> dict[str, str]:
         """What `scontrol show job` says of it: JobState, Reason, Restarts, ExitCode, NodeList, StdOut ..."""
-        text = self.command("scontrol", "--oneliner", "show", "job", str(job)).splitlines()[0]
-        return dict(word.split("=", 1) for word in text.split() if "=" in word)
+        return _facts(self.command("scontrol", "--oneliner", "show", "job", str(job)).splitlines()[0])
+
+    def ends(self) -> list[dict[str, str]]:
+        """Slurm's own record of each end of each job, a requeued one's first end too: StartTime, EndTime, ArrayJobId,
+        ArrayTaskId ..."""
+        return [_facts(line) for line in self._job_ends.read_text().splitlines()]
 
     def state(self, job: int | str) -> str:
         return self.job(job)["JobState"]
@@ -171,6 +175,10 @@ class SlurmCluster:
         self._until(lambda: all(self.node_state(node) == "idle" for node in NODES), "both nodes to be idle")
 
     @property
+    def _job_ends(self) -> Path:
+        return self.folder / "job_ends.txt"
+
+    @property
     def _munge_socket(self) -> Path:
         return self.folder / "munge.socket"
 
@@ -201,6 +209,8 @@ class SlurmCluster:
             "SlurmdSpoolDir": f"{self.folder}/spool/%n",
             "SlurmctldPidFile": f"{self.folder}/pid/slurmctld.pid",
             "SlurmdPidFile": f"{self.folder}/pid/%n.pid",
+            "JobCompType": "jobcomp/filetxt",
+            "JobCompLoc": self._job_ends,
             **self.settings,
         }
         has = f"CPUs={CPUS} RealMemory=6000 State=UNKNOWN"
@@ -256,6 +266,11 @@ def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SlurmCluster]:
     """One cluster for all tests of a file; import it there."""
     with SlurmCluster(tmp_path_factory.mktemp("slurm")) as cluster:
         yield cluster
+
+
+def _facts(line: str) -> dict[str, str]:
+    """KEY=VALUE of a line of Slurm's."""
+    return dict(word.split("=", 1) for word in line.split() if "=" in word)
 
 
 def _where(program: str) -> str | None:

@@ -129,13 +129,10 @@ def out_of_time(slurm: SlurmCluster, task: str, run: RunDir, the_sweep: Sweep) -
 
 
 def at_once(slurm: SlurmCluster, array: str) -> int:
-    """How many tasks of an array have run at the same time, at most."""
-    times = []
-    for number in range(len(MIXES)):
-        facts = slurm.job(f"{array}_{number}")
-        times += [(facts["StartTime"], 1), (facts["EndTime"], -1)]
-    running = list(itertools.accumulate(change for _, change in sorted(times)))
-    return max(running)
+    """How many tasks of an array have run at the same time, at most; each start of a requeued one counts."""
+    ends = [end for end in slurm.ends() if end["ArrayJobId"] == array]
+    times = [(end[time], change) for end in ends for time, change in (("StartTime", 1), ("EndTime", -1))]
+    return max(itertools.accumulate(change for _, change in sorted(times)))
 
 
 def test_four_jobs_two_at_a_time(slurm: SlurmCluster, tmp_path: Path) -> None:
@@ -152,6 +149,7 @@ def test_four_jobs_two_at_a_time(slurm: SlurmCluster, tmp_path: Path) -> None:
         assert end in four.printed(looks_on) and "page:" not in four.printed(looks_on)
         seen = four.ls()
         assert sorted(seen) == sorted(MIXES) and seen["other"] == "queued (1_3)"
+        four.wait(lambda: slurm.job("1_3")["Reason"] == "JobArrayTaskLimit", "the limit, not want of room, to hold it")
 
         four.wait(lambda: len(list((tmp_path / "runs").glob("demo-*path-long.jsonl*"))) > 0, "the long one")
         out_of_time(slurm, "1_0", four.run("long"), four)
