@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -36,6 +36,11 @@ class Conversation:
     dataset: str
     id: str
     messages: tuple[Message, ...]
+
+    @property
+    def name(self) -> str:
+        """As messages and the files of tokens call it."""
+        return f"{self.dataset}/{self.id}"
 
 
 @dataclass(frozen=True)
@@ -163,25 +168,36 @@ def read_json_objects(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """(line number from 1, object) of every non-empty line. ValueError names file and line of one that is broken."""
     with path.open("rb") as file:
         for number, line in enumerate(file, 1):
-            if not line.strip():
-                continue
-            try:
-                row = json.loads(line)
-            except (ValueError, RecursionError) as error:
-                raise ValueError(f"{path}:{number}: not a line of JSON ({error})") from None
-            if not isinstance(row, dict):
-                raise ValueError(f"{path}:{number}: expected a JSON object, found {type(row).__name__}")
-            yield number, row
+            if line.strip():
+                yield number, _parsed(line, path, number)
 
 
 def read_jsonl(path: Path, kind: type[Row]) -> Iterator[Row]:
     """Records of one kind. Keys that the record does not have are ignored; a missing one is a ValueError."""
-    known = fields(kind)
     for number, row in read_json_objects(path):
-        values = {field.name: row[field.name] for field in known if field.name in row}
-        try:
-            if kind is Conversation:
-                values["messages"] = tuple(Message(m["role"], m["content"]) for m in values["messages"])
-            yield kind(**values)
-        except (TypeError, KeyError) as error:
-            raise ValueError(f"{path}:{number}: not a {kind.__name__} ({error})") from None
+        yield _record(row, kind, path, number)
+
+
+def record_of(line: bytes, kind: type[Row], path: Path, number: int) -> Row:
+    """The record on one line of a file; `path` and `number` (from 1) are for the ValueError. As `read_jsonl`."""
+    return _record(_parsed(line, path, number), kind, path, number)
+
+
+def _parsed(line: bytes, path: Path, number: int) -> dict[str, Any]:
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path}:{number}: not a line of JSON ({error})") from None
+    if not isinstance(row, dict):
+        raise ValueError(f"{path}:{number}: expected a JSON object, found {type(row).__name__}")
+    return row
+
+
+def _record(row: dict[str, Any], kind: type[Row], path: Path, number: int) -> Row:
+    values = {name: row[name] for name in kind.__dataclass_fields__ if name in row}
+    try:
+        if kind is Conversation:
+            values["messages"] = tuple(Message(m["role"], m["content"]) for m in values["messages"])
+        return kind(**values)
+    except (TypeError, KeyError) as error:
+        raise ValueError(f"{path}:{number}: not a {kind.__name__} ({error})") from None

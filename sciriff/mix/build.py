@@ -134,7 +134,7 @@ def _without(rows: Iterator[Conversation], overlapping: Overlapping, name: str, 
     while batch := list(islice(rows, BATCH)):
         for row, overlaps in zip(batch, overlapping(batch), strict=True):
             if overlaps:
-                tally.drop(OVERLAP, f"{row.dataset}/{row.id}", name, row.dataset)
+                tally.drop(OVERLAP, row.name, name, row.dataset)
             else:
                 yield row
 

@@ -49,9 +49,9 @@ class Candidates:
         rows = read_conversations(name, source, self.mix.on_bad_row, tally, self.filter if science else None)
         for row in rows:
             if science and row.dataset in HELD_OUT_DATASETS and not self.mix.include_heldout:
-                tally.drop("of a held-out task", f"{row.dataset}/{row.id}", name, row.dataset)
+                tally.drop("of a held-out task", row.name, name, row.dataset)
             elif not science and row.dataset.startswith(SCIENCE):  # they overlap the held-out tasks
-                tally.drop("a science row of the general source", f"{row.dataset}/{row.id}", name, row.dataset)
+                tally.drop("a science row of the general source", row.name, name, row.dataset)
             else:
                 yield self.spool.add(row)
 

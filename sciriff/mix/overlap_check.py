@@ -35,7 +35,7 @@ class OverlapCheck:
         found = self.index.find(conversations)
         for conversation, overlaps in zip(conversations, found, strict=True):
             if overlaps:
-                self._remember(f"{conversation.dataset}/{conversation.id}", overlaps)
+                self._remember(conversation.name, overlaps)
         self.checked += len(conversations)
         return [bool(overlaps) for overlaps in found]
 

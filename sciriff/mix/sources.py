@@ -80,7 +80,7 @@ def read_conversations(
             tally.control_characters.add(where)
         task = conversation.dataset.removeprefix(SCIENCE + ".")
         if science is not None and (refusal := science.refusal(task, row, where)):
-            tally.drop(refusal, f"{conversation.dataset}/{conversation.id}", name, conversation.dataset)
+            tally.drop(refusal, conversation.name, name, conversation.dataset)
         else:
             yield conversation
 

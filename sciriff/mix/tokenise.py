@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
+from itertools import groupby
 from pathlib import Path
-from tempfile import TemporaryFile
-from typing import TYPE_CHECKING, NamedTuple
-
-import numpy as np
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 from sciriff.chat import Markup, Rendered, TrainingRow, jinja_template
 from sciriff.digest import value_digest
-from sciriff.mix.recipe import text_digest
+from sciriff.mix.token_spool import TokenRow, TokenSpool
 from sciriff.progress import Progress
-from sciriff.records import Conversation, Message, read_jsonl
+from sciriff.records import Conversation, record_of
 from sciriff.token_file import write_token_file
 
 if TYPE_CHECKING:
@@ -57,11 +55,12 @@ class Tokeniser:
         it cannot fit. What the markup cannot express is a ValueError that names the row.
         """
         found: list[int | None] = []
-        for conversation, row in self._rows(conversations):
+        for conversation, row in self._tokenised(conversations):
             ends = row.answers if truncate == "turns" else row.answers[-1:]
             messages, tokens = max((end for end in ends if end[1] <= limit), default=(0, 0))
             if messages:
-                self._spool.add(conversation.messages[:messages], row.ids[:tokens], row.targets[:tokens])
+                kept = replace(conversation, messages=conversation.messages[:messages])
+                self._spool.add(kept, row.ids[:tokens], row.targets[:tokens])
             found.append(len(conversation.messages) - messages if messages else None)
         return found
 
@@ -69,48 +68,50 @@ class Tokeniser:
         """Write the tokens of a finished mix (jsonl of so many `rows`) into `folder`, in its own order."""
         progress = Progress(rows)
 
-        def token_rows() -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
-            tokenised = self._rows(read_jsonl(mix, Conversation), self._spool.get)
-            for done, (conversation, row) in enumerate(tokenised, 1):
-                assert row.targets.any(), f"{conversation.dataset}/{conversation.id} has nothing to learn"
-                yield f"{conversation.dataset}/{conversation.id}", row.ids, row.targets
+        def token_rows() -> Iterator[TokenRow]:
+            for done, row in enumerate(self._known_or_tokenised(mix), 1):
+                assert row.targets.any(), f"{row.name} has nothing to learn"
+                yield row
                 progress(done, "rows tokenised")
 
         write_token_file(folder, token_rows())
 
-    def _rows(
-        self,
-        conversations: Iterable[Conversation],
-        known: Callable[[Sequence[Message]], TrainingRow | None] = lambda messages: None,
-    ) -> Iterator[tuple[Conversation, TrainingRow]]:
-        """Each conversation with its tokens, in their order; only those are tokenised that are not `known`.
+    def _known_or_tokenised(self, mix: Path) -> Iterator[TokenRow]:
+        """The rows of a mix, from the spool where it has them. As a rule it has all or none."""
 
-        While batches are tokenised in other threads, this one renders the next and hands on the last.
-        """
+        def rows() -> Iterator[TokenRow | Conversation]:
+            with mix.open("rb") as file:
+                for number, line in enumerate(file, 1):
+                    yield self._spool.get(line.rstrip(b"\n")) or record_of(line, Conversation, mix, number)
+
+        for known, some in groupby(rows(), lambda row: isinstance(row, TokenRow)):
+            if known:
+                yield from cast("Iterator[TokenRow]", some)
+            else:
+                for conversation, row in self._tokenised(cast("Iterator[Conversation]", some)):
+                    yield TokenRow(conversation.name, row.ids, row.targets)
+
+    def _tokenised(self, conversations: Iterable[Conversation]) -> Iterator[tuple[Conversation, TrainingRow]]:
+        """Each conversation with its tokens, in their order. While batches are tokenised in other threads, this one
+        renders the next and hands on the last."""
         with ThreadPoolExecutor(ENCODERS) as encoders:
             waiting: deque[_Batch] = deque()
             for batch in _batches(conversations):
-                known_rows = [known(conversation.messages) for conversation in batch]
-                rendered = [
-                    self._render(conversation)
-                    for conversation, row in zip(batch, known_rows, strict=True)
-                    if row is None
-                ]
-                waiting.append(_Batch(batch, known_rows, rendered, encoders.submit(self._markup.encode, rendered)))
+                rendered = [self._render(conversation) for conversation in batch]
+                waiting.append(_Batch(batch, rendered, encoders.submit(self._markup.encode, rendered)))
                 if len(waiting) > ENCODERS:
                     yield from self._finished(waiting.popleft())
             while waiting:
                 yield from self._finished(waiting.popleft())
 
     def _finished(self, batch: _Batch) -> Iterator[tuple[Conversation, TrainingRow]]:
-        new = zip(batch.rendered, batch.encoded.result(), strict=True)
-        for conversation, row in zip(batch.conversations, batch.known, strict=True):
-            if row is None:
-                try:
-                    row = self._markup.row(*next(new))
-                except ValueError as error:
-                    raise _of_row(conversation, error) from None
-            yield conversation, row
+        for conversation, rendered, pieces in zip(
+            batch.conversations, batch.rendered, batch.encoded.result(), strict=True
+        ):
+            try:
+                yield conversation, self._markup.row(rendered, pieces)
+            except ValueError as error:
+                raise _of_row(conversation, error) from None
 
     def _render(self, conversation: Conversation) -> Rendered:
         try:
@@ -119,35 +120,10 @@ class Tokeniser:
             raise _of_row(conversation, error) from None
 
 
-class TokenSpool:
-    """Rows of tokens in a temporary file without a name, found again by the messages that they were made of."""
-
-    def __init__(self, folder: Path) -> None:
-        self._file = TemporaryFile(dir=folder, buffering=1 << 20)  # noqa: SIM115 - open as long as this object lives
-        self._size = 0
-        self._places: dict[bytes, tuple[int, int]] = {}
-
-    def add(self, messages: Sequence[Message], ids: np.ndarray, targets: np.ndarray) -> None:
-        """Keep a row: its ids (int32), then of each whether it is a target (bool)."""
-        self._places[text_digest(messages)] = self._size, len(ids)
-        self._size += self._file.write(ids.data) + self._file.write(targets.data)
-
-    def get(self, messages: Sequence[Message]) -> TrainingRow | None:
-        """The row of these messages (without the ends of its answers), or None where it was never added."""
-        found = self._places.get(text_digest(messages))
-        if found is None:
-            return None
-        place, length = found
-        self._file.flush()
-        row = os.pread(self._file.fileno(), 5 * length, place)
-        return TrainingRow(np.frombuffer(row, np.int32, length), np.frombuffer(row, np.bool_, offset=4 * length), [])
-
-
 class _Batch(NamedTuple):
-    """Conversations on their way through the tokenizer, and the rows of those that need not go there."""
+    """Conversations on their way through the tokenizer."""
 
     conversations: list[Conversation]
-    known: list[TrainingRow | None]
     rendered: list[Rendered]
     encoded: Future[list[list[list[int]]]]
 
@@ -167,4 +143,4 @@ def _batches(conversations: Iterable[Conversation]) -> Iterator[list[Conversatio
 
 
 def _of_row(conversation: Conversation, error: ValueError) -> ValueError:
-    return ValueError(f"{conversation.dataset}/{conversation.id}: {error}")
+    return ValueError(f"{conversation.name}: {error}")

@@ -49,7 +49,7 @@ class Seen:
     questions: set[bytes] = field(default_factory=set)
 
     def add(self, conversation: Conversation) -> None:
-        self.names.add(_name(conversation))
+        self.names.add(conversation.name)
         self.questions.add(question_digest(conversation))
 
     def noting(self, conversations: Iterable[Conversation]) -> Iterator[Conversation]:
@@ -59,7 +59,7 @@ class Seen:
             yield conversation
 
     def __contains__(self, conversation: Conversation) -> bool:
-        return _name(conversation) in self.names or question_digest(conversation) in self.questions
+        return conversation.name in self.names or question_digest(conversation) in self.questions
 
 
 def question(conversation: Conversation) -> str:
@@ -107,7 +107,7 @@ def take_from_pools(halves: Iterable[Drawn], wanted: int, mix: Iterator[Conversa
     pool = [row for drawn in halves for _, row in drawn.pool]
     sizes = Counter(row.dataset for row in pool)
     index = OverlapIndex(
-        Instance(row.dataset, _name(row), question(row), "") for row in pool if sizes[row.dataset] >= LEAST_PROMPTS
+        Instance(row.dataset, row.name, question(row), "") for row in pool if sizes[row.dataset] >= LEAST_PROMPTS
     )
     shared: set[str] = set()
     progress, done = Progress(rows_of_mix), 0
@@ -119,7 +119,7 @@ def take_from_pools(halves: Iterable[Drawn], wanted: int, mix: Iterator[Conversa
         for origin, row in drawn.pool:
             if len(drawn.rows) == wanted:
                 break
-            if _name(row) in shared:
+            if row.name in shared:
                 drawn.leave_out("with text of a row of the mix")
             else:
                 drawn.rows.append(row)
@@ -151,7 +151,3 @@ def _take(
             else:
                 seen.add(conversation)
                 drawn.pool.append((origin, conversation))
-
-
-def _name(conversation: Conversation) -> str:
-    return f"{conversation.dataset}/{conversation.id}"

@@ -21,6 +21,7 @@ from sciriff.digest import file_digest
 from sciriff.mix import tokenise
 from sciriff.mix.__main__ import main
 from sciriff.mix.cache import build_once
+from sciriff.mix.token_spool import TokenRow, TokenSpool
 from sciriff.mix.tokenise import Tokeniser
 from sciriff.records import Conversation, Message, read_jsonl, write_jsonl
 from sciriff.run_dir import RunDir
@@ -52,7 +53,7 @@ def test_a_mix_its_card_and_its_tokens(make: Make, capsys: pytest.CaptureFixture
     tokens = TokenFile(run.tokens)
     tokenizer = AutoTokenizer.from_pretrained(SAMPLE / "tokenizer")
 
-    assert tokens.ids == [f"{row.dataset}/{row.id}" for row in rows]
+    assert tokens.ids == [row.name for row in rows]
     for i in range(len(tokens)):
         ids, targets = tokens[i]
         assert ids[0] == tokenizer.bos_token_id
@@ -81,7 +82,7 @@ def test_validation_rows_and_their_tokens(make: Make, capsys: pytest.CaptureFixt
     config, run = make("one", "mix.validation_rows=40")
     main(config, run)
     rows = list(read_jsonl(run.validation, Conversation))
-    assert TokenFile(run.validation_tokens).ids == [f"{row.dataset}/{row.id}" for row in rows]
+    assert TokenFile(run.validation_tokens).ids == [row.name for row in rows]
     assert run.validation_tokens.is_symlink() and not run.validation.is_symlink()
     assert [row.dataset.startswith("science.") for row in rows] == [True] * 40 + [False] * 40
     card = json.loads(run.mix_card.read_text())
@@ -319,10 +320,27 @@ def test_tokens_that_were_measured_are_those_that_are_written(
     write_jsonl(tmp_path / "mix.jsonl", rows[::-1])
     tokeniser.write(tmp_path / "mix.jsonl", 60, tmp_path / "tokens")
     tokens = TokenFile(tmp_path / "tokens")
-    assert tokens.ids == [f"{row.dataset}/{row.id}" for row in rows[::-1]]
+    assert tokens.ids == [row.name for row in rows[::-1]]
     for i, row in enumerate(rows[::-1]):
         ids, targets = tokens[i]
         assert (ids.tolist(), targets.tolist()) == training_ids(chat, row.messages, tokenizer)
+
+
+def test_no_row_is_tokenised_twice(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was measured is found by the line that the mix has of it: shortened rows and those of validation, too."""
+    found: list[TokenRow | None] = []
+
+    class Watched(TokenSpool):
+        def get(self, line: bytes) -> TokenRow | None:
+            found.append(super().get(line))
+            return found[-1]
+
+    monkeypatch.setattr(tokenise, "TokenSpool", Watched)
+    config, run = make("one", "mix.context_window=100", "mix.truncate=turns", "mix.validation_rows=9")
+    main(config, run)
+    assert json.loads(run.mix_card.read_text())["shortened"] > 0
+    names = [row.name for path in (run.mix, run.validation) for row in read_jsonl(path, Conversation)]
+    assert [row and row.name for row in found] == names
 
 
 def run_stage(run: RunDir, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -1,0 +1,57 @@
+"""Tokens on disk while a mix is built, so that rows which were measured are not tokenised again when it is written."""
+
+import hashlib
+import os
+from pathlib import Path
+from tempfile import TemporaryFile
+from typing import NamedTuple
+
+import numpy as np
+
+from sciriff.records import Conversation, to_json
+
+
+class TokenRow(NamedTuple):
+    """The tokens of a conversation, as they are trained."""
+
+    name: str
+    """Conversation.name"""
+    ids: np.ndarray
+    """int32, shape (tokens,)."""
+    targets: np.ndarray
+    """bool, shape (tokens,)."""
+
+
+class TokenSpool:
+    """Rows of tokens in a temporary file without a name, found again by the line of JSON that a mix has of each: to
+    look one up takes no parsing. `folder` is where the file has its bytes."""
+
+    def __init__(self, folder: Path) -> None:
+        self._file = TemporaryFile(dir=folder, buffering=1 << 20)  # noqa: SIM115 - open as long as this object lives
+        self._size = 0
+        self._places: dict[bytes, tuple[int, int, int]] = {}
+
+    def add(self, conversation: Conversation, ids: np.ndarray, targets: np.ndarray) -> None:
+        """Keep the row of a conversation."""
+        name = conversation.name.encode(errors="surrogatepass")
+        self._places[_digest(to_json(conversation).encode())] = self._size, len(name), len(ids)
+        write = self._file.write
+        self._size += write(ids.data) + write(targets.data) + write(name)
+
+    def get(self, line: bytes) -> TokenRow | None:
+        """The row of the conversation that `to_json` makes this line of, or None where it was never added."""
+        found = self._places.get(_digest(line))
+        if found is None:
+            return None
+        place, name, tokens = found
+        self._file.flush()
+        row = os.pread(self._file.fileno(), 5 * tokens + name, place)
+        return TokenRow(
+            row[5 * tokens :].decode(errors="surrogatepass"),
+            np.frombuffer(row, np.int32, tokens),
+            np.frombuffer(row, np.bool_, tokens, 4 * tokens),
+        )
+
+
+def _digest(line: bytes) -> bytes:
+    return hashlib.sha256(line).digest()[:16]
