@@ -36,6 +36,7 @@ from typing import Any
 
 from sciriff import config as configuration
 from sciriff.config import SAMPLE, Config, DeepspeedConfig, ModelConfig, ShapeConfig, TrainConfig
+from sciriff.config.registration import register
 from sciriff.run_dir import RunDir
 from sciriff.token_file import write_token_file
 
@@ -83,11 +84,8 @@ def settings(asked: argparse.Namespace, name: str, folder: Path) -> Config:
         checkpoint_every=None,
     )
     from hydra import compose, initialize_config_dir
-    from hydra.core.config_store import ConfigStore
-    from omegaconf import OmegaConf
 
-    ConfigStore.instance().store("schema", Config)
-    OmegaConf.register_new_resolver("sample", lambda name: str(SAMPLE / name), replace=True)
+    register()
     with initialize_config_dir(str(configuration.conf_dir()), version_base="1.3"):
         composed = configuration.from_container(
             compose("config", overrides=["experiment=demo", "log=none", "name=bench", f"run_dir={folder}"])

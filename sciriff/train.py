@@ -10,16 +10,16 @@ from pathlib import Path
 
 import hydra
 from hydra.conf import HydraConf
-from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from sciriff import compose_error, pipeline, plan, preflight, spawn, sweep
 from sciriff.composed import checked, untrained_config, wants_untrained, with_beside
-from sciriff.config import SAMPLE, Config, as_dict, conf_dir
+from sciriff.config import Config, as_dict, conf_dir
+from sciriff.config.registration import register
 from sciriff.nodes import cluster, joined_nodes, joining_node
 from sciriff.predictions import models_below
 from sciriff.requeue import Progress, after_stop
@@ -142,8 +142,7 @@ def main() -> int:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come here instead of being printed by Hydra
     for number in spawn.ASKS_TO_STOP:
         signal.signal(number, spawn.stop_between_children)  # while a child runs, spawn.run has a handler of its own
-    OmegaConf.register_new_resolver("sample", lambda name: str(SAMPLE / name), replace=True)
-    ConfigStore.instance().store("schema", Config)
+    register()
 
     errors: list[Exception] = []
     progress = Progress()

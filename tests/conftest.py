@@ -10,10 +10,9 @@ from pathlib import Path
 
 import pytest
 from hydra import compose, initialize_config_dir
-from hydra.core.config_store import ConfigStore
-from omegaconf import OmegaConf
 
-from sciriff.config import SAMPLE, Config, conf_dir, from_container
+from sciriff.config import Config, conf_dir, from_container
+from sciriff.config.registration import register
 
 Cli = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -23,8 +22,7 @@ def composed() -> Callable[..., Config]:
     """`composed("experiment=demo", "seed=3")` is the checked config of these overrides."""
 
     def compose_config(*overrides: str) -> Config:
-        OmegaConf.register_new_resolver("sample", lambda name: str(SAMPLE / name), replace=True)
-        ConfigStore.instance().store("schema", Config)
+        register()
         with initialize_config_dir(str(conf_dir()), version_base="1.3"):
             return from_container(compose("config", list(overrides)))
 

@@ -246,6 +246,8 @@ def test_the_plan_counts_every_sample(composed):
     assert predict_line(sampled).startswith("predict   openai, 16,708 answers (4 samples of each) for about $")
     once, four = (float(predict_line(config).split("$")[1].split(",")[0]) for config in (plain, sampled))
     assert once > 10
+    assert predict_line(plain).endswith(", $10 at most, so it would be refused: raise engine.max_usd")
+    assert predict_line(composed("train=none", "model=gpt_4o", "name=x", "engine.max_usd=20")).endswith(", $20 at most")
     assert four == pytest.approx(4 * once, abs=0.02)
     few = composed("train=none", "name=x", "eval.limit=50", "eval.samples=2", "engine.temperature=1")
     assert "900 answers (2 samples of each), 1024 new tokens at most" in predict_line(few)

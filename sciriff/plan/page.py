@@ -23,10 +23,12 @@ def lines(config: Config, plan: Plan) -> list[str]:
     if "train" in config.active_stages:
         text += _training(config, plan)
     if "predict" in config.active_stages:
-        cap = _cap(config.engine) if config.engine.asks else ""
+        found = answers.asked(config)
+        usd = answers.usd(config, found) if found else None
+        cap = _cap(config.engine, usd) if config.engine.asks else ""
         where = "" if config.engine.asks else _replicas(config, plan)
         longest = f"{config.eval.max_new_tokens} new tokens at most"
-        text.append(f"predict   {config.engine.name}, {where}{_answers(config)}{longest}{cap}")
+        text.append(f"predict   {config.engine.name}, {where}{_answers(config, found, usd)}{longest}{cap}")
     if "judge" in config.active_stages:
         judge = config.judge
         cap = _cap(judge) if judge.asks else ""
@@ -58,19 +60,21 @@ def _replicas(config: Config, plan: Plan) -> str:
     return f"{total} engine{'s' * (total > 1)}{gpus}{f', {per_node}' if nodes > 1 else ''}, "
 
 
-def _answers(config: Config) -> str:
+def _answers(config: Config, found: answers.Asked | None, usd: float | None) -> str:
     """`16,708 answers (4 samples of each) for about $21, `, as far as it is known."""
-    found, samples = answers.asked(config), config.eval.samples
+    samples = config.eval.samples
     each = f"{samples} samples of each answer" if samples > 1 else ""
     if found is None:
         return f"{each}, " if each else ""
-    usd = answers.usd(config, found)
     price = "" if usd is None else f" for about {dollars(usd)}"
     return f"{found.answers:,} answers{f' ({samples} samples of each)' if each else ''}{price}, "
 
 
-def _cap(server: ServerConfig) -> str:
-    return f", ${server.max_usd:g} at most" if server.max_usd is not None else ""
+def _cap(server: ServerConfig, usd: float | None = None) -> str:
+    if server.max_usd is None:
+        return ""
+    refused = ", so it would be refused: raise engine.max_usd" if usd is not None and usd > server.max_usd else ""
+    return f", ${server.max_usd:g} at most{refused}"
 
 
 def _training(config: Config, plan: Plan) -> Iterator[str]:
