@@ -41,6 +41,11 @@ class Manifest:
             raise ValueError(f"{path}: not a manifest ({error}); remove it to run every stage again") from None
         return cls(path, values, stages)
 
+    @property
+    def is_over(self) -> bool:
+        """Whether all stages that were begun are done."""
+        return all(stage.status == "done" for stage in self.stages.values())
+
     def write(self) -> None:
         """Write it whole, then rename, so that a kill leaves the old one or the new one."""
         values = {**self.about, "stages": {name: vars(record) for name, record in self.stages.items()}}

@@ -22,7 +22,7 @@ from sciriff.statistics import interval
 from sciriff.summary import mean_line, summary_lines
 from sciriff.tasks.biored import BIORED
 from sciriff.tasks.mup import MUP as MUP_TASK
-from sciriff.track import summary_values
+from sciriff.track.copying import summary_values
 
 NER, MUP, LIST = "biored_ner", "mup_single_document_summarization", "bioasq_list_qa"
 SAMPLES = 3

@@ -49,7 +49,7 @@ def steps(*numbers: int) -> str:
 
 def track(run: RunDir, environment: Environment, url: str, *flags: str, again: float = 60) -> "subprocess.Popen[str]":
     """The real child; `again` is how long it waits between two tries."""
-    code = f"from sciriff import track; track.AGAIN = {again}; track.main()"
+    code = f"from sciriff.track import __main__ as track; track.AGAIN = {again}; track.main()"
     return subprocess.Popen(
         [sys.executable, "-c", code, str(run.root), *flags],
         env={**environment, "WANDB_BASE_URL": url},

@@ -15,8 +15,9 @@ from wandb_file import offline_file, read_wandb, steps_written
 
 from sciriff.config import Config, to_yaml
 from sciriff.run_dir import RunDir
-from sciriff.track import Tail, copy_run, summary_values
-from sciriff.tracked_tables import TrackedTable
+from sciriff.track.copying import copy_run, summary_values
+from sciriff.track.tables import TrackedTable
+from sciriff.track.tail import Tail
 
 SECRETS = {
     "WANDB_API_KEY": "5ec2e7" + "0" * 34,

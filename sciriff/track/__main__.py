@@ -1,0 +1,73 @@
+"""Copy a run to its tracker.
+
+python -m sciriff.track RUN_DIR             copy a finished run once
+python -m sciriff.track RUN_DIR --follow    copy a run while it grows, until standard input closes
+"""
+
+import argparse
+import contextlib
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from sciriff.config import Config, load
+from sciriff.manifest import Manifest
+from sciriff.parent_death import die_with_parent
+from sciriff.run_dir import RunDir
+from sciriff.stage import USER_ERROR, hold, is_users_mistake
+from sciriff.track.copying import closed, copy_run
+from sciriff.track.sink import Sink, Unreachable
+from sciriff.track.tensorboard_sink import tensorboard_sink
+from sciriff.track.wandb_sink import wandb_sink
+from sciriff.tracker_process import note_copied
+
+AGAIN = 60.0
+"""Seconds between two tries to reach a server that is down while a run grows."""
+
+SINKS: dict[str, Callable[[Config, RunDir, bool], contextlib.AbstractContextManager[Sink]]] = {
+    "wandb": wandb_sink,
+    "tensorboard": tensorboard_sink,
+}
+
+
+def copy(config: Config, run: RunDir, follow: bool) -> None:
+    """Copy the run to its tracker. While it grows, a server that is down is tried again and again."""
+    run.copied.unlink(missing_ok=True)
+    said = ""
+    while True:
+        try:
+            with SINKS[config.log.tracker](config, run, follow) as sink:
+                copy_run(run, sink, follow)
+            if Manifest.read(run.manifest).is_over:
+                note_copied(config, run)
+            return
+        except Unreachable as error:
+            if not follow or closed(AGAIN):
+                raise
+            if str(error) != said:
+                said = str(error)
+                print(f"error: {said}; trying again every {AGAIN:.0f} s", file=sys.stderr, flush=True)
+
+
+def main() -> None:
+    """Exit status 0 when everything was copied; otherwise the reason is one line on standard error."""
+    parser = argparse.ArgumentParser(prog="python -m sciriff.track", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("run_dir", type=Path)
+    parser.add_argument("--follow", action="store_true", help="go on until standard input closes")
+    arguments = parser.parse_args()
+    die_with_parent()
+    run = RunDir(arguments.run_dir.resolve())
+    try:
+        config = load(run.config)
+        if config.log.tracker != "none":
+            with hold(run):
+                copy(config, run, arguments.follow)
+    except (ValueError, OSError) as error:
+        if not is_users_mistake(error):
+            raise
+        print(f"error: {error}", file=sys.stderr, flush=True)
+        sys.exit(USER_ERROR)
+
+
+if __name__ == "__main__":
+    main()

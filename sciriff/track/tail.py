@@ -1,0 +1,38 @@
+"""The lines of a JSON-lines file that another process is writing."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass
+class Tail:
+    """The whole lines of a growing JSON-lines file. One that was cut (training went back to a checkpoint) is read again
+    from its start."""
+
+    path: Path
+    _offset: int = 0
+    _number: int = 0
+    _last: bytes = b""
+
+    def rows(self) -> Iterator[tuple[int, dict[str, Any]]]:
+        """(line number from 1, object) of the lines that are new. One without its newline yet is left for later."""
+        if not self.path.is_file():
+            return
+        with self.path.open("rb") as file:
+            # The last line read is looked at again: a file can be cut and grow past its old length between two looks.
+            file.seek(self._offset - len(self._last))
+            if file.read(len(self._last)) != self._last:
+                self._offset, self._number, self._last = 0, 0, b""
+                file.seek(0)
+            while (line := file.readline()).endswith(b"\n"):
+                self._offset, self._number, self._last = self._offset + len(line), self._number + 1, line
+                try:
+                    row = json.loads(line)
+                except (ValueError, RecursionError) as error:
+                    raise ValueError(f"{self.path}:{self._number}: not a line of JSON ({error})") from None
+                if not isinstance(row, dict):
+                    raise ValueError(f"{self.path}:{self._number}: expected a JSON object, found {type(row).__name__}")
+                yield self._number, row

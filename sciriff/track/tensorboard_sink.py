@@ -1,0 +1,70 @@
+"""TensorBoard as a sink: its event files, without torch or TensorFlow."""
+
+import contextlib
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sciriff.config import Config, to_yaml
+from sciriff.run_dir import RunDir
+from sciriff.track.sink import is_number, tag
+from sciriff.track.tables import TrackedTable
+
+
+@dataclass
+class TensorboardSink:
+    writer: Any
+    logged: int = -1
+
+    def _add(self, step: int, values: dict[str, Any]) -> None:
+        from tensorboard.compat.proto.event_pb2 import Event
+        from tensorboard.compat.proto.summary_pb2 import Summary
+
+        scalars = [Summary.Value(tag=k, simple_value=v) for k, v in values.items() if is_number(v)]
+        self.writer.add_event(Event(wall_time=time.time(), step=step, summary=Summary(value=scalars)))
+
+    def step(self, step: int, values: dict[str, float]) -> None:
+        self._add(step, {tag(name): value for name, value in values.items()})
+
+    def scores(self, values: dict[str, Any]) -> None:
+        self._add(max(self.logged, 0), {k if "/" in k else f"summary/{k}": v for k, v in values.items()})
+
+    def text(self, tag: str, text: str) -> None:
+        """A Markdown text under the tab Text."""
+        from tensorboard.compat.proto.event_pb2 import Event
+        from tensorboard.compat.proto.summary_pb2 import Summary, SummaryMetadata
+        from tensorboard.compat.proto.tensor_pb2 import TensorProto
+        from tensorboard.compat.proto.tensor_shape_pb2 import TensorShapeProto
+        from tensorboard.compat.proto.types_pb2 import DT_STRING
+
+        tensor = TensorProto(dtype=DT_STRING, tensor_shape=TensorShapeProto(), string_val=[text.encode()])
+        metadata = SummaryMetadata(plugin_data=SummaryMetadata.PluginData(plugin_name="text"))
+        value = Summary.Value(tag=tag, tensor=tensor, metadata=metadata)
+        self.writer.add_event(Event(wall_time=time.time(), step=0, summary=Summary(value=[value])))
+
+    def file(self, path: Path) -> None:
+        """TensorBoard keeps no files; they lie beside it in the run folder."""
+
+    def table(self, table: TrackedTable) -> None:
+        """Nor tables."""
+
+
+@contextlib.contextmanager
+def tensorboard_sink(config: Config, run: RunDir, follow: bool) -> Iterator[TensorboardSink]:
+    """Event files below RUN/tensorboard, written anew each time: several in one folder would show each step twice."""
+    try:
+        from tensorboard.summary.writer.event_file_writer import EventFileWriter
+    except ModuleNotFoundError as error:
+        raise ValueError(f"log=tensorboard: {error}; `pip install 'sciriff[tensorboard]'`, or log=none") from None
+    folder = run.root / "tensorboard"
+    for old in folder.glob("events.out.tfevents.*"):
+        old.unlink()
+    sink = TensorboardSink(EventFileWriter(str(folder), flush_secs=10))
+    sink.text("config", "```yaml\n" + to_yaml(config) + "```")
+    print(f"tensorboard --logdir {folder}", flush=True)
+    try:
+        yield sink
+    finally:
+        sink.writer.close()
