@@ -137,15 +137,9 @@ def say_of_sweep(page: bool) -> None:
             print("\n".join(sweep.make_page(place)), flush=True)
 
 
-def main() -> int:
-    """Run the command line. Returns the exit status: 0, 1 a stage failed, 2 a user's mistake, 130 stopped."""
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come here instead of being printed by Hydra
-    for number in spawn.ASKS_TO_STOP:
-        signal.signal(number, spawn.stop_between_children)  # while a child runs, spawn.run has a handler of its own
-    register()
-
+def compose_and_run(progress: Progress) -> None:
+    """Let Hydra compose what was typed, and run it: one job, or a sweep with its table and page at the end."""
     errors: list[Exception] = []
-    progress = Progress()
 
     def entry(composed: DictConfig) -> float | None:
         hydra_config = HydraConfig.get()
@@ -162,51 +156,66 @@ def main() -> int:
             return None
 
     try:
-        try:
-            hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(entry)()
-        except (ValueError, OSError):  # before any job began
-            raise
-        except BaseException as error:  # after Ctrl-C nobody waits for a page
-            say_of_sweep(page=not isinstance(error, (LeftRunning, KeyboardInterrupt)))
-            raise
-        say_of_sweep(page=True)
-        if errors:
-            raise errors[0]
-        if sweep.has_failed_jobs():  # Optuna goes on with other values
-            raise pipeline.RunFailed(ONE_FAILED)
-    except LeftRunning as error:
-        print(f"{error}\n  {this_command()}", file=sys.stderr)
-        return 130
-    except (pipeline.RunFailed, joining_node.DriverFailed) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except RuntimeError as error:
-        # How Optuna's sweeper ends (1.3) when the last job of a grid has failed; all others have ended then.
-        if "Study.stop" not in str(error) or not sweep.has_failed_jobs():
-            raise
-        print(f"error: {ONE_FAILED}", file=sys.stderr)
-        return 1
-    except spawn.Stopped as stop:
-        for number in spawn.ASKS_TO_STOP:
-            signal.signal(number, signal.SIG_IGN)
-        if stop.reason:
-            print(f"error: {stop.reason}", file=sys.stderr)
-        print(
-            f"stopped; what is finished is kept, and this goes on from there:\n  {this_command()}",
-            file=sys.stderr,
-            flush=True,
-        )
-        if said := after_stop(stop.signals, progress):
-            print(said, file=sys.stderr, flush=True)
-        return 130
-    except (HydraException, OmegaConfBaseException) as error:
-        print(f"error: {compose_error.explain(error)}", file=sys.stderr)
-        return USER_ERROR
-    except (ValueError, OSError) as error:
-        if not is_users_mistake(error):
-            raise
-        print(f"error: {error}", file=sys.stderr)
-        return USER_ERROR
+        hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(entry)()
+    except (ValueError, OSError):  # before any job began
+        raise
+    except BaseException as error:  # after Ctrl-C nobody waits for a page
+        say_of_sweep(page=not isinstance(error, (LeftRunning, KeyboardInterrupt)))
+        raise
+    say_of_sweep(page=True)
+    if errors:
+        raise errors[0]
+    if sweep.has_failed_jobs():  # Optuna goes on with other values
+        raise pipeline.RunFailed(ONE_FAILED)
+
+
+def exit_status(error: BaseException, progress: Progress) -> int:
+    """Say why the command ends, and with which status: 1 a stage failed, 2 a user's mistake, 130 stopped. An error of
+    ours is raised again."""
+    match error:
+        case LeftRunning():
+            _say(f"{error}\n  {this_command()}")
+            return 130
+        case spawn.Stopped():
+            for number in spawn.ASKS_TO_STOP:
+                signal.signal(number, signal.SIG_IGN)
+            if error.reason:
+                _say(f"error: {error.reason}")
+            _say(f"stopped; what is finished is kept, and this goes on from there:\n  {this_command()}")
+            if said := after_stop(error.signals, progress):
+                _say(said)
+            return 130
+        case pipeline.RunFailed() | joining_node.DriverFailed():
+            _say(f"error: {error}")
+            return 1
+        case RuntimeError() if "Study.stop" in str(error) and sweep.has_failed_jobs():
+            # How Optuna's sweeper ends (1.3) when the last job of a grid has failed; all others have ended then.
+            _say(f"error: {ONE_FAILED}")
+            return 1
+        case HydraException() | OmegaConfBaseException():
+            _say(f"error: {compose_error.explain(error)}")
+            return USER_ERROR
+        case ValueError() | OSError() if is_users_mistake(error):
+            _say(f"error: {error}")
+            return USER_ERROR
+    raise error
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def main() -> int:
+    """Run the command line. Returns the exit status: 0, or that of what went wrong."""
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come here instead of being printed by Hydra
+    for number in spawn.ASKS_TO_STOP:
+        signal.signal(number, spawn.stop_between_children)  # while a child runs, spawn.run has a handler of its own
+    register()
+    progress = Progress()
+    try:
+        compose_and_run(progress)
+    except BaseException as error:
+        return exit_status(error, progress)
     return 0
 
 
