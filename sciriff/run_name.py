@@ -24,6 +24,7 @@ WITHOUT_TRACE = (
     "engine.replicas",
     "hydra",
     "eval.resamples",
+    "allow_missing",
     *(f"engine.{key}" for key in HOW_TO_ASK),
 )
 """Keys that do not make another run."""

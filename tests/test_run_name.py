@@ -20,7 +20,15 @@ CHOICES = {"model": "llama2_7b", "mix": "scitulu", "train": "full", "log": "offl
         (["experiment=demo", "mix=science_only"], {"mix": "science_only"}, "demo-science_only"),
         (["experiment=demo", "train=none"], {"train": "none"}, "demo-untrained"),
         (
-            ["deepspeed=zero2", "log=none", "stages=[mix]", "plan.gpus=8", "eval.resamples=9", "judge=openai"],
+            [
+                "deepspeed=zero2",
+                "log=none",
+                "stages=[mix]",
+                "plan.gpus=8",
+                "eval.resamples=9",
+                "judge=openai",
+                "allow_missing=true",
+            ],
             {},
             "llama2_7b-scitulu-zero2",
         ),
