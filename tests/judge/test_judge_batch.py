@@ -99,9 +99,8 @@ def test_a_start_that_judges_less_throws_no_answer_of_the_batch_away(judged: Jud
         server.batch_behave = lambda looks: "completed"
         make_run(config, rows[:1])
         other = judged(server, batch=True, model="gpt-4o-mini")
-        assert judge_and_score(other, run)["tasks"][QASPER]["judge"] == {
-            **{"judge": "gpt-4o-mini", "judged": 1, "unreadable": 0, "missing_answers": 0, "not_judged": 0}
-        }
+        scored = judge_and_score(other, run)["tasks"][QASPER]["judge"]
+        assert (scored["judge"], scored["judged"]) == ("gpt-4o-mini", 1)
         assert len(server.batches) == 2
         make_run(config, rows)
         assert judge_and_score(config, run)["tasks"][QASPER]["judge"]["judged"] == 4
