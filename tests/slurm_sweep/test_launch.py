@@ -49,7 +49,7 @@ def test_the_copy_of_a_cluster_of_ones_own(cli, tmp_path: Path):
     assert result.returncode == 0, result.stderr
     assert "#SBATCH --partition=gpu" in result.stdout and "#SBATCH --nodes=1" in result.stdout
     assert "#SBATCH --time=02:30:00" in result.stdout
-    assert f"--config-dir={tmp_path}/mine hydra.mode=RUN" in result.stdout
+    assert f'-m sciriff.train --config-dir={tmp_path}/mine "${{job[@]}}" hydra.mode=RUN\n' in result.stdout
 
 
 def test_a_single_run_is_not_taken_for_a_sweep(cli, tmp_path: Path):
