@@ -19,7 +19,7 @@ HOW_MUCH = (
 """Keys that say how much is asked, or how: the answers that they leave as they are stay."""
 
 FREE_TO_CHANGE = (
-    *("stages", "dry_run", "run_dir", "cache_dir", "report", "log", "plan", "judge", "eval.resamples"),
+    *("stages", "dry_run", "run_dir", "cache_dir", "report", "log", "plan", "judge", "eval.resamples", "allow_missing"),
     *WHERE_AND_HOW,
     *HOW_MUCH,
     *DECIDES_NOTHING,

@@ -18,7 +18,7 @@ from sciriff.nodes.everywhere import everywhere
 from sciriff.ownership import own
 from sciriff.requeue import Progress
 from sciriff.run_dir import RunDir
-from sciriff.stage_inputs import inputs
+from sciriff.stage_inputs import changed, inputs
 from sciriff.summary import summary_lines
 from sciriff.tables import write_tables
 
@@ -69,7 +69,7 @@ def is_finished(config: Config) -> bool:
         return run.config.is_file() and all(
             (record := manifest.stages.get(stage)) is not None
             and record.status == "done"
-            and record.inputs == inputs(stage, config, run)
+            and not changed(record.inputs, inputs(stage, config, run))
             and damaged_output(run.root, record.outputs) is None
             for stage in config.active_stages
         )
@@ -149,9 +149,8 @@ def _run_stage(
     given = inputs(stage.name, config, run)
     record = manifest.stages.get(stage.name)
     if record is not None:
-        changed = sorted(name for name in {**given, **record.inputs} if given.get(name) != record.inputs.get(name))
-        if changed:
-            _say(f"{stage.name}: its {' and '.join(changed)} changed, so it {stage.again}")
+        if names := changed(record.inputs, given):
+            _say(f"{stage.name}: its {' and '.join(names)} changed, so it {stage.again}")
             _remove(stage.stale(run))
         elif record.status == "done":
             damaged = damaged_output(run.root, record.outputs)

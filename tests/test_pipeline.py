@@ -11,7 +11,7 @@ from sciriff.config import load
 from sciriff.frozen_config import freeze
 from sciriff.ownership import own
 from sciriff.run_dir import RunDir
-from sciriff.stage_inputs import inputs
+from sciriff.stage_inputs import changed, inputs
 
 
 @pytest.fixture
@@ -88,6 +88,22 @@ def test_more_resamples_need_no_new_answers(run: RunDir, composed):
     more = replace(config, eval=replace(config.eval, resamples=500))
     changed = [s for s in ("predict", "score") if inputs(s, config, run) != inputs(s, more, run)]
     assert changed == ["score"]
+
+
+def test_a_run_may_go_on_without_what_is_missing(run: RunDir, composed):
+    """As its own errors advise, and back again, when what is missing is asked for."""
+    strict = composed(
+        "experiment=demo", "train=none", "name=a", "engine=local", "engine.base_url=http://localhost:1/v1"
+    )
+    freeze(strict, run)
+    lax = replace(strict, allow_missing=True)
+    freeze(lax, run)
+    assert load(run.config).allow_missing
+    made_strictly, made_laxly = inputs("predict", strict, run), inputs("predict", lax, run)
+    assert changed(made_strictly, made_laxly) == []
+    assert changed(made_laxly, made_strictly) == ["missing answers"]
+    run.predictions.mkdir()
+    assert changed(inputs("score", strict, run), inputs("score", lax, run)) == ["rules"]
 
 
 def test_a_second_driver_is_refused(run: RunDir):

@@ -33,6 +33,16 @@ def test_table_of_a_sweep_has_scores_and_reasons(tmp_path: Path, monkeypatch):
     assert rest[0].startswith("1 of 2 jobs failed") and rest[1] == "  bad: no disk"
 
 
+def test_a_search_may_repeat_values_but_not_come_to_one_folder_by_others(tmp_path: Path, monkeypatch):
+    monkeypatch.setenv(sweep.FOLDER, str(tmp_path))
+    first, again = (sweep.Job(n, "a", "/runs/a", "train=none judge=none") for n in range(2))
+    for job in (first, again):
+        sweep.note(job)
+    sweep.refuse_folder_of_another(tmp_path, again)
+    with pytest.raises(ValueError, match="one has judge=none, the other judge=recorded"):
+        sweep.refuse_folder_of_another(tmp_path, sweep.Job(2, "a", "/runs/a", "train=none judge=recorded"))
+
+
 def test_dry_run_of_a_sweep_writes_nothing(cli, tmp_path: Path):
     result = cli("-m", "experiment=mixture_ablation", "dry_run=true", "plan.gpu=h100", "plan.gpus=8")
     assert result.returncode == 0, result.stderr

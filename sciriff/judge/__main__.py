@@ -5,11 +5,11 @@ another instance with the very same prompt, is not asked again; a stage that was
 """
 
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 
 from sciriff import judgements
-from sciriff.api.batch import read_state
-from sciriff.api.calls import Call, Reply, Tally
+from sciriff.api.calls import Call, Reply, Sent, Tally
 from sciriff.api.service import UNKNOWN_PRICE, say_retries
 from sciriff.config import Config, JudgeConfig
 from sciriff.digest import value_digest
@@ -89,7 +89,7 @@ def take_recorded(folder: Path, run: RunDir, judged: list[tuple[Task, TaskAnswer
         ]
         for question in questions:
             if not rows.has(question):
-                rows.add(question, RECORDED, Reply(question.text, 0, 0), usd=0)
+                rows.add(question.digest, question.about, RECORDED, Reply(question.text, 0, 0), usd=0)
         one = Judged(task, found, questions)
         asked[task.name] = one.asked()
         say_counts(one, rows)
@@ -122,26 +122,29 @@ def ask_judge(config: Config, run: RunDir, judged: list[Judged]) -> None:
     model = judge.model or ""
     judgements.write_asked(run.asked_of_judge, {one.task.name: one.asked() for one in judged})
     questions = [question for one in judged for question in one.questions]
-    share_rows(questions, model, rows)
-    unanswered: dict[str, Question] = {}
-    for question in questions:
-        if not rows.has(question):
-            unanswered.setdefault(question.digest, question)
     service = access.service(judge)
-    calls = [service.call(digest, question.text, judge.max_tokens) for digest, question in unanswered.items()]
-    progress = Progress(len(calls))
-    done = 0
 
-    def on_reply(call: Call, reply: Reply) -> None:
-        nonlocal done
-        rows.add(unanswered[call.id], model, reply, service.usd(reply))
-        done += 1
-        progress(done, "judged")
+    def add(call: Sent, reply: Reply) -> None:
+        rows.add(call.id, call.about, call.model, reply, service.usd(call, reply))
 
-    tally = Tally()
-    if calls or read_state(run.judge_batch) is not None:
+    def left() -> list[Call]:
+        share_rows(questions, model, rows)
+        first: dict[str, Question] = {}
+        for question in questions:
+            if not rows.has(question):
+                first.setdefault(question.digest, question)
+        return [service.call(id, one.text, judge.max_tokens, about=one.about) for id, one in first.items()]
+
+    tally = service.collect_earlier(left(), add, batch_file=run.judge_batch)
+    if calls := [call for call in left() if call.id not in tally.failed]:
+        progress, done = Progress(len(calls)), count(1)
+
+        def on_reply(call: Sent, reply: Reply) -> None:
+            add(call, reply)
+            progress(next(done), "judged")
+
         spent = rows.spent(model, service.price() or UNKNOWN_PRICE)
-        tally = service.ask(calls, on_reply, spent=spent, batch_file=run.judge_batch)
+        tally.include(service.ask(calls, on_reply, spent=spent, batch_file=run.judge_batch))
     share_rows(questions, model, rows)
     for one in judged:
         say_counts(one, rows)
@@ -159,7 +162,7 @@ def share_rows(questions: list[Question], judge: str, rows: Rows) -> None:
     for question in questions:
         row = rows.by_digest.get(question.digest)
         if row is not None and not rows.has(question):
-            rows.add(question, judge, Reply(row.response, 0, 0), usd=0)
+            rows.add(question.digest, question.about, judge, Reply(row.response, 0, 0), usd=0)
 
 
 def say_counts(one: Judged, rows: Rows) -> None:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from sciriff import judgements
 from sciriff.api.calls import Reply
@@ -23,6 +24,11 @@ class Question:
     digest: str
     """Of the prompt and of who is asked."""
     text: str
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """What its row needs besides, as it travels with the call."""
+        return {"task": self.task.name, "instance_id": self.answer.instance_id, "sample": self.answer.sample}
 
 
 @dataclass
@@ -55,25 +61,29 @@ class Rows:
     def has(self, question: Question) -> bool:
         return (question.task.name, question.answer.key, question.digest) in self.written
 
-    def add(self, question: Question, judge: str, reply: Reply, usd: float | None) -> None:
-        """Write the row of an answered question that cost so much; on the disk when this returns."""
-        assert question.task.judged is not None
-        rating = question.task.judged.rule.read(reply.text)
+    def add(self, digest: str, about: dict[str, Any], judge: str, reply: Reply, usd: float | None) -> None:
+        """Write the row of an answered question, whose digest and `about` these are, and that cost so much; on the disk
+        when this returns. A row that is there already stays the only one: an answer of a batch may come twice."""
+        task = next(task for task in HELD_OUT if task.name == about["task"])
+        assert task.judged is not None
+        rating = task.judged.rule.read(reply.text)
         row = Judgement(
-            instance_id=question.answer.instance_id,
+            instance_id=about["instance_id"],
             judge=judge,
-            prompt_digest=question.digest,
+            prompt_digest=digest,
             response=reply.text,
             rating=rating,
             status=UNREADABLE if rating is None else RATED,
             input_tokens=reply.input_tokens,
             output_tokens=reply.output_tokens,
             usd=usd,
-            sample=question.answer.sample,
+            sample=about["sample"],
         )
-        append_jsonl(self.path(question.task), row)
-        self.by_digest.setdefault(row.prompt_digest, row)
-        self.written.add((question.task.name, row.key, row.prompt_digest))
+        if (task.name, row.key, digest) in self.written:
+            return
+        append_jsonl(self.path(task), row)
+        self.by_digest.setdefault(digest, row)
+        self.written.add((task.name, row.key, digest))
 
     def spent(self, judge: str, price: Price) -> float:
         """US dollars that all rows have cost. Rows that do not say it count at today's price if they are this judge's,

@@ -3,8 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
-from sciriff.api.batch import read_state
-from sciriff.api.calls import Call, Reply, Tally
+from sciriff.api.calls import Call, Reply, Sent, Tally
 from sciriff.api.service import UNKNOWN_PRICE, Service, say, say_retries
 from sciriff.config import Config
 from sciriff.digest import value_digest
@@ -92,9 +91,9 @@ class Answering:
         asked = [settings, self.config.eval.longest_answer(prompt.instance.task), prompt.text]
         return value_digest([*asked, prompt.sample] if (prompt.sample or 1) > 1 else asked)
 
-    def call(self, digest: str, prompt: Prompt) -> Call:
-        """The question that a prompt is."""
-        settings = self.settings()
+    def call(self, digest: str) -> Call:
+        """The question that the prompts of a digest are."""
+        prompt, settings = self.asking[digest][0], self.settings()
         longest = self.config.eval.longest_answer(prompt.instance.task) + settings["thinking tokens"]
         more = {**self.top_p, **self.seed(prompt), **settings["request"]}
         return self.service.call(digest, prompt.text, longest, more)
@@ -111,18 +110,14 @@ class Answering:
         """Take what is paid for already, ask for the rest, write the rows."""
         saved_rows.begin(self.run, self.asked, self.settings())
         self.paid = PaidAnswers.read(self.run.paid_answers)
-        for digest, prompts in self.asking.items():
-            if digest in self.paid.by_digest:
-                self.take(prompts, self.paid.by_digest[digest])
-        saved_rows.keep_only(self.run, self.asked, self.rows)
-        todo = {digest: prompts for digest, prompts in self.asking.items() if digest not in self.paid.by_digest}
-        if len(todo) < len(self.asking):
-            say(f"{len(self.asking) - len(todo)} answers are here already")
-        tally = Tally()
-        if todo or read_state(self.run.answer_batch) is not None:
-            tally = self.ask(todo)
+        calls = self.take_paid()
+        if len(calls) < len(self.asking):
+            say(f"{len(self.asking) - len(calls)} answers are here already")
+        tally = self.service.collect_earlier(calls, self.pay, batch_file=self.run.answer_batch)
+        if calls := [call for call in self.take_paid() if call.id not in tally.failed]:
+            tally.include(self.ask(calls))
         for digest in tally.filtered:
-            self.add(digest, Reply("", 0, 0, "content_filter"), usd=0.0)
+            self.add(self.call(digest), Reply("", 0, 0, "content_filter"))
         saved_rows.keep_only(self.run, self.asked, self.rows)
         say_retries(tally)
         self.say_failures(tally)
@@ -131,22 +126,34 @@ class Answering:
         cut_off = ends.count("length")
         say(f"{len(ends)} answers, {cut_off} of them cut off at their limit, {held_back} refused or filtered")
 
-    def ask(self, todo: dict[str, list[Prompt]]) -> Tally:
+    def take_paid(self) -> list[Call]:
+        """Make rows of all that is paid for. Returns the calls that are left."""
+        for digest, prompts in self.asking.items():
+            if digest in self.paid.by_digest:
+                self.take(prompts, self.paid.by_digest[digest])
+        saved_rows.keep_only(self.run, self.asked, self.rows)
+        return [self.call(digest) for digest in self.asking if digest not in self.paid.by_digest]
+
+    def ask(self, calls: list[Call]) -> Tally:
         """Make the calls."""
-        calls = [self.call(digest, prompts[0]) for digest, prompts in todo.items()]
         progress = Progress(len(self.prompts))
 
-        def on_reply(call: Call, reply: Reply) -> None:
-            self.add(call.id, reply, self.service.usd(reply))
+        def on_reply(call: Sent, reply: Reply) -> None:
+            self.add(call, reply)
             progress(len(self.rows), "answers")
 
         spent = self.paid.spent(self.service.price() or UNKNOWN_PRICE)
         return self.service.ask(calls, on_reply, spent=spent, batch_file=self.run.answer_batch)
 
-    def add(self, digest: str, reply: Reply, usd: float | None) -> None:
+    def add(self, call: Sent, reply: Reply) -> None:
         """Write an answer, first as paid for, then as rows."""
-        row = self.paid.add(digest, self.service.model, reply, usd)
-        saved_rows.append(self.run, self.take(self.asking[digest], row))
+        self.pay(call, reply)
+        saved_rows.append(self.run, self.take(self.asking[call.id], self.paid.by_digest[call.id]))
+
+    def pay(self, call: Sent, reply: Reply) -> None:
+        """Write an answer as paid for, whether it is asked for now or not. That of a batch may be here already."""
+        if call.id not in self.paid.by_digest:
+            self.paid.add(call.id, call.model, reply, self.service.usd(call, reply))
 
     def take(self, prompts: list[Prompt], answer: PaidAnswer) -> list[Prediction]:
         """The rows of an answer, which count from now on."""

@@ -457,6 +457,52 @@ def test_killed_between_two_batches_the_rest_is_asked_for_in_the_next_start(
     assert len(rows_of(run)) == 12
 
 
+def test_a_start_that_asks_for_less_throws_no_answer_of_the_batch_away(
+    tmp_path: Path, server: ApiServer, instances: Path
+):
+    server.batch_behave = lambda looks: "in_progress"
+    run = api_run(tmp_path / "run", server, instances, engine={"batch": True})
+    kill_in_batch(run, server, lambda: server.looks.total() >= 1)
+    finish_batch(server)
+    finish(api_run(tmp_path / "run", server, instances, engine={"batch": True}, tasks=["bioasq_list_qa"]))
+    assert len(rows_of(run)) == 4
+    paid = [json.loads(line) for line in run.paid_answers.read_text().splitlines()]
+    assert [answer["usd"] for answer in paid] == [0.00505] * 12
+    finish(api_run(tmp_path / "run", server, instances, engine={"batch": True}))
+    assert len(rows_of(run)) == 12
+    assert len(server.batches) == 1
+    assert set(server.asked.values()) == {1}
+
+
+def test_the_cap_counts_what_a_batch_of_an_earlier_start_has_cost(tmp_path: Path, server: ApiServer, instances: Path):
+    """Five answers for $0.06, then seven more that may cost $0.084, under a cap of $0.10."""
+    server.behave = lambda prompt, nth: Answer("Yes.", 0, 24)
+    server.batch_behave = lambda looks: "in_progress"
+    engine = {"batch": True, "max_usd": 0.1}
+    few = api_run(tmp_path / "run", server, write_instances(tmp_path / "few.jsonl", 5), engine=engine)
+    kill_in_batch(few, server, lambda: server.looks.total() >= 1)
+    finish_batch(server)
+    run = api_run(tmp_path / "run", server, instances, engine=engine)
+    with pytest.raises(ValueError, match=r"answering may cost \$0\.14 in all, more than engine\.max_usd=0\.1: raise"):
+        finish(run)
+    assert len(server.batches) == 1
+    assert len(rows_of(run)) == 5
+
+
+def test_a_batch_that_an_older_version_has_submitted(tmp_path: Path, server: ApiServer, instances: Path):
+    """Its file does not say which calls are in it; those that are asked for now are found by their names."""
+    server.batch_behave = lambda looks: "in_progress"
+    run = api_run(tmp_path / "run", server, instances, engine={"batch": True})
+    kill_in_batch(run, server, lambda: server.looks.total() >= 1)
+    state = json.loads(run.answer_batch.read_text())
+    assert len(state.pop("sent")) == 12
+    run.answer_batch.write_text(json.dumps(state))
+    finish_batch(server)
+    finish(run)
+    assert len(server.batches) == 1
+    assert len(rows_of(run)) == 12
+
+
 def test_a_prompt_that_fits_no_batch(
     tmp_path: Path, server: ApiServer, instances: Path, monkeypatch: pytest.MonkeyPatch
 ):
