@@ -21,6 +21,7 @@ from sciriff.composed import checked, untrained_config, wants_untrained, with_be
 from sciriff.config import Config, as_dict, conf_dir
 from sciriff.config.registration import register
 from sciriff.nodes import cluster, joined_nodes, joining_node
+from sciriff.ownership import own_nodes
 from sciriff.predictions import models_below
 from sciriff.requeue import Progress, after_stop
 from sciriff.run_dir import RunDir
@@ -53,7 +54,7 @@ def job(composed: DictConfig, progress: Progress) -> float | None:
     if there.rank > 0:
         joining_node.serve(there, run, as_dict(config))
         return None
-    with joined_nodes.joined(there, run, as_dict(config)):
+    with own_nodes(run), joined_nodes.joined(there, run, as_dict(config)):
         return run_job(config, progress)
 
 
