@@ -1,8 +1,13 @@
 """The entry: compose the config, check it, and run the stages. `python -m sciriff.train --help`"""
 
+import signal
+
+if __name__ == "__main__":  # a Ctrl-C before main() has handlers ends the imports without a traceback
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
 import os
 import shlex
-import signal
+import shutil
 import sys
 import time
 from dataclasses import replace
@@ -212,11 +217,11 @@ def _say(text: str) -> None:
 def main() -> int:
     """Run the command line. Returns the exit status: 0, or that of what went wrong."""
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come here instead of being printed by Hydra
-    for number in spawn.ASKS_TO_STOP:
-        signal.signal(number, spawn.stop_between_children)  # while a child runs, spawn.run has a handler of its own
-    register()
     progress = Progress()
     try:
+        for number in spawn.ASKS_TO_STOP:
+            signal.signal(number, spawn.stop_between_children)  # while a child runs, spawn.run has a handler of its own
+        register()
         compose_and_run(progress)
     except BaseException as error:
         return exit_status(error, progress)
