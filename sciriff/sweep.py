@@ -19,10 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.global_hydra import GlobalHydra
-from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, read_write
-from omegaconf.errors import OmegaConfBaseException
 
 from sciriff import spawn
 from sciriff.run_dir import RunDir
@@ -112,9 +110,7 @@ def _refuse_shared_folders(config: DictConfig) -> None:
         if key := fixed(typed_overrides(config.hydra)):
             raise ValueError(one_for_all(key))
         return
-    # what cannot be composed the sweeper says, when it composes all jobs itself
-    with contextlib.suppress(HydraException, OmegaConfBaseException):
-        refuse_shared(GlobalHydra.instance().config_loader(), config)
+    refuse_shared(GlobalHydra.instance().config_loader(), config)
 
 
 def folder_of(config: DictConfig) -> Path:

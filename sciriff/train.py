@@ -175,6 +175,9 @@ def compose_and_run(progress: Progress) -> None:
 def exit_status(error: BaseException, progress: Progress) -> int:
     """Say why the command ends, and with which status: 1 a stage failed, 2 a user's mistake, 130 stopped. An error of
     ours is raised again."""
+    if line := compose_error.in_hydra(error, sys.argv[1:]):
+        _say(f"error: {line}")
+        return USER_ERROR
     match error:
         case LeftRunning():
             _say(f"{error}\n  {this_command()}")
