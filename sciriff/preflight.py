@@ -173,12 +173,27 @@ def _missing_elsewhere(python: str, engine: str) -> Iterator[str]:
         yield f"engine.python={python} lacks {', '.join(result.stdout.split())}: pip install '{package}' there"
 
 
+LOGIN = """
+import os, sys, wandb
+status = 1
+try:
+    wandb.login(verify=False)
+    status = 0
+except Exception as error:
+    print(error, file=sys.stderr)
+finally:
+    sys.stderr.flush()
+    os._exit(status)
+"""
+"""Ends without goodbye to wandb's service, which was seen to wait for ever for the end of a process it had begun."""
+
+
 def _missing_key() -> Iterator[str]:
     """What keeps W&B from sending anything: it alone knows all the places of a key. Does not ask the server."""
-    command = [sys.executable, "-c", "import wandb; wandb.login(verify=False)"]
+    command = [sys.executable, "-c", LOGIN]
     result = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120, check=False)
     if result.returncode:
-        reason = (result.stderr.strip().splitlines() or ["it does not say why."])[-1].rpartition("Error: ")[-1]
+        reason = (result.stderr.strip().splitlines() or ["it does not say why."])[-1]
         yield f"log=wandb: {reason} log=offline needs no account, and `wandb sync` sends the run later"
 
 
