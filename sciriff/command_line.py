@@ -21,10 +21,7 @@ def main() -> int:
         return 0
     if name in COMMANDS:
         sys.argv[:2] = [f"sciriff {name}"]
-        if name == "evaluate":
-            sys.argv.insert(1, "train=none")
-        module = "train" if name == "evaluate" else name
-        return int(importlib.import_module(f"sciriff.{module}").main())
+        return int(importlib.import_module(f"sciriff.{name}").main())
     print("usage: sciriff COMMAND ...\n")
     for command, what in COMMANDS.items():
         print(f"  {command:<10} {what}")

@@ -1,9 +1,27 @@
 """Evaluate without training: `python -m sciriff.train train=none ...` by a shorter name."""
 
 import sys
+from collections.abc import Sequence
 
-from sciriff.train import main
+from hydra._internal.utils import get_args_parser
+
+from sciriff import train
+
+OVERRIDE = "train=none"
+
+
+def main() -> int:
+    """Run the command line as sciriff.train does, with OVERRIDE in it."""
+    sys.argv[1:] = with_override(sys.argv[1:])
+    return train.main()
+
+
+def with_override(typed: Sequence[str]) -> list[str]:
+    """What was typed, with OVERRIDE first of the overrides: Hydra takes them in one row, its options around them."""
+    overrides = get_args_parser().parse_known_args(typed)[0].overrides
+    first = typed.index(overrides[0]) if overrides else 0
+    return [*typed[:first], OVERRIDE, *typed[first:]]
+
 
 if __name__ == "__main__":
-    sys.argv.insert(1, "train=none")
     sys.exit(main())

@@ -18,7 +18,7 @@ from sciriff.nodes.everywhere import everywhere
 from sciriff.ownership import own
 from sciriff.requeue import Progress
 from sciriff.run_dir import RunDir
-from sciriff.stage_inputs import inputs
+from sciriff.stage_inputs import changed, inputs
 from sciriff.summary import summary_lines
 from sciriff.tables import write_tables
 
@@ -63,17 +63,17 @@ def run(config: Config, again: str, progress: Progress, wait: bool = False) -> f
 def is_finished(config: Config) -> bool:
     """Whether `run` would find every stage up to date. Reads the folder and changes nothing."""
     run = RunDir(Path(config.run_dir))
-    manifest = Manifest.read(run.manifest)
     try:
+        manifest = Manifest.read(run.manifest)
         refuse_another(config, run)
         return run.config.is_file() and all(
             (record := manifest.stages.get(stage)) is not None
             and record.status == "done"
-            and record.inputs == inputs(stage, config, run)
+            and not changed(record.inputs, inputs(stage, config, run))
             and damaged_output(run.root, record.outputs) is None
             for stage in config.active_stages
         )
-    except (ValueError, OSError):  # a file that a stage reads is gone: the stage will say so
+    except (ValueError, OSError):  # a file is damaged, or one that a stage reads is gone: the run will say so
         return False
 
 
@@ -149,9 +149,8 @@ def _run_stage(
     given = inputs(stage.name, config, run)
     record = manifest.stages.get(stage.name)
     if record is not None:
-        changed = sorted(name for name in {**given, **record.inputs} if given.get(name) != record.inputs.get(name))
-        if changed:
-            _say(f"{stage.name}: its {' and '.join(changed)} changed, so it {stage.again}")
+        if names := changed(record.inputs, given):
+            _say(f"{stage.name}: its {' and '.join(names)} changed, so it {stage.again}")
             _remove(stage.stale(run))
         elif record.status == "done":
             damaged = damaged_output(run.root, record.outputs)

@@ -3,6 +3,9 @@
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
+from typing import Any
+
+from omegaconf import OmegaConf
 
 from sciriff.config import HOW_TO_ASK
 
@@ -24,6 +27,7 @@ WITHOUT_TRACE = (
     "engine.replicas",
     "hydra",
     "eval.resamples",
+    "allow_missing",
     *(f"engine.{key}" for key in HOW_TO_ASK),
 )
 """Keys that do not make another run."""
@@ -32,11 +36,32 @@ LONGEST = 100
 """Characters; most file systems take 255 bytes, and log and table columns less."""
 
 
+OF_ANY_RUN = re.compile(
+    r"(model|adapter|checkpoints?|hf|final|last|latest|best|merged|weights|outputs?|results|predictions|mix|data|samples)"
+    r"([-_]?\d+)?|step[-_]?\d+|(train|validation|test|mix)\.jsonl"
+)
+"""Names of files and folders that say nothing of whose they are."""
+
+
 def _plain(text: str) -> str:
     """A value as part of a folder name: paths by their last part, lists joined by plus signs."""
-    text = text.strip("[]'\"").rstrip("/")
-    text = "+".join(part.strip().rsplit("/", 1)[-1] for part in text.split(","))
+    text = "+".join(_last_part(part.strip()) for part in text.strip("[]'\"").split(","))
     return re.sub(r"[^\w.+-]+", "_", text)
+
+
+def _last_part(path: str) -> str:
+    """`7b` of `models/7b`; of one that any run has with those before it: `lr1e-5-model` of `runs/lr1e-5/model`."""
+    *before, last = [part for part in path.split("/") if part not in ("", ".", "..", "~")] or [path.strip("/")]
+    kept = [last]
+    while before and OF_ANY_RUN.fullmatch(kept[0]):
+        kept.insert(0, before.pop())
+    return "-".join(kept)
+
+
+def typed_overrides(hydra: Any) -> list[str]:
+    """What was typed, of a composed config's section `hydra`: `${...}` as it stands, which reading would resolve."""
+    typed: list[str] = OmegaConf.to_container(hydra.overrides.task, resolve=False)  # type: ignore[assignment]
+    return typed
 
 
 def run_name(overrides: Sequence[str], choices: Mapping[str, str | None]) -> str:

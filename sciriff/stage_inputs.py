@@ -1,5 +1,6 @@
 """What decides what a stage makes, as digests: a stage whose inputs are unchanged is not run again."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +10,19 @@ from sciriff.digest import file_digest, tree_digest, value_digest
 from sciriff.frozen_config import WHERE_AND_HOW
 from sciriff.run_dir import RunDir
 from sciriff.source_files import instances_source, source_digest, validation_split
+
+MISSING_ANSWERS = "missing answers"
+"""An input of predictions that a server makes under allow_missing. Those that were made without it serve with it, too;
+the other way round what is missing is asked for again."""
+
+
+def changed(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
+    """The names of the inputs for which a stage that was given those of `before` has to run again."""
+    return sorted(
+        name
+        for name in {**now, **before}
+        if now.get(name) != before.get(name) and not (name == MISSING_ANSWERS and name not in before)
+    )
 
 
 def inputs(stage: str, config: Config, run: RunDir) -> dict[str, str]:
@@ -44,6 +58,7 @@ def inputs(stage: str, config: Config, run: RunDir) -> dict[str, str]:
                 "model": _model_digest(config.answering_model, weights=True),
                 "instances": source_digest(instances_source(config.eval)),
                 "settings": value_digest([asking, how, config.seed]),
+                **({MISSING_ANSWERS: "allowed"} if config.engine.asks and config.allow_missing else {}),
             }
         case "judge":
             judge, predictions = config.judge, Path(config.predictions) if config.predictions else run.predictions
@@ -51,7 +66,7 @@ def inputs(stage: str, config: Config, run: RunDir) -> dict[str, str]:
             return {
                 "predictions": tree_digest(predictions),
                 # of its settings those that decide what is asked and of whom, not how fast or at what price
-                "judge": value_digest([judge.provider, judge.model, judge.temperature]),
+                "judge": value_digest([judge.provider, judge.model, judge.temperature, judge.max_tokens]),
                 "recorded responses": tree_digest(recorded) if recorded else "none",
                 "rules": value_digest([config.eval.parity, config.eval.tasks, config.allow_missing, __version__]),
             }

@@ -5,6 +5,7 @@ others (hydra/launcher=joblib, hydra/launcher=slurm), which inherit the folder's
 writes a file of its own.
 """
 
+import contextlib
 import json
 import os
 import shlex
@@ -12,17 +13,22 @@ import shutil
 import socket
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, read_write
+from omegaconf.errors import OmegaConfBaseException
 
 from sciriff import spawn
 from sciriff.run_dir import RunDir
-from sciriff.run_name import run_name
+from sciriff.run_name import run_name, typed_overrides
+from sciriff.separate_runs import fixed, one_for_all, refuse_shared, shared
+from sciriff.stage import alone
 from sciriff.summary import mean_line
 
 FOLDER = "SCIRIFF_SWEEP_DIR"
@@ -31,6 +37,8 @@ NUMBER = "SCIRIFF_SWEEP_JOB"
 """Environment variable: which job of that sweep this process is, where it is a process of its own (in Slurm)."""
 LAUNCHER = "hydra_plugins.sciriff_slurm_launcher.SlurmLauncher"
 """The launcher whose jobs outlive the command, so that their rows do, too."""
+_HELD = contextlib.ExitStack()
+"""Locks that this process has until its end."""
 LAST = ("done", "failed")
 """The status of jobs that have ended by themselves."""
 SEARCH = {"direction": "maximize", "max_failure_rate": 0.99}
@@ -64,31 +72,58 @@ class Job:
         return RunDir(Path(self.run_dir)).log(f"slurm-{self.slurm}") if self.slurm else None
 
 
+class Refused(BaseException):
+    """A sweep that may not begin. Of an Exception Hydra (1.3) makes a warning where it calls SweepFolder."""
+
+
 class SweepFolder(Callback):
-    """Hydra's hook (conf/config.yaml): names the folder of a sweep before its first job starts."""
+    """Hydra's hook (conf/config.yaml): names the folder of a sweep before its first job starts, and holds it."""
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
-        if config.dry_run:  # it notes no jobs, and those of an earlier sweep are none of its own
-            return
-        folder = folder_of(config)
-        os.environ[FOLDER] = str(folder)
-        if config.hydra.launcher.get("_target_") != LAUNCHER:
-            shutil.rmtree(_rows(folder), ignore_errors=True)
-        typed = {override.partition("=")[0] for override in config.hydra.overrides.hydra}
-        with read_write(config):
-            config.hydra.sweep.dir = str(folder)  # for what a sweeper leaves, such as Optuna's best values
-            if searches(config.hydra.sweeper):
-                for key, value in SEARCH.items():
-                    if f"hydra.sweeper.{key}" not in typed:
-                        config.hydra.sweeper[key] = value
+        try:
+            _begin(config)
+        except (ValueError, OSError) as error:
+            raise Refused(str(error)) from None
+
+
+def _begin(config: DictConfig) -> None:
+    _refuse_shared_folders(config)
+    if config.dry_run:  # it notes no jobs, and those of an earlier sweep are none of its own
+        return
+    folder = folder_of(config)
+    if config.hydra.launcher.get("_target_") != LAUNCHER:
+        folder.mkdir(parents=True, exist_ok=True)
+        otherwise = f"{folder}: another command runs this sweep; when it has ended, this one runs what is not done"
+        _HELD.enter_context(alone(folder / ".lock", otherwise))
+        shutil.rmtree(_rows(folder), ignore_errors=True)
+    os.environ[FOLDER] = str(folder)
+    typed = {override.partition("=")[0] for override in config.hydra.overrides.hydra}
+    with read_write(config):
+        config.hydra.sweep.dir = str(folder)  # for what a sweeper leaves, such as Optuna's best values
+        if searches(config.hydra.sweeper):
+            for key, value in SEARCH.items():
+                if f"hydra.sweeper.{key}" not in typed:
+                    config.hydra.sweeper[key] = value
+
+
+def _refuse_shared_folders(config: DictConfig) -> None:
+    """ValueError where jobs of a sweep would be one run, as far as that is known before it begins."""
+    if searches(config.hydra.sweeper):
+        if key := fixed(typed_overrides(config.hydra)):
+            raise ValueError(one_for_all(key))
+        return
+    # what cannot be composed the sweeper says, when it composes all jobs itself
+    with contextlib.suppress(HydraException, OmegaConfBaseException):
+        refuse_shared(GlobalHydra.instance().config_loader(), config)
 
 
 def folder_of(config: DictConfig) -> Path:
     """The folder of the sweep that was composed."""
-    name = run_name(list(config.hydra.overrides.task), config.hydra.runtime.choices)
+    name = f"sweep-{run_name(typed_overrides(config.hydra), config.hydra.runtime.choices)}"
     typed = config.copy()
-    typed.name = f"sweep-{name}"
-    return Path(typed.run_dir).absolute()
+    typed.name = name
+    place = Path(typed.run_dir).absolute()
+    return place if name in place.name else place.with_name(name)  # run_dir need not have the name in it
 
 
 def searches(sweeper: DictConfig) -> bool:
@@ -113,11 +148,11 @@ def own_slurm_id(environment: Mapping[str, str] = os.environ) -> str | None:
     return f"{environment['SLURM_ARRAY_JOB_ID']}_{environment['SLURM_ARRAY_TASK_ID']}"
 
 
-def refuse_one_folder(overrides: Sequence[str]) -> None:
-    """ValueError for overrides by which all jobs would have the same folder."""
-    for key in ("run_dir", "name"):
-        if any(override.startswith(f"{key}=") for override in overrides):
-            raise ValueError(f"{key}= is one folder for all jobs of a sweep; leave it out, and each job gets its own")
+def refuse_folder_of_another(place: Path, job: Job) -> None:
+    """ValueError where an earlier job of a search, whose values nobody knew before, had the same folder by others."""
+    for other in jobs(place):
+        if other.number < job.number and other.run_dir == job.run_dir and other.overrides != job.overrides:
+            raise ValueError(shared(job.run_dir, shlex.split(other.overrides), shlex.split(job.overrides)))
 
 
 def note(job: Job) -> None:

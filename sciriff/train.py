@@ -24,7 +24,7 @@ from sciriff.nodes import cluster, joined_nodes, joining_node
 from sciriff.predictions import models_below
 from sciriff.requeue import Progress, after_stop
 from sciriff.run_dir import RunDir
-from sciriff.run_name import run_name
+from sciriff.run_name import run_name, typed_overrides
 from sciriff.slurm_sweep.follow import LeftRunning
 from sciriff.stage import USER_ERROR, is_users_mistake
 
@@ -70,7 +70,7 @@ def run_job(config: Config, progress: Progress) -> float | None:
 
 def beside_untrained(config: Config, progress: Progress) -> Config:
     """The config with the run of the untrained model in its report, once that run is finished."""
-    before = untrained_config(config, list(HydraConfig.get().overrides.task))
+    before = untrained_config(config, typed_overrides(HydraConfig.get()))
     print(f"{before.name}: {', '.join(before.active_stages)} in {before.run_dir}", file=sys.stderr, flush=True)
     pipeline.run(before, again=this_command(), progress=progress, wait=True)
     return with_beside(config, before)
@@ -80,8 +80,7 @@ def job_of_sweep(composed: DictConfig, progress: Progress) -> float | None:
     """One job of a sweep, with its row in the sweep's folder. A failure is told when it happens, so that the jobs after
     it run; being asked to stop ends the sweep, which Stopped does as a KeyboardInterrupt."""
     hydra_config = HydraConfig.get()
-    overrides = list(hydra_config.overrides.task)
-    sweep.refuse_one_folder(overrides)
+    overrides = typed_overrides(hydra_config)
     if composed.dry_run:
         return _objective(job(composed, progress))
     if cluster.here().by_hand:
@@ -101,6 +100,8 @@ def job_of_sweep(composed: DictConfig, progress: Progress) -> float | None:
     sweep.note(row)
     started = time.monotonic() - row.seconds
     try:
+        if sweep.own_number() is None:
+            sweep.refuse_folder_of_another(place, row)
         mean = _objective(job(composed, progress))
     except (ValueError, OSError, pipeline.RunFailed) as error:
         print(f"error: {row.name}: {error}", file=sys.stderr, flush=True)
@@ -144,7 +145,7 @@ def compose_and_run(progress: Progress) -> None:
     def entry(composed: DictConfig) -> float | None:
         hydra_config = HydraConfig.get()
         if composed.name is None:
-            composed.name = run_name(list(hydra_config.overrides.task), hydra_config.runtime.choices)
+            composed.name = run_name(typed_overrides(hydra_config), hydra_config.runtime.choices)
         if hydra_config.mode == RunMode.MULTIRUN:
             return job_of_sweep(composed, progress)
         try:
@@ -157,6 +158,8 @@ def compose_and_run(progress: Progress) -> None:
 
     try:
         hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(entry)()
+    except sweep.Refused as refused:
+        raise ValueError(str(refused)) from None
     except (ValueError, OSError):  # before any job began
         raise
     except BaseException as error:  # after Ctrl-C nobody waits for a page

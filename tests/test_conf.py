@@ -47,6 +47,16 @@ def test_first_comment_of_an_experiment_is_its_command(path: Path):
     assert lines[0] == f"# python -m sciriff.train experiment={path.stem}"
 
 
+def test_an_experiment_may_say_what_the_defaults_say_and_is_overridden(composed, tmp_path: Path):
+    (tmp_path / "experiment").mkdir()
+    mine = "# @package _global_\ndefaults: [demo]\nseed: 7\nstages: [mix]\n"
+    (tmp_path / "experiment/mine.yaml").write_text(mine)
+    overrides = (f"hydra.searchpath=[file://{tmp_path}]", "experiment=mine")
+    config = composed(*overrides)
+    assert (config.seed, config.stages) == (7, ["mix"])
+    assert composed(*overrides, "seed=8").seed == 8
+
+
 def test_demo_selects_options_and_sets_no_value(composed):
     config = composed("experiment=demo", "mix=science_only", "train=full")
     assert (config.mix.name, config.train.learning_rate, config.model.name) == ("science_only", 2e-5, "tiny")

@@ -1,6 +1,7 @@
 """The run folder is owned, its config frozen, and stale work recognised."""
 
 import fcntl
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from sciriff.config import load
 from sciriff.frozen_config import freeze
 from sciriff.ownership import own
 from sciriff.run_dir import RunDir
-from sciriff.stage_inputs import inputs
+from sciriff.stage_inputs import changed, inputs
 
 
 @pytest.fixture
@@ -29,6 +30,28 @@ def test_another_config_is_refused_with_the_first_key(run: RunDir, composed):
     freeze(composed("experiment=demo", "name=a"), run)
     with pytest.raises(ValueError, match=r"was made with train\.learning_rate=0\.\d+, not 0\.5"):
         freeze(composed("experiment=demo", "name=a", "train.learning_rate=0.5"), run)
+
+
+@pytest.mark.parametrize(
+    ("damaged", "reason"),
+    [
+        (b"a: [1\n", "not a config (while parsing a flow sequence)"),
+        (b"\xff\xfe", "not a config ("),
+        (b"- 1\n", "not a config (expected keys and values)"),
+        (b"", "not a config (it is empty)"),
+        (b"model:\n  name: tiny\n", "has no mix: it is cut off, or of another version of sciriff"),
+    ],
+)
+def test_a_damaged_config_is_told_in_one_line(damaged, reason, run: RunDir, composed):
+    config = composed("experiment=demo", "name=a", f"run_dir={run.root}")
+    run.config.write_bytes(damaged)
+    with pytest.raises(ValueError, match=re.escape(str(run.config))) as error:
+        freeze(config, run)
+    assert reason in str(error.value) and "; remove it" in str(error.value) and "\n" not in str(error.value)
+    assert not pipeline.is_finished(config)
+    run.config.unlink()
+    freeze(config, run)
+    assert load(run.config) == config
 
 
 def test_keys_that_say_what_to_do_now_may_change(run: RunDir, composed):
@@ -88,6 +111,22 @@ def test_more_resamples_need_no_new_answers(run: RunDir, composed):
     more = replace(config, eval=replace(config.eval, resamples=500))
     changed = [s for s in ("predict", "score") if inputs(s, config, run) != inputs(s, more, run)]
     assert changed == ["score"]
+
+
+def test_a_run_may_go_on_without_what_is_missing(run: RunDir, composed):
+    """As its own errors advise, and back again, when what is missing is asked for."""
+    strict = composed(
+        "experiment=demo", "train=none", "name=a", "engine=local", "engine.base_url=http://localhost:1/v1"
+    )
+    freeze(strict, run)
+    lax = replace(strict, allow_missing=True)
+    freeze(lax, run)
+    assert load(run.config).allow_missing
+    made_strictly, made_laxly = inputs("predict", strict, run), inputs("predict", lax, run)
+    assert changed(made_strictly, made_laxly) == []
+    assert changed(made_laxly, made_strictly) == ["missing answers"]
+    run.predictions.mkdir()
+    assert changed(inputs("score", strict, run), inputs("score", lax, run)) == ["rules"]
 
 
 def test_a_second_driver_is_refused(run: RunDir):

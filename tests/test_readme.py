@@ -1,9 +1,11 @@
-"""The README's tree names every module and every folder of conf/."""
+"""The README's tree names every module and every folder of conf/, and what the documents propose for 70B fits."""
 
+import re
 from pathlib import Path
 
 import pytest
 
+from sciriff import plan, preflight
 from sciriff.config import conf_dir
 
 PROJECT = Path(__file__).parents[1]
@@ -18,3 +20,13 @@ MODULES = sorted(
 @pytest.mark.parametrize("name", [*MODULES, *(f"{path.name}/" for path in conf_dir().iterdir() if path.is_dir())])
 def test_tree_names(name: str):
     assert f"{name} " in TREE, f"{name} has no line in the README's tree"
+
+
+def test_large_models_fit_the_nodes_that_the_documents_propose(composed):
+    files = [PROJECT / "README.md", *PROJECT.glob("docs/*.md"), *PROJECT.glob("launch/*")]
+    proposed = {typed for path in files for typed in re.findall(r"model=\S+_70b\b[^`\n]*", path.read_text())}
+    assert proposed
+    for typed in proposed:
+        words = [word for word in typed.split() if "=" in word and not word.startswith("plan.")]
+        config = composed(*words, "plan.gpu=h100", "plan.gpus=8", "plan.nodes=4")
+        assert not list(preflight.too_large(plan.make(config))), typed

@@ -2,6 +2,7 @@
 
 import fcntl
 import json
+import re
 import threading
 from dataclasses import asdict
 from pathlib import Path
@@ -31,6 +32,16 @@ def test_table_of_a_sweep_has_scores_and_reasons(tmp_path: Path, monkeypatch):
     assert first.startswith("good") and first.endswith("46.45 [41.0, 50.0] of 1 of 11")
     assert second.split()[:2] == ["bad", "failed"]
     assert rest[0].startswith("1 of 2 jobs failed") and rest[1] == "  bad: no disk"
+
+
+def test_a_search_may_repeat_values_but_not_come_to_one_folder_by_others(tmp_path: Path, monkeypatch):
+    monkeypatch.setenv(sweep.FOLDER, str(tmp_path))
+    first, again = (sweep.Job(n, "a", "/runs/a", "train=none judge=none") for n in range(2))
+    for job in (first, again):
+        sweep.note(job)
+    sweep.refuse_folder_of_another(tmp_path, again)
+    with pytest.raises(ValueError, match="one has judge=none, the other judge=recorded"):
+        sweep.refuse_folder_of_another(tmp_path, sweep.Job(2, "a", "/runs/a", "train=none judge=recorded"))
 
 
 def test_dry_run_of_a_sweep_writes_nothing(cli, tmp_path: Path):
@@ -106,8 +117,11 @@ def test_ls_on_the_command_line(cli, runs: Path):
     assert (none.returncode, none.stderr.count("\n")) == (2, 1)
     assert "did you mean 'finished'?" in none.stderr
     (runs / "failed/manifest.json").write_text("{")
+    (runs / "finished/config.yaml").write_text("a: [1")
     broken = cli(module="sciriff.ls")
-    assert broken.returncode == 2 and "manifest.json" in broken.stderr
+    assert broken.returncode == 2 and len(broken.stdout.splitlines()) == 6
+    assert {line.split()[0] for line in broken.stdout.splitlines() if "damaged" in line} == {"failed", "finished"}
+    assert re.findall(r"error: runs/(\S+): not a", broken.stderr) == ["failed/manifest.json", "finished/config.yaml"]
 
 
 def test_ls_where_there_are_no_runs(cli):

@@ -1,5 +1,6 @@
 """The command line: what a person mistypes gets one line, what cannot run is refused, what was asked is planned."""
 
+import fcntl
 import json
 import re
 import sys
@@ -100,10 +101,54 @@ def test_driver_loads_no_framework(cli, tmp_path: Path):
     assert not loaded & heavy
 
 
-def test_sweep_refuses_one_folder_for_all_jobs(cli):
-    result = cli("-m", "experiment=demo", "seed=1,2", "run_dir=here")
+OF_ANSWERS = ("train=none", "log=none", "predictions=answers")
+
+
+@pytest.mark.parametrize(
+    ("typed", "line"),
+    [
+        (
+            ("experiment=demo", "seed=1,2", "run_dir=here"),
+            "run_dir= is one folder for all jobs of a sweep; leave it out",
+        ),
+        (("experiment=demo", "seed=1,2", "++name=foo"), "name= is one folder for all jobs of a sweep; leave it out"),
+        (("experiment=demo", "seed=1,1"), "two jobs of this sweep are the same, experiment=demo seed=1; leave one out"),
+        ((*OF_ANSWERS, "eval.resamples=0,10"), r"'run_dir=runs/${name}-${eval.resamples}'"),
+        ((*OF_ANSWERS, "judge=none,recorded"), "one has judge=none, the other judge=recorded"),
+        (("train=none", "model=custom", "model.path=a/x,b/x"), "one has model.path=a/x, the other model.path=b/x"),
+    ],
+)
+def test_sweep_refuses_one_folder_for_several_jobs(typed, line, cli, tmp_path: Path):
+    result = cli("-m", *typed)
     assert result.returncode == 2
-    assert "run_dir= is one folder for all jobs" in result.stderr
+    assert result.stderr.startswith("error: ") and result.stderr.count("\n") == 1 and line in result.stderr
+    assert not list(tmp_path.glob("**/config.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("run_dir", "folders"),
+    [("x/${name}", ["x/demo-s1", "x/demo-s2"]), ("x/${seed}", ["x/1", "x/2"])],
+)
+@pytest.mark.parametrize("launcher", ["basic", "slurm"])
+def test_jobs_of_a_sweep_may_have_folders_elsewhere(run_dir, folders, launcher, cli, tmp_path: Path):
+    typed = ("experiment=demo", "seed=1,2", f"run_dir={run_dir}", "dry_run=true", f"hydra/launcher={launcher}")
+    result = cli("-m", *typed)
+    assert result.returncode == 0, result.stderr
+    assert re.findall(r"^run .* in (\S+)", result.stdout, re.MULTILINE) == [
+        str(tmp_path / folder) for folder in folders
+    ]
+
+
+def test_a_sweep_in_the_folder_of_another_that_runs_is_refused(cli, tmp_path: Path):
+    rows = tmp_path / "runs/sweep-demo-s1+2/jobs"
+    rows.mkdir(parents=True)
+    (rows / "0000.json").write_text("{}")
+    with (rows.parent / ".lock").open("ab") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        result = cli("-m", "experiment=demo", "seed=1,2")
+    assert result.returncode == 2
+    assert f"error: {rows.parent}: another command runs this sweep; when it has ended" in result.stderr
+    assert (rows / "0000.json").exists() and not list(tmp_path.glob("**/config.yaml"))
 
 
 def test_evaluate_is_train_none(cli):

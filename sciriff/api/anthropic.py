@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from sciriff.api.calls import Call, Dialect, Reply, believed
+from sciriff.api.calls import Call, Dialect, Reply, Sent, believed
 from sciriff.api.limits import estimated_tokens
 from sciriff.api.transport import Endpoint
 
@@ -32,16 +32,17 @@ def message_call(
     longest: int,
     temperature: float | None,
     more: Mapping[str, Any] | None = None,
+    about: Mapping[str, Any] | None = None,
 ) -> Call:
     """A call with one user message. No temperature is the server's own, and models since Claude 5 take no other.
     `more` has further keys, such as thinking."""
     body: dict[str, Any] = {"model": model, "messages": [{"role": "user", "content": text}], "max_tokens": longest}
     if temperature is not None:
         body["temperature"] = temperature
-    return Call(id, {**body, **(more or {})}, longest)
+    return Call(id, model, estimated_tokens(text), dict(about or {}), {**body, **(more or {})}, longest)
 
 
-def read_reply(body: Any, call: Call) -> Reply:
+def read_reply(body: Any, call: Sent) -> Reply:
     """The answer in a message: the text of all its text blocks, without what was thought. ValueError where there is
     none. Tokens that the server does not tell, or that cannot be, are estimated."""
     try:

@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 from sciriff.api.anthropic import MESSAGES, read_reply
 from sciriff.api.batch import Batches, BatchState
-from sciriff.api.calls import Call, Refused, Reply
+from sciriff.api.calls import Call, Refused, Reply, Sent
 from sciriff.api.transport import LARGEST_FILE, Response
 
 LONGEST_NAME = 64
@@ -30,7 +30,7 @@ class AnthropicBatches(Batches):
     most_bytes = 256 * 10**6 - len(ENVELOPE)
     path = f"{MESSAGES}/batches"
 
-    def name_of(self, call: Call, mark: str) -> str:
+    def name_of(self, call: Sent, mark: str) -> str:
         return f"{mark}-{call.id}"[:LONGEST_NAME]
 
     def line(self, call: Call, mark: str) -> str:
@@ -82,7 +82,7 @@ class AnthropicBatches(Batches):
         path = f"{self.path}/{quote(str(batch['id']), safe='')}/results"
         yield from self.ask("GET", path, largest=LARGEST_FILE).split("\n")
 
-    def result(self, row: dict[str, Any], by_name: dict[str, Call]) -> tuple[Call, Reply | Response] | None:
+    def result(self, row: dict[str, Any], by_name: dict[str, Sent]) -> tuple[Sent, Reply | Response] | None:
         call = by_name.get(row["custom_id"])
         found = row["result"]
         kind = found["type"]

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from sciriff.api.calls import Call, CallFailed, Refused, Reply, Tally, verdict
+from sciriff.api.calls import Call, CallFailed, Refused, Reply, Sent, Tally, verdict
 from sciriff.api.limits import backoff, retry_after
 from sciriff.api.transport import LARGEST_RESPONSE, Endpoint, Response, Unreachable, request
 from sciriff.whole_file import write_whole
@@ -37,6 +37,8 @@ class BatchState:
     """Its name at the server; None from just before it is submitted until the server has answered."""
     calls: int = 0
     """How many it has."""
+    sent: tuple[Sent, ...] = ()
+    """Its calls. A batch may be collected by a process that asks for something else; none in older files."""
 
 
 def read_state(path: Path) -> BatchState | None:
@@ -45,12 +47,21 @@ def read_state(path: Path) -> BatchState | None:
         return None
     try:
         values = json.loads(path.read_bytes())
-        state = BatchState(**values)
-        if not all(isinstance(value, str) for value in (state.mark, state.prepared, state.batch or "")):
+        sent = tuple(Sent(**call) for call in values.pop("sent", ()))
+        state = BatchState(**values, sent=sent)
+        texts = [
+            state.mark,
+            state.prepared,
+            state.batch or "",
+            *(text for call in sent for text in (call.id, call.model)),
+        ]
+        if not all(isinstance(text, str) for text in texts):
             raise TypeError("its values must be texts")
-        if type(state.calls) is not int:
-            raise TypeError("calls must be a number")
-    except (ValueError, TypeError, RecursionError) as error:
+        if not all(type(count) is int for count in (state.calls, *(call.input_tokens for call in sent))):
+            raise TypeError("calls and tokens must be numbers")
+        if not all(isinstance(call.about, dict) for call in sent):
+            raise TypeError("about must be an object")
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"{path}: does not say which batch is under way ({error}); look it up at the server") from None
     return state
 
@@ -104,29 +115,32 @@ class Batches(ABC):
         """The lines of an ended batch's result."""
 
     @abstractmethod
-    def result(self, row: dict[str, Any], by_name: dict[str, Call]) -> tuple[Call, Reply | Response] | None:
-        """The call that a line of the result is about and what became of it; None where it is none of ours (any more).
+    def result(self, row: dict[str, Any], by_name: dict[str, Sent]) -> tuple[Sent, Reply | Response] | None:
+        """The call that a line of the result is about and what became of it; None where it is none of ours.
         KeyError, TypeError, AttributeError or ValueError for a line that says nothing of any call."""
 
-    def name_of(self, call: Call, mark: str) -> str:
+    def name_of(self, call: Sent, mark: str) -> str:
         """What a call is called in a batch."""
         return call.id
 
-    def answer(
-        self, calls: Sequence[Call], on_reply: Callable[[Call, Reply], None], allow: Callable[[Sequence[Call]], None]
-    ) -> Tally:
-        """Have all calls answered, in one batch after the other where they do not fit one. First the batch is collected
-        that an earlier process submitted and did not collect, if there is one. `allow` is asked, and may raise, before
-        anything is submitted. Calls without an answer are in the tally. Refused where the server has no such interface
-        or does not answer."""
-        tally, left = Tally(), list(calls)
+    def collect_earlier(self, calls: Sequence[Call], on_reply: Callable[[Sent, Reply], object]) -> Tally:
+        """Collect the batch that an earlier process submitted and did not collect, if there is one: all its answers are
+        paid for, so all are handed on, whether today's `calls` ask for them or not, and some perhaps for the second
+        time. In the tally are those of `calls` that the server refused; what has merely no answer is in none."""
+        tally = Tally()
         under_way = self.resume()
         if under_way is not None:
-            answered, _ = self.collect(under_way, left, on_reply, tally)
-            left = [call for call in left if call.id not in answered and call.id not in tally.failed]
-        if left:
-            allow(left)
-        parts = self._parts(left)
+            self.collect(under_way, under_way.sent or calls, on_reply, tally)
+        asked = {call.id for call in calls}
+        failed = {id: why for id, why in tally.failed.items() if id in asked}
+        return Tally(failed, tally.filtered & asked)
+
+    def answer(self, calls: Sequence[Call], on_reply: Callable[[Sent, Reply], object]) -> Tally:
+        """Have all calls answered, in one batch after the other where they do not fit one; none may be under way before
+        (`collect_earlier`). Calls without an answer are in the tally. Refused where the server has no such interface
+        or does not answer."""
+        tally = Tally()
+        parts = self._parts(calls)
         for number, part in enumerate(parts):
             answered, reason = self.collect(self.submit(part), part, on_reply, tally)
             for call in part:
@@ -156,18 +170,18 @@ class Batches(ABC):
         return state
 
     def submit(self, calls: Sequence[Call]) -> BatchState:
-        """Submit a batch; `resume` must have said that none is under way. Refused where the server has no such
+        """Submit a batch, where none is under way. Refused where the server has no such
         interface or does not answer."""
         mark = secrets.token_hex(16)
         lines = [self.line(call, mark) for call in calls]
-        state = BatchState(mark, self.prepare(lines), calls=len(calls))
+        state = BatchState(mark, self.prepare(lines), calls=len(calls), sent=tuple(call.sent for call in calls))
         write_state(self.state_file, state)
         state = replace(state, batch=self._create(state, self.creation(state, lines)))
         write_state(self.state_file, state)
         return state
 
     def collect(
-        self, state: BatchState, calls: Sequence[Call], on_reply: Callable[[Call, Reply], None], tally: Tally
+        self, state: BatchState, calls: Sequence[Sent], on_reply: Callable[[Sent, Reply], object], tally: Tally
     ) -> tuple[set[str], str]:
         """Wait until the batch has ended, hand on every answer, and forget the batch. Returns the ids of the calls that
         were answered, and why any other was not; those that were refused are in `tally.failed`. ValueError for a result
@@ -210,12 +224,12 @@ class Batches(ABC):
     def _take(
         self,
         line: str,
-        by_name: dict[str, Call],
+        by_name: dict[str, Sent],
         answered: set[str],
-        on_reply: Callable[[Call, Reply], None],
+        on_reply: Callable[[Sent, Reply], object],
         tally: Tally,
     ) -> None:
-        """One line of a batch's result. A call that we do not know is one whose answer is no longer wanted."""
+        """One line of a batch's result."""
         try:
             found = self.result(self.endpoint.parse(line), by_name)
         except (ValueError, KeyError, TypeError, AttributeError) as error:

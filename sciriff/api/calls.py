@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from sciriff.api.limits import LONGEST_RETRY_AFTER, Budget, Pacer, Price, backoff, estimated_tokens, retry_after
+from sciriff.api.limits import LONGEST_RETRY_AFTER, Budget, Pacer, Price, backoff, retry_after
 from sciriff.api.transport import Endpoint, Response, Unreachable, request
 
 AGAIN = (408, 409, 425, 429)
@@ -42,20 +42,32 @@ class CallFailed(Exception):
 
 
 @dataclass(frozen=True)
-class Call:
-    """One question to a model."""
+class Sent:
+    """What is needed of a call to take its answer. A batch keeps it, so that another process can."""
 
     id: str
     """Ours, unique among the calls of a batch."""
+    model: str
+    """The server's name for it."""
+    input_tokens: int
+    """An estimate."""
+    about: dict[str, Any]
+    """What whoever asks wants to know when the answer comes. It must survive JSON."""
+
+
+@dataclass(frozen=True)
+class Call(Sent):
+    """One question to a model."""
+
     body: dict[str, Any]
     """What the server gets."""
     longest: int
     """Tokens that the answer may have, and those that are thought before it."""
 
     @property
-    def input_tokens(self) -> int:
-        """An estimate."""
-        return sum(estimated_tokens(message["content"]) for message in self.body["messages"])
+    def sent(self) -> Sent:
+        """What is kept of it once it is on its way."""
+        return Sent(self.id, self.model, self.input_tokens, self.about)
 
     def most(self, price: Price) -> float:
         """US dollars that the call costs if the answer is as long as it may be."""
@@ -89,6 +101,14 @@ class Tally:
     uncertain: int = 0
     """Attempts that brought no answer and may have cost money."""
 
+    def include(self, other: "Tally") -> None:
+        """Count the calls of another tally, too."""
+        self.failed |= other.failed
+        self.filtered |= other.filtered
+        self.retries += other.retries
+        self.unasked += other.unasked
+        self.uncertain += other.uncertain
+
     def give_up(self, id: str, error: CallFailed) -> None:
         """Note that a call has no answer."""
         self.failed[id] = str(error)
@@ -102,7 +122,7 @@ class Dialect:
 
     path: str
     """Where a single question goes."""
-    read_reply: Callable[[Any, Call], Reply]
+    read_reply: Callable[[Any, Sent], Reply]
     """The answer in what comes back, as JSON. ValueError where there is none."""
 
 
@@ -115,7 +135,7 @@ def ask_all(
     endpoint: Endpoint,
     dialect: Dialect,
     calls: Iterable[Call],
-    on_reply: Callable[[Call, Reply], None],
+    on_reply: Callable[[Sent, Reply], None],
     *,
     price: Price,
     budget: Budget,
@@ -156,7 +176,7 @@ class _Work:
     endpoint: Endpoint
     dialect: Dialect
     todo: Iterator[Call]
-    on_reply: Callable[[Call, Reply], None]
+    on_reply: Callable[[Sent, Reply], None]
     price: Price
     budget: Budget
     pacer: Pacer

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from sciriff.api.calls import Call, Dialect, Reply, believed
+from sciriff.api.calls import Call, Dialect, Reply, Sent, believed
 from sciriff.api.limits import estimated_tokens
 
 CHAT = "/chat/completions"
@@ -17,13 +17,14 @@ def chat_call(
     limit_name: str,
     temperature: float | None,
     more: Mapping[str, Any] | None = None,
+    about: Mapping[str, Any] | None = None,
 ) -> Call:
     """A call with one user message. `limit_name` is what the server calls the limit on an answer's tokens: OpenAI
     max_completion_tokens, most others max_tokens. No temperature is the server's own. `more` has further keys."""
     body: dict[str, Any] = {"model": model, "messages": [{"role": "user", "content": text}], limit_name: longest}
     if temperature is not None:
         body["temperature"] = temperature
-    return Call(id, {**body, **(more or {})}, longest)
+    return Call(id, model, estimated_tokens(text), dict(about or {}), {**body, **(more or {})}, longest)
 
 
 def reply_text(body: Any) -> str:
@@ -40,7 +41,7 @@ def reply_text(body: Any) -> str:
     return text
 
 
-def read_reply(body: Any, call: Call) -> Reply:
+def read_reply(body: Any, call: Sent) -> Reply:
     """The answer in a chat completion. ValueError where there is none. Tokens that the server does not tell, or that
     cannot be, are estimated."""
     text = reply_text(body)

@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import quote
 
 from sciriff.api.batch import Batches, BatchState
-from sciriff.api.calls import Call, Reply
+from sciriff.api.calls import Call, Reply, Sent
 from sciriff.api.openai import CHAT, read_reply
 from sciriff.api.transport import LARGEST_FILE, Response
 
@@ -63,7 +63,7 @@ class OpenAiBatches(Batches):
             # not splitlines: a response may hold U+2028 and its like, which JSON does not escape
             yield from self.ask("GET", f"/files/{quote(file, safe='')}/content", largest=LARGEST_FILE).split("\n")
 
-    def result(self, row: dict[str, Any], by_name: dict[str, Call]) -> tuple[Call, Reply | Response] | None:
+    def result(self, row: dict[str, Any], by_name: dict[str, Sent]) -> tuple[Sent, Reply | Response] | None:
         call = by_name.get(row["custom_id"])
         response = row.get("response") or {}
         status, body = response.get("status_code", 200 if response else None), response.get("body")

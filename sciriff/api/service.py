@@ -6,14 +6,14 @@ A key is read from the environment alone, when it is needed, and is handed to no
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from sciriff.api.anthropic import ANTHROPIC, anthropic_endpoint, message_call
 from sciriff.api.anthropic_batch import AnthropicBatches
 from sciriff.api.batch import Batches, read_state
-from sciriff.api.calls import Call, Reply, Tally, ask_all
+from sciriff.api.calls import Call, Reply, Sent, Tally, ask_all
 from sciriff.api.limits import Budget, Pacer, Price, price_list
 from sciriff.api.openai import OPENAI, chat_call
 from sciriff.api.openai_batch import OpenAiBatches
@@ -75,21 +75,44 @@ class Service:
         make = anthropic_endpoint if self.provider == "anthropic" else Endpoint
         return make((server.base_url or "").rstrip("/"), (key or "").strip() or None, server.timeout)
 
-    def call(self, id: str, text: str, longest: int, more: Mapping[str, Any] | None = None) -> Call:
-        """One question, to be answered in at most `longest` tokens. `more` has further keys of the request."""
+    def call(
+        self,
+        id: str,
+        text: str,
+        longest: int,
+        more: Mapping[str, Any] | None = None,
+        about: Mapping[str, Any] | None = None,
+    ) -> Call:
+        """One question, to be answered in at most `longest` tokens. `more` has further keys of the request, `about` is
+        handed back with the answer."""
         temperature = self.server.temperature
         if self.provider == "anthropic":
-            return message_call(id, self.model, text, longest, temperature, more)
+            return message_call(id, self.model, text, longest, temperature, more, about)
         limit_name = "max_completion_tokens" if self.provider == "openai" else "max_tokens"
-        return chat_call(id, self.model, text, longest, limit_name, temperature, more)
+        return chat_call(id, self.model, text, longest, limit_name, temperature, more, about)
 
-    def usd(self, reply: Reply) -> float | None:
-        """What an answer costs; None where the price is not known."""
-        price = self.price()
+    def usd(self, call: Sent, reply: Reply) -> float | None:
+        """What an answer costs; None where the price is not known. It may be of another model than is asked now."""
+        price = replace(self, model=call.model).price()
         return None if price is None else round(price.of(reply.input_tokens, reply.output_tokens), 9)
 
+    def collect_earlier(
+        self, calls: Sequence[Call], on_reply: Callable[[Sent, Reply], object], *, batch_file: Path
+    ) -> Tally:
+        """Take all answers of the batch that an earlier start has submitted, if one is under way; see `Batches`. To be
+        called before what is spent and what is left to ask are known. ValueError where batches are not asked for."""
+        state = read_state(batch_file)
+        if state is None:
+            return Tally()
+        if not self.server.batch:
+            raise ValueError(
+                f"{batch_file}: the batch {state.batch or 'of an earlier start'} is under way and would be paid "
+                f"twice: go on with {self.section}.batch=true, or cancel it at the server and remove that file"
+            )
+        return self._batches(batch_file).collect_earlier(calls, on_reply)
+
     def ask(
-        self, calls: list[Call], on_reply: Callable[[Call, Reply], None], *, spent: float, batch_file: Path
+        self, calls: Sequence[Call], on_reply: Callable[[Sent, Reply], None], *, spent: float, batch_file: Path
     ) -> Tally:
         """Say what the calls cost, then make them: one by one, or as a batch that `batch_file` carries over a kill.
         ValueError where the cap on the price, of which `spent` is gone, does not allow them."""
@@ -102,19 +125,9 @@ class Service:
             f"{self.model}: {len(calls)} calls, about {sum(call.input_tokens for call in calls):,} tokens of prompts "
             f"and at most {sum(call.longest for call in calls):,} of responses: {cost}"
         )
-        if self.server.batch:
-
-            def allow(left: Sequence[Call]) -> None:
-                self.check_cap(spent + sum(call.most(price) for call in left))
-
-            return self._batches(batch_file).answer(calls, on_reply, allow)
-        state = read_state(batch_file)
-        if state is not None:
-            raise ValueError(
-                f"{batch_file}: the batch {state.batch or 'of an earlier start'} is under way and would be paid "
-                f"twice: go on with {self.section}.batch=true, or cancel it at the server and remove that file"
-            )
         self.check_cap(spent + most)
+        if self.server.batch:
+            return self._batches(batch_file).answer(calls, on_reply)
         return ask_all(
             self.endpoint(),
             ANTHROPIC if self.provider == "anthropic" else OPENAI,

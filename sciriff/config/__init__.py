@@ -4,7 +4,7 @@ from sciriff.config.checks import nearest
 from sciriff.config.deepspeed import DeepspeedConfig
 from sciriff.config.engine import EngineConfig
 from sciriff.config.eval import EvalConfig
-from sciriff.config.files import as_dict, from_container, load, to_yaml
+from sciriff.config.files import as_dict, from_container, load, read, to_yaml
 from sciriff.config.judge import JudgeConfig
 from sciriff.config.log import LogConfig
 from sciriff.config.mix import MixConfig, MixSourceConfig, SourcesConfig
@@ -52,5 +52,6 @@ __all__ = [
     "known_keys",
     "load",
     "nearest",
+    "read",
     "to_yaml",
 ]

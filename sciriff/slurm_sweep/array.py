@@ -16,9 +16,10 @@ VARIABLES = "${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID"
 
 
 def script(settings: SlurmConfig, place: Path, jobs: Sequence[SweepJob], options: Sequence[str] = ()) -> str:
-    """The text for sbatch. The number of a task is its job's in the sweep, the rest of its command line is its job's
-    overrides and `options`, which all jobs have."""
-    python = settings.python or sys.executable
+    """The text for sbatch. The number of a task is its job's in the sweep, its command line is `options`, which all
+    jobs have, and its job's overrides."""
+    # Hydra's options first: an override after one that itself follows an override is an "unrecognized argument".
+    command = shlex.join([settings.python or sys.executable, "-m", "sciriff.train", *options])
     logs = shlex.quote(str(place / "slurm"))
     cases = [f"{job.number}) run={shlex.quote(job.run_dir)} job=({shlex.join(job.for_the_node)}) ;;" for job in jobs]
     return "\n".join(
@@ -41,7 +42,7 @@ def script(settings: SlurmConfig, place: Path, jobs: Sequence[SweepJob], options
             *settings.setup,
             "",
             "# exec: so that this process is the driver, which Slurm's signal before the end of the time must reach.",
-            f'exec {shlex.quote(python)} -m sciriff.train "${{job[@]}}" {shlex.join([*options, "hydra.mode=RUN"])}',
+            f'exec {command} "${{job[@]}}" hydra.mode=RUN',
             "",
         ]
     )

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hydra.core.config_loader import ConfigLoader
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig
 
 from sciriff import pipeline, plan, preflight, sweep
 from sciriff.composed import checked, untrained_config, wants_untrained, with_beside
@@ -16,7 +16,7 @@ from sciriff.config.slurm import SlurmConfig
 from sciriff.frozen_config import refuse_another
 from sciriff.predictions import models_below
 from sciriff.run_dir import RunDir
-from sciriff.run_name import run_name
+from sciriff.separate_runs import composed_job, shared
 
 OF_THE_LOGIN_NODE = ("plan.gpu", "plan.gpus", "plan.nodes", "dry_run", "hydra")
 """Keys that a job is not given: it plans for the node that it has, and composes a single run."""
@@ -61,20 +61,16 @@ class SweepJob:
 
 
 def compose(loader: ConfigLoader, master: DictConfig, overrides: Sequence[Sequence[str]], first: int) -> list[SweepJob]:
-    """The jobs, `first` being the number of the first; each is named as it would be in a sweep on one machine.
-    ValueError for what no job of a sweep may be given."""
-    sweep.refuse_one_folder(overrides[0] if overrides else ())
-    found = []
-    for number, typed in enumerate(overrides, start=first):
-        composed = loader.load_sweep_config(master, list(typed))
-        task = list(composed.hydra.overrides.task)
-        choices = composed.hydra.runtime.choices
-        with open_dict(composed):
-            del composed["hydra"]
-        if composed.name is None:
-            composed.name = run_name(task, choices)
+    """The jobs, `first` being the number of the first; each is named as it would be in a sweep on one machine,
+    and one that would have the folder of another is told so."""
+    found: list[SweepJob] = []
+    for number, given in enumerate(overrides, start=first):
+        composed, typed = composed_job(loader, master, given)
         run_dir = str(Path(composed.run_dir).absolute())
-        job = SweepJob(number, tuple(task), composed.name, run_dir, None)
+        job = SweepJob(number, tuple(typed), composed.name, run_dir, None)
+        if other := next((earlier for earlier in found if earlier.run_dir == run_dir), None):
+            found.append(replace(job, mistake=shared(run_dir, other.overrides, typed)))
+            continue
         try:
             found.append(replace(job, config=checked(composed)))
         except ValueError as error:

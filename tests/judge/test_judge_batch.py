@@ -85,6 +85,31 @@ def test_killed_while_the_batch_runs(judged: JudgedConfig):
     assert len(rows_of(run)) == 3
 
 
+def test_a_start_that_judges_less_throws_no_answer_of_the_batch_away(judged: JudgedConfig):
+    """Their rows wait for the answers that they are of; those of another model cost that one's price."""
+    with OpenAiServer() as server:
+        server.batch_behave = lambda looks: "in_progress"
+        config = judged(server, batch=True)
+        rows = [qasper(n) for n in range(4)]
+        run = make_run(config, rows)
+        process = start(config, run)
+        wait_for(lambda: server.looks["batch_0"] >= 1)
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+        server.batch_behave = lambda looks: "completed"
+        make_run(config, rows[:1])
+        other = judged(server, batch=True, model="gpt-4o-mini")
+        scored = judge_and_score(other, run)["tasks"][QASPER]["judge"]
+        assert (scored["judge"], scored["judged"]) == ("gpt-4o-mini", 1)
+        assert len(server.batches) == 2
+        make_run(config, rows)
+        assert judge_and_score(config, run)["tasks"][QASPER]["judge"]["judged"] == 4
+        assert len(server.batches) == 2
+    written = rows_of(run)
+    assert [row["judge"] for row in written].count("gpt-4o-mini") == 1
+    assert len({row["usd"] for row in written}) == 2
+
+
 def test_killed_while_answers_are_written(judged: JudgedConfig, monkeypatch: pytest.MonkeyPatch):
     """Some rows are there, and the batch is not forgotten: the rest comes from the same batch."""
     with OpenAiServer() as server:

@@ -60,9 +60,24 @@ def test_a_task_runs_its_own_job_with_its_log_in_the_runs_folder(tmp_path: Path)
     found = run / "logs/slurm-41_7.log"
     assert found.samefile(log) and not found.is_symlink()
     told = [json.loads(line) for line in found.read_text().splitlines()]
-    words = ["-m", "sciriff.train", "experiment=demo", "mix.path=a b's.jsonl", "eval.tasks=[a,b]"]
-    assert told[0][:4] == [[*words, "--config-dir=/my conf", "hydra.mode=RUN"], str(place), "7", "yes"]
+    words = ["experiment=demo", "mix.path=a b's.jsonl", "eval.tasks=[a,b]", "hydra.mode=RUN"]
+    assert told[0][:4] == [["-m", "sciriff.train", "--config-dir=/my conf", *words], str(place), "7", "yes"]
     assert len(told) == 2 and told[1][4] == process.pid, "the driver is the process that Slurm signals"
+
+
+def test_the_real_driver_takes_a_tasks_command_line(tmp_path: Path):
+    conf = tmp_path / "my conf"
+    (conf / "experiment").mkdir(parents=True)
+    mine = "# @package _global_\ndefaults: [demo]\ndry_run: true\n"
+    (conf / "experiment/mine.yaml").write_text(mine)
+    path = tmp_path / "array.sh"
+    jobs = [job(4, tmp_path / "a", "experiment=mine", "seed=2")]
+    path.write_text(script(slurm_config(GIVEN), tmp_path / "sweep", jobs, [f"--config-dir={conf}"]))
+    environment = {**os.environ, "SLURM_ARRAY_JOB_ID": "41", "SLURM_ARRAY_TASK_ID": "4"}
+    command = ["bash", str(path)]
+    result = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.startswith("run       mine-s2 in ")
 
 
 def test_what_sbatch_refuses_is_told_in_its_own_words(tmp_path: Path, monkeypatch):

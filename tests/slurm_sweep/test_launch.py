@@ -44,12 +44,12 @@ def test_wrong_keys_of_the_launcher(cli):
 def test_the_copy_of_a_cluster_of_ones_own(cli, tmp_path: Path):
     place = tmp_path / "mine/hydra/launcher"
     place.mkdir(parents=True)
-    (place / "lab.yaml").write_text("defaults: [slurm]\npartition: gpu\ntime: 02:30:00\n")
+    (place / "lab.yaml").write_text("defaults: [slurm]\npartition: gpu\ntime: 12:30:00\n")
     result = cli("-m", "--config-dir=mine", "hydra/launcher=lab", "experiment=demo", "seed=1,2", "dry_run=true")
     assert result.returncode == 0, result.stderr
     assert "#SBATCH --partition=gpu" in result.stdout and "#SBATCH --nodes=1" in result.stdout
-    assert "#SBATCH --time=02:30:00" in result.stdout
-    assert f"--config-dir={tmp_path}/mine hydra.mode=RUN" in result.stdout
+    assert "#SBATCH --time=12:30:00\n" in result.stdout
+    assert f'-m sciriff.train --config-dir={tmp_path}/mine "${{job[@]}}" hydra.mode=RUN\n' in result.stdout
 
 
 def test_a_single_run_is_not_taken_for_a_sweep(cli, tmp_path: Path):

@@ -4,6 +4,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from sciriff.config import conf_dir
+from sciriff.config.registration import register
 from sciriff.config.slurm import slurm_config, slurm_keys
 
 FILE = OmegaConf.to_container(OmegaConf.load(conf_dir() / "hydra/launcher/slurm.yaml"))
@@ -48,6 +49,25 @@ def test_numbers_that_yaml_makes_of_texts():
 def test_what_the_plan_learns_of_the_nodes(asked: object, gpus: int | None, gpu: str | None):
     settings = slurm_config({**GIVEN, "gpus_per_node": asked})
     assert (settings.gpus, settings.gpu) == (gpus, gpu)
+
+
+@pytest.mark.parametrize(
+    ("written", "time"),
+    [
+        ("12:00:00", "12:00:00"),
+        ("24:00", "24:00"),
+        ("1-00:00:00", "1-00:00:00"),
+        ('"02:00:00"', "02:00:00"),
+        ("90", "90"),
+    ],
+)
+def test_a_clock_in_a_file_is_a_text_with_quotes_and_without(written: str, time: str):
+    """YAML 1.1 itself reads 12:00:00 as 43200."""
+    register()
+    read = OmegaConf.to_container(OmegaConf.create(f"time: {written}"))
+    settings = slurm_config({**GIVEN, **read})
+    assert settings.time == time
+    assert OmegaConf.create(OmegaConf.to_yaml({"time": settings.time})).time == time
 
 
 def test_a_missing_key_is_named():
