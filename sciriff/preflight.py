@@ -12,10 +12,12 @@ from pathlib import Path
 from sciriff import machine
 from sciriff.config import Config, SourceConfig, nearest
 from sciriff.judge import access
+from sciriff.manifest import Manifest
 from sciriff.nodes import cluster
 from sciriff.nodes.cluster import Cluster
 from sciriff.plan import Plan
 from sciriff.predict import access as engine_access
+from sciriff.run_dir import RunDir
 from sciriff.tasks import HELD_OUT, catalogue
 from sciriff.training_memory import GIB, fits
 
@@ -39,10 +41,20 @@ def problems(config: Config, plan: Plan) -> Iterator[str]:
         yield from access.problems(config.judge)
     yield from _missing_files(config)
     if "train" in stages and plan.disk:
-        there = next(p for p in (Path(config.run_dir), *Path(config.run_dir).parents) if p.exists())
-        free = shutil.disk_usage(there).free / GIB
-        if plan.disk > free:
-            yield f"model and checkpoints need about {plan.disk:.0f} GiB on the disk of {there}; {free:.0f} are free"
+        yield from _full_disk(RunDir(Path(config.run_dir)), plan.disk)
+
+
+def _full_disk(run: RunDir, needed: float) -> Iterator[str]:
+    """Whether training finds so many GiB. What this run has written already is not needed a second time."""
+    train = Manifest.read(run.manifest).stages.get("train")
+    if train is not None and train.status == "done":
+        return
+    there = next(place for place in (run.root, *run.root.parents) if place.exists())
+    free = shutil.disk_usage(there).free
+    files = (*run.checkpoints.rglob("*"), *run.model.rglob("*"))
+    written = sum(file.stat().st_size for file in files if file.is_file())
+    if needed > (free + written) / GIB:
+        yield f"model and checkpoints need about {needed:.0f} GiB on the disk of {there}; {free / GIB:.0f} are free"
 
 
 def anywhere(config: Config) -> Iterator[str]:
@@ -161,12 +173,27 @@ def _missing_elsewhere(python: str, engine: str) -> Iterator[str]:
         yield f"engine.python={python} lacks {', '.join(result.stdout.split())}: pip install '{package}' there"
 
 
+LOGIN = """
+import os, sys, wandb
+status = 1
+try:
+    wandb.login(verify=False)
+    status = 0
+except Exception as error:
+    print(error, file=sys.stderr)
+finally:
+    sys.stderr.flush()
+    os._exit(status)
+"""
+"""Ends without goodbye to wandb's service, which was seen to wait for ever for the end of a process it had begun."""
+
+
 def _missing_key() -> Iterator[str]:
     """What keeps W&B from sending anything: it alone knows all the places of a key. Does not ask the server."""
-    command = [sys.executable, "-c", "import wandb; wandb.login(verify=False)"]
+    command = [sys.executable, "-c", LOGIN]
     result = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120, check=False)
     if result.returncode:
-        reason = (result.stderr.strip().splitlines() or ["it does not say why."])[-1].rpartition("Error: ")[-1]
+        reason = (result.stderr.strip().splitlines() or ["it does not say why."])[-1]
         yield f"log=wandb: {reason} log=offline needs no account, and `wandb sync` sends the run later"
 
 

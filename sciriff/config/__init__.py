@@ -15,12 +15,13 @@ from sciriff.config.report import ReportConfig
 from sciriff.config.root import STAGES, Config, known_keys, nearest_key, optional_sections
 from sciriff.config.server import ADDRESS, HOW_TO_ASK, PROVIDERS, ServerConfig
 from sciriff.config.source import SourceConfig
-from sciriff.config.train import ATTENTIONS, DECIDES_NOTHING, LOGITS_AT_ONCE, TrainConfig
+from sciriff.config.train import ATTENTIONS, CHECKPOINTS_KEPT, DECIDES_NOTHING, LOGITS_AT_ONCE, TrainConfig
 
 __all__ = [
     "ADDRESS",
     "ATTENTIONS",
     "CHAT_FORMATS",
+    "CHECKPOINTS_KEPT",
     "DECIDES_NOTHING",
     "HOW_TO_ASK",
     "LOGITS_AT_ONCE",
