@@ -17,9 +17,12 @@ from sciriff.nodes import cluster
 from sciriff.nodes.cluster import Cluster
 from sciriff.plan import Plan
 from sciriff.predict import access as engine_access
+from sciriff.predictions import models_below
 from sciriff.run_dir import RunDir
 from sciriff.tasks import HELD_OUT, catalogue
 from sciriff.training_memory import GIB, fits
+
+SOURCES = ("sciriff", "tulu", "published")
 
 
 def problems(config: Config, plan: Plan) -> Iterator[str]:
@@ -40,6 +43,7 @@ def problems(config: Config, plan: Plan) -> Iterator[str]:
     if "judge" in stages:
         yield from access.problems(config.judge)
     yield from _missing_files(config)
+    yield from _missing_models(config)
     if "train" in stages and plan.disk:
         yield from _full_disk(RunDir(Path(config.run_dir)), plan.disk)
 
@@ -61,6 +65,8 @@ def anywhere(config: Config) -> Iterator[str]:
     """What is wrong on whatever machine."""
     yield from _unknown_tasks(config)
     yield from _unknown_filters(config)
+    yield from _own_outputs(config)
+    yield from _folder_of_runs(config)
 
 
 def too_large(plan: Plan) -> Iterator[str]:
@@ -197,12 +203,60 @@ def _missing_key() -> Iterator[str]:
         yield f"log=wandb: {reason} log=offline needs no account, and `wandb sync` sends the run later"
 
 
+def _own_outputs(config: Config) -> Iterator[str]:
+    """What a stage is to read and the run itself makes, and so removes first or writes over."""
+    run, sources = RunDir(Path(config.run_dir)), config.mix.sources
+    made = {"mix": [run.mix.parent], "train": [run.model, run.adapter, run.checkpoints]}
+    own = [path.resolve() for stage in config.active_stages for path in made.get(stage, [])]
+    read = {
+        "model.path": config.model.path,
+        "model.tokenizer": config.model.tokenizer,
+        "mix.path": config.mix.path,
+        **{f"mix.sources.{name}.path": getattr(sources, name).path for name in SOURCES},
+    }
+    for key, path in read.items():
+        # a relative one is a hub id
+        if path and Path(path).is_absolute() and any(Path(path).resolve().is_relative_to(place) for place in own):
+            yield f"{key}={path} is made by this run itself, and would be lost: copy it, or choose another name=..."
+
+
+def _folder_of_runs(config: Config) -> Iterator[str]:
+    """A folder that holds runs is none itself; only that of several models' answers gets some."""
+    root = Path(config.run_dir)
+    if RunDir(root).config.is_file() or (config.predictions and models_below(Path(config.predictions))):
+        return
+    for manifest in sorted(root.glob(f"*/{RunDir(root).manifest.name}")):
+        if RunDir(manifest.parent).config.is_file():
+            yield f"run_dir={root} is a folder of runs, such as {manifest.parent.name}: run_dir={root / 'NAME'} is one"
+            return
+
+
+def _missing_models(config: Config) -> Iterator[str]:
+    """What is no folder here, and no hub id either: OWNER/NAME, or NAME alone."""
+    stages, model = config.active_stages, config.model
+    wanted = []
+    if {"mix", "train", "predict"} & set(stages):
+        wanted += [("model.path", model.path), ("model.tokenizer", model.tokenizer)]
+    if "predict" in stages:
+        wanted.append(("eval.model", config.eval.model))
+    for key, path in wanted:
+        if path is None or Path(path).exists():
+            continue
+        if path.count("/") > 1 or path.startswith((".", "/", "~")) or _holds_models(Path(path).parent):
+            yield f"{key}={path} does not exist, and is no id on the Hugging Face hub"
+
+
+def _holds_models(folder: Path) -> bool:
+    """Whether it is a folder of a person's, and not the owner in a hub id."""
+    return folder != Path() and any(next(folder.glob(f"*/config.{end}"), None) for end in ("yaml", "json"))
+
+
 def _missing_files(config: Config) -> Iterator[str]:
     stages, sources = config.active_stages, config.mix.sources
     wanted: list[tuple[str, str | None]] = []
     if "mix" in stages:
         wanted.append(("mix.path", config.mix.path))
-        for name in ("sciriff", "tulu", "published"):
+        for name in SOURCES:
             source: SourceConfig = getattr(sources, name)
             wanted.append((f"mix.sources.{name}.path", source.path if config.mix.path is None else None))
         if config.mix.overlap == "drop" and "predict" not in stages:

@@ -42,6 +42,10 @@ LAST = ("done", "failed")
 SEARCH = {"direction": "maximize", "max_failure_rate": 0.99}
 """Of a search by Optuna, unless typed: scores are to be high, which by its own default are to be low, and a failed job
 ends the search only when all that ran beside it failed too."""
+NO_DRY_RUN = (
+    "dry_run=true does not go with hydra/sweeper=optuna, which chooses values by the scores of earlier jobs; "
+    "without -m and the sweeper it prints the plan of one job"
+)
 NO_MEAN = "hydra/sweeper=optuna looks for the highest summary mean, and this job makes no scores"
 PAGE = "sweep.html"
 """The page of a sweep, in its folder."""
@@ -85,7 +89,7 @@ class SweepFolder(Callback):
 
 
 def _begin(config: DictConfig) -> None:
-    _refuse_shared_folders(config)
+    _refuse(config)
     if config.dry_run:  # it notes no jobs, and those of an earlier sweep are none of its own
         return
     folder = folder_of(config)
@@ -104,9 +108,12 @@ def _begin(config: DictConfig) -> None:
                     config.hydra.sweeper[key] = value
 
 
-def _refuse_shared_folders(config: DictConfig) -> None:
-    """ValueError where jobs of a sweep would be one run, as far as that is known before it begins."""
+def _refuse(config: DictConfig) -> None:
+    """ValueError where jobs of a sweep would be one run, or a search is to come without scores, as far as that is known
+    before it begins."""
     if searches(config.hydra.sweeper):
+        if config.dry_run:
+            raise ValueError(NO_DRY_RUN)
         if key := fixed(typed_overrides(config.hydra)):
             raise ValueError(one_for_all(key))
         return

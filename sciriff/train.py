@@ -82,7 +82,7 @@ def job_of_sweep(composed: DictConfig, progress: Progress) -> float | None:
     hydra_config = HydraConfig.get()
     overrides = typed_overrides(hydra_config)
     if composed.dry_run:
-        return _objective(job(composed, progress))
+        return job(composed, progress)
     if cluster.here().by_hand:
         raise ValueError("NODES and NODE_RANK are for a single run: a sweep (-m) over several nodes needs Slurm")
     place = sweep.folder()
