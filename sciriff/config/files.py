@@ -7,8 +7,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
 from yaml import YAMLError
 
-from sciriff.config.checks import nearest
-from sciriff.config.root import Config, known_keys
+from sciriff.config.root import Config, nearest_key
 
 
 def from_container(values: DictConfig) -> Config:
@@ -20,7 +19,7 @@ def from_container(values: DictConfig) -> Config:
         raise ValueError(f"{error.full_key} is not set: give {error.full_key}=...") from None
     except ConfigKeyError as error:
         unknown = str(error.full_key)
-        raise ValueError(f"{unknown} is not a key of the config{nearest(unknown, known_keys())}") from None
+        raise ValueError(f"{unknown} is not a key of the config{nearest_key(unknown)}") from None
     except OmegaConfBaseException as error:
         key = getattr(error, "full_key", None)
         raise ValueError(f"{key + ': ' if key else ''}{str(error).splitlines()[0]}") from None
