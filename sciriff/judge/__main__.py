@@ -101,8 +101,7 @@ def take_recorded(folder: Path, run: RunDir, judged: list[tuple[Task, TaskAnswer
 def sampled(task: Task, found: TaskAnswers) -> list[Answer]:
     """Those answers that a judge sees: every sample of the instances that are drawn."""
     assert task.judged is not None
-    instances = found.instances
-    drawn = {instances[place] for place in task.judged.rule.sample(len(instances))}
+    drawn = found.drawn(task.judged.rule.sample)
     return [answer for answer in found.answers if answer.instance_id in drawn]
 
 

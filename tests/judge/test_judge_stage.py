@@ -218,6 +218,17 @@ def test_a_question_that_a_filter_holds_back(judged: JudgedConfig, capsys: pytes
     assert "1 unreadable in the response, counted as 3; 1 of these held back by a filter" in capsys.readouterr().out
 
 
+def test_an_answer_that_is_missing_changes_none_of_those_that_are_drawn(judged: JudgedConfig):
+    with OpenAiServer(lambda prompt, nth: Answer("Decision: 4")) as server:
+        config = replace(judged(server), allow_missing=True)
+        drawn = {f"{MUP}:{n}" for n in sample_of_100(150)}
+        run = make_run(config, [mup(n) for n in range(150) if n != 10])
+        run.expected.write_text(json.dumps({MUP: [f"{MUP}:{n}" for n in range(150)]}))
+        scores = judge_and_score(config, run)
+        assert {row["instance_id"] for row in rows_of(run, MUP)} == drawn - {f"{MUP}:10"}
+    assert scores["tasks"][MUP]["judge"]["not_judged"] == 0
+
+
 def test_a_killed_stage_asks_nothing_twice(judged: JudgedConfig):
     stuck: Any = Hang()
 
@@ -438,6 +449,9 @@ def test_rows_that_the_stage_cannot_go_on_from(judged: JudgedConfig, line: str, 
         ({"base_url": "https://me:secret@host/v1"}, "judge.base_url must be http"),
         ({"base_url": "https://host/v1?key=secret"}, "judge.base_url must be http"),
         ({"base_url": "host"}, "judge.base_url must be http"),
+        ({"base_url": "http://[::1/v1"}, "judge.base_url must be http"),
+        ({"base_url": "http://]/v1"}, "judge.base_url must be http"),
+        ({"base_url": "http://host:99999/v1"}, "judge.base_url must be http"),
         ({"api_key_env": "sk-1234"}, "must be the name of an environment variable"),
         ({"input_usd": 1}, "judge.input_usd and judge.output_usd must be given together"),
         ({"max_concurrency": 0}, r"judge.max_concurrency=0 is too small"),
