@@ -1,10 +1,12 @@
 """Hydra's and OmegaConf's complaints about a command line, as one line with the nearest right name."""
 
 import re
+import shlex
+from collections.abc import Sequence
 
-from hydra.errors import MissingConfigException
+from hydra.errors import MissingConfigException, OverrideParseException
 
-from sciriff.config import known_keys, nearest
+from sciriff.config import conf_dir, nearest, nearest_key, optional_sections
 from sciriff.config.slurm import slurm_keys
 
 KINDS = {"Integer": "a whole number", "Float": "a number", "Boolean": "true or false", "List": "a list"}
@@ -13,23 +15,70 @@ KINDS = {"Integer": "a whole number", "Float": "a number", "Boolean": "true or f
 def explain(error: BaseException) -> str:
     """One line about a composition that failed."""
     text = str(error)
+    if isinstance(error, OverrideParseException):
+        return _unreadable(error.override)
+    if found := re.search(r"Ambiguous value for argument '([^=]+)=(.*)'", text):
+        return (
+            f"{found[1]}={found[2]} has a comma: a sweep over several values needs -m; a list is "
+            f"{found[1]}=[{found[2]}], and one text {_quoted(found[1], found[2])}"
+        )
     if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options is not None:
         group, _, option = error.missing_cfg_file.rpartition("/")
         return f"{group}={option} is not known{nearest(option, error.options)}"
     if found := re.search(r"Could not override '([^']+)'", text):
         if found[1].startswith("hydra.launcher."):
             return f"{found[1]} is not a key of the launcher{_of_which_launcher(found[1])}"
-        return f"{found[1]} is not a key of the config{nearest(found[1], [*known_keys(), 'experiment'])}"
+        return f"{found[1]} is not a key of the config{nearest_key(found[1])}"
     if found := re.search(r"Key '([^']+)' (?:is )?not in (?:'(\w+)'|struct)", text):
         place = re.match(r"In '([^']+)'", text)
-        names = {key.rsplit(".", 1)[-1] for key in known_keys()}
-        return f"{place[1] + '.yaml: ' if place else ''}{found[1]} is not a key of the config{nearest(found[1], names)}"
+        return f"{place[1] + '.yaml: ' if place else ''}{found[1]} is not a key of the config{nearest_key(found[1])}"
     if found := re.search(r"Error merging override (\S+)", text):
         cause = str(error.__cause__ or error.__context__ or "")
         if kind := re.search(r"could not be converted to (\w+)", cause):
             return f"{found[1]}: the value must be {KINDS.get(kind[1], kind[1])}"
+        key, _, value = found[1].partition("=")
+        if "is not a ListConfig" in cause:
+            return f"{found[1]}: the value must be a list: {key}=[{value}]"
+        if "is not Optional" in cause:
+            return f"{found[1]}: it cannot be null"
         return f"{found[1]}: {cause.splitlines()[0] if cause else 'the value does not fit'}"
     return " ".join(line.strip() for line in text.splitlines()[:2])
+
+
+def in_hydra(error: BaseException, typed: Sequence[str]) -> str | None:
+    """One line about what was typed and broke Hydra (1.3) or OmegaConf (2.3) themselves; None where that is not why."""
+    text = str(error)
+    pairs = [override.lstrip("+~").partition("=")[::2] for override in typed if "=" in override]
+    if text.startswith("Config group override must be a string or a list"):
+        for group, value in pairs:
+            options = sorted(path.stem for path in (conf_dir() / group).glob("*.yaml"))
+            if options and "null" in re.split(r"[\[\], ]+", value):
+                none = f"{group}=none is, or" if "none" in options else "it is"
+                others = ", ".join(option for option in options if option != "none")
+                return f"{group}=null is no option; {none} one of {others}"
+    if text.startswith(("Unexpected type for root: NoneType", "Unexpected type: None")):
+        below = [(section, key) for section in optional_sections() for key, _ in pairs if key.startswith(f"{section}.")]
+        sections, keys = (
+            (" or ".join(dict.fromkeys(names)) for names in zip(*below, strict=True)) if below else ("", "")
+        )
+        return f"{sections} is null here, so {keys} cannot be set; choose a model=... that has it" if below else None
+    return None
+
+
+def _unreadable(override: str) -> str:
+    """One line about an override that Hydra's grammar does not have."""
+    key, equals, value = override.partition("=")
+    if not equals:
+        return f"{override}: what is typed must be KEY=VALUE or GROUP=OPTION"
+    if re.search(r"[\[\](){},]", value):
+        return f"Hydra cannot read {override}; inside a list, put quotes around what is not plain: '{key}=[\"...\"]'"
+    return f"Hydra cannot read {value} as it is; put quotes inside: {_quoted(key, value)}"
+
+
+def _quoted(key: str, value: str) -> str:
+    """The override with the value as one text, as a shell takes it."""
+    inside = value.replace('"', '\\"')
+    return shlex.quote(f'{key}="{inside}"')
 
 
 def _of_which_launcher(key: str) -> str:

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
-from yaml import YAMLError
 
+from sciriff.config import read
 from sciriff.digest import value_digest
 from sciriff.frozen_config import FREE_TO_CHANGE, HOW_MUCH
 from sciriff.per_instance import InstanceNumbers, read_per_instance
@@ -183,12 +183,8 @@ def _score(value: Any, ci95: Any = None, sd_over_samples: Any = None) -> Score:
 def read_config(path: Path) -> dict[str, Any]:
     """A run's config as plain values, without the keys that do not decide its results. Not checked against the schema:
     an older run may have other keys."""
-    try:
-        config = OmegaConf.to_container(OmegaConf.load(path))
-    except (YAMLError, OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: not a config ({str(error).splitlines()[0]})") from None
-    if not isinstance(config, dict):
-        raise ValueError(f"{path}: not a config (expected keys and values)")
+    config = OmegaConf.to_container(read(path))
+    assert isinstance(config, dict)
     plain = {str(key): value for key, value in config.items()}
     for key in ("name", *(key for key in FREE_TO_CHANGE if key not in HOW_MUCH)):
         *sections, last = key.split(".")

@@ -1,8 +1,8 @@
 """The config in a run folder: written once, and which of its keys may be other ones when the run goes on."""
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 
-from sciriff.config import DECIDES_NOTHING, HOW_TO_ASK, Config, to_yaml
+from sciriff.config import DECIDES_NOTHING, HOW_TO_ASK, Config, read, to_yaml
 from sciriff.run_dir import RunDir
 from sciriff.whole_file import write_whole
 
@@ -36,13 +36,18 @@ def freeze(config: Config, run: RunDir) -> None:
 
 
 def refuse_another(config: Config, run: RunDir) -> None:
-    """ValueError naming the first key that differs, where the folder is another run's."""
+    """ValueError naming the first key that differs, where the folder is another run's, or what its config lacks."""
     if not run.config.is_file():
         return
-    old, new = OmegaConf.load(run.config), OmegaConf.create(to_yaml(config))
-    assert isinstance(old, DictConfig)
-    assert isinstance(new, DictConfig)
-    if difference := _first_difference(OmegaConf.to_container(old), OmegaConf.to_container(new)):
+    old, new = OmegaConf.to_container(read(run.config)), OmegaConf.to_container(OmegaConf.create(to_yaml(config)))
+    assert isinstance(old, dict)
+    assert isinstance(new, dict)
+    if lost := [str(key) for key in new if key not in old]:
+        raise ValueError(
+            f"{run.config} has no {lost[0]}: it is cut off, or of another version of sciriff; remove it, and this "
+            "command writes it again and keeps what is finished, or choose another name=..."
+        )
+    if difference := _first_difference(old, new):
         key, before, now = difference
         raise ValueError(
             f"{run.root} was made with {key}={before}, not {now}; choose another name=... or remove that folder"

@@ -42,6 +42,10 @@ def read_instances(config: EvalConfig) -> dict[str, list[Instance]]:
             continue
         if instance_id in seen:
             raise ValueError(f"{where}: {instance_id} is already at {seen[instance_id]}; ids must differ")
+        try:
+            row["input"].encode()
+        except UnicodeEncodeError:
+            raise ValueError(f"{where}: 'input' has lone surrogates, which no tokenizer takes") from None
         seen[instance_id] = str(where)
         instances[task].append(Instance(task, instance_id, row["input"], row["output"]))
     missing = [name for name in wanted if not instances[name]]

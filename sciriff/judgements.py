@@ -76,8 +76,9 @@ def write_asked(path: Path, asked: dict[str, Asked]) -> None:
 
 
 def read_ratings(path: Path, answers: Container[AnswerKey], asked: Asked | None) -> dict[AnswerKey, Rating]:
-    """Answer -> rating, of the rows that `asked` names, or of all. ValueError names file and line of a row that is
-    broken, is of none of the answers, stands twice, or has no rating that can be."""
+    """Answer -> rating, of the rows that `asked` names, or of all. Of two rows of the same prompt the later counts: the
+    judge was asked again with more room. ValueError names file and line of a row that is broken, is of none of the
+    answers, stands twice where `asked` does not choose, or has no rating that can be."""
     found: dict[AnswerKey, Rating] = {}
     places: dict[AnswerKey, str] = {}
     for number, row in read_json_objects(path):
@@ -88,7 +89,7 @@ def read_ratings(path: Path, answers: Container[AnswerKey], asked: Asked | None)
         if key is None or key not in answers:
             which = f"the instance {row.get('instance_id')!r}" + (f", sample {key[1]}," if key and key[1] > 1 else "")
             raise ValueError(f"{place}: {which} has no prediction; judge these predictions again")
-        if key in found:
+        if key in found and asked is None:
             raise ValueError(f"{place}: instance {named(key)} stands here twice, first at {places[key]}")
         if rating is not None and (isinstance(rating, bool) or rating not in RATINGS):
             raise ValueError(f"{place}: rating={rating!r} must be a whole number from 1 to 5, or null")
@@ -113,6 +114,9 @@ def read_rows(path: Path) -> Iterator[Judgement]:
         whole.append(values.get("sample") or 1)
         if not all(isinstance(text, str) for text in texts) or not all(type(count) is int for count in whole):
             raise ValueError(f"{path}:{number}: not a judgement as this stage writes them; move the file away")
+        reason, limit = values.get("finish_reason"), values.get("limit")
+        if not isinstance(reason, str | None) or not (limit is None or type(limit) is int):
+            raise ValueError(f"{path}:{number}: finish_reason must be a text and limit a whole number, or null")
         usd = values.get("usd")
         if usd is not None and not (type(usd) in (int, float) and 0 <= usd < math.inf):
             raise ValueError(f"{path}:{number}: usd={usd!r} must be a number of US dollars, or null")

@@ -33,17 +33,19 @@ class Listed:
 
     folder: Path
     status: str
-    """running, finished, failed, interrupted, or new where no stage has begun; of jobs of a sweep in Slurm queued or
-    running, with the id there."""
+    """running, finished, failed, interrupted, new where no stage has begun, or damaged where its files cannot be read;
+    of jobs of a sweep in Slurm queued or running, with the id there."""
     stage: str
     """The last one that began, with the step or row that it is at where that is known."""
     mean: str
     changed: float
     """When something in it last changed, seconds since the epoch."""
+    damage: str | None = None
+    """Which file cannot be read, and why."""
 
 
 def main() -> int:
-    """Run the command line. Returns the exit status: 0, or 2 for what a person can mend."""
+    """Run the command line. Returns the exit status: 0, or 2 for what a person can mend, such as a damaged run."""
     parser = argparse.ArgumentParser(prog="python -m sciriff.ls", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("runs", nargs="*", metavar="RUN", help=f"a run, a folder of runs, or a pattern ({RUNS}/)")
     arguments = parser.parse_args()
@@ -56,8 +58,10 @@ def main() -> int:
             raise
         print(f"error: {error}", file=sys.stderr)
         return USER_ERROR
-    print("\n".join(lines(rows, time.time())))
-    return 0
+    print("\n".join(lines(rows, time.time())), flush=True)
+    damaged = [row.damage for row in rows if row.damage is not None]
+    print("".join(f"error: {damage}\n" for damage in damaged), end="", file=sys.stderr)
+    return USER_ERROR if damaged else 0
 
 
 def all_listed(wanted: Sequence[str]) -> list[Listed]:
@@ -109,8 +113,18 @@ def _stands_for(text: str, folder: Path) -> bool:
 
 
 def listed(folder: Path) -> Listed:
-    """What the files of a run say of it. ValueError for a manifest or scores that cannot be read."""
+    """What the files of a run say of it."""
     run = RunDir(folder)
+    files = (run.config, run.manifest, run.metrics, run.scores, *run.root.glob("logs/*.log"))
+    changed = max((path.stat().st_mtime for path in files if path.is_file()), default=folder.stat().st_mtime)
+    try:
+        return Listed(folder, *_read(run), changed)
+    except ValueError as error:
+        return Listed(folder, "damaged", "", "", changed, str(error))
+
+
+def _read(run: RunDir) -> tuple[str, str, str]:
+    """Status, stage and mean. ValueError for a config, a manifest or scores that cannot be read."""
     manifest = Manifest.read(run.manifest)
     records = list(manifest.stages.items())
     stage, record = records[-1] if records else ("", None)
@@ -125,15 +139,16 @@ def listed(folder: Path) -> Listed:
         status = "finished" if _stages(run) <= set(manifest.stages) else "interrupted"
     if status != "finished" and stage == "train" and (step := _last_step(run.metrics)):
         stage = f"{stage} {step}"
-    files = (run.config, run.manifest, run.metrics, run.scores, *run.root.glob("logs/*.log"))
-    changed = max((path.stat().st_mtime for path in files if path.is_file()), default=folder.stat().st_mtime)
-    return Listed(folder, status, stage, _mean(run), changed)
+    return status, stage, _mean(run)
 
 
 def _stages(run: RunDir) -> set[str]:
     """The stages that the run is to have; none are known of a config that another version wrote."""
+    if not run.config.is_file():
+        return set()
+    values = configuration.read(run.config)
     try:
-        return set(configuration.load(run.config).active_stages)
+        return set(configuration.from_container(values).active_stages)
     except ValueError:
         return set()
 

@@ -3,6 +3,7 @@
 import importlib.metadata
 import os
 import platform
+import re
 import shutil
 import subprocess
 from dataclasses import dataclass
@@ -32,13 +33,14 @@ GPU_TYPES = {
     "rtx_4090": GpuType(24, 165),
 }
 
-# What a driver's device name contains -> the kind, the longer names first.
+# Words of a driver's device name -> the kind, the longer ones first. A GH200's GPU is an H100.
 _NAMES = {
     "a100-sxm4-40gb": "a100_40gb",
     "a100-pcie-40gb": "a100_40gb",
     "a100": "a100_80gb",
     "h100": "h100",
     "h200": "h200",
+    "gh200": "h100",
     "b200": "b200",
     "l40s": "l40s",
     "nvidia l4": "l4",
@@ -50,8 +52,11 @@ _NAMES = {
 
 
 def gpu_type(device_name: str) -> str | None:
-    """The kind of GPU behind a driver's device name, or None where the table does not have it."""
-    return next((kind for part, kind in _NAMES.items() if part in device_name.lower()), None)
+    """The kind of GPU behind a driver's device name, or None where the table does not have it, or it is but a slice."""
+    name = device_name.lower()
+    if " mig " in name:
+        return None
+    return next((kind for words, kind in _NAMES.items() if re.search(rf"\b{words}\b", name)), None)
 
 
 @dataclass(frozen=True)
@@ -65,18 +70,39 @@ class Gpu:
 
 def gpus() -> list[Gpu]:
     """The visible NVIDIA GPUs, asked of nvidia-smi, CUDA_VISIBLE_DEVICES respected. Empty where there are none."""
-    if shutil.which("nvidia-smi") is None:
-        return []
-    query = ["nvidia-smi", "--query-gpu=index,uuid,name,memory.total", "--format=csv,noheader,nounits"]
-    result = subprocess.run(query, capture_output=True, text=True, timeout=30, check=False)
-    if result.returncode != 0:
-        return []
-    rows = [[cell.strip() for cell in line.split(",")] for line in result.stdout.splitlines() if line.count(",") == 3]
+    lines = _nvidia_smi("--query-gpu=index,uuid,name,memory.total", "--format=csv,noheader,nounits")
+    rows = [[cell.strip() for cell in line.split(",")] for line in lines if line.count(",") == 3]
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    slices: list[Gpu] = []
     if visible is not None:
         wanted = [word.strip() for word in visible.split(",") if word.strip()]
         rows = [row for row in rows if row[0] in wanted or any(row[1].startswith(word) for word in wanted)]
-    return [Gpu(name, float(mebibytes) / 1024) for _, _, name, mebibytes in rows]
+        slices = _slices([word for word in wanted if word.startswith("MIG-")])
+    return [Gpu(name, float(mebibytes) / 1024) for _, _, name, mebibytes in rows] + slices
+
+
+def _slices(wanted: list[str]) -> list[Gpu]:
+    """The MIG slices of GPUs that have these names. A slice `3g.20gb` has 19.5 GiB, `1g.5gb` 4.75."""
+    found: list[Gpu] = []
+    name = ""
+    for line in _nvidia_smi("-L") if wanted else ():
+        if whole := re.match(r"GPU \d+: (.+) \(UUID", line):
+            name = whole[1]
+        elif part := re.match(r"\s+MIG (\S+\.(\d+)gb\S*)\s.*\(UUID: (MIG-[^)]+)\)", line):
+            profile, gigabytes, uuid = part.groups()
+            if any(uuid.startswith(word) for word in wanted):
+                found.append(Gpu(f"{name} MIG {profile}", 0.95 * float(gigabytes)))
+    return found
+
+
+def _nvidia_smi(*arguments: str) -> list[str]:
+    """The lines that it prints; none where it is missing or fails."""
+    if shutil.which("nvidia-smi") is None:
+        return []
+    result = subprocess.run(
+        ["nvidia-smi", *arguments], capture_output=True, text=True, timeout=30, check=False, errors="replace"
+    )
+    return result.stdout.splitlines() if result.returncode == 0 else []
 
 
 def memory() -> float:

@@ -63,8 +63,8 @@ def run(config: Config, again: str, progress: Progress, wait: bool = False) -> f
 def is_finished(config: Config) -> bool:
     """Whether `run` would find every stage up to date. Reads the folder and changes nothing."""
     run = RunDir(Path(config.run_dir))
-    manifest = Manifest.read(run.manifest)
     try:
+        manifest = Manifest.read(run.manifest)
         refuse_another(config, run)
         return run.config.is_file() and all(
             (record := manifest.stages.get(stage)) is not None
@@ -73,7 +73,7 @@ def is_finished(config: Config) -> bool:
             and damaged_output(run.root, record.outputs) is None
             for stage in config.active_stages
         )
-    except (ValueError, OSError):  # a file that a stage reads is gone: the stage will say so
+    except (ValueError, OSError):  # a file is damaged, or one that a stage reads is gone: the run will say so
         return False
 
 

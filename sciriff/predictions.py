@@ -2,8 +2,9 @@
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,6 +18,12 @@ Value = TypeVar("Value")
 
 SHOWN = 3
 """How many instances an error names; the rest are counted."""
+
+MOST_TOKENS = 10**9
+"""Of one text. More is no count of tokens, and no page could draw it."""
+
+LONGEST_SHOWN = 20
+"""Characters of a number that an error shows."""
 
 SAMPLES = re.compile(r"samples_(?P<task>.+?)(_\d{4}-\d\d-\d\dT[\d.-]+)?\.jsonl")
 """What lm-eval 0.4.3 and later call a file of answers: `samples_biored_ner_2025-01-31T09-30-00.123456.jsonl`."""
@@ -58,6 +65,8 @@ class TaskAnswers:
 
     answers: list[Answer]
     """Instance after instance, of each its samples."""
+    asked: list[str]
+    """The ids of the instances that were asked for, in their order."""
     missing: int
     """Answers that were asked for and are not there; above 0 only under allow_missing."""
     benchmark: int | None = None
@@ -70,6 +79,11 @@ class TaskAnswers:
     def instances(self) -> list[str]:
         """The ids of those that have an answer, in their order."""
         return list(dict.fromkeys(answer.instance_id for answer in self.answers))
+
+    def drawn(self, positions: Callable[[int], list[int]]) -> set[str]:
+        """The instances that a rule for so many draws, of those that were asked for: whether an answer is missing must
+        not change which others are drawn."""
+        return {self.asked[place] for place in positions(len(self.asked))}
 
     @property
     def numbers(self) -> list[int]:
@@ -205,22 +219,25 @@ def asked_answers(
     nothing.
     """
     instances = dict.fromkeys([i for i, _ in answers] if expected is None else expected)
-    asked = [(instance_id, sample) for instance_id in instances for sample in range(1, samples + 1)]
-    known = set(asked)
-    strangers = [key for key in answers if key not in known]
+    strangers = [key for key in answers if key[0] not in instances or key[1] > samples]
     if strangers:
         raise ValueError(f"{path}: {some(map(named, strangers))} not among the {_asked_for(samples)} that were asked")
-    missing = [key for key in asked if key not in answers]
+    asked = len(instances) * samples
+    missing = asked - len(answers)
     if missing and not allow_missing:
+        # never all of them at once: one row may have any number as that of its sample
+        keys = ((instance_id, sample) for instance_id in instances for sample in range(1, samples + 1))
+        first = islice((named(key) for key in keys if key not in answers), SHOWN)
         raise ValueError(
-            f"{path}: {some(map(named, missing))} missing of {len(asked)} {_asked_for(samples)}; run the predict stage "
+            f"{path}: {some(first, missing)} missing of {asked} {_asked_for(samples)}; run the predict stage "
             "again, or score what is there with allow_missing=true"
         )
     if not answers and not allow_missing:
         raise ValueError(f"{path}: there is no prediction in it" if path.is_file() else f"{path} does not exist")
     entry = catalogue().get(task) if expected is None else None
-    found = [answers[key] for key in asked if key in answers]
-    return TaskAnswers(found, len(missing), entry.validation if entry else None, samples)
+    places = {instance_id: place for place, instance_id in enumerate(instances)}
+    found = [answers[key] for key in sorted(answers, key=lambda key: (places[key[0]], key[1]))]
+    return TaskAnswers(found, list(instances), missing, entry.validation if entry else None, samples)
 
 
 def _asked_for(samples: int) -> str:
@@ -288,8 +305,9 @@ def our_answer(row: dict[str, Any], task: str, place: str) -> Answer:
     if row.get("task", task) != task:
         raise ValueError(f"{place}: this row is of the task {row['task']!r}, not {task}")
     for key in ("prompt_tokens", "output_tokens", "truncated_tokens"):
-        if row.get(key) is not None and type(row[key]) is not int:
-            raise ValueError(f"{place}: {key}={row[key]!r} must be a whole number or null")
+        if row.get(key) is not None and not (type(row[key]) is int and 0 <= row[key] <= MOST_TOKENS):
+            shown = str(row[key])[:LONGEST_SHOWN]
+            raise ValueError(f"{place}: {key}={shown} must be a number of tokens up to {MOST_TOKENS:,}, or null")
     sample = row.get("sample")
     if sample is not None and (type(sample) is not int or sample < 1):
         raise ValueError(f"{place}: sample={sample!r} must be a whole number from 1, or null")
@@ -350,9 +368,10 @@ def _first_text(value: Any) -> str | None:
     return value
 
 
-def some(names: Iterable[str]) -> str:
-    """`a, b, c and 7 more are`, as the subject of a sentence."""
+def some(names: Iterable[str], count: int | None = None) -> str:
+    """`a, b, c and 7 more are`, as the subject of a sentence; of `count` names the first suffice."""
     instance_ids = list(names)
+    count = len(instance_ids) if count is None else count
     shown = ", ".join(instance_ids[:SHOWN])
-    more = f" and {len(instance_ids) - SHOWN} more" if len(instance_ids) > SHOWN else ""
-    return f"{shown}{more} {'is' if len(instance_ids) == 1 else 'are'}"
+    more = f" and {count - SHOWN} more" if count > SHOWN else ""
+    return f"{shown}{more} {'is' if count == 1 else 'are'}"

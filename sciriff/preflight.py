@@ -12,12 +12,17 @@ from pathlib import Path
 from sciriff import machine
 from sciriff.config import Config, SourceConfig, nearest
 from sciriff.judge import access
+from sciriff.manifest import Manifest
 from sciriff.nodes import cluster
 from sciriff.nodes.cluster import Cluster
 from sciriff.plan import Plan
 from sciriff.predict import access as engine_access
+from sciriff.predictions import models_below
+from sciriff.run_dir import RunDir
 from sciriff.tasks import HELD_OUT, catalogue
 from sciriff.training_memory import GIB, fits
+
+SOURCES = ("sciriff", "tulu", "published")
 
 
 def problems(config: Config, plan: Plan) -> Iterator[str]:
@@ -38,17 +43,30 @@ def problems(config: Config, plan: Plan) -> Iterator[str]:
     if "judge" in stages:
         yield from access.problems(config.judge)
     yield from _missing_files(config)
+    yield from _missing_models(config)
     if "train" in stages and plan.disk:
-        there = next(p for p in (Path(config.run_dir), *Path(config.run_dir).parents) if p.exists())
-        free = shutil.disk_usage(there).free / GIB
-        if plan.disk > free:
-            yield f"model and checkpoints need about {plan.disk:.0f} GiB on the disk of {there}; {free:.0f} are free"
+        yield from _full_disk(RunDir(Path(config.run_dir)), plan.disk)
+
+
+def _full_disk(run: RunDir, needed: float) -> Iterator[str]:
+    """Whether training finds so many GiB. What this run has written already is not needed a second time."""
+    train = Manifest.read(run.manifest).stages.get("train")
+    if train is not None and train.status == "done":
+        return
+    there = next(place for place in (run.root, *run.root.parents) if place.exists())
+    free = shutil.disk_usage(there).free
+    files = (*run.checkpoints.rglob("*"), *run.model.rglob("*"))
+    written = sum(file.stat().st_size for file in files if file.is_file())
+    if needed > (free + written) / GIB:
+        yield f"model and checkpoints need about {needed:.0f} GiB on the disk of {there}; {free / GIB:.0f} are free"
 
 
 def anywhere(config: Config) -> Iterator[str]:
     """What is wrong on whatever machine."""
     yield from _unknown_tasks(config)
     yield from _unknown_filters(config)
+    yield from _own_outputs(config)
+    yield from _folder_of_runs(config)
 
 
 def too_large(plan: Plan) -> Iterator[str]:
@@ -161,13 +179,76 @@ def _missing_elsewhere(python: str, engine: str) -> Iterator[str]:
         yield f"engine.python={python} lacks {', '.join(result.stdout.split())}: pip install '{package}' there"
 
 
+LOGIN = """
+import os, sys, wandb
+status = 1
+try:
+    wandb.login(verify=False)
+    status = 0
+except Exception as error:
+    print(error, file=sys.stderr)
+finally:
+    sys.stderr.flush()
+    os._exit(status)
+"""
+"""Ends without goodbye to wandb's service, which was seen to wait for ever for the end of a process it had begun."""
+
+
 def _missing_key() -> Iterator[str]:
     """What keeps W&B from sending anything: it alone knows all the places of a key. Does not ask the server."""
-    command = [sys.executable, "-c", "import wandb; wandb.login(verify=False)"]
+    command = [sys.executable, "-c", LOGIN]
     result = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120, check=False)
     if result.returncode:
-        reason = (result.stderr.strip().splitlines() or ["it does not say why."])[-1].rpartition("Error: ")[-1]
+        reason = (result.stderr.strip().splitlines() or ["it does not say why."])[-1]
         yield f"log=wandb: {reason} log=offline needs no account, and `wandb sync` sends the run later"
+
+
+def _own_outputs(config: Config) -> Iterator[str]:
+    """What a stage is to read and the run itself makes, and so removes first or writes over."""
+    run, sources = RunDir(Path(config.run_dir)), config.mix.sources
+    made = {"mix": [run.mix.parent], "train": [run.model, run.adapter, run.checkpoints]}
+    own = [path.resolve() for stage in config.active_stages for path in made.get(stage, [])]
+    read = {
+        "model.path": config.model.path,
+        "model.tokenizer": config.model.tokenizer,
+        "mix.path": config.mix.path,
+        **{f"mix.sources.{name}.path": getattr(sources, name).path for name in SOURCES},
+    }
+    for key, path in read.items():
+        # a relative one is a hub id
+        if path and Path(path).is_absolute() and any(Path(path).resolve().is_relative_to(place) for place in own):
+            yield f"{key}={path} is made by this run itself, and would be lost: copy it, or choose another name=..."
+
+
+def _folder_of_runs(config: Config) -> Iterator[str]:
+    """A folder that holds runs is none itself; only that of several models' answers gets some."""
+    root = Path(config.run_dir)
+    if RunDir(root).config.is_file() or (config.predictions and models_below(Path(config.predictions))):
+        return
+    for manifest in sorted(root.glob(f"*/{RunDir(root).manifest.name}")):
+        if RunDir(manifest.parent).config.is_file():
+            yield f"run_dir={root} is a folder of runs, such as {manifest.parent.name}: run_dir={root / 'NAME'} is one"
+            return
+
+
+def _missing_models(config: Config) -> Iterator[str]:
+    """What is no folder here, and no hub id either: OWNER/NAME, or NAME alone."""
+    stages, model = config.active_stages, config.model
+    wanted = []
+    if {"mix", "train", "predict"} & set(stages):
+        wanted += [("model.path", model.path), ("model.tokenizer", model.tokenizer)]
+    if "predict" in stages:
+        wanted.append(("eval.model", config.eval.model))
+    for key, path in wanted:
+        if path is None or Path(path).exists():
+            continue
+        if path.count("/") > 1 or path.startswith((".", "/", "~")) or _holds_models(Path(path).parent):
+            yield f"{key}={path} does not exist, and is no id on the Hugging Face hub"
+
+
+def _holds_models(folder: Path) -> bool:
+    """Whether it is a folder of a person's, and not the owner in a hub id."""
+    return folder != Path() and any(next(folder.glob(f"*/config.{end}"), None) for end in ("yaml", "json"))
 
 
 def _missing_files(config: Config) -> Iterator[str]:
@@ -175,7 +256,7 @@ def _missing_files(config: Config) -> Iterator[str]:
     wanted: list[tuple[str, str | None]] = []
     if "mix" in stages:
         wanted.append(("mix.path", config.mix.path))
-        for name in ("sciriff", "tulu", "published"):
+        for name in SOURCES:
             source: SourceConfig = getattr(sources, name)
             wanted.append((f"mix.sources.{name}.path", source.path if config.mix.path is None else None))
         if config.mix.overlap == "drop" and "predict" not in stages:

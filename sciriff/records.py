@@ -99,6 +99,10 @@ class Judgement:
     was not known."""
     sample: int | None = None
     """As that of the prediction."""
+    finish_reason: str | None = None
+    """As that of a prediction."""
+    limit: int | None = None
+    """Tokens that the response might have. This and the reason are None where nobody wrote them down."""
 
     @property
     def key(self) -> AnswerKey:

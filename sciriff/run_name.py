@@ -33,7 +33,7 @@ WITHOUT_TRACE = (
 """Keys that do not make another run."""
 
 LONGEST = 100
-"""Characters; most file systems take 255 bytes, and log and table columns less."""
+"""Bytes; most file systems take 255, and log and table columns less."""
 
 
 OF_ANY_RUN = re.compile(
@@ -101,6 +101,7 @@ def run_name(overrides: Sequence[str], choices: Mapping[str, str | None]) -> str
         else:
             parts.append(f"{key.rsplit('.', 1)[-1]}-{_plain(typed[key])}")
     name = "-".join(_plain(part) for part in parts)
-    if len(name) > LONGEST:
-        name = f"{name[: LONGEST - 9]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+    if len(name.encode()) > LONGEST:
+        kept = name.encode()[: LONGEST - 9].decode(errors="ignore")
+        name = f"{kept}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
     return name

@@ -108,8 +108,8 @@ def add_ratings(
         raise ValueError(
             f"{path}: the judge rated other answers than these; run the judge stage again, or move {path.parent} away"
         )
-    rule, instances = task.judged.rule, found.instances
-    drawn = {instances[place] for place in rule.sample(len(instances))}
+    rule = task.judged.rule
+    drawn = found.drawn(rule.sample)
     positions = {answer.key: position for position, answer in enumerate(answers)}
     ratings = read_ratings(path, positions, asked) if path.is_file() else {}
     rated: dict[int, int | None] = {}

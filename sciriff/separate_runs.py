@@ -5,7 +5,9 @@ from pathlib import Path
 
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
 from omegaconf import DictConfig, open_dict
+from omegaconf.errors import OmegaConfBaseException
 
 from sciriff.config import known_keys
 from sciriff.run_name import run_name, typed_overrides
@@ -24,16 +26,19 @@ def composed_job(loader: ConfigLoader, master: DictConfig, overrides: Sequence[s
 
 
 def refuse_shared(loader: ConfigLoader, master: DictConfig) -> None:
-    """ValueError where two jobs of a sweep over all that was typed would be one run. HydraException and OmegaConf's
-    errors for what cannot be composed."""
+    """ValueError where two jobs of a sweep over all that was typed would be one run. What cannot be composed the
+    sweeper says, when it composes all jobs itself."""
     from hydra._internal.core_plugins.basic_sweeper import BasicSweeper  # loads what only a sweep needs
 
-    typed = OverridesParser.create(config_loader=loader).parse_overrides(typed_overrides(master.hydra))
-    [jobs] = BasicSweeper.split_arguments(typed, None)
+    try:
+        typed = OverridesParser.create(config_loader=loader).parse_overrides(typed_overrides(master.hydra))
+        [jobs] = BasicSweeper.split_arguments(typed, None)
+        composed = [composed_job(loader, master, job) for job in jobs] if len(jobs) > 1 else []
+        runs = [(str(Path(config.run_dir).absolute()), given) for config, given in composed]
+    except (HydraException, OmegaConfBaseException, ValueError, AssertionError):
+        return
     seen: dict[str, list[str]] = {}
-    for job in jobs if len(jobs) > 1 else []:
-        composed, given = composed_job(loader, master, job)
-        run_dir = str(Path(composed.run_dir).absolute())
+    for run_dir, given in runs:
         if (other := seen.setdefault(run_dir, given)) is not given:
             raise ValueError(shared(run_dir, other, given))
 

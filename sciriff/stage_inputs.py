@@ -66,7 +66,7 @@ def inputs(stage: str, config: Config, run: RunDir) -> dict[str, str]:
             return {
                 "predictions": tree_digest(predictions),
                 # of its settings those that decide what is asked and of whom, not how fast or at what price
-                "judge": value_digest([judge.provider, judge.model, judge.temperature]),
+                "judge": value_digest([judge.provider, judge.model, judge.temperature, judge.max_tokens]),
                 "recorded responses": tree_digest(recorded) if recorded else "none",
                 "rules": value_digest([config.eval.parity, config.eval.tasks, config.allow_missing, __version__]),
             }

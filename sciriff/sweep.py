@@ -19,10 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.global_hydra import GlobalHydra
-from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, read_write
-from omegaconf.errors import OmegaConfBaseException
 
 from sciriff import spawn
 from sciriff.run_dir import RunDir
@@ -44,6 +42,10 @@ LAST = ("done", "failed")
 SEARCH = {"direction": "maximize", "max_failure_rate": 0.99}
 """Of a search by Optuna, unless typed: scores are to be high, which by its own default are to be low, and a failed job
 ends the search only when all that ran beside it failed too."""
+NO_DRY_RUN = (
+    "dry_run=true does not go with hydra/sweeper=optuna, which chooses values by the scores of earlier jobs; "
+    "without -m and the sweeper it prints the plan of one job"
+)
 NO_MEAN = "hydra/sweeper=optuna looks for the highest summary mean, and this job makes no scores"
 PAGE = "sweep.html"
 """The page of a sweep, in its folder."""
@@ -87,7 +89,7 @@ class SweepFolder(Callback):
 
 
 def _begin(config: DictConfig) -> None:
-    _refuse_shared_folders(config)
+    _refuse(config)
     if config.dry_run:  # it notes no jobs, and those of an earlier sweep are none of its own
         return
     folder = folder_of(config)
@@ -106,15 +108,16 @@ def _begin(config: DictConfig) -> None:
                     config.hydra.sweeper[key] = value
 
 
-def _refuse_shared_folders(config: DictConfig) -> None:
-    """ValueError where jobs of a sweep would be one run, as far as that is known before it begins."""
+def _refuse(config: DictConfig) -> None:
+    """ValueError where jobs of a sweep would be one run, or a search is to come without scores, as far as that is known
+    before it begins."""
     if searches(config.hydra.sweeper):
+        if config.dry_run:
+            raise ValueError(NO_DRY_RUN)
         if key := fixed(typed_overrides(config.hydra)):
             raise ValueError(one_for_all(key))
         return
-    # what cannot be composed the sweeper says, when it composes all jobs itself
-    with contextlib.suppress(HydraException, OmegaConfBaseException):
-        refuse_shared(GlobalHydra.instance().config_loader(), config)
+    refuse_shared(GlobalHydra.instance().config_loader(), config)
 
 
 def folder_of(config: DictConfig) -> Path:

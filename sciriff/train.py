@@ -97,7 +97,7 @@ def job_of_sweep(composed: DictConfig, progress: Progress) -> float | None:
     hydra_config = HydraConfig.get()
     overrides = typed_overrides(hydra_config)
     if composed.dry_run:
-        return _objective(job(composed, progress))
+        return job(composed, progress)
     if cluster.here().by_hand:
         raise ValueError("NODES and NODE_RANK are for a single run: a sweep (-m) over several nodes needs Slurm")
     place = sweep.folder()
@@ -190,6 +190,9 @@ def compose_and_run(progress: Progress) -> None:
 def exit_status(error: BaseException, progress: Progress) -> int:
     """Say why the command ends, and with which status: 1 a stage failed, 2 a user's mistake, 130 stopped. An error of
     ours is raised again."""
+    if line := compose_error.in_hydra(error, sys.argv[1:]):
+        _say(f"error: {line}")
+        return USER_ERROR
     match error:
         case LeftRunning():
             _say(f"{error}\n  {this_command()}")

@@ -56,6 +56,9 @@ def test_a_double_id_and_a_broken_row_are_refused_with_their_place(tmp_path: Pat
     broken = write_rows(tmp_path / "broken.jsonl", [{**row("scierc_ner:v:0", "a"), "output": None}])
     with pytest.raises(ValueError, match=r"broken.jsonl.*1.*'output'"):
         read_instances(EvalConfig(path=str(broken)))
+    torn = write_rows(tmp_path / "torn.jsonl", [row("scierc_ner:v:0", "a"), row("scierc_ner:v:1", "b \ud800")])
+    with pytest.raises(ValueError, match=r"torn.jsonl:2: 'input' has lone surrogates"):
+        read_instances(EvalConfig(path=str(torn)))
 
 
 def test_no_instances_at_all(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """The run folder is owned, its config frozen, and stale work recognised."""
 
 import fcntl
+import re
 import socket
 from dataclasses import replace
 from pathlib import Path
@@ -30,6 +31,28 @@ def test_another_config_is_refused_with_the_first_key(run: RunDir, composed):
     freeze(composed("experiment=demo", "name=a"), run)
     with pytest.raises(ValueError, match=r"was made with train\.learning_rate=0\.\d+, not 0\.5"):
         freeze(composed("experiment=demo", "name=a", "train.learning_rate=0.5"), run)
+
+
+@pytest.mark.parametrize(
+    ("damaged", "reason"),
+    [
+        (b"a: [1\n", "not a config (while parsing a flow sequence)"),
+        (b"\xff\xfe", "not a config ("),
+        (b"- 1\n", "not a config (expected keys and values)"),
+        (b"", "not a config (it is empty)"),
+        (b"model:\n  name: tiny\n", "has no mix: it is cut off, or of another version of sciriff"),
+    ],
+)
+def test_a_damaged_config_is_told_in_one_line(damaged, reason, run: RunDir, composed):
+    config = composed("experiment=demo", "name=a", f"run_dir={run.root}")
+    run.config.write_bytes(damaged)
+    with pytest.raises(ValueError, match=re.escape(str(run.config))) as error:
+        freeze(config, run)
+    assert reason in str(error.value) and "; remove it" in str(error.value) and "\n" not in str(error.value)
+    assert not pipeline.is_finished(config)
+    run.config.unlink()
+    freeze(config, run)
+    assert load(run.config) == config
 
 
 def test_keys_that_say_what_to_do_now_may_change(run: RunDir, composed):

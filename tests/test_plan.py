@@ -1,6 +1,7 @@
 """The plan's numbers against sums done by hand."""
 
 import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,7 +9,9 @@ import pytest
 
 from sciriff import machine, preflight
 from sciriff.machine import Gpu
+from sciriff.manifest import Manifest, StageRecord
 from sciriff.plan import lines, make, network
+from sciriff.run_dir import RunDir
 
 EIGHT_80GB = ("plan.gpu=a100_80gb", "plan.gpus=8")
 
@@ -227,10 +230,39 @@ def test_the_best_checkpoint_and_measuring_it_are_in_the_plan(composed):
         "model=llama2_7b", "name=x", "train.eval_every=10", "train.keep=best", "mix.validation_rows=500", *EIGHT_80GB
     )
     best = make(config)
-    assert best.disk - plain.disk == pytest.approx((plain.disk - 2 * config.model.shape.parameters / 2**30) / 2)
+    checkpoint = 12 * config.model.shape.parameters / 2**30  # fp32 weights and two moments
+    assert plain.disk == pytest.approx(3 * checkpoint), "two that are kept, and one that is being written"
+    assert best.disk == pytest.approx(4 * checkpoint)
     # 112 measurements of 1,000 rows, forward alone, beside 1,106 steps of 128 rows forward and backward
     assert best.measuring_hours / plain.hours == pytest.approx(112 * 1000 / 3 / (2 * 70_714), rel=1e-6)
     assert best.hours == pytest.approx(plain.hours + best.measuring_hours)
+
+
+def test_more_steps_than_the_epochs_have(composed):
+    """train.max_steps counts, whatever the epochs say."""
+    plain = make(composed("model=llama2_7b", "name=x", "train.eval_every=null", *EIGHT_80GB))
+    config = composed("model=llama2_7b", "name=x", "train.eval_every=null", "train.max_steps=2765", *EIGHT_80GB)
+    more = make(config)
+    assert (plain.steps, more.steps) == (1106, 2765)
+    assert more.hours == pytest.approx(2.5 * plain.hours)
+    assert any("2765 steps of 128 sequences, 5 epochs" in line for line in lines(config, more))
+
+
+def test_what_a_run_has_written_is_not_needed_again(composed, tmp_path, monkeypatch):
+    """A run that is started again, or only to make its report, is not refused for the room that it fills itself."""
+    config = composed("experiment=demo", "name=x", f"run_dir={tmp_path}", "train.checkpoint_every=5", "log=none")
+    run, plan = RunDir(tmp_path), make(config)
+    needed = int(plan.disk * 2**30)
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda place: usage._replace(free=needed // 2))
+    assert any("on the disk of" in problem for problem in preflight.problems(config, plan))
+    (run.checkpoints / "step-5").mkdir(parents=True)
+    with (run.checkpoints / "step-5" / "state.pt").open("wb") as file:
+        file.truncate(needed // 2 + 1)
+    assert not any("on the disk of" in problem for problem in preflight.problems(config, plan))
+    shutil.rmtree(run.checkpoints)
+    Manifest(run.manifest, stages={"train": StageRecord("done", {})}).write()
+    assert not any("on the disk of" in problem for problem in preflight.problems(config, plan))
 
 
 def predict_line(config) -> str:

@@ -52,7 +52,8 @@ def test_name(typed, choices, name):
     assert run_name(typed, {**CHOICES, **choices}) == name
 
 
-def test_long_names_stay_distinct():
-    names = {run_name([f"mix.path=/{'x' * 200}{i}"], CHOICES) for i in range(3)}
+@pytest.mark.parametrize("letter", ["x", "é", "文"])
+def test_long_names_stay_distinct(letter):
+    names = {run_name([f"mix.path=/{letter * 90}{i}"], CHOICES) for i in range(3)}
     assert len(names) == 3
-    assert all(len(name) <= LONGEST for name in names)
+    assert all(len(name.encode()) <= LONGEST for name in names)

@@ -172,6 +172,8 @@ def scored_alone(run: RunDir, scored) -> dict[str, Any]:
         ({"sample": "2"}, r"biored_ner.jsonl:1: sample='2' must be a whole number from 1, or null"),
         ({"sample": 2}, r"biored_ner.jsonl:2: instance biored_ner:0 \(sample 2\) stands here twice, first at .*:1"),
         ({"sample": 4}, r"biored_ner:0 \(sample 4\) is not among the samples that were asked"),
+        ({"output_tokens": -1}, r"biored_ner.jsonl:1: output_tokens=-1 must be a number of tokens up to 1,000,000,000"),
+        ({"prompt_tokens": 10**400}, r"jsonl:1: prompt_tokens=10{19} must be a number of tokens up to"),
     ],
 )
 def test_rows_that_are_refused(run: RunDir, scored, change: dict[str, Any], message: str) -> None:
@@ -180,6 +182,18 @@ def test_rows_that_are_refused(run: RunDir, scored, change: dict[str, Any], mess
     path.write_text("\n".join([json.dumps({**json.loads(first), **change}), *others]) + "\n")
     with pytest.raises(ValueError, match=message):
         scored(run)
+
+
+def test_a_number_of_a_sample_beyond_all_measure(tmp_path: Path, run: RunDir, scored) -> None:
+    """The answers that are missing for it are counted, not listed: no memory holds so many."""
+    path = run.predictions / f"{NER}.jsonl"
+    first, *others = path.read_text().splitlines()
+    run.expected.unlink()
+    path.write_text("\n".join([json.dumps({**json.loads(first), "sample": 10**12}), *others]) + "\n")
+    with pytest.raises(ValueError, match=r"and 7999999999973 more are missing of 8000000000000 samples"):
+        scored(run)
+    missing = INSTANCES * (10**12 - SAMPLES)
+    assert scored(run, "allow_missing=true", f"eval.tasks=[{NER}]")["tasks"][NER]["missing"] == missing
 
 
 def test_samples_of_another_folder_say_themselves_how_many_they_are(tmp_path: Path, run: RunDir, scored) -> None:

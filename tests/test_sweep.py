@@ -2,6 +2,7 @@
 
 import fcntl
 import json
+import re
 import threading
 from dataclasses import asdict
 from pathlib import Path
@@ -116,8 +117,11 @@ def test_ls_on_the_command_line(cli, runs: Path):
     assert (none.returncode, none.stderr.count("\n")) == (2, 1)
     assert "did you mean 'finished'?" in none.stderr
     (runs / "failed/manifest.json").write_text("{")
+    (runs / "finished/config.yaml").write_text("a: [1")
     broken = cli(module="sciriff.ls")
-    assert broken.returncode == 2 and "manifest.json" in broken.stderr
+    assert broken.returncode == 2 and len(broken.stdout.splitlines()) == 6
+    assert {line.split()[0] for line in broken.stdout.splitlines() if "damaged" in line} == {"failed", "finished"}
+    assert re.findall(r"error: runs/(\S+): not a", broken.stderr) == ["failed/manifest.json", "finished/config.yaml"]
 
 
 def test_ls_where_there_are_no_runs(cli):

@@ -32,7 +32,11 @@ from sciriff.plan import make
         ("model.chat=tulip", "model.chat=tulip is not known; did you mean 'tulu'?"),
         ("+foo=1", "foo is not a key of the config"),
         ("train.micro_batch_tokens=2048", "train.max_length=4096 does not fit train.micro_batch_tokens=2048"),
-        ("nonsense", "nonsense"),
+        ("nonsense", "nonsense: what is typed must be KEY=VALUE"),
+        ("judge=null", "judge=null is no option; judge=none is, or one of"),
+        ("model.api.name=foo", "model.api is null here, so model.api.name cannot be set"),
+        ("train.learning_rate=nan", "train.learning_rate=nan must be a number that is finite"),
+        ("train.weight_decay=nan", "train.weight_decay=nan must be a number that is finite"),
     ],
 )
 def test_a_mistake_gets_one_line(mistake: str, line: str, cli):

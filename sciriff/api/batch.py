@@ -123,7 +123,7 @@ class Batches(ABC):
         """What a call is called in a batch."""
         return call.id
 
-    def collect_earlier(self, calls: Sequence[Call], on_reply: Callable[[Sent, Reply], None]) -> Tally:
+    def collect_earlier(self, calls: Sequence[Call], on_reply: Callable[[Sent, Reply], object]) -> Tally:
         """Collect the batch that an earlier process submitted and did not collect, if there is one: all its answers are
         paid for, so all are handed on, whether today's `calls` ask for them or not, and some perhaps for the second
         time. In the tally are those of `calls` that the server refused; what has merely no answer is in none."""
@@ -135,7 +135,7 @@ class Batches(ABC):
         failed = {id: why for id, why in tally.failed.items() if id in asked}
         return Tally(failed, tally.filtered & asked)
 
-    def answer(self, calls: Sequence[Call], on_reply: Callable[[Sent, Reply], None]) -> Tally:
+    def answer(self, calls: Sequence[Call], on_reply: Callable[[Sent, Reply], object]) -> Tally:
         """Have all calls answered, in one batch after the other where they do not fit one; none may be under way before
         (`collect_earlier`). Calls without an answer are in the tally. Refused where the server has no such interface
         or does not answer."""
@@ -181,7 +181,7 @@ class Batches(ABC):
         return state
 
     def collect(
-        self, state: BatchState, calls: Sequence[Sent], on_reply: Callable[[Sent, Reply], None], tally: Tally
+        self, state: BatchState, calls: Sequence[Sent], on_reply: Callable[[Sent, Reply], object], tally: Tally
     ) -> tuple[set[str], str]:
         """Wait until the batch has ended, hand on every answer, and forget the batch. Returns the ids of the calls that
         were answered, and why any other was not; those that were refused are in `tally.failed`. ValueError for a result
@@ -226,7 +226,7 @@ class Batches(ABC):
         line: str,
         by_name: dict[str, Sent],
         answered: set[str],
-        on_reply: Callable[[Sent, Reply], None],
+        on_reply: Callable[[Sent, Reply], object],
         tally: Tally,
     ) -> None:
         """One line of a batch's result."""

@@ -97,7 +97,7 @@ class Service:
         return None if price is None else round(price.of(reply.input_tokens, reply.output_tokens), 9)
 
     def collect_earlier(
-        self, calls: Sequence[Call], on_reply: Callable[[Sent, Reply], None], *, batch_file: Path
+        self, calls: Sequence[Call], on_reply: Callable[[Sent, Reply], object], *, batch_file: Path
     ) -> Tally:
         """Take all answers of the batch that an earlier start has submitted, if one is under way; see `Batches`. To be
         called before what is spent and what is left to ask are known. ValueError where batches are not asked for."""

@@ -4,7 +4,7 @@ from sciriff.config.checks import nearest
 from sciriff.config.deepspeed import DeepspeedConfig
 from sciriff.config.engine import EngineConfig
 from sciriff.config.eval import EvalConfig
-from sciriff.config.files import as_dict, from_container, load, to_yaml
+from sciriff.config.files import as_dict, from_container, load, read, to_yaml
 from sciriff.config.judge import JudgeConfig
 from sciriff.config.log import LogConfig
 from sciriff.config.mix import MixConfig, MixSourceConfig, SourcesConfig
@@ -12,15 +12,16 @@ from sciriff.config.model import CHAT_FORMATS, ApiModelConfig, ModelConfig, Shap
 from sciriff.config.places import PACKAGE, SAMPLE, conf_dir
 from sciriff.config.plan import PlanConfig
 from sciriff.config.report import ReportConfig
-from sciriff.config.root import STAGES, Config, known_keys
+from sciriff.config.root import STAGES, Config, known_keys, nearest_key, optional_sections
 from sciriff.config.server import ADDRESS, HOW_TO_ASK, PROVIDERS, ServerConfig
 from sciriff.config.source import SourceConfig
-from sciriff.config.train import ATTENTIONS, DECIDES_NOTHING, LOGITS_AT_ONCE, TrainConfig
+from sciriff.config.train import ATTENTIONS, CHECKPOINTS_KEPT, DECIDES_NOTHING, LOGITS_AT_ONCE, TrainConfig
 
 __all__ = [
     "ADDRESS",
     "ATTENTIONS",
     "CHAT_FORMATS",
+    "CHECKPOINTS_KEPT",
     "DECIDES_NOTHING",
     "HOW_TO_ASK",
     "LOGITS_AT_ONCE",
@@ -51,5 +52,8 @@ __all__ = [
     "known_keys",
     "load",
     "nearest",
+    "nearest_key",
+    "optional_sections",
+    "read",
     "to_yaml",
 ]

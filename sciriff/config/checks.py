@@ -1,6 +1,7 @@
 """What a value may be: each check ends in one line that names the key and what is allowed."""
 
 import difflib
+import math
 from collections.abc import Iterable
 
 
@@ -16,7 +17,13 @@ def one_of(key: str, value: object, allowed: tuple[str, ...]) -> None:
         raise ValueError(f"{key}={value} is not known{nearest(str(value), allowed)}")
 
 
+def finite(key: str, value: float | None) -> None:
+    if value is not None and not math.isfinite(value):
+        raise ValueError(f"{key}={value} must be a number that is finite")
+
+
 def at_least(key: str, value: float | None, least: float) -> None:
+    finite(key, value)
     if value is not None and value < least:
         raise ValueError(f"{key}={value} is too small: it must be {least} or more")
 
@@ -30,5 +37,6 @@ def number_or(key: str, value: object, least: int, words: tuple[str, ...]) -> No
 
 
 def above_zero(key: str, value: float | None) -> None:
+    finite(key, value)
     if value is not None and value <= 0:
         raise ValueError(f"{key}={value} must be above 0")

@@ -7,8 +7,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
 from yaml import YAMLError
 
-from sciriff.config.checks import nearest
-from sciriff.config.root import Config, known_keys
+from sciriff.config.root import Config, nearest_key
 
 
 def from_container(values: DictConfig) -> Config:
@@ -20,7 +19,7 @@ def from_container(values: DictConfig) -> Config:
         raise ValueError(f"{error.full_key} is not set: give {error.full_key}=...") from None
     except ConfigKeyError as error:
         unknown = str(error.full_key)
-        raise ValueError(f"{unknown} is not a key of the config{nearest(unknown, known_keys())}") from None
+        raise ValueError(f"{unknown} is not a key of the config{nearest_key(unknown)}") from None
     except OmegaConfBaseException as error:
         key = getattr(error, "full_key", None)
         raise ValueError(f"{key + ': ' if key else ''}{str(error).splitlines()[0]}") from None
@@ -32,13 +31,23 @@ def load(path: Path) -> Config:
     """The config that was frozen into a run folder."""
     if not path.is_file():
         raise ValueError(f"{path}: there is no run here; `python -m sciriff.train` makes one")
+    return from_container(read(path))
+
+
+def read(path: Path) -> DictConfig:
+    """The values in a run's config.yaml, not checked against the schema: an older run may have other keys. ValueError
+    for a file that is damaged, and what to do."""
     try:
         values = OmegaConf.load(path)
+        reason = "it is empty" if not values else "expected keys and values"
     except (YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: not a config ({str(error).splitlines()[0]})") from None
-    if not isinstance(values, DictConfig):
-        raise ValueError(f"{path}: not a config (expected keys and values)")
-    return from_container(values)
+        values, reason = None, " ".join(str(error).split("\n", 1)[0].split())
+    if not isinstance(values, DictConfig) or not values:
+        raise ValueError(
+            f"{path}: not a config ({reason}); remove it, and the command that made this run writes it again and keeps "
+            "what is finished"
+        )
+    return values
 
 
 def to_yaml(config: Config) -> str:

@@ -16,7 +16,7 @@ class JudgeConfig(ServerConfig):
     model: str | None = None
     """The judge, by the server's name for it. Its answers are kept under this name and the prompt, never paid twice."""
     max_tokens: int = 512
-    """Longest response, tokens."""
+    """Longest response, tokens. A response that it cut off before its rating is asked for again with a larger one."""
     path: str | None = None
     """recorded: a folder with `<task>/lm_judge_raw.json`, as the original code's batches leave them."""
 

@@ -1,9 +1,10 @@
 """All of a run's config: the sections, and what concerns several of them."""
 
+import difflib
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
-from typing import get_args, get_type_hints
+from typing import Any, get_args, get_origin, get_type_hints
 
 from omegaconf import MISSING
 
@@ -170,11 +171,54 @@ class Config:
         return model
 
 
-def known_keys(kind: type = Config, prefix: str = "") -> Iterator[str]:
+def known_keys() -> Iterator[str]:
     """Every key of the schema, `train.learning_rate` and the like."""
+    return (key for key, _ in _hints(Config, ""))
+
+
+def open_keys() -> list[str]:
+    """Keys below which a person may add any."""
+    return [key for key, hint in _hints(Config, "") if get_origin(hint) is dict]
+
+
+def optional_sections() -> list[str]:
+    """Keys that have keys of their own, or are null."""
+    return [key for key, hint in _hints(Config, "") if any(map(is_dataclass, get_args(hint)))]
+
+
+def nearest_key(key: str) -> str:
+    """What to say after a key that is not in the schema: the one that may be meant, of the same section if there is one
+    like it, or which keys there are."""
+    if any(key.startswith(f"{known}.") for known in open_keys()):
+        return f"; with a plus it is added: +{key}=..."
+    keys = [*known_keys(), "experiment"]
+    section, _, word = key.rpartition(".")
+    if section and section not in keys:
+        return "".join(
+            f"; did you mean {name!r}?" for name in difflib.get_close_matches(section, keys, n=1, cutoff=0.5)
+        )
+    beside = {known.rpartition(".")[2]: known for known in keys if known.rpartition(".")[0] == section}
+    close = (
+        [beside[name] for name in difflib.get_close_matches(word, beside, n=1, cutoff=0.5)]
+        or sorted(beside[name] for name in beside if len(word) > 1 and _initials(name).endswith(word))
+        or [known for known in keys if known.endswith(f".{word}")]
+    )
+    if close:
+        return f"; did you mean {' or '.join(map(repr, close))}?"
+    if section and beside:
+        return f"; {section} has {', '.join(sorted(beside))}"
+    return f"; there is {', '.join(sorted(known for known in keys if '.' not in known))}"
+
+
+def _initials(name: str) -> str:
+    return "".join(word[0] for word in name.split("_"))
+
+
+def _hints(kind: type, prefix: str) -> Iterator[tuple[str, Any]]:
+    """Every key of a section with its type."""
     hints = get_type_hints(kind)
     for known in fields(kind):
-        yield prefix + known.name
+        yield prefix + known.name, hints[known.name]
         for inner in (hints[known.name], *get_args(hints[known.name])):  # of an optional section, too
             if is_dataclass(inner) and isinstance(inner, type):
-                yield from known_keys(inner, f"{prefix}{known.name}.")
+                yield from _hints(inner, f"{prefix}{known.name}.")

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass, fields
+from urllib.parse import urlsplit
 
 from sciriff.config.checks import above_zero, at_least
 
@@ -49,7 +50,7 @@ class ServerConfig:
         """ValueError for what cannot be. `section` is judge or engine, `chosen` its option."""
         if not self.base_url:
             raise ValueError(f"{section}={chosen} needs {section}.base_url=...")
-        if not ADDRESS.fullmatch(self.base_url):
+        if not _is_address(self.base_url):
             raise ValueError(f"{section}.base_url must be http(s)://HOST[:PORT]/v1, with no password or key in it")
         if self.api_key_env is not None and not self.api_key_env.isidentifier():
             raise ValueError(f"{section}.api_key_env must be the name of an environment variable, not the key itself")
@@ -61,6 +62,16 @@ class ServerConfig:
             at_least(f"{section}.{name}", getattr(self, name), 0)
         for name in ("requests_per_minute", "tokens_per_minute", "timeout", "poll_seconds"):
             above_zero(f"{section}.{name}", getattr(self, name))
+
+
+def _is_address(url: str) -> bool:
+    if not ADDRESS.fullmatch(url):
+        return False
+    try:
+        parts = urlsplit(url)
+        return bool(parts.hostname) and parts.port != 0
+    except ValueError:  # brackets that hold no IPv6 address, a port that is none
+        return False
 
 
 HOW_TO_ASK = tuple(known.name for known in fields(ServerConfig) if known.name != "temperature")

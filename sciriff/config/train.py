@@ -9,6 +9,9 @@ from sciriff.config.checks import above_zero, at_least, number_or, one_of
 
 ATTENTIONS = ("auto", "flash_attention_3", "flash_attention_2", "sdpa", "eager")
 
+CHECKPOINTS_KEPT = 2
+"""The newest, so that one that turns out to be damaged costs only the steps since the one before."""
+
 LOGITS_AT_ONCE = 1 << 25
 """Logits that the training loss makes at a time: 128 MiB in fp32. Of a vocabulary of 32,000 that is 1,048 tokens,
 enough to keep a GPU busy; a small model's whole micro-batch is one piece."""

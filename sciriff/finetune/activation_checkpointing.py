@@ -48,22 +48,31 @@ def set_count(language_model: Any, count: int) -> int:
     return count
 
 
-def fewest_that_fit(model: SummedLoss, backend: Backend, train: TrainConfig, vocabulary: int, workers: Workers) -> int:
-    """As few layers as fit into the GPUs' memory, the same number on every process, and set so. GPUs only.
+def fewest_that_fit(
+    model: SummedLoss, backend: Backend, tokens: int, longest: int, vocabulary: int, workers: Workers
+) -> int:
+    """As few layers as fit into the GPUs' memory with micro-batches of so many tokens, of which the longest row has
+    `longest`; the same number on every process, and set so. GPUs only.
 
     Passes over the largest micro-batch there can be, with one layer kept and with two, say what a layer costs; their
-    gradients are scaled by 0, so that nothing is learnt. AdamW's moments, which plain torch makes in the first step,
-    are added to what was seen.
+    gradients are scaled by 0, so that nothing is learnt. AdamW's moments, which are made in the first step, are added
+    to what was seen. ValueError where not even these passes fit.
     """
     layers = len(_layers(model.language_model))
     if layers < 2:
         return layers
-    batch = largest_batch(train, vocabulary)
+    batch = largest_batch(tokens, longest, vocabulary)
 
     def peak(kept: int) -> int:
         set_count(model.language_model, layers - kept)
         torch.cuda.reset_peak_memory_stats(workers.device)
-        backend.accumulate(batch, 0.0, last=False)
+        try:
+            backend.accumulate(batch, 0.0, last=False)
+        except torch.OutOfMemoryError as error:
+            raise ValueError(
+                f"train.activation_checkpointing=auto: {kept} of {layers} layers kept in the GPU's memory are too many "
+                f"to try; set train.activation_checkpointing=all ({str(error).splitlines()[0]})"
+            ) from None
         return torch.cuda.max_memory_allocated(workers.device)
 
     peak(1)  # what is allocated only once must not look like a layer's
@@ -82,10 +91,10 @@ def checkpointed(layers: int, with_one: float, with_two: float, capacity: float)
     return max(0, layers - 2 - int(more))
 
 
-def largest_batch(train: TrainConfig, vocabulary: int) -> Batch:
-    """A micro-batch of `train.micro_batch_tokens` in sequences as long as may be, every token a target."""
-    whole, rest = divmod(train.micro_batch_tokens, train.max_length)
-    lengths = [train.max_length] * whole + [rest] * (rest > 0)
+def largest_batch(tokens: int, longest: int, vocabulary: int) -> Batch:
+    """A micro-batch of so many tokens in sequences as long as the longest, every token a target."""
+    whole, rest = divmod(tokens, longest)
+    lengths = [longest] * whole + [rest] * (rest > 0)
     return joined([(np.arange(length) % vocabulary, np.ones(length, np.bool_)) for length in lengths])
 
 

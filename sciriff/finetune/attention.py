@@ -15,8 +15,8 @@ from sciriff.config import TrainConfig
 PACKED_SDPA = "packed_sdpa"
 """Our function's name among transformers'. Because "sdpa" is in it, families that cannot do SDPA are refused."""
 
-HOPPER = (9, 0)
-"""The compute capability for which FlashAttention-3 is made."""
+AMPERE, HOPPER = (8, 0), (9, 0)
+"""The compute capabilities from which on FlashAttention-2 works, and for which FlashAttention-3 is made."""
 
 
 def implementation(train: TrainConfig, device: torch.device) -> str:
@@ -43,7 +43,7 @@ def flash_attention(train: TrainConfig, device: torch.device) -> list[str]:
     """The FlashAttentions that are installed and work on this device in this precision, the quickest first."""
     from transformers.utils import is_flash_attn_2_available, is_flash_attn_3_available
 
-    if device.type != "cuda" or train.precision == "fp32":
+    if device.type != "cuda" or train.precision == "fp32" or torch.cuda.get_device_capability(device) < AMPERE:
         return []
     three = is_flash_attn_3_available() and torch.cuda.get_device_capability(device) == HOPPER
     return ["flash_attention_3"] * three + ["flash_attention_2"] * bool(is_flash_attn_2_available())

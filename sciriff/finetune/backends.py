@@ -14,6 +14,9 @@ from sciriff.finetune.model import SummedLoss, parameter_groups
 from sciriff.finetune.packing import Batch
 from sciriff.finetune.workers import Workers
 
+NORM_AT_ONCE = 1 << 24
+"""Elements of a gradient whose squares are summed at a time: 128 MB."""
+
 
 class Backend(Protocol):
     """What the loop asks for. Gradients are averaged over processes by both, so `scale` carries their number."""
@@ -50,7 +53,9 @@ class Backend(Protocol):
 
 def backend(config: Config, model: SummedLoss, workers: Workers) -> Backend:
     """The backend that the config asks for, with the model on its device."""
-    return (Deepspeed if config.deepspeed.zero_stage else Plain)(config.train, model, workers)
+    if config.deepspeed.zero_stage:
+        return Deepspeed(config.train, model, workers, offloaded=config.deepspeed.offload)
+    return Plain(config.train, model, workers)
 
 
 def adamw(train: TrainConfig, model: SummedLoss, device: torch.device) -> torch.optim.Optimizer:
@@ -67,10 +72,12 @@ def clip_gradient(parameters: Iterable[torch.nn.Parameter], most: float) -> floa
     """Scale the whole gradient down to the norm `most` if it is larger; returns its norm before.
 
     The norm is summed in float64, as DeepSpeed does. torch's own function sums in float32 and keeps bf16 for bf16
-    gradients; on a CPU it was seen to be 1e-4 off for one embedding table.
+    gradients; on a CPU it was seen to be 1e-4 off for one embedding table. Part by part, since it is a copy in float64
+    whose norm torch takes.
     """
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-    norm = float(torch.stack([torch.linalg.vector_norm(g, dtype=torch.float64) for g in gradients]).norm())
+    parts = (part for gradient in gradients for part in gradient.flatten().split(NORM_AT_ONCE))
+    norm = float(torch.stack([torch.linalg.vector_norm(part, dtype=torch.float64) for part in parts]).norm())
     if norm > most:
         for gradient in gradients:
             gradient.mul_(most / (norm + 1e-6))
@@ -146,9 +153,11 @@ class Plain:
 class Deepspeed:
     """ZeRO: optimizer states, gradients and (stage 3) weights are shared among the processes."""
 
-    def __init__(self, train: TrainConfig, model: SummedLoss, workers: Workers) -> None:
+    def __init__(self, train: TrainConfig, model: SummedLoss, workers: Workers, *, offloaded: bool) -> None:
         self._accelerator = workers.accelerator
         self._device = workers.device
+        self._offloaded = offloaded
+        self._module = model
         self._engine: Any
         self._engine, _ = self._accelerator.prepare(model, adamw(train, model, workers.device))
 
@@ -165,7 +174,8 @@ class Deepspeed:
         return _without_learning(self._engine, batch.to(self._device), as_logits=True)
 
     def memory_to_come(self) -> int:
-        return 0  # it makes the optimizer's states when it starts
+        moments = sum(2 * flat.numel() * flat.element_size() for flat in zero_state.masters(self._engine))
+        return 0 if self._offloaded else moments
 
     def update(self, learning_rate: float) -> float:
         for group in self._engine.optimizer.param_groups:
@@ -180,6 +190,8 @@ class Deepspeed:
         zero_state.load(self._engine, folder)
 
     def weights(self) -> dict[str, torch.Tensor]:
+        if self._engine.zero_optimization_stage() < 3:
+            return self._module.language_model.state_dict()
         prefix = "language_model."
-        state = self._accelerator.get_state_dict(self._engine)  # None on ranks other than 0 under ZeRO-3
+        state = self._accelerator.get_state_dict(self._engine)  # None on ranks other than 0
         return {name.removeprefix(prefix): tensor for name, tensor in (state or {}).items()}

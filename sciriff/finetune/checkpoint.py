@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sciriff.config import DECIDES_NOTHING, Config, as_dict
+from sciriff.config import CHECKPOINTS_KEPT, DECIDES_NOTHING, Config, as_dict
 from sciriff.digest import file_digest, tree_digest
 from sciriff.finetune import disk
 from sciriff.finetune.workers import Workers
@@ -15,8 +15,6 @@ from sciriff.nodes import shared_files
 from sciriff.run_dir import RunDir
 
 STATE_FILE = "checkpoint.json"
-KEPT = 2
-"""So that one that turns out to be damaged costs only the steps since the one before."""
 MAKE_ROOM = "Make room and start again: training goes on from the checkpoint before it"
 
 
@@ -109,7 +107,7 @@ class Checkpoints:
 
     def _prune(self) -> None:
         if self._workers.rank == 0:
-            for older in self._all()[KEPT:]:
+            for older in self._all()[CHECKPOINTS_KEPT:]:
                 if older.step != self._best:
                     _remove(older.folder)
 

@@ -85,8 +85,9 @@ class Trainer:
         self.backend: Backend = backend(config, self.model, workers)
         packing_check.check(self.model, self.backend, config.train.precision, self.vocabulary, workers)
         if config.train.activation_checkpointing == "auto" and on_gpu:
+            longest = int(self.data.lengths[self.rows].max())
             recomputed = activation_checkpointing.fewest_that_fit(
-                self.model, self.backend, config.train, self.vocabulary, workers
+                self.model, self.backend, config.train.micro_batch_tokens, longest, self.vocabulary, workers
             )
         workers.say(
             f"{self.steps} steps of {config.train.global_batch_size} of {len(self.rows)} rows; {workers.count} "

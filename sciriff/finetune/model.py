@@ -58,20 +58,18 @@ def build(config: Config, device: torch.device) -> SummedLoss:
     """The model to train, in training mode, on the CPU (or, under ZeRO-3, already shared among the processes, and with
     QLoRA on its device)."""
     implementation = attention.implementation(config.train, device)
-    four_bits = config.train.method == "qlora"
     attention.register()
     try:
-        language_model = load_model(
-            config.model,
-            seed=config.seed,
-            dtype=frozen_dtype(config) if config.train.adapts else weights_dtype(config),
-            attention=implementation,
-            four_bits_on=device if four_bits else None,
-        )
+        language_model = _loaded(config, device, implementation)
     except ValueError as error:
-        if "scaled_dot_product_attention" in str(error):
-            raise ValueError(f"{config.model.name} cannot use SDPA: set train.attention=eager ({error})") from None
-        raise
+        if "does not support Flash Attention" not in str(error):
+            raise
+        if config.train.attention != "auto":
+            raise ValueError(
+                f"{config.model.name} cannot use FlashAttention: set train.attention=sdpa ({error})"
+            ) from None
+        implementation = attention.PACKED_SDPA
+        language_model = _loaded(config, device, implementation)
     if config.deepspeed.zero_stage:
         from transformers.integrations import unset_hf_deepspeed_config
 
@@ -83,6 +81,22 @@ def build(config: Config, device: torch.device) -> SummedLoss:
         fetch_layers_whole(language_model)
     cross_entropy = linear_cross_entropy.choose(config.train, device)
     return SummedLoss(language_model, implementation, cross_entropy).train()
+
+
+def _loaded(config: Config, device: torch.device, implementation: str) -> Any:
+    """The language model with this implementation of attention. ValueError where its family cannot have it."""
+    try:
+        return load_model(
+            config.model,
+            seed=config.seed,
+            dtype=frozen_dtype(config) if config.train.adapts else weights_dtype(config),
+            attention=implementation,
+            four_bits_on=device if config.train.method == "qlora" else None,
+        )
+    except ValueError as error:
+        if "scaled_dot_product_attention" in str(error):
+            raise ValueError(f"{config.model.name} cannot use SDPA: set train.attention=eager ({error})") from None
+        raise
 
 
 def fetch_layers_whole(language_model: Any) -> None:

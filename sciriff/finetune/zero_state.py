@@ -37,21 +37,31 @@ class Piece:
         return {key: flat.detach()[self.offset : end] for key, flat in flats.items() if key != "step"}
 
 
+def masters(engine: Any) -> list[torch.Tensor]:
+    """The flat master weights of this process, under ZeRO-2 or ZeRO-3. The optimizer's states have their size and type,
+    and DeepSpeed makes them in the first step."""
+    zero = engine.optimizer
+    return zero.fp32_partitioned_groups_flat if _shares_weights(engine) else zero.single_partition_of_fp32_groups
+
+
+def _shares_weights(engine: Any) -> bool:
+    return bool(engine.zero_optimization_stage() == 3)
+
+
 def pieces(engine: Any) -> list[Piece]:
     """What this process holds of the parameters that are trained, under ZeRO-2 or ZeRO-3."""
     zero = engine.optimizer
     names = {id(parameter): name for name, parameter in engine.module.named_parameters()}
     found = []
-    if engine.zero_optimization_stage() == 3:
+    if _shares_weights(engine):
         for parameter in (parameter for group in zero.fp16_groups for parameter in group):
             group, offset, share = zero.grad_position[zero.get_param_id(parameter)]
             start = share * torch.distributed.get_rank(parameter.ds_process_group)
             count = min(share, parameter.ds_numel - start)  # the last shares end in padding, or are nothing else
             if count > 0:
-                flat = zero.fp32_partitioned_groups_flat[group]
-                found.append(Piece(names[id(parameter)], start, count, flat, offset))
+                found.append(Piece(names[id(parameter)], start, count, masters(engine)[group], offset))
         return found
-    for parameters, flat in zip(zero.bit16_groups, zero.single_partition_of_fp32_groups, strict=True):
+    for parameters, flat in zip(zero.bit16_groups, masters(engine), strict=True):
         for parameter in parameters:
             if (mapping := parameter._hp_mapping) is not None:
                 here, there = mapping.lp_fragment_address, mapping.hp_fragment_address

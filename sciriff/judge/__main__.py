@@ -16,7 +16,7 @@ from sciriff.digest import value_digest
 from sciriff.judge import access
 from sciriff.judge.prompts import judge_prompt
 from sciriff.judge.recorded import FILE, recorded_file, recorded_responses
-from sciriff.judge.rows import Question, Rows
+from sciriff.judge.rows import Question, Rows, was_cut
 from sciriff.judgements import Asked
 from sciriff.predictions import Answer, TaskAnswers, read_predictions, some
 from sciriff.progress import Progress
@@ -28,6 +28,8 @@ from sciriff.tasks.task import Task
 
 RECORDED = "recorded responses"
 """The name of the judge of recorded responses, which do not say who it was."""
+FILTERED = "content_filter"
+"""How a question ends that a filter of the provider lets nobody answer. To ask again is no use."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,7 @@ def judge_answers(config: Config, run: RunDir) -> None:
 
 def take_recorded(folder: Path, run: RunDir, judged: list[tuple[Task, TaskAnswers]]) -> None:
     """Rows from the responses that a judge of another run left in a folder."""
-    rows, asked = Rows.read(run), {}
+    rows, asked = Rows.read(run, limit=0), {}
     for task, found in judged:
         path = recorded_file(folder, task.name)
         if path is None:
@@ -99,8 +101,7 @@ def take_recorded(folder: Path, run: RunDir, judged: list[tuple[Task, TaskAnswer
 def sampled(task: Task, found: TaskAnswers) -> list[Answer]:
     """Those answers that a judge sees: every sample of the instances that are drawn."""
     assert task.judged is not None
-    instances = found.instances
-    drawn = {instances[place] for place in task.judged.rule.sample(len(instances))}
+    drawn = found.drawn(task.judged.rule.sample)
     return [answer for answer in found.answers if answer.instance_id in drawn]
 
 
@@ -118,7 +119,7 @@ def prepared(config: Config, task: Task, found: TaskAnswers) -> Judged:
 
 def ask_judge(config: Config, run: RunDir, judged: list[Judged]) -> None:
     """Rows from a server. ValueError where the cap on the price forbids it, or some answers stay without a rating."""
-    judge, rows = config.judge, Rows.read(run)
+    judge, rows = config.judge, Rows.read(run, config.judge.max_tokens)
     model = judge.model or ""
     judgements.write_asked(run.asked_of_judge, {one.task.name: one.asked() for one in judged})
     questions = [question for one in judged for question in one.questions]
@@ -133,7 +134,8 @@ def ask_judge(config: Config, run: RunDir, judged: list[Judged]) -> None:
         for question in questions:
             if not rows.has(question):
                 first.setdefault(question.digest, question)
-        return [service.call(id, one.text, judge.max_tokens, about=one.about) for id, one in first.items()]
+        about = {id: {**one.about, "limit": judge.max_tokens} for id, one in first.items()}
+        return [service.call(id, one.text, judge.max_tokens, about=about[id]) for id, one in first.items()]
 
     tally = service.collect_earlier(left(), add, batch_file=run.judge_batch)
     if calls := [call for call in left() if call.id not in tally.failed]:
@@ -145,6 +147,9 @@ def ask_judge(config: Config, run: RunDir, judged: list[Judged]) -> None:
 
         spent = rows.spent(model, service.price() or UNKNOWN_PRICE)
         tally.include(service.ask(calls, on_reply, spent=spent, batch_file=run.judge_batch))
+    for question in questions:
+        if question.digest in tally.filtered:
+            rows.add(question.digest, question.about, model, Reply("", 0, 0, FILTERED), usd=0)
     share_rows(questions, model, rows)
     for one in judged:
         say_counts(one, rows)
@@ -160,9 +165,10 @@ def make_question(judge: JudgeConfig, task: Task, answer: Answer, text: str) -> 
 def share_rows(questions: list[Question], judge: str, rows: Rows) -> None:
     """Give an answer without a row the response to the very same prompt of another."""
     for question in questions:
-        row = rows.by_digest.get(question.digest)
+        row = rows.response(question.digest)
         if row is not None and not rows.has(question):
-            rows.add(question.digest, question.about, judge, Reply(row.response, 0, 0), usd=0)
+            about = {**question.about, "limit": row.limit}
+            rows.add(question.digest, about, judge, Reply(row.response, 0, 0, row.finish_reason), usd=0)
 
 
 def say_counts(one: Judged, rows: Rows) -> None:
@@ -170,6 +176,8 @@ def say_counts(one: Judged, rows: Rows) -> None:
     assert one.task.judged is not None
     rows_of_it = [rows.by_digest[question.digest] for question in one.questions if rows.has(question)]
     unreadable = sum(row.rating is None for row in rows_of_it)
+    limits = [row.limit for row in rows_of_it if was_cut(row)]
+    filtered = sum(row.finish_reason == FILTERED and not row.response for row in rows_of_it)
     chosen, answers = len(one.questions) + one.missing, len(one.found.answers)
     parts = [f"{len(rows_of_it)} of {chosen} answers judged"]
     if chosen < answers:
@@ -180,6 +188,11 @@ def say_counts(one: Judged, rows: Rows) -> None:
     if unreadable:
         counted = "left out of the mean" if rule.unreadable is None else f"counted as {rule.unreadable}"
         parts.append(f"{unreadable} unreadable in the response, {counted}")
+    if limits:
+        most = max(limit or 0 for limit in limits)
+        parts.append(f"{len(limits)} of these ran into judge.max_tokens={most}, and a larger one asks for them again")
+    if filtered:
+        parts.append(f"{filtered} of these held back by a filter of the provider")
     print(f"{one.task.name}: {'; '.join(parts)}", flush=True)
 
 
@@ -187,10 +200,11 @@ def say_failures(tally: Tally, answers: dict[str, str], judge: JudgeConfig, allo
     """ValueError for calls without an answer; under `allow_missing` a printed line, where asking again is no use."""
     if tally.unasked:
         raise ValueError(access.service(judge).used_up(tally, "answers are not judged"))
-    if not tally.failed:
+    failed = {digest: why for digest, why in tally.failed.items() if digest not in tally.filtered}
+    if not failed:
         return
-    digest, reason = next(iter(tally.failed.items()))
-    text = f"{some([answers[digest] for digest in tally.failed])} not judged; {answers[digest]}: {reason}"
+    digest, reason = next(iter(failed.items()))
+    text = f"{some([answers[digest] for digest in failed])} not judged; {answers[digest]}: {reason}"
     if not allow_missing:
         raise ValueError(f"{text}. The rest is kept; run again to ask for these, or allow_missing=true does without")
     print(text, flush=True)

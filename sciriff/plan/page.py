@@ -84,9 +84,10 @@ def _training(config: Config, plan: Plan) -> Iterator[str]:
     else:
         yield f"mix       {plan.rows:,} rows, about {(plan.tokens or 0) / 1e6:.1f}M tokens an epoch"
     method = "" if train.method == "full" else f"{train.method}, "
+    epochs = train.epochs if plan.steps is None else speed.epochs(config, plan.rows, plan.steps)
     yield (
         f"train     {plan.steps if plan.steps is not None else '?'} steps of {train.global_batch_size} sequences, "
-        f"{method}{train.epochs} epochs, peak learning rate {train.learning_rate:g}, {train.schedule}, "
+        f"{method}{epochs:.3g} epochs, peak learning rate {train.learning_rate:g}, {train.schedule}, "
         f"{train.precision}"
     )
     how = f"DeepSpeed ZeRO-{zero.zero_stage}{', offload' if zero.offload else ''}" if zero.zero_stage else "plain torch"
@@ -98,8 +99,7 @@ def _training(config: Config, plan: Plan) -> Iterator[str]:
     assert plan.memory is not None
     parts = ", ".join(f"{name} {gib:.1f}" for name, gib in vars(plan.memory).items() if gib)
     yield f"memory    {plan.memory.total:.1f} of {plan.capacity:.0f} GiB a process: {parts}"
-    kept = {0: "", 2: " and two checkpoints", 3: " and three checkpoints"}[checkpoints(config)]
-    yield f"disk      {plan.disk:.1f} GiB (model{kept})"
+    yield f"disk      {plan.disk:.1f} GiB at the most ({_on_the_disk(config)})"
     if plan.hours is None:
         return
     if not plan.on_gpu:
@@ -121,6 +121,17 @@ def _training(config: Config, plan: Plan) -> Iterator[str]:
             "" if config.plan.usd_per_gpu_hour is not None else ", a typical list price; plan.usd_per_gpu_hour is yours"
         )
         yield f"price     about ${plan.price:,.0f} at ${plan.usd_per_gpu_hour:g} a GPU hour{own}"
+
+
+def _on_the_disk(config: Config) -> str:
+    """`3 checkpoints, then 2 and the model`"""
+    match checkpoints(config):
+        case 0:
+            return "the model"
+        case 1:
+            return "a checkpoint and the model"
+        case most:
+            return f"{most} checkpoints, then {most - 1} and the model"
 
 
 def _what_it_costs(config: Config, plan: Plan) -> str:

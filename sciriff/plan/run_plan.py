@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 
 from sciriff import machine
-from sciriff.config import Config, nearest
+from sciriff.config import CHECKPOINTS_KEPT, Config, nearest
 from sciriff.machine import GPU_TYPES, Gpu
 from sciriff.nodes import cluster
 from sciriff.plan import generation, network, speed
@@ -123,20 +123,24 @@ def _nodes(config: Config, imagined: bool) -> tuple[str, ...]:
 
 
 def checkpoints(config: Config) -> int:
-    """How many are on the disk at the most: the newest, the one before it until that is whole, and the best."""
-    return 2 + (config.train.keep == "best") if config.train.checkpoint_every else 0
+    """How many are on the disk at the most: the newest two, the best, and the next one until it is whole."""
+    best = config.train.keep == "best"
+    if config.train.checkpoint_every or best:
+        return CHECKPOINTS_KEPT + best + 1
+    return int(config.train.keep_checkpoints)
 
 
 def _disk(config: Config) -> float:
-    """GiB of the finished model and of its checkpoints: the trained weights, and what the optimizer keeps of them."""
-    width = {"float32": 4}.get(config.model.dtype, 2)
-    state = {"bf16": 14, "bf16_pure": 6, "fp32": 12}[config.train.precision]
-    kept = checkpoints(config) * state * trained_parameters(config)
-    return (width * shape_of(config).parameters + kept) / GIB
+    """GiB at the most: all checkpoints, or the finished model beside those that are left then. A checkpoint is the
+    trained weights, and two moments of each."""
+    model = {"float32": 4}.get(config.model.dtype, 2) * shape_of(config).parameters
+    checkpoint = {"bf16": 12, "bf16_pure": 6, "fp32": 12}[config.train.precision] * trained_parameters(config)
+    most = checkpoints(config)
+    return max(most * checkpoint, max(most - 1, int(config.train.keep_checkpoints)) * checkpoint + model) / GIB
 
 
 def _steps(config: Config, rows: int | None) -> int | None:
     if rows is None or "train" not in config.active_stages:
         return None
     steps = config.train.epochs * math.ceil(rows / config.train.global_batch_size)
-    return steps if config.train.max_steps is None else min(steps, config.train.max_steps)
+    return steps if config.train.max_steps is None else config.train.max_steps

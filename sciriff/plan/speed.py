@@ -1,5 +1,7 @@
 """How long training takes and what that costs: measured shares of a GPU's peak, and prices of GPU hours."""
 
+import math
+
 from sciriff import machine
 from sciriff.config import Config
 from sciriff.machine import GPU_TYPES, Gpu
@@ -75,8 +77,8 @@ def hours(config: Config, rows: int | None, tokens: int | None, steps: int | Non
 
 
 def epochs(config: Config, rows: int | None, steps: int) -> float:
-    """How often so many steps go through the rows of the mix."""
-    return min(config.train.epochs, steps * config.train.global_batch_size / rows) if rows else 0.0
+    """How often so many steps go through the rows of the mix; the last step of an epoch has what is left."""
+    return steps / math.ceil(rows / config.train.global_batch_size) if rows else 0.0
 
 
 def measuring_hours(config: Config, rows: int | None, tokens: int | None, steps: int | None, speed: float) -> float:

@@ -60,11 +60,12 @@ class Answering:
         self.asking: dict[str, list[Prompt]] = {}
         """Digest -> the prompts that it is of: instances that ask the same are asked once for each sample."""
         for prompt in prompts:
-            instance, digest = prompt.instance, self.digest(prompt)
-            limit = config.eval.longest_answer(instance.task)
-            self.asked[prompt.key] = Asked(instance.task, digest, limit, instance.reference, prompt.sample)
+            instance, question = prompt.instance, self.question(prompt)
+            self.asked[prompt.key] = Asked(
+                instance.task, question, self.limit(prompt), instance.reference, prompt.sample
+            )
             if not prompt.skipped:
-                self.asking.setdefault(digest, []).append(prompt)
+                self.asking.setdefault(self.digest(prompt), []).append(prompt)
         self.rows = {prompt.key: self.skipped_row(prompt) for prompt in prompts if prompt.skipped}
 
     def settings(self) -> dict[str, Any]:
@@ -87,16 +88,28 @@ class Answering:
     def digest(self, prompt: Prompt) -> str:
         """The key of an answer: the same prompt, with the same limit, under the same settings, and which sample of it.
         That of the first sample is what it is without samples, so that asking for more pays for the others alone."""
+        return self._digest([self.config.eval.longest_answer(prompt.instance.task)], prompt)
+
+    def question(self, prompt: Prompt) -> str:
+        """The same whatever the limit, under which an answer that did not run into its own would be no other."""
+        return self._digest([], prompt)
+
+    def _digest(self, limit: list[int], prompt: Prompt) -> str:
         settings = {key: value for key, value in self.settings().items() if key != "parity"}
-        asked = [settings, self.config.eval.longest_answer(prompt.instance.task), prompt.text]
+        asked = [settings, *limit, prompt.text]
         return value_digest([*asked, prompt.sample] if (prompt.sample or 1) > 1 else asked)
+
+    def limit(self, prompt: Prompt) -> int:
+        """Tokens that the model may write, those that it thinks included: servers count them together."""
+        thinking = self.api.thinking_tokens if self.api else 0
+        return self.config.eval.longest_answer(prompt.instance.task) + thinking
 
     def call(self, digest: str) -> Call:
         """The question that the prompts of a digest are."""
-        prompt, settings = self.asking[digest][0], self.settings()
-        longest = self.config.eval.longest_answer(prompt.instance.task) + settings["thinking tokens"]
-        more = {**self.top_p, **self.seed(prompt), **settings["request"]}
-        return self.service.call(digest, prompt.text, longest, more)
+        prompt = self.asking[digest][0]
+        more = {**self.top_p, **self.seed(prompt), **(self.api.request if self.api else {})}
+        about = {"question": self.question(prompt), "limit": self.limit(prompt)}
+        return self.service.call(digest, prompt.text, self.limit(prompt), more, about)
 
     def seed(self, prompt: Prompt) -> dict[str, int]:
         """What draws the tokens, for servers that speak OpenAI's language, which do with it what they can. Anthropic's
@@ -128,11 +141,15 @@ class Answering:
 
     def take_paid(self) -> list[Call]:
         """Make rows of all that is paid for. Returns the calls that are left."""
+        left = []
         for digest, prompts in self.asking.items():
-            if digest in self.paid.by_digest:
-                self.take(prompts, self.paid.by_digest[digest])
+            paid = self.paid.find(digest, self.question(prompts[0]), self.limit(prompts[0]))
+            if paid is None:
+                left.append(self.call(digest))
+            else:
+                self.take(prompts, paid)
         saved_rows.keep_only(self.run, self.asked, self.rows)
-        return [self.call(digest) for digest in self.asking if digest not in self.paid.by_digest]
+        return left
 
     def ask(self, calls: list[Call]) -> Tally:
         """Make the calls."""
@@ -147,25 +164,23 @@ class Answering:
 
     def add(self, call: Sent, reply: Reply) -> None:
         """Write an answer, first as paid for, then as rows."""
-        self.pay(call, reply)
-        saved_rows.append(self.run, self.take(self.asking[call.id], self.paid.by_digest[call.id]))
+        saved_rows.append(self.run, self.take(self.asking[call.id], self.pay(call, reply)))
 
-    def pay(self, call: Sent, reply: Reply) -> None:
-        """Write an answer as paid for, whether it is asked for now or not. That of a batch may be here already."""
-        if call.id not in self.paid.by_digest:
-            self.paid.add(call.id, call.model, reply, self.service.usd(call, reply))
+    def pay(self, call: Sent, reply: Reply) -> PaidAnswer:
+        """Write an answer as paid for, whether it is asked for now or not."""
+        return self.paid.add(call, reply, self.service.usd(call, reply))
 
     def take(self, prompts: list[Prompt], answer: PaidAnswer) -> list[Prediction]:
         """The rows of an answer, which count from now on."""
         if self.config.eval.parity == "reference" and (kept := parity.before_stop(answer.text)) != answer.text:
             answer = replace(answer, text=kept, finish_reason="stop")
-        rows = [to_row(prompt, answer) for prompt in prompts]
+        rows = [to_row(prompt, answer, self.question(prompt)) for prompt in prompts]
         self.rows.update((row.key, row) for row in rows)
         return rows
 
     def skipped_row(self, prompt: Prompt) -> Prediction:
         """The empty row of a prompt that is too long, under eval.truncation=skip."""
-        return to_row(prompt, PaidAnswer("", self.service.model, "", "skipped", len(prompt.ids), 0, None))
+        return to_row(prompt, PaidAnswer("", self.service.model, "", "skipped", len(prompt.ids), 0, None), None)
 
     def say_failures(self, tally: Tally) -> None:
         """ValueError for calls without an answer; under allow_missing a printed line, where asking again is no use."""
@@ -184,7 +199,7 @@ class Answering:
         say(text)
 
 
-def to_row(prompt: Prompt, answer: PaidAnswer) -> Prediction:
+def to_row(prompt: Prompt, answer: PaidAnswer, question: str | None) -> Prediction:
     """The row of an answer."""
     return Prediction(
         task=prompt.instance.task,
@@ -196,6 +211,6 @@ def to_row(prompt: Prompt, answer: PaidAnswer) -> Prediction:
         prompt_tokens=answer.input_tokens,
         output_tokens=answer.output_tokens,
         truncated_tokens=prompt.truncated_tokens,
-        prompt_digest=answer.digest or None,
+        prompt_digest=question,
         sample=prompt.sample,
     )

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from sciriff.api.calls import Reply
+from sciriff.api.calls import Reply, Sent
 from sciriff.api.limits import Price
 from sciriff.records import append_jsonl, mend_last_line, read_json_objects
 
@@ -18,7 +18,7 @@ class PaidAnswer:
     """One answer."""
 
     digest: str
-    """Of the prompt, the model and the settings that the answer depends on."""
+    """Of the prompt, its limit, the model and the settings that the answer depends on."""
     model: str
     text: str
     finish_reason: str | None
@@ -27,6 +27,17 @@ class PaidAnswer:
     output_tokens: int
     usd: float | None
     """What it cost at the price of its day; None where the price was not known."""
+    question: str | None = None
+    """The digest of the same without the limit. This and the limit are None in rows of older versions, which answer
+    what has their digest and nothing else."""
+    limit: int | None = None
+    """Tokens that it might have, those of thinking included."""
+
+    def comes_again(self, limit: int) -> bool:
+        """Whether this very answer would come under another limit: the model has ended it, and it has room. A server
+        that does not say why an answer has ended has cut one that is as long as it might be."""
+        cut = self.finish_reason == "length" or (self.finish_reason is None and self.output_tokens >= (self.limit or 0))
+        return not cut and self.output_tokens <= limit
 
 
 @dataclass
@@ -35,6 +46,7 @@ class PaidAnswers:
 
     path: Path
     by_digest: dict[str, PaidAnswer] = field(default_factory=dict)
+    by_question: dict[str, list[PaidAnswer]] = field(default_factory=dict)
 
     @classmethod
     def read(cls, path: Path) -> "PaidAnswers":
@@ -42,14 +54,31 @@ class PaidAnswers:
         file and line of one that is broken."""
         if mend_last_line(path):
             print(f"{path}: its last line was only half written and is asked again", flush=True)
-        return cls(path, {row.digest: row for row in _rows(path)})
+        answers = cls(path)
+        for row in _rows(path):
+            answers._note(row)
+        return answers
 
-    def add(self, digest: str, model: str, reply: Reply, usd: float | None) -> PaidAnswer:
-        """Write an answer; it is on the disk when this returns."""
-        row = PaidAnswer(digest, model, reply.text, reply.finish_reason, reply.input_tokens, reply.output_tokens, usd)
-        append_jsonl(self.path, row)
-        self.by_digest[digest] = row
-        return row
+    def find(self, digest: str, question: str, limit: int) -> PaidAnswer | None:
+        """The answer that has this digest, or one to the same question under another limit that would be the same."""
+        if digest in self.by_digest:
+            return self.by_digest[digest]
+        return next((row for row in self.by_question.get(question, ()) if row.comes_again(limit)), None)
+
+    def add(self, call: Sent, reply: Reply, usd: float | None) -> PaidAnswer:
+        """Write the answer to a call, unless it is here already, as one of a batch may be. It is on the disk when this
+        returns."""
+        if call.id not in self.by_digest:
+            counts = reply.input_tokens, reply.output_tokens
+            row = PaidAnswer(call.id, call.model, reply.text, reply.finish_reason, *counts, usd, **call.about)
+            append_jsonl(self.path, row)
+            self._note(row)
+        return self.by_digest[call.id]
+
+    def _note(self, row: PaidAnswer) -> None:
+        self.by_digest[row.digest] = row
+        if row.question is not None:
+            self.by_question.setdefault(row.question, []).append(row)
 
     def spent(self, price: Price) -> float:
         """US dollars that all rows have cost; those that do not say it count at today's price."""
@@ -65,11 +94,12 @@ def _rows(path: Path) -> Iterator[PaidAnswer]:
         row: dict[str, Any] = {name: values.get(name) for name in names}
         texts = [row[name] for name in ("digest", "model", "text")]
         counts = [row[name] for name in ("input_tokens", "output_tokens")]
-        usd, reason = row["usd"], row["finish_reason"]
+        usd, limit = row["usd"], row["limit"]
         good = all(isinstance(text, str) for text in texts) and all(type(n) is int and n >= 0 for n in counts)
         if (
             not good
-            or not isinstance(reason, str | None)
+            or not all(isinstance(row[name], str | None) for name in ("finish_reason", "question"))
+            or not (limit is None or type(limit) is int)
             or not (usd is None or (type(usd) in (int, float) and usd >= 0))
         ):
             raise ValueError(f"{path}:{number}: not an answer as this stage writes them; move the file away")

@@ -54,6 +54,8 @@ def make_prompt(instance: Instance, chat: str, tokenizer: Any, room: int, trunca
 def fit(instance: Instance, render: Callable[[str], list[int]], tokenizer: Any, room: int, truncation: str) -> Prompt:
     """`make_prompt` with a markup of one's own: `render` makes token ids of what the user says."""
     ids = render(instance.prompt)
+    if not ids:
+        raise ValueError(f"{instance.instance_id}: its prompt is empty, so that no model can begin an answer")
     if len(ids) <= room:
         return Prompt(instance, instance.prompt, ids)
     if truncation == "left":

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import Enum
 
 from sciriff.metrics.claim_f1 import claim_f1
 from sciriff.metrics.entity_f1 import entity_f1
@@ -15,8 +16,16 @@ from sciriff.tasks.task import Task
 
 MOST = 8
 """Types or labels that have a line of their own; the rarer ones share one. Models invent types without end."""
-OTHER = "other"
-NOTHING = "none"
+
+
+class End(Enum):
+    """What a confusion matrix has beside the labels, which may themselves be called so."""
+
+    OTHER = "(other)"
+    NOTHING = "(none)"
+
+
+Label = str | End
 
 
 @dataclass(frozen=True)
@@ -66,8 +75,8 @@ def _counted(answers: Sequence[Matches]) -> tuple[Counter[tuple[str, str]], Coun
 def _by_kind(caption: str, corner: str, answers: Sequence[Matches]) -> ErrorTable:
     """One row per type: those of the references first, the most frequent first."""
     given, due = _counted(answers)
-    expected = _sums(due)
-    kinds = sorted({kind for kind, _ in (*given, *due)}, key=lambda k: (-expected[k], -_sums(given)[k], k))
+    expected, found = _sums(due), _sums(given)
+    kinds = sorted({kind for kind, _ in (*given, *due)}, key=lambda kind: (-expected[kind], -found[kind], kind))
     named = kinds if len(kinds) <= MOST else kinds[: MOST - 1]
     groups = [(kind or "(no name)", [kind]) for kind in named]
     if len(kinds) > MOST:
@@ -116,28 +125,33 @@ def _findings(answers: Sequence[Matches]) -> list[ErrorTable]:
 
 
 def _confusion(caption: str, answers: Sequence[Matches]) -> ErrorTable:
-    """Labels that were expected against those that were given; `none` stands where one side has no more."""
-    pairs: Counter[tuple[str, str]] = Counter()
+    """Labels that were expected against those that were given; `(none)` stands where one side has no more."""
+    pairs: Counter[tuple[Label, Label]] = Counter()
     for found in answers:
         missed = [item.text for item in found.reference if item.mark != MATCH]
         spurious = [item.text for item in found.answer if item.mark != MATCH]
         pairs.update((item.text, item.text) for item in found.reference if item.mark == MATCH)
         if missed or spurious:
-            pairs.update((due, given) for due in missed or [NOTHING] for given in spurious or [NOTHING])
+            nothing: list[Label] = [End.NOTHING]
+            pairs.update((due, given) for due in missed or nothing for given in spurious or nothing)
     expected = Counter(item.text for found in answers for item in found.reference)
     labels = sorted(expected, key=lambda label: (-expected[label], label))[:MOST]
-    ends = [OTHER, NOTHING]
-    merged: Counter[tuple[str, str]] = Counter()
+    named = (*labels, *End)
+    merged: Counter[tuple[Label, Label]] = Counter()
     for (due, given), count in pairs.items():
         merged[_named(due, labels), _named(given, labels)] += count
-    rows = [label for label in [*labels, *ends] if label in labels or any(due == label for due, _ in merged)]
-    columns = [label for label in [*labels, *ends] if label in labels or any(given == label for _, given in merged)]
-    lines = tuple((due, tuple(merged[due, given] for given in columns)) for due in rows)
-    return ErrorTable(caption, "expected ↓ given →", tuple(columns), lines, confusion=True)
+    rows = [label for label in named if label in labels or any(due == label for due, _ in merged)]
+    columns = [label for label in named if label in labels or any(given == label for _, given in merged)]
+    lines = tuple((_word(due), tuple(merged[due, given] for given in columns)) for due in rows)
+    return ErrorTable(caption, "expected ↓ given →", tuple(map(_word, columns)), lines, confusion=True)
 
 
-def _named(label: str, labels: list[str]) -> str:
-    return label if label in labels or label == NOTHING else OTHER
+def _named(label: Label, labels: list[str]) -> Label:
+    return label if label in labels or isinstance(label, End) else End.OTHER
+
+
+def _word(label: Label) -> str:
+    return label.value if isinstance(label, End) else label
 
 
 def _absent(answers: Sequence[Matches]) -> ErrorTable:

@@ -6,8 +6,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from omegaconf import OmegaConf
-
+from sciriff.config import read
 from sciriff.run_dir import RunDir
 from sciriff.summary import answers_of, judge_line
 from sciriff.tasks import HELD_OUT
@@ -116,7 +115,7 @@ def read_beside(folders: list[str]) -> list[RunScores]:
         if not run.scores.is_file():
             raise ValueError(f"report.beside: {folder} has no scores yet; finish that run first, or leave it out")
         # Only the name: an older run's config may have keys that today's schema does not know.
-        name = OmegaConf.select(OmegaConf.load(run.config), "name") if run.config.is_file() else None
+        name = read(run.config).get("name") if run.config.is_file() else None
         found.append(read_scores(run, str(name or run.root.name)))
     return found
 

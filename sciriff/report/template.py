@@ -32,7 +32,7 @@ def filled(
         lstrip_blocks=True,
         finalize=lambda value: visible(value) if isinstance(value, str) and not hasattr(value, "__html__") else value,
     )
-    environment.filters |= functions
+    environment.filters |= {**functions, "visible": visible}
     environment.globals |= functions
     page = environment.get_template(template.name)
     return page.render(**_source("style", styles), **_source("script", scripts), **shown).encode()

@@ -24,7 +24,7 @@ def launch(master: DictConfig, loader: ConfigLoader, overrides: Sequence[Sequenc
     assert isinstance(given, dict)
     settings = slurm_config({str(key): value for key, value in given.items() if key != "_target_"})
     jobs = sweep_jobs.compose(loader, master, overrides, first)
-    if sweep.searches(master.hydra.sweeper) and (master.dry_run or not all(job.makes_scores for job in jobs)):
+    if sweep.searches(master.hydra.sweeper) and not all(job.makes_scores for job in jobs):
         raise ValueError(sweep.NO_MEAN)
     options = _same_folders(master)
     if master.dry_run:

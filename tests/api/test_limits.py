@@ -77,6 +77,7 @@ def test_backoff_grows_and_ends():
         ({"retry-after-ms": "250", "retry-after": "7"}, 0.25),
         ({"retry-after": "-3"}, 0),
         ({"retry-after": "soon"}, None),
+        ({"retry-after": "Wed, 21 Oct 99999999999999999999 07:28:00 GMT"}, None),
         ({"retry-after": "nan"}, None),
         ({"retry-after": "Wed, 21 Oct 2015 07:28:00 GMT"}, 0),
         ({"retry-after": "Wed, 21 Oct 2015 07:28:00 -0000"}, 0),

@@ -37,7 +37,7 @@ def test_as_few_as_fit(capacity: float, count: int) -> None:
 
 
 def test_the_largest_batch_is_full_and_its_sequences_as_long_as_may_be() -> None:
-    batch = largest_batch(replace(TRAIN, micro_batch_tokens=256, max_length=100), vocabulary=50)
+    batch = largest_batch(256, longest=100, vocabulary=50)
     assert batch.lengths == (100, 100, 56)
     assert batch.tokens.max() < 50
     assert batch.targets.sum() == 253

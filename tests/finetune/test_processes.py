@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -28,6 +29,7 @@ from finetune_runs import (
 
 from sciriff import config as configuration
 from sciriff.config import to_yaml
+from sciriff.finetune import launch_files
 from sciriff.run_dir import RunDir
 from sciriff.token_file import write_token_file
 
@@ -153,6 +155,26 @@ def test_zero_in_two_processes_does_what_one_process_does(make: Make, stage: int
     trained, reference = (AutoModelForCausalLM.from_pretrained(run.model).state_dict() for run in (two, one))
     for name, tensor in reference.items():
         assert torch.allclose(trained[name], tensor, atol=1e-4), name
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("needs_deepspeed")
+@pytest.mark.parametrize(("stage", "precision"), [(3, "bf16_pure"), (2, "bf16")])
+def test_deepspeed_makes_the_moments_in_the_first_step_and_it_is_known_how_much_they_take(
+    make: Make, stage: int, precision: str
+) -> None:
+    """`activation_checkpointing=auto` leaves the room for them."""
+    run = make("run", zero_stage=stage, precision=precision)
+    command, environment = launch_files.write(configuration.load(run.config), run, gpus=0)
+    module = command.index("--module")
+    command[module:] = [str(Path(__file__).with_name("moments_to_come.py")), str(run.root)]
+    output = subprocess.run(
+        command, env={**os.environ, **environment}, capture_output=True, text=True, timeout=DEEPSPEED_TIMEOUT
+    )
+    assert output.returncode == 0, output.stderr
+    [line] = re.findall(r"RESULT (.*)", output.stdout)
+    states, to_come, came = json.loads(line)
+    assert states == 0 and to_come == came > 0
 
 
 @pytest.mark.slow

@@ -15,6 +15,7 @@ from judge_runs import MUP, QASPER, judge_and_score, make_run, mup, qasper, rows
 from openai_server import OpenAiServer
 
 from sciriff import score
+from sciriff.api.limits import Price
 from sciriff.api.service import dollars
 from sciriff.config import Config
 from sciriff.judge import access
@@ -24,6 +25,7 @@ from sciriff.metrics.judge_rating import sample_of_100
 from sciriff.records import mend_last_line
 from sciriff.run_dir import RunDir
 from sciriff.stage import alone
+from sciriff.stage_inputs import inputs
 
 JudgedConfig = Callable[..., Config]
 GOLDEN = Path(__file__).parents[2].parent / "shared" / "golden"
@@ -168,6 +170,65 @@ def test_equal_prompts_are_asked_once(judged: JudgedConfig):
     assert [(row["instance_id"], row["input_tokens"]) for row in rows_of(run)] == [(f"{QASPER}:1", 100), ("twin", 0)]
 
 
+def test_a_response_that_was_cut_off_is_asked_for_again_with_more_room(
+    judged: JudgedConfig, capsys: pytest.CaptureFixture[str]
+):
+    """Two instances ask the same; question 1 needs 600 tokens to come to a rating, the others 10."""
+
+    def behave(prompt: str, nth: int) -> Answer:
+        limit = server.bodies[-1]["max_completion_tokens"]
+        if "question 1?" in prompt:
+            return Answer("Well,", 100, limit, "length") if limit < 600 else Answer("Rating: 1", 100, 600)
+        return Answer("Rating: 5")
+
+    with OpenAiServer(behave) as server:
+        config = judged(server, max_tokens=20)
+        run = make_run(config, [qasper(0), qasper(1), replace(qasper(1), instance_id="twin")])
+        assert judge_and_score(config, run)["tasks"][QASPER]["judge"]["unreadable"] == 2
+        said = "2 of these ran into judge.max_tokens=20, and a larger one asks for them again"
+        assert said in capsys.readouterr().out
+        main(config, run)
+        assert server.asked.total() == 2
+        first = inputs("judge", config, run)
+        config = judged(server, max_tokens=500)
+        assert inputs("judge", config, run) != first
+        main(config, run)
+        assert server.asked.total() == 3
+        config = judged(server, max_tokens=600)
+        scores = judge_and_score(config, run)
+        assert scores["tasks"][QASPER]["judge"]["unreadable"] == 0
+        assert scores["summary"]["columns"][f"{QASPER}/lm_judge_answer"]["value"] == pytest.approx(1 / 3)
+        assert server.asked.total() == 4
+        main(judged(server, max_tokens=20), run)
+        assert server.asked.total() == 4
+        spent = Rows.read(run, 600).spent("another", Price(0, 0))
+        assert spent == pytest.approx(sum(2.5 * 100 + 10 * n for n in (10, 20, 500, 600)) / 1e6), "all are paid for"
+    assert [row["limit"] for row in rows_of(run)] == [20, 20, 20, 500, 500, 600, 600]
+
+
+def test_a_question_that_a_filter_holds_back(judged: JudgedConfig, capsys: pytest.CaptureFixture[str]):
+    held = Error(400, message="flagged", code="content_filter")
+    with OpenAiServer(lambda prompt, nth: held if "question 1?" in prompt else Answer("Rating: 5")) as server:
+        config = judged(server)
+        run = make_run(config, [qasper(0), qasper(1)])
+        scores = judge_and_score(config, run)
+        main(config, run)
+        assert server.asked.total() == 2
+    assert scores["tasks"][QASPER]["judge"]["unreadable"] == 1
+    assert "1 unreadable in the response, counted as 3; 1 of these held back by a filter" in capsys.readouterr().out
+
+
+def test_an_answer_that_is_missing_changes_none_of_those_that_are_drawn(judged: JudgedConfig):
+    with OpenAiServer(lambda prompt, nth: Answer("Decision: 4")) as server:
+        config = replace(judged(server), allow_missing=True)
+        drawn = {f"{MUP}:{n}" for n in sample_of_100(150)}
+        run = make_run(config, [mup(n) for n in range(150) if n != 10])
+        run.expected.write_text(json.dumps({MUP: [f"{MUP}:{n}" for n in range(150)]}))
+        scores = judge_and_score(config, run)
+        assert {row["instance_id"] for row in rows_of(run, MUP)} == drawn - {f"{MUP}:10"}
+    assert scores["tasks"][MUP]["judge"]["not_judged"] == 0
+
+
 def test_a_killed_stage_asks_nothing_twice(judged: JudgedConfig):
     stuck: Any = Hang()
 
@@ -266,8 +327,8 @@ def test_rows_say_what_they_cost_and_the_cap_counts_them_all(judged: JudgedConfi
         priced = judged(server, model="unheard-of", input_usd=1, output_usd=1)
         price = access.service(priced.judge).price()
         assert price is not None
-        assert Rows.read(run).spent("unheard-of", price) == pytest.approx(0.525 + 0.22)
-        assert Rows.read(run).spent("gpt-4.1", price) == pytest.approx(0.525)
+        assert Rows.read(run, 512).spent("unheard-of", price) == pytest.approx(0.525 + 0.22)
+        assert Rows.read(run, 512).spent("gpt-4.1", price) == pytest.approx(0.525)
 
 
 @pytest.mark.parametrize("usd", ['"1"', "-1", "NaN", "1e999", "true"])
@@ -388,6 +449,9 @@ def test_rows_that_the_stage_cannot_go_on_from(judged: JudgedConfig, line: str, 
         ({"base_url": "https://me:secret@host/v1"}, "judge.base_url must be http"),
         ({"base_url": "https://host/v1?key=secret"}, "judge.base_url must be http"),
         ({"base_url": "host"}, "judge.base_url must be http"),
+        ({"base_url": "http://[::1/v1"}, "judge.base_url must be http"),
+        ({"base_url": "http://]/v1"}, "judge.base_url must be http"),
+        ({"base_url": "http://host:99999/v1"}, "judge.base_url must be http"),
         ({"api_key_env": "sk-1234"}, "must be the name of an environment variable"),
         ({"input_usd": 1}, "judge.input_usd and judge.output_usd must be given together"),
         ({"max_concurrency": 0}, r"judge.max_concurrency=0 is too small"),

@@ -231,6 +231,43 @@ def test_other_prompts_and_other_settings_pay_only_for_what_is_new(tmp_path: Pat
     assert len(rows_of(run)) == 15
 
 
+def test_another_limit_pays_only_for_answers_that_it_changes(tmp_path: Path, server: ApiServer, instances: Path):
+    """Question 1 is cut off at 24 tokens, question 2 ends after 20, the others after 10."""
+
+    def behave(prompt: str, nth: int) -> Answer:
+        limit = server.bodies[-1].get("max_tokens") or server.bodies[-1]["max_completion_tokens"]
+        if prompt == "Question 1?" and limit < 30:
+            return Answer("Cut", 9, limit, "length")
+        return Answer("Whole.", 9, {"Question 1?": 30, "Question 2?": 20}.get(prompt, 10))
+
+    server.behave = behave
+    finish(api_run(tmp_path / "run", server, instances))
+    output = finish(api_run(tmp_path / "run", server, instances, max_new_tokens=48))
+    assert "1 answers are to another prompt or had another limit and are made again" in output
+    assert "11 answers are here already" in output
+    assert server.asked == {f"Question {n}?": 1 + (n == 1) for n in range(12)}
+    run = api_run(tmp_path / "run", server, instances, max_new_tokens=15)
+    output = finish(run)
+    assert "10 answers are here already" in output
+    assert server.asked == {f"Question {n}?": {1: 3, 2: 2}.get(n, 1) for n in range(12)}
+    assert rows_of(run)["scierc_ner:v:1"].finish_reason == "length"
+    # what was paid for under the first limits still answers under them
+    for limit in (24, 48, 15):
+        output = finish(api_run(tmp_path / "run", server, instances, max_new_tokens=limit))
+        assert "12 answers are here already" in output
+    assert server.asked.total() == 15
+
+
+def test_rows_of_an_older_version_are_not_paid_for_again(tmp_path: Path, server: ApiServer, instances: Path):
+    run = api_run(tmp_path / "run", server, instances)
+    finish(run)
+    rows = [json.loads(line) for line in run.paid_answers.read_text().splitlines()]
+    older = [{key: value for key, value in one.items() if key not in ("question", "limit")} for one in rows]
+    run.paid_answers.write_text("".join(json.dumps(one) + "\n" for one in older))
+    assert "12 answers are here already" in finish(run)
+    assert server.asked.total() == 12
+
+
 def test_a_model_that_thinks(tmp_path: Path, server: ApiServer, instances: Path):
     """No temperature, room to think on top of the answer, and what else its requests need."""
     provider = "anthropic" if server.key_header == "x-api-key" else "openai"

@@ -7,7 +7,7 @@ from predict_runs import tiny_model
 
 from sciriff import chat
 from sciriff.config import CHAT_FORMATS
-from sciriff.predict.prompts import CUT, Prompt, make_prompt, room_for_prompt
+from sciriff.predict.prompts import CUT, SERVERS, Prompt, make_prompt, room_for_prompt
 from sciriff.pretrained import load_tokenizer
 from sciriff.records import Instance, Message
 
@@ -23,6 +23,13 @@ def tokenizer() -> Any:
 
 def prompt_of(text: str, tokenizer: Any, room: int, truncation: str = "middle_of_document") -> Prompt:
     return make_prompt(Instance("scierc_ner", "scierc_ner:v:0", text, "[]"), "tulu", tokenizer, room, truncation)
+
+
+def test_a_prompt_without_a_token_is_refused(tokenizer: Any):
+    empty = Instance("scierc_ner", "scierc_ner:v:3", "", "[]")
+    with pytest.raises(ValueError, match="scierc_ner:v:3: its prompt is empty, so that no model can begin an answer"):
+        make_prompt(empty, SERVERS, tokenizer, 100, "middle_of_document")
+    assert prompt_of("", tokenizer, 100).ids, "a markup is a prompt, too"
 
 
 @pytest.fixture(scope="module")

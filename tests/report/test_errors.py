@@ -35,11 +35,12 @@ def test_entities_by_type() -> None:
 
 def test_types_without_end_share_a_line() -> None:
     task = TASKS["biored"]
-    answers = matched(task, ({f"type {n:03d}": ["x"] for n in range(500)}, {"Gene": ["y"]}))
+    # so many that a table that was made in quadratic time would never come
+    answers = matched(task, ({f"type {n:05d}": ["x"] for n in range(50_000)}, {"Gene": ["y"]}))
     (table,) = error_tables(task, answers)
     assert len(table.rows) == MOST + 1
-    assert table.rows[0][0] == "Gene" and table.rows[-2] == ("494 more", (0, 0, 0, 0, 494))
-    assert table.rows[-1] == ("all", (1, 0, 1, 0, 500))
+    assert table.rows[0][0] == "Gene" and table.rows[-2] == ("49994 more", (0, 0, 0, 0, 49_994))
+    assert table.rows[-1] == ("all", (1, 0, 1, 0, 50_000))
 
 
 def test_findings_and_the_fields_that_keep_them_from_matching() -> None:
@@ -76,7 +77,7 @@ def test_verdicts_against_each_other() -> None:
         ("no object", claim("CONTRADICT")),
     )
     confusion, evidence = error_tables(task, answers)
-    assert confusion.columns == ("SUPPORT", "CONTRADICT", "NEI", "other")
+    assert confusion.columns == ("SUPPORT", "CONTRADICT", "NEI", "(other)")
     assert confusion.rows == (("SUPPORT", (1, 0, 1, 0)), ("CONTRADICT", (0, 0, 1, 0)), ("NEI", (0, 0, 0, 1)))
     assert evidence.rows == (("all", (2, 1, 1, 0)),)
 
@@ -91,8 +92,15 @@ def test_labels_against_each_other() -> None:
         ([], []),
     )
     (table,) = error_tables(task, answers)
-    assert table.columns == ("uses", "background", "other", "none")
+    assert table.columns == ("uses", "background", "(other)", "(none)")
     assert table.rows == (("uses", (2, 0, 1, 0)), ("background", (0, 0, 1, 1))), "extends and new are no labels"
+
+
+def test_labels_that_are_called_as_the_table_calls_what_is_none() -> None:
+    answers = matched(TASKS["multicite"], (["none"], ["other"]), (["x"], ["none"]), ([], ["other"]))
+    (table,) = error_tables(TASKS["multicite"], answers)
+    assert table.columns == ("other", "none", "(other)", "(none)")
+    assert table.rows == (("other", (0, 1, 0, 1)), ("none", (0, 0, 1, 0)))
 
 
 def test_lists_and_parts_of_answers() -> None:

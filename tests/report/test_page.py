@@ -17,6 +17,7 @@ import pytest
 
 from sciriff.config import Config, to_yaml
 from sciriff.report.page import render
+from sciriff.report.visible import LONGEST
 from sciriff.run_dir import RunDir
 from sciriff.tasks import COLUMNS
 
@@ -183,6 +184,16 @@ def test_a_broken_file_is_named(make_run: MakeRun, fill: Fill, name: str, text: 
     (run.root / name).write_text(text)
     with pytest.raises(ValueError, match=re.escape(str(run.root / name))):
         render(config, run)
+
+
+def test_a_name_of_a_megabyte_is_cut_before_it_may_break(make_run: MakeRun, tmp_path: Path) -> None:
+    folder = tmp_path / "elsewhere"
+    folder.mkdir()
+    answer = json.dumps({"_" * 1_000_000: ["x"]})
+    row = {"instance_id": "biored_ner:0", "prediction": answer, "reference": '{"Gene": ["x"]}'}
+    (folder / "biored_ner.jsonl").write_text(json.dumps(row) + "\n")
+    config, run = make_run("r", {"biored_ner/f1": 0.5}, f"predictions={folder}")
+    assert render(config, run).count(b"<wbr>") < 2 * LONGEST
 
 
 def test_predictions_of_another_tool_are_shown(make_run: MakeRun, tmp_path: Path) -> None:

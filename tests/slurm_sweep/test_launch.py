@@ -3,6 +3,13 @@
 from pathlib import Path
 
 import pytest
+from hydra import initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.types import RunMode
+
+from sciriff.config import conf_dir
+from sciriff.config.registration import register
+from sciriff.slurm_sweep import sweep_jobs
 
 
 def test_dry_run_shows_the_plans_on_the_nodes_that_are_asked_for_and_the_script(cli, tmp_path: Path):
@@ -29,6 +36,20 @@ def test_a_config_that_cannot_be_is_told_for_its_job_alone(cli):
     assert result.returncode == 0, result.stderr
     assert result.stdout.count("problem   ") == 1
     assert "train.max_length=100000 does not fit train.micro_batch_tokens=1024" in result.stdout
+
+
+def test_a_job_that_would_have_the_folder_of_another_is_told_so():
+    """As a search may bring it, whose values nobody knows before."""
+    register()
+    typed = ["train=none", "log=none", "predictions=answers"]
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        loader = GlobalHydra.instance().config_loader()
+        master = loader.load_configuration("config", typed, RunMode.MULTIRUN)
+        jobs = sweep_jobs.compose(loader, master, [[*typed, f"eval.resamples={n}"] for n in (10, 20, 10)], 4)
+    first, second, third = jobs
+    assert first.config is not None and first.mistake is None
+    assert second.config is None and "one has eval.resamples=10, the other eval.resamples=20" in second.mistake
+    assert third.config is None and third.mistake.startswith("two jobs of this sweep are the same, ")
 
 
 def test_wrong_keys_of_the_launcher(cli):

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 from sciriff.config import EngineConfig, ModelConfig
 
+COMPUTES_NAN = "the model computes NaN: its training diverged, or model.dtype has too small a range for it"
+
 
 @dataclass(frozen=True)
 class Sampling:

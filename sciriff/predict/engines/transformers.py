@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from sciriff.config import EngineConfig
-from sciriff.predict.engines import Answer, Request, Sampling
+from sciriff.predict.engines import COMPUTES_NAN, Answer, Request, Sampling
 from sciriff.predict.sampling import random_bits
 from sciriff.pretrained import load_model
 
@@ -122,9 +122,7 @@ def continued(
         cache = output.past_key_values
         logits = output.logits[:, -1]
         if step == 0 and logits.isnan().any():
-            raise ValueError(
-                "the model computes NaN: its training diverged, or model.dtype has too small a range for it"
-            )
+            raise ValueError(COMPUTES_NAN)
         drawn = part_of(sampling, alive)
         chosen = logits.argmax(dim=-1) if drawn is None else draw(logits, drawn, step)
         for row, token in zip(alive, chosen.tolist(), strict=True):

@@ -10,11 +10,14 @@ from contextlib import ExitStack
 from typing import Any
 
 from sciriff.config import EngineConfig
-from sciriff.predict.engines import Answer, Request
+from sciriff.predict.engines import COMPUTES_NAN, Answer, Request
 from sciriff.predict.sampling import seed_of
 
 TOGETHER = 32
 """Finished answers that are handed over, and so written to the disk, at a time."""
+
+NAN_LOGITS = "NaNs detected in logits"
+"""In what vLLM raises for them."""
 
 INVARIANT_FROM = 80
 """Compute capability, times ten, of the first GPUs for which vLLM 0.32 has batch-invariant kernels
@@ -41,6 +44,8 @@ def generate(request: Request) -> Iterator[list[Answer]]:
     os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
     os.environ["VLLM_WORKER_MULTIPROC_METHOD"] = "spawn"
     os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
+    # Else logits that are no numbers give an answer like any other.
+    os.environ.setdefault("VLLM_RAISE_ON_LOGIT_NANS", "1")
     if request.engine.batch_invariant:
         os.environ["VLLM_BATCH_INVARIANT"] = "1"
     from vllm import EngineArgs, LLMEngine, SamplingParams, TokensPrompt
@@ -118,6 +123,9 @@ def _finished(
                 add(place)
         for output in engine.step():  # requests that have finished in this step
             completion = output.outputs[0]
+            if completion.finish_reason not in ("stop", "length"):
+                yield answers
+                raise RuntimeError(f"an answer has ended with {completion.finish_reason!r}")
             answers.append(Answer(int(output.request_id), list(completion.token_ids), completion.finish_reason))
         if len(answers) >= TOGETHER:
             yield answers
@@ -135,6 +143,8 @@ def _in_one_line(what: str) -> Iterator[None]:
         yield
     except (RuntimeError, ValueError, AssertionError) as error:
         traceback.print_exc()
+        if NAN_LOGITS in str(error):
+            raise ValueError(COMPUTES_NAN) from None
         reason = next((line.strip() for line in str(error).splitlines() if line.strip()), "no reason given")
         raise ValueError(f"vLLM {what} ({type(error).__name__}: {reason})") from None
 

@@ -1,13 +1,16 @@
 """The same model answers the same under vLLM and transformers. Needs an interpreter with vLLM: SCIRIFF_VLLM_PYTHON."""
 
 import json
+import math
 import os
 import re
+import shutil
 import signal
 import subprocess
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -22,10 +25,11 @@ from predict_runs import (
     tiny_model,
     write_rows,
 )
+from safetensors.torch import load_file, save_file
 
 from sciriff import machine
 from sciriff.config import SAMPLE, EngineConfig, ModelConfig
-from sciriff.predict.engines.vllm import plan_batches
+from sciriff.predict.engines.vllm import _finished, plan_batches
 from sciriff.run_dir import RunDir
 
 VLLM_PYTHON = os.environ.get("SCIRIFF_VLLM_PYTHON", "")
@@ -63,6 +67,15 @@ def plain(tmp_path_factory: pytest.TempPathFactory, model: ModelConfig, instance
     run = make_run(tmp_path_factory.mktemp("plain") / "run", path=str(instances), model=model)
     finish(run)
     return rows_of(run)
+
+
+def broken_copy(model: ModelConfig, folder: Path) -> Path:
+    """The same model with one layer that computes NaN."""
+    shutil.copytree(str(model.path), folder)
+    weights = load_file(folder / "model.safetensors")
+    next(weight for name, weight in weights.items() if "down_proj" in name).fill_(math.nan)
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    return folder
 
 
 def rows_of(run: RunDir) -> list[bytes]:
@@ -105,7 +118,7 @@ class InOneProcess:
 
     def add(self, name: str, engine: EngineConfig, folder: str | None = None, **more: Any) -> None:
         environment = more.pop("environment", {})
-        run = make_run(self.folder / (folder or name), engine=engine, **self.made_of, **more)
+        run = make_run(self.folder / (folder or name), engine=engine, **{**self.made_of, **more})
         config = self.folder / f"{name}.yaml"
         config.write_bytes(run.config.read_bytes())
         self.cases[name] = {"folder": str(run.root), "config": str(config), "environment": environment}
@@ -145,6 +158,7 @@ def ended(tmp_path_factory: pytest.TempPathFactory, model: ModelConfig, instance
     fails = replace(VLLM, extra={"max_num_seqs": 8, "logits_processors": ["vllm_process:FailsOnce"]})
     runs.add("fails", fails, environment={"FAILS_WHILE_THIS_EXISTS": str(flag)})
     runs.add("goes on", fails, "fails")
+    runs.add("NaN", VLLM, model=replace(model, path=str(broken_copy(model, runs.folder / "broken"))), limit=10)
     runs.add("no such format", replace(VLLM, extra={"load_format": "no_such_format"}))
     cores = sorted(os.sched_getaffinity(0))
     bound = {"VLLM_CPU_OMP_THREADS_BIND": f"{cores[0]}|{cores[-1]}"}
@@ -157,6 +171,22 @@ def ended(tmp_path_factory: pytest.TempPathFactory, model: ModelConfig, instance
 def test_every_prompt_is_a_batch_of_its_own_beside_those_that_begin_alike() -> None:
     prompts = [[5, 1, 1], [3, 9], [5, 1], [3, 8, 8], [5, 1, 0]]
     assert plan_batches(prompts, [10] * 5, VLLM) == [[3], [1], [2], [4], [0]]
+
+
+def test_an_answer_that_an_error_has_ended_is_none() -> None:
+    """vLLM hands it on like any other, when the memory that it had computed is lost."""
+
+    def output(place: int, reason: str) -> SimpleNamespace:
+        return SimpleNamespace(request_id=str(place), outputs=[SimpleNamespace(token_ids=[7], finish_reason=reason)])
+
+    steps = iter([[output(0, "stop"), output(1, "length")], [output(2, "error")]])
+    engine = SimpleNamespace(
+        has_unfinished_requests=lambda: True, get_num_unfinished_requests=lambda: 0, step=lambda: next(steps)
+    )
+    stream = _finished(engine, lambda place: None, [[0], [1], [2]], math.inf)
+    assert [answer.place for answer in next(stream)] == [0, 1]
+    with pytest.raises(RuntimeError, match="an answer has ended with 'error'"):
+        next(stream)
 
 
 @needs_vllm
@@ -204,6 +234,7 @@ def test_an_engine_that_fails_on_the_way_is_said_in_a_line_and_loses_no_answer(
     ("name", "message"),
     [
         ("batch invariant", r"engine\.batch_invariant=true needs an NVIDIA GPU"),
+        ("NaN", "the model computes NaN: its training diverged"),
         ("no such format", r"vLLM does not start \(\w+: .*no_such_format"),
     ],
 )

@@ -1,0 +1,42 @@
+"""Which attention a model gets when its family refuses what is installed."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from finetune_runs import TRAIN, tiny_model
+from transformers import Llama4ForCausalLM, Llama4TextConfig
+
+from sciriff.config import Config
+from sciriff.finetune import attention
+from sciriff.finetune.model import build
+
+
+@pytest.fixture
+def config(composed: Callable[..., Config], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Config:
+    """Of a model whose family has no FlashAttention, as if that were installed."""
+    sizes = {
+        "vocab_size": 4096,
+        "hidden_size": 32,
+        "intermediate_size": 32,
+        "intermediate_size_mlp": 32,
+        "head_dim": 16,
+    }
+    counts = {"num_hidden_layers": 1, "num_attention_heads": 2, "num_key_value_heads": 2, "num_local_experts": 2}
+    tokens = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
+    Llama4ForCausalLM(Llama4TextConfig(**sizes, **counts, **tokens)).save_pretrained(tmp_path)
+    monkeypatch.setattr(attention, "flash_attention", lambda train, device: ["flash_attention_2"])
+    model = tiny_model(path=str(tmp_path))
+    return replace(composed("experiment=demo", "name=x"), model=model, train=replace(TRAIN, attention="auto"))
+
+
+def test_auto_falls_back_on_sdpa(config: Config) -> None:
+    assert build(config, torch.device("cpu")).attention_name == attention.PACKED_SDPA
+
+
+def test_what_was_asked_for_by_name_is_refused_with_what_to_do(config: Config) -> None:
+    forced = replace(config, train=replace(config.train, attention="flash_attention_2"))
+    with pytest.raises(ValueError, match=r"^t cannot use FlashAttention: set train\.attention=sdpa"):
+        build(forced, torch.device("cpu"))
