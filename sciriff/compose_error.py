@@ -31,7 +31,11 @@ def explain(error: BaseException) -> str:
         return f"{found[1]} is not a key of the config{nearest_key(found[1])}"
     if found := re.search(r"Key '([^']+)' (?:is )?not in (?:'(\w+)'|struct)", text):
         place = re.match(r"In '([^']+)'", text)
-        return f"{place[1] + '.yaml: ' if place else ''}{found[1]} is not a key of the config{nearest_key(found[1])}"
+        if place is None:
+            return f"{found[1]} is not a key of the config{nearest_key(found[1])}"
+        group = place[1].partition("/")[0]
+        hint = nearest_key(found[1] if group == "experiment" else f"{group}.{found[1]}")
+        return f"{place[1]}.yaml: {found[1]} is not a key of the config{hint}"
     if found := re.search(r"Error merging override (\S+)", text):
         cause = str(error.__cause__ or error.__context__ or "")
         if kind := re.search(r"could not be converted to (\w+)", cause):

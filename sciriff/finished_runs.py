@@ -183,7 +183,10 @@ def _score(value: Any, ci95: Any = None, sd_over_samples: Any = None) -> Score:
 def read_config(path: Path) -> dict[str, Any]:
     """A run's config as plain values, without the keys that do not decide its results. Not checked against the schema:
     an older run may have other keys."""
-    config = OmegaConf.to_container(read(path))
+    try:
+        config = OmegaConf.to_container(read(path))
+    except OSError as error:
+        raise ValueError(f"{path}: cannot be read ({error.strerror})") from None
     assert isinstance(config, dict)
     plain = {str(key): value for key, value in config.items()}
     for key in ("name", *(key for key in FREE_TO_CHANGE if key not in HOW_MUCH)):

@@ -2,6 +2,7 @@
 
 import re
 import shlex
+from pathlib import Path
 
 import pytest
 from hydra import compose, initialize_config_dir
@@ -53,6 +54,29 @@ def said(*typed: str) -> str:
 def test_one_line_says_what_is_wrong(typed, line):
     text = said(*typed.split())
     assert line in text and "\n" not in text and len(text) < 600
+
+
+@pytest.mark.parametrize(
+    ("group", "text", "line"),
+    [
+        (
+            "train",
+            "defaults: [full]\nlearning_rte: 1\n",
+            "learning_rte is not a key of the config; did you mean 'train.l",
+        ),
+        (
+            "model",
+            "defaults: [tiny]\nshape:\n  layrs: 1\n",
+            "layrs is not a key of the config; did you mean 'model.shape",
+        ),
+        ("experiment", "# @package _global_\ntrain:\n  lerning_rate: 3\n", "did you mean 'train.learning_rate'?"),
+    ],
+)
+def test_a_wrong_key_in_a_file_of_ones_own(group, text, line, tmp_path: Path):
+    (tmp_path / group).mkdir()
+    (tmp_path / group / "mine.yaml").write_text(text)
+    told = said(f"hydra.searchpath=[file://{tmp_path}]", f"{group}=mine")
+    assert told.startswith(f"{group}/mine.yaml: ") and line in told
 
 
 @pytest.mark.parametrize("value", ["préd", "~/c", "a=b", "it's", 'a"b', "a b"])

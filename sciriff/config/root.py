@@ -186,6 +186,10 @@ def optional_sections() -> list[str]:
     return [key for key, hint in _hints(Config, "") if any(map(is_dataclass, get_args(hint)))]
 
 
+MOST_MEANT = 3
+"""Keys that are named as what may be meant; more say no more than which there are."""
+
+
 def nearest_key(key: str) -> str:
     """What to say after a key that is not in the schema: the one that may be meant, of the same section if there is one
     like it, or which keys there are."""
@@ -197,17 +201,22 @@ def nearest_key(key: str) -> str:
         return "".join(
             f"; did you mean {name!r}?" for name in difflib.get_close_matches(section, keys, n=1, cutoff=0.5)
         )
-    beside = {known.rpartition(".")[2]: known for known in keys if known.rpartition(".")[0] == section}
-    close = (
-        [beside[name] for name in difflib.get_close_matches(word, beside, n=1, cutoff=0.5)]
-        or sorted(beside[name] for name in beside if len(word) > 1 and _initials(name).endswith(word))
-        or [known for known in keys if known.endswith(f".{word}")]
-    )
-    if close:
+    below = [known for known in keys if not section or known.startswith(f"{section}.")]
+    beside = {_last(known): known for known in below if known.rpartition(".")[0] == section}
+    close = [beside[name] for name in difflib.get_close_matches(word, beside, n=1, cutoff=0.5)]
+    close = close or sorted(beside[name] for name in beside if len(word) > 1 and _initials(name).endswith(word))
+    if not close:
+        deeper = difflib.get_close_matches(word, map(_last, below), n=1, cutoff=0.75)
+        close = [known for known in below if _last(known) in deeper]
+    if 0 < len(close) <= MOST_MEANT:
         return f"; did you mean {' or '.join(map(repr, close))}?"
     if section and beside:
         return f"; {section} has {', '.join(sorted(beside))}"
     return f"; there is {', '.join(sorted(known for known in keys if '.' not in known))}"
+
+
+def _last(key: str) -> str:
+    return key.rpartition(".")[2]
 
 
 def _initials(name: str) -> str:
