@@ -122,9 +122,10 @@ def _plan(place: Path, jobs: Sequence[SweepJob], settings: SlurmConfig, options:
 
 
 def _same_folders(master: DictConfig) -> list[str]:
-    """Hydra's own options that a job needs to compose the same: a folder of a person's files."""
-    sources = master.hydra.runtime.config_sources
-    return [f"--config-dir={source.path}" for source in sources if source.provider == "command-line"]
+    """What was typed of the folders of a person's files, which a job needs to compose the same."""
+    folders = [source.path for source in master.hydra.runtime.config_sources if source.provider == "command-line"]
+    search = [typed for typed in master.hydra.overrides.hydra if typed.startswith("hydra.searchpath=")]
+    return [*(f"--config-dir={folder}" for folder in folders), *search]
 
 
 def _returned(job: SweepJob, row: sweep.Job | None = None) -> JobReturn:

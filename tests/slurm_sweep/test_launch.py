@@ -1,5 +1,6 @@
 """What the login node knows of the jobs before they are in Slurm."""
 
+import shlex
 from pathlib import Path
 
 import pytest
@@ -71,6 +72,16 @@ def test_the_copy_of_a_cluster_of_ones_own(cli, tmp_path: Path):
     assert "#SBATCH --partition=gpu" in result.stdout and "#SBATCH --nodes=1" in result.stdout
     assert "#SBATCH --time=12:30:00\n" in result.stdout
     assert f'-m sciriff.train --config-dir={tmp_path}/mine "${{job[@]}}" hydra.mode=RUN\n' in result.stdout
+
+
+def test_a_job_searches_where_the_sweep_does(cli, tmp_path: Path):
+    place = tmp_path / "my conf/experiment"
+    place.mkdir(parents=True)
+    (place / "mine.yaml").write_text("# @package _global_\ndefaults: [demo]\n")
+    search = f"hydra.searchpath=['file://{tmp_path}/my conf']"
+    result = cli("-m", search, "hydra/launcher=slurm", "experiment=mine", "seed=1,2", "dry_run=true")
+    assert result.returncode == 0, result.stderr
+    assert f"-m sciriff.train {shlex.quote(search)} " in result.stdout
 
 
 def test_a_single_run_is_not_taken_for_a_sweep(cli, tmp_path: Path):
