@@ -21,7 +21,10 @@ def main() -> int:
         return 0
     if name in COMMANDS:
         sys.argv[:2] = [f"sciriff {name}"]
-        return int(importlib.import_module(f"sciriff.{name}").main())
+        try:
+            return int(importlib.import_module(f"sciriff.{name}").main())
+        except KeyboardInterrupt:  # before the command had handlers of its own, if it has any
+            return 130
     print("usage: sciriff COMMAND ...\n")
     for command, what in COMMANDS.items():
         print(f"  {command:<10} {what}")

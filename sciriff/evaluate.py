@@ -1,5 +1,10 @@
 """Evaluate without training: `python -m sciriff.train train=none ...` by a shorter name."""
 
+import signal
+
+if __name__ == "__main__":  # as in sciriff.train
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
 import sys
 from collections.abc import Sequence
 

@@ -9,6 +9,9 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+PATIENCE = 60
+"""Seconds that nvidia-smi has, which starts the driver where nothing keeps it."""
+
 
 @dataclass(frozen=True)
 class GpuType:
@@ -96,12 +99,18 @@ def _slices(wanted: list[str]) -> list[Gpu]:
 
 
 def _nvidia_smi(*arguments: str) -> list[str]:
-    """The lines that it prints; none where it is missing or fails."""
+    """The lines that it prints; none where it is missing or fails. ValueError where it hangs, as on a GPU that does."""
     if shutil.which("nvidia-smi") is None:
         return []
-    result = subprocess.run(
-        ["nvidia-smi", *arguments], capture_output=True, text=True, timeout=30, check=False, errors="replace"
-    )
+    command = ["nvidia-smi", *arguments]
+    try:
+        result = subprocess.run(
+            command, capture_output=True, text=True, timeout=PATIENCE, check=False, errors="replace"
+        )
+    except subprocess.TimeoutExpired:
+        raise ValueError(
+            f"nvidia-smi has not ended within {PATIENCE} s on {platform.node()}: mend its driver or a GPU first"
+        ) from None
     return result.stdout.splitlines() if result.returncode == 0 else []
 
 

@@ -24,6 +24,9 @@ from sciriff.training_memory import GIB, fits
 
 SOURCES = ("sciriff", "tulu", "published")
 
+PATIENCE = 120
+"""Seconds that another process has to say what it lacks. The first import on a network's file system is slow."""
+
 
 def problems(config: Config, plan: Plan) -> Iterator[str]:
     """Why a planned run cannot work on this machine, one line each; on an imagined one only what does not fit."""
@@ -168,9 +171,12 @@ def _missing_elsewhere(python: str, engine: str) -> Iterator[str]:
     needed = [engine, "transformers", "omegaconf", "pyarrow"]
     code = f"import importlib.util as u; print(*(p for p in {needed!r} if u.find_spec(p) is None))"
     try:
-        result = subprocess.run([python, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+        result = subprocess.run([python, "-c", code], capture_output=True, text=True, timeout=PATIENCE, check=False)
     except OSError as error:
         yield f"engine.python={python} cannot be run: {error.strerror}"
+        return
+    except subprocess.TimeoutExpired:
+        yield f"engine.python={python} does not answer within {PATIENCE} s: is it a Python interpreter?"
         return
     if result.returncode:
         yield f"engine.python={python} is not a Python interpreter that works: {result.stderr.strip()[-200:]}"
@@ -197,10 +203,17 @@ finally:
 def _missing_key() -> Iterator[str]:
     """What keeps W&B from sending anything: it alone knows all the places of a key. Does not ask the server."""
     command = [sys.executable, "-c", LOGIN]
-    result = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120, check=False)
-    if result.returncode:
+    try:
+        result = subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=PATIENCE, check=False
+        )
+    except subprocess.TimeoutExpired:
+        reason = f"the package wandb does not answer within {PATIENCE} s."
+    else:
+        if not result.returncode:
+            return
         reason = (result.stderr.strip().splitlines() or ["it does not say why."])[-1]
-        yield f"log=wandb: {reason} log=offline needs no account, and `wandb sync` sends the run later"
+    yield f"log=wandb: {reason} log=offline needs no account, and `wandb sync` sends the run later"
 
 
 def _own_outputs(config: Config) -> Iterator[str]:

@@ -51,6 +51,11 @@ class RunDir:
         return self.root / ".nodes-key"
 
     @property
+    def nodes_lock(self) -> Path:
+        """Held by the driver whose key that is."""
+        return self.root / ".nodes.lock"
+
+    @property
     def mix(self) -> Path:
         """The finished mix, one Conversation a line."""
         return self.root / "mix" / "train.jsonl"

@@ -1,8 +1,13 @@
 """The entry: compose the config, check it, and run the stages. `python -m sciriff.train --help`"""
 
+import signal
+
+if __name__ == "__main__":  # a Ctrl-C before main() has handlers ends the imports without a traceback
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
 import os
 import shlex
-import signal
+import shutil
 import sys
 import time
 from dataclasses import replace
@@ -21,6 +26,7 @@ from sciriff.composed import checked, untrained_config, wants_untrained, with_be
 from sciriff.config import Config, as_dict, conf_dir
 from sciriff.config.registration import register
 from sciriff.nodes import cluster, joined_nodes, joining_node
+from sciriff.ownership import own_nodes
 from sciriff.predictions import models_below
 from sciriff.requeue import Progress, after_stop
 from sciriff.run_dir import RunDir
@@ -33,7 +39,16 @@ ONE_FAILED = "a job of the sweep failed; the others went on"
 
 def this_command() -> str:
     """The command that was typed, for people who must type it again."""
-    return " ".join(["python -m sciriff.train", *map(shlex.quote, sys.argv[1:])])
+    return shlex.join([_python(), "-m", "sciriff.train", *sys.argv[1:]])
+
+
+def _python() -> str:
+    """What starts this interpreter in the shell that this command was typed in."""
+    here, found = Path(sys.executable), shutil.which("python")
+    # Python in an environment is but a link, so that its folder too must be the same.
+    if found and Path(found).resolve() == here.resolve() and Path(found).parent.resolve() == here.parent.resolve():
+        return "python"
+    return str(here.relative_to(Path.cwd()) if here.is_relative_to(Path.cwd()) else here)
 
 
 def job(composed: DictConfig, progress: Progress) -> float | None:
@@ -53,7 +68,7 @@ def job(composed: DictConfig, progress: Progress) -> float | None:
     if there.rank > 0:
         joining_node.serve(there, run, as_dict(config))
         return None
-    with joined_nodes.joined(there, run, as_dict(config)):
+    with own_nodes(run), joined_nodes.joined(there, run, as_dict(config)):
         return run_job(config, progress)
 
 
@@ -214,11 +229,11 @@ def _say(text: str) -> None:
 def main() -> int:
     """Run the command line. Returns the exit status: 0, or that of what went wrong."""
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come here instead of being printed by Hydra
-    for number in spawn.ASKS_TO_STOP:
-        signal.signal(number, spawn.stop_between_children)  # while a child runs, spawn.run has a handler of its own
-    register()
     progress = Progress()
     try:
+        for number in spawn.ASKS_TO_STOP:
+            signal.signal(number, spawn.stop_between_children)  # while a child runs, spawn.run has a handler of its own
+        register()
         compose_and_run(progress)
     except BaseException as error:
         return exit_status(error, progress)

@@ -1,11 +1,19 @@
-"""The console command hands over to the modules."""
+"""The console command hands over to the modules; what is common to all ways to start one."""
 
+import os
+import shlex
+import signal
+import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from sciriff import __version__
 from sciriff.command_line import main
+from sciriff.train import this_command
+
+CONSOLE = ["-c", "import sys; from sciriff.command_line import main; sys.exit(main())"]
 
 
 @pytest.mark.parametrize(
@@ -22,3 +30,36 @@ def test_answers(arguments, status, says, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["sciriff", *arguments])
     assert main() == status
     assert says in "".join(capsys.readouterr())
+
+
+@pytest.mark.parametrize(
+    ("command", "status"),
+    [
+        (["-m", "sciriff.train"], -signal.SIGINT),
+        (["-m", "sciriff.evaluate"], -signal.SIGINT),
+        ([*CONSOLE, "train"], 130),
+        ([*CONSOLE, "evaluate"], 130),
+    ],
+    ids=lambda value: " ".join(value[-1:]) if isinstance(value, list) else "",
+)
+def test_ctrl_c_during_the_imports_is_no_traceback(command: list[str], status: int, tmp_path: Path):
+    """It comes where Hydra is imported: a package of that name lies in the folder, which Python looks in first."""
+    (tmp_path / "hydra.py").write_text("import os, signal, time\nos.kill(os.getpid(), signal.SIGINT)\ntime.sleep(9)\n")
+    result = subprocess.run([sys.executable, *command], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert (result.returncode, result.stderr) == (status, "")
+
+
+def test_the_command_to_type_again_starts_the_same_interpreter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """As after `make demo`, which leaves the shell without .venv."""
+    here = Path(sys.executable)
+    monkeypatch.setattr(sys, "argv", ["train.py", "experiment=demo", "name=a b"])
+    typed = "-m sciriff.train experiment=demo 'name=a b'"
+    monkeypatch.setenv("PATH", str(here.parent))
+    assert this_command() == f"python {typed}"
+    other = tmp_path / "python"
+    other.symlink_to(here.resolve())  # as of another environment
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{here.parent}")
+    assert this_command() == f"{shlex.quote(str(here))} {typed}"
+    monkeypatch.setenv("PATH", str(tmp_path / "nothing"))
+    monkeypatch.chdir(here.parents[1])
+    assert this_command() == f"bin/{here.name} {typed}"

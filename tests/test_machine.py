@@ -50,6 +50,18 @@ def test_the_gpus_that_a_process_would_see(
     assert machine.gpus() == found
 
 
+def test_one_that_hangs_is_not_taken_for_a_machine_without_gpus(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = tmp_path / "nvidia-smi"
+    script.write_text("#!/bin/sh\nexec sleep 60\n")
+    script.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    monkeypatch.setattr(machine, "PATIENCE", 0.2)
+    with pytest.raises(ValueError, match=r"nvidia-smi has not ended within 0\.2 s"):
+        machine.gpus()
+
+
 @pytest.mark.parametrize(
     ("name", "kind"),
     [

@@ -2,6 +2,7 @@
 
 import fcntl
 import re
+import socket
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 from sciriff import ownership, pipeline
 from sciriff.config import load
 from sciriff.frozen_config import freeze
-from sciriff.ownership import own
+from sciriff.ownership import own, own_nodes
 from sciriff.run_dir import RunDir
 from sciriff.stage_inputs import changed, inputs
 
@@ -132,6 +133,20 @@ def test_a_run_may_go_on_without_what_is_missing(run: RunDir, composed):
 def test_a_second_driver_is_refused(run: RunDir):
     with own(run), pytest.raises(ValueError, match="in use by another run"), own(run):
         pass
+
+
+@pytest.mark.parametrize("first", [own, own_nodes])
+def test_a_second_driver_with_nodes_leaves_the_firsts_key(first, run: RunDir, cli, monkeypatch: pytest.MonkeyPatch):
+    run.nodes_key.write_text("the first's")
+    for name, value in {"NODES": "2", "NODE_RANK": "0", "MASTER_ADDR": "127.0.0.1"}.items():
+        monkeypatch.setenv(name, value)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        monkeypatch.setenv("MASTER_PORT", str(free.getsockname()[1]))
+    with first(run):
+        result = cli("experiment=demo", "stages=[mix]", f"run_dir={run.root}")
+    assert (result.returncode, result.stderr.count("\n")) == (2, 1), result.stderr
+    assert f"{run.root} is in use by another run" in result.stderr
+    assert run.nodes_key.read_text() == "the first's"
 
 
 def test_a_worker_that_is_still_alive_is_waited_for(run: RunDir, monkeypatch):

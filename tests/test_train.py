@@ -72,6 +72,19 @@ def test_another_interpreter_is_asked_what_it_has(python, problem, composed):
     assert bool(found) is (python is not None)
 
 
+def test_what_does_not_answer_is_named(composed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Here an interpreter that hangs, and a wandb that does."""
+    hangs = tmp_path / "hangs"
+    hangs.write_text("#!/bin/sh\nexec sleep 60\n")
+    hangs.chmod(0o755)
+    monkeypatch.setattr(preflight, "PATIENCE", 0.2)
+    monkeypatch.setattr(sys, "executable", str(hangs))
+    config = composed("experiment=demo", "name=a", f"engine.python={hangs}", "log=wandb")
+    found = "\n".join(preflight.problems(config, make(config)))
+    assert f"engine.python={hangs} does not answer within 0.2 s" in found
+    assert "log=wandb: the package wandb does not answer within 0.2 s. log=offline needs no account" in found
+
+
 def test_dry_run_prints_the_plan_and_starts_nothing(cli, tmp_path: Path):
     result = cli("model=llama2_7b", "dry_run=true", "plan.gpu=h100", "plan.gpus=8")
     assert result.returncode == 0, result.stderr

@@ -17,6 +17,9 @@ RANK = "NODE_RANK"
 STEP_OF_SRUN = 0xFFFFFFF0
 """Slurm's own steps (batch, interactive ...) have numbers from here on (slurm.h); srun counts from 0."""
 
+PATIENCE = 60
+"""Seconds that Slurm's controller has to answer."""
+
 
 @dataclass(frozen=True)
 class Cluster:
@@ -161,7 +164,12 @@ def _number(environment: Mapping[str, str], name: str, least: int) -> int:
 
 
 def _ask(*command: str) -> str:
-    result = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    try:
+        result = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
+    except subprocess.TimeoutExpired:
+        raise ValueError(
+            f"Slurm does not answer: {shlex.join(command)} has not ended within {PATIENCE} s; try again later"
+        ) from None
     if result.returncode:
         raise ValueError(f"{shlex.join(command)}: {result.stderr.strip()}")
     return result.stdout

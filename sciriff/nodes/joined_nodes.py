@@ -58,14 +58,19 @@ def joined(there: Cluster, run: RunDir, settings: dict[str, Any]) -> Iterator[No
                     f"node {missing} has not joined within {JOIN_WITHIN:.0f} s: start the same command there, with "
                     f"NODES={there.size} NODE_RANK={missing} MASTER_ADDR={there.address}"
                 )
-            if not wait([listener], timeout=1) or (node := node_connection.accept(listener, key)) is None:
+            ready = wait([listener, *nodes.values()], timeout=1)
+            for rank in [rank for rank, node in nodes.items() if node in ready]:  # one that waits says nothing
+                nodes.pop(rank).close()
+                print(f"node {rank} has ended; it may join again", file=sys.stderr, flush=True)
+            if listener not in ready or (node := node_connection.accept(listener, key)) is None:
                 continue
-            hello = node.recv()
+            if (hello := _hello(node)) is None:
+                continue
             if problem := _mismatch(there, nodes, hello, settings):
-                node.send(("refused", problem))
+                _tell(node, "refused", problem)
                 raise ValueError(problem)
-            node.send(("welcome", None))
-            nodes[hello["rank"]] = node
+            if _tell(node, "welcome"):
+                nodes[hello["rank"]] = node
         listener.close()
         descriptors = [nodes[rank].fileno() for rank in sorted(nodes)]
         for descriptor in descriptors:
@@ -78,8 +83,25 @@ def joined(there: Cluster, run: RunDir, settings: dict[str, Any]) -> Iterator[No
             stack.callback(os.environ.pop, name)
         yield
         for node in nodes.values():
-            with contextlib.suppress(OSError):
-                node.send(("done", None))
+            _tell(node, "done")
+
+
+def _tell(node: Connection, word: str, content: str | None = None) -> bool:
+    """Whether a node was still there for it."""
+    with contextlib.suppress(OSError):
+        node.send((word, content))
+        return True
+    return False
+
+
+def _hello(node: Connection) -> dict[str, Any] | None:
+    """What a node that has the key says of itself; None where it ends before, or says nothing."""
+    with contextlib.suppress(EOFError, OSError):
+        if node.poll(node_connection.SILENT):
+            hello: dict[str, Any] = node.recv()
+            return hello
+    node.close()
+    return None
 
 
 def _let_go(nodes: dict[int, Connection]) -> None:

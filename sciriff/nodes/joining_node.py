@@ -1,12 +1,13 @@
 """A node without Slurm that is not the first: it joins the driver there, runs what it is told, and ends with it."""
 
+import contextlib
 import os
+import signal
 import subprocess
 import sys
-import threading
 import time
 from multiprocessing import AuthenticationError
-from multiprocessing.connection import Connection
+from multiprocessing.connection import Connection, wait
 from typing import Any
 
 from sciriff import machine
@@ -27,9 +28,10 @@ def serve(there: Cluster, run: RunDir, settings: dict[str, Any]) -> None:
     """Be a node of the run until the driver is done. ValueError where it does not take this node, or is not there;
     DriverFailed."""
     os.environ[node_connection.KEY_FILE] = str(run.nodes_key)
+    hello = {"rank": there.rank, "nodes": there.size, "settings": settings, "gpus": len(machine.gpus())}
     with _join(there, run) as driver:
-        driver.send({"rank": there.rank, "nodes": there.size, "settings": settings, "gpus": len(machine.gpus())})
         try:
+            driver.send(hello)
             word, content = driver.recv()
             if word == "refused":
                 raise ValueError(content)
@@ -38,7 +40,7 @@ def serve(there: Cluster, run: RunDir, settings: dict[str, Any]) -> None:
                 word, content = message
                 if word == "start":
                     _run(driver, there.rank, **content)
-        except (EOFError, ConnectionError, TimeoutError):
+        except (EOFError, OSError):
             raise DriverFailed(
                 f"the driver on node 0 ({there.address}) has ended, and says there why; so node {there.rank} ends too"
             ) from None
@@ -84,7 +86,7 @@ def _run(
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            errors="replace",
+            start_new_session=True,
         )
     except (ValueError, OSError) as error:
         driver.send(("output", f"error: node {rank}: {error}\n"))
@@ -92,23 +94,47 @@ def _run(
         return
     try:
         print(f"node {rank}: started {' '.join(command[:3])} ...", file=sys.stderr, flush=True)
-        reader = threading.Thread(target=_send_output, args=(driver, process), daemon=True)
-        reader.start()
+        assert process.stdout is not None
+        printed = Printed(process.stdout.fileno())
         while process.poll() is None:
-            if driver.poll(0.2):
-                driver.recv()  # "stop", or the driver's end, which raises
-                process.kill()
-        reader.join()
+            for ready in wait([driver, *printed.open], timeout=0.2):
+                if ready is driver:
+                    driver.recv()  # "stop", or the driver's end, which raises
+                    _kill(process)
+                elif lines := printed.lines():
+                    driver.send(("output", lines))
+        _kill(process)
+        if lines := printed.lines(last=True):
+            driver.send(("output", lines))
         driver.send(("ended", process.returncode))
     finally:
-        process.kill()
+        _kill(process)
         process.wait()
 
 
-def _send_output(driver: Connection, process: "subprocess.Popen[str]") -> None:
-    assert process.stdout is not None
-    for line in process.stdout:
-        try:
-            driver.send(("output", line))
-        except OSError:  # the other thread sees it too
-            return
+def _kill(process: "subprocess.Popen[str]") -> None:
+    """With what it started, as far as that has stayed in its session."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+class Printed:
+    """What a command prints, as far as it is there by now. Nobody waits for the end of its pipe: what the command has
+    started, and left behind, may hold it open."""
+
+    def __init__(self, pipe: int) -> None:
+        os.set_blocking(pipe, False)
+        self.open = [pipe]
+        self._rest = b""
+
+    def lines(self, last: bool = False) -> str:
+        """Whole lines; with `last` what comes after them too."""
+        for pipe in tuple(self.open):
+            with contextlib.suppress(BlockingIOError):
+                piece = os.read(pipe, 1 << 20)  # all there is: Linux lets a pipe hold no more
+                self._rest += piece
+                if not piece:
+                    self.open.remove(pipe)
+        cut = len(self._rest) if last or not self.open else 1 + max(self._rest.rfind(end) for end in (b"\n", b"\r"))
+        whole, self._rest = self._rest[:cut], self._rest[cut:]
+        return whole.decode(errors="replace")

@@ -26,6 +26,17 @@ def test_without_any_of_these_variables_there_is_this_machine_alone() -> None:
     assert cluster.here({"SLURM_JOB_ID": "7", "SLURM_JOB_NUM_NODES": "1"}) == Cluster()
 
 
+def test_a_controller_that_does_not_answer_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("srun", "scontrol"):
+        (tmp_path / name).write_text("#!/bin/sh\nexec sleep 60\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.setattr(cluster, "PATIENCE", 0.2)
+    silent = r"Slurm does not answer: scontrol show hostnames 'n\[1-2\]' has not ended within 0\.2 s; try again later"
+    with pytest.raises(ValueError, match=silent):
+        cluster.here({"SLURM_JOB_ID": "7", "SLURM_JOB_NUM_NODES": "2", "SLURM_JOB_NODELIST": "n[1-2]"})
+
+
 def test_nodes_by_hand() -> None:
     found = cluster.here(TWO)
     assert (found.size, found.rank, found.address, found.port) == (2, 1, "10.0.0.1", 29500)

@@ -1,6 +1,7 @@
 """Nodes without Slurm: who may join, and what is said where the commands do not go together."""
 
 import os
+import signal
 import socket
 import stat
 import subprocess
@@ -120,6 +121,92 @@ def test_a_node_runs_what_it_is_told_until_the_driver_is_done(two: list[Cluster]
     assert said == ["done"]
     assert not run.nodes_key.exists()
     assert not joined_nodes.connections()
+
+
+def test_what_a_command_leaves_behind_keeps_no_node(two: list[Cluster], tmp_path: Path) -> None:
+    """Both that are left hold the pipe open, one of them out of reach."""
+    code = (
+        "import subprocess, sys\n"
+        "if sys.argv[1] == '1':\n"
+        "    left = [subprocess.Popen(['sleep', '90'], start_new_session=new) for new in (False, True)]\n"
+        "    print('left', *(process.pid for process in left), flush=True)\n"
+        "    print('the last words', end='')\n"
+    )
+    command = [sys.executable, "-m", "sciriff.nodes.start_on_joined", sys.executable, "-c", code, RANK]
+    thread, said = join(two[1], RunDir(tmp_path), SETTINGS)
+    with joined_nodes.joined(two[0], RunDir(tmp_path), SETTINGS):
+        descriptors = joined_nodes.connections()
+        result = subprocess.run(command, pass_fds=descriptors, capture_output=True, text=True, timeout=30)
+    thread.join()
+    assert (result.returncode, said) == (0, ["done"])
+    assert result.stdout.endswith("the last words")
+    near, far = map(int, result.stdout.split()[1:3])
+    os.kill(far, signal.SIGKILL)
+    assert not Path(f"/proc/{near}").exists() or "State:\tZ" in Path(f"/proc/{near}/status").read_text()
+
+
+def test_what_is_printed_comes_in_whole_lines() -> None:
+    here, there = os.pipe()
+    printed = joining_node.Printed(here)
+    told = []
+    for piece in ("one\ntw", "o ü"[:-1], "ü 10%\r20%", " \n"):
+        os.write(there, piece.encode())
+        told.append(printed.lines())
+    assert (told, printed.lines()) == (["one\n", "", "two ü 10%\r", "20% \n"], "")
+    os.write(there, b"end")
+    os.close(there)
+    assert (printed.lines(), printed.lines(), printed.open) == ("", "end", [])
+    os.close(here)
+
+
+def hello(rank: int, nodes: int) -> dict[str, object]:
+    return {"rank": rank, "nodes": nodes, "settings": SETTINGS, "gpus": len(machine.gpus())}
+
+
+def test_a_node_that_ends_while_others_are_awaited_may_join_again(two: list[Cluster], tmp_path: Path) -> None:
+    driver, node = (Cluster(("node 0", "node 1", "node 2"), rank, "127.0.0.1", two[0].port) for rank in (0, 1))
+    run = RunDir(tmp_path)
+    answers = []
+
+    def come_and_go() -> None:
+        joining_node._join(node, run).close()  # says nothing
+        with joining_node._join(node, run) as line:
+            line.send(hello(1, 3))
+            answers.append(line.recv())
+        lines = []
+        for rank in (1, 2):
+            lines.append(joining_node._join(node, run))
+            lines[-1].send(hello(rank, 3))
+            answers.append(lines[-1].recv())
+        answers.append(lines[0].recv())
+
+    thread = threading.Thread(target=come_and_go)
+    thread.start()
+    with joined_nodes.joined(driver, run, SETTINGS):
+        assert len(joined_nodes.connections()) == 2
+    thread.join()
+    assert answers == [("welcome", None)] * 3 + [("done", None)]
+
+
+def test_two_nodes_of_one_number_are_told(two: list[Cluster], tmp_path: Path) -> None:
+    driver = Cluster(("node 0", "node 1", "node 2"), 0, "127.0.0.1", two[0].port)
+    run = RunDir(tmp_path)
+    answers = []
+
+    def both() -> None:
+        lines = []
+        for _ in range(2):
+            lines.append(joining_node._join(two[1], run))
+            lines[-1].send(hello(1, 3))
+            answers.append(lines[-1].recv())
+
+    thread = threading.Thread(target=both)
+    thread.start()
+    twice = pytest.raises(ValueError, match="two nodes have joined with NODE_RANK=1")
+    with twice, joined_nodes.joined(driver, run, SETTINGS):
+        pytest.fail("it was taken")
+    thread.join()
+    assert [word for word, _ in answers] == ["welcome", "refused"]
 
 
 def test_a_driver_that_fails_ends_its_nodes(two: list[Cluster], tmp_path: Path) -> None:
