@@ -64,6 +64,11 @@ def typed_overrides(hydra: Any) -> list[str]:
     return typed
 
 
+def default_name(hydra: Any) -> str:
+    """The name of what was composed, by its section `hydra`; `${...}` in what was typed counts as its value."""
+    return run_name(list(hydra.overrides.task), hydra.runtime.choices)
+
+
 def run_name(overrides: Sequence[str], choices: Mapping[str, str | None]) -> str:
     """`llama2_7b-scitulu-lr1e-5-s2` of the overrides that were typed (`group=option`, `key=value`) and the options that
     are in force. The experiment, or else model and mix, come first, or the folder of `predictions` where no model is

@@ -10,18 +10,17 @@ from omegaconf import DictConfig, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from sciriff.config import known_keys
-from sciriff.run_name import run_name, typed_overrides
+from sciriff.run_name import default_name, typed_overrides
 
 
 def composed_job(loader: ConfigLoader, master: DictConfig, overrides: Sequence[str]) -> tuple[DictConfig, list[str]]:
     """One job of a sweep, composed and named as in a process of its own, and what it is given."""
     composed = loader.load_sweep_config(master, list(overrides))
     typed = typed_overrides(composed.hydra)
-    choices = composed.hydra.runtime.choices
+    if composed.name is None:
+        composed.name = default_name(composed.hydra)
     with open_dict(composed):
         del composed["hydra"]
-    if composed.name is None:
-        composed.name = run_name(typed, choices)
     return composed, typed
 
 

@@ -24,7 +24,7 @@ from omegaconf import DictConfig, read_write
 
 from sciriff import spawn
 from sciriff.run_dir import RunDir
-from sciriff.run_name import run_name, typed_overrides
+from sciriff.run_name import default_name, typed_overrides
 from sciriff.separate_runs import fixed, one_for_all, refuse_shared, shared
 from sciriff.stage import alone
 from sciriff.summary import mean_line
@@ -122,7 +122,7 @@ def _refuse(config: DictConfig) -> None:
 
 def folder_of(config: DictConfig) -> Path:
     """The folder of the sweep that was composed."""
-    name = f"sweep-{run_name(typed_overrides(config.hydra), config.hydra.runtime.choices)}"
+    name = f"sweep-{default_name(config.hydra)}"
     typed = config.copy()
     typed.name = name
     place = Path(typed.run_dir).absolute()

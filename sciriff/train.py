@@ -30,7 +30,7 @@ from sciriff.ownership import own_nodes
 from sciriff.predictions import models_below
 from sciriff.requeue import Progress, after_stop
 from sciriff.run_dir import RunDir
-from sciriff.run_name import run_name, typed_overrides
+from sciriff.run_name import default_name, typed_overrides
 from sciriff.slurm_sweep.follow import LeftRunning
 from sciriff.stage import USER_ERROR, is_users_mistake
 
@@ -160,7 +160,7 @@ def compose_and_run(progress: Progress) -> None:
     def entry(composed: DictConfig) -> float | None:
         hydra_config = HydraConfig.get()
         if composed.name is None:
-            composed.name = run_name(typed_overrides(hydra_config), hydra_config.runtime.choices)
+            composed.name = default_name(hydra_config)
         if hydra_config.mode == RunMode.MULTIRUN:
             return job_of_sweep(composed, progress)
         try:

@@ -142,6 +142,11 @@ def test_sweep_refuses_one_folder_for_several_jobs(typed, line, cli, tmp_path: P
     assert not list(tmp_path.glob("**/config.yaml"))
 
 
+def test_a_value_of_another_key_is_in_the_name(cli):
+    result = cli("experiment=demo", "mix.seed=${seed}", "seed=3", "dry_run=true", "run_dir=x/${name}")
+    assert "/x/demo-seed-3-s3\n" in result.stdout, result.stderr
+
+
 @pytest.mark.parametrize(
     ("run_dir", "folders"),
     [("x/${name}", ["x/demo-s1", "x/demo-s2"]), ("x/${seed}", ["x/1", "x/2"])],
