@@ -11,6 +11,7 @@ import pytest
 from sciriff import preflight
 from sciriff.config import conf_dir
 from sciriff.plan import make
+from sciriff.preflight import packages
 
 
 @pytest.mark.parametrize(
@@ -77,7 +78,7 @@ def test_what_does_not_answer_is_named(composed, tmp_path: Path, monkeypatch: py
     hangs = tmp_path / "hangs"
     hangs.write_text("#!/bin/sh\nexec sleep 60\n")
     hangs.chmod(0o755)
-    monkeypatch.setattr(preflight, "PATIENCE", 0.2)
+    monkeypatch.setattr(packages, "PATIENCE", 0.2)
     monkeypatch.setattr(sys, "executable", str(hangs))
     config = composed("experiment=demo", "name=a", f"engine.python={hangs}", "log=wandb")
     found = "\n".join(preflight.problems(config, make(config)))

@@ -1,0 +1,93 @@
+"""Packages that a run needs, here and where engine.python points, and the key of its tracker."""
+
+import importlib.util
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from sciriff.config import Config
+
+PATIENCE = 120
+"""Seconds that another process has to say what it lacks. The first import on a network's file system is slow."""
+
+LOGIN = """
+import os, sys, wandb
+status = 1
+try:
+    wandb.login(verify=False)
+    status = 0
+except Exception as error:
+    print(error, file=sys.stderr)
+finally:
+    sys.stderr.flush()
+    os._exit(status)
+"""
+"""Ends without goodbye to wandb's service, which was seen to wait for ever for the end of a process it had begun."""
+
+
+def missing_packages(config: Config, on_gpu: bool) -> Iterator[str]:
+    stages = config.active_stages
+    if "train" in stages and config.deepspeed.zero_stage and not _installed("deepspeed"):
+        yield "the package deepspeed is missing: pip install 'sciriff[train]', or deepspeed=none"
+    for package, extra, wanted, what in (
+        ("peft", "train", config.train.adapts, f"train={config.train.method}"),
+        ("bitsandbytes", "qlora", config.train.method == "qlora", "train=qlora"),
+        ("bitsandbytes", "qlora", config.train.optimizer == "adamw_8bit", "train.optimizer=adamw_8bit"),
+    ):
+        if "train" in stages and wanted and not _installed(package):
+            yield f"{what} needs the package {package}, which is missing: pip install 'sciriff[{extra}]'"
+    for key, value, package, its_name in (
+        ("attention", "flash_attention_2", "flash_attn", "flash-attn"),
+        ("attention", "flash_attention_3", "flash_attn_interface", "flash-attn-3"),
+        ("cross_entropy", "liger", "liger_kernel", "liger-kernel"),
+    ):
+        if "train" in stages and getattr(config.train, key) == value and not (on_gpu and _installed(package)):
+            yield f"train.{key}={value} needs a GPU and the package {its_name}; auto takes what is there"
+    if "predict" in stages and config.engine.name == "vllm" and config.engine.python is None and not _installed("vllm"):
+        yield "the package vllm is missing: pip install 'sciriff[vllm]', engine.python=PYTHON or engine=transformers"
+    if "predict" in stages and config.engine.python is not None and Path(config.engine.python).exists():
+        yield from _missing_elsewhere(config.engine.python, config.engine.name)
+    if config.log.tracker == "tensorboard" and not _installed("tensorboard"):
+        yield "the package tensorboard is missing: pip install 'sciriff[tensorboard]'"
+    if "report" in stages and config.report.figures and not _installed("matplotlib"):
+        yield "report.figures=true needs the package matplotlib: pip install 'sciriff[figures]'"
+
+
+def _missing_elsewhere(python: str, engine: str) -> Iterator[str]:
+    """What the interpreter of engine.python lacks."""
+    needed = [engine, "transformers", "omegaconf", "pyarrow"]
+    code = f"import importlib.util as u; print(*(p for p in {needed!r} if u.find_spec(p) is None))"
+    try:
+        result = subprocess.run([python, "-c", code], capture_output=True, text=True, timeout=PATIENCE, check=False)
+    except OSError as error:
+        yield f"engine.python={python} cannot be run: {error.strerror}"
+        return
+    except subprocess.TimeoutExpired:
+        yield f"engine.python={python} does not answer within {PATIENCE} s: is it a Python interpreter?"
+        return
+    if result.returncode:
+        yield f"engine.python={python} is not a Python interpreter that works: {result.stderr.strip()[-200:]}"
+    elif result.stdout.strip():
+        package = "sciriff[vllm]" if engine == "vllm" else "sciriff"
+        yield f"engine.python={python} lacks {', '.join(result.stdout.split())}: pip install '{package}' there"
+
+
+def missing_key() -> Iterator[str]:
+    """What keeps W&B from sending anything: it alone knows all the places of a key. Does not ask the server."""
+    command = [sys.executable, "-c", LOGIN]
+    try:
+        result = subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=PATIENCE, check=False
+        )
+    except subprocess.TimeoutExpired:
+        reason = f"the package wandb does not answer within {PATIENCE} s."
+    else:
+        if not result.returncode:
+            return
+        reason = (result.stderr.strip().splitlines() or ["it does not say why."])[-1]
+    yield f"log=wandb: {reason} log=offline needs no account, and `wandb sync` sends the run later"
+
+
+def _installed(package: str) -> bool:
+    return importlib.util.find_spec(package) is not None
