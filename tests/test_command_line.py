@@ -59,6 +59,7 @@ def test_the_command_to_type_again_starts_the_same_interpreter(tmp_path: Path, m
     other = tmp_path / "python"
     other.symlink_to(here.resolve())  # as of another environment
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{here.parent}")
+    monkeypatch.chdir(tmp_path)
     assert this_command() == f"{shlex.quote(str(here))} {typed}"
     monkeypatch.setenv("PATH", str(tmp_path / "nothing"))
     monkeypatch.chdir(here.parents[1])
