@@ -13,6 +13,7 @@ pytest.importorskip("bitsandbytes")
 pytestmark = pytest.mark.usefixtures("in_process")
 
 
+@pytest.mark.slow
 def test_it_learns_as_adamw_does_and_goes_on_bit_for_bit(composed: Compose, tmp_path: Path) -> None:
     def run(name: str, **values: Any) -> Any:
         return make_run(composed, tmp_path / name, **{"max_steps": 8, "learning_rate": 1e-2, **values})

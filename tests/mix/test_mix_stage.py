@@ -185,12 +185,12 @@ def test_only_the_tokenizer_of_a_model_is_loaded(
 ) -> None:
     folder = tmp_path / "model"
     shutil.copytree(SAMPLE / "tokenizer", folder)  # no weights, no config of a model
-    model = ("model=custom", f"model.path={folder}", "model.chat=tulu")
-    done = cli(*model, "mix=sample", "mix.per_task=2", "stages=[mix]", "run_dir=out")
+    typed = ("model=custom", f"model.path={folder}", "model.chat=tulu", "mix=sample", "eval=sample", "mix.per_task=2")
+    done = cli(*typed, "stages=[mix]", "run_dir=out")
     assert done.returncode == 0, done.stderr
     assert "science.scierc_re" in done.stdout and "of the tokens are learnt" in done.stdout
     assert (tmp_path / "out" / "mix" / "card.md").is_file()
-    again = cli(*model, "mix=sample", "mix.per_task=2", "stages=[mix]", "run_dir=out")
+    again = cli(*typed, "stages=[mix]", "run_dir=out")
     assert "mix: up to date" in again.stderr and again.stdout == done.stdout
 
 
