@@ -173,7 +173,7 @@ def read_json_objects(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     with path.open("rb") as file:
         for number, line in enumerate(file, 1):
             if line.strip():
-                yield number, _parsed(line, path, number)
+                yield number, json_object(line, path, number)
 
 
 def read_jsonl(path: Path, kind: type[Row]) -> Iterator[Row]:
@@ -184,10 +184,11 @@ def read_jsonl(path: Path, kind: type[Row]) -> Iterator[Row]:
 
 def record_of(line: bytes, kind: type[Row], path: Path, number: int) -> Row:
     """The record on one line of a file; `path` and `number` (from 1) are for the ValueError. As `read_jsonl`."""
-    return _record(_parsed(line, path, number), kind, path, number)
+    return _record(json_object(line, path, number), kind, path, number)
 
 
-def _parsed(line: bytes, path: Path, number: int) -> dict[str, Any]:
+def json_object(line: bytes, path: Path, number: int) -> dict[str, Any]:
+    """The object on one line of a file, as `read_json_objects`."""
     try:
         row = json.loads(line)
     except (ValueError, RecursionError) as error:

@@ -1,10 +1,11 @@
 """The lines of a JSON-lines file that another process is writing."""
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from sciriff.records import json_object
 
 
 @dataclass
@@ -29,10 +30,4 @@ class Tail:
                 file.seek(0)
             while (line := file.readline()).endswith(b"\n"):
                 self._offset, self._number, self._last = self._offset + len(line), self._number + 1, line
-                try:
-                    row = json.loads(line)
-                except (ValueError, RecursionError) as error:
-                    raise ValueError(f"{self.path}:{self._number}: not a line of JSON ({error})") from None
-                if not isinstance(row, dict):
-                    raise ValueError(f"{self.path}:{self._number}: expected a JSON object, found {type(row).__name__}")
-                yield self._number, row
+                yield self._number, json_object(line, self.path, self._number)
