@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import TypeVar
 
 import hydra
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig, OmegaConf, open_dict
 
-from sciriff.config import Config, SourceConfig, from_container
+from sciriff.config import Config, SourceConfig, as_dict, from_container
 from sciriff.run_name import run_name
 from sciriff.untrained import untrained_overrides
 
@@ -72,7 +72,9 @@ def wants_untrained(config: Config) -> bool:
 
 def untrained_config(config: Config, typed: Sequence[str]) -> Config:
     """The config of the run that answers with the untrained model; `typed` are the overrides of the run itself."""
-    overrides = untrained_overrides(typed, random_weights=config.model.path is None)
+    kept = untrained_overrides(typed, random_weights=config.model.path is None)
+    # What they refer to by ${...} is the run's own, which may be left out here.
+    overrides = list(OmegaConf.create({**as_dict(config), "typed": kept}).typed)
     composed = hydra.compose("config", [*overrides, "hydra.mode=RUN"], return_hydra_config=True)
     name = run_name(overrides, composed.hydra.runtime.choices)
     with open_dict(composed):

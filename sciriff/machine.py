@@ -31,12 +31,13 @@ GPU_TYPES = {
     "l40s": GpuType(45, 362),
     "l4": GpuType(22.5, 121),
     "a10": GpuType(22.5, 125),
+    "a10g": GpuType(22.5, 70),
     "a6000": GpuType(48, 155),
     "rtx_3090": GpuType(24, 71),
     "rtx_4090": GpuType(24, 165),
 }
 
-# Words of a driver's device name -> the kind, the longer ones first. A GH200's GPU is an H100.
+# Words of a driver's device name -> the kind, the longer ones first. A GH200's GPU is an H100, and a GB200's a B200.
 _NAMES = {
     "a100-sxm4-40gb": "a100_40gb",
     "a100-pcie-40gb": "a100_40gb",
@@ -45,9 +46,11 @@ _NAMES = {
     "h200": "h200",
     "gh200": "h100",
     "b200": "b200",
+    "gb200": "b200",
     "l40s": "l40s",
     "nvidia l4": "l4",
     "a10": "a10",
+    "a10g": "a10g",
     "rtx a6000": "a6000",
     "rtx 3090": "rtx_3090",
     "rtx 4090": "rtx_4090",

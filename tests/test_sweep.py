@@ -8,8 +8,12 @@ from dataclasses import asdict
 from pathlib import Path
 
 import pytest
+from hydra import compose, initialize_config_dir
 
 from sciriff import ls, sweep
+from sciriff.composed import untrained_config
+from sciriff.config import conf_dir, from_container
+from sciriff.config.registration import register
 from sciriff.ownership import own
 from sciriff.run_dir import RunDir
 from sciriff.untrained import untrained_overrides
@@ -74,6 +78,21 @@ def test_dry_run_of_a_sweep_says_nothing_of_an_earlier_one(cli, tmp_path: Path):
 )
 def test_the_untrained_run_is_the_same_for_all_that_differ_in_training(typed, random_weights, wanted):
     assert untrained_overrides(typed, random_weights=random_weights) == wanted
+
+
+def test_what_the_untrained_run_refers_to_is_the_runs_own():
+    """`${seed}` is left out of its command line, and what was made of it must not be."""
+    register()
+    typed = ["model=llama2_7b", "eval.path=/${seed}.jsonl", "eval.max_new_tokens=${train.max_length}"]
+    with_it = [*typed, "train.max_length=1000"]
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        made = [
+            untrained_config(from_container(compose("config", [*with_it, "name=x", f"seed={seed}"])), with_it)
+            for seed in (1, 2)
+        ]
+    assert [config.eval.path for config in made] == ["/1.jsonl", "/2.jsonl"]
+    assert [config.eval.max_new_tokens for config in made] == [1000, 1000]
+    assert made[0].name != made[1].name
 
 
 @pytest.fixture

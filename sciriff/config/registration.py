@@ -20,7 +20,8 @@ def register() -> None:
     # Hydra (1.3) copies the store, of which there is but one, for each group that --help lists: half of its time.
     ConfigStore.__deepcopy__ = lambda store, _: store  # type: ignore[attr-defined]
     # YAML 1.1 reads 12:00:00 to the base of 60, as 43200, which sbatch would take for minutes. The first rule counts.
-    for digit in "0123456789":
-        rules = yaml.SafeLoader.yaml_implicit_resolvers[digit]
-        if CLOCK not in rules:
-            rules.insert(0, CLOCK)
+    # The reader gets a dict of its own: the writers have the same one, and would no longer put clocks into quotes.
+    yaml.SafeLoader.yaml_implicit_resolvers = {
+        first: [CLOCK, *rules] if first and first.isdecimal() and CLOCK not in rules else rules
+        for first, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }

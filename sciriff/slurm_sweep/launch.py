@@ -33,10 +33,12 @@ def launch(master: DictConfig, loader: ConfigLoader, overrides: Sequence[Sequenc
     place = sweep.folder()
     assert place is not None, "SweepFolder names it before a job starts"
     array.refuse_without_slurm()
+    first_of: dict[tuple[str, tuple[str, ...]], SweepJob] = {}
+    runs = [first_of.setdefault((job.run_dir, job.overrides), job) for job in jobs]
     with record.alone(place):
-        submitted = _submit(place, jobs, settings, options)
+        submitted = _submit(place, list(first_of.values()), settings, options)
     follow(place, submitted)
-    return [_returned(job, sweep.row(place, job.number)) for job in jobs]
+    return [_returned(run, sweep.row(place, run.number)) for run in runs]
 
 
 def _submit(place: Path, jobs: Sequence[SweepJob], settings: SlurmConfig, options: Sequence[str]) -> list[sweep.Job]:
@@ -46,7 +48,7 @@ def _submit(place: Path, jobs: Sequence[SweepJob], settings: SlurmConfig, option
     except queue.NoAnswer as error:
         raise ValueError(f"Slurm does not answer: {error}") from None
     if not jobs[0].number:
-        sweep.forget_from(place, len(jobs))
+        sweep.forget_from(place, jobs[-1].number + 1)
     there, wanted, done = [], [], 0
     for job in jobs:
         row = sweep.row(place, job.number)

@@ -61,14 +61,15 @@ class SweepJob:
 
 
 def compose(loader: ConfigLoader, master: DictConfig, overrides: Sequence[Sequence[str]], first: int) -> list[SweepJob]:
-    """The jobs, `first` being the number of the first; each is named as it would be in a sweep on one machine,
-    and one that would have the folder of another is told so."""
+    """The jobs, `first` being the number of the first; each is named as it would be in a sweep on one machine, and one
+    that would have the folder of another is told so. Where a search has tried the same values twice, it is one run."""
     found: list[SweepJob] = []
     for number, given in enumerate(overrides, start=first):
         composed, typed = composed_job(loader, master, given)
         run_dir = str(Path(composed.run_dir).absolute())
         job = SweepJob(number, tuple(typed), composed.name, run_dir, None)
-        if other := next((earlier for earlier in found if earlier.run_dir == run_dir), None):
+        other = next((earlier for earlier in found if earlier.run_dir == run_dir), None)
+        if other and other.overrides != job.overrides:
             found.append(replace(job, mistake=shared(run_dir, other.overrides, typed)))
             continue
         try:

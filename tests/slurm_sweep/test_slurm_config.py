@@ -1,5 +1,8 @@
 """The keys of hydra/launcher=slurm: all are there, wrong ones get one line."""
 
+import subprocess
+import sys
+
 import pytest
 from omegaconf import OmegaConf
 
@@ -67,7 +70,10 @@ def test_a_clock_in_a_file_is_a_text_with_quotes_and_without(written: str, time:
     read = OmegaConf.to_container(OmegaConf.create(f"time: {written}"))
     settings = slurm_config({**GIVEN, **read})
     assert settings.time == time
-    assert OmegaConf.create(OmegaConf.to_yaml({"time": settings.time})).time == time
+    text = OmegaConf.to_yaml({"time": settings.time})
+    code = "import sys; from omegaconf import OmegaConf; print(OmegaConf.create(sys.argv[1]).time)"
+    read_by_a_stage = subprocess.run([sys.executable, "-c", code, text], capture_output=True, text=True, check=True)
+    assert read_by_a_stage.stdout == f"{time}\n", "which has no such rule"
 
 
 def test_a_missing_key_is_named():
