@@ -88,7 +88,8 @@ def gpus() -> list[Gpu]:
 
 
 def _slices(wanted: list[str]) -> list[Gpu]:
-    """The MIG slices of GPUs that have these names. A slice `3g.20gb` has 19.5 GiB, `1g.5gb` 4.75."""
+    """The MIG slices of GPUs that have these names. A slice has up to 5 % less than its profile says: `3g.20gb` 19.5
+    GiB, `1g.5gb` 4.75."""
     found: list[Gpu] = []
     name = ""
     for line in _nvidia_smi("-L") if wanted else ():

@@ -170,8 +170,7 @@ class Batches(ABC):
         return state
 
     def submit(self, calls: Sequence[Call]) -> BatchState:
-        """Submit a batch, where none is under way. Refused where the server has no such
-        interface or does not answer."""
+        """Submit a batch, where none is under way. Refused where the server has no such interface, or is silent."""
         mark = secrets.token_hex(16)
         lines = [self.line(call, mark) for call in calls]
         state = BatchState(mark, self.prepare(lines), calls=len(calls), sent=tuple(call.sent for call in calls))

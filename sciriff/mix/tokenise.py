@@ -109,9 +109,10 @@ class Tokeniser:
             batch.conversations, batch.rendered, batch.encoded.result(), strict=True
         ):
             try:
-                yield conversation, self._markup.row(rendered, pieces)
+                row = self._markup.row(rendered, pieces)
             except ValueError as error:
                 raise _of_row(conversation, error) from None
+            yield conversation, row
 
     def _render(self, conversation: Conversation) -> Rendered:
         try:
