@@ -44,8 +44,10 @@ def test_every_sequence_once_within_the_budget_and_as_many_micro_batches_on_each
     assert sorted(position for piece in pieces for position in piece) == list(range(len(lengths)))
     assert all(sum(lengths[position] for position in piece) <= budget for piece in pieces)
     assert plan == packed(lengths, ranks, budget)
+    if len(lengths) >= ranks:
+        assert all(any(micro_batches) for micro_batches in plan), "a rank without work"
     if len(lengths) >= len(pieces):
-        assert all(pieces)
+        assert all(pieces), "an empty micro-batch"
     assert 0 < efficiency(plan, lengths, budget) <= 1
     assert 0 < balance(plan, [cost(length) for length in lengths]) <= 1 + 1e-9
 
