@@ -17,17 +17,17 @@ from pathlib import Path
 import numpy as np
 
 from sciriff import config as configuration
-from sciriff.chat import Markup
 from sciriff.config import Config
+from sciriff.data.instances import read_instances
+from sciriff.data.token_file import TokenFile
 from sciriff.finetune.backends import backend
 from sciriff.finetune.model import build
 from sciriff.finetune.packing import joined, pack
 from sciriff.finetune.workers import Workers
-from sciriff.instances import read_instances
-from sciriff.pretrained import load_tokenizer
-from sciriff.records import Message
-from sciriff.run_dir import RunDir
-from sciriff.token_file import TokenFile
+from sciriff.models.chat_markup import Markup
+from sciriff.models.loading import load_tokenizer
+from sciriff.run.records import Message
+from sciriff.run.run_dir import RunDir
 
 Row = tuple[np.ndarray, np.ndarray]
 

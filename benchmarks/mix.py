@@ -33,14 +33,14 @@ from hydra import compose, initialize_config_dir
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-from sciriff.chat import jinja_template
 from sciriff.config import conf_dir, from_container, to_yaml
 from sciriff.config.registration import register
+from sciriff.data.token_file import TokenFile
 from sciriff.mix.spool import Spool
 from sciriff.mix.tokenise import Tokeniser
-from sciriff.records import Conversation, dumps, read_jsonl
-from sciriff.run_dir import RunDir
-from sciriff.token_file import TokenFile
+from sciriff.models.chat_markup import jinja_template
+from sciriff.run.records import Conversation, dumps, read_jsonl
+from sciriff.run.run_dir import RunDir
 
 GOALS = {"memory": 1000, "reading": 60, "ratio": 0.85}
 """MB, MB of jsonl a second, of bare `encode_batch` (which fast tokenizers of transformers call)."""

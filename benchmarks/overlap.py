@@ -22,7 +22,7 @@ from sciriff.config import EvalConfig, MixConfig, MixSourceConfig, SourcesConfig
 from sciriff.mix.build import TRAIN, build_mix
 from sciriff.mix.overlap_check import overlap_check
 from sciriff.mix.recipe import BATCH
-from sciriff.records import Conversation, Message, read_jsonl, write_jsonl
+from sciriff.run.records import Conversation, Message, read_jsonl, write_jsonl
 from sciriff.tasks import HELD_OUT
 from sciriff.tasks.catalogue import catalogue
 

@@ -29,9 +29,10 @@ from pathlib import Path
 from typing import Any
 
 from sciriff import config as configuration
-from sciriff import machine
 from sciriff.config import SAMPLE, Config, EngineConfig, EvalConfig, ModelConfig, ShapeConfig
-from sciriff.run_dir import RunDir
+from sciriff.models import chat_markup
+from sciriff.run import machine
+from sciriff.run.run_dir import RunDir
 
 ROOT = Path(__file__).resolve().parents[1]
 SHAPES = {
@@ -64,7 +65,7 @@ def instances(count: int, words: list[str], longest: int) -> list[dict[str, Any]
 
 def settings(asked: argparse.Namespace, folder: Path) -> Config:
     """The config of the run that all contenders take their prompts from."""
-    from sciriff.pretrained import llama_config, load_tokenizer
+    from sciriff.models.loading import llama_config, load_tokenizer
 
     shape = SHAPES[asked.shape]
     text = (SAMPLE / "tulu.jsonl").read_text()
@@ -151,9 +152,8 @@ def bare(config: Config, one_by_one: int | None) -> dict[str, float]:
     """LLM.generate with all prompts, or with the first `one_by_one` of them, one at a time."""
     from vllm import LLM, SamplingParams, TokensPrompt
 
-    from sciriff import chat
+    from sciriff.models.loading import load_tokenizer
     from sciriff.predict.__main__ import make_prompts
-    from sciriff.pretrained import load_tokenizer
 
     tokenizer = load_tokenizer(config.model)
     made = make_prompts(config, tokenizer, config.model.shape.context)[:one_by_one]
@@ -162,7 +162,7 @@ def bare(config: Config, one_by_one: int | None) -> dict[str, float]:
         SamplingParams(
             temperature=0.0,
             max_tokens=config.eval.longest_answer(prompt.instance.task),
-            stop_token_ids=chat.end_ids(config.model.chat, tokenizer),
+            stop_token_ids=chat_markup.end_ids(config.model.chat, tokenizer),
             ignore_eos=True,
             detokenize=False,
         )

@@ -21,8 +21,8 @@ from pathlib import Path
 
 import scoring
 
-from sciriff.records import Prediction, write_jsonl
-from sciriff.run_dir import RunDir
+from sciriff.run.records import Prediction, write_jsonl
+from sciriff.run.run_dir import RunDir
 from sciriff.tasks import HELD_OUT
 from sciriff.tasks.catalogue import catalogue
 from sciriff.tasks.task import Task

@@ -19,13 +19,13 @@ from pathlib import Path
 from typing import Any
 
 from sciriff.config import SAMPLE
-from sciriff.metrics.metric import WrongShape
-from sciriff.records import Prediction, write_jsonl
-from sciriff.run_dir import RunDir
-from sciriff.statistics import RESAMPLES
+from sciriff.results.statistics import RESAMPLES
+from sciriff.run.records import Prediction, write_jsonl
+from sciriff.run.run_dir import RunDir
 from sciriff.tasks import HELD_OUT
 from sciriff.tasks.catalogue import catalogue
 from sciriff.tasks.discomat import DISCOMAT
+from sciriff.tasks.metrics.metric import WrongShape
 from sciriff.tasks.mup import MUP
 from sciriff.tasks.task import Task
 

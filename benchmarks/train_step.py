@@ -37,8 +37,8 @@ from typing import Any
 from sciriff import config as configuration
 from sciriff.config import SAMPLE, Config, DeepspeedConfig, ModelConfig, ShapeConfig, TrainConfig
 from sciriff.config.registration import register
-from sciriff.run_dir import RunDir
-from sciriff.token_file import write_token_file
+from sciriff.data.token_file import write_token_file
+from sciriff.run.run_dir import RunDir
 
 SHAPES = {
     "llama2_7b": ShapeConfig(
@@ -119,9 +119,9 @@ def padded(config: Config) -> None:
     """The original recipe with plain torch and transformers."""
     import torch
 
+    from sciriff.data.token_file import TokenFile
     from sciriff.finetune.throughput import peak_memory
-    from sciriff.pretrained import load_model
-    from sciriff.token_file import TokenFile
+    from sciriff.models.loading import load_model
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     data = TokenFile(RunDir(Path(config.run_dir)).tokens)
@@ -158,9 +158,9 @@ def trl(config: Config) -> None:
     from transformers import TrainerCallback
     from trl import SFTConfig, SFTTrainer
 
+    from sciriff.data.token_file import TokenFile
     from sciriff.finetune.throughput import peak_memory
-    from sciriff.pretrained import load_model, load_tokenizer
-    from sciriff.token_file import TokenFile
+    from sciriff.models.loading import load_model, load_tokenizer
 
     on_gpu = torch.cuda.is_available()
     data = TokenFile(RunDir(Path(config.run_dir)).tokens)
@@ -214,8 +214,8 @@ def trl(config: Config) -> None:
 
 def step_rows(config: Config, step: int) -> list[int]:
     """The rows that the engine takes in a step."""
+    from sciriff.data.token_file import TokenFile
     from sciriff.finetune import schedule
-    from sciriff.token_file import TokenFile
 
     count = len(TokenFile(RunDir(Path(config.run_dir)).tokens))
     return schedule.step_rows(step, count, config.train.global_batch_size, config.seed).tolist()
@@ -281,7 +281,7 @@ def main() -> None:
     """Measure the contenders in turn and print a table."""
     if sys.argv[1:2] == ["--child"]:
         return child(sys.argv[2], Path(sys.argv[3]))
-    from sciriff import machine
+    from sciriff.run import machine
 
     gpus = machine.gpus()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)

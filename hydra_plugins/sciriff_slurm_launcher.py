@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 
 
 class SlurmLauncher(Launcher):
-    """The jobs of a sweep as one array in Slurm (sciriff.slurm_sweep)."""
+    """The jobs of a sweep as one array in Slurm (sciriff.driver.slurm)."""
 
     def __init__(self, **settings: Any) -> None:
         """The settings are those of hydra.launcher in the config, where `launch` reads them."""
@@ -19,6 +19,6 @@ class SlurmLauncher(Launcher):
         self.context, self.config = hydra_context, config
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        from sciriff.slurm_sweep import launch  # here, so that no other command pays for it
+        from sciriff.driver.slurm import launch  # here, so that no other command pays for it
 
         return launch.launch(self.config, self.context.config_loader, job_overrides, initial_job_idx)

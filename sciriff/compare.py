@@ -12,14 +12,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from sciriff.comparison import NOISE, SEED_ERRORS, SEED_NOISE, Comparison, Difference, Value, compare, pooled
-from sciriff.finished_runs import Group, find_runs, pool_seeds, read_run, read_runs, with_own_names
-from sciriff.latex_table import latex_table
+from sciriff.report.sweep import sweep_page
+from sciriff.report.sweep.sweep_page import UNREADABLE, LeftOut
+from sciriff.results.comparison import NOISE, SEED_ERRORS, SEED_NOISE, Comparison, Difference, Value, compare, pooled
+from sciriff.results.finished_runs import Group, find_runs, pool_seeds, read_run, read_runs, with_own_names
+from sciriff.results.latex_table import latex_table
+from sciriff.results.statistics import ALPHA, POWER, RESAMPLES
+from sciriff.run.whole_file import write_whole
 from sciriff.stage import USER_ERROR, is_users_mistake
-from sciriff.statistics import ALPHA, POWER, RESAMPLES
-from sciriff.sweep_page import page as sweep_page
-from sciriff.sweep_page.page import UNREADABLE, LeftOut
-from sciriff.whole_file import write_whole
 
 HEADER = ("column", "n", "baseline", "run", "difference", "95 % interval", "p", "Holm", "detectable", "")
 SEED_HEADER = ("column", "n", "score")

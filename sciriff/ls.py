@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from sciriff import config as configuration
-from sciriff.finished_runs import RUNS, find_folders
-from sciriff.manifest import Manifest
-from sciriff.run_dir import RunDir
-from sciriff.slurm_sweep import queue, record
-from sciriff.slurm_sweep.queue import Task
+from sciriff.driver.slurm import queue, record
+from sciriff.driver.slurm.queue import Task
+from sciriff.results.finished_runs import RUNS, find_folders
+from sciriff.results.summary import mean_line
+from sciriff.run.manifest import Manifest
+from sciriff.run.run_dir import RunDir
 from sciriff.stage import USER_ERROR, is_users_mistake
-from sciriff.summary import mean_line
 
 HEADER = ("run", "status", "stage", "mean", "age")
 UNITS = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))

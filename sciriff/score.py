@@ -15,23 +15,23 @@ from typing import Any
 import numpy as np
 
 from sciriff.config import Config
-from sciriff.judgements import answers_digest, count_ratings, read_asked, read_ratings
-from sciriff.metrics.answer_end import stripped_as_reference, without_end_marker
-from sciriff.parity_differences import other_parity, scored_by_other_rules, task_differences
-from sciriff.per_instance import write_per_instance
-from sciriff.predictions import Answer, TaskAnswers, read_predictions, some
-from sciriff.progress import Progress
-from sciriff.records import named
-from sciriff.resampled_columns import LEAST, Part, parts
-from sciriff.run_dir import RunDir
-from sciriff.samples import averaged, spread
+from sciriff.data.judgements import answers_digest, count_ratings, read_asked, read_ratings
+from sciriff.data.saved_answers import Answer, TaskAnswers, read_predictions, some
+from sciriff.results.parity_differences import other_parity, scored_by_other_rules, task_differences
+from sciriff.results.per_instance import write_per_instance
+from sciriff.results.resampled_columns import LEAST, Part, parts
+from sciriff.results.samples import averaged, spread
+from sciriff.results.score_tables import write_tables
+from sciriff.results.statistics import Array, interval
+from sciriff.results.summary import summary_lines
+from sciriff.run.progress import Progress
+from sciriff.run.records import named
+from sciriff.run.run_dir import RunDir
+from sciriff.run.whole_file import write_whole
 from sciriff.stage import run_stage
-from sciriff.statistics import Array, interval
-from sciriff.summary import summary_lines
-from sciriff.tables import write_tables
 from sciriff.tasks import COLUMNS, HELD_OUT
+from sciriff.tasks.metrics.answer_end import stripped_as_reference, without_end_marker
 from sciriff.tasks.task import UNREADABLE, Scored, Task
-from sciriff.whole_file import write_whole
 
 
 def main(config: Config, run: RunDir) -> None:

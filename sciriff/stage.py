@@ -10,8 +10,8 @@ from typing import IO
 
 from sciriff import config as configuration
 from sciriff.config import PACKAGE, Config
-from sciriff.parent_death import die_with_parent
-from sciriff.run_dir import RunDir
+from sciriff.run.parent_death import die_with_parent
+from sciriff.run.run_dir import RunDir
 
 USER_ERROR = 2
 """Exit status after a mistake that a person can mend, as opposed to 1 after a crash of ours."""

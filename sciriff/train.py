@@ -21,17 +21,19 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from sciriff import compose_error, pipeline, plan, preflight, spawn, sweep
-from sciriff.composed import checked, untrained_config, wants_untrained, with_beside
 from sciriff.config import Config, as_dict, conf_dir
 from sciriff.config.registration import register
-from sciriff.nodes import cluster, joined_nodes, joining_node
-from sciriff.ownership import own_nodes
-from sciriff.predictions import models_below
-from sciriff.requeue import Progress, after_stop
-from sciriff.run_dir import RunDir
-from sciriff.run_name import default_name, typed_overrides
-from sciriff.slurm_sweep.follow import LeftRunning
+from sciriff.data.saved_answers import models_below
+from sciriff.driver import compose_error, pipeline, plan, preflight, sweep
+from sciriff.driver.composed import checked, untrained_config, wants_untrained, with_beside
+from sciriff.driver.requeue import Progress, after_stop
+from sciriff.driver.run_name import default_name, typed_overrides
+from sciriff.driver.slurm.follow import LeftRunning
+from sciriff.results import sweep_record
+from sciriff.run import spawn
+from sciriff.run.locks import own_nodes
+from sciriff.run.nodes import cluster, joined_nodes, joining_node
+from sciriff.run.run_dir import RunDir
 from sciriff.stage import USER_ERROR, is_users_mistake
 
 ONE_FAILED = "a job of the sweep failed; the others went on"
@@ -108,8 +110,8 @@ def job_of_sweep(composed: DictConfig, progress: Progress) -> float | None:
     number = sweep.own_number()
     if number is None:
         number = hydra_config.job.num
-    row = sweep.Job(number, composed.name, run_dir, shlex.join(overrides), slurm=sweep.own_slurm_id())
-    before = sweep.row(place, number)
+    row = sweep_record.Job(number, composed.name, run_dir, shlex.join(overrides), slurm=sweep.own_slurm_id())
+    before = sweep_record.row(place, number)
     if before is not None and before.slurm and before.slurm == row.slurm:  # requeued
         row = replace(row, seconds=before.seconds)
     sweep.note(row)
@@ -147,7 +149,7 @@ def refuse_launcher_without_sweep(hydra_config: HydraConf) -> None:
 def say_of_sweep(page: bool) -> None:
     """Print the table of the sweep that this process ran, and make its page."""
     place = sweep.folder() if sweep.own_number() is None else None
-    if place is not None and (found := sweep.jobs(place)):
+    if place is not None and (found := sweep_record.jobs(place)):
         print("\n".join(sweep.table(found)), flush=True)
         if page:
             print("\n".join(sweep.make_page(place)), flush=True)

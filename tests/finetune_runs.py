@@ -13,9 +13,9 @@ from typing import Any
 
 from sciriff import config as configuration
 from sciriff.config import SAMPLE, Config, DeepspeedConfig, ModelConfig, ShapeConfig, TrainConfig, to_yaml
+from sciriff.data.token_file import write_token_file
 from sciriff.finetune import launch_files
-from sciriff.run_dir import RunDir
-from sciriff.token_file import write_token_file
+from sciriff.run.run_dir import RunDir
 
 Compose = Callable[..., Config]
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from sciriff.parent_death import die_with_parent
+from sciriff.run.parent_death import die_with_parent
 
 NODES = ("n1", "n2")
 CPUS = 2

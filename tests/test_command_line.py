@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from sciriff import __version__
-from sciriff.command_line import main
+from sciriff.__main__ import main
 from sciriff.train import this_command
 
-CONSOLE = ["-c", "import sys; from sciriff.command_line import main; sys.exit(main())"]
+CONSOLE = ["-c", "import sys; from sciriff.__main__ import main; sys.exit(main())"]
 
 
 @pytest.mark.parametrize(

@@ -13,9 +13,9 @@ import pytest
 from sciriff import config, score
 from sciriff.compare import main
 from sciriff.config import Config
-from sciriff.latex_table import escaped
-from sciriff.records import Judgement, Prediction, write_jsonl
-from sciriff.run_dir import RunDir
+from sciriff.results.latex_table import escaped
+from sciriff.run.records import Judgement, Prediction, write_jsonl
+from sciriff.run.run_dir import RunDir
 from sciriff.tasks import COLUMNS
 
 NER, LIST, TABLE, MUP = "biored_ner", "bioasq_list_qa", "discomat_te", "mup_single_document_summarization"

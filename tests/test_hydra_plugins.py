@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from sciriff.run_dir import RunDir
+from sciriff.run.run_dir import RunDir
 
 pytestmark = pytest.mark.slow
 

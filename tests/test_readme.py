@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from sciriff import plan, preflight
 from sciriff.config import conf_dir
+from sciriff.driver import plan, preflight
 
 PROJECT = Path(__file__).parents[1]
 TREE = (PROJECT / "README.md").read_text().partition("## What is where")[2]

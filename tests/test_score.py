@@ -16,13 +16,13 @@ from task_cases import REFERENCES
 
 from sciriff import config, score
 from sciriff.config import Config
-from sciriff.metrics.judge_rating import sample_of_100
-from sciriff.per_instance import read_per_instance
-from sciriff.records import Judgement, Prediction, write_jsonl
-from sciriff.run_dir import RunDir
-from sciriff.summary import signed
+from sciriff.results.per_instance import read_per_instance
+from sciriff.results.summary import signed
+from sciriff.run.records import Judgement, Prediction, write_jsonl
+from sciriff.run.run_dir import RunDir
 from sciriff.tasks import COLUMNS, NAMES
 from sciriff.tasks.biored import BIORED
+from sciriff.tasks.metrics.judge_rating import sample_of_100
 
 GOOD = REFERENCES
 """A perfect answer to each task."""

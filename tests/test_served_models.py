@@ -8,12 +8,12 @@ import pytest
 from api_server import KEY, Answer
 from openai_server import OpenAiServer
 
-from sciriff.api.limits import price_list
 from sciriff.config import Config, conf_dir
+from sciriff.driver.run_name import run_name
+from sciriff.driver.stage_inputs import inputs
+from sciriff.models.api.limits import price_list
 from sciriff.predict import access
-from sciriff.run_dir import RunDir
-from sciriff.run_name import run_name
-from sciriff.stage_inputs import inputs
+from sciriff.run.run_dir import RunDir
 
 Composed = Callable[..., Config]
 SERVED = sorted(path.stem for path in (conf_dir() / "model").glob("*.yaml") if "api:" in path.read_text())

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from sciriff import preflight
 from sciriff.config import conf_dir
-from sciriff.plan import make
-from sciriff.preflight import packages
+from sciriff.driver import preflight
+from sciriff.driver.plan import make
+from sciriff.driver.preflight import packages
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from sciriff.records import Prediction, read_jsonl
-from sciriff.run_dir import RunDir
+from sciriff.run.records import Prediction, read_jsonl
+from sciriff.run.run_dir import RunDir
 from sciriff.tasks import HELD_OUT
 
 VLLM_PYTHON = os.environ.get("SCIRIFF_VLLM_PYTHON", "")

@@ -15,7 +15,7 @@ import pytest
 from packaging.requirements import Requirement
 from wandb_file import assert_is_a_copy_of, offline_file, read_wandb
 
-from sciriff.run_dir import RunDir
+from sciriff.run.run_dir import RunDir
 from sciriff.sample.heldout import HELD_OUT
 
 pytestmark = pytest.mark.slow

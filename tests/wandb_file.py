@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from sciriff.config import as_dict, load
-from sciriff.run_dir import RunDir
+from sciriff.run.run_dir import RunDir
 
 BLOCK = 32768
 HEADER = 7

@@ -19,7 +19,7 @@ from sciriff.config.model import ApiModelConfig, ModelConfig, shares_heads
 from sciriff.config.plan import PlanConfig
 from sciriff.config.report import ReportConfig
 from sciriff.config.train import TrainConfig
-from sciriff.run_dir import RunDir
+from sciriff.run.run_dir import RunDir
 
 STAGES = ("mix", "train", "predict", "judge", "score", "report")
 

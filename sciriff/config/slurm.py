@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sciriff.config.checks import nearest
-from sciriff.machine import GPU_TYPES
+from sciriff.run.machine import GPU_TYPES
 
 TEXTS = ("time", "account", "partition", "qos", "gpus_per_node", "mem", "python")
 LISTS = ("sbatch", "setup")

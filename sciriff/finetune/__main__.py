@@ -2,7 +2,7 @@
 
 from sciriff.config import Config
 from sciriff.finetune import stop_signals
-from sciriff.run_dir import RunDir
+from sciriff.run.run_dir import RunDir
 from sciriff.stage import run_stage
 
 

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from sciriff.config import CHECKPOINTS_KEPT, DECIDES_NOTHING, Config, as_dict
-from sciriff.digest import file_digest, tree_digest
 from sciriff.finetune import disk
 from sciriff.finetune.workers import Workers
-from sciriff.nodes import shared_files
-from sciriff.run_dir import RunDir
+from sciriff.run.digest import file_digest, tree_digest
+from sciriff.run.nodes import shared_files
+from sciriff.run.run_dir import RunDir
 
 STATE_FILE = "checkpoint.json"
 MAKE_ROOM = "Make room and start again: training goes on from the checkpoint before it"

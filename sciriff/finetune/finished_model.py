@@ -5,15 +5,18 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
-from sciriff.chat import end_ids, jinja_template
 from sciriff.config import Config, ModelConfig
-from sciriff.finetune import adapters, model_card, verification
+from sciriff.finetune import adapters, model_card
 from sciriff.finetune.backends import Backend
+from sciriff.finetune.packing import Batch, joined
 from sciriff.finetune.workers import Workers
-from sciriff.pretrained import load_tokenizer
-from sciriff.run_dir import RunDir
+from sciriff.models import verification
+from sciriff.models.chat_markup import end_ids, jinja_template
+from sciriff.models.loading import load_tokenizer
+from sciriff.run.run_dir import RunDir
 
 SHARD = "5GB"
 """Of the files that the weights are cut into at most: what uploads and slow disks take well."""
@@ -47,13 +50,23 @@ def write(config: Config, run: RunDir, language_model: Any, backend: Backend, wo
         (model / "README.md").write_text(model_card.page(config, run, step), encoding="utf-8")
         asked = verification.reload(config.model, model, digests)
     del weights
-    verification.compare(asked, backend, config, model, workers)
+    tokens, answer = workers.gather([(asked.tokens, asked.answer)] if asked else [])[0]
+    logits = backend.logits(_as_batch(tokens, answer))  # of the trained model, by all processes
+    if asked:
+        verification.compare(asked, logits, config, model)
     if workers.rank == 0:
         for partial, final in ((adapter, run.adapter), (model, run.model)):
             if final.exists():
                 shutil.rmtree(final)
             if partial.exists():
                 partial.rename(final)
+
+
+def _as_batch(tokens: list[int], answer: int) -> Batch:
+    """The tokens as one sequence, of which the last `answer` are targets."""
+    targets = np.zeros(len(tokens), np.bool_)
+    targets[-answer:] = True
+    return joined([(np.array(tokens), targets)])
 
 
 def _write_model(

@@ -10,11 +10,8 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from sciriff import machine
 from sciriff.config import Config, as_dict
-from sciriff.nodes.cluster import RANK, Cluster, training_processes
-from sciriff.run_dir import RunDir
-from sciriff.training_memory import (
+from sciriff.models.training_memory import (
     BUCKET,
     largest_matrix,
     layer_parameters,
@@ -23,6 +20,9 @@ from sciriff.training_memory import (
     shape_of,
     trained_parameters,
 )
+from sciriff.run import machine
+from sciriff.run.nodes.cluster import RANK, Cluster, training_processes
+from sciriff.run.run_dir import RunDir
 
 ALONE = Cluster()
 

@@ -9,6 +9,8 @@ import numpy as np
 import torch
 
 from sciriff.config import Config
+from sciriff.data.token_file import NAME as TOKEN_FILE
+from sciriff.data.token_file import TokenFile
 from sciriff.finetune import (
     activation_checkpointing,
     disk,
@@ -26,10 +28,8 @@ from sciriff.finetune.packing import Plan, balance, collate, efficiency, pack
 from sciriff.finetune.spikes import is_spike
 from sciriff.finetune.validation import HALVES, Validation
 from sciriff.finetune.workers import Workers
-from sciriff.progress import Progress
-from sciriff.run_dir import RunDir
-from sciriff.token_file import NAME as TOKEN_FILE
-from sciriff.token_file import TokenFile
+from sciriff.run.progress import Progress
+from sciriff.run.run_dir import RunDir
 
 
 def finetune(config: Config, run: RunDir) -> None:

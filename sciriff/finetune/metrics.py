@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from sciriff.finetune import disk
-from sciriff.records import dumps
+from sciriff.run.records import dumps
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from torch.nn import functional
 
 from sciriff.config import Config
 from sciriff.finetune import adapters, attention, linear_cross_entropy
-from sciriff.pretrained import load_model
+from sciriff.models.loading import load_model
 
 
 class SummedLoss(nn.Module):

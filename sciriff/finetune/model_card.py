@@ -13,9 +13,9 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from sciriff import machine
 from sciriff.config import Config, ModelConfig, SourceConfig, as_dict
-from sciriff.run_dir import RunDir
+from sciriff.run import machine
+from sciriff.run.run_dir import RunDir
 
 HUB_LICENSES = ("apache-2.0", "gemma", "llama2", "llama3", "llama3.1", "llama3.2", "llama3.3", "mit", "odc-by")
 """Licences that the hub knows by these names; any other is `other` to it, with a name of its own."""

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from sciriff.token_file import TokenFile
+from sciriff.data.token_file import TokenFile
 
 Plan = list[list[list[int]]]
 """`[rank][micro-batch]` -> positions among the sequences of the step."""

@@ -5,7 +5,7 @@ import signal
 import threading
 import time
 
-from sciriff.run_dir import RunDir
+from sciriff.run.run_dir import RunDir
 
 REQUEST_WITHIN = 5.0
 """Seconds after SIGTERM in which somebody must have asked for a checkpoint."""

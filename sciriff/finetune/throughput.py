@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from sciriff import machine
+from sciriff.run import machine
 
 
 def sequence_flops(parameters: int, length: int, layers: int, attention_width: int) -> float:

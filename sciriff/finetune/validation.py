@@ -6,11 +6,11 @@ from collections.abc import Callable
 import numpy as np
 
 from sciriff.config import Config
+from sciriff.data.token_file import NAME, TokenFile
 from sciriff.finetune.backends import Backend
 from sciriff.finetune.packing import collate, pack
 from sciriff.finetune.workers import Workers
-from sciriff.run_dir import RunDir
-from sciriff.token_file import NAME, TokenFile
+from sciriff.run.run_dir import RunDir
 
 HALVES = ("science", "general")
 ROWS_AT_A_TIME = 128

@@ -12,7 +12,7 @@ from accelerate import Accelerator
 from accelerate.utils import InitProcessGroupKwargs, gather_object
 
 from sciriff.config import Config
-from sciriff.nodes import shared_files
+from sciriff.run.nodes import shared_files
 
 PATIENCE = timedelta(hours=2)
 """How long a process waits for another. One that died is noticed at once; this is for writing very large files."""

@@ -8,20 +8,20 @@ from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 
-from sciriff import judgements
-from sciriff.api.calls import Call, Reply, Sent, Tally
-from sciriff.api.service import UNKNOWN_PRICE, say_retries
 from sciriff.config import Config, JudgeConfig
-from sciriff.digest import value_digest
+from sciriff.data import judgements
+from sciriff.data.judgements import Asked
+from sciriff.data.saved_answers import Answer, TaskAnswers, read_predictions, some
 from sciriff.judge import access
 from sciriff.judge.prompts import judge_prompt
+from sciriff.judge.questions import Question, Rows, was_cut
 from sciriff.judge.recorded import FILE, recorded_file, recorded_responses
-from sciriff.judge.rows import Question, Rows, was_cut
-from sciriff.judgements import Asked
-from sciriff.predictions import Answer, TaskAnswers, read_predictions, some
-from sciriff.progress import Progress
-from sciriff.records import named
-from sciriff.run_dir import RunDir
+from sciriff.models.api.calls import Call, Reply, Sent, Tally
+from sciriff.models.api.service import UNKNOWN_PRICE, say_retries
+from sciriff.run.digest import value_digest
+from sciriff.run.progress import Progress
+from sciriff.run.records import named
+from sciriff.run.run_dir import RunDir
 from sciriff.stage import alone, run_stage
 from sciriff.tasks import HELD_OUT
 from sciriff.tasks.task import Task

@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from sciriff.api.service import Service
 from sciriff.config import JudgeConfig
+from sciriff.models.api.service import Service
 
 
 def service(judge: JudgeConfig) -> Service:

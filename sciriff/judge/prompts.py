@@ -7,10 +7,10 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-from sciriff.metrics.answer_end import stripped_as_reference, without_end_marker
-from sciriff.metrics.normalise import flat_elements
-from sciriff.metrics.qa_f1 import answer_text
-from sciriff.predictions import Answer
+from sciriff.data.saved_answers import Answer
+from sciriff.tasks.metrics.answer_end import stripped_as_reference, without_end_marker
+from sciriff.tasks.metrics.normalise import flat_elements
+from sciriff.tasks.metrics.qa_f1 import answer_text
 from sciriff.tasks.mup import MUP
 from sciriff.tasks.qasper import QASPER
 from sciriff.tasks.task import Task

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from sciriff.api.openai import reply_text
+from sciriff.models.api.openai import reply_text
 
 FILE = "lm_judge_raw.json"
 

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from sciriff.config import Config, EvalConfig, MixSourceConfig, SourceConfig
-from sciriff.digest import file_digest, value_digest
+from sciriff.data.source_files import source_digest, validation_split
+from sciriff.data.token_file import TokenFile
 from sciriff.mix.build import TRAIN, VALIDATION, build_mix, is_finished, used_sources
 from sciriff.mix.cache import build_once
 from sciriff.mix.candidates import HELD_OUT_DATASETS
@@ -21,14 +22,13 @@ from sciriff.mix.card_table import table
 from sciriff.mix.overlap_check import evaluation_digest, overlap_check, unchecked_card
 from sciriff.mix.recipe import BATCH
 from sciriff.mix.tokenise import Tokeniser, markup_digest
-from sciriff.pretrained import load_tokenizer
-from sciriff.progress import Progress
-from sciriff.records import Conversation, read_jsonl
-from sciriff.run_dir import RunDir
-from sciriff.source_files import source_digest, validation_split
+from sciriff.models.loading import load_tokenizer
+from sciriff.run.digest import file_digest, value_digest
+from sciriff.run.progress import Progress
+from sciriff.run.records import Conversation, read_jsonl
+from sciriff.run.run_dir import RunDir
+from sciriff.run.whole_file import write_whole
 from sciriff.stage import run_stage
-from sciriff.token_file import TokenFile
-from sciriff.whole_file import write_whole
 
 LAYOUT = 3
 """Raised when the same recipe and sources would give other rows, tokens or another card than before."""

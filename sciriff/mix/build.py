@@ -10,7 +10,7 @@ from itertools import islice
 from pathlib import Path
 
 from sciriff.config import MixConfig, MixSourceConfig, SourceConfig
-from sciriff.hub_rows import OutOfReach
+from sciriff.data.hub_rows import OutOfReach
 from sciriff.mix.candidates import OVERLAP, Candidates, Fitting, Overlapping
 from sciriff.mix.recipe import (
     BATCH,
@@ -29,7 +29,7 @@ from sciriff.mix.sources import read_conversations
 from sciriff.mix.spool import Spool
 from sciriff.mix.tally import Tally
 from sciriff.mix.validation import Drawn, Seen, draw, take_from_pools
-from sciriff.records import Conversation, read_jsonl, write_jsonl
+from sciriff.run.records import Conversation, read_jsonl, write_jsonl
 
 TRAIN, VALIDATION = "train.jsonl", "validation.jsonl"
 

@@ -9,8 +9,8 @@ from sciriff.mix.science_filter import ScienceFilter
 from sciriff.mix.sources import SCIENCE, read_conversations
 from sciriff.mix.spool import Spool
 from sciriff.mix.tally import Tally
-from sciriff.progress import Progress
-from sciriff.records import Conversation
+from sciriff.run.progress import Progress
+from sciriff.run.records import Conversation
 from sciriff.tasks import HELD_OUT
 
 WINDOW_MARGIN = 20

@@ -6,11 +6,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from sciriff.config import EvalConfig
-from sciriff.digest import value_digest
-from sciriff.instances import read_instances
+from sciriff.data.instances import read_instances
+from sciriff.data.source_files import instances_source, source_digest
 from sciriff.mix.overlap import RULES, Overlap, OverlapIndex
-from sciriff.records import Conversation
-from sciriff.source_files import instances_source, source_digest
+from sciriff.run.digest import value_digest
+from sciriff.run.records import Conversation
 
 MOST_PAIRS = 1_000
 """Pairs that the card lists; the rest are counted. A mix with the held-out tasks' own rows has many thousands."""

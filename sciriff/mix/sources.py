@@ -6,10 +6,10 @@ from functools import partial
 from typing import Any
 
 from sciriff.config import SourceConfig
+from sciriff.data.source_rows import read_rows
 from sciriff.mix.science_filter import ScienceFilter
 from sciriff.mix.tally import Tally
-from sciriff.records import Conversation, Message
-from sciriff.rows import read_rows
+from sciriff.run.records import Conversation, Message
 
 SCIENCE = "science"
 """Datasets of science rows are called `science.<task>`; Tulu-V2 has some whose names begin so, too."""

@@ -4,7 +4,7 @@ from pathlib import Path
 from sys import intern
 
 from sciriff.mix.recipe import Candidate, text_digest
-from sciriff.records import Conversation, Message
+from sciriff.run.records import Conversation, Message
 
 
 class Spool:

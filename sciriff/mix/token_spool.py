@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sciriff.records import Conversation, to_json
+from sciriff.run.records import Conversation, to_json
 
 
 class TokenRow(NamedTuple):

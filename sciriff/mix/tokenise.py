@@ -10,12 +10,12 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, cast
 
-from sciriff.chat import Markup, Rendered, TrainingRow, jinja_template
-from sciriff.digest import value_digest
+from sciriff.data.token_file import write_token_file
 from sciriff.mix.token_spool import TokenRow, TokenSpool
-from sciriff.progress import Progress
-from sciriff.records import Conversation, record_of
-from sciriff.token_file import write_token_file
+from sciriff.models.chat_markup import Markup, Rendered, TrainingRow, jinja_template
+from sciriff.run.digest import value_digest
+from sciriff.run.progress import Progress
+from sciriff.run.records import Conversation, record_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast

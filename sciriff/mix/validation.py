@@ -8,14 +8,14 @@ from dataclasses import dataclass, field
 from itertools import islice
 
 from sciriff.config import SourceConfig
-from sciriff.hub_rows import MissingSplit
+from sciriff.data.hub_rows import MissingSplit
+from sciriff.data.source_files import validation_split
 from sciriff.mix.candidates import HELD_OUT_DATASETS, Candidates, Refusals
 from sciriff.mix.overlap import LEAST_PROMPTS, OverlapIndex
 from sciriff.mix.recipe import Candidate, by_task, in_turn
 from sciriff.mix.tally import Tally
-from sciriff.progress import Progress
-from sciriff.records import Conversation, Instance
-from sciriff.source_files import validation_split
+from sciriff.run.progress import Progress
+from sciriff.run.records import Conversation, Instance
 
 BATCH = 64
 

@@ -8,22 +8,23 @@ from importlib.util import find_spec
 from types import ModuleType
 from typing import Any
 
-from sciriff import chat, machine
 from sciriff.config import Config, nearest
-from sciriff.digest import value_digest
-from sciriff.instances import choose, read_instances
-from sciriff.nodes import cluster
+from sciriff.data.instances import choose, read_instances
+from sciriff.models import chat_markup
+from sciriff.models.engines import Answer, Request, Sampling
+from sciriff.models.engines.sampling import stream_of
+from sciriff.models.identity import check_tensor_parallel, context_of, model_identity
+from sciriff.models.loading import load_config, load_tokenizer
 from sciriff.predict import over_api, parity, saved_rows
-from sciriff.predict.engines import Answer, Request, Sampling
-from sciriff.predict.model_facts import check_tensor_parallel, context_of, model_identity
 from sciriff.predict.prompts import SERVERS, Prompt, make_prompt, room_for_prompt
 from sciriff.predict.replicas import Replicas
-from sciriff.predict.sampling import stream_of
 from sciriff.predict.saved_rows import Asked, Saved
-from sciriff.pretrained import load_config, load_tokenizer
-from sciriff.progress import Progress
-from sciriff.records import AnswerKey, Prediction
-from sciriff.run_dir import RunDir
+from sciriff.run import machine
+from sciriff.run.digest import value_digest
+from sciriff.run.nodes import cluster
+from sciriff.run.progress import Progress
+from sciriff.run.records import AnswerKey, Prediction
+from sciriff.run.run_dir import RunDir
 from sciriff.stage import run_stage
 from sciriff.tasks import NAMES
 
@@ -52,7 +53,7 @@ def main(config: Config, run: RunDir) -> None:
         limits=[config.eval.longest_answer(prompt.instance.task) for prompt in prompts],
         batches=[],
         context=context,
-        end_ids=chat.end_ids(model.chat, tokenizer),
+        end_ids=chat_markup.end_ids(model.chat, tokenizer),
         seed=config.seed,
     )
     settings = {
@@ -141,7 +142,7 @@ def made_with() -> dict[str, Any]:
 def load_engine(name: str) -> ModuleType:
     """The module of an engine: `settings`, `plan_batches` and `generate`. ValueError where it is not installed."""
     if name == "transformers":
-        from sciriff.predict.engines import transformers
+        from sciriff.models.engines import transformers
 
         return transformers
     if find_spec("vllm") is None:
@@ -149,7 +150,7 @@ def load_engine(name: str) -> ModuleType:
             "engine=vllm is not installed here: pip install 'sciriff[vllm]', or name an interpreter that has it with "
             "engine.python=PATH, or choose engine=transformers"
         )
-    from sciriff.predict.engines import vllm
+    from sciriff.models.engines import vllm
 
     return vllm
 

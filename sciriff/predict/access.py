@@ -2,8 +2,8 @@
 
 from dataclasses import replace
 
-from sciriff.api.service import Service
 from sciriff.config import Config
+from sciriff.models.api.service import Service
 
 
 def service(config: Config) -> Service:

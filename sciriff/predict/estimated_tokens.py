@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sciriff.api.limits import BYTES_PER_TOKEN
+from sciriff.models.api.limits import BYTES_PER_TOKEN
 
 ENCODING = ("utf-8", "surrogatepass")
 FIRST = b"\1"

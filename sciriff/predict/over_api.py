@@ -3,21 +3,21 @@
 from dataclasses import replace
 from typing import Any
 
-from sciriff.api.calls import Call, Reply, Sent, Tally
-from sciriff.api.service import UNKNOWN_PRICE, Service, say, say_retries
 from sciriff.config import Config
-from sciriff.digest import value_digest
+from sciriff.models.api.calls import Call, Reply, Sent, Tally
+from sciriff.models.api.service import UNKNOWN_PRICE, Service, say, say_retries
+from sciriff.models.engines.sampling import seed_of, stream_of
+from sciriff.models.identity import context_of
+from sciriff.models.loading import load_config, load_tokenizer
 from sciriff.predict import access, parity, saved_rows
 from sciriff.predict.estimated_tokens import EstimatedTokens
-from sciriff.predict.model_facts import context_of
 from sciriff.predict.paid_answers import PaidAnswer, PaidAnswers
 from sciriff.predict.prompts import Prompt
-from sciriff.predict.sampling import seed_of, stream_of
 from sciriff.predict.saved_rows import Asked
-from sciriff.pretrained import load_config, load_tokenizer
-from sciriff.progress import Progress
-from sciriff.records import AnswerKey, Prediction, named
-from sciriff.run_dir import RunDir
+from sciriff.run.digest import value_digest
+from sciriff.run.progress import Progress
+from sciriff.run.records import AnswerKey, Prediction, named
+from sciriff.run.run_dir import RunDir
 from sciriff.stage import alone
 
 SERVERS_MARKUP = 64

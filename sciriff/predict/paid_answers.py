@@ -8,9 +8,9 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from sciriff.api.calls import Reply, Sent
-from sciriff.api.limits import Price
-from sciriff.records import append_jsonl, mend_last_line, read_json_objects
+from sciriff.models.api.calls import Reply, Sent
+from sciriff.models.api.limits import Price
+from sciriff.run.records import append_jsonl, mend_last_line, read_json_objects
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ import random
 from dataclasses import replace
 from typing import Any
 
-from sciriff.chat import jinja_template
+from sciriff.models.chat_markup import jinja_template
 from sciriff.predict.prompts import SERVERS, Prompt, fit, plain_ids
-from sciriff.records import Instance
+from sciriff.run.records import Instance
 
 ONE_SHOT_TASK = "evidence_inference"
 SHOT_SEED = 1234

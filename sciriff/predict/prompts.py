@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from sciriff.chat import prompt_ids
-from sciriff.records import AnswerKey, Instance, Message
+from sciriff.models.chat_markup import prompt_ids
+from sciriff.run.records import AnswerKey, Instance, Message
 
 CUT = " [...] "
 """What stands where the middle of a document was cut out."""

@@ -15,12 +15,12 @@ from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
-from sciriff import machine
-from sciriff.nodes import node_connection
-from sciriff.nodes.node_connection import KEY_FILE
-from sciriff.parent_death import die_with_parent
-from sciriff.predict.engines import Request
-from sciriff.run_dir import RunDir
+from sciriff.models.engines import Request
+from sciriff.run import machine
+from sciriff.run.nodes import node_connection
+from sciriff.run.nodes.node_connection import KEY_FILE
+from sciriff.run.parent_death import die_with_parent
+from sciriff.run.run_dir import RunDir
 from sciriff.stage import hold, is_users_mistake
 
 STAGE, KEY = "SCIRIFF_STAGE", "SCIRIFF_STAGE_KEY"

@@ -20,16 +20,16 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from types import ModuleType
 
-from sciriff import machine, spawn
 from sciriff.config import EngineConfig, ModelConfig
-from sciriff.nodes import cluster, node_connection
-from sciriff.nodes.cluster import RANK, Cluster
-from sciriff.nodes.everywhere import everywhere
-from sciriff.nodes.node_connection import KEY_FILE
+from sciriff.models.engines import Answer, Request
 from sciriff.predict import replica
-from sciriff.predict.engines import Answer, Request
 from sciriff.predict.replica import MORE, Task
-from sciriff.run_dir import RunDir
+from sciriff.run import machine, spawn
+from sciriff.run.nodes import cluster, node_connection
+from sciriff.run.nodes.cluster import RANK, Cluster
+from sciriff.run.nodes.everywhere import everywhere
+from sciriff.run.nodes.node_connection import KEY_FILE
+from sciriff.run.run_dir import RunDir
 
 IN_HANDS = 4
 """A replica holds a quarter of its fair share of the prompts at most. More would leave one of them with a long tail

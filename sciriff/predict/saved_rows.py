@@ -15,12 +15,12 @@ from pathlib import Path
 from types import NoneType
 from typing import Any
 
-from sciriff.digest import value_digest
-from sciriff.predictions import SAMPLES_KEY
-from sciriff.records import AnswerKey, Prediction, dumps, to_json, write_jsonl
-from sciriff.run_dir import RunDir
+from sciriff.data.saved_answers import SAMPLES_KEY
+from sciriff.run.digest import value_digest
+from sciriff.run.records import AnswerKey, Prediction, dumps, to_json, write_jsonl
+from sciriff.run.run_dir import RunDir
+from sciriff.run.whole_file import append_lines, write_whole
 from sciriff.tasks import HELD_OUT
-from sciriff.whole_file import append_lines, write_whole
 
 NOT_SETTINGS = ("asked", "kept", "made with")
 """What else stands in settings.json; see `begin` and `note_versions`."""

@@ -3,9 +3,9 @@
 from sciriff.config import Config
 from sciriff.report.page import content, filled
 from sciriff.report.paper_figures import write_figures
-from sciriff.run_dir import RunDir
+from sciriff.run.run_dir import RunDir
+from sciriff.run.whole_file import naming, write_whole
 from sciriff.stage import run_stage
-from sciriff.whole_file import naming, write_whole
 
 
 def main(config: Config, run: RunDir) -> None:

@@ -3,10 +3,10 @@
 from pathlib import Path
 
 from sciriff.config import SAMPLE, Config, load
-from sciriff.report import figures, tables
+from sciriff.report import figures, run_scores
 from sciriff.report.mix_card import MixCard
-from sciriff.report.tables import RunScores
-from sciriff.run_dir import RunDir
+from sciriff.report.run_scores import RunScores
+from sciriff.run.run_dir import RunDir
 
 Facts = list[tuple[str, str]]
 """(what, value) as a list for people."""
@@ -15,9 +15,9 @@ Facts = list[tuple[str, str]]
 def notes(config: Config, scores: RunScores, mix: MixCard | None) -> list[str]:
     """What a reader must know before comparing these numbers with others."""
     found = []
-    missing = tables.missing_columns(scores)
+    missing = run_scores.missing_columns(scores)
     if missing:
-        text = f"A dash ({tables.MISSING}) is a column without a score, and the mean and the median leave it out."
+        text = f"A dash ({run_scores.MISSING}) is a column without a score, and the mean and the median leave it out."
         text += f" Missing here: {', '.join(missing)}."
         if config.judge.provider == "none" and any("lm_judge" in key for key in missing):
             text += " The lm_judge columns need a judge model, and this run has none (judge=none)."

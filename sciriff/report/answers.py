@@ -7,11 +7,11 @@ from statistics import fmean
 from typing import TypeVar
 
 from sciriff.config import Config
-from sciriff.metrics.matches import Matches
-from sciriff.per_instance import InstanceNumbers, read_per_instance
-from sciriff.predictions import Answer, read_predictions
-from sciriff.run_dir import RunDir
+from sciriff.data.saved_answers import Answer, read_predictions
+from sciriff.results.per_instance import InstanceNumbers, read_per_instance
+from sciriff.run.run_dir import RunDir
 from sciriff.tasks import HELD_OUT
+from sciriff.tasks.metrics.matches import Matches
 from sciriff.tasks.task import Task
 
 Anything = TypeVar("Anything")

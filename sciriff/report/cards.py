@@ -6,7 +6,7 @@ from sciriff.report.answers import Answers
 from sciriff.report.bars import histogram
 from sciriff.report.errors import ErrorTable, error_tables
 from sciriff.report.figures import Figure
-from sciriff.report.tables import RunScores, Score
+from sciriff.report.run_scores import RunScores, Score
 from sciriff.tasks import HELD_OUT
 
 UNREADABLE = {

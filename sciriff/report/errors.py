@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-from sciriff.metrics.claim_f1 import claim_f1
-from sciriff.metrics.entity_f1 import entity_f1
-from sciriff.metrics.list_f1 import list_f1
-from sciriff.metrics.matches import MATCH, MISSED, PARTLY, SPURIOUS, WRONG_TYPE, Item, Matches
-from sciriff.metrics.qa_f1 import qa_f1
-from sciriff.metrics.tuple_f1 import FIELDS, tuple_f1
+from sciriff.tasks.metrics.claim_f1 import claim_f1
+from sciriff.tasks.metrics.entity_f1 import entity_f1
+from sciriff.tasks.metrics.list_f1 import list_f1
+from sciriff.tasks.metrics.matches import MATCH, MISSED, PARTLY, SPURIOUS, WRONG_TYPE, Item, Matches
+from sciriff.tasks.metrics.qa_f1 import qa_f1
+from sciriff.tasks.metrics.tuple_f1 import FIELDS, tuple_f1
 from sciriff.tasks.multicite import MULTICITE
 from sciriff.tasks.task import Task
 

@@ -4,8 +4,8 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from sciriff.run_dir import RunDir
-from sciriff.summary import signed
+from sciriff.results.summary import signed
+from sciriff.run.run_dir import RunDir
 from sciriff.tasks import HELD_OUT
 
 

@@ -6,14 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from sciriff.config import Config
-from sciriff.report import about, bars, figures, mix_card, other_parity, tables, template
+from sciriff.report import about, bars, figures, mix_card, other_parity, run_scores, template
 from sciriff.report.answers import read_answers
 from sciriff.report.browser import parts
 from sciriff.report.cards import cards
-from sciriff.report.tables import COLUMNS, SHORT_NAMES
+from sciriff.report.run_scores import COLUMNS, SHORT_NAMES
 from sciriff.report.times import stage_times, step_times
 from sciriff.report.training import curves, read_metrics, totals
-from sciriff.run_dir import RunDir
+from sciriff.run.run_dir import RunDir
 
 SCRIPTS = ("page.js", "prediction.js", "browser.js")
 SHADES = 5
@@ -28,7 +28,7 @@ def render(config: Config, run: RunDir) -> bytes:
 def filled(shown: dict[str, Any]) -> bytes:
     """The page that shows what `content` gathered."""
     functions: dict[str, Callable[..., Any]] = {
-        "points": tables.points,
+        "points": run_scores.points,
         "exact_points": other_parity.exact_points,
         "strip": figures.strip,
         "bar": bars.bar,
@@ -42,8 +42,8 @@ def filled(shown: dict[str, Any]) -> bytes:
 def content(config: Config, run: RunDir) -> dict[str, Any]:
     """What the templates show, by the names that they use. ValueError names the file that is missing or broken."""
     name = config.name or run.root.name
-    scores = tables.read_scores(run, name)
-    beside = tables.read_beside(config.report.beside)
+    scores = run_scores.read_scores(run, name)
+    beside = run_scores.read_beside(config.report.beside)
     runs = [scores, *beside]
     metrics = read_metrics(run.metrics)
     manifest = _read_object(run.manifest)
@@ -51,14 +51,14 @@ def content(config: Config, run: RunDir) -> dict[str, Any]:
     answers = read_answers(config, run)
     return {
         "name": name,
-        "sentence": tables.sentence(scores, beside),
+        "sentence": run_scores.sentence(scores, beside),
         "notes": about.notes(config, scores, mix),
         "runs": runs,
         "others": lambda key: [run.columns.get(key) for run in beside],
         "columns": COLUMNS,
         "short_names": SHORT_NAMES,
         "tasks_shown": _by_task(),
-        "best": tables.best_per_column(runs),
+        "best": run_scores.best_per_column(runs),
         "intervals": any(score.low is not None for run in runs for score in run.columns.values()),
         "sampled": any(run.samples > 1 for run in runs),
         "same_columns": len({tuple(run.columns) for run in runs}) == 1,

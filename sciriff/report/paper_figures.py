@@ -11,7 +11,7 @@ from typing import Any
 
 from sciriff.report.figures import short
 from sciriff.report.mix_card import MixCard
-from sciriff.report.tables import COLUMNS, SHORT_NAMES, RunScores
+from sciriff.report.run_scores import COLUMNS, SHORT_NAMES, RunScores
 from sciriff.report.training import points_and_means
 from sciriff.report.visible import visible
 

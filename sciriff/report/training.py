@@ -6,8 +6,8 @@ from pathlib import Path
 from statistics import fmean, median
 from typing import Any
 
-from sciriff.records import read_json_objects
 from sciriff.report.figures import Figure, Line, Points, panel, trailing_mean
+from sciriff.run.records import read_json_objects
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:

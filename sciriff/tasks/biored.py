@@ -1,7 +1,7 @@
 """BioRED: find the genes, diseases, chemicals and so on in a biomedical abstract."""
 
-from sciriff.metrics.entity_f1 import entity_f1
-from sciriff.metrics.json_answer import json_object
+from sciriff.tasks.metrics.entity_f1 import entity_f1
+from sciriff.tasks.metrics.json_answer import json_object
 from sciriff.tasks.task import Task
 
 BIORED = Task(

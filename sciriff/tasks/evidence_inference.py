@@ -1,7 +1,7 @@
 """Evidence Inference: list the findings of a clinical trial, each as five texts."""
 
-from sciriff.metrics.json_answer import json_list_mended
-from sciriff.metrics.tuple_f1 import tuple_f1
+from sciriff.tasks.metrics.json_answer import json_list_mended
+from sciriff.tasks.metrics.tuple_f1 import tuple_f1
 from sciriff.tasks.task import Task
 
 EVIDENCE_INFERENCE = Task(

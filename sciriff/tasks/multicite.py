@@ -1,7 +1,7 @@
 """MultiCite: name the intents with which a paper is cited."""
 
-from sciriff.metrics.json_answer import json_list
-from sciriff.metrics.list_f1 import list_f1
+from sciriff.tasks.metrics.json_answer import json_list
+from sciriff.tasks.metrics.list_f1 import list_f1
 from sciriff.tasks.task import Task
 
 MULTICITE = Task(

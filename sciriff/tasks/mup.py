@@ -1,7 +1,7 @@
 """MuP: summarise a paper in a few sentences."""
 
-from sciriff.metrics.judge_rating import MUP_JUDGE
-from sciriff.metrics.text_overlap import rouge
+from sciriff.tasks.metrics.judge_rating import MUP_JUDGE
+from sciriff.tasks.metrics.text_overlap import rouge
 from sciriff.tasks.task import Judged, Task
 
 MUP = Task(

@@ -1,8 +1,8 @@
 """Qasper: answer a question about a paper, and cite the paragraphs that show it."""
 
-from sciriff.metrics.json_answer import json_object
-from sciriff.metrics.judge_rating import QASPER_JUDGE
-from sciriff.metrics.qa_f1 import qa_f1
+from sciriff.tasks.metrics.json_answer import json_object
+from sciriff.tasks.metrics.judge_rating import QASPER_JUDGE
+from sciriff.tasks.metrics.qa_f1 import qa_f1
 from sciriff.tasks.task import Judged, Task
 
 QASPER = Task(

@@ -1,7 +1,7 @@
 """SciERC: find the tasks, methods, materials and so on in a computer science abstract."""
 
-from sciriff.metrics.entity_f1 import entity_f1
-from sciriff.metrics.json_answer import json_object
+from sciriff.tasks.metrics.entity_f1 import entity_f1
+from sciriff.tasks.metrics.json_answer import json_object
 from sciriff.tasks.task import Task
 
 SCIERC = Task(

@@ -1,7 +1,7 @@
 """SciFact: say whether an abstract supports or contradicts a claim, and with which sentences."""
 
-from sciriff.metrics.claim_f1 import NO_VERDICT, claim_f1, claim_f1_of_reference
-from sciriff.metrics.json_answer import json_object
+from sciriff.tasks.metrics.claim_f1 import NO_VERDICT, claim_f1, claim_f1_of_reference
+from sciriff.tasks.metrics.json_answer import json_object
 from sciriff.tasks.task import Task
 
 SCIFACT = Task(

@@ -4,12 +4,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sciriff.metrics.answer_end import stripped_as_reference, without_end_marker
-from sciriff.metrics.json_answer import EXTRACT_FAILURE, EXTRACT_SUCCESS, NULL_JSON, VALID_JSON, Reading
-from sciriff.metrics.judge_rating import UNRATED, JudgeCounts, JudgeRule, judge_scores
-from sciriff.metrics.matches import Matches
-from sciriff.metrics.metric import Metric, WrongShape, ratio
-from sciriff.metrics.text_overlap import BleuCounts, bleu
+from sciriff.tasks.metrics.answer_end import stripped_as_reference, without_end_marker
+from sciriff.tasks.metrics.json_answer import EXTRACT_FAILURE, EXTRACT_SUCCESS, NULL_JSON, VALID_JSON, Reading
+from sciriff.tasks.metrics.judge_rating import UNRATED, JudgeCounts, JudgeRule, judge_scores
+from sciriff.tasks.metrics.matches import Matches
+from sciriff.tasks.metrics.metric import Metric, WrongShape, ratio
+from sciriff.tasks.metrics.text_overlap import BleuCounts, bleu
 
 EMPTY = "empty"
 NO_JSON = "no_json"

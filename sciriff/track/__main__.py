@@ -11,15 +11,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 from sciriff.config import Config, load
-from sciriff.manifest import Manifest
-from sciriff.parent_death import die_with_parent
-from sciriff.run_dir import RunDir
+from sciriff.run.manifest import Manifest
+from sciriff.run.parent_death import die_with_parent
+from sciriff.run.run_dir import RunDir
 from sciriff.stage import USER_ERROR, hold, is_users_mistake
+from sciriff.track.copied import note_copied
 from sciriff.track.copying import closed, copy_run
 from sciriff.track.sink import Sink, Unreachable
 from sciriff.track.tensorboard_sink import tensorboard_sink
 from sciriff.track.wandb_sink import wandb_sink
-from sciriff.tracker_process import note_copied
 
 AGAIN = 60.0
 """Seconds between two tries to reach a server that is down while a run grows."""

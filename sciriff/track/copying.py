@@ -8,9 +8,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from sciriff.run_dir import RunDir
+from sciriff.run.run_dir import RunDir
+from sciriff.track.logged_tables import tracked_tables
 from sciriff.track.sink import Sink, is_number
-from sciriff.track.tables import tracked_tables
 from sciriff.track.tail import Tail
 
 POLL = 1.0

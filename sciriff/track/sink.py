@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any, Protocol
 
-from sciriff.track.tables import TrackedTable
+from sciriff.track.logged_tables import TrackedTable
 
 
 class Unreachable(ValueError):

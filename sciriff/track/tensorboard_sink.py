@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from sciriff.config import Config, to_yaml
-from sciriff.run_dir import RunDir
+from sciriff.run.run_dir import RunDir
+from sciriff.track.logged_tables import TrackedTable
 from sciriff.track.sink import is_number, tag
-from sciriff.track.tables import TrackedTable
 
 
 @dataclass

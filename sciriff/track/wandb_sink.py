@@ -19,11 +19,11 @@ from pathlib import Path
 from typing import Any
 
 from sciriff.config import Config, as_dict
-from sciriff.manifest import Manifest
-from sciriff.run_dir import RunDir
+from sciriff.run.manifest import Manifest
+from sciriff.run.run_dir import RunDir
 from sciriff.stage import alone
+from sciriff.track.logged_tables import TrackedTable
 from sciriff.track.sink import Unreachable, tag
-from sciriff.track.tables import TrackedTable
 
 LAST_WORDS = 100
 """Seconds after the end of a run in which the server must take what is left; the driver waits a little longer."""

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from finetune_runs import Compose, make_run
 
-from sciriff.run_dir import RunDir
+from sciriff.run.run_dir import RunDir
 
 Make = Callable[..., RunDir]
 

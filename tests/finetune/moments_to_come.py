@@ -9,7 +9,7 @@ import torch
 from sciriff.config import load
 from sciriff.finetune.loop import Trainer
 from sciriff.finetune.workers import Workers
-from sciriff.run_dir import RunDir
+from sciriff.run.run_dir import RunDir
 
 run = RunDir(Path(sys.argv[1]))
 config = load(run.config)

@@ -7,7 +7,7 @@ from finetune_runs import SHAPE, TRAIN, tiny_model
 from torch import float32
 
 from sciriff.finetune.activation_checkpointing import checkpointed, enable, largest_batch
-from sciriff.pretrained import load_model
+from sciriff.models.loading import load_model
 
 
 def again(value: object, on_gpu: bool = False) -> list[bool]:

@@ -10,12 +10,12 @@ import pytest
 import torch
 from finetune_runs import SHAPE, TRAIN, Compose, finetune, losses, make_run, tiny_model
 
-from sciriff import plan, preflight
 from sciriff.config import Config
+from sciriff.driver import plan, preflight
 from sciriff.finetune import adapters, throughput
 from sciriff.finetune.model import SummedLoss
-from sciriff.pretrained import load_model
-from sciriff.run_dir import RunDir
+from sciriff.models.loading import load_model
+from sciriff.run.run_dir import RunDir
 
 pytest.importorskip("peft")
 pytestmark = pytest.mark.usefixtures("in_process")

@@ -9,7 +9,7 @@ import pytest
 import torch
 from finetune_runs import Compose, losses, make_run, tiny_model, train
 
-from sciriff.run_dir import RunDir
+from sciriff.run.run_dir import RunDir
 
 pytest.importorskip("peft")
 pytestmark = pytest.mark.slow

@@ -9,8 +9,8 @@ import pytest
 from finetune_runs import SHAPE, Compose, finetune, losses, make_run, rows_of, tiny_model, train, weights
 
 from sciriff.config import SAMPLE
-from sciriff.run_dir import RunDir
-from sciriff.token_file import write_token_file
+from sciriff.data.token_file import write_token_file
+from sciriff.run.run_dir import RunDir
 
 pytestmark = pytest.mark.usefixtures("in_process")
 

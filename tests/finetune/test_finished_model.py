@@ -13,11 +13,10 @@ from finetune_runs import Compose, finetune, make_run, tiny_model
 
 from sciriff import config as configuration
 from sciriff.config import SAMPLE, Config, MixSourceConfig, SourcesConfig
-from sciriff.finetune import model_card, verification
-from sciriff.finetune.packing import Batch
-from sciriff.finetune.workers import Workers
-from sciriff.pretrained import load_model
-from sciriff.run_dir import RunDir
+from sciriff.finetune import model_card
+from sciriff.models import verification
+from sciriff.models.loading import load_model
+from sciriff.run.run_dir import RunDir
 
 pytestmark = pytest.mark.usefixtures("in_process")
 
@@ -79,41 +78,26 @@ def test_another_chat_template_is_refused(run: RunDir) -> None:
         verification.reload(tiny_model(), run.model, digests)
 
 
-class Live:
-    """A trained model as the check sees it, the folder's own or one that was spoilt."""
-
-    def __init__(self, model: Any) -> None:
-        self._model = model.eval()
-
-    def logits(self, batch: Batch) -> torch.Tensor:
-        with torch.no_grad():
-            logits: torch.Tensor = self._model(batch.tokens).logits[0, :-1][batch.targets[0, 1:]]
-        return logits
+def compare(run: RunDir, live: Any, answer: verification.Answer) -> None:
+    with torch.no_grad():
+        logits = live.eval()(torch.tensor([answer.tokens])).logits[0, -answer.answer - 1 : -1]
+    verification.compare(answer, logits, configuration.load(run.config), run.model)
 
 
-@pytest.fixture
-def workers(run: RunDir) -> Workers:
-    return Workers(configuration.load(run.config))
-
-
-def compare(run: RunDir, workers: Workers, live: Any, answer: verification.Answer) -> None:
-    verification.compare(answer, Live(live), configuration.load(run.config), run.model, workers)
-
-
-def test_a_config_that_changes_what_the_weights_compute_is_noticed(run: RunDir, workers: Workers) -> None:
+def test_a_config_that_changes_what_the_weights_compute_is_noticed(run: RunDir) -> None:
     live, digests = load_model(tiny_model(path=str(run.model)), seed=0, dtype=torch.float32), trained(run)
-    compare(run, workers, live, verification.reload(tiny_model(), run.model, digests))
+    compare(run, live, verification.reload(tiny_model(), run.model, digests))
     change(run.model / "config.json", rms_norm_eps=0.5)
     with pytest.raises(ValueError, match=r"its logits differ by up to .* from those of the trained model"):
-        compare(run, workers, live, verification.reload(tiny_model(), run.model, digests))
+        compare(run, live, verification.reload(tiny_model(), run.model, digests))
 
 
-def test_an_answer_that_is_not_the_likeliest_is_noticed(run: RunDir, workers: Workers) -> None:
+def test_an_answer_that_is_not_the_likeliest_is_noticed(run: RunDir) -> None:
     live, digests = load_model(tiny_model(path=str(run.model)), seed=0, dtype=torch.float32), trained(run)
     change(run.model / "generation_config.json", do_sample=True, temperature=2.0)
     torch.manual_seed(0)
     with pytest.raises(ValueError, match=r"its greedy answer is .* and the trained model would have said"):
-        compare(run, workers, live, verification.reload(tiny_model(), run.model, digests))
+        compare(run, live, verification.reload(tiny_model(), run.model, digests))
 
 
 def head(card: str) -> dict[str, Any]:

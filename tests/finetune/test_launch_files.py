@@ -9,7 +9,7 @@ import yaml
 
 from sciriff.config import Config, DeepspeedConfig
 from sciriff.finetune import launch_files
-from sciriff.run_dir import RunDir
+from sciriff.run.run_dir import RunDir
 
 Compose = Callable[..., Config]
 

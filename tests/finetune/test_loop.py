@@ -12,9 +12,9 @@ import torch
 from finetune_runs import SHAPE, finetune, losses, rows_of, tiny_model, weights
 from torch.nn import functional
 
-from sciriff.pretrained import load_model
-from sciriff.run_dir import RunDir
-from sciriff.token_file import TokenFile, write_token_file
+from sciriff.data.token_file import TokenFile, write_token_file
+from sciriff.models.loading import load_model
+from sciriff.run.run_dir import RunDir
 
 Make = Callable[..., RunDir]
 

@@ -10,9 +10,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sciriff.config import SAMPLE
+from sciriff.data.token_file import TokenFile, write_token_file
 from sciriff.finetune import schedule
 from sciriff.finetune.packing import Plan, balance, collate, efficiency, pack
-from sciriff.token_file import TokenFile, write_token_file
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
 

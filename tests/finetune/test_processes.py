@@ -29,9 +29,9 @@ from finetune_runs import (
 
 from sciriff import config as configuration
 from sciriff.config import to_yaml
+from sciriff.data.token_file import write_token_file
 from sciriff.finetune import launch_files
-from sciriff.run_dir import RunDir
-from sciriff.token_file import write_token_file
+from sciriff.run.run_dir import RunDir
 
 Make = Callable[..., RunDir]
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from finetune_runs import Compose, finish, make_run, start
 
-from sciriff.run_dir import RunDir
+from sciriff.run.run_dir import RunDir
 
 pytestmark = pytest.mark.slow
 

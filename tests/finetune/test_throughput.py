@@ -3,7 +3,7 @@ import torch
 from finetune_runs import tiny_model
 
 from sciriff.finetune.throughput import attention_width, matrix_parameters, peak_flops, peak_memory, sequence_flops
-from sciriff.pretrained import load_model
+from sciriff.models.loading import load_model
 
 
 def test_a_sequences_operations_by_hand() -> None:

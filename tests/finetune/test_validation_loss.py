@@ -23,9 +23,9 @@ from finetune_runs import (
 )
 from torch.nn import functional
 
-from sciriff.pretrained import load_model
-from sciriff.run_dir import RunDir
-from sciriff.token_file import TokenFile, write_token_file
+from sciriff.data.token_file import TokenFile, write_token_file
+from sciriff.models.loading import load_model
+from sciriff.run.run_dir import RunDir
 
 pytestmark = pytest.mark.usefixtures("in_process")
 

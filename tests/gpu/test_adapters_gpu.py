@@ -9,8 +9,8 @@ import pytest
 import torch
 from finetune_runs import SHAPE, Compose, losses, make_run, rows_of, tiny_model, train
 
-from sciriff.pretrained import load_model
-from sciriff.run_dir import RunDir
+from sciriff.models.loading import load_model
+from sciriff.run.run_dir import RunDir
 
 pytestmark = [
     pytest.mark.gpu,

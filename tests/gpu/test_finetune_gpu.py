@@ -9,7 +9,7 @@ import pytest
 import torch
 from finetune_runs import SHAPE, Compose, losses, make_run, rows_of, steps_of, tiny_model, train, validations, weights
 
-from sciriff.run_dir import RunDir
+from sciriff.run.run_dir import RunDir
 
 pytestmark = [
     pytest.mark.gpu,

@@ -13,8 +13,8 @@ from finetune_runs import SHAPE, TRAIN, Compose, losses, make_run, rows_of, tiny
 from sciriff.finetune import attention
 from sciriff.finetune.linear_cross_entropy import chunked, liger
 from sciriff.finetune.packing import Batch, joined
-from sciriff.pretrained import load_model
-from sciriff.run_dir import RunDir
+from sciriff.models.loading import load_model
+from sciriff.run.run_dir import RunDir
 
 pytestmark = [
     pytest.mark.gpu,

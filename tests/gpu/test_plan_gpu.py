@@ -12,11 +12,11 @@ import torch
 from finetune_runs import losses, make_run, rows_of, tiny_model, train
 
 from sciriff import config as configuration
-from sciriff import machine
 from sciriff.config import Config, DeepspeedConfig, ShapeConfig
-from sciriff.run_dir import RunDir
-from sciriff.token_file import write_token_file
-from sciriff.training_memory import training_memory
+from sciriff.data.token_file import write_token_file
+from sciriff.models.training_memory import training_memory
+from sciriff.run import machine
+from sciriff.run.run_dir import RunDir
 
 pytestmark = [
     pytest.mark.gpu,

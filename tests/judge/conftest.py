@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from api_server import KEY, ApiServer
 
-from sciriff.api import limits
 from sciriff.config import Config
+from sciriff.models.api import limits
 
 JudgedConfig = Callable[..., Config]
 COMPOSED: list[Config] = []

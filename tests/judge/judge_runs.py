@@ -13,8 +13,8 @@ from api_server import KEY
 
 from sciriff.config import Config, to_yaml
 from sciriff.judge.__main__ import main
-from sciriff.records import Prediction, write_jsonl
-from sciriff.run_dir import RunDir
+from sciriff.run.records import Prediction, write_jsonl
+from sciriff.run.run_dir import RunDir
 from sciriff.score import main as score
 
 MUP = "mup_single_document_summarization"

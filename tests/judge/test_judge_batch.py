@@ -10,9 +10,9 @@ from api_server import Answer, Drop, Error, Hang, Raw
 from judge_runs import QASPER, judge_and_score, make_run, qasper, rows_of, start, wait_for
 from openai_server import OpenAiServer
 
-from sciriff.api.batch import BatchState, read_state, write_state
 from sciriff.config import Config
 from sciriff.judge.__main__ import main
+from sciriff.models.api.batch import BatchState, read_state, write_state
 
 JudgedConfig = Callable[..., Config]
 

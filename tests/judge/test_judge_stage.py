@@ -15,17 +15,17 @@ from judge_runs import MUP, QASPER, judge_and_score, make_run, mup, qasper, rows
 from openai_server import OpenAiServer
 
 from sciriff import score
-from sciriff.api.limits import Price
-from sciriff.api.service import dollars
 from sciriff.config import Config
+from sciriff.driver.stage_inputs import inputs
 from sciriff.judge import access
 from sciriff.judge.__main__ import main
-from sciriff.judge.rows import Rows
-from sciriff.metrics.judge_rating import sample_of_100
-from sciriff.records import mend_last_line
-from sciriff.run_dir import RunDir
+from sciriff.judge.questions import Rows
+from sciriff.models.api.limits import Price
+from sciriff.models.api.service import dollars
+from sciriff.run.records import mend_last_line
+from sciriff.run.run_dir import RunDir
 from sciriff.stage import alone
-from sciriff.stage_inputs import inputs
+from sciriff.tasks.metrics.judge_rating import sample_of_100
 
 JudgedConfig = Callable[..., Config]
 GOLDEN = Path(__file__).parents[2].parent / "shared" / "golden"

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from sciriff.records import Conversation, dumps
+from sciriff.run.records import Conversation, dumps
 
 
 def science(task: str, i: int) -> dict:

@@ -10,7 +10,7 @@ from mix_rows import fitting, general, names, read, science, write
 from sciriff.config import MixConfig, MixSourceConfig, SourceConfig, SourcesConfig
 from sciriff.mix.build import build_mix
 from sciriff.mix.tally import Tally
-from sciriff.records import Conversation, dumps
+from sciriff.run.records import Conversation, dumps
 
 TASKS = {"covid_qa": 30, "gene_ner": 12, "bioasq_list_qa": 9}  # the last is held out
 

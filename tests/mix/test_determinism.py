@@ -14,12 +14,12 @@ import pytest
 from mix_rows import fitting, names, read
 
 from sciriff.config import Config, to_yaml
+from sciriff.data.token_file import NAME
 from sciriff.mix.__main__ import main
 from sciriff.mix.build import build_mix
-from sciriff.records import Conversation
-from sciriff.run_dir import RunDir
+from sciriff.run.records import Conversation
+from sciriff.run.run_dir import RunDir
 from sciriff.tasks import HELD_OUT
-from sciriff.token_file import NAME
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
 SCIRIFF, TULU = SHARED / "sciriff" / "train.jsonl", SHARED / "tulu_v2_like.jsonl"

@@ -15,17 +15,17 @@ from hub_server import COMMIT, DATASET, hub_server
 from largest_file import largest_file
 from transformers import AutoTokenizer
 
-from sciriff.chat import training_ids
 from sciriff.config import SAMPLE, Config, to_yaml
-from sciriff.digest import file_digest
+from sciriff.data.token_file import NAME, TokenFile, write_token_file
 from sciriff.mix import tokenise
 from sciriff.mix.__main__ import main
 from sciriff.mix.cache import build_once
 from sciriff.mix.token_spool import TokenRow, TokenSpool
 from sciriff.mix.tokenise import Tokeniser
-from sciriff.records import Conversation, Message, read_jsonl, write_jsonl
-from sciriff.run_dir import RunDir
-from sciriff.token_file import NAME, TokenFile, write_token_file
+from sciriff.models.chat_markup import training_ids
+from sciriff.run.digest import file_digest
+from sciriff.run.records import Conversation, Message, read_jsonl, write_jsonl
+from sciriff.run.run_dir import RunDir
 
 Make = Callable[..., tuple[Config, RunDir]]
 

@@ -7,7 +7,7 @@ from sciriff.config import MixConfig, SourceConfig
 from sciriff.mix.science_filter import ScienceFilter
 from sciriff.mix.sources import BadRow, conversation_of, read_conversations
 from sciriff.mix.tally import Tally
-from sciriff.records import Conversation, Message
+from sciriff.run.records import Conversation, Message
 
 SCIENCE = {"input": "Is it?", "output": "yes", "_instance_id": "pubmedqa_qa:train:7", "metadata": {}}
 GENERAL = {

@@ -4,7 +4,7 @@ import pytest
 
 from sciriff.predict.estimated_tokens import EstimatedTokens, pieces
 from sciriff.predict.prompts import CUT, SERVERS, make_prompt
-from sciriff.records import Instance
+from sciriff.run.records import Instance
 
 TOKENS = EstimatedTokens()
 

@@ -16,11 +16,11 @@ from api_server import KEY, Answer, ApiServer, Drop, Error, Hang, Raw
 from openai_server import OpenAiServer
 from predict_runs import files_of, finish, make_run, row, tiny_model, write_rows
 
-from sciriff.api import limits
-from sciriff.api.anthropic_batch import AnthropicBatches
-from sciriff.api.openai_batch import OpenAiBatches
 from sciriff.config import EngineConfig
-from sciriff.run_dir import RunDir
+from sciriff.models.api import limits
+from sciriff.models.api.anthropic_batch import AnthropicBatches
+from sciriff.models.api.openai_batch import OpenAiBatches
+from sciriff.run.run_dir import RunDir
 from sciriff.stage import alone
 
 

@@ -5,11 +5,11 @@ from typing import Any
 import pytest
 from predict_runs import tiny_model
 
-from sciriff import chat
 from sciriff.config import CHAT_FORMATS
+from sciriff.models import chat_markup
+from sciriff.models.loading import load_tokenizer
 from sciriff.predict.prompts import CUT, SERVERS, Prompt, make_prompt, room_for_prompt
-from sciriff.pretrained import load_tokenizer
-from sciriff.records import Instance, Message
+from sciriff.run.records import Instance, Message
 
 WORDS = [f"alpha{i} binds receptor{i}" for i in range(400)]
 INSTRUCTION = "List every receptor in the abstract as a JSON array of strings."
@@ -84,7 +84,7 @@ def test_a_prompt_is_the_prefix_that_training_saw(markup: str, cut: bool, speake
     if cut:
         prompt = make_prompt(prompt.instance, markup, speaker, len(prompt.ids) - 40, "middle_of_document")
     messages = (Message("user", prompt.text), Message("assistant", '["receptor"]'))
-    ids, targets = chat.training_ids(markup, messages, speaker)
+    ids, targets = chat_markup.training_ids(markup, messages, speaker)
     assert ids[: len(prompt.ids)] == prompt.ids
     assert targets.index(True) == len(prompt.ids)
     assert prompt.ids.count(speaker.bos_token_id) == (markup not in ("llama3", "qwen"))
@@ -118,7 +118,7 @@ def test_the_middle_of_the_document_is_cut(text: str, room: int, tokenizer: Any)
     assert WORDS[-1] in after
     lost = len(whole.ids) - len(prompt.ids)
     assert lost <= prompt.truncated_tokens <= lost + 12
-    assert prompt.ids == chat.prompt_ids("tulu", [Message("user", prompt.text)], tokenizer)
+    assert prompt.ids == chat_markup.prompt_ids("tulu", [Message("user", prompt.text)], tokenizer)
 
 
 def test_text_without_spaces_is_cut_at_a_character(tokenizer: Any) -> None:

@@ -10,11 +10,11 @@ import pytest
 import torch
 from predict_runs import files_of, finish, make_run, processes_below, row, start, tiny_model, write_rows
 
-from sciriff import machine
 from sciriff.config import EngineConfig
-from sciriff.machine import Gpu
+from sciriff.models.loading import load_model
 from sciriff.predict.replica import gpu_groups
-from sciriff.pretrained import load_model
+from sciriff.run import machine
+from sciriff.run.machine import Gpu
 
 ONE = EngineConfig(name="transformers", batch_tokens=400)
 TWO = EngineConfig(name="transformers", batch_tokens=400, replicas=2)

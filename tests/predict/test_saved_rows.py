@@ -12,8 +12,8 @@ from predict_runs import ROOT
 
 from sciriff.predict import saved_rows
 from sciriff.predict.saved_rows import Asked
-from sciriff.records import AnswerKey, Prediction
-from sciriff.run_dir import RunDir
+from sciriff.run.records import AnswerKey, Prediction
+from sciriff.run.run_dir import RunDir
 
 SETTINGS = {"model": "m", "end tokens": [2]}
 NER, OTHER = "scierc_ner:v:0", "scierc_ner:v:1"
@@ -156,8 +156,8 @@ FILL = """
 import sys
 from pathlib import Path
 from sciriff.predict import saved_rows
-from sciriff.records import Prediction
-from sciriff.run_dir import RunDir
+from sciriff.run.records import Prediction
+from sciriff.run.run_dir import RunDir
 
 for i in range(10_000):
     saved_rows.append(RunDir(Path(sys.argv[1])), [Prediction("scierc_ner", f"scierc_ner:v:{i}", "p", "x" * 99, "r")])

@@ -9,7 +9,7 @@ import pytest
 from report_runs import fill_run, scores
 
 from sciriff.config import Config, to_yaml
-from sciriff.run_dir import RunDir
+from sciriff.run.run_dir import RunDir
 
 
 @pytest.fixture

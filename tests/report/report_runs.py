@@ -4,9 +4,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from sciriff.per_instance import write_per_instance
-from sciriff.records import Prediction, write_jsonl
-from sciriff.run_dir import RunDir
+from sciriff.results.per_instance import write_per_instance
+from sciriff.run.records import Prediction, write_jsonl
+from sciriff.run.run_dir import RunDir
 from sciriff.tasks import HELD_OUT
 
 

@@ -3,9 +3,9 @@
 import json
 from typing import Any
 
-from sciriff.metrics.matches import Matches
 from sciriff.report.errors import MOST, error_tables
 from sciriff.tasks import HELD_OUT
+from sciriff.tasks.metrics.matches import Matches
 from sciriff.tasks.task import Task
 
 TASKS = {task.short_name: task for task in HELD_OUT}

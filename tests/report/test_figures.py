@@ -6,7 +6,7 @@ import random
 import pytest
 
 from sciriff.report.figures import POINTS, Line, panel, short, strip, thin, ticks, trailing_mean
-from sciriff.report.tables import Score
+from sciriff.report.run_scores import Score
 
 
 def test_ticks_are_few_round_and_inside() -> None:

@@ -9,10 +9,10 @@ import pytest
 
 from sciriff import score
 from sciriff.config import Config
-from sciriff.records import Prediction, write_jsonl
 from sciriff.report import other_parity
 from sciriff.report.page import render
-from sciriff.run_dir import RunDir
+from sciriff.run.records import Prediction, write_jsonl
+from sciriff.run.run_dir import RunDir
 
 GOLD = '{"verdict": "SUPPORT", "evidence": ["Pain was lower."]}'
 MakeRun = Callable[..., tuple[Config, RunDir]]

@@ -18,7 +18,7 @@ import pytest
 from sciriff.config import Config, to_yaml
 from sciriff.report.page import render
 from sciriff.report.visible import LONGEST
-from sciriff.run_dir import RunDir
+from sciriff.run.run_dir import RunDir
 from sciriff.tasks import COLUMNS
 
 MakeRun = Callable[..., tuple[Config, RunDir]]

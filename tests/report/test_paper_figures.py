@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from sciriff import preflight
 from sciriff.config import Config
-from sciriff.plan import make
-from sciriff.run_dir import RunDir
+from sciriff.driver import preflight
+from sciriff.driver.plan import make
+from sciriff.run.run_dir import RunDir
 
 MakeRun = Callable[..., tuple[Config, RunDir]]
 Fill = Callable[[RunDir, str], None]

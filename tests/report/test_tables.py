@@ -2,7 +2,7 @@
 
 import pytest
 
-from sciriff.report.tables import COLUMNS, RunScores, Score, best_per_column, difference, points, sentence
+from sciriff.report.run_scores import COLUMNS, RunScores, Score, best_per_column, difference, points, sentence
 
 
 def scored(name: str, columns: dict[str, float]) -> RunScores:

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from sciriff.metrics.answer_end import stripped_as_reference
-from sciriff.metrics.text_overlap import ROUGE, bleu
 from sciriff.tasks import HELD_OUT
+from sciriff.tasks.metrics.answer_end import stripped_as_reference
+from sciriff.tasks.metrics.text_overlap import ROUGE, bleu
 from sciriff.tasks.mup import MUP
 from sciriff.tasks.qasper import QASPER
 from sciriff.tasks.task import Scored, Task

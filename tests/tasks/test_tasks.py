@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from task_cases import CASES, FOLDER, REFERENCES
 
-from sciriff.metrics.json_answer import json_list, json_object
-from sciriff.metrics.judge_rating import JudgeCounts
 from sciriff.tasks import COLUMNS, HELD_OUT, NAMES
 from sciriff.tasks.catalogue import catalogue
+from sciriff.tasks.metrics.json_answer import json_list, json_object
+from sciriff.tasks.metrics.judge_rating import JudgeCounts
 from sciriff.tasks.task import EMPTY, NO_JSON, NULL, UNREADABLE, WRONG_TYPE, Task
 
 BY_NAME = {task.name: task for task in HELD_OUT}

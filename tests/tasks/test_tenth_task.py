@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from sciriff.records import Prediction, write_jsonl
+from sciriff.run.records import Prediction, write_jsonl
 
 ROOT = Path(__file__).parents[2]
 FILES = ("tests/tasks/test_tasks.py", "tests/test_score.py")

@@ -14,9 +14,9 @@ import pytest
 from wandb_file import offline_file, read_wandb, steps_written
 
 from sciriff.config import Config, to_yaml
-from sciriff.run_dir import RunDir
+from sciriff.run.run_dir import RunDir
 from sciriff.track.copying import copy_run, summary_values
-from sciriff.track.tables import TrackedTable
+from sciriff.track.logged_tables import TrackedTable
 from sciriff.track.tail import Tail
 
 SECRETS = {

@@ -15,7 +15,7 @@ from wandb_file import offline_file
 from wandb_server import KEY, StoredRun, WandbServer, wandb_server
 
 from sciriff.config import Config, to_yaml
-from sciriff.run_dir import RunDir
+from sciriff.run.run_dir import RunDir
 
 Environment = dict[str, str]
 

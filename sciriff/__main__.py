@@ -1,0 +1,36 @@
+"""The console command `sciriff`, and `python -m sciriff`: `sciriff train ...` is `python -m sciriff.train ...`."""
+
+import importlib
+import sys
+
+from sciriff import __version__
+
+COMMANDS = {
+    "train": "mix, train, predict, score and report, as the config says",
+    "evaluate": "the same with train=none",
+    "compare": "finished runs beside each other, and which differences are within noise",
+    "ls": "runs with their status, score and age",
+}
+
+
+def main() -> int:
+    """Hand the rest of the command line to one of COMMANDS."""
+    name = sys.argv[1] if len(sys.argv) > 1 else "--help"
+    if name == "--version":
+        print(f"sciriff {__version__}")
+        return 0
+    if name in COMMANDS:
+        sys.argv[:2] = [f"sciriff {name}"]
+        try:
+            return int(importlib.import_module(f"sciriff.{name}").main())
+        except KeyboardInterrupt:  # before the command had handlers of its own, if it has any
+            return 130
+    print("usage: sciriff COMMAND ...\n")
+    for command, what in COMMANDS.items():
+        print(f"  {command:<10} {what}")
+    print("\n  sciriff train --help says what can be chosen")
+    return 0 if name in ("--help", "-h") else 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Rows in and out: sources, instances, token files, saved answers, judgements."""

@@ -1,0 +1,67 @@
+"""Read the instances of the held-out tasks that a config asks for: what is answered, and what no mix should hold."""
+
+import hashlib
+
+from sciriff.config import EvalConfig, nearest
+from sciriff.data.source_files import instances_source
+from sciriff.data.source_rows import read_rows
+from sciriff.run.records import Instance
+from sciriff.tasks import HELD_OUT
+
+
+def wanted_tasks(names: list[str] | None) -> list[str]:
+    """The chosen held-out tasks in the paper's order; None is all nine. ValueError for a name that is none of them."""
+    known = [task.name for task in HELD_OUT]
+    if names is None:
+        return known
+    for name in names:
+        if name not in known:
+            raise ValueError(f"eval.tasks: {name!r} is not a held-out task{nearest(name, known)}")
+    if not names:
+        raise ValueError("eval.tasks=[] asks for nothing; name some tasks, or null for all nine")
+    return [name for name in known if name in names]
+
+
+def read_instances(config: EvalConfig) -> dict[str, list[Instance]]:
+    """Task -> all its instances in the order of the source. Rows of other tasks are passed over.
+
+    The task is the first part of `_instance_id` (`task:split:index`). ValueError says which row is broken or double, or
+    which task that was asked for by name has no row.
+    """
+    wanted = wanted_tasks(config.tasks)
+    source = instances_source(config)
+    instances: dict[str, list[Instance]] = {name: [] for name in wanted}
+    seen: dict[str, str] = {}
+    for where, row in read_rows(source):
+        for key in ("_instance_id", "input", "output"):
+            if not isinstance(row.get(key), str):
+                raise ValueError(f"{where}: an instance needs the text {key!r}")
+        instance_id = row["_instance_id"]
+        task = instance_id.partition(":")[0]
+        if task not in instances:
+            continue
+        if instance_id in seen:
+            raise ValueError(f"{where}: {instance_id} is already at {seen[instance_id]}; ids must differ")
+        try:
+            row["input"].encode()
+        except UnicodeEncodeError:
+            raise ValueError(f"{where}: 'input' has lone surrogates, which no tokenizer takes") from None
+        seen[instance_id] = str(where)
+        instances[task].append(Instance(task, instance_id, row["input"], row["output"]))
+    missing = [name for name in wanted if not instances[name]]
+    place = source.path or source.hub
+    if len(missing) == len(wanted) or (missing and config.tasks is not None):
+        raise ValueError(f"{place} has no instances of {', '.join(missing)} in split {source.split}")
+    if missing:
+        print(f"{place} has no instances of {', '.join(missing)}", flush=True)
+    return {name: rows for name, rows in instances.items() if rows}
+
+
+def choose(instances: list[Instance], limit: int | None, seed: int) -> list[Instance]:
+    """`limit` of the instances in their own order. Which ones depends on seed and ids only, not on what else is there:
+    those with the smallest keyed hashes, so that a larger limit contains a smaller one."""
+    if limit is None or len(instances) <= limit:
+        return instances
+    keys = {i.instance_id: hashlib.sha256(f"{seed}:{i.instance_id}".encode()).digest() for i in instances}
+    chosen = set(sorted(keys, key=lambda instance_id: keys[instance_id])[:limit])
+    return [instance for instance in instances if instance.instance_id in chosen]

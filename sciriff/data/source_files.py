@@ -1,0 +1,68 @@
+"""Which local files a data source names, and a digest of what it holds. Light, so that the driver may ask."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from sciriff.config import EvalConfig, SourceConfig
+from sciriff.run.digest import file_digest, value_digest
+
+SUFFIXES = (".jsonl", ".jsonl.gz", ".json", ".parquet")
+SPLITS = ("train", "validation", "test", "dev")
+
+
+def source_files(source: SourceConfig) -> list[Path]:
+    """The local files of a source, sorted by name: the file itself, or of a folder those of `source.split`.
+
+    In a folder those are the files whose name begins with the split's; where none does, all that do not begin with the
+    name of another split.
+    """
+    assert source.path is not None
+    path = Path(source.path).expanduser()
+    if path.is_file():
+        if not path.name.endswith(SUFFIXES):
+            raise ValueError(f"{path}: rows are read from {', '.join(SUFFIXES)} files")
+        return [path]
+    if not path.is_dir():
+        raise ValueError(f"{path}: there is no such file or folder")
+    entries = sorted(entry for entry in path.iterdir() if not entry.name.startswith("."))
+    files = [entry for entry in entries if entry.is_file() and entry.name.endswith(SUFFIXES)]
+    others = tuple(name for name in SPLITS if name != source.split)
+    chosen = [file for file in files if file.name.startswith(source.split)]
+    chosen = chosen or [file for file in files if not file.name.startswith(others)]
+    if not chosen:
+        found = ", ".join(entry.name + "/" * entry.is_dir() for entry in entries[:8]) or "nothing"
+        raise ValueError(f"{path}: no {', '.join(SUFFIXES)} file of the split {source.split!r} here, but {found}")
+    return chosen
+
+
+def instances_source(evaluation: EvalConfig) -> SourceConfig:
+    """Where the evaluation instances are: the local `eval.path` before the hub's `eval.source`."""
+    source = replace(evaluation.source, split=evaluation.split)
+    if evaluation.path is not None:
+        source = replace(source, path=evaluation.path)
+    if not source.exists:
+        raise ValueError("there are no evaluation instances: give eval.path=FILE_OR_FOLDER, or choose an eval")
+    return source
+
+
+def validation_split(source: SourceConfig) -> SourceConfig | None:
+    """The validation split beside a source's rows, or None where there is none: a single file has no other, and of a
+    folder only files that are named after the split count. Whether a hub dataset has one only reading it tells."""
+    if not source.exists or source.split == "validation":
+        return None
+    if source.path is not None:
+        path = Path(source.path).expanduser()
+        names = [entry.name for entry in path.iterdir()] if path.is_dir() else []
+        if not any(name.startswith("validation") and name.endswith(SUFFIXES) for name in names):
+            return None
+    return replace(source, split="validation")
+
+
+def source_digest(source: SourceConfig) -> str:
+    """Digest of what a source holds: of the contents of its local files in reading order, wherever the folder stands;
+    of a hub dataset its id, configuration, split and revision."""
+    if source.path is None:
+        return value_digest(
+            {"hub": source.hub, "config": source.config, "split": source.split, "revision": source.revision}
+        )
+    return value_digest([file_digest(path) for path in source_files(source)])

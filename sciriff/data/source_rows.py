@@ -1,0 +1,189 @@
+"""Read the rows of a data source: local jsonl, json and parquet files, or a dataset of the Hugging Face hub."""
+
+import gzip
+import json
+import re
+import zlib
+from codecs import BOM_UTF8
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import IO, Any
+
+from sciriff.config import SourceConfig
+from sciriff.data.hub_rows import first_line, hub_rows
+from sciriff.data.source_files import source_files
+
+COLUMNS = ("input", "output", "metadata", "_instance_id", "dataset", "id", "messages")
+"""Of both row formats. Other columns of a table are not read: they may hold values that Python has no type for."""
+
+PARQUET_BATCH_ROWS = 256
+
+MOST_LINE_BYTES = 64_000_000
+"""Of one line: a file that is no JSON lines may have a single one of any length, and a small gz file too."""
+
+GZIP, PARQUET, LFS = b"\x1f\x8b", b"PAR1", b"version https://git-lfs"
+"""How files begin that are compressed, are tables, or only stand for the file that Git LFS keeps elsewhere."""
+
+UNDECODED = re.compile(r"[\udc80-\udcff]")
+"""Bytes that are not UTF-8, as Python's `surrogateescape` keeps them."""
+
+Rows = Iterator[tuple[str, dict[str, Any]]]
+"""(where it stands, the row)"""
+
+OnUnreadable = Callable[[str, str], None]
+"""Is told (where it stands, the reason) of a line or row that cannot be decoded, and raises or lets it be passed by."""
+
+
+def refuse(where: str, reason: str) -> None:
+    """ValueError for a row that cannot be decoded."""
+    raise ValueError(f"{where}: {reason}")
+
+
+def read_rows(
+    source: SourceConfig,
+    on_unreadable: OnUnreadable = refuse,
+    on_commit: Callable[[str], None] = lambda commit: None,
+) -> Rows:
+    """Every row of a source with the place where it stands, such as `data/train.jsonl:17`, as a stream.
+
+    Local files are read in the order of their names; how they begin says what they are, and where it does not their
+    name. ValueError, in one line, names the file that cannot be read to its end, or says what keeps a hub dataset away
+    and what to do about it; so does by default one row that is no row. `on_commit` is told the commit of a hub dataset.
+    """
+    if source.path is None:
+        yield from hub_rows(source, COLUMNS, on_commit)
+        return
+    for path in source_files(source):
+        with path.open("rb") as file:
+            begins = file.read(len(LFS))
+            file.seek(0)
+            if begins == LFS:
+                raise ValueError(
+                    f"{path}: stands for a file that Git LFS keeps elsewhere; fetch that with `git lfs pull`"
+                )
+            if begins.startswith(PARQUET) or path.name.endswith(".parquet"):
+                yield from _parquet_rows(path, on_unreadable)
+            elif begins.startswith(GZIP) or path.name.endswith(".gz"):
+                yield from _gzip_rows(path, file, on_unreadable)
+            elif path.name.endswith(".json") and _first_character(file) == b"[":  # else it is of JSON lines
+                yield from _list_rows(path, file.read(), on_unreadable)
+            else:
+                yield from _line_rows(path, file, on_unreadable)
+
+
+def _gzip_rows(path: Path, file: IO[bytes], on_unreadable: OnUnreadable) -> Rows:
+    try:
+        if not path.stat().st_size:  # gzip itself takes it for a file without rows
+            raise EOFError("the file is empty")
+        with gzip.GzipFile(fileobj=file) as unpacked:
+            yield from _line_rows(path, unpacked, on_unreadable)
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise ValueError(f"{path}: damaged or only half there ({error}); fetch it again") from None
+
+
+def _first_character(file: IO[bytes]) -> bytes:
+    """The first that is neither white space nor a byte order mark; the file is rewound."""
+    if file.read(len(BOM_UTF8)) != BOM_UTF8:
+        file.seek(0)
+    while (character := file.read(1)).isspace():
+        pass
+    file.seek(0)
+    return character
+
+
+def _line_rows(path: Path, file: IO[bytes] | gzip.GzipFile, on_unreadable: OnUnreadable) -> Rows:
+    lines = iter(partial(file.readline, MOST_LINE_BYTES + 1), b"")
+    for number, line in enumerate(lines, 1):
+        where = f"{path}:{number}"
+        if len(line) > MOST_LINE_BYTES:
+            raise ValueError(
+                f"{where}: longer than {MOST_LINE_BYTES:,} bytes; a file of JSON lines has a row on each line"
+            )
+        if not line.strip():
+            continue
+        try:
+            row = _object(_parsed(_text(line)))
+        except _Unreadable as reason:
+            on_unreadable(where, str(reason))
+        else:
+            yield where, row
+
+
+def _list_rows(path: Path, content: bytes, on_unreadable: OnUnreadable) -> Rows:
+    """Rows of one JSON list, which is held whole. Bytes that are not UTF-8 are kept as lone surrogates, by which their
+    row is known."""
+    text = content.decode("utf-8-sig", errors="surrogateescape")
+    undecoded = UNDECODED.search(text) is not None
+    try:
+        rows = _parsed(text)
+    except _Unreadable as reason:
+        raise ValueError(f"{path}: {reason}") from None
+    for number, item in enumerate(rows, 1):
+        where = f"{path}: row {number}"
+        try:
+            row = _object(item)
+            if undecoded and UNDECODED.search(json.dumps(row, ensure_ascii=False)):
+                raise _Unreadable("not UTF-8")
+        except _Unreadable as reason:
+            on_unreadable(where, str(reason))
+        else:
+            yield where, row
+
+
+class _Unreadable(Exception):
+    """What keeps bytes from being a row."""
+
+
+def _text(content: bytes) -> str:
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise _Unreadable(f"not UTF-8 (byte {error.start}: {error.reason})") from None
+
+
+def _parsed(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise _Unreadable(f"not JSON ({error})") from None
+
+
+def _object(row: Any) -> dict[str, Any]:
+    if not isinstance(row, dict):
+        raise _Unreadable(f"a row must be a JSON object, and this is of type {type(row).__name__}")
+    return row
+
+
+def _parquet_rows(path: Path, on_unreadable: OnUnreadable) -> Rows:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    number = 0
+    try:
+        with pq.ParquetFile(path) as file:
+            columns = [name for name in file.schema_arrow.names if name in COLUMNS]
+            for batch in file.iter_batches(PARQUET_BATCH_ROWS, columns=columns):
+                for row in _batch_rows(batch):
+                    number += 1
+                    where = f"{path}: row {number}"
+                    if isinstance(row, UnicodeDecodeError):
+                        on_unreadable(where, f"not UTF-8 (byte {row.start}: {row.reason})")
+                    else:
+                        yield where, row
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        reason = first_line(error)
+        raise ValueError(f"{path}: damaged or only half there, after row {number} ({reason}); fetch it again") from None
+
+
+def _batch_rows(batch: Any) -> Iterator[dict[str, Any] | UnicodeDecodeError]:
+    """The rows of an Arrow batch. Arrow does not look into strings until they are wanted: where one of them is not
+    UTF-8, the rows are taken one by one, and the error stands in the place of its row."""
+    try:
+        yield from batch.to_pylist()
+    except UnicodeDecodeError:
+        for i in range(batch.num_rows):
+            try:
+                yield batch.slice(i, 1).to_pylist()[0]
+            except UnicodeDecodeError as error:
+                yield error

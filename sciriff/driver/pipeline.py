@@ -1,0 +1,234 @@
+"""Which stages run, in what order, each as a child process; finished ones are skipped, interrupted ones go on."""
+
+import json
+import shutil
+import sys
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from sciriff.config import PACKAGE, Config
+from sciriff.driver import tracker_process
+from sciriff.driver.frozen_config import freeze, refuse_another
+from sciriff.driver.requeue import Progress
+from sciriff.driver.stage_inputs import changed, inputs
+from sciriff.finetune import launch_files
+from sciriff.mix import card_table
+from sciriff.results.score_tables import write_tables
+from sciriff.results.summary import summary_lines
+from sciriff.run import machine, spawn
+from sciriff.run.locks import own
+from sciriff.run.manifest import Manifest, StageRecord, damaged_output, record_outputs
+from sciriff.run.nodes import cluster, shared_files
+from sciriff.run.nodes.everywhere import everywhere
+from sciriff.run.run_dir import RunDir
+
+
+class RunFailed(Exception):
+    """A stage of a run failed; the message is for a person, and what was finished is kept."""
+
+
+def run(config: Config, again: str, progress: Progress, wait: bool = False) -> float | None:
+    """Run the active stages and return the summary mean (0-1), or None without scores. `again` is the command that
+    goes on after a failure. A folder that another driver owns is refused, or with `wait` waited for. ValueError refuses
+    the folder, RunFailed tells of a stage, spawn.Stopped of Ctrl-C."""
+    run = RunDir(Path(config.run_dir))
+    run.root.mkdir(parents=True, exist_ok=True)
+    with own(run, wait):
+        freeze(config, run)
+        manifest = Manifest.read(run.manifest)
+        progress.begins(run)
+        with tracker_process.following(config, run) as tracker:
+            for stage in config.active_stages:
+                tracker.tell()
+                try:
+                    _run_stage(STAGES[stage], config, run, manifest, again, tracker)
+                except spawn.ChildFailed as error:
+                    raise RunFailed(
+                        f"{error}: {error.reason}\nThe whole log: {error.log}\n"
+                        f"What is finished is kept. Once the cause is mended, this goes on from there:\n  {again}"
+                    ) from None
+    mean = None
+    if config.active_stages[-1:] == ["mix"]:
+        print(card_table.table(json.loads(run.mix_card.read_text())), flush=True)
+        _say(f"the card: {run.mix_card_page}")
+    if "score" in config.active_stages:
+        scores = json.loads(run.scores.read_text())
+        print("\n".join(summary_lines(scores)), flush=True)
+        mean = scores["summary"]["mean"]
+    if "report" in config.active_stages:
+        _say(f"report: {run.report}")
+    return mean
+
+
+def is_finished(config: Config) -> bool:
+    """Whether `run` would find every stage up to date. Reads the folder and changes nothing."""
+    run = RunDir(Path(config.run_dir))
+    try:
+        manifest = Manifest.read(run.manifest)
+        refuse_another(config, run)
+        return run.config.is_file() and all(
+            (record := manifest.stages.get(stage)) is not None
+            and record.status == "done"
+            and not changed(record.inputs, inputs(stage, config, run))
+            and damaged_output(run.root, record.outputs) is None
+            for stage in config.active_stages
+        )
+    except (ValueError, OSError):  # a file is damaged, or one that a stage reads is gone: the run will say so
+        return False
+
+
+def run_each_model(config: Config, models: list[str], again: str, progress: Progress) -> None:
+    """A run of its own, in a folder of run_dir, for each of the models whose answers lie below `predictions` (relative
+    folders), and tables of all of them beside these. Each can be compared and reported on like any run. RunFailed, in
+    the end, when one of them failed; the others are not kept from theirs."""
+    assert config.predictions is not None
+    given, root = Path(config.predictions), Path(config.run_dir)
+    finished = []
+    for model in models:
+        recorded = Path(config.judge.path) / model if config.judge.path else None
+        judge = replace(config.judge, path=str(recorded)) if recorded and recorded.is_dir() else config.judge
+        name = model.replace("/", "-")
+        _say(f"{name}: {given / model}")
+        one = replace(config, name=name, predictions=str(given / model), run_dir=str(root / model), judge=judge)
+        try:
+            run(one, again, progress)
+            finished.append(RunDir(root / model))
+        except (ValueError, RunFailed) as error:
+            _say(f"error: {name}: {error}")
+    if finished and "score" in config.active_stages:
+        tables = RunDir(root).tables
+        write_tables(tables, [json.loads(run_dir.scores.read_bytes()) for run_dir in finished])
+        _say(f"{len(finished)} models: {tables / 'summary.tsv'}")
+    if len(finished) < len(models):
+        raise RunFailed(f"{len(models) - len(finished)} of {len(models)} models failed; the others went on")
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage as the driver sees it."""
+
+    name: str
+    outputs: tuple[str, ...]
+    """Attributes of RunDir that the stage makes."""
+    scratch: tuple[str, ...] = ()
+    """Attributes of RunDir that only an interrupted stage leaves behind."""
+    keeps: bool = False
+    """Its rows are keyed by all that they depend on, and were paid for, so the stage itself removes what is no longer
+    good."""
+
+    @property
+    def again(self) -> str:
+        """What it does when its inputs have changed."""
+        return "runs again on what it has" if self.keeps else "starts afresh"
+
+    def stale(self, run: RunDir) -> list[Path]:
+        """What is removed when the stage starts afresh."""
+        return [] if self.keeps else self.paths(run, self.outputs + self.scratch)
+
+    def paths(self, run: RunDir, names: tuple[str, ...]) -> list[Path]:
+        return [getattr(run, name) for name in names]
+
+
+STAGES = {
+    stage.name: stage
+    for stage in (
+        Stage("mix", ("mix", "mix_card", "mix_card_page", "tokens", "validation", "validation_tokens")),
+        Stage("train", ("model", "adapter", "metrics"), ("checkpoints",)),
+        Stage("predict", ("predictions",), keeps=True),
+        Stage("judge", ("judgements",), keeps=True),
+        Stage("score", ("scores", "tables", "per_instance")),
+        Stage("report", ("report", "figures")),
+    )
+}
+
+
+def _run_stage(
+    stage: Stage, config: Config, run: RunDir, manifest: Manifest, again: str, tracker: tracker_process.Tracker
+) -> None:
+    """Run one stage, unless it is up to date. Work of a stage whose inputs have changed is removed first."""
+    given = inputs(stage.name, config, run)
+    record = manifest.stages.get(stage.name)
+    if record is not None:
+        if names := changed(record.inputs, given):
+            _say(f"{stage.name}: its {' and '.join(names)} changed, so it {stage.again}")
+            _remove(stage.stale(run))
+        elif record.status == "done":
+            damaged = damaged_output(run.root, record.outputs)
+            if damaged is None:
+                _say(f"{stage.name}: up to date")
+                return
+            _say(f"{stage.name}: {damaged} is missing or changed, so it {stage.again}")
+            _remove(stage.stale(run))
+        else:
+            _say(f"{stage.name}: goes on where it {'failed' if record.status == 'failed' else 'was interrupted'}")
+    tracker.begin()
+    manifest.about = {
+        "command": again,
+        "versions": machine.versions(),
+        "git": machine.git_commit(PACKAGE.parent),
+        "machine": machine.describe(),
+        "seeds": {"seed": config.seed, "mix.seed": config.mix.seed},
+    }
+    manifest.stages[stage.name] = StageRecord("running", given)
+    manifest.write()
+    _say(f"{stage.name}: started, log in {run.log(stage.name)}")
+    started = time.monotonic()
+    try:
+        _spawn(stage.name, config, run)
+    except spawn.ChildFailed:
+        manifest.stages[stage.name] = StageRecord("failed", given, round(time.monotonic() - started, 2))
+        manifest.write()
+        raise
+    seconds = time.monotonic() - started
+    outputs = record_outputs(run.root, stage.paths(run, stage.outputs))
+    manifest.stages[stage.name] = StageRecord("done", given, round(seconds, 2), outputs)
+    manifest.write()
+    _say(f"{stage.name}: done in {seconds:.1f} s")
+
+
+def _spawn(stage: str, config: Config, run: RunDir) -> None:
+    log = run.log(stage)
+    if stage == "train":
+        gpus = machine.gpus()
+        gpu_memory = min((gpu.memory for gpu in gpus), default=None)
+        there = cluster.here()
+        command, environment = launch_files.write(config, run, len(gpus), gpu_memory, there)
+        files = shared_files.as_written((run.config, run.accelerate, run.deepspeed))
+        run.stop_request.unlink(missing_ok=True)
+        try:
+            with everywhere(there, command, files, environment) as start:
+                spawn.run(stage, start.command, log, environment, run.stop_request.touch, start.variables)
+        except spawn.ChildFailed:
+            if lost := start.lost():
+                raise spawn.Stopped(
+                    reason=f"the connection to node {lost} broke: it is down, or what ran there was killed"
+                ) from None
+            if not run.stop_request.exists():
+                raise
+        finally:
+            asked = run.stop_request.exists()
+            run.stop_request.unlink(missing_ok=True)
+        if asked:  # a scheduler signalled its processes and not the driver
+            raise spawn.Stopped
+        return
+    python, environment = sys.executable, {}
+    if stage == "predict" and not machine.gpus():
+        environment |= machine.short_spins()
+    if stage == "predict" and config.engine.python:
+        python = config.engine.python
+        if (PACKAGE.parent / "pyproject.toml").is_file():  # a checkout lends itself; a wheel must be installed there
+            environment["PYTHONPATH"] = str(PACKAGE.parent)
+    spawn.run(stage, [python, "-m", f"sciriff.{stage}", str(run.root)], log, environment)
+
+
+def _remove(paths: list[Path]) -> None:
+    for path in paths:
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)

@@ -1,0 +1,145 @@
+"""The plan as a person reads it: what `dry_run=true` prints."""
+
+from collections.abc import Iterator
+
+from sciriff.config import Config, ServerConfig
+from sciriff.driver.plan import answers, speed
+from sciriff.driver.plan.run_plan import Plan, checkpoints
+from sciriff.models.api.service import dollars
+from sciriff.run.nodes import cluster
+
+
+def lines(config: Config, plan: Plan) -> list[str]:
+    """The plan as a person reads it."""
+    parameters, api = config.model.shape.parameters if config.model.shape is not None else 0, config.model.api
+    size = f"{parameters / 1e9:.2f}B" if parameters > 1e8 else f"{parameters / 1e6:.1f}M"
+    what = f"({config.model.path or 'random weights'}), {size} parameters"
+    text = [
+        f"run       {config.name} in {config.run_dir}",
+        f"stages    {', '.join(config.active_stages)}",
+        f"model     {config.model.name} {f'({api.name} at {api.provider})' if api else what}",
+        f"machine   {_machine(plan)}",
+    ]
+    if "train" in config.active_stages:
+        text += _training(config, plan)
+    if "predict" in config.active_stages:
+        found = answers.asked(config)
+        usd = answers.usd(config, found) if found else None
+        cap = _cap(config.engine, usd) if config.engine.asks else ""
+        where = "" if config.engine.asks else _replicas(config, plan)
+        longest = f"{config.eval.max_new_tokens} new tokens at most"
+        text.append(f"predict   {config.engine.name}, {where}{_answers(config, found, usd)}{longest}{cap}")
+    if "judge" in config.active_stages:
+        judge = config.judge
+        cap = _cap(judge) if judge.asks else ""
+        text.append(f"judge     {judge.model if judge.asks else judge.path} ({judge.provider}){cap}")
+    return text
+
+
+def _machine(plan: Plan) -> str:
+    """What there is, and on several nodes what runs where."""
+    if len(plan.nodes) == 1:
+        return plan.device
+    first, *_, last = plan.nodes
+    others = "mix, judge, score and report run on the first"
+    return f"{len(plan.nodes)} nodes, {first} to {last}, each with {plan.device}; {others}"
+
+
+def _replicas(config: Config, plan: Plan) -> str:
+    """`16 engines on 2 GPUs each, 4 on each of 4 nodes, `"""
+    ways, nodes = config.engine.tensor_parallel, len(plan.nodes)
+    # With fewer GPUs than it needs, what it needs: the problem is said elsewhere.
+    counts = cluster.replicas_per_node(config.engine.replicas, ways, gpus=0, nodes=nodes)
+    if config.engine.replicas == "auto":
+        counts = [max(1, plan.gpus // ways)] * nodes
+    total = sum(counts)
+    if total == 1 and ways == 1:
+        return ""
+    gpus = f" on {ways} GPUs each" if ways > 1 else ""
+    per_node = f"{counts[0]} on each of {nodes} nodes" if len(set(counts)) == 1 else f"{counts} on the nodes"
+    return f"{total} engine{'s' * (total > 1)}{gpus}{f', {per_node}' if nodes > 1 else ''}, "
+
+
+def _answers(config: Config, found: answers.Asked | None, usd: float | None) -> str:
+    """`16,708 answers (4 samples of each) for about $21, `, as far as it is known."""
+    samples = config.eval.samples
+    each = f"{samples} samples of each answer" if samples > 1 else ""
+    if found is None:
+        return f"{each}, " if each else ""
+    price = "" if usd is None else f" for about {dollars(usd)}"
+    return f"{found.answers:,} answers{f' ({samples} samples of each)' if each else ''}{price}, "
+
+
+def _cap(server: ServerConfig, usd: float | None = None) -> str:
+    if server.max_usd is None:
+        return ""
+    refused = ", so it would be refused: raise engine.max_usd" if usd is not None and usd > server.max_usd else ""
+    return f", ${server.max_usd:g} at most{refused}"
+
+
+def _training(config: Config, plan: Plan) -> Iterator[str]:
+    train, zero = config.train, config.deepspeed
+    if plan.rows is None:
+        yield "mix       local files: rows and steps are known once they are read (stages=[mix])"
+    else:
+        yield f"mix       {plan.rows:,} rows, about {(plan.tokens or 0) / 1e6:.1f}M tokens an epoch"
+    method = "" if train.method == "full" else f"{train.method}, "
+    epochs = train.epochs if plan.steps is None else speed.epochs(config, plan.rows, plan.steps)
+    yield (
+        f"train     {plan.steps if plan.steps is not None else '?'} steps of {train.global_batch_size} sequences, "
+        f"{method}{epochs:.3g} epochs, peak learning rate {train.learning_rate:g}, {train.schedule}, "
+        f"{train.precision}"
+    )
+    how = f"DeepSpeed ZeRO-{zero.zero_stage}{', offload' if zero.offload else ''}" if zero.zero_stage else "plain torch"
+    nodes = len(plan.nodes)
+    spread = f", {plan.processes // nodes} on each of {nodes} nodes" if nodes > 1 else ""
+    yield f"spawn     {plan.processes} training process{'es' * (plan.processes > 1)}{spread}, {how}"
+    if plan.deepspeed_factor < 1 and plan.on_gpu:
+        yield f"          {_what_it_costs(config, plan)}"
+    assert plan.memory is not None
+    parts = ", ".join(f"{name} {gib:.1f}" for name, gib in vars(plan.memory).items() if gib)
+    yield f"memory    {plan.memory.total:.1f} of {plan.capacity:.0f} GiB a process: {parts}"
+    yield f"disk      {plan.disk:.1f} GiB at the most ({_on_the_disk(config)})"
+    if plan.hours is None:
+        return
+    if not plan.on_gpu:
+        yield f"time      about {plan.hours:.1f} hours of training"
+        return
+    mfu = f"{speed.utilisation(config) * plan.deepspeed_factor:.0%}"
+    measuring = (
+        f", {plan.measuring_hours:.1f} of them to measure validation rows" if plan.measuring_hours >= 0.05 else ""
+    )
+    yield f"time      about {plan.hours:.1f} hours of training{measuring}, at {mfu} of the peak as measured on one H100"
+    if plan.network is not None:
+        needed = plan.network.gigabytes_per_second
+        yield (
+            f"network   each node receives {plan.network.gigabytes:,.0f} GB in a step of {plan.network.seconds:.1f} s: "
+            f"below {needed:.0f} GB/s ({8 * needed:.0f} Gbit/s) the network sets the pace, not the GPUs"
+        )
+    if plan.price is not None:
+        own = (
+            "" if config.plan.usd_per_gpu_hour is not None else ", a typical list price; plan.usd_per_gpu_hour is yours"
+        )
+        yield f"price     about ${plan.price:,.0f} at ${plan.usd_per_gpu_hour:g} a GPU hour{own}"
+
+
+def _on_the_disk(config: Config) -> str:
+    """`3 checkpoints, then 2 and the model`"""
+    match checkpoints(config):
+        case 0:
+            return "the model"
+        case 1:
+            return "a checkpoint and the model"
+        case most:
+            return f"{most} checkpoints, then {most - 1} and the model"
+
+
+def _what_it_costs(config: Config, plan: Plan) -> str:
+    """What the choice of DeepSpeed costs in speed, and what it is for."""
+    slower = f"{1 / plan.deepspeed_factor:.1f} times slower than plain torch where that fits (measured on one GPU)"
+    if config.deepspeed.offload:
+        return f"{slower}: the optimizer in the machine's memory is the last resort"
+    kept = (
+        "all weights resident" if plan.deepspeed_factor == speed.ZERO3_RESIDENT else "weights gathered for each layer"
+    )
+    return f"{slower}: {kept}"

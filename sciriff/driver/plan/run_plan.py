@@ -1,0 +1,146 @@
+"""The plan of a run: rows, steps, tokens, memory, disk, hours and price, from numbers alone."""
+
+import math
+from dataclasses import dataclass
+
+from sciriff.config import CHECKPOINTS_KEPT, Config, nearest
+from sciriff.driver.plan import generation, network, speed
+from sciriff.driver.plan.mix_size import mix_size
+from sciriff.driver.plan.ways_to_fit import Way, ways_to_fit
+from sciriff.models.training_memory import GIB, Memory, fits, shape_of, trained_parameters, training_memory
+from sciriff.run import machine
+from sciriff.run.machine import GPU_TYPES, Gpu
+from sciriff.run.nodes import cluster
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run would do, computed from numbers alone."""
+
+    rows: int | None
+    """Of one epoch; None where a source must be read first."""
+    tokens: int | None
+    """Of one epoch, prompts and targets, the model's markup aside."""
+    steps: int | None
+    processes: int
+    """Of training, on all nodes together."""
+    nodes: tuple[str, ...]
+    """Names of the nodes, or what stands for them."""
+    gpus: int
+    """Of each node."""
+    device: str
+    """What each node has."""
+    memory: Memory | None
+    """None without training."""
+    capacity: float
+    """GiB of one GPU, or of the machine without a GPU."""
+    disk: float
+    """GiB for the model and its checkpoints."""
+    hours: float | None
+    """Of training, measuring the loss on validation rows included."""
+    measuring_hours: float
+    """Of these, what the measuring takes."""
+    network: network.Traffic | None
+    """What must pass between the nodes; None on one node, or where the length of a step is not known."""
+    price: float | None
+    """US dollars of these hours on all GPUs; None where the price of a GPU hour is not known."""
+    usd_per_gpu_hour: float | None
+    deepspeed_factor: float
+    """Speed under the chosen DeepSpeed settings over that of plain torch."""
+    ways_to_fit: list[Way]
+    """Changes with which training would fit; none where it does."""
+    generation_problem: str | None
+    """Why the model cannot answer on these GPUs."""
+    on_gpu: bool
+    imagined: bool
+    """Made for a machine that plan.gpu and plan.gpus describe, not for this one."""
+
+
+def make(config: Config) -> Plan:
+    """The plan of a run on this machine, or on the one that `plan.gpu`, `plan.gpus` and `plan.nodes` describe."""
+    imagined = config.plan.gpu is not None or config.plan.gpus is not None
+    if config.plan.gpu is not None and config.plan.gpu not in GPU_TYPES:
+        raise ValueError(f"plan.gpu={config.plan.gpu} is not known{nearest(config.plan.gpu, GPU_TYPES)}")
+    if imagined:
+        kind = config.plan.gpu or "a100_80gb"
+        present = [Gpu(kind, GPU_TYPES[kind].memory)] * (config.plan.gpus or 1)
+    else:
+        present = machine.gpus()
+    trains = "train" in config.active_stages
+    rows, tokens = mix_size(config) if trains else (None, None)
+    steps = _steps(config, rows)
+    nodes = _nodes(config, imagined)
+    asked = config.train.num_processes if trains else len(nodes)
+    processes = cluster.training_processes(asked, len(present), len(nodes))
+    on_gpu = bool(present)
+    capacity = min((gpu.memory for gpu in present), default=machine.memory())
+    memory = None
+    ways: list[Way] = []
+    if trains:
+        memory = training_memory(config, processes, on_gpu=on_gpu, capacity=capacity if on_gpu else None)
+        if on_gpu and not fits(memory, capacity):
+            ways = ways_to_fit(config, processes // len(nodes), len(nodes), capacity)
+    tflops = speed.tflops(config, present, processes) if trains else 0.0
+    learning = speed.hours(config, rows, tokens, steps, tflops) if trains else None
+    measuring = 0.0 if learning is None else speed.measuring_hours(config, rows, tokens, steps, tflops)
+    hours = None if learning is None else learning + measuring
+    traffic = None
+    if learning is not None and on_gpu and len(nodes) > 1:
+        assert tokens is not None
+        assert steps is not None
+        each = tokens * speed.epochs(config, rows, steps) / steps
+        traffic = network.traffic(config, processes, len(nodes), capacity, each, learning * 3600 / steps)
+    usd = speed.usd_per_gpu_hour(config, present)
+    return Plan(
+        rows=rows,
+        tokens=tokens,
+        steps=steps,
+        processes=processes,
+        nodes=nodes,
+        gpus=len(present),
+        device=f"{len(present)} x {present[0].name}" if present else f"CPU, {machine.cores()} cores",
+        memory=memory,
+        capacity=capacity,
+        disk=_disk(config) if trains else 0.0,
+        hours=hours,
+        measuring_hours=measuring,
+        network=traffic,
+        price=None if hours is None or usd is None else hours * processes * usd,
+        usd_per_gpu_hour=usd,
+        deepspeed_factor=speed.deepspeed_factor(config, processes, capacity) if trains else 1.0,
+        ways_to_fit=ways,
+        generation_problem=generation.problem(config, len(present), capacity) if on_gpu else None,
+        on_gpu=on_gpu,
+        imagined=imagined,
+    )
+
+
+def _nodes(config: Config, imagined: bool) -> tuple[str, ...]:
+    """The nodes of this job, or so many as plan.nodes says."""
+    if config.plan.nodes is not None:
+        return tuple(f"node {number}" for number in range(config.plan.nodes))
+    return ("node 0",) if imagined else cluster.here().nodes
+
+
+def checkpoints(config: Config) -> int:
+    """How many are on the disk at the most: the newest two, the best, and the next one until it is whole."""
+    best = config.train.keep == "best"
+    if config.train.checkpoint_every or best:
+        return CHECKPOINTS_KEPT + best + 1
+    return int(config.train.keep_checkpoints)
+
+
+def _disk(config: Config) -> float:
+    """GiB at the most: all checkpoints, or the finished model beside those that are left then. A checkpoint is the
+    trained weights, and two moments of each."""
+    model = {"float32": 4}.get(config.model.dtype, 2) * shape_of(config).parameters
+    checkpoint = {"bf16": 12, "bf16_pure": 6, "fp32": 12}[config.train.precision] * trained_parameters(config)
+    most = checkpoints(config)
+    return max(most * checkpoint, max(most - 1, int(config.train.keep_checkpoints)) * checkpoint + model) / GIB
+
+
+def _steps(config: Config, rows: int | None) -> int | None:
+    if rows is None or "train" not in config.active_stages:
+        return None
+    steps = config.train.epochs * math.ceil(rows / config.train.global_batch_size)
+    return steps if config.train.max_steps is None else config.train.max_steps

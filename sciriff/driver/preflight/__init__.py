@@ -1,0 +1,120 @@
+"""What a run needs and this machine lacks: memory, packages, files, disk. Such a run is refused before it starts."""
+
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+from sciriff.config import Config, nearest
+from sciriff.driver.plan import Plan
+from sciriff.driver.preflight import files, packages
+from sciriff.judge import access
+from sciriff.models.training_memory import fits
+from sciriff.predict import access as engine_access
+from sciriff.run import machine
+from sciriff.run.nodes import cluster
+from sciriff.run.nodes.cluster import Cluster
+from sciriff.run.run_dir import RunDir
+from sciriff.tasks import HELD_OUT, catalogue
+
+
+def refuse(config: Config, plan: Plan) -> None:
+    """ValueError with all that is missing and a command that does work here, when the plan has problems."""
+    if found := "\n".join(f"  - {problem}" for problem in problems(config, plan)):
+        raise ValueError(
+            f"{config.name} cannot run here:\n{found}\n"
+            "The plan is printed by dry_run=true. This runs on any machine: python -m sciriff.train experiment=demo"
+        )
+
+
+def problems(config: Config, plan: Plan) -> Iterator[str]:
+    """Why a planned run cannot work on this machine, one line each; on an imagined one only what does not fit."""
+    stages = config.active_stages
+    yield from anywhere(config)
+    yield from too_large(plan)
+    if plan.imagined:
+        return
+    yield from packages.missing_packages(config, plan.on_gpu)
+    if config.log.tracker == "wandb" and config.log.mode == "online":
+        yield from packages.missing_key()
+    if "predict" in stages and config.engine.asks:
+        yield from engine_access.service(config).problems()
+    yield from _missing_gpus(config, len(plan.nodes))
+    if "train" in stages:
+        yield from _busy_port(cluster.here())
+    if "judge" in stages:
+        yield from access.problems(config.judge)
+    yield from files.missing_files(config)
+    yield from files.missing_models(config)
+    if "train" in stages and plan.disk:
+        yield from files.full_disk(RunDir(Path(config.run_dir)), plan.disk)
+
+
+def anywhere(config: Config) -> Iterator[str]:
+    """What is wrong on whatever machine."""
+    yield from _unknown_tasks(config)
+    yield from _unknown_filters(config)
+    yield from files.own_outputs(config)
+    yield from files.folder_of_runs(config)
+
+
+def too_large(plan: Plan) -> Iterator[str]:
+    """What does not fit into memory, with the changes that would."""
+    if plan.memory is not None and not plan.on_gpu and plan.memory.total > plan.capacity:
+        yield (
+            f"there is no NVIDIA GPU, and on the CPU training needs about {plan.memory.total:.0f} GiB of memory; "
+            f"this machine has {plan.capacity:.0f}"
+        )
+    elif plan.memory is not None and plan.on_gpu and not fits(plan.memory, plan.capacity):
+        ways = "; ".join(map(str, plan.ways_to_fit)) or "nothing on such GPUs; a smaller train.max_length may"
+        yield (
+            f"training needs about {plan.memory.total:.0f} GiB on "
+            + (f"each of {plan.processes} GPUs, which have" if plan.processes > 1 else "its GPU, which has")
+            + f" {plan.capacity:.0f}. What would fit: {ways}"
+        )
+    if plan.generation_problem is not None:
+        yield plan.generation_problem
+
+
+def _unknown_tasks(config: Config) -> Iterator[str]:
+    names = [task.name for task in HELD_OUT]
+    for key in ("tasks", "max_new_tokens_of"):
+        for task in getattr(config.eval, key) or ():
+            if task not in names:
+                yield f"eval.{key}: {task} is not a held-out task{nearest(task, names)}"
+
+
+def _unknown_filters(config: Config) -> Iterator[str]:
+    """Names that SciRIFF does not have. Of rows of one's own only the mix stage knows what they have."""
+    mix, source = config.mix, config.mix.sources.sciriff
+    if "mix" not in config.active_stages or mix.path or source.path or source.hub != "allenai/SciRIFF":
+        return
+    for key, known in catalogue.names().items():
+        for name in getattr(mix, key) or ():
+            if name not in known:
+                yield f"mix.{key}: {name} is not known to SciRIFF{nearest(name, known)}"
+
+
+def _busy_port(nodes: Cluster) -> Iterator[str]:
+    """A port that was named for training's processes to meet at under Slurm, and belongs to somebody else. Where none
+    was named, and wherever nodes have joined by hand, they meet at a free one."""
+    if nodes.size == 1 or not nodes.slurm or nodes.port is None:
+        return
+    try:
+        socket.create_server(("", nodes.port)).close()
+    except OSError as error:
+        why = os.strerror(error.errno or 0)
+        yield f"MASTER_PORT={nodes.port} cannot be opened here ({why}): name another, or leave it out"
+
+
+def _missing_gpus(config: Config, nodes: int) -> Iterator[str]:
+    """What the engine needs of GPUs that this machine does not have. Without any, vLLM's CPU build may answer."""
+    engine, count = config.engine, len(machine.gpus())
+    if "predict" not in config.active_stages:
+        return
+    if engine.batch_invariant and not count:
+        yield "engine.batch_invariant=true needs an NVIDIA GPU, and there is none"
+    try:
+        cluster.replicas_per_node(engine.replicas, engine.tensor_parallel, count, nodes)
+    except ValueError as error:
+        yield str(error)

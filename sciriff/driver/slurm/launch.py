@@ -1,0 +1,150 @@
+"""What hydra/launcher=slurm does with the jobs of a sweep: submit what is neither done nor on its way, and follow."""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.utils import JobReturn, JobStatus
+from omegaconf import DictConfig, OmegaConf
+
+from sciriff.config.slurm import SlurmConfig, slurm_config
+from sciriff.driver import plan, preflight, sweep
+from sciriff.driver.pipeline import RunFailed
+from sciriff.driver.slurm import array, queue, record, sweep_jobs
+from sciriff.driver.slurm.follow import follow
+from sciriff.driver.slurm.sweep_jobs import SweepJob
+from sciriff.results import sweep_record
+
+
+def launch(master: DictConfig, loader: ConfigLoader, overrides: Sequence[Sequence[str]], first: int) -> list[JobReturn]:
+    """Hydra's hook: run these jobs, `first` being the number of the first. ValueError when Slurm refuses them,
+    LeftRunning when a person stops looking."""
+    given = OmegaConf.to_container(master.hydra.launcher, resolve=True)
+    assert isinstance(given, dict)
+    settings = slurm_config({str(key): value for key, value in given.items() if key != "_target_"})
+    jobs = sweep_jobs.compose(loader, master, overrides, first)
+    if sweep.searches(master.hydra.sweeper) and not all(job.makes_scores for job in jobs):
+        raise ValueError(sweep.NO_MEAN)
+    options = _same_folders(master)
+    if master.dry_run:
+        _plan(sweep.folder_of(master), jobs, settings, options)
+        return [_returned(job) for job in jobs]
+    place = sweep.folder()
+    assert place is not None, "SweepFolder names it before a job starts"
+    array.refuse_without_slurm()
+    first_of: dict[tuple[str, tuple[str, ...]], SweepJob] = {}
+    runs = [first_of.setdefault((job.run_dir, job.overrides), job) for job in jobs]
+    with record.alone(place):
+        submitted = _submit(place, list(first_of.values()), settings, options)
+    follow(place, submitted)
+    return [_returned(run, sweep_record.row(place, run.number)) for run in runs]
+
+
+def _submit(
+    place: Path, jobs: Sequence[SweepJob], settings: SlurmConfig, options: Sequence[str]
+) -> list[sweep_record.Job]:
+    """Submit the jobs that are neither done nor in Slurm. Returns the rows, as submitted, of all that are there now."""
+    try:
+        alive = record.alive(place, queue.tasks())
+    except queue.NoAnswer as error:
+        raise ValueError(f"Slurm does not answer: {error}") from None
+    if not jobs[0].number:
+        sweep_record.forget_from(place, jobs[-1].number + 1)
+    there, wanted, done = [], [], 0
+    for job in jobs:
+        row = sweep_record.row(place, job.number)
+        if row is not None and row.run_dir != job.run_dir:  # of the same command under other files of conf/
+            row = None
+        if job.run_dir in alive:
+            there.append(job.row("queued", alive[job.run_dir].id))
+            if row is None:
+                sweep.note(there[-1])
+        elif problem := sweep_jobs.problem(job, settings):
+            sweep.note(job.row("failed", reason=problem.partition("\n")[0]))
+            _say(f"error: {job.name}: {problem}")
+        elif sweep_jobs.is_finished(job):
+            done += 1
+            if row is None or row.status != "done":
+                sweep.note(job.row("done"))
+        else:
+            wanted.append(job)
+    for count, what in ((done, "done"), (len(there), "in Slurm already")):
+        if count:
+            _say(f"{count} of {len(jobs)} jobs are {what}")
+    if not wanted:
+        return there
+    before = {job.number: sweep_record.row(place, job.number) for job in wanted}
+    for job in wanted:
+        sweep.note(job.row("queued"))  # before it can begin, and write its own
+    try:
+        submission = _to_slurm(place, wanted, settings, options)
+    except ValueError:
+        for number, row in before.items():
+            sweep_record.forget(place, number) if row is None else sweep.note(row)
+        raise
+    except queue.NoAnswer as error:  # it may be in Slurm all the same, and the next command will find it there
+        raise ValueError(f"Slurm does not answer: {error}") from None
+    _say(f"{len(wanted)} of {len(jobs)} jobs submitted to Slurm as {submission.array}: {submission.script}")
+    return [*there, *(job.row("queued", submission.tasks[job.number]) for job in wanted)]
+
+
+def _to_slurm(
+    place: Path, jobs: Sequence[SweepJob], settings: SlurmConfig, options: Sequence[str]
+) -> record.Submission:
+    """Submit these jobs as one array. ValueError when Slurm refuses it; then no record of it is left. NoAnswer where
+    that is not known."""
+    path = record.next_script(place)
+    path.write_text(array.script(settings, place, jobs, options))
+    noted = tuple(record.Submitted(job.number, job.name, job.run_dir) for job in jobs)
+    submission = record.Submission(path, noted)
+    submission.write()
+    try:
+        submission = replace(submission, array=array.submit(path))
+    except ValueError:
+        submission.forget()
+        raise
+    submission.write()
+    return submission
+
+
+def _plan(place: Path, jobs: Sequence[SweepJob], settings: SlurmConfig, options: Sequence[str]) -> None:
+    """What dry_run=true prints: the plan of each job on the launcher's nodes where they are known, and the script."""
+    for job in jobs:
+        if job.config is None:
+            print(f"run       {job.name}\nproblem   {job.mistake}")
+            continue
+        there = sweep_jobs.planned(job.config, settings)
+        if there is not None:
+            print("\n".join(plan.lines(sweep_jobs.for_the_plan(job.config, settings), there)))
+            problems = [*preflight.anywhere(job.config), *preflight.too_large(there)]
+        else:
+            print(f"run       {job.name} in {job.run_dir}\nmachine   not known here: give plan.gpu and plan.gpus")
+            problems = list(preflight.anywhere(job.config))
+        print("".join(f"problem   {problem}\n" for problem in problems), end="")
+    print(f"\n{array.script(settings, place, jobs, options)}", end="")
+
+
+def _same_folders(master: DictConfig) -> list[str]:
+    """What was typed of the folders of a person's files, which a job needs to compose the same."""
+    folders = [source.path for source in master.hydra.runtime.config_sources if source.provider == "command-line"]
+    search = [typed for typed in master.hydra.overrides.hydra if typed.startswith("hydra.searchpath=")]
+    return [*(f"--config-dir={folder}" for folder in folders), *search]
+
+
+def _returned(job: SweepJob, row: sweep_record.Job | None = None) -> JobReturn:
+    """What a sweeper gets of a job: its mean, or the failure that it raises."""
+    result = JobReturn(overrides=list(job.overrides), task_name=job.name)
+    if row is None:
+        result.status, result.return_value = JobStatus.COMPLETED, None
+    elif row.status == "done":
+        result.status, result.return_value = JobStatus.COMPLETED, job.mean
+    else:
+        result.status = JobStatus.FAILED
+        result.return_value = RunFailed("a job of the sweep failed; the others went on")
+    return result
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)

@@ -1,0 +1,204 @@
+"""What became of the jobs of a sweep: a row for each in the sweep's folder, and one table when all have ended.
+
+The folder is `runs/sweep-<what was typed>`. Jobs may run one after the other in this process or beside each other in
+others (hydra/launcher=joblib, hydra/launcher=slurm), which inherit the folder's name through the environment; each
+writes a file of its own.
+"""
+
+import contextlib
+import json
+import os
+import shlex
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from hydra.core.global_hydra import GlobalHydra
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig, read_write
+
+from sciriff.driver.run_name import default_name, typed_overrides
+from sciriff.driver.separate_runs import fixed, one_for_all, refuse_shared, shared
+from sciriff.results import sweep_record
+from sciriff.results.summary import mean_line
+from sciriff.results.sweep_record import PAGE, Job, jobs
+from sciriff.run import spawn
+from sciriff.run.run_dir import RunDir
+from sciriff.stage import alone
+
+FOLDER = "SCIRIFF_SWEEP_DIR"
+"""Environment variable: the folder of the sweep that a job belongs to."""
+NUMBER = "SCIRIFF_SWEEP_JOB"
+"""Environment variable: which job of that sweep this process is, where it is a process of its own (in Slurm)."""
+LAUNCHER = "hydra_plugins.sciriff_slurm_launcher.SlurmLauncher"
+"""The launcher whose jobs outlive the command, so that their rows do, too."""
+_HELD = contextlib.ExitStack()
+"""Locks that this process has until its end."""
+LAST = ("done", "failed")
+"""The status of jobs that have ended by themselves."""
+SEARCH = {"direction": "maximize", "max_failure_rate": 0.99}
+"""Of a search by Optuna, unless typed: scores are to be high, which by its own default are to be low, and a failed job
+ends the search only when all that ran beside it failed too."""
+NO_DRY_RUN = (
+    "dry_run=true does not go with hydra/sweeper=optuna, which chooses values by the scores of earlier jobs; "
+    "without -m and the sweeper it prints the plan of one job"
+)
+NO_MEAN = "hydra/sweeper=optuna looks for the highest summary mean, and this job makes no scores"
+
+
+class Refused(BaseException):
+    """A sweep that may not begin. Of an Exception Hydra (1.3) makes a warning where it calls SweepFolder."""
+
+
+class SweepFolder(Callback):
+    """Hydra's hook (conf/config.yaml): names the folder of a sweep before its first job starts, and holds it."""
+
+    def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
+        try:
+            _begin(config)
+        except (ValueError, OSError) as error:
+            raise Refused(str(error)) from None
+
+
+def _begin(config: DictConfig) -> None:
+    _refuse(config)
+    if config.dry_run:  # it notes no jobs, and those of an earlier sweep are none of its own
+        return
+    folder = folder_of(config)
+    if config.hydra.launcher.get("_target_") != LAUNCHER:
+        folder.mkdir(parents=True, exist_ok=True)
+        otherwise = f"{folder}: another command runs this sweep; when it has ended, this one runs what is not done"
+        _HELD.enter_context(alone(folder / ".lock", otherwise))
+        sweep_record.forget_all(folder)
+    os.environ[FOLDER] = str(folder)
+    typed = {override.partition("=")[0] for override in config.hydra.overrides.hydra}
+    with read_write(config):
+        config.hydra.sweep.dir = str(folder)  # for what a sweeper leaves, such as Optuna's best values
+        if searches(config.hydra.sweeper):
+            for key, value in SEARCH.items():
+                if f"hydra.sweeper.{key}" not in typed:
+                    config.hydra.sweeper[key] = value
+
+
+def _refuse(config: DictConfig) -> None:
+    """ValueError where jobs of a sweep would be one run, or a search is to come without scores, as far as that is known
+    before it begins."""
+    if searches(config.hydra.sweeper):
+        if config.dry_run:
+            raise ValueError(NO_DRY_RUN)
+        if key := fixed(typed_overrides(config.hydra)):
+            raise ValueError(one_for_all(key))
+        return
+    refuse_shared(GlobalHydra.instance().config_loader(), config)
+
+
+def folder_of(config: DictConfig) -> Path:
+    """The folder of the sweep that was composed."""
+    name = f"sweep-{default_name(config.hydra)}"
+    typed = config.copy()
+    typed.name = name
+    place = Path(typed.run_dir).absolute()
+    return place if name in place.name else place.with_name(name)  # run_dir need not have the name in it
+
+
+def searches(sweeper: DictConfig) -> bool:
+    """Whether Hydra's sweeper chooses values by what came out before."""
+    return "optuna" in str(sweeper.get("_target_"))
+
+
+def folder() -> Path | None:
+    """The folder of the sweep under way; None outside of one."""
+    return Path(os.environ[FOLDER]) if FOLDER in os.environ else None
+
+
+def own_number(environment: Mapping[str, str] = os.environ) -> int | None:
+    """Which job of the sweep this process is; None where it is not one by itself."""
+    return int(environment[NUMBER]) if NUMBER in environment else None
+
+
+def own_slurm_id(environment: Mapping[str, str] = os.environ) -> str | None:
+    """The id in Slurm of the job that this process is."""
+    if own_number(environment) is None:
+        return None
+    return f"{environment['SLURM_ARRAY_JOB_ID']}_{environment['SLURM_ARRAY_TASK_ID']}"
+
+
+def refuse_folder_of_another(place: Path, job: Job) -> None:
+    """ValueError where an earlier job of a search, whose values nobody knew before, had the same folder by others."""
+    for other in jobs(place):
+        if other.number < job.number and other.run_dir == job.run_dir and other.overrides != job.overrides:
+            raise ValueError(shared(job.run_dir, shlex.split(other.overrides), shlex.split(job.overrides)))
+
+
+def note(job: Job) -> None:
+    """Write the job's row, replacing its earlier one."""
+    place = folder()
+    assert place is not None, "SweepFolder names it before a job starts"
+    sweep_record.write(place, job)
+
+
+def ended(job: Job, status: str, started: float, reason: str | None = None) -> Job:
+    """The job as it ended; `started` is time.monotonic() of its start."""
+    return replace(job, status=status, seconds=round(time.monotonic() - started, 1), reason=reason)
+
+
+def in_one_line(reason: str) -> str:
+    """The first line of a reason, with the next one where it is the head of a list."""
+    first, _, rest = reason.partition("\n")
+    return f"{first} {rest.partition(chr(10))[0].strip(' -')}" if first.endswith(":") and rest else first
+
+
+def has_failed_jobs() -> bool:
+    """Whether a job of the sweep that this process ran has failed."""
+    place = folder() if own_number() is None else None
+    return place is not None and any(job.status == "failed" for job in jobs(place))
+
+
+def table(found: list[Job]) -> list[str]:
+    """What happened, a line for each job, and why some failed."""
+    if not found:
+        return []
+    width = max(len("job"), *(len(job.name) for job in found))
+    lines = [f"{'job':<{width}}  {'status':<8}{'time':>9}  mean"]
+    for job in found:
+        minutes, seconds = divmod(round(job.seconds), 60)
+        time_taken = f"{minutes // 60}:{minutes % 60:02d}:{seconds:02d}"
+        lines.append(f"{job.name:<{width}}  {job.status:<8}{time_taken:>9}  {_mean(job)}".rstrip())
+    failed = [job for job in found if job.status == "failed"]
+    if failed:
+        lines.append(f"{len(failed)} of {len(found)} jobs failed; the same command runs only what is not done:")
+        for job in failed:
+            lines.append(f"  {job.name}: {job.reason}")
+            if job.log is not None:
+                lines.append(f"    log: {job.log}")
+    return lines
+
+
+def make_page(place: Path) -> list[str]:
+    """Write the page of the sweep in a child, which loads what this process does not. Returns what to say of it: where
+    it is, or why there is none, which changes nothing of the sweep.
+
+    spawn.Stopped when it was asked to stop.
+    """
+    command = [sys.executable, "-m", "sciriff.sweep_page", str(place)]
+    log = place / "sweep_page.log"
+    try:
+        spawn.run("page", command, log)
+    except spawn.ChildFailed as error:
+        return [f"the page of the sweep was not made: {error.reason}", f"  log: {log}", f"  {shlex.join(command)}"]
+    except OSError as error:
+        return [f"the page of the sweep was not made: {error}"]
+    return [f"page: {place / PAGE}"]
+
+
+def _mean(job: Job) -> str:
+    scores = RunDir(Path(job.run_dir)).scores
+    if job.status != "done" or not scores.is_file():
+        return ""
+    try:
+        return mean_line(json.loads(scores.read_bytes())["summary"])
+    except (ValueError, KeyError, TypeError):
+        return f"{scores.name} cannot be read"

@@ -1,0 +1,180 @@
+"""A configured service: what it needs before it can be asked, what it costs, and how it is asked within that.
+
+A key is read from the environment alone, when it is needed, and is handed to nobody but the server.
+"""
+
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from sciriff.config import ServerConfig
+from sciriff.models.api.anthropic import ANTHROPIC, anthropic_endpoint, message_call
+from sciriff.models.api.anthropic_batch import AnthropicBatches
+from sciriff.models.api.batch import Batches, read_state
+from sciriff.models.api.calls import Call, Reply, Sent, Tally, ask_all
+from sciriff.models.api.limits import Budget, Pacer, Price, price_list
+from sciriff.models.api.openai import OPENAI, chat_call
+from sciriff.models.api.openai_batch import OpenAiBatches
+from sciriff.models.api.transport import Endpoint
+
+KEY = re.compile(r"[!-~]+")
+"""Printable ASCII. Python's own complaint about another character in a header would show the key."""
+UNKNOWN_PRICE = Price(0, 0)
+
+
+@dataclass(frozen=True)
+class Service:
+    """A model behind a server, as a section of the config says it."""
+
+    section: str
+    """Of the config: judge or engine."""
+    provider: str
+    """openai, local (any other server that speaks OpenAI's language) or anthropic."""
+    model: str
+    """The server's name for the model."""
+    server: ServerConfig
+    instead: str
+    """What a person without a key may choose."""
+    doing: str
+    """What costs: judging, answering."""
+
+    def problems(self) -> Iterator[str]:
+        """Why this model cannot be asked from here, one line each."""
+        server, section = self.server, self.section
+        key = self.endpoint().key
+        if server.api_key_env is not None and key is None:
+            yield (
+                f"{section}={self.provider} needs a key in the environment variable {server.api_key_env}; "
+                f"set it, or choose {self.instead}"
+            )
+        if key is not None and not KEY.fullmatch(key):
+            yield f"the environment variable {server.api_key_env} holds characters that no key has, such as a blank"
+        if server.max_usd is not None and self.price() is None:
+            yield (
+                f"{section}.max_usd={server.max_usd:g} cannot hold: the price of {self.model} is not known here; give "
+                f"{section}.input_usd and {section}.output_usd (US dollars per million tokens), or "
+                f"{section}.max_usd=null"
+            )
+
+    def price(self) -> Price | None:
+        """What a token costs: as configured, else by the price list; None where neither says. A batch costs less."""
+        server = self.server
+        if server.input_usd is not None and server.output_usd is not None:
+            found: Price | None = Price(server.input_usd, server.output_usd)
+        else:
+            found = price_list().get(self.model)
+        return found.in_batch() if found is not None and server.batch else found
+
+    def endpoint(self) -> Endpoint:
+        """The server, with the key that opens it."""
+        server = self.server
+        key = os.environ.get(server.api_key_env) if server.api_key_env else None
+        make = anthropic_endpoint if self.provider == "anthropic" else Endpoint
+        return make((server.base_url or "").rstrip("/"), (key or "").strip() or None, server.timeout)
+
+    def call(
+        self,
+        id: str,
+        text: str,
+        longest: int,
+        more: Mapping[str, Any] | None = None,
+        about: Mapping[str, Any] | None = None,
+    ) -> Call:
+        """One question, to be answered in at most `longest` tokens. `more` has further keys of the request, `about` is
+        handed back with the answer."""
+        temperature = self.server.temperature
+        if self.provider == "anthropic":
+            return message_call(id, self.model, text, longest, temperature, more, about)
+        limit_name = "max_completion_tokens" if self.provider == "openai" else "max_tokens"
+        return chat_call(id, self.model, text, longest, limit_name, temperature, more, about)
+
+    def usd(self, call: Sent, reply: Reply) -> float | None:
+        """What an answer costs; None where the price is not known. It may be of another model than is asked now."""
+        price = replace(self, model=call.model).price()
+        return None if price is None else round(price.of(reply.input_tokens, reply.output_tokens), 9)
+
+    def collect_earlier(
+        self, calls: Sequence[Call], on_reply: Callable[[Sent, Reply], object], *, batch_file: Path
+    ) -> Tally:
+        """Take all answers of the batch that an earlier start has submitted, if one is under way; see `Batches`. To be
+        called before what is spent and what is left to ask are known. ValueError where batches are not asked for."""
+        state = read_state(batch_file)
+        if state is None:
+            return Tally()
+        if not self.server.batch:
+            raise ValueError(
+                f"{batch_file}: the batch {state.batch or 'of an earlier start'} is under way and would be paid "
+                f"twice: go on with {self.section}.batch=true, or cancel it at the server and remove that file"
+            )
+        return self._batches(batch_file).collect_earlier(calls, on_reply)
+
+    def ask(
+        self, calls: Sequence[Call], on_reply: Callable[[Sent, Reply], None], *, spent: float, batch_file: Path
+    ) -> Tally:
+        """Say what the calls cost, then make them: one by one, or as a batch that `batch_file` carries over a kill.
+        ValueError where the cap on the price, of which `spent` is gone, does not allow them."""
+        price = self.price() or UNKNOWN_PRICE
+        most = sum(call.most(price) for call in calls)
+        before = f"{dollars(spent)} spent before"
+        known = self.price() is not None
+        cost = f"{dollars(most)} at most by estimate, {before}" if known else f"at a price not known here, {before}"
+        say(
+            f"{self.model}: {len(calls)} calls, about {sum(call.input_tokens for call in calls):,} tokens of prompts "
+            f"and at most {sum(call.longest for call in calls):,} of responses: {cost}"
+        )
+        self.check_cap(spent + most)
+        if self.server.batch:
+            return self._batches(batch_file).answer(calls, on_reply)
+        return ask_all(
+            self.endpoint(),
+            ANTHROPIC if self.provider == "anthropic" else OPENAI,
+            calls,
+            on_reply,
+            price=price,
+            budget=Budget(self.server.max_usd, spent),
+            pacer=Pacer(self.server.requests_per_minute, self.server.tokens_per_minute),
+            at_once=self.server.max_concurrency,
+            attempts=self.server.attempts,
+            say=say,
+        )
+
+    def _batches(self, state_file: Path) -> Batches:
+        kind = AnthropicBatches if self.provider == "anthropic" else OpenAiBatches
+        return kind(self.endpoint(), state_file, self.server.attempts, self.server.poll_seconds, say)
+
+    def check_cap(self, usd: float) -> None:
+        """ValueError where all that is asked, and was, may cost more than it may."""
+        if self.server.max_usd is not None and usd > self.server.max_usd:
+            cheaper = "" if self.server.batch else f" or (at half the price) {self.section}.batch=true"
+            raise ValueError(
+                f"{self.doing} may cost {dollars(usd)} in all, more than {self.section}.max_usd="
+                f"{self.server.max_usd:g}: raise it, or choose a cheaper model{cheaper}"
+            )
+
+    def used_up(self, tally: Tally, what: str) -> str:
+        """What to say when the cap has kept calls back; `what` they are."""
+        lost = f" ({tally.uncertain} calls that brought no answer count at the most they can cost)"
+        return (
+            f"{self.section}.max_usd={self.server.max_usd:g} is used up{lost if tally.uncertain else ''} and "
+            f"{tally.unasked} {what}; what was paid for is kept, and a higher {self.section}.max_usd goes on from there"
+        )
+
+
+def say(line: str) -> None:
+    """Print a line for the log."""
+    print(line, flush=True)
+
+
+def say_retries(tally: Tally) -> None:
+    """One line about the calls that were made again, if any were."""
+    if tally.retries:
+        reasons = ", ".join(f"{count} x {reason}" for reason, count in sorted(tally.retries.items()))
+        say(f"calls that were made again: {reasons}")
+
+
+def dollars(usd: float) -> str:
+    """Cents, or the first digit that is not 0."""
+    return f"${usd:.2f}" if usd == 0 or usd >= 0.005 else f"${usd:.1g}"

@@ -1,0 +1,165 @@
+"""Answer prompts with transformers: token by token in left-padded batches, on one GPU or the CPU."""
+
+import inspect
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from sciriff.config import EngineConfig
+from sciriff.models.engines import COMPUTES_NAN, Answer, Request, Sampling
+from sciriff.models.engines.sampling import random_bits
+from sciriff.models.loading import load_model
+
+
+def settings(engine: EngineConfig) -> list[int]:
+    """What of the engine's settings an answer depends on."""
+    return [engine.batch_tokens]
+
+
+def plan_batches(prompts: list[list[int]], limits: list[int], engine: EngineConfig) -> list[list[int]]:
+    """Places of prompts, in batches whose padded prompts and answers take at most `engine.batch_tokens` tokens (one
+    prompt may take more by itself). Longest first: what does not fit in memory fails in the first minute."""
+    batches: list[list[int]] = []
+    longest, most = 0, 0
+    for place in sorted(range(len(prompts)), key=lambda place: (-len(prompts[place]) - limits[place], place)):
+        longest, most = max(longest, len(prompts[place])), max(most, limits[place])
+        if batches and (longest + most) * (len(batches[-1]) + 1) <= engine.batch_tokens:
+            batches[-1].append(place)
+        else:
+            batches.append([place])
+            longest, most = len(prompts[place]), limits[place]
+    return batches
+
+
+def generate(request: Request) -> Iterator[list[Answer]]:
+    """Yield the answers of each batch when all of it is finished."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    model = load_model(
+        request.model, seed=request.seed, dtype=getattr(torch, request.model.dtype), attention="sdpa"
+    ).to(device)
+    model.eval()
+    for batch in request.batches:
+        prompts, limits = [request.prompts[place] for place in batch], [request.limits[place] for place in batch]
+        answers = continued_or_halves(model, prompts, limits, request.end_ids, part_of(request.sampling, batch))
+        yield [
+            Answer(place, ids, "stop" if ids and ids[-1] in request.end_ids else "length")
+            for place, ids in zip(batch, answers, strict=True)
+        ]
+
+
+def part_of(sampling: Sampling | None, places: Sequence[int]) -> Sampling | None:
+    """The same for some of the prompts."""
+    return sampling and replace(sampling, streams=[sampling.streams[place] for place in places])
+
+
+def continued_or_halves(
+    model: Any,
+    prompts: list[list[int]],
+    limits: Sequence[int],
+    end_ids: list[int],
+    sampling: Sampling | None = None,
+) -> list[list[int]]:
+    """`continued`, in two halves (and so on) where the GPU's memory does not hold the batch."""
+    try:
+        return continued(model, prompts, limits, end_ids, sampling)
+    except torch.cuda.OutOfMemoryError:
+        if len(prompts) == 1:
+            raise ValueError(
+                f"a prompt of {len(prompts[0])} tokens with an answer of up to eval.max_new_tokens={limits[0]} "
+                "does not fit in the GPU's memory; choose engine=vllm, a smaller model or a smaller model.shape.context"
+            ) from None
+    # Outside of the except clause, whose traceback would keep the failed batch's tensors alive.
+    torch.cuda.empty_cache()
+    half = len(prompts) // 2
+    print(f"{len(prompts)} prompts do not fit in memory together; trying {half}", flush=True)
+    return [
+        answer
+        for part in (range(half), range(half, len(prompts)))
+        for answer in continued_or_halves(
+            model, [prompts[row] for row in part], [limits[row] for row in part], end_ids, part_of(sampling, part)
+        )
+    ]
+
+
+@torch.inference_mode()
+def continued(
+    model: Any,
+    prompts: list[list[int]],
+    limits: Sequence[int],
+    end_ids: list[int],
+    sampling: Sampling | None = None,
+) -> list[list[int]]:
+    """The continuation of each prompt, each time by the most likely token or, with `sampling`, by one that is drawn, up
+    to and with a token of `end_ids`, in at most as many tokens as `limits` has for it.
+
+    A loop of our own and not `model.generate`, which takes what it is not told (penalties, temperature) from the
+    model's generation_config.json, draws from one generator for the whole batch, and computes finished rows until the
+    last one of the batch ends.
+    """
+    device = next(model.parameters()).device
+    longest = max(len(prompt) for prompt in prompts)
+    # What pads is never attended to, so any token will do.
+    ids = torch.tensor([[0] * (longest - len(prompt)) + prompt for prompt in prompts], device=device)
+    mask = torch.tensor([[0] * (longest - len(prompt)) + [1] * len(prompt) for prompt in prompts], device=device)
+    positions = (mask.cumsum(dim=1) - 1).clamp(min=0)
+    # Only the last position is ever needed; all of them would be a tensor of rows x tokens x vocabulary.
+    last_only = {"logits_to_keep": 1} if "logits_to_keep" in inspect.signature(model.forward).parameters else {}
+    answers: list[list[int]] = [[] for _ in prompts]
+    alive = list(range(len(prompts)))
+    cache = None
+    for step in range(max(limits)):
+        output = model(
+            input_ids=ids,
+            attention_mask=mask,
+            position_ids=positions,
+            past_key_values=cache,
+            use_cache=True,
+            **last_only,
+        )
+        cache = output.past_key_values
+        logits = output.logits[:, -1]
+        if step == 0 and logits.isnan().any():
+            raise ValueError(COMPUTES_NAN)
+        drawn = part_of(sampling, alive)
+        chosen = logits.argmax(dim=-1) if drawn is None else draw(logits, drawn, step)
+        for row, token in zip(alive, chosen.tolist(), strict=True):
+            answers[row].append(token)
+        goes_on = [answers[row][-1] not in end_ids and len(answers[row]) < limits[row] for row in alive]
+        if not any(goes_on):
+            break
+        if not all(goes_on):
+            going_on = torch.tensor(goes_on, device=device).nonzero().flatten()
+            alive = [row for row, on in zip(alive, goes_on, strict=True) if on]
+            cache.batch_select_indices(going_on)
+            chosen, mask, positions = chosen[going_on], mask[going_on], positions[going_on]
+        ids = chosen[:, None]
+        positions = positions[:, -1:] + 1
+        mask = torch.cat([mask, mask.new_ones(len(alive), 1)], dim=1)
+    return answers
+
+
+def draw(logits: torch.Tensor, sampling: Sampling, step: int) -> torch.Tensor:
+    """A token for each row of [rows, vocabulary], drawn by its own random numbers alone.
+
+    The highest of the scores with Gumbel noise on each is a draw from their softmax (Gumbel 1954; Maddison et al. 2014,
+    "A* sampling"). So what the rest of the batch does to a score's last digits changes a token only where two are that
+    close, as it does without chance.
+    """
+    scores = most_likely(logits.double() / sampling.temperature, sampling.top_p)
+    bits = np.stack([random_bits(stream, step, logits.shape[1]) for stream in sampling.streams])
+    uniform = (torch.from_numpy(bits).to(logits.device).double() + (2**31 + 0.5)) / 2**32
+    return (scores - (-uniform.log()).log()).argmax(dim=-1)
+
+
+def most_likely(scores: torch.Tensor, top_p: float) -> torch.Tensor:
+    """Scores of which those are -inf that are not among the fewest most likely tokens with `top_p` of the probability
+    (nucleus sampling, Holtzman et al. 2020)."""
+    if top_p >= 1:
+        return scores
+    ranked, tokens = scores.sort(dim=-1, descending=True, stable=True)
+    shares = ranked.softmax(dim=-1)
+    ranked[shares.cumsum(dim=-1) - shares >= top_p] = -torch.inf
+    return torch.empty_like(scores).scatter(-1, tokens, ranked)

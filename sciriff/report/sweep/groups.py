@@ -1,0 +1,88 @@
+"""The rows of the page: runs or seeds of one configuration with their scores, cost and difference from the baseline."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from sciriff.report.sweep.configs import METHOD, SEED, flat
+from sciriff.report.sweep.cost import Cost, cost_of, mean_cost
+from sciriff.results.comparison import Comparison, Difference, Pooled, compare, pooled
+from sciriff.results.finished_runs import Group, read_config
+from sciriff.run.run_dir import RunDir
+
+
+@dataclass(frozen=True)
+class Row:
+    """What the page says of a group. The first row is the baseline, whose comparison is None."""
+
+    number: int
+    group: Group
+    columns: dict[str, Pooled]
+    mean: Pooled
+    comparison: Comparison | None
+    config: dict[str, str]
+    """Of its first run, flat, without the seed."""
+    cost: Cost
+    notes: list[str]
+
+    @property
+    def baseline(self) -> bool:
+        return self.number == 1
+
+    @property
+    def trained(self) -> bool:
+        return self.config.get(METHOD) != "none"
+
+    @property
+    def difference(self) -> Difference | None:
+        """That of the mean, or of the only column."""
+        if self.comparison is None:
+            return None
+        return self.comparison.mean or self.comparison.columns[0]
+
+    def column_difference(self, key: str) -> Difference | None:
+        """That of one column, None where it was not compared."""
+        found = self.comparison.columns if self.comparison else []
+        return next((column for column in found if column.name == key), None)
+
+
+def rows_of(groups: Sequence[Group], resamples: int, compared: Sequence[Comparison] | None = None) -> list[Row]:
+    """A row for each group, the baseline first. `compared` are the others' comparisons with it, made already.
+
+    A run that cannot be compared has a note instead, which says why, and so has one whose cost cannot be read.
+    """
+    rows = []
+    for number, group in enumerate(groups, start=1):
+        (*columns, mean), noted = _scored(group, resamples)
+        notes, comparison = list(noted), compared[number - 2] if compared and number > 1 else None
+        if comparison is None and number > 1:
+            try:
+                comparison = compare(groups[0], group, resamples)
+            except ValueError as error:  # other rules of scoring, or no instance in common
+                notes.append(str(error))
+        notes += comparison.notes if comparison else []
+        try:
+            cost = mean_cost([cost_of(run.folder) for run in group.runs])
+        except ValueError as error:
+            cost = Cost(None, None, None)
+            notes.append(f"its cost is not known: {error}")
+        config = {key: value for key, value in config_of(group).items() if key != SEED}
+        by_name = {column.name: column for column in columns}
+        rows.append(Row(number, group, by_name, mean, comparison, config, cost, list(dict.fromkeys(notes))))
+    return rows
+
+
+def _scored(group: Group, resamples: int) -> tuple[list[Pooled], list[str]]:
+    """`pooled`; the intervals of a single run are those of its scores.json and report, where these have any."""
+    found, notes = pooled(group, resamples)
+    if len(group.runs) > 1:
+        return found, notes
+    known = group.runs[0].scores
+    names = [*(column.name for column in found[:-1]), "mean"]
+    limits = [known[name].ci95 if name in known else None for name in names]
+    return [replace(column, ci95=ci95 or column.ci95) for column, ci95 in zip(found, limits, strict=True)], notes
+
+
+def config_of(group: Group) -> dict[str, str]:
+    """The config of a group's first run, flat; empty of a folder that has none."""
+    path = RunDir(group.runs[0].folder).config
+    return flat(read_config(path)) if path.is_file() else {}

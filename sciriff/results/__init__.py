@@ -1,0 +1,1 @@
+"""Numbers of finished runs: scores, intervals, comparisons, and tables of them."""

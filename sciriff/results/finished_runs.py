@@ -1,0 +1,227 @@
+"""Find finished runs by folder or name, read the numbers of their answers, and put the seeds of one config together."""
+
+import difflib
+import glob
+import json
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from sciriff.config import read
+from sciriff.config.roles import FREE_TO_CHANGE, HOW_MUCH
+from sciriff.results.per_instance import InstanceNumbers, read_per_instance
+from sciriff.run.digest import value_digest
+from sciriff.run.records import AnswerKey
+from sciriff.run.run_dir import RunDir
+from sciriff.tasks import HELD_OUT
+
+RUNS = "runs"
+"""Where runs are by default, so that a name or a pattern of names is enough."""
+
+
+@dataclass(frozen=True)
+class Score:
+    """A value and its 95 % interval (0-1), None where it has none."""
+
+    value: float
+    ci95: tuple[float, float] | None
+    sd_over_samples: float | None = None
+    """Where each prompt has several answers: the standard deviation of the scores of one each."""
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """A run with scores."""
+
+    name: str
+    folder: Path
+    parity: str
+    """By which rules it was scored: `eval.parity`."""
+    judges: dict[str, str]
+    """Task -> the model that judged it."""
+    numbers: dict[str, dict[AnswerKey, InstanceNumbers]]
+    """Task -> answer -> its numbers."""
+    scores: dict[str, Score]
+    """As scores.json has them: of the columns that have one, and `mean` and `median`."""
+    seed: int | None = None
+    identity: str | None = None
+    """Digest of all that decides its results except the seed; None where the folder has no config."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """One run, or several that differ in nothing but their seed."""
+
+    runs: tuple[FinishedRun, ...]
+
+    @property
+    def name(self) -> str:
+        """Of several runs the name without the seed: `llama2_7b-scitulu (3 seeds)`."""
+        if len(self.runs) == 1:
+            return self.runs[0].name
+        bare = {re.sub(rf"-s{run.seed}(?=-|$)", "", run.name) for run in self.runs}
+        return f"{bare.pop() if len(bare) == 1 else self.runs[0].name} ({len(self.runs)} seeds)"
+
+
+def find_runs(wanted: Sequence[str]) -> tuple[list[Path], list[Path]]:
+    """The folders of finished runs, each once and in the order wanted, and those of unfinished ones passed by.
+
+    Each of `wanted` is the folder of a run, a folder that holds runs at any depth, a pattern of such (`runs/*-lr*`), or
+    a name or a pattern of names in runs/. ValueError for one that finds nothing, and for an unfinished run by its name.
+    """
+    finished: dict[Path, Path] = {}
+    passed: dict[Path, Path] = {}
+    for text in wanted:
+        for run in _found(text):
+            if RunDir(run).scores.is_file():
+                finished.setdefault(run.resolve(), run)
+            elif _places(text) == [run]:
+                raise ValueError(f"{run}: this run has no scores yet; finish it first, or leave it out")
+            else:
+                passed.setdefault(run.resolve(), run)
+    return list(finished.values()), list(passed.values())
+
+
+def find_folders(wanted: Sequence[str]) -> list[Path]:
+    """The folders of all runs, finished or not, each once; `wanted` as in `find_runs`."""
+    return list({run.resolve(): run for text in wanted for run in _found(text)}.values())
+
+
+def _places(text: str) -> list[Path]:
+    return [Path(text)] if Path(text).is_dir() else _matching(text)
+
+
+def _found(text: str) -> list[Path]:
+    """The runs that one name or pattern stands for. ValueError, with the nearest name, where there are none."""
+    found = [run for place in _places(text) for run in _runs_in(place)]
+    if not found:
+        names = [path.name for path in Path(RUNS).glob("*")]
+        close = difflib.get_close_matches(text, names, n=1, cutoff=0.5)
+        raise ValueError(
+            f"{text}: no run is found here; name a run's folder, a folder of runs, or a name in {RUNS}/"
+            + (f"; did you mean {close[0]!r}?" if close else "")
+        )
+    return found
+
+
+def _matching(pattern: str) -> list[Path]:
+    """Paths that fit a pattern, from here or else from runs/. pathlib's own glob refuses absolute patterns."""
+    here = [Path(match) for match in sorted(glob.glob(pattern))]  # noqa: PTH207
+    return here or [Path(RUNS) / match for match in sorted(glob.glob(pattern, root_dir=RUNS))]  # noqa: PTH207
+
+
+def _runs_in(folder: Path) -> Iterator[Path]:
+    """The folder itself if it is a run's, else the runs in and below the folders in it."""
+    if RunDir(folder).scores.is_file() or RunDir(folder).config.is_file():
+        yield folder
+    elif folder.is_dir():
+        for inner in sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")):
+            yield from _runs_in(inner)
+
+
+def read_run(folder: Path) -> FinishedRun:
+    """A run with the numbers of all its answers. ValueError names the file that is missing or broken."""
+    run = RunDir(folder)
+    try:
+        scores = json.loads(run.scores.read_bytes())
+        name, parity, counts = str(scores["model"]), str(scores["parity"]), dict(scores["tasks"])
+        judges = {task: str(row["judge"]["judge"]) for task, row in counts.items() if row.get("judge")}
+        expected = {task: int(row.get("answers", row["n"])) for task, row in counts.items()}
+        summary = _summary(scores["summary"])
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError) as error:
+        raise ValueError(f"{run.scores}: not the scores of a run ({error!r}); run the score stage again") from None
+    numbers = {}
+    for task in HELD_OUT:
+        if task.name in expected:
+            path = run.per_instance / f"{task.name}.jsonl"
+            if not path.is_file():
+                raise ValueError(f"{path} does not exist; `python -m sciriff.score {folder}` makes it")
+            numbers[task.name] = read_per_instance(path, task)
+            if len(numbers[task.name]) != expected[task.name]:
+                raise ValueError(
+                    f"{path} has {len(numbers[task.name])} answers and scores.json {expected[task.name]}; "
+                    f"`python -m sciriff.score {folder}` makes both again"
+                )
+    config = read_config(run.config) if run.config.is_file() else {}
+    seed = config.pop("seed", None)
+    return FinishedRun(
+        name, folder, parity, judges, numbers, summary, seed, identity=value_digest(config) if config else None
+    )
+
+
+def read_runs(folders: Sequence[Path]) -> tuple[list[FinishedRun], dict[Path, str]]:
+    """Those that can be read, and why the others cannot."""
+    runs, unreadable = [], {}
+    for folder in folders:
+        try:
+            runs.append(read_run(folder))
+        except ValueError as error:
+            unreadable[folder] = str(error)
+    return runs, unreadable
+
+
+def _summary(summary: dict[str, Any]) -> dict[str, Score]:
+    """The scores in the summary of scores.json by column, `mean` and `median` among them."""
+
+    columns = dict(summary["columns"])
+    for name in ("mean", "median"):
+        if summary[name] is not None:
+            more = {key: summary.get(f"{name}_{key}") for key in ("ci95", "sd_over_samples")}
+            columns[name] = {"value": summary[name], **more}
+    return {str(name): _score(**column) for name, column in columns.items()}
+
+
+def _score(value: Any, ci95: Any = None, sd_over_samples: Any = None) -> Score:
+    limits = None if ci95 is None else (float(ci95[0]), float(ci95[1]))
+    return Score(float(value), limits, None if sd_over_samples is None else float(sd_over_samples))
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """A run's config as plain values, without the keys that do not decide its results. Not checked against the schema:
+    an older run may have other keys."""
+    try:
+        config = OmegaConf.to_container(read(path))
+    except OSError as error:
+        raise ValueError(f"{path}: cannot be read ({error.strerror})") from None
+    assert isinstance(config, dict)
+    plain = {str(key): value for key, value in config.items()}
+    for key in ("name", *(key for key in FREE_TO_CHANGE if key not in HOW_MUCH)):
+        *sections, last = key.split(".")
+        inside: Any = plain
+        for section in sections:
+            inside = inside.get(section) if isinstance(inside, dict) else None
+        if isinstance(inside, dict):
+            inside.pop(last, None)
+    return plain
+
+
+def with_own_names(runs: Sequence[FinishedRun]) -> list[FinishedRun]:
+    """Runs of the same name go by their folders."""
+    names = [run.name for run in runs]
+    return [replace(run, name=str(run.folder)) if names.count(run.name) > 1 else run for run in runs]
+
+
+def pool_seeds(runs: Sequence[FinishedRun]) -> list[Group]:
+    """Groups of runs whose configs differ in the seed alone, in the order of their first runs. Two runs with the same
+    seed, such as a run and its copy, are not two seeds and stay apart; so do seeds that were asked other instances."""
+    groups: list[list[FinishedRun]] = []
+    for run in runs:
+        for group in groups:
+            same = run.identity is not None and run.identity == group[0].identity
+            if same and run.seed not in {member.seed for member in group} and _share_instances([*group, run]):
+                group.append(run)
+                break
+        else:
+            groups.append([run])
+    return [Group(tuple(group)) for group in groups]
+
+
+def _share_instances(runs: Sequence[FinishedRun]) -> bool:
+    return any(
+        set.intersection(*({instance for instance, _ in run.numbers.get(task, {})} for run in runs))
+        for task in runs[0].numbers
+    )

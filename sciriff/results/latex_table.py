@@ -1,0 +1,167 @@
+"""Finished runs as a LaTeX table: the columns of summary.tsv with intervals, ready for a paper."""
+
+import re
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from statistics import fmean, stdev
+
+from sciriff.results.comparison import HIGHER, LOWER, Comparison
+from sciriff.results.finished_runs import Group, Score
+from sciriff.tasks import COLUMNS, HELD_OUT
+
+STATISTICS = ("mean", "median")
+MISSING = "--"
+SPECIAL = {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    '"': r"\textquotedbl{}",
+} | {character: f"\\{character}" for character in "&%$#_{}"}
+
+
+def latex_table(groups: Sequence[Group], comparisons: Sequence[Comparison]) -> str:
+    """A whole `table*` of (sets of seeds of) runs, the baseline first; `comparisons` of the others with it, in the same
+    order, mark what differs.
+
+    Values are points of 100. What the file needs, and what a comparison noted, stand at its top as comments.
+    """
+    verdicts = [{}, *map(_verdicts, comparisons)]
+    counts = {_coverage(group) for group in groups}
+    rows = [
+        line for group, found in zip(groups, verdicts, strict=True) for line in _rows(group, found, len(counts) == 1)
+    ]
+    notes = [f"{comparison.group.name}: {note}" for comparison in comparisons for note in comparison.notes]
+    return "\n".join(
+        [
+            r"% \usepackage{booktabs,graphicx} and, for the quotation marks of names, \usepackage[T1]{fontenc}",
+            *(f"% {' '.join(note.split())}" for note in notes),
+            r"\begin{table*}[t]",
+            r"\centering",
+            rf"\caption{{{_caption(groups, comparisons)}}}",
+            r"\label{tab:sciriff}",
+            r"\resizebox{\textwidth}{!}{%",
+            rf"\begin{{tabular}}{{l{'r' * len(COLUMNS)}{'r' * len(STATISTICS)}}}",
+            r"\toprule",
+            *_heading(counts),
+            r"\midrule",
+            *rows,
+            r"\bottomrule",
+            r"\end{tabular}%",
+            "}",
+            r"\end{table*}",
+            "",
+        ]
+    )
+
+
+def escaped(text: str) -> str:
+    """A name as LaTeX prints it, on one line."""
+    return re.sub(r"[\\~^<>|\"&%$#_{}]", lambda found: SPECIAL[found[0]], " ".join(text.split()))
+
+
+def _verdicts(comparison: Comparison) -> dict[str, str]:
+    """Column (or `mean`) -> verdict."""
+    found = {column.name: column.verdict for column in comparison.columns}
+    return found | ({"mean": comparison.mean.verdict} if comparison.mean else {})
+
+
+def _caption(groups: Sequence[Group], comparisons: Sequence[Comparison]) -> str:
+    """What a reader must know of the numbers, made of what is in them."""
+    runs = [run for group in groups for run in group.runs]
+    parts = ["The nine held-out tasks of SciRIFF, 0 to 100"]
+    if any(score.ci95 for group in groups if len(group.runs) == 1 for score in group.runs[0].scores.values()):
+        parts.append(r"in brackets: 95\,\% bootstrap intervals over instances")
+    if over := [name for name, found in (("seeds", _seeds(groups)), ("samples", _samples(groups))) if found]:
+        which = ", of one run over its samples" if len(over) > 1 else ""
+        parts.append(rf"$\pm$: standard deviation over {over[0]}{which}")
+    if comparisons:
+        parts.append(
+            rf"$^{{*}}$: differs from {escaped(groups[0].name)} "
+            r"(paired permutation test, $p < 0.05$, columns after Holm's correction)"
+        )
+    if judges := sorted({judge for run in runs for judge in run.judges.values() if judge}):
+        parts.append(f"lm\\_judge: rated by {' and '.join(map(escaped, judges))}")
+    if any(len(_present(group)) < len(COLUMNS) for group in groups):
+        parts.append(f"{MISSING}: not computed, and left out of mean and median")
+    if all(run.parity == "reference" for run in runs):
+        parts.append("scored by the rules of the original code")
+    return "; ".join(parts) + "."
+
+
+def _seeds(groups: Sequence[Group]) -> bool:
+    """Whether some rows are of several runs."""
+    return any(len(group.runs) > 1 for group in groups)
+
+
+def _samples(groups: Sequence[Group]) -> bool:
+    """Whether some rows are of one run with several samples of each answer."""
+    alone = [group.runs[0] for group in groups if len(group.runs) == 1]
+    return any(score.sd_over_samples is not None for run in alone for score in run.scores.values())
+
+
+def _heading(counts: set[str]) -> list[str]:
+    """Two rows: the tasks over their columns, the metrics. Under the means how many columns they cover, if it is the
+    same for all."""
+    edges = [0]
+    for task in HELD_OUT:
+        edges.append(edges[-1] + len(task.headline))
+    cells = [rf"\multicolumn{{{len(task.headline)}}}{{c}}{{{escaped(task.short_name)}}}" for task in HELD_OUT]
+    rules = [rf"\cmidrule(lr){{{first + 2}-{last + 1}}}" for first, last in pairwise(edges)]
+    covers = f"of {next(iter(counts))}" if len(counts) == 1 else ""
+    metrics = [escaped(name) for task in HELD_OUT for name in task.headline]
+    return [
+        _row(["", *cells, *STATISTICS]),
+        " ".join(rules),
+        _row(["", *metrics, *[covers] * len(STATISTICS)]),
+    ]
+
+
+def _rows(group: Group, verdicts: Mapping[str, str], same_coverage: bool) -> list[str]:
+    """A row of values and, where there are any, one of intervals below."""
+    names = [*COLUMNS, *STATISTICS]
+    name = escaped(group.name)
+    if not same_coverage:
+        name += rf" {{\scriptsize (mean of {_coverage(group)})}}"
+    values, intervals = [], []
+    for column in names:
+        scores = [run.scores[column] for run in group.runs if column in run.scores]
+        whole = len(scores) == len(group.runs)
+        mark = "$^{*}$" if verdicts.get(column) in (HIGHER, LOWER) else ""
+        values.append(_value(scores) + mark if whole else MISSING)
+        intervals.append(_interval(scores[0]) if whole and len(scores) == 1 else "")
+    lines = [_row([name, *values])]
+    return [*lines, _row(["", *intervals])] if any(intervals) else lines
+
+
+def _row(cells: Sequence[str]) -> str:
+    return " & ".join(cells) + r" \\"
+
+
+def _value(scores: Sequence[Score]) -> str:
+    values = [100 * score.value for score in scores]
+    spread = stdev(values) if len(values) > 1 else _points(scores[0].sd_over_samples)
+    return f"{fmean(values):.1f}" + (rf" {{\scriptsize $\pm$ {spread:.1f}}}" if spread is not None else "")
+
+
+def _points(share: float | None) -> float | None:
+    return None if share is None else 100 * share
+
+
+def _interval(score: Score) -> str:
+    if score.ci95 is None:
+        return ""
+    low, high = score.ci95
+    return rf"{{\scriptsize [{100 * low:.1f}, {100 * high:.1f}]}}"
+
+
+def _present(group: Group) -> list[str]:
+    return [column for column in COLUMNS if all(column in run.scores for run in group.runs)]
+
+
+def _coverage(group: Group) -> str:
+    """What its mean is made of: `9 of 11`, of seeds that have not the same columns `8 to 9 of 11`."""
+    counts = sorted({sum(column in run.scores for column in COLUMNS) for run in group.runs})
+    return f"{' to '.join(map(str, dict.fromkeys((counts[0], counts[-1]))))} of {len(COLUMNS)}"

@@ -1,0 +1,83 @@
+"""The record of a sweep: a row for each of its jobs, in a file of its own in the sweep's folder."""
+
+import json
+import os
+import shutil
+import socket
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from sciriff.run.run_dir import RunDir
+
+PAGE = "sweep.html"
+"""The page of a sweep, in its folder."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run of a sweep."""
+
+    number: int
+    name: str
+    run_dir: str
+    overrides: str
+    """What the job was given, as it would be typed."""
+    status: str = "running"
+    """queued (in Slurm), running, done, failed or stopped; a job that was killed stays `running`."""
+    seconds: float = 0.0
+    reason: str | None = None
+    """Why it failed."""
+    slurm: str | None = None
+    """Its id in Slurm."""
+
+    @property
+    def log(self) -> Path | None:
+        """The log of a job in Slurm."""
+        return RunDir(Path(self.run_dir)).log(f"slurm-{self.slurm}") if self.slurm else None
+
+
+def write(place: Path, job: Job) -> None:
+    """Write the job's row, replacing its earlier one."""
+    path = _row(place, job.number)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}.partial")
+    partial.write_text(json.dumps(asdict(job), indent=1) + "\n")
+    partial.replace(path)
+
+
+def row(place: Path, number: int) -> Job | None:
+    """The row of one job; None where there is none, or where a shared file system has just lost sight of it."""
+    try:
+        return Job(**json.loads(_row(place, number).read_text()))
+    except OSError:
+        return None
+
+
+def jobs(place: Path) -> list[Job]:
+    """The rows of a sweep, in the order of its jobs."""
+    return [Job(**json.loads(path.read_text())) for path in sorted(_rows(place).glob("*.json"))]
+
+
+def forget(place: Path, number: int) -> None:
+    """Remove the row of a job."""
+    _row(place, number).unlink(missing_ok=True)
+
+
+def forget_from(place: Path, number: int) -> None:
+    """Remove the rows from this number on: of jobs that the same command had under other files of conf/."""
+    for job in jobs(place):
+        if job.number >= number:
+            forget(place, job.number)
+
+
+def forget_all(place: Path) -> None:
+    """Remove every row of a sweep."""
+    shutil.rmtree(_rows(place), ignore_errors=True)
+
+
+def _row(place: Path, number: int) -> Path:
+    return _rows(place) / f"{number:04d}.json"
+
+
+def _rows(place: Path) -> Path:
+    return place / "jobs"

@@ -1,0 +1,86 @@
+"""manifest.json: what each stage was given and what it made, so that finished work is known and skipped."""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sciriff.run.digest import file_digest
+from sciriff.run.whole_file import write_whole
+
+
+@dataclass
+class StageRecord:
+    """One stage of a run: done, failed, or `running`, which was started and has not ended: killed, or at work now."""
+
+    status: str
+    inputs: dict[str, str]
+    seconds: float = 0.0
+    outputs: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Name relative to the run folder -> {bytes, mtime_ns, sha256}."""
+
+
+@dataclass
+class Manifest:
+    """The record of a run, read when the driver starts and written whenever a stage starts or ends."""
+
+    path: Path
+    about: dict[str, Any] = field(default_factory=dict)
+    """command, versions, git, machine, seeds: of the last time that a stage was started."""
+    stages: dict[str, StageRecord] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, path: Path) -> "Manifest":
+        """The manifest, empty where there is none yet. ValueError for a file that is not one."""
+        if not path.is_file():
+            return cls(path)
+        try:
+            values = json.loads(path.read_text())
+            stages = {name: StageRecord(**record) for name, record in values.pop("stages").items()}
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"{path}: not a manifest ({error}); remove it to run every stage again") from None
+        return cls(path, values, stages)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether all stages that were begun are done."""
+        return all(stage.status == "done" for stage in self.stages.values())
+
+    def write(self) -> None:
+        """Write it whole, then rename, so that a kill leaves the old one or the new one."""
+        values = {**self.about, "stages": {name: vars(record) for name, record in self.stages.items()}}
+        write_whole(self.path, json.dumps(values, indent=2) + "\n")
+
+
+def _files(paths: list[Path]) -> list[Path]:
+    found = []
+    for path in paths:
+        found += sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
+    return [p for p in found if p.is_file()]
+
+
+def record_outputs(root: Path, paths: list[Path]) -> dict[str, dict[str, Any]]:
+    """Size, time and digest of every file among and below `paths`."""
+    outputs = {}
+    for path in _files(paths):
+        stat = path.stat()
+        outputs[path.relative_to(root).as_posix()] = {
+            "bytes": stat.st_size,
+            "mtime_ns": stat.st_mtime_ns,
+            "sha256": file_digest(path),
+        }
+    return outputs
+
+
+def damaged_output(root: Path, outputs: dict[str, dict[str, Any]]) -> str | None:
+    """The first output that is missing or differs from its record. A file with its old size and time is not read."""
+    for name, record in outputs.items():
+        path = root / name
+        if not path.is_file():
+            return name
+        stat = path.stat()
+        if (stat.st_size, stat.st_mtime_ns) == (record["bytes"], record["mtime_ns"]):
+            continue
+        if stat.st_size != record["bytes"] or file_digest(path) != record["sha256"]:
+            return name
+    return None

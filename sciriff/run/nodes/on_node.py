@@ -1,0 +1,54 @@
+"""What runs once on each node: wait for the run folder's files, run a command, end it when its driver ends.
+
+`srun ... python -m sciriff.run.nodes.on_node COMMAND`; of COMMAND's words, RANK becomes the node's number.
+"""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+
+from sciriff.run.nodes import lifeline, shared_files
+from sciriff.run.nodes.cluster import RANK
+from sciriff.run.parent_death import die_with_parent
+
+DRIVER, FILES = "SCIRIFF_DRIVER", "SCIRIFF_FILES"
+"""Variables: address:port:key of the driver's lifeline, and as JSON the files to wait for with their digests."""
+
+
+def start(command: list[str], rank: int, files: Mapping[str, str | None], **options: object) -> "subprocess.Popen[str]":
+    """Start the command of a node once its files are here; it dies with this process. ValueError as
+    shared_files.wait_for."""
+    shared_files.wait_for(files)
+    words = [str(rank) if word == RANK else word for word in command]
+    return subprocess.Popen(words, text=True, preexec_fn=die_with_parent, **options)  # type: ignore[call-overload]
+
+
+def main() -> int:
+    """Returns the command's exit status, or 2 after a mistake that a person can mend."""
+    # Schedulers send these to all processes of a job. Those of training stop in their own way, with a checkpoint; the
+    # end of the driver ends the rest.
+    for number in (signal.SIGTERM, signal.SIGUSR1):
+        signal.signal(number, signal.SIG_IGN)
+    rank = int(os.environ.get("SLURM_NODEID", "0"))
+    try:
+        process = start(sys.argv[1:], rank, json.loads(os.environ.get(FILES, "{}")))
+        line = None
+        if driver := os.environ.get(DRIVER):
+            address, port, key = driver.rsplit(":", 2)
+            line = lifeline.watch(address, int(port), key, rank, gone=process.kill)
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr, flush=True)
+        return 2
+    status = process.wait()
+    if line is not None:
+        with contextlib.suppress(OSError):  # it may be the driver that has ended
+            line.sendall(lifeline.GOODBYE)
+    return 128 - status if status < 0 else status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

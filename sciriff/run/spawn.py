@@ -1,0 +1,195 @@
+"""Run one child: its command is the first line of its log, its progress a bar, its death an error with a reason."""
+
+import contextlib
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import FrameType
+
+from sciriff.run.nodes import joined_nodes
+from sciriff.run.parent_death import die_with_parent
+from sciriff.run.progress import LINE
+
+TAIL = 15
+"""Lines of a dead child's log that are shown."""
+
+
+ASKS_TO_STOP = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+"""Ctrl-C, and what schedulers send before they take a machine away."""
+
+SENT_TO_ALL = (signal.SIGTERM, signal.SIGUSR1)
+"""Of these, what may come to every process of a job."""
+
+
+class ChildFailed(Exception):
+    """A child ended with a non-zero status. `reason` is its own `error:` line, or the last lines of its log."""
+
+    def __init__(self, name: str, status: int, reason: str, log: Path) -> None:
+        how = f"killed by {signal.Signals(-status).name}" if status < 0 else f"exit status {status}"
+        super().__init__(f"{name} failed ({how})")
+        self.reason = reason
+        self.log = log
+
+
+class Stopped(KeyboardInterrupt):
+    """The run was asked to stop (Ctrl-C, SIGTERM or SIGUSR1), or lost a node, and its child has ended."""
+
+    def __init__(self, *signals: int, reason: str | None = None) -> None:
+        super().__init__(*signals)
+        self.signals = signals
+        """Those that came; none where the child was told directly, or stopped for another reason."""
+        self.reason = reason
+
+
+def stop_between_children(number: int, frame: FrameType | None) -> None:
+    """A handler of what asks to stop, for when no child runs."""
+    raise Stopped(number)
+
+
+def popen(
+    command: list[str], environment: dict[str, str], told_otherwise: bool = False, **options: object
+) -> "subprocess.Popen[str]":
+    """A child in a session of its own that dies with us; a terminal's Ctrl-C reaches it only through us. Schedulers
+    signal all processes of a job at once: with `told_otherwise` such a signal does not end the child, which we tell
+    when to end."""
+
+    def prepare() -> None:
+        die_with_parent()
+        if told_otherwise:
+            for number in SENT_TO_ALL:
+                signal.signal(number, signal.SIG_IGN)
+
+    return subprocess.Popen(
+        command,
+        env={**os.environ, **environment},
+        text=True,
+        errors="replace",
+        start_new_session=True,
+        pass_fds=joined_nodes.connections(),
+        preexec_fn=prepare,  # bars start later; a thread that runs already waits for connections
+        **options,  # type: ignore[call-overload]
+    )
+
+
+def command_line(command: list[str], environment: dict[str, str]) -> str:
+    """The command as it can be pasted into a shell."""
+    return " ".join([*(f"{key}={shlex.quote(value)}" for key, value in environment.items()), shlex.join(command)])
+
+
+def run(
+    name: str,
+    command: list[str],
+    log: Path,
+    environment: dict[str, str] | None = None,
+    ask_to_stop: Callable[[], None] | None = None,
+    unlogged: dict[str, str] | None = None,
+) -> list[str]:
+    """Run a child to its end and return the lines it printed, without its progress.
+
+    Ctrl-C, SIGTERM and SIGUSR1 call `ask_to_stop` (else the child gets SIGTERM) and raise Stopped when it has ended. A
+    second Ctrl-C or SIGTERM kills it. ChildFailed when it ends badly. The log keeps earlier attempts, each under its
+    command with the variables of `environment`; those of `unlogged` the child gets too.
+    """
+    environment = environment or {}
+    log.parent.mkdir(parents=True, exist_ok=True)
+    lines: list[str] = []
+    tail: deque[str] = deque(maxlen=TAIL)
+    with log.open("a", encoding="utf-8") as file:
+        file.write(command_line(command, environment) + "\n")
+        file.flush()
+        process = popen(
+            command,
+            {**environment, **(unlogged or {})},
+            told_otherwise=ask_to_stop is not None,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+        assert process.stdout is not None
+        with _forward_signals(process, ask_to_stop) as asked, _bar(name) as show:
+            for line in process.stdout:
+                file.write(line)
+                file.flush()
+                line = line.rstrip("\n")
+                if match := LINE.match(line):
+                    show(int(match[1]), int(match[2]), match[3])
+                else:
+                    lines.append(line)
+                    tail.append(line)
+            status = process.wait()
+    if asked:
+        raise Stopped(*asked)
+    if status:
+        errors = [line for line in lines if line.startswith("error: ")]
+        raise ChildFailed(name, status, errors[-1].removeprefix("error: ") if errors else "\n".join(tail), log)
+    return lines
+
+
+@contextlib.contextmanager
+def _forward_signals(process: "subprocess.Popen[str]", ask: Callable[[], None] | None) -> Iterator[list[int]]:
+    """Hand what asks us to stop to the child; yields the list of the signals that came."""
+    came: list[int] = []
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        # Schedulers announce the end with SIGUSR1, and may repeat it, or send SIGTERM while a checkpoint is written.
+        insists = number != signal.SIGUSR1 and any(before != signal.SIGUSR1 for before in came)
+        came.append(number)
+        if insists:
+            print("stopping now", file=sys.stderr, flush=True)
+            signal_group(process, signal.SIGKILL)
+        elif ask is not None:
+            print("stopping after this step; once more to stop at once", file=sys.stderr, flush=True)
+            ask()
+        else:
+            signal_group(process, signal.SIGTERM)
+
+    before = {number: signal.signal(number, handle) for number in ASKS_TO_STOP}
+    try:
+        yield came
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def signal_group(process: "subprocess.Popen[str]", number: int) -> None:
+    """Signal a child and whatever stayed in its session; one that is gone already is fine."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, number)
+
+
+@contextlib.contextmanager
+def _bar(name: str) -> Iterator[Callable[[int, int, str], None]]:
+    """A function that shows (done, total, text): a bar on a terminal, elsewhere a plain line every ten seconds."""
+    if not sys.stderr.isatty():
+        printed_at = time.monotonic()
+
+        def line(done: int, total: int, text: str) -> None:
+            nonlocal printed_at
+            if time.monotonic() - printed_at >= 10:
+                printed_at = time.monotonic()
+                print(f"{name}: {done}/{total} {text}".rstrip(), file=sys.stderr, flush=True)
+
+        yield line
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.description:<8}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[text]}", markup=False),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task(name, total=None, text="")
+
+        def bar(done: int, total: int, text: str) -> None:
+            progress.update(task, completed=done, total=total, text=text)
+
+        yield bar

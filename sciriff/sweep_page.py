@@ -1,0 +1,114 @@
+"""`python -m sciriff.sweep_page SWEEP_DIR` writes sweep.html into the folder of a sweep, beside its jobs/."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from omegaconf import OmegaConf
+
+from sciriff.report.sweep.configs import METHOD, flat
+from sciriff.report.sweep.sweep_page import UNREADABLE, LeftOut, render
+from sciriff.results.finished_runs import (
+    FinishedRun,
+    Group,
+    find_runs,
+    pool_seeds,
+    read_config,
+    read_run,
+    read_runs,
+    with_own_names,
+)
+from sciriff.results.statistics import RESAMPLES
+from sciriff.results.sweep_record import PAGE, Job, jobs
+from sciriff.run.run_dir import RunDir
+from sciriff.run.whole_file import write_whole
+from sciriff.stage import USER_ERROR, is_users_mistake
+
+
+def main() -> int:
+    """Run the command line. Returns the exit status: 0, or 2 for what a person can mend."""
+    parser = argparse.ArgumentParser(
+        prog="python -m sciriff.sweep_page", description=(__doc__ or "").partition("\n")[0]
+    )
+    parser.add_argument("sweep", type=Path, metavar="SWEEP_DIR", help="runs/sweep-...")
+    parser.add_argument("--resamples", type=int, default=RESAMPLES, metavar="N", help=f"({RESAMPLES})")
+    arguments = parser.parse_args()
+    try:
+        write(arguments.sweep, arguments.resamples)
+    except (ValueError, OSError) as error:
+        if not is_users_mistake(error):
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        return USER_ERROR
+    print(arguments.sweep / PAGE)
+    return 0
+
+
+def write(place: Path, resamples: int) -> None:
+    """Write the page of a sweep. ValueError where there are no rows of jobs."""
+    found = jobs(place)
+    if not found:
+        raise ValueError(f"{place}: no sweep has noted its jobs here; name the folder runs/sweep-... of one")
+    runs, left_out = [], []
+    for job in found:
+        try:
+            runs += _runs_of(job)
+        except ValueError as error:
+            left_out.append(LeftOut.of_job(job, str(error)))
+    finished = len(found) - len(left_out)
+    beside, unreadable = _beside(runs)
+    left_out += [LeftOut(folder.name, reason, UNREADABLE) for folder, reason in unreadable.items()]
+    groups = _baseline_first(pool_seeds(with_own_names([*beside, *runs])))
+    page = render(place.resolve().name, groups, resamples, left_out=left_out, jobs=(finished, len(found)))
+    write_whole(place / PAGE, page.decode())
+
+
+def _runs_of(job: Job) -> list[FinishedRun]:
+    """The runs that a job left with scores. ValueError says why there are none."""
+    if job.status == "failed":
+        raise ValueError(job.reason or "its reason was not noted")
+    if job.status == "stopped":
+        raise ValueError("stopped by a person; the sweep's command goes on from there")
+    if job.status == "queued":
+        raise ValueError("it waits in Slurm; the sweep's command follows it")
+    if job.status != "done":
+        raise ValueError("still running, or it was killed; the sweep's command goes on from there")
+    if not Path(job.run_dir).is_dir():
+        raise ValueError(f"{job.run_dir} is gone")
+    return [read_run(folder) for folder in find_runs([job.run_dir])[0]]
+
+
+def _beside(runs: Sequence[FinishedRun]) -> tuple[list[FinishedRun], dict[Path, str]]:
+    """The untrained models that the reports of these runs show beside them (report.untrained), each once, and why
+    others cannot be read."""
+    known = {run.folder.resolve() for run in runs}
+    folders = dict.fromkeys(Path(text) for run in runs for text in _shown_beside(run))
+    there = (RunDir(folder) for folder in folders if folder.resolve() not in known)
+    found, unreadable = read_runs([run.root for run in there if run.scores.is_file() and run.config.is_file()])
+    untrained = [run for run in found if flat(read_config(RunDir(run.folder).config)).get(METHOD) == "none"]
+    return untrained, unreadable
+
+
+def _shown_beside(run: FinishedRun) -> list[str]:
+    """Of a run whose config could be read."""
+    path = RunDir(run.folder).config
+    beside = OmegaConf.select(OmegaConf.load(path), "report.beside") if path.is_file() else None
+    return [str(folder) for folder in beside or []]
+
+
+def _baseline_first(groups: list[Group]) -> list[Group]:
+    """The first untrained model before all others; without one the order stays, and the first job is the baseline."""
+    return sorted(groups, key=lambda group: group is not _untrained(groups))
+
+
+def _untrained(groups: Sequence[Group]) -> Group | None:
+    for group in groups:
+        path = RunDir(group.runs[0].folder).config
+        if path.is_file() and flat(read_config(path)).get(METHOD) == "none":
+            return group
+    return None
+
+
+if __name__ == "__main__":
+    sys.exit(main())

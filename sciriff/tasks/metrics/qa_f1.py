@@ -1,0 +1,81 @@
+"""Mean token F1 and ROUGE of free-text answers, and token F1 of the evidence that is cited for them (Qasper)."""
+
+from typing import Any, NamedTuple
+
+from sciriff.tasks.metrics.matches import WORDS, Item, Matches
+from sciriff.tasks.metrics.metric import Metric, WrongShape, ratio
+from sciriff.tasks.metrics.normalise import flat_elements, token_f1, tokens, words_joined
+from sciriff.tasks.metrics.text_overlap import ROUGE, rouge_scores
+
+
+class QaCounts(NamedTuple):
+    instances: float
+    with_answer: float
+    with_text_answer: float
+    with_evidence: float
+    answer_f1: float
+    """A missing answer adds 0 here and below, so a sum over all instances is one over those with an answer, too."""
+    evidence_f1: float
+    rouge1: float
+    rouge2: float
+    rougeL: float
+    rougeLsum: float
+
+
+def answer_text(value: dict[str, Any]) -> str | None:
+    """The answer in an object, None where it is missing. A list is joined on blanks, an object printed by Python."""
+    answer = value.get("answer")
+    if answer is None or isinstance(answer, str):
+        return answer
+    if isinstance(answer, dict):
+        return str(answer)
+    return " ".join(map(str, flat_elements(answer)))
+
+
+def _evidence_text(value: dict[str, Any]) -> str | None:
+    evidence = value.get("evidence")
+    return None if evidence is None else words_joined(evidence)
+
+
+def _count(answer: Any, reference: Any) -> QaCounts:
+    if not isinstance(answer, dict) or not isinstance(reference, dict):
+        raise WrongShape("expected an object")
+    pred_text, pred_evidence = answer_text(answer), _evidence_text(answer)
+    ref_text, ref_evidence = answer_text(reference) or "", _evidence_text(reference) or ""
+    return QaCounts(
+        1,
+        pred_text is not None,
+        isinstance(answer.get("answer"), str),
+        pred_evidence is not None,
+        token_f1(tokens(pred_text or ""), tokens(ref_text)),
+        token_f1(tokens(pred_evidence or ""), tokens(ref_evidence)),
+        *rouge_scores(pred_text or "", ref_text),
+    )
+
+
+def _matches(answer: Any, reference: Any) -> Matches:
+    if not isinstance(answer, dict) or not isinstance(reference, dict):
+        raise WrongShape("expected an object")
+    return Matches(_parts(answer), _parts(reference))
+
+
+def _parts(value: dict[str, Any]) -> tuple[Item, ...]:
+    parts = {"answer": answer_text(value), "evidence": _evidence_text(value)}
+    return tuple(Item(text, WORDS, kind) for kind, text in parts.items() if text is not None)
+
+
+def _scores(sums: QaCounts) -> dict[str, float]:
+    return {
+        "answer_frac_parsed": ratio(sums.with_answer, sums.instances),
+        "evidence_frac_parsed": ratio(sums.with_evidence, sums.instances),
+        "answer_entry_is_str_frac_parsed": ratio(sums.with_text_answer, sums.with_answer),
+        "f1_answer_parsed": ratio(sums.answer_f1, sums.with_answer),
+        "f1_answer_all": ratio(sums.answer_f1, sums.instances),
+        "f1_evidence_parsed": ratio(sums.evidence_f1, sums.with_evidence),
+        "f1_evidence_all": ratio(sums.evidence_f1, sums.instances),
+        **{f"{name}_parsed": ratio(getattr(sums, name), sums.with_answer) for name in ROUGE},
+        **{f"{name}_all": ratio(getattr(sums, name), sums.instances) for name in ROUGE},
+    }
+
+
+qa_f1 = Metric(numbers=QaCounts, count=_count, scores=_scores, matches=_matches)

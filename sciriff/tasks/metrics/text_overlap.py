@@ -1,0 +1,169 @@
+"""BLEU and ROUGE: how many words, pairs of words and so on two texts share."""
+
+import math
+import re
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cache
+from itertools import chain
+from typing import Any, NamedTuple
+
+from sciriff.tasks.metrics.metric import Metric, harmonic, ratio
+
+ORDERS = (1, 2, 3, 4)
+"""Lengths of the n-grams of BLEU."""
+ROUGE = ("rouge1", "rouge2", "rougeL", "rougeLsum")
+ROUGE_TOKEN = re.compile("[a-z0-9]+")
+
+
+def _ngrams(words: Sequence[str], order: int) -> Iterable[tuple[str, ...]]:
+    return zip(*(words[start:] for start in range(order)), strict=False)
+
+
+def _shared_ngrams(prediction: Sequence[str], reference: Sequence[str], order: int) -> int:
+    """N-grams in both, each as often as it stands in both. Memory does not grow with the prediction."""
+    wanted = Counter(_ngrams(reference, order))
+    return (Counter(filter(wanted.__contains__, _ngrams(prediction, order))) & wanted).total()
+
+
+@cache
+def _tokenizer_13a() -> Any:
+    from sacrebleu.tokenizers.tokenizer_13a import Tokenizer13a
+
+    return Tokenizer13a()
+
+
+class BleuCounts(NamedTuple):
+    shared_1: float
+    shared_2: float
+    shared_3: float
+    shared_4: float
+    possible_1: float
+    possible_2: float
+    possible_3: float
+    possible_4: float
+    predicted_length: float
+    reference_length: float
+
+
+def _count_bleu(prediction: str, reference: str) -> BleuCounts:
+    pred, ref = (_tokenizer_13a()(text.rstrip()).split() for text in (prediction, reference))
+    shared = [_shared_ngrams(pred, ref, order) for order in ORDERS]
+    possible = [max(0, len(pred) - order + 1) for order in ORDERS]
+    return BleuCounts._make([*shared, *possible, len(pred), len(ref)])
+
+
+def _bleu(sums: BleuCounts) -> dict[str, float]:
+    precisions = 1.0
+    for shared, possible in zip(sums[:4], sums[4:8], strict=True):
+        precisions = precisions * ratio(shared, possible)
+    shortfall = 1 - ratio(sums.reference_length, sums.predicted_length)  # below 0 where the predictions are shorter
+    brevity = math.e ** (shortfall * (shortfall < 0))
+    return {"bleu": brevity * precisions**0.25}
+
+
+bleu = Metric(numbers=BleuCounts, count=_count_bleu, scores=_bleu)
+"""Corpus BLEU-4 in [0, 1]: Papineni et al. 2002, tokens of mteval-v13a, no smoothing; what sacrebleu computes."""
+
+
+def rouge_scores(prediction: str, reference: str) -> tuple[float, ...]:
+    """F measures of ROUGE-1, 2, L and Lsum (Lin 2004) without stemming, exactly as the rouge_score package has them.
+
+    Its table of prediction words times reference words takes seconds for our tasks, and gigabytes for an answer of a
+    few megabytes; this takes a row of bits for each prediction word.
+    """
+    pred_sentences, ref_sentences = (
+        [ROUGE_TOKEN.findall(line) for line in text.lower().split("\n") if line] for text in (prediction, reference)
+    )
+    pred, ref = (list(chain.from_iterable(sentences)) for sentences in (pred_sentences, ref_sentences))
+    longest = len(ref) - _last(_lcs_rows(ref, pred)).bit_count()
+    one_sentence_each = len(pred_sentences) == len(ref_sentences) == 1
+    return (
+        _f_measure(_shared_ngrams(pred, ref, 1), len(pred), len(ref)),
+        _f_measure(_shared_ngrams(pred, ref, 2), len(pred) - 1, len(ref) - 1),
+        _f_measure(longest, len(pred), len(ref)),
+        _f_measure(
+            longest if one_sentence_each else _summary_lcs(pred_sentences, ref_sentences, Counter(pred) & Counter(ref)),
+            len(pred),
+            len(ref),
+        ),
+    )
+
+
+def _f_measure(shared: int, of_prediction: int, of_reference: int) -> float:
+    return harmonic(shared / max(of_prediction, 1), shared / max(of_reference, 1))
+
+
+def _last(rows: Iterable[int]) -> int:
+    return deque(rows, maxlen=1).pop()
+
+
+def _lcs_rows(reference: Sequence[str], prediction: Sequence[str]) -> Iterator[int]:
+    """The table of longest common subsequences, one row before the first prediction word and one after each.
+
+    Bit i of a row is 0 where the subsequence gains a word at reference word i, so the zeros below bit i count the
+    longest one with the first i words, and one addition of long integers makes a row (Hyyro 2004, "Bit-parallel
+    LCS-length computation revisited").
+    """
+    where: dict[str, int] = {}
+    for position, token in enumerate(reference):
+        where[token] = where.get(token, 0) | 1 << position
+    everywhere = (1 << len(reference)) - 1
+    row = everywhere
+    yield row
+    for token in prediction:
+        if token in where:
+            met = row & where[token]
+            row = (row + met | row - met) & everywhere
+        yield row
+
+
+def _lcs_positions(reference: Sequence[str], prediction: Sequence[str]) -> Iterator[int]:
+    """Which reference words are in the longest common subsequence; of several the one that rouge_score takes."""
+    rows = list(_lcs_rows(reference, prediction))
+
+    def length(words: int, row: int) -> int:
+        return words - (rows[row] & ((1 << words) - 1)).bit_count()
+
+    i, j = len(reference), len(prediction)
+    while i and j:
+        if reference[i - 1] == prediction[j - 1]:
+            i, j = i - 1, j - 1
+            yield i
+        elif length(i, j - 1) > length(i - 1, j):
+            j -= 1
+        else:
+            i -= 1
+
+
+def _summary_lcs(predictions: list[list[str]], references: list[list[str]], shared: Counter[str]) -> int:
+    """Reference words that are in the longest common subsequence of their sentence with any predicted sentence; each
+    word counts at most as often as both texts have it (`shared`, which is used up)."""
+    different = set(map(tuple, predictions))
+    hits = 0
+    for reference in references:
+        for position in set().union(*(_lcs_positions(reference, prediction) for prediction in different)):
+            if shared[reference[position]] > 0:
+                shared[reference[position]] -= 1
+                hits += 1
+    return hits
+
+
+class RougeCounts(NamedTuple):
+    instances: float
+    rouge1: float
+    rouge2: float
+    rougeL: float
+    rougeLsum: float
+
+
+def _count_rouge(prediction: str, reference: str) -> RougeCounts:
+    return RougeCounts(1, *rouge_scores(prediction, reference))
+
+
+def _mean_rouge(sums: RougeCounts) -> dict[str, float]:
+    return {name: ratio(getattr(sums, name), sums.instances) for name in ROUGE}
+
+
+rouge = Metric(numbers=RougeCounts, count=_count_rouge, scores=_mean_rouge)
+"""Means over instances. The reference prints the median of a bootstrap of them, which moves by some 0.002 a run."""

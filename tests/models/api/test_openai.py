@@ -1,0 +1,422 @@
+"""Calls against a real socket that answers 429, 500, rubbish, or not at all."""
+
+import itertools
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from typing import Any
+
+import pytest
+from api_server import KEY, Answer, Behaviour, Drop, Error, Hang, Raw
+from openai_server import OpenAiServer
+
+from sciriff.models.api import limits
+from sciriff.models.api.calls import Call, Refused, Reply, Tally, ask_all
+from sciriff.models.api.limits import Budget, Pacer, Price
+from sciriff.models.api.openai import OPENAI, chat_call, read_reply, reply_text
+from sciriff.models.api.transport import Endpoint, Response, Unreachable, request
+
+
+@pytest.fixture(autouse=True)
+def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "FIRST_WAIT", 0.02)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+
+
+def some_calls(count: int) -> list[Call]:
+    return [chat_call(str(n), "m", f"question {n}", 20, "max_tokens", None) for n in range(count)]
+
+
+def ask(server: OpenAiServer, calls: list[Call], *, timeout: float = 10, **changes: Any) -> tuple[list[str], Tally]:
+    """The ids of the answered calls in the order in which their answers came, and the tally."""
+    answered: list[str] = []
+    options: dict[str, Any] = {"price": Price(0, 0), "budget": Budget(None), "pacer": Pacer(), "at_once": 4}
+    options |= {"attempts": 5, "say": lambda line: None, "on_reply": lambda call, reply: answered.append(call.id)}
+    tally = ask_all(Endpoint(server.base_url, KEY, timeout), OPENAI, calls, **{**options, **changes})
+    return answered, tally
+
+
+def test_every_trouble_is_gone_through_and_every_call_answered_once():
+    troubles = {
+        "question 1": [Error(429, {"Retry-After": "0.2"}, "slow down")],
+        "question 2": [Error(500), Error(503)],
+        "question 3": [Drop()],
+        "question 4": [Raw(b'{"choices": [{"mess'), Raw(b"[]")],
+        "question 5": [Raw(b'{"choices": []}'), Error(408)],
+    }
+
+    def behave(prompt: str, nth: int) -> Any:
+        return dict(enumerate(troubles.get(prompt, []), 1)).get(nth, Answer())
+
+    with OpenAiServer(behave) as server:
+        answered, tally = ask(server, some_calls(12), timeout=60)
+        assert sorted(answered, key=int) == [str(n) for n in range(12)]
+        assert set(server.answered.values()) == {1}
+        assert server.asked.total() == 12 + 8
+        assert 1 < server.most_under_way <= 4
+        assert server.keys == {f"Bearer {KEY}"}
+    assert tally.failed == {}
+    assert tally.retries == Counter(
+        {"status 429": 1, "status 500": 1, "status 503": 1, "status 408": 1, "no response": 1, "broken response": 3}
+    )
+
+
+def test_a_call_that_hangs_is_cut_off_and_made_again():
+    def behave(prompt: str, nth: int) -> Any:
+        return Hang() if nth == 1 else Answer()
+
+    with OpenAiServer(behave) as server:
+        answered, tally = ask(server, some_calls(1), timeout=0.4, attempts=50)
+    assert answered == ["0"]
+    assert tally.uncertain == tally.retries["no response"] >= 1
+
+
+@pytest.mark.parametrize("wish", ["-1", "soon", "", "1e400", "nan", "Wed, 21 Oct 2015 07:28:00 GMT", "0.05"])
+def test_a_wish_for_a_pause_that_makes_no_sense_does_no_harm(wish: str):
+    with OpenAiServer(lambda prompt, nth: Error(429, {"Retry-After": wish}) if nth == 1 else Answer()) as server:
+        answered, tally = ask(server, some_calls(2))
+    assert sorted(answered) == ["0", "1"]
+    assert tally.retries == {"status 429": 2}
+
+
+def test_the_first_trouble_of_each_kind_is_said_at_once():
+    said: list[str] = []
+    with OpenAiServer(lambda prompt, nth: Error(503, {"Retry-After": "0.01"}) if nth < 3 else Answer()) as server:
+        ask(server, some_calls(3), say=said.append)
+    assert said == [f"{server.base_url}: 503 no, and it asks for 0 s of patience; such calls are made again"]
+
+
+def test_the_pause_that_the_server_asks_for_holds_for_all():
+    times: list[float] = []
+
+    def behave(prompt: str, nth: int) -> Any:
+        times.append(time.monotonic())
+        return Error(429, {"Retry-After": "0.4"}) if len(times) == 1 else Answer()
+
+    with OpenAiServer(behave) as server:
+        ask(server, some_calls(6), at_once=1)
+    assert times[1] - times[0] >= 0.4
+
+
+def test_one_call_that_cannot_be_answered_stops_no_other():
+    def behave(prompt: str, nth: int) -> Any:
+        return Error(400, message="too long") if prompt == "question 2" else Answer()
+
+    with OpenAiServer(behave) as server:
+        answered, tally = ask(server, some_calls(5))
+    assert len(answered) == 4
+    assert tally.failed == {"2": "400 too long"}
+
+
+def test_a_call_is_given_up_after_its_attempts():
+    with OpenAiServer(lambda prompt, nth: Error(500) if prompt == "question 0" else Answer()) as server:
+        answered, tally = ask(server, some_calls(3), attempts=3)
+        assert server.asked["question 0"] == 3
+    assert len(answered) == 2
+    assert tally.failed == {"0": "500 no (after 3 attempts)"}
+
+
+@pytest.mark.parametrize(
+    ("behave", "message"),
+    [
+        (lambda prompt, nth: Error(401, message=f"wrong key {KEY}"), "401 wrong key"),
+        (lambda prompt, nth: Error(404, message="no such model"), "404 no such model"),
+        (lambda prompt, nth: Error(429, message="pay", code="insufficient_quota"), "429 pay"),
+        (lambda prompt, nth: Error(429, {"Retry-After": "86400"}, "tomorrow"), "429 tomorrow"),
+        (lambda prompt, nth: Error(403, message="not from there"), "403 not from there"),
+        (lambda prompt, nth: Error(503, {"Retry-After": "1e9"}, "later"), r"503 later \(and no call for 1e\+09 s\)"),
+        (lambda prompt, nth: Error(500, {"Retry-After-Ms": "1e300"}, "later"), "500 later"),
+        (lambda prompt, nth: Error(401, message="red \x1b[31m\nhere"), r"401 red \?\[31m here"),
+        (lambda prompt, nth: Error(502, message="down"), "gives no answers: 502 down"),
+    ],
+)
+def test_a_server_that_takes_no_call_is_not_asked_on(behave: Behaviour, message: str):
+    with OpenAiServer(behave) as server:
+        with pytest.raises(Refused, match=message) as caught:
+            ask(server, some_calls(40), attempts=2)
+        assert server.asked.total() <= 14
+    assert KEY not in str(caught.value)
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+def test_a_redirect_does_not_get_the_key(status: int):
+    with OpenAiServer() as other:
+        place = {"Location": f"{other.base_url}/chat/completions"}
+        with (
+            OpenAiServer(lambda prompt, nth: Error(status, place, "moved")) as server,
+            pytest.raises(Refused, match=rf"{status} moved \(a redirect, which is not followed"),
+        ):
+            ask(server, some_calls(3))
+        assert other.keys == set()
+
+
+def test_a_proxy_does_not_get_the_key():
+    """It is asked for a tunnel, and refuses."""
+    heard: list[bytes] = []
+
+    def refuse(listener: socket.socket) -> None:
+        connection, _ = listener.accept()
+        with connection:
+            heard.append(connection.recv(65536))
+            connection.sendall(b"HTTP/1.1 403 Forbidden\r\n\r\n")
+
+    script = (
+        "from sciriff.models.api.transport import Endpoint, Unreachable, request\n"
+        f"try: request(Endpoint('https://api.example/v1', {KEY!r}), 'POST', '/x', b'')\n"
+        "except Unreachable as error: print(error, error.sent)"
+    )
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=refuse, args=(listener,), daemon=True).start()
+        proxy = {"https_proxy": f"http://127.0.0.1:{listener.getsockname()[1]}", "no_proxy": ""}
+        command, environment = [sys.executable, "-c", script], {**os.environ, **proxy}
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout == "Tunnel connection failed: 403 Forbidden False\n"
+    assert heard[0].startswith(b"CONNECT api.example:443")
+    assert KEY.encode() not in heard[0]
+
+
+def test_nobody_listens():
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    budget = Budget(1.0)
+    with pytest.raises(Refused, match=r"gives no answers: .*refused"):
+        ask_all(
+            Endpoint(f"http://127.0.0.1:{port}/v1", None, 5),
+            OPENAI,
+            some_calls(10),
+            lambda call, reply: None,
+            price=Price(0, 1000),
+            budget=budget,
+            pacer=Pacer(),
+            at_once=2,
+            attempts=2,
+            say=print,
+        )
+    assert budget.spent == 0
+
+
+@pytest.mark.parametrize("action", [Drop(), Raw(b"{}"), Raw(b" " * 5_000_000)])
+def test_calls_that_bring_no_answer_count_against_the_cap(action: Any):
+    """For all that we know they were paid for."""
+    price, budget = Price(0, 1000), Budget(2.5)
+    calls = [chat_call(str(n), "m", "q", 1000, "max_tokens", None) for n in range(4)]
+    with OpenAiServer(lambda prompt, nth: action) as server:
+        answered, tally = ask(server, calls, price=price, budget=budget, at_once=1)
+        assert server.asked.total() == 2
+    assert answered == []
+    assert (tally.unasked, tally.uncertain) == (4, 2)
+    assert budget.spent == pytest.approx(2)
+
+
+def test_calls_that_are_refused_do_not():
+    budget = Budget(1.0)
+    calls = [chat_call("0", "m", "q", 1000, "max_tokens", None)]
+    with OpenAiServer(lambda prompt, nth: Error(500) if nth < 4 else Answer()) as server:
+        answered, _ = ask(server, calls, price=Price(0, 1000), budget=budget)
+    assert answered == ["0"]
+    assert budget.spent == pytest.approx(0.01)
+
+
+def test_calls_under_way_together_stay_below_the_cap():
+    release = threading.Event()
+
+    def behave(prompt: str, nth: int) -> Any:
+        return Answer(output_tokens=1000)
+
+    budget = Budget(3.5)
+    calls = [chat_call(str(n), "m", f"q {n}", 1000, "max_tokens", None) for n in range(20)]
+    with OpenAiServer(behave) as server:
+        server.before_answer = release.wait
+        threading.Timer(0.3, release.set).start()
+        answered, tally = ask(server, calls, price=Price(0, 1000), budget=budget, at_once=8)
+        assert server.asked.total() == 3
+    assert (len(answered), tally.unasked) == (3, 17)
+    assert budget.spent == pytest.approx(3)
+
+
+def test_the_cap_holds_when_answers_cost_more_than_was_thought():
+    """A thousand tokens were expected at most; the server counts ten thousand."""
+    price, budget = Price(0, 1000), Budget(25.0)
+    calls = [chat_call(str(n), "m", "q", 1000, "max_tokens", None) for n in range(20)]
+    with OpenAiServer(lambda prompt, nth: Answer(output_tokens=10_000)) as server:
+        answered, tally = ask(server, calls, price=price, budget=budget, at_once=1)
+        assert server.asked.total() == 3
+    assert len(answered) == 3
+    assert tally.unasked == 17
+    assert budget.spent == pytest.approx(30)
+
+
+def test_an_interrupted_caller_gets_no_answer_any_more():
+    """Ctrl-C while the calls are under way: their answers come when whoever asked has gone on."""
+    release, answered, arrivals = threading.Event(), [], itertools.count(1)
+    with OpenAiServer() as server:
+
+        def before_answer() -> None:
+            if next(arrivals) == 2:
+                signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+            release.wait()
+
+        server.before_answer = before_answer
+        with pytest.raises(KeyboardInterrupt):
+            ask(server, some_calls(9), at_once=2, on_reply=lambda call, reply: answered.append(call.id))
+        release.set()
+        # not join: after a Ctrl-C in it Python 3.11 takes a thread that runs for one that has ended
+        while server.answered.total() < 2:
+            time.sleep(0.01)
+        time.sleep(0.3)
+        assert server.asked.total() == 2
+    assert answered == []
+
+
+def test_what_fails_to_be_written_stops_everything():
+    def on_reply(call: Call, reply: Reply) -> None:
+        raise OSError("disk full")
+
+    with OpenAiServer() as server:
+        with pytest.raises(OSError, match="disk full"):
+            ask_all(
+                Endpoint(server.base_url),
+                OPENAI,
+                some_calls(50),
+                on_reply,
+                price=Price(0, 0),
+                budget=Budget(None),
+                pacer=Pacer(),
+                at_once=2,
+                attempts=2,
+                say=print,
+            )
+        assert server.asked.total() <= 4
+
+
+def test_a_server_that_drips_meets_the_deadline():
+    def drip(listener: socket.socket) -> None:
+        connection, _ = listener.accept()
+        with connection:
+            connection.recv(65536)
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
+            try:
+                while True:
+                    connection.sendall(b" ")
+                    time.sleep(0.05)
+            except OSError:
+                return
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=drip, args=(listener,), daemon=True).start()
+        endpoint = Endpoint(f"http://127.0.0.1:{listener.getsockname()[1]}", None, 0.4)
+        with pytest.raises(Unreachable, match=r"no whole response within 0\.4 s"):
+            request(endpoint, "GET", "/x")
+
+
+def test_half_a_body_is_no_response():
+    def cut(listener: socket.socket) -> None:
+        connection, _ = listener.accept()
+        with connection:
+            connection.recv(65536)
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n{}")
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=cut, args=(listener,), daemon=True).start()
+        endpoint = Endpoint(f"http://127.0.0.1:{listener.getsockname()[1]}", None, 5)
+        with pytest.raises(Unreachable, match="2 of 1000 bytes"):
+            request(endpoint, "GET", "/x")
+
+
+def test_a_line_of_rubbish_that_repeats_the_key():
+    def answer(listener: socket.socket) -> None:
+        connection, _ = listener.accept()
+        with connection:
+            connection.recv(65536)
+            connection.sendall(f"what is {KEY}?\r\n\r\n".encode())
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=answer, args=(listener,), daemon=True).start()
+        endpoint = Endpoint(f"http://127.0.0.1:{listener.getsockname()[1]}", KEY, 5)
+        with pytest.raises(Unreachable, match=r"what is \[key\]\?"):
+            request(endpoint, "GET", "/x")
+
+
+def test_a_key_in_another_spelling():
+    spelt = "".join(f"\\u{ord(character):04x}" for character in KEY)
+    endpoint = Endpoint("http://x", KEY)
+    assert endpoint.parse(f'{{"{spelt}": ["it is {spelt}", 5]}}') == {"[key]": ["it is [key]", 5]}
+    assert Response(401, {}, f'{{"error": {{"message": "{spelt}"}}}}', endpoint).message() == "401 [key]"
+
+
+def test_a_word_in_place_of_a_key_is_no_secret():
+    assert Endpoint("http://x", "EMPTY").parse('["EMPTY"]') == ["EMPTY"]
+
+
+HOSTILE = [
+    b"",
+    b"\xff\xfe",
+    b"null",
+    b"[" * 100_000,
+    b'{"choices": {"0": {}}}',
+    b'{"choices": [{"message": [{"content": "x"}]}]}',
+    b'{"choices": [{"message": {"content": [{"type": "text", "text": "x"}]}}]}',
+    b'{"choices": [{"message": {"content": null, "refusal": {"x": 1}}}]}',
+    b'{"choices": [{"message": {"content": "' + b"x" * 10_000_000 + b'"}}]}',
+    b'{"choices": [{"message": {"content": "x"}}], "usage": ' + b"9" * 5000 + b"}",
+]
+
+
+def test_answers_of_any_shape_spoil_no_other():
+    def behave(prompt: str, nth: int) -> Any:
+        number = int(prompt.removeprefix("question "))
+        return Answer() if number % 2 else Raw(HOSTILE[number // 2])
+
+    with OpenAiServer(behave) as server:
+        answered, tally = ask(server, some_calls(2 * len(HOSTILE)), at_once=1, attempts=1)
+    assert answered == [str(n) for n in range(1, 2 * len(HOSTILE), 2)]
+    assert list(tally.failed) == [str(n) for n in range(0, 2 * len(HOSTILE), 2)]
+
+
+def test_the_key_is_shown_nowhere():
+    assert KEY not in repr(Endpoint("http://x", KEY))
+    with OpenAiServer(lambda prompt, nth: Answer(f"your key is {KEY}")) as server:
+        replies: list[Reply] = []
+        ask_all(
+            Endpoint(server.base_url, KEY),
+            OPENAI,
+            some_calls(1),
+            lambda call, reply: replies.append(reply),
+            price=Price(0, 0),
+            budget=Budget(None),
+            pacer=Pacer(),
+            at_once=1,
+            attempts=1,
+            say=print,
+        )
+    assert replies[0].text == "your key is [key]"
+
+
+@pytest.mark.parametrize("body", [None, [], {}, {"choices": []}, {"choices": [{"message": {"content": 5}}]}, "x", 7])
+def test_what_is_no_chat_completion(body: Any):
+    with pytest.raises(ValueError, match="not a chat completion"):
+        reply_text(body)
+
+
+def test_tokens_are_estimated_where_the_server_counts_none():
+    (call,) = some_calls(1)
+    message = {"content": None, "refusal": "I will not."}
+    assert read_reply({"choices": [{"message": message}]}, call) == Reply("I will not.", 4, 4, "refusal")
+    usage: dict[str, Any] = {"prompt_tokens": "many", "completion_tokens": True}
+    assert read_reply({"choices": [{"message": {"content": ""}}], "usage": usage}, call) == Reply("", 4, 0)
+    usage = {"prompt_tokens": 10**400, "completion_tokens": -1}
+    assert read_reply({"choices": [{"message": {"content": ""}}], "usage": usage}, call) == Reply("", 4, 0)
+
+
+def test_what_is_sent():
+    assert chat_call("id", "m", "text", 9, "max_completion_tokens", 0.0).body == {
+        "model": "m",
+        "messages": [{"role": "user", "content": "text"}],
+        "max_completion_tokens": 9,
+        "temperature": 0.0,
+    }

@@ -1,0 +1,130 @@
+"""Greedy decoding in batches gives what one prompt at a time gives."""
+
+import random
+from typing import Any
+
+import pytest
+import torch
+from predict_runs import tiny_model
+
+from sciriff.config import EngineConfig
+from sciriff.models.engines import Request
+from sciriff.models.engines.transformers import continued, continued_or_halves, generate, plan_batches
+from sciriff.models.loading import load_model
+
+
+@pytest.fixture(scope="module")
+def model() -> Any:
+    # Weights ten times the usual size, or a random model repeats one token whatever the prompt.
+    model = load_model(tiny_model(), seed=1, dtype=torch.float32, attention="sdpa").eval()
+    with torch.no_grad():
+        for weight in model.parameters():
+            if weight.ndim == 2:
+                weight.mul_(10)
+    return model
+
+
+@pytest.fixture(scope="module")
+def prompts() -> list[list[int]]:
+    draw = random.Random(5)
+    return [[draw.randrange(10, 4096) for _ in range(length)] for length in (3, 60, 17, 17, 1, 33)]
+
+
+def test_a_batch_answers_as_each_prompt_alone(model: Any, prompts: list[list[int]]) -> None:
+    alone = [continued(model, [prompt], [40], end_ids=[2])[0] for prompt in prompts]
+    assert continued(model, prompts, [40] * len(prompts), end_ids=[2]) == alone
+    assert len({tuple(answer) for answer in alone}) > 1
+    assert len({token for answer in alone for token in answer}) > 20
+
+
+def test_it_is_what_transformers_own_generation_gives(model: Any, prompts: list[list[int]]) -> None:
+    for prompt in prompts:
+        ids = torch.tensor([prompt])
+        output = model.generate(
+            ids,
+            attention_mask=torch.ones_like(ids),
+            max_new_tokens=30,
+            do_sample=False,
+            eos_token_id=[2],
+            pad_token_id=0,
+        )
+        assert continued(model, [prompt], [30], end_ids=[2]) == [output[0, len(prompt) :].tolist()]
+
+
+def test_an_end_token_ends_its_row_only(model: Any, prompts: list[list[int]]) -> None:
+    free = continued(model, prompts, [40] * len(prompts), end_ids=[])
+    assert all(len(answer) == 40 for answer in free)
+    # The tenth token of the first answer ends every answer in which it occurs, there and not before.
+    end = free[0][9]
+    ended = continued(model, prompts, [40] * len(prompts), end_ids=[end, 2])
+    for answer, whole in zip(ended, free, strict=True):
+        stops = [i for i, token in enumerate(whole) if token in (end, 2)]
+        assert answer == whole[: stops[0] + 1 if stops else 40]
+    assert len(ended[0]) <= 10
+
+
+def test_batches_hold_their_tokens_and_every_prompt_once() -> None:
+    prompts = [[7] * length for length in (10, 90, 30, 30, 500, 20)]
+    engine = EngineConfig(name="transformers", batch_tokens=200)
+    batches = plan_batches(prompts, [10] * 6, engine)
+    assert sorted(place for batch in batches for place in batch) == list(range(6))
+    for batch in batches:
+        assert len(batch) == 1 or (max(len(prompts[place]) for place in batch) + 10) * len(batch) <= 200
+    assert batches == [[4], [1, 2], [3, 5, 0]]
+    assert plan_batches([], [], engine) == []
+
+
+def test_a_batch_that_does_not_fit_is_halved(model: Any, prompts: list[list[int]]) -> None:
+    class Small(torch.nn.Module):
+        """A model on a GPU whose memory holds two rows."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = model
+
+        def forward(self, input_ids: torch.Tensor, **rest: Any) -> Any:
+            if len(input_ids) > 2:
+                raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+            return self.inner(input_ids=input_ids, **rest)
+
+    assert continued_or_halves(Small(), prompts, [12] * len(prompts), [2]) == continued(
+        model, prompts, [12] * len(prompts), [2]
+    )
+
+    class Full(Small):
+        def forward(self, input_ids: torch.Tensor, **rest: Any) -> Any:
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+
+    with pytest.raises(ValueError, match="a prompt of 3 tokens"):
+        continued_or_halves(Full(), prompts, [12] * len(prompts), [2])
+
+
+def test_a_model_that_computes_nan_is_refused(model: Any) -> None:
+    class Diverged(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = model
+
+        def forward(self, **inputs: Any) -> Any:
+            output = self.inner(**inputs)
+            output.logits = output.logits * float("nan")
+            return output
+
+    with pytest.raises(ValueError, match="NaN"):
+        continued(Diverged(), [[5, 6]], [4], [2])
+
+
+def test_generate_yields_the_batches_that_are_left() -> None:
+    request = Request(
+        model=tiny_model(),
+        engine=EngineConfig(name="transformers"),
+        prompts=[[5, 6, 7], [8], [9, 10]],
+        batches=[[2, 0]],
+        limits=[3, 3, 3],
+        context=64,
+        end_ids=[2],
+        seed=0,
+    )
+    (answers,) = generate(request)
+    assert [answer.place for answer in answers] == [2, 0]
+    assert all(answer.finish_reason in ("stop", "length") and 1 <= len(answer.token_ids) <= 3 for answer in answers)

@@ -1,0 +1,165 @@
+"""The memory formulas: sums done by hand, peaks that were measured on a GPU, and what autograd really keeps."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from finetune_runs import tiny_model
+
+from sciriff.config import Config, ShapeConfig, TrainConfig
+from sciriff.finetune import activation_checkpointing, attention
+from sciriff.finetune.model import SummedLoss
+from sciriff.models.loading import load_model
+from sciriff.models.training_memory import fits, layer_bytes, resident_weights, trained_parameters, training_memory
+
+Compose = Callable[..., Config]
+
+PURE = ("model=llama2_7b", "deepspeed=none", "train.precision=bf16_pure")
+
+
+@pytest.mark.parametrize(
+    ("tokens", "checkpointing", "peak"),
+    [(8192, "all", 54), (16_384, "all", 57), (4096, "none", 66), (8192, 16, 68), (12_288, 24, 65)],
+)
+def test_peaks_that_were_measured_on_an_h100(composed: Compose, tokens: int, checkpointing: Any, peak: float) -> None:
+    """GiB of a plain loop over packed micro-batches of a 7B shape in pure bf16, with FlashAttention.
+
+    Where layers are kept the plan is 7 to 11 % above: that loop's kernels kept less of a layer than transformers' own.
+    """
+    config = composed(*PURE, f"train.micro_batch_tokens={tokens}", f"train.activation_checkpointing={checkpointing}")
+    assert training_memory(config, 1, on_gpu=True).allocated == pytest.approx(peak, rel=0.15)
+
+
+def test_the_peak_under_offload_that_was_measured(composed: Compose) -> None:
+    """12 layers of that shape under ZeRO-3 with the optimizer on the CPU: 9 GiB."""
+    config = composed("model=llama2_7b", "model.shape.layers=12", "deepspeed=zero3_offload")
+    assert training_memory(config, 1, on_gpu=True, capacity=80).allocated == pytest.approx(9, rel=0.15)
+
+
+def test_states_of_7b_by_hand(composed: Compose) -> None:
+    """6.74e9 weights: in bf16 12.55 GiB, gradients in fp32 25.1, an fp32 master copy and two moments 75.3."""
+    config = composed("model=llama2_7b")
+    alone = training_memory(config, 1, on_gpu=True)
+    assert (alone.weights, alone.gradients, alone.optimizer) == pytest.approx((12.55, 25.1, 75.31), abs=0.01)
+    shared = training_memory(config, 8, on_gpu=True)
+    assert shared.weights == pytest.approx(alone.weights / 8)
+    assert shared.optimizer == pytest.approx(alone.optimizer / 8)
+    assert shared.activations == alone.activations
+    zero2 = training_memory(composed("model=llama2_7b", "deepspeed=zero2"), 8, on_gpu=True)
+    assert (zero2.weights, zero2.gradients) == pytest.approx((12.55, 25.1 / 8), abs=0.01)
+    offload = training_memory(composed("model=llama2_7b", "deepspeed=zero3_offload"), 8, on_gpu=True)
+    assert offload.optimizer == offload.gradients == 0
+
+
+def test_autocast_and_ddp_keep_copies(composed: Compose) -> None:
+    config = composed("model=llama2_7b", "deepspeed=none")
+    alone, two = (training_memory(config, count, on_gpu=True) for count in (1, 2))
+    assert alone.buffers == pytest.approx(12.55, abs=0.01)
+    assert two.buffers == pytest.approx(12.55 + 25.1, abs=0.01)
+
+
+def test_logits_do_not_grow_with_the_vocabulary(composed: Compose) -> None:
+    small, large = (composed(f"model={name}") for name in ("llama2_7b", "llama3_8b"))
+    assert training_memory(small, 1, on_gpu=True).logits == training_memory(large, 1, on_gpu=True).logits < 1
+
+
+def test_activations_of_kept_and_recomputed_layers(composed: Compose) -> None:
+    """8,192 tokens of 4,096: a hidden state is 64 MiB in bf16, and one layer is always there whole."""
+
+    def gib(value: object, on_gpu: bool = True) -> float:
+        config = composed("model=llama2_7b", f"train.activation_checkpointing={value}")
+        return training_memory(config, 1, on_gpu=on_gpu).activations
+
+    state = 2**26 / 2**30
+    layer = 8192 * (24 * 4096 + 8 * 11008) / 2**30
+    assert gib("all") == gib("auto") == pytest.approx(32 * state + layer)
+    assert gib("none") == gib(0) == pytest.approx(32 * layer)
+    assert gib(16) == pytest.approx(16 * state + 16 * layer)
+    assert gib("auto", on_gpu=False) == gib("none", on_gpu=False)
+
+
+def test_adapters_by_hand(composed: Compose) -> None:
+    """Rank 64 beside q, k, v, o (4,096 to 4,096) and gate, up, down (4,096 to 11,008) of 32 layers."""
+    config = composed("model=llama2_7b", "train=lora")
+    by_hand = 32 * 64 * (4 * 8192 + 3 * (4096 + 11008))
+    assert trained_parameters(config) == by_hand
+    two = composed("model=llama2_7b", "train=lora", "train.lora_targets=[q_proj,v_proj]")
+    assert trained_parameters(two) == 32 * 64 * 2 * 8192
+    assert training_memory(config, 1, on_gpu=True).weights == pytest.approx((6.738e9 + by_hand) * 2 / 2**30, rel=1e-3)
+
+
+def test_qlora_of_7b_fits_24_gb(composed: Compose) -> None:
+    config = composed("model=llama2_7b", "train=qlora")
+    memory = training_memory(config, 1, on_gpu=True)
+    assert memory.weights < 5
+    assert fits(memory, 22.5)  # what drivers call 24 GB
+
+
+@pytest.mark.parametrize("memory", [24, 30, 40, 80])
+@pytest.mark.parametrize("overrides", [(), ("train=lora",), ("deepspeed.resident_weights=none",)])
+def test_resident_weights_take_what_is_left_and_no_more(
+    composed: Compose, memory: float, overrides: tuple[str, ...]
+) -> None:
+    config = composed("model=llama2_7b", *overrides)
+    least = training_memory(config, 8, on_gpu=True)
+    with_them = training_memory(config, 8, on_gpu=True, capacity=memory)
+    resident = resident_weights(config, 8, memory)
+    assert 0 <= resident <= config.model.shape.parameters
+    assert least.total <= with_them.total <= max(least.total, 0.86 * memory)
+    assert (resident == 0) is (with_them == least)
+    if not overrides:
+        assert (resident == config.model.shape.parameters) is (memory >= 40)
+
+
+# A kept layer, in bytes a token: what autograd saves of the engine's own forward. All but a few bytes of norms'
+# reciprocal roots and attention's log-sum-exp are in the formula.
+
+
+SHAPE = ShapeConfig(layers=1, hidden=256, intermediate=688, heads=4, kv_heads=4, vocabulary=4096, context=512)
+
+
+def kept(shape: ShapeConfig, kind: str, checkpointed: int) -> int:
+    """Bytes that a forward pass of 512 tokens keeps, weights aside."""
+    tokens = 512
+    dtype = torch.bfloat16 if kind == "bf16" else torch.float32
+    attention.register()
+    language_model: Any = load_model(tiny_model(shape=shape), seed=0, dtype=dtype, attention=attention.PACKED_SDPA)
+    train = TrainConfig(method="full", activation_checkpointing=checkpointed)
+    activation_checkpointing.enable(language_model, train, on_gpu=False)
+    model = SummedLoss(language_model, attention.PACKED_SDPA, "chunked").train()
+    shapes = {parameter.shape for parameter in model.parameters() if parameter.dim() == 2}
+    own = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
+    seen: dict[int, int] = {}
+    alive = []
+
+    def save(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        weight_in_bf16 = tensor.shape in shapes or tensor.shape[::-1] in shapes
+        if storage.data_ptr() not in own and not weight_in_bf16:
+            seen[storage.data_ptr()] = storage.nbytes()
+        alive.append(tensor)
+        return tensor
+
+    ids = torch.arange(tokens)[None]
+    targets = torch.arange(tokens)[None] > 0
+    with (
+        torch.autograd.graph.saved_tensors_hooks(save, lambda tensor: tensor),
+        torch.autocast("cpu", torch.bfloat16, enabled=kind == "autocast"),
+    ):
+        model(ids, targets, ids, (tokens,))
+    return sum(seen.values())
+
+
+@pytest.mark.parametrize(("kv_heads", "head_width"), [(4, None), (1, None), (2, 96)])
+@pytest.mark.parametrize("kind", ["bf16", "fp32", "autocast"])
+def test_a_layer_keeps_what_the_formula_says(kind: str, kv_heads: int, head_width: int | None) -> None:
+    shape = replace(SHAPE, kv_heads=kv_heads, head_width=head_width)
+    measured = (kept(replace(shape, layers=3), kind, 0) - kept(replace(shape, layers=2), kind, 0)) / 512
+    assert measured == pytest.approx(layer_bytes(shape, kind), rel=0.02)
+
+
+@pytest.mark.parametrize(("kind", "width"), [("bf16", 2), ("fp32", 4), ("autocast", 4)])
+def test_a_layer_that_is_computed_again_keeps_its_input(kind: str, width: int) -> None:
+    assert kept(replace(SHAPE, layers=3), kind, 3) - kept(replace(SHAPE, layers=2), kind, 2) == 512 * 256 * width

@@ -1,1 +1,0 @@
-"""Its presence lets the tests here and below import predict_runs."""
