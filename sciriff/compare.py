@@ -18,8 +18,9 @@ from sciriff.results.comparison import NOISE, SEED_ERRORS, SEED_NOISE, Compariso
 from sciriff.results.finished_runs import Group, find_runs, pool_seeds, read_run, read_runs, with_own_names
 from sciriff.results.latex_table import latex_table
 from sciriff.results.statistics import ALPHA, POWER, RESAMPLES
+from sciriff.run.user_error import UserError
 from sciriff.run.whole_file import write_whole
-from sciriff.stage import USER_ERROR, is_users_mistake
+from sciriff.stage import command
 
 HEADER = ("column", "n", "baseline", "run", "difference", "95 % interval", "p", "Holm", "detectable", "")
 SEED_HEADER = ("column", "n", "score")
@@ -28,6 +29,7 @@ SHOWN = 3
 """How many unfinished runs are named; the rest are counted."""
 
 
+@command
 def main() -> int:
     """Run the command line. Returns the exit status: 0, or 2 for what a person can mend."""
     parser = argparse.ArgumentParser(prog="python -m sciriff.compare", description=(__doc__ or "").partition("\n")[0])
@@ -51,28 +53,22 @@ def main() -> int:
         "--html", type=Path, metavar="FILE", help="write a page of the runs there: drawings, tables, cost, configs"
     )
     arguments = parser.parse_args()
-    try:
-        if arguments.resamples < 100:
-            raise ValueError(f"--resamples {arguments.resamples} is too few for a 95 % interval; give 100 or more")
-        least = 1 if arguments.latex or arguments.html else 2
-        (baseline, *others), left_out = read_groups(arguments.runs, arguments.baseline, arguments.each, least)
-        comparisons = [compare(baseline, group, arguments.resamples) for group in others]
-        text = lines(baseline, comparisons) if comparisons else seed_lines(baseline)
-        if arguments.json:
-            write_json(arguments.json, baseline, comparisons, arguments.resamples)
-        if arguments.latex:
-            write_whole(arguments.latex, latex_table([baseline, *others], comparisons))
-            text = [*text, "", f"LaTeX: {arguments.latex}"]
-        if arguments.html:
-            groups, title = [baseline, *others], arguments.html.stem
-            page = sweep_page.render(title, groups, arguments.resamples, compared=comparisons, left_out=left_out)
-            write_whole(arguments.html, page.decode())
-            text = [*text, "", f"page: {arguments.html}"]
-    except (ValueError, OSError) as error:
-        if not is_users_mistake(error):
-            raise
-        print(f"error: {error}", file=sys.stderr)
-        return USER_ERROR
+    if arguments.resamples < 100:
+        raise UserError(f"--resamples {arguments.resamples} is too few for a 95 % interval; give 100 or more")
+    least = 1 if arguments.latex or arguments.html else 2
+    (baseline, *others), left_out = read_groups(arguments.runs, arguments.baseline, arguments.each, least)
+    comparisons = [compare(baseline, group, arguments.resamples) for group in others]
+    text = lines(baseline, comparisons) if comparisons else seed_lines(baseline)
+    if arguments.json:
+        write_json(arguments.json, baseline, comparisons, arguments.resamples)
+    if arguments.latex:
+        write_whole(arguments.latex, latex_table([baseline, *others], comparisons))
+        text = [*text, "", f"LaTeX: {arguments.latex}"]
+    if arguments.html:
+        groups, title = [baseline, *others], arguments.html.stem
+        page = sweep_page.render(title, groups, arguments.resamples, compared=comparisons, left_out=left_out)
+        write_whole(arguments.html, page.decode())
+        text = [*text, "", f"page: {arguments.html}"]
     print("\n".join(text))
     return 0
 
@@ -83,7 +79,7 @@ def read_groups(
     """The runs that are wanted, the baseline first, and those that are left out, which are named on standard error.
     `each` keeps the seeds of one configuration apart.
 
-    ValueError where there are fewer runs than `least`, and where `baseline` names several that are not seeds of one
+    UserError where there are fewer runs than `least`, and where `baseline` names several that are not seeds of one
     configuration, or one that cannot be read.
     """
     first, passed_first = find_runs([baseline]) if baseline is not None else ([], [])
@@ -96,14 +92,14 @@ def read_groups(
     others, unreadable = read_runs([folder for folder in found if folder.resolve() not in known])
     runs = with_own_names([*map(read_run, first), *others])
     if unreadable and len(runs) < least:
-        raise ValueError(next(iter(unreadable.values())))
+        raise UserError(next(iter(unreadable.values())))
     for reason in unreadable.values():
         print(f"left out, {reason}", file=sys.stderr)
     groups = [Group((run,)) for run in runs] if each else pool_seeds(runs)
     if len(first) > len(groups[0].runs):
-        raise ValueError(f"--baseline {baseline} names {len(first)} runs; name one, or the seeds of one configuration")
+        raise UserError(f"--baseline {baseline} names {len(first)} runs; name one, or the seeds of one configuration")
     if len(runs) < least:
-        raise ValueError(
+        raise UserError(
             f"there is only one run here, {runs[0].folder}; name another, "
             "or --latex FILE for its table, --html FILE for its page"
         )

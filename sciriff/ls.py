@@ -21,7 +21,8 @@ from sciriff.results.finished_runs import RUNS, find_folders
 from sciriff.results.summary import mean_line
 from sciriff.run.manifest import Manifest
 from sciriff.run.run_dir import RunDir
-from sciriff.stage import USER_ERROR, is_users_mistake
+from sciriff.run.user_error import UserError
+from sciriff.stage import USER_ERROR, command
 
 HEADER = ("run", "status", "stage", "mean", "age")
 UNITS = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))
@@ -44,20 +45,15 @@ class Listed:
     """Which file cannot be read, and why."""
 
 
+@command
 def main() -> int:
     """Run the command line. Returns the exit status: 0, or 2 for what a person can mend, such as a damaged run."""
     parser = argparse.ArgumentParser(prog="python -m sciriff.ls", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("runs", nargs="*", metavar="RUN", help=f"a run, a folder of runs, or a pattern ({RUNS}/)")
     arguments = parser.parse_args()
-    try:
-        if not arguments.runs and not Path(RUNS).is_dir():
-            raise ValueError(f"there is no folder {RUNS}/ here; `python -m sciriff.train` makes runs in it")
-        rows = all_listed(arguments.runs or [RUNS])
-    except (ValueError, OSError) as error:
-        if not is_users_mistake(error):
-            raise
-        print(f"error: {error}", file=sys.stderr)
-        return USER_ERROR
+    if not arguments.runs and not Path(RUNS).is_dir():
+        raise UserError(f"there is no folder {RUNS}/ here; `python -m sciriff.train` makes runs in it")
+    rows = all_listed(arguments.runs or [RUNS])
     print("\n".join(lines(rows, time.time())), flush=True)
     damaged = [row.damage for row in rows if row.damage is not None]
     print("".join(f"error: {damage}\n" for damage in damaged), end="", file=sys.stderr)
@@ -65,7 +61,7 @@ def main() -> int:
 
 
 def all_listed(wanted: Sequence[str]) -> list[Listed]:
-    """The runs that these names stand for, those that only wait in Slurm among them. ValueError for a name that stands
+    """The runs that these names stand for, those that only wait in Slurm among them. UserError for a name that stands
     for none."""
     in_slurm = tasks_of_sweeps(wanted)
     waiting = {folder: task for folder, task in in_slurm.items() if not RunDir(folder).config.is_file()}
@@ -124,7 +120,7 @@ def listed(folder: Path) -> Listed:
 
 
 def _read(run: RunDir) -> tuple[str, str, str]:
-    """Status, stage and mean. ValueError for a config, a manifest or scores that cannot be read."""
+    """Status, stage and mean. UserError for a config, a manifest or scores that cannot be read."""
     manifest = Manifest.read(run.manifest)
     records = list(manifest.stages.items())
     stage, record = records[-1] if records else ("", None)
@@ -186,7 +182,7 @@ def _mean(run: RunDir) -> str:
     try:
         return mean_line(json.loads(run.scores.read_bytes())["summary"])
     except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{run.scores}: not the scores of a run ({error!r}); run the score stage again") from None
+        raise UserError(f"{run.scores}: not the scores of a run ({error!r}); run the score stage again") from None
 
 
 def age(seconds: float) -> str:

@@ -27,6 +27,7 @@ from sciriff.results.summary import summary_lines
 from sciriff.run.progress import Progress
 from sciriff.run.records import named
 from sciriff.run.run_dir import RunDir
+from sciriff.run.user_error import UserError
 from sciriff.run.whole_file import write_whole
 from sciriff.stage import run_stage
 from sciriff.tasks import COLUMNS, HELD_OUT
@@ -84,11 +85,11 @@ def main(config: Config, run: RunDir) -> None:
 
 
 def score_answer(task: Task, answer: Answer, parity: bool) -> Scored:
-    """One answer in numbers. ValueError, with the place, where the reference cannot be used."""
+    """One answer in numbers. UserError, with the place, where the reference cannot be used."""
     try:
         return task.score(answer.prediction, answer.reference, parity)
     except ValueError as error:
-        raise ValueError(f"{answer.place}: {error}") from None
+        raise UserError(f"{answer.place}: {error}") from None
 
 
 def add_ratings(
@@ -96,7 +97,7 @@ def add_ratings(
 ) -> tuple[list[Scored], dict[str, Any] | None]:
     """The scored answers with the judge's ratings of them, and how these came about; None where nobody judged.
 
-    ValueError where a judgement is of no answer or of another than this, stands twice or has no rating that can be,
+    UserError where a judgement is of no answer or of another than this, stands twice or has no rating that can be,
     and, unless `allow_missing`, where an answer that is to be judged was not.
     """
     answers, path = found.answers, run.judgements / f"{task.name}.jsonl"
@@ -105,7 +106,7 @@ def add_ratings(
     if task.judged is None or (asked is None and (every is not None or not path.is_file())):
         return scored, None
     if asked is not None and asked.answers != answers_digest((a.instance_id, a.sample, a.prediction) for a in answers):
-        raise ValueError(
+        raise UserError(
             f"{path}: the judge rated other answers than these; run the judge stage again, or move {path.parent} away"
         )
     rule = task.judged.rule
@@ -118,7 +119,7 @@ def add_ratings(
     rated |= {positions[key]: rating.rating for key, rating in ratings.items()}
     unrated = [named(a.key) for p, a in enumerate(answers) if a.instance_id in drawn and p not in rated]
     if unrated and not allow_missing:
-        raise ValueError(
+        raise UserError(
             f"{path}: {some(unrated)} not judged; run the judge stage again, or score what is there with "
             "allow_missing=true"
         )

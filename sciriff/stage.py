@@ -2,19 +2,20 @@
 
 import contextlib
 import fcntl
+import functools
 import sys
-import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
 
 from sciriff import config as configuration
-from sciriff.config import PACKAGE, Config
+from sciriff.config import Config
 from sciriff.run.parent_death import die_with_parent
 from sciriff.run.run_dir import RunDir
+from sciriff.run.user_error import UserError
 
 USER_ERROR = 2
-"""Exit status after a mistake that a person can mend, as opposed to 1 after a crash of ours."""
+"""Exit status after a mistake that a person can fix, as opposed to 1 after a crash of ours."""
 
 
 def hold(run: RunDir) -> IO[bytes]:
@@ -26,22 +27,34 @@ def hold(run: RunDir) -> IO[bytes]:
 
 @contextlib.contextmanager
 def alone(lock: Path, otherwise: str) -> Iterator[None]:
-    """Hold a lock against a second process that would ask and pay for the same. ValueError, saying `otherwise`, where
+    """Hold a lock against a second process that would ask and pay for the same. UserError, saying `otherwise`, where
     there is one."""
     with lock.open("ab") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise ValueError(otherwise) from None
+            raise UserError(otherwise) from None
         yield
 
 
-def is_users_mistake(error: BaseException) -> bool:
-    """A ValueError that our own code raised (a library's means a fault of ours), or trouble with a file."""
-    if isinstance(error, OSError):
-        return True
-    frames = traceback.extract_tb(error.__traceback__)
-    return isinstance(error, ValueError) and bool(frames) and Path(frames[-1].filename).is_relative_to(PACKAGE)
+def say_error(error: BaseException) -> None:
+    """Say in one line what went wrong."""
+    print(f"error: {error}", file=sys.stderr, flush=True)
+
+
+def command(body: Callable[[], int]) -> Callable[[], int]:
+    """Let a command that returns its exit status end with one line and USER_ERROR after a user's mistake or trouble
+    with a file. Any other exception is a bug of ours and keeps its traceback."""
+
+    @functools.wraps(body)
+    def checked() -> int:
+        try:
+            return body()
+        except (UserError, OSError) as error:
+            say_error(error)
+            return USER_ERROR
+
+    return checked
 
 
 def run_stage(body: Callable[[Config, RunDir], None]) -> None:
@@ -50,12 +63,12 @@ def run_stage(body: Callable[[Config, RunDir], None]) -> None:
     if len(sys.argv) != 2:
         sys.exit(f"usage: python -m {body.__module__.removesuffix('.__main__')} RUN_DIR")
     run = RunDir(Path(sys.argv[1]).resolve())
-    try:
+
+    @command
+    def stage() -> int:
         config = configuration.load(run.config)
         with hold(run):
             body(config, run)
-    except (ValueError, OSError) as error:
-        if not is_users_mistake(error):
-            raise
-        print(f"error: {error}", file=sys.stderr, flush=True)
-        sys.exit(USER_ERROR)
+        return 0
+
+    sys.exit(stage())

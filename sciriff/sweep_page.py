@@ -22,10 +22,12 @@ from sciriff.results.finished_runs import (
 from sciriff.results.statistics import RESAMPLES
 from sciriff.results.sweep_record import PAGE, Job, jobs
 from sciriff.run.run_dir import RunDir
+from sciriff.run.user_error import UserError
 from sciriff.run.whole_file import write_whole
-from sciriff.stage import USER_ERROR, is_users_mistake
+from sciriff.stage import command
 
 
+@command
 def main() -> int:
     """Run the command line. Returns the exit status: 0, or 2 for what a person can mend."""
     parser = argparse.ArgumentParser(
@@ -34,22 +36,16 @@ def main() -> int:
     parser.add_argument("sweep", type=Path, metavar="SWEEP_DIR", help="runs/sweep-...")
     parser.add_argument("--resamples", type=int, default=RESAMPLES, metavar="N", help=f"({RESAMPLES})")
     arguments = parser.parse_args()
-    try:
-        write(arguments.sweep, arguments.resamples)
-    except (ValueError, OSError) as error:
-        if not is_users_mistake(error):
-            raise
-        print(f"error: {error}", file=sys.stderr)
-        return USER_ERROR
+    write(arguments.sweep, arguments.resamples)
     print(arguments.sweep / PAGE)
     return 0
 
 
 def write(place: Path, resamples: int) -> None:
-    """Write the page of a sweep. ValueError where there are no rows of jobs."""
+    """Write the page of a sweep. UserError where there are no rows of jobs."""
     found = jobs(place)
     if not found:
-        raise ValueError(f"{place}: no sweep has noted its jobs here; name the folder runs/sweep-... of one")
+        raise UserError(f"{place}: no sweep has noted its jobs here; name the folder runs/sweep-... of one")
     runs, left_out = [], []
     for job in found:
         try:
@@ -65,17 +61,17 @@ def write(place: Path, resamples: int) -> None:
 
 
 def _runs_of(job: Job) -> list[FinishedRun]:
-    """The runs that a job left with scores. ValueError says why there are none."""
+    """The runs that a job left with scores. UserError says why there are none."""
     if job.status == "failed":
-        raise ValueError(job.reason or "its reason was not noted")
+        raise UserError(job.reason or "its reason was not noted")
     if job.status == "stopped":
-        raise ValueError("stopped by a person; the sweep's command goes on from there")
+        raise UserError("stopped by a person; the sweep's command goes on from there")
     if job.status == "queued":
-        raise ValueError("it waits in Slurm; the sweep's command follows it")
+        raise UserError("it waits in Slurm; the sweep's command follows it")
     if job.status != "done":
-        raise ValueError("still running, or it was killed; the sweep's command goes on from there")
+        raise UserError("still running, or it was killed; the sweep's command goes on from there")
     if not Path(job.run_dir).is_dir():
-        raise ValueError(f"{job.run_dir} is gone")
+        raise UserError(f"{job.run_dir} is gone")
     return [read_run(folder) for folder in find_runs([job.run_dir])[0]]
 
 

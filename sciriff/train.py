@@ -34,7 +34,8 @@ from sciriff.run import spawn
 from sciriff.run.locks import own_nodes
 from sciriff.run.nodes import cluster, joined_nodes, joining_node
 from sciriff.run.run_dir import RunDir
-from sciriff.stage import USER_ERROR, is_users_mistake
+from sciriff.run.user_error import UserError
+from sciriff.stage import USER_ERROR
 
 ONE_FAILED = "a job of the sweep failed; the others went on"
 
@@ -101,7 +102,7 @@ def job_of_sweep(composed: DictConfig, progress: Progress) -> float | None:
     if composed.dry_run:
         return job(composed, progress)
     if cluster.here().by_hand:
-        raise ValueError("NODES and NODE_RANK are for a single run: a sweep (-m) over several nodes needs Slurm")
+        raise UserError("NODES and NODE_RANK are for a single run: a sweep (-m) over several nodes needs Slurm")
     place = sweep.folder()
     assert place is not None
     if composed.log.group is None:
@@ -120,7 +121,7 @@ def job_of_sweep(composed: DictConfig, progress: Progress) -> float | None:
         if sweep.own_number() is None:
             sweep.refuse_folder_of_another(place, row)
         mean = _objective(job(composed, progress))
-    except (ValueError, OSError, pipeline.RunFailed) as error:
+    except (UserError, OSError, pipeline.RunFailed) as error:
         print(f"error: {row.name}: {error}", file=sys.stderr, flush=True)
         sweep.note(sweep.ended(row, "failed", started, sweep.in_one_line(str(error))))
         raise pipeline.RunFailed(ONE_FAILED if sweep.own_number() is None else "a job of the sweep failed") from None
@@ -132,16 +133,16 @@ def job_of_sweep(composed: DictConfig, progress: Progress) -> float | None:
 
 
 def _objective(mean: float | None) -> float | None:
-    """The mean as a sweeper takes it. ValueError where it searches for the highest and there is none."""
+    """The mean as a sweeper takes it. UserError where it searches for the highest and there is none."""
     if mean is None and sweep.searches(HydraConfig.get().sweeper):
-        raise ValueError(sweep.NO_MEAN)
+        raise UserError(sweep.NO_MEAN)
     return mean
 
 
 def refuse_launcher_without_sweep(hydra_config: HydraConf) -> None:
-    """ValueError where Slurm was chosen for a single run, which no launcher of Hydra's ever sees."""
+    """UserError where Slurm was chosen for a single run, which no launcher of Hydra's ever sees."""
     if hydra_config.launcher.get("_target_") == sweep.LAUNCHER and sweep.own_number() is None:
-        raise ValueError(
+        raise UserError(
             "this launcher takes sweeps: add -m, and one run is a sweep of one; or sbatch launch/slurm.sbatch ..."
         )
 
@@ -168,7 +169,7 @@ def compose_and_run(progress: Progress) -> None:
         try:
             refuse_launcher_without_sweep(hydra_config)
             return job(composed, progress) if sweep.own_number() is None else job_of_sweep(composed, progress)
-        except (ValueError, OSError, pipeline.RunFailed, joining_node.DriverFailed) as error:
+        except (UserError, OSError, pipeline.RunFailed, joining_node.DriverFailed) as error:
             # raised again below, outside Hydra, which would print a line of its own
             errors.append(error)
             return None
@@ -176,8 +177,8 @@ def compose_and_run(progress: Progress) -> None:
     try:
         hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(entry)()
     except sweep.Refused as refused:
-        raise ValueError(str(refused)) from None
-    except (ValueError, OSError):  # before any job began
+        raise UserError(str(refused)) from None
+    except (UserError, OSError):  # before any job began
         raise
     except BaseException as error:  # after Ctrl-C nobody waits for a page
         say_of_sweep(page=not isinstance(error, (LeftRunning, KeyboardInterrupt)))
@@ -218,7 +219,7 @@ def exit_status(error: BaseException, progress: Progress) -> int:
         case HydraException() | OmegaConfBaseException():
             _say(f"error: {compose_error.explain(error)}")
             return USER_ERROR
-        case ValueError() | OSError() if is_users_mistake(error):
+        case UserError() | OSError():
             _say(f"error: {error}")
             return USER_ERROR
     raise error

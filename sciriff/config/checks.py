@@ -4,6 +4,8 @@ import difflib
 import math
 from collections.abc import Iterable
 
+from sciriff.run.user_error import UserError
+
 
 def nearest(word: str, names: Iterable[str]) -> str:
     """`; did you mean 'x'?` for the name most like `word`, or the names there are where none is like it."""
@@ -14,18 +16,18 @@ def nearest(word: str, names: Iterable[str]) -> str:
 
 def one_of(key: str, value: object, allowed: tuple[str, ...]) -> None:
     if value not in allowed:
-        raise ValueError(f"{key}={value} is not known{nearest(str(value), allowed)}")
+        raise UserError(f"{key}={value} is not known{nearest(str(value), allowed)}")
 
 
 def finite(key: str, value: float | None) -> None:
     if value is not None and not math.isfinite(value):
-        raise ValueError(f"{key}={value} must be a number that is finite")
+        raise UserError(f"{key}={value} must be a number that is finite")
 
 
 def at_least(key: str, value: float | None, least: float) -> None:
     finite(key, value)
     if value is not None and value < least:
-        raise ValueError(f"{key}={value} is too small: it must be {least} or more")
+        raise UserError(f"{key}={value} is too small: it must be {least} or more")
 
 
 def number_or(key: str, value: object, least: int, words: tuple[str, ...]) -> None:
@@ -33,10 +35,10 @@ def number_or(key: str, value: object, least: int, words: tuple[str, ...]) -> No
     if isinstance(value, int) and not isinstance(value, bool):
         at_least(key, value, least)
     elif value not in words:
-        raise ValueError(f"{key}={value} must be {', '.join(words)} or a whole number of {least} or more")
+        raise UserError(f"{key}={value} must be {', '.join(words)} or a whole number of {least} or more")
 
 
 def above_zero(key: str, value: float | None) -> None:
     finite(key, value)
     if value is not None and value <= 0:
-        raise ValueError(f"{key}={value} must be above 0")
+        raise UserError(f"{key}={value} must be above 0")

@@ -6,6 +6,7 @@ from typing import Any
 from omegaconf import MISSING
 
 from sciriff.config.checks import one_of
+from sciriff.run.user_error import UserError
 
 
 @dataclass
@@ -25,7 +26,7 @@ class DeepspeedConfig:
 
     def __post_init__(self) -> None:
         if self.zero_stage not in (0, 2, 3):
-            raise ValueError(f"deepspeed.zero_stage={self.zero_stage} is not known; it is one of 0, 2, 3")
+            raise UserError(f"deepspeed.zero_stage={self.zero_stage} is not known; it is one of 0, 2, 3")
         if self.offload and self.zero_stage == 0:
-            raise ValueError("deepspeed.offload=true needs DeepSpeed: deepspeed=zero3_offload")
+            raise UserError("deepspeed.offload=true needs DeepSpeed: deepspeed=zero3_offload")
         one_of("deepspeed.resident_weights", self.resident_weights, ("auto", "all", "none"))

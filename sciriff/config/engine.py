@@ -7,6 +7,7 @@ from omegaconf import MISSING
 
 from sciriff.config.checks import at_least, number_or, one_of
 from sciriff.config.server import PROVIDERS, ServerConfig
+from sciriff.run.user_error import UserError
 
 
 @dataclass
@@ -48,29 +49,29 @@ class EngineConfig(ServerConfig):
         number_or("engine.replicas", self.replicas, 1, ("auto",))
         at_least("engine.temperature", self.temperature, 0)
         if not 0 < self.top_p <= 1:
-            raise ValueError(f"engine.top_p={self.top_p:g} must be above 0 and at most 1")
+            raise UserError(f"engine.top_p={self.top_p:g} must be above 0 and at most 1")
         if self.top_p < 1 and (self.temperature == 0 or (self.temperature is None and not self.asks)):
-            raise ValueError(
+            raise UserError(
                 f"engine.top_p={self.top_p:g} means nothing at engine.temperature={self.temperature or 0:g}, which "
                 "draws no token; give both, or neither"
             )
         if not 0 < self.memory_fraction <= 1:
-            raise ValueError(f"engine.memory_fraction={self.memory_fraction} must be above 0 and at most 1")
+            raise UserError(f"engine.memory_fraction={self.memory_fraction} must be above 0 and at most 1")
         if self.asks:
             self.check("engine", self.name)
             if self.python is not None:
-                raise ValueError(f"engine.python has no meaning for engine={self.name}, which runs no model here")
+                raise UserError(f"engine.python has no meaning for engine={self.name}, which runs no model here")
         if self.name == "anthropic":
             if (self.temperature or 0) > 1:
-                raise ValueError(f"engine.temperature={self.temperature:g}: engine=anthropic takes 1 at most")
+                raise UserError(f"engine.temperature={self.temperature:g}: engine=anthropic takes 1 at most")
             if self.top_p < 1 and self.temperature is not None:
-                raise ValueError(
+                raise UserError(
                     f"engine.temperature={self.temperature:g} and engine.top_p={self.top_p:g}: engine=anthropic takes "
                     "one of them; engine.temperature=null leaves that to it"
                 )
         for key, value in (("tensor_parallel", self.tensor_parallel > 1), ("batch_invariant", self.batch_invariant)):
             if value and self.name != "vllm":
-                raise ValueError(f"engine.{key}={getattr(self, key)} needs engine=vllm, and this is {self.name}")
+                raise UserError(f"engine.{key}={getattr(self, key)} needs engine=vllm, and this is {self.name}")
 
     @property
     def asks(self) -> bool:

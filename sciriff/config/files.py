@@ -8,21 +8,22 @@ from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBas
 from yaml import YAMLError
 
 from sciriff.config.root import Config, nearest_key
+from sciriff.run.user_error import UserError
 
 
 def from_container(values: DictConfig) -> Config:
-    """The checked config of composed values. ValueError says which key is unknown, unset or wrong."""
+    """The checked config of composed values. UserError says which key is unknown, unset or wrong."""
     try:
         plain = OmegaConf.to_container(values, resolve=True, throw_on_missing=True)
         config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), plain))
     except MissingMandatoryValue as error:
-        raise ValueError(f"{error.full_key} is not set: give {error.full_key}=...") from None
+        raise UserError(f"{error.full_key} is not set: give {error.full_key}=...") from None
     except ConfigKeyError as error:
         unknown = str(error.full_key)
-        raise ValueError(f"{unknown} is not a key of the config{nearest_key(unknown)}") from None
+        raise UserError(f"{unknown} is not a key of the config{nearest_key(unknown)}") from None
     except OmegaConfBaseException as error:
         key = getattr(error, "full_key", None)
-        raise ValueError(f"{key + ': ' if key else ''}{str(error).splitlines()[0]}") from None
+        raise UserError(f"{key + ': ' if key else ''}{str(error).splitlines()[0]}") from None
     assert isinstance(config, Config)
     return config
 
@@ -30,12 +31,12 @@ def from_container(values: DictConfig) -> Config:
 def load(path: Path) -> Config:
     """The config that was frozen into a run folder."""
     if not path.is_file():
-        raise ValueError(f"{path}: there is no run here; `python -m sciriff.train` makes one")
+        raise UserError(f"{path}: there is no run here; `python -m sciriff.train` makes one")
     return from_container(read(path))
 
 
 def read(path: Path) -> DictConfig:
-    """The values in a run's config.yaml, not checked against the schema: an older run may have other keys. ValueError
+    """The values in a run's config.yaml, not checked against the schema: an older run may have other keys. UserError
     for a file that is damaged, and what to do."""
     try:
         values = OmegaConf.load(path)
@@ -43,7 +44,7 @@ def read(path: Path) -> DictConfig:
     except (YAMLError, UnicodeDecodeError) as error:
         values, reason = None, " ".join(str(error).split("\n", 1)[0].split())
     if not isinstance(values, DictConfig) or not values:
-        raise ValueError(
+        raise UserError(
             f"{path}: not a config ({reason}); remove it, and the command that made this run writes it again and keeps "
             "what is finished"
         )

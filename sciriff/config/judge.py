@@ -6,6 +6,7 @@ from omegaconf import MISSING
 
 from sciriff.config.checks import at_least, one_of
 from sciriff.config.server import PROVIDERS, ServerConfig
+from sciriff.run.user_error import UserError
 
 
 @dataclass
@@ -25,7 +26,7 @@ class JudgeConfig(ServerConfig):
         if not self.asks:
             return
         if not self.model:
-            raise ValueError(f"judge={self.provider} needs judge.model=...")
+            raise UserError(f"judge={self.provider} needs judge.model=...")
         self.check("judge", self.provider)
         at_least("judge.max_tokens", self.max_tokens, 1)
 

@@ -8,6 +8,7 @@ from omegaconf import MISSING
 
 from sciriff.config.checks import at_least, number_or, one_of
 from sciriff.config.source import SourceConfig
+from sciriff.run.user_error import UserError
 
 
 @dataclass
@@ -90,15 +91,15 @@ class MixConfig:
         at_least("mix.validation_rows", self.validation_rows, 0)
         for name in ("tasks", "families", "domains"):
             if getattr(self, name) == []:
-                raise ValueError(f"mix.{name}=[] lets no science row in; say mix.per_task=0, or null for all")
+                raise UserError(f"mix.{name}=[] lets no science row in; say mix.per_task=0, or null for all")
         for name in ("sciriff", "tulu"):
             source: MixSourceConfig = getattr(self.sources, name)
             for key in ("weight", "epochs"):
                 value = getattr(source, key)
                 if not 0 < value < math.inf:
-                    raise ValueError(f"mix.sources.{name}.{key}={value} must be a number above 0")
+                    raise UserError(f"mix.sources.{name}.{key}={value} must be a number above 0")
             if source.weight != 1 and self.tulu not in ("match", "none"):
-                raise ValueError(
+                raise UserError(
                     f"mix.sources.{name}.weight={source.weight} is a share under mix.tulu=match, and mix.tulu is "
                     f"{self.tulu}: leave the weight out, or match"
                 )
@@ -109,7 +110,7 @@ class MixConfig:
         """The rows of a published mix are taken whole, so settings that choose among them say what cannot be done."""
         for name in ("tasks", "families", "domains", "validation_rows"):
             if value := getattr(self, name):
-                raise ValueError(
+                raise UserError(
                     f"mix.{name}={value} cannot be had of mix.sources.published, a finished mix that is taken whole; "
                     "choose a mix that is built of sources (mix=scitulu), or leave it out"
                 )

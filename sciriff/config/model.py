@@ -7,6 +7,7 @@ from typing import Any
 from omegaconf import MISSING
 
 from sciriff.config.checks import at_least, one_of
+from sciriff.run.user_error import UserError
 
 CHAT_FORMATS = ("tulu", "llama2", "llama3", "qwen", "general", "tokenizer")
 
@@ -43,11 +44,9 @@ class ShapeConfig:
             at_least(f"model.shape.{name}", getattr(self, name), 1)
         at_least("model.shape.head_width", self.head_width, 1)
         if self.head_width is None and self.hidden % self.heads:
-            raise ValueError(f"model.shape.hidden={self.hidden} is not a multiple of model.shape.heads={self.heads}")
+            raise UserError(f"model.shape.hidden={self.hidden} is not a multiple of model.shape.heads={self.heads}")
         if self.heads % self.kv_heads:
-            raise ValueError(
-                f"model.shape.heads={self.heads} is not a multiple of model.shape.kv_heads={self.kv_heads}"
-            )
+            raise UserError(f"model.shape.heads={self.heads} is not a multiple of model.shape.kv_heads={self.kv_heads}")
 
     @property
     def queries(self) -> int:
@@ -119,19 +118,19 @@ class ModelConfig:
         if self.api is not None:
             for name in ("path", "tokenizer", "shape"):
                 if getattr(self, name) is not None:
-                    raise ValueError(
+                    raise UserError(
                         f"model.{name} has no meaning for model={self.name}, whose weights {self.api.provider} keeps; "
                         "for another model: model=custom model.path=FOLDER_OR_HUB_ID"
                     )
             if self.chat != "server":
-                raise ValueError(f"model.chat={self.chat}: {self.api.provider} writes the markup, so it must be server")
+                raise UserError(f"model.chat={self.chat}: {self.api.provider} writes the markup, so it must be server")
             return
         if self.shape is None:
-            raise ValueError("model.shape is not set: give model.shape=..., as in conf/model/llama2_7b.yaml")
+            raise UserError("model.shape is not set: give model.shape=..., as in conf/model/llama2_7b.yaml")
         one_of("model.chat", self.chat, CHAT_FORMATS)
         one_of("model.dtype", self.dtype, ("bfloat16", "float16", "float32"))
         if self.path is None and self.tokenizer is None:
-            raise ValueError(
+            raise UserError(
                 "model.path is null, so model.tokenizer must name a tokenizer; or give model.path=FOLDER_OR_HUB_ID"
             )
 

@@ -20,6 +20,7 @@ from sciriff.config.plan import PlanConfig
 from sciriff.config.report import ReportConfig
 from sciriff.config.train import TrainConfig
 from sciriff.run.run_dir import RunDir
+from sciriff.run.user_error import UserError
 
 STAGES = ("mix", "train", "predict", "judge", "score", "report")
 
@@ -59,13 +60,13 @@ class Config:
         for stage in self.stages:
             one_of("stages", stage, STAGES)
         if not self.stages:
-            raise ValueError(f"stages=[] runs nothing; name some of {', '.join(STAGES)}")
+            raise UserError(f"stages=[] runs nothing; name some of {', '.join(STAGES)}")
         if not 0 <= self.seed < 2**32:
-            raise ValueError(f"seed={self.seed} must be at least 0 and below 2**32")
+            raise UserError(f"seed={self.seed} must be at least 0 and below 2**32")
         if self.name is not None and ("/" in self.name or self.name in ("", ".", "..")):
-            raise ValueError(f"name={self.name!r} must be a plain folder name")
+            raise UserError(f"name={self.name!r} must be a plain folder name")
         if "train" in self.active_stages and not self.mix.path and not self.mix.has_source:
-            raise ValueError("mix has no source: give mix.sources.sciriff.path=FOLDER, or choose a mix")
+            raise UserError("mix has no source: give mix.sources.sciriff.path=FOLDER, or choose a mix")
         if "train" in self.active_stages and self.deepspeed.zero_stage:
             self._refuse_with_deepspeed()
         if "train" in self.active_stages and self.train.keep == "best":
@@ -75,15 +76,15 @@ class Config:
         if self.model.api is not None:
             self._check_api_model(self.model.api)
         elif "predict" in self.active_stages and self.engine.name == "anthropic":
-            raise ValueError(f"engine=anthropic has no model={self.model.name}; its models are model=claude_...")
+            raise UserError(f"engine=anthropic has no model={self.model.name}; its models are model=claude_...")
         if {"train", "predict"} <= set(self.active_stages) and self.engine.asks:
-            raise ValueError(
+            raise UserError(
                 f"engine={self.engine.name} asks a server, and none has the model that this run trains: choose "
                 "engine=vllm; or train first, serve the run's model, and then run stages=[predict,score,report]"
             )
         ways, shape = self.engine.tensor_parallel, self.model.shape if self.eval.model is None else None
         if "predict" in self.active_stages and shape and not shares_heads(shape.heads, shape.kv_heads, ways):
-            raise ValueError(
+            raise UserError(
                 f"engine.tensor_parallel={ways} does not share out model.shape.heads={shape.heads}, the attention "
                 f"heads of the model (model.shape.kv_heads={shape.kv_heads} of keys and values)"
             )
@@ -96,54 +97,54 @@ class Config:
         return self.engine.temperature if self.engine.asks else self.engine.temperature or 0.0
 
     def _check_sampling(self) -> None:
-        """ValueError for samples that would all be the same, and for chance where the original code has none."""
+        """UserError for samples that would all be the same, and for chance where the original code has none."""
         samples, temperature = self.eval.samples, self.temperature
         if samples > 1 and temperature == 0:
-            raise ValueError(
+            raise UserError(
                 f"eval.samples={samples} needs a temperature, for at engine.temperature=0 all {samples} answers are "
                 "the same: add engine.temperature=0.7, or leave eval.samples out"
             )
         if self.eval.parity == "reference" and (samples > 1 or temperature):
             key = f"eval.samples={samples}" if samples > 1 else f"engine.temperature={temperature:g}"
-            raise ValueError(
+            raise UserError(
                 f"{key} does not go with eval.parity=reference: the original code took the most likely answer, one to "
                 "each prompt"
             )
 
     def _check_api_model(self, api: ApiModelConfig) -> None:
-        """ValueError for what cannot be done with a model that only its provider has."""
+        """UserError for what cannot be done with a model that only its provider has."""
         model = self.model.name
         if self.train.method != "none":
-            raise ValueError(f"model={model} cannot be trained here, for {api.provider} keeps its weights: train=none")
+            raise UserError(f"model={model} cannot be trained here, for {api.provider} keeps its weights: train=none")
         if self.eval.model is not None:
-            raise ValueError(f"eval.model names weights, and model={model} is one that {api.provider} answers for")
+            raise UserError(f"eval.model names weights, and model={model} is one that {api.provider} answers for")
         if "predict" not in self.active_stages:
             return
         if self.engine.name not in (api.provider, "local"):
-            raise ValueError(f"model={model} answers over {api.provider}'s API: engine={api.provider}")
+            raise UserError(f"model={model} answers over {api.provider}'s API: engine={api.provider}")
         if not api.takes_temperature and self.engine.temperature:
-            raise ValueError(f"engine.temperature={self.engine.temperature:g}: model={model} takes no temperature")
+            raise UserError(f"engine.temperature={self.engine.temperature:g}: model={model} takes no temperature")
         if not api.takes_temperature and self.engine.top_p < 1:
-            raise ValueError(f"engine.top_p={self.engine.top_p:g}: model={model} takes neither it nor a temperature")
+            raise UserError(f"engine.top_p={self.engine.top_p:g}: model={model} takes neither it nor a temperature")
 
     def _refuse_with_deepspeed(self) -> None:
         stage = f"deepspeed.zero_stage={self.deepspeed.zero_stage}"
         if self.train.method == "qlora":
-            raise ValueError(
+            raise UserError(
                 f"train=qlora does not go with {stage}, which cannot share out four-bit weights: choose "
                 "deepspeed=none, where each GPU has a whole copy, or train=lora"
             )
         if self.train.optimizer != "adamw":
-            raise ValueError(
+            raise UserError(
                 f"train.optimizer={self.train.optimizer} does not go with {stage}, which shares out AdamW's states "
                 "itself: leave train.optimizer out, or choose deepspeed=none"
             )
 
     def _refuse_a_choice_without_rows(self) -> None:
         if self.mix.path is not None:
-            raise ValueError(f"train.keep=best needs validation rows, and mix.path={self.mix.path} brings none")
+            raise UserError(f"train.keep=best needs validation rows, and mix.path={self.mix.path} brings none")
         if not self.mix.validation_rows:
-            raise ValueError(
+            raise UserError(
                 "train.keep=best chooses by the loss on validation rows, and mix.validation_rows=0 draws none"
             )
 

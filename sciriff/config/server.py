@@ -5,6 +5,7 @@ from dataclasses import dataclass, fields
 from urllib.parse import urlsplit
 
 from sciriff.config.checks import above_zero, at_least
+from sciriff.run.user_error import UserError
 
 ADDRESS = re.compile(r"https?://[\w.:\[\]-]+(/[\w./~%-]*)?")
 """Of a server; no user, password or query, since config.yaml is copied into logs and trackers."""
@@ -47,15 +48,15 @@ class ServerConfig:
     """Seconds between looks at a batch."""
 
     def check(self, section: str, chosen: str) -> None:
-        """ValueError for what cannot be. `section` is judge or engine, `chosen` its option."""
+        """UserError for what cannot be. `section` is judge or engine, `chosen` its option."""
         if not self.base_url:
-            raise ValueError(f"{section}={chosen} needs {section}.base_url=...")
+            raise UserError(f"{section}={chosen} needs {section}.base_url=...")
         if not _is_address(self.base_url):
-            raise ValueError(f"{section}.base_url must be http(s)://HOST[:PORT]/v1, with no password or key in it")
+            raise UserError(f"{section}.base_url must be http(s)://HOST[:PORT]/v1, with no password or key in it")
         if self.api_key_env is not None and not self.api_key_env.isidentifier():
-            raise ValueError(f"{section}.api_key_env must be the name of an environment variable, not the key itself")
+            raise UserError(f"{section}.api_key_env must be the name of an environment variable, not the key itself")
         if (self.input_usd is None) != (self.output_usd is None):
-            raise ValueError(f"{section}.input_usd and {section}.output_usd must be given together")
+            raise UserError(f"{section}.input_usd and {section}.output_usd must be given together")
         for name in ("max_concurrency", "attempts"):
             at_least(f"{section}.{name}", getattr(self, name), 1)
         for name in ("temperature", "max_usd", "input_usd", "output_usd"):

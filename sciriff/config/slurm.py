@@ -7,6 +7,7 @@ from typing import Any
 
 from sciriff.config.checks import nearest
 from sciriff.run.machine import GPU_TYPES
+from sciriff.run.user_error import UserError
 
 TEXTS = ("time", "account", "partition", "qos", "gpus_per_node", "mem", "python")
 LISTS = ("sbatch", "setup")
@@ -51,19 +52,19 @@ class SlurmConfig:
             optional = key in ("at_once", "cpus_per_task")
             whole = isinstance(value, int) and not isinstance(value, bool)
             if not (optional and value is None) and not (whole and value >= 1):
-                raise ValueError(f"hydra.launcher.{key}={value} must be a whole number of 1 or more")
+                raise UserError(f"hydra.launcher.{key}={value} must be a whole number of 1 or more")
         if not isinstance(self.exclusive, bool):
-            raise ValueError(f"hydra.launcher.exclusive={self.exclusive} must be true or false")
+            raise UserError(f"hydra.launcher.exclusive={self.exclusive} must be true or false")
         if not self.time or not set(self.time) <= set("0123456789:-"):
-            raise ValueError(f"hydra.launcher.time={self.time} must be minutes, HH:MM:SS or D-HH:MM:SS")
+            raise UserError(f"hydra.launcher.time={self.time} must be minutes, HH:MM:SS or D-HH:MM:SS")
         for key in LISTS:
             if not isinstance(getattr(self, key), list):
-                raise ValueError(f"hydra.launcher.{key}={getattr(self, key)} must be a list: [...]")
+                raise UserError(f"hydra.launcher.{key}={getattr(self, key)} must be a list: [...]")
         for option in self.sbatch:
             if not option.startswith("-"):
-                raise ValueError(f"hydra.launcher.sbatch: {option} is no option of sbatch: they begin with a dash")
+                raise UserError(f"hydra.launcher.sbatch: {option} is no option of sbatch: they begin with a dash")
         if self.gpus is not None and self.gpus < 1:
-            raise ValueError(f"hydra.launcher.gpus_per_node={self.gpus_per_node} must be 1 or more, or null")
+            raise UserError(f"hydra.launcher.gpus_per_node={self.gpus_per_node} must be 1 or more, or null")
 
     @property
     def gpus(self) -> int | None:
@@ -81,13 +82,13 @@ class SlurmConfig:
 
 
 def slurm_config(given: Mapping[str, Any]) -> SlurmConfig:
-    """The checked keys of conf/hydra/launcher/. ValueError names one that is unknown, missing or wrong."""
+    """The checked keys of conf/hydra/launcher/. UserError names one that is unknown, missing or wrong."""
     known = slurm_keys()
     for key in given:
         if key not in known:
-            raise ValueError(f"hydra.launcher.{key} is not a key of the launcher{nearest(key, known)}")
+            raise UserError(f"hydra.launcher.{key} is not a key of the launcher{nearest(key, known)}")
     if missing := [key for key in known if key not in given]:
-        raise ValueError(f"hydra.launcher.{missing[0]} is not set; conf/hydra/launcher/slurm.yaml has all keys")
+        raise UserError(f"hydra.launcher.{missing[0]} is not set; conf/hydra/launcher/slurm.yaml has all keys")
     return SlurmConfig(**{key: _as_text(key, value) for key, value in given.items()})
 
 

@@ -6,6 +6,7 @@ from typing import Any
 from omegaconf import MISSING
 
 from sciriff.config.checks import above_zero, at_least, number_or, one_of
+from sciriff.run.user_error import UserError
 
 ATTENTIONS = ("auto", "flash_attention_3", "flash_attention_2", "sdpa", "eager")
 
@@ -112,7 +113,7 @@ class TrainConfig:
         for name in ("warmup_ratio", "adam_beta1", "adam_beta2"):
             value = getattr(self, name)
             if not 0 <= value < 1:
-                raise ValueError(f"train.{name}={value} must be at least 0 and below 1")
+                raise UserError(f"train.{name}={value} must be at least 0 and below 1")
         at_least("train.weight_decay", self.weight_decay, 0)
         one_of("train.optimizer", self.optimizer, ("adamw", "adamw_8bit"))
         one_of("train.schedule", self.schedule, ("linear", "cosine", "constant"))
@@ -120,11 +121,11 @@ class TrainConfig:
         one_of("train.attention", self.attention, ATTENTIONS)
         one_of("train.keep", self.keep, ("last", "best"))
         if self.keep == "best" and self.eval_every is None:
-            raise ValueError("train.keep=best needs train.eval_every=STEPS, and it is null: nothing would be measured")
+            raise UserError("train.keep=best needs train.eval_every=STEPS, and it is null: nothing would be measured")
         one_of("train.cross_entropy", self.cross_entropy, ("auto", "liger", "chunked"))
         number_or("train.activation_checkpointing", self.activation_checkpointing, 0, ("all", "none", "auto"))
         if self.max_length > self.micro_batch_tokens:
-            raise ValueError(
+            raise UserError(
                 f"train.max_length={self.max_length} does not fit train.micro_batch_tokens={self.micro_batch_tokens}: "
                 "a micro-batch must hold the longest sequence"
             )
@@ -138,14 +139,14 @@ class TrainConfig:
         for name in ("lora_rank", "lora_alpha", "lora_dropout", "lora_targets"):
             value = getattr(self, name)
             if not self.adapts and value is not None:
-                raise ValueError(f"train.{name}={value} is of train=lora and train=qlora, and this is {self.method}")
+                raise UserError(f"train.{name}={value} is of train=lora and train=qlora, and this is {self.method}")
             if self.adapts and value is None and name != "lora_targets":
-                raise ValueError(f"train.method={self.method} needs train.{name}; train={self.method} has one")
+                raise UserError(f"train.method={self.method} needs train.{name}; train={self.method} has one")
         if not self.adapts:
             return
         at_least("train.lora_rank", self.lora_rank, 1)
         above_zero("train.lora_alpha", self.lora_alpha)
         if not 0 <= (self.lora_dropout or 0.0) < 1:
-            raise ValueError(f"train.lora_dropout={self.lora_dropout} must be at least 0 and below 1")
+            raise UserError(f"train.lora_dropout={self.lora_dropout} must be at least 0 and below 1")
         if self.lora_targets == []:
-            raise ValueError("train.lora_targets=[] gives no layer an adapter; null is every linear layer but the head")
+            raise UserError("train.lora_targets=[] gives no layer an adapter; null is every linear layer but the head")

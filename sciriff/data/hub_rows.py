@@ -6,16 +6,17 @@ from pathlib import Path
 from typing import Any
 
 from sciriff.config import SourceConfig
+from sciriff.run.user_error import UserError
 
 COMMIT = re.compile("[0-9a-f]{40}")
 """A commit of a repository, as `datasets` names the folder of its copy after it."""
 
 
-class MissingSplit(ValueError):
+class MissingSplit(UserError):
     """A hub dataset without the split that was asked for."""
 
 
-class OutOfReach(ValueError):
+class OutOfReach(UserError):
     """A hub dataset that cannot be had from here: no network, no copy, or no permission."""
 
 
@@ -24,7 +25,7 @@ def hub_rows(
 ) -> Iterator[tuple[str, dict[str, Any]]]:
     """Every row of a hub dataset with its place; of its columns those of `columns`.
 
-    `on_commit` is told which commit of the dataset they are from, where that can be known. ValueError, in one line,
+    `on_commit` is told which commit of the dataset they are from, where that can be known. UserError, in one line,
     says what keeps the dataset away and what to do about it.
     """
     keys = ("config", "split", "revision")
@@ -60,7 +61,7 @@ def _loaded(source: SourceConfig, name: str) -> Any:
             "either copy HF_HOME here and set HF_HUB_OFFLINE=1, or name a local copy with this source's `path`"
         ) from None
     except (DatasetsError, ValueError, RuntimeError) as error:  # no such configuration or split; files it cannot read
-        kind = MissingSplit if str(error).startswith("Unknown split") else ValueError
+        kind = MissingSplit if str(error).startswith("Unknown split") else UserError
         raise kind(f"{name}: cannot be read ({first_line(error)})") from None
 
 

@@ -6,26 +6,27 @@ from sciriff.config import EvalConfig, nearest
 from sciriff.data.source_files import instances_source
 from sciriff.data.source_rows import read_rows
 from sciriff.run.records import Instance
+from sciriff.run.user_error import UserError
 from sciriff.tasks import HELD_OUT
 
 
 def wanted_tasks(names: list[str] | None) -> list[str]:
-    """The chosen held-out tasks in the paper's order; None is all nine. ValueError for a name that is none of them."""
+    """The chosen held-out tasks in the paper's order; None is all nine. UserError for a name that is none of them."""
     known = [task.name for task in HELD_OUT]
     if names is None:
         return known
     for name in names:
         if name not in known:
-            raise ValueError(f"eval.tasks: {name!r} is not a held-out task{nearest(name, known)}")
+            raise UserError(f"eval.tasks: {name!r} is not a held-out task{nearest(name, known)}")
     if not names:
-        raise ValueError("eval.tasks=[] asks for nothing; name some tasks, or null for all nine")
+        raise UserError("eval.tasks=[] asks for nothing; name some tasks, or null for all nine")
     return [name for name in known if name in names]
 
 
 def read_instances(config: EvalConfig) -> dict[str, list[Instance]]:
     """Task -> all its instances in the order of the source. Rows of other tasks are passed over.
 
-    The task is the first part of `_instance_id` (`task:split:index`). ValueError says which row is broken or double, or
+    The task is the first part of `_instance_id` (`task:split:index`). UserError says which row is broken or double, or
     which task that was asked for by name has no row.
     """
     wanted = wanted_tasks(config.tasks)
@@ -35,23 +36,23 @@ def read_instances(config: EvalConfig) -> dict[str, list[Instance]]:
     for where, row in read_rows(source):
         for key in ("_instance_id", "input", "output"):
             if not isinstance(row.get(key), str):
-                raise ValueError(f"{where}: an instance needs the text {key!r}")
+                raise UserError(f"{where}: an instance needs the text {key!r}")
         instance_id = row["_instance_id"]
         task = instance_id.partition(":")[0]
         if task not in instances:
             continue
         if instance_id in seen:
-            raise ValueError(f"{where}: {instance_id} is already at {seen[instance_id]}; ids must differ")
+            raise UserError(f"{where}: {instance_id} is already at {seen[instance_id]}; ids must differ")
         try:
             row["input"].encode()
         except UnicodeEncodeError:
-            raise ValueError(f"{where}: 'input' has lone surrogates, which no tokenizer takes") from None
+            raise UserError(f"{where}: 'input' has lone surrogates, which no tokenizer takes") from None
         seen[instance_id] = str(where)
         instances[task].append(Instance(task, instance_id, row["input"], row["output"]))
     missing = [name for name in wanted if not instances[name]]
     place = source.path or source.hub
     if len(missing) == len(wanted) or (missing and config.tasks is not None):
-        raise ValueError(f"{place} has no instances of {', '.join(missing)} in split {source.split}")
+        raise UserError(f"{place} has no instances of {', '.join(missing)} in split {source.split}")
     if missing:
         print(f"{place} has no instances of {', '.join(missing)}", flush=True)
     return {name: rows for name, rows in instances.items() if rows}

@@ -13,6 +13,7 @@ from typing import Any
 
 from sciriff.run.digest import value_digest
 from sciriff.run.records import AnswerKey, Judgement, dumps, named, read_json_objects
+from sciriff.run.user_error import UserError
 from sciriff.run.whole_file import write_whole
 from sciriff.tasks.metrics.judge_rating import RATINGS
 
@@ -31,9 +32,9 @@ class Asked:
 
     @classmethod
     def read(cls, answers: str, prompts: Any) -> "Asked":
-        """From what `written` has made. ValueError for anything else."""
+        """From what `written` has made. UserError for anything else."""
         if not isinstance(prompts, dict):
-            raise ValueError("the prompts of a task must be an object")
+            raise UserError("the prompts of a task must be an object")
         of_samples = {i: given if isinstance(given, dict) else {"1": given} for i, given in prompts.items()}
         return cls(answers, {(i, int(n)): digest for i, given in of_samples.items() for n, digest in given.items()})
 
@@ -67,7 +68,7 @@ def read_asked(path: Path) -> dict[str, Asked] | None:
     try:
         return {task: Asked.read(**asked) for task, asked in json.loads(path.read_bytes()).items()}
     except (ValueError, TypeError, AttributeError, RecursionError) as error:
-        raise ValueError(f"{path}: not what the judge was asked ({error}); run the judge stage again") from None
+        raise UserError(f"{path}: not what the judge was asked ({error}); run the judge stage again") from None
 
 
 def write_asked(path: Path, asked: dict[str, Asked]) -> None:
@@ -77,7 +78,7 @@ def write_asked(path: Path, asked: dict[str, Asked]) -> None:
 
 def read_ratings(path: Path, answers: Container[AnswerKey], asked: Asked | None) -> dict[AnswerKey, Rating]:
     """Answer -> rating, of the rows that `asked` names, or of all. Of two rows of the same prompt the later counts: the
-    judge was asked again with more room. ValueError names file and line of a row that is broken, is of none of the
+    judge was asked again with more room. UserError names file and line of a row that is broken, is of none of the
     answers, stands twice where `asked` does not choose, or has no rating that can be."""
     found: dict[AnswerKey, Rating] = {}
     places: dict[AnswerKey, str] = {}
@@ -88,11 +89,11 @@ def read_ratings(path: Path, answers: Container[AnswerKey], asked: Asked | None)
             continue
         if key is None or key not in answers:
             which = f"the instance {row.get('instance_id')!r}" + (f", sample {key[1]}," if key and key[1] > 1 else "")
-            raise ValueError(f"{place}: {which} has no prediction; judge these predictions again")
+            raise UserError(f"{place}: {which} has no prediction; judge these predictions again")
         if key in found and asked is None:
-            raise ValueError(f"{place}: instance {named(key)} stands here twice, first at {places[key]}")
+            raise UserError(f"{place}: instance {named(key)} stands here twice, first at {places[key]}")
         if rating is not None and (isinstance(rating, bool) or rating not in RATINGS):
-            raise ValueError(f"{place}: rating={rating!r} must be a whole number from 1 to 5, or null")
+            raise UserError(f"{place}: rating={rating!r} must be a whole number from 1 to 5, or null")
         found[key] = Rating(str(row.get("judge", "unknown")), rating)
         places[key] = place
     return found
@@ -106,23 +107,23 @@ def _key_of(row: dict[str, Any]) -> AnswerKey | None:
 
 
 def read_rows(path: Path) -> Iterator[Judgement]:
-    """Every row of a file. ValueError names file and line of one that is broken."""
+    """Every row of a file. UserError names file and line of one that is broken."""
     for number, row in read_json_objects(path):
         values = {field.name: row[field.name] for field in fields(Judgement) if field.name in row}
         texts = [values.get(name) for name in ("instance_id", "judge", "prompt_digest", "response", "status")]
         whole = [values.get(name, 0) for name in ("input_tokens", "output_tokens")]
         whole.append(values.get("sample") or 1)
         if not all(isinstance(text, str) for text in texts) or not all(type(count) is int for count in whole):
-            raise ValueError(f"{path}:{number}: not a judgement as this stage writes them; move the file away")
+            raise UserError(f"{path}:{number}: not a judgement as this stage writes them; move the file away")
         reason, limit = values.get("finish_reason"), values.get("limit")
         if not isinstance(reason, str | None) or not (limit is None or type(limit) is int):
-            raise ValueError(f"{path}:{number}: finish_reason must be a text and limit a whole number, or null")
+            raise UserError(f"{path}:{number}: finish_reason must be a text and limit a whole number, or null")
         usd = values.get("usd")
         if usd is not None and not (type(usd) in (int, float) and 0 <= usd < math.inf):
-            raise ValueError(f"{path}:{number}: usd={usd!r} must be a number of US dollars, or null")
+            raise UserError(f"{path}:{number}: usd={usd!r} must be a number of US dollars, or null")
         rating = values.get("rating")
         if rating is not None and (type(rating) is not int or rating not in RATINGS):
-            raise ValueError(f"{path}:{number}: rating={rating!r} must be a whole number from 1 to 5, or null")
+            raise UserError(f"{path}:{number}: rating={rating!r} must be a whole number from 1 to 5, or null")
         yield Judgement(**{"rating": None, **values})
 
 

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from sciriff.config import nearest
 from sciriff.run.records import AnswerKey, named, read_json_objects
 from sciriff.run.run_dir import RunDir
+from sciriff.run.user_error import UserError
 from sciriff.tasks import NAMES
 from sciriff.tasks.catalogue import catalogue
 
@@ -122,17 +123,17 @@ def read_predictions(folder: Path, names: Sequence[str] | None, allow_missing: b
     """The answers in a folder by task, of the tasks in `names`, or of all that are there.
 
     The folder holds our `<task>.jsonl`, or lm-eval's samples at any depth. Of ours, expected.json beside them, where it
-    is there, says what was asked; other answers define their own set. ValueError for a name or a file that belongs to
+    is there, says what was asked; other answers define their own set. UserError for a name or a file that belongs to
     no task, for answers of several models, for what read_task refuses, and where nothing is left to score.
     """
     for name in names or ():
         if name not in NAMES:
-            raise ValueError(f"eval.tasks: {name} is not a held-out task{nearest(name, NAMES)}")
+            raise UserError(f"eval.tasks: {name} is not a held-out task{nearest(name, NAMES)}")
     samples = find_samples(folder)
     files = _our_files(folder, samples)
     expected = Expected({}) if samples.models else read_expected(folder / RunDir(folder).expected.name)
     if not files:
-        raise ValueError(
+        raise UserError(
             f"{folder}: there are no predictions here; run the predict stage, or name a folder of <task>.jsonl files "
             "or of lm-eval's samples_<task>_*.jsonl with predictions=FOLDER"
         )
@@ -147,7 +148,7 @@ def read_predictions(folder: Path, names: Sequence[str] | None, allow_missing: b
     }
     found = {name: task for name, task in found.items() if task.answers}
     if not found:
-        raise ValueError(f"{folder}: there are no predictions of the chosen tasks here")
+        raise UserError(f"{folder}: there are no predictions of the chosen tasks here")
     return found
 
 
@@ -157,17 +158,17 @@ def _our_files(folder: Path, samples: Samples) -> dict[str, Path]:
     if samples.models:
         both = [path for name, path in ours.items() if name in NAMES]
         if both:
-            raise ValueError(f"{folder}: {both[0].name} and files of lm-eval lie here side by side; keep one kind")
+            raise UserError(f"{folder}: {both[0].name} and files of lm-eval lie here side by side; keep one kind")
         if len(samples.models) > 1:
             models = ", ".join(samples.models)
-            raise ValueError(
+            raise UserError(
                 f"{folder}: these are answers of {len(samples.models)} models ({models}); choose one with "
                 f"predictions={folder / list(samples.models)[-1]}"
             )
         return next(iter(samples.models.values()))
     for name, path in ours.items():
         if name not in NAMES and path not in samples.others:
-            raise ValueError(f"{path}: {name} is not a held-out task{nearest(name, NAMES)}")
+            raise UserError(f"{path}: {name} is not a held-out task{nearest(name, NAMES)}")
     return {name: path for name, path in ours.items() if name in NAMES}
 
 
@@ -175,7 +176,7 @@ def find_samples(folder: Path) -> Samples:
     """lm-eval's files below a folder, by model.
 
     Known are what lm-eval writes (`[MODEL/]samples_<task>_<time>.jsonl`) and the tree of the original code, which calls
-    lm-eval once a task or once for all (`[MODEL/]<task>/...`, `[MODEL/]science_adapt/...`). ValueError where a model
+    lm-eval once a task or once for all (`[MODEL/]<task>/...`, `[MODEL/]science_adapt/...`). UserError where a model
     has two files of one task.
     """
     models: dict[str, dict[str, Path]] = {}
@@ -193,7 +194,7 @@ def find_samples(folder: Path) -> Samples:
         model = Path(*parts[: ends[0]] if ends else parts).as_posix()
         first = models.setdefault(model, {}).setdefault(task, path)
         if first is not path:
-            raise ValueError(f"{first} and {path} are both answers to {task}; move one of them away")
+            raise UserError(f"{first} and {path} are both answers to {task}; move one of them away")
     return Samples(models, others)
 
 
@@ -215,25 +216,25 @@ def asked_answers(
     """Of the answers that a file holds those that were asked for, in that order; `expected` None takes the file's word
     for which instances these are.
 
-    ValueError for one that was not asked for, and, unless `allow_missing`, for one that is missing or a file that holds
+    UserError for one that was not asked for, and, unless `allow_missing`, for one that is missing or a file that holds
     nothing.
     """
     instances = dict.fromkeys([i for i, _ in answers] if expected is None else expected)
     strangers = [key for key in answers if key[0] not in instances or key[1] > samples]
     if strangers:
-        raise ValueError(f"{path}: {some(map(named, strangers))} not among the {_asked_for(samples)} that were asked")
+        raise UserError(f"{path}: {some(map(named, strangers))} not among the {_asked_for(samples)} that were asked")
     asked = len(instances) * samples
     missing = asked - len(answers)
     if missing and not allow_missing:
         # never all of them at once: one row may have any number as that of its sample
         keys = ((instance_id, sample) for instance_id in instances for sample in range(1, samples + 1))
         first = islice((named(key) for key in keys if key not in answers), SHOWN)
-        raise ValueError(
+        raise UserError(
             f"{path}: {some(first, missing)} missing of {asked} {_asked_for(samples)}; run the predict stage "
             "again, or score what is there with allow_missing=true"
         )
     if not answers and not allow_missing:
-        raise ValueError(f"{path}: there is no prediction in it" if path.is_file() else f"{path} does not exist")
+        raise UserError(f"{path}: there is no prediction in it" if path.is_file() else f"{path} does not exist")
     entry = catalogue().get(task) if expected is None else None
     places = {instance_id: place for place, instance_id in enumerate(instances)}
     found = [answers[key] for key in sorted(answers, key=lambda key: (places[key[0]], key[1]))]
@@ -251,19 +252,19 @@ def read_expected(path: Path) -> Expected:
     try:
         expected = json.loads(path.read_bytes())
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path}: not JSON ({error})") from None
+        raise UserError(f"{path}: not JSON ({error})") from None
     samples = expected.pop(SAMPLES_KEY, 1) if isinstance(expected, dict) else 1
     if not isinstance(expected, dict) or not all(
         isinstance(ids, list) and all(isinstance(instance_id, str) for instance_id in ids) for ids in expected.values()
     ):
-        raise ValueError(f"{path}: expected an object of lists of instance ids")
+        raise UserError(f"{path}: expected an object of lists of instance ids")
     if type(samples) is not int or samples < 1:
-        raise ValueError(f"{path}: {SAMPLES_KEY}={samples!r} must be a whole number of answers to each instance")
+        raise UserError(f"{path}: {SAMPLES_KEY}={samples!r} must be a whole number of answers to each instance")
     return Expected(expected, samples)
 
 
 def read_answers(path: Path, task: str) -> dict[AnswerKey, Answer]:
-    """The rows of one file, lm-eval's in the order of the data set. ValueError names file and line."""
+    """The rows of one file, lm-eval's in the order of the data set. UserError names file and line."""
     answers: dict[AnswerKey, Answer] = {}
     ranks: dict[str, int] = {}
     for place, row in _rows(path):
@@ -275,7 +276,7 @@ def read_answers(path: Path, task: str) -> dict[AnswerKey, Answer]:
             answer = our_answer(row, task, place)
         first = answers.setdefault(answer.key, answer)
         if first is not answer:
-            raise ValueError(f"{place}: instance {named(answer.key)} stands here twice, first at {first.place}")
+            raise UserError(f"{place}: instance {named(answer.key)} stands here twice, first at {first.place}")
     return {key: answers[key] for key in sorted(answers, key=lambda key: ranks.get(key[0], 0))}
 
 
@@ -290,27 +291,27 @@ def _rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     try:
         rows = json.loads(path.read_bytes())
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path}: not a JSON list ({error})") from None
+        raise UserError(f"{path}: not a JSON list ({error})") from None
     for number, row in enumerate(rows, 1):
         if not isinstance(row, dict):
-            raise ValueError(f"{path}: row {number}: expected a JSON object, found {type(row).__name__}")
+            raise UserError(f"{path}: row {number}: expected a JSON object, found {type(row).__name__}")
         yield f"{path}: row {number}", row
 
 
 def our_answer(row: dict[str, Any], task: str, place: str) -> Answer:
-    """The answer in a row of ours. ValueError says what is wrong with it."""
+    """The answer in a row of ours. UserError says what is wrong with it."""
     for key in ("instance_id", "prediction", "reference"):
         if not isinstance(row.get(key), str):
-            raise ValueError(f"{place}: {key} must be a text, found {type(row.get(key)).__name__}")
+            raise UserError(f"{place}: {key} must be a text, found {type(row.get(key)).__name__}")
     if row.get("task", task) != task:
-        raise ValueError(f"{place}: this row is of the task {row['task']!r}, not {task}")
+        raise UserError(f"{place}: this row is of the task {row['task']!r}, not {task}")
     for key in ("prompt_tokens", "output_tokens", "truncated_tokens"):
         if row.get(key) is not None and not (type(row[key]) is int and 0 <= row[key] <= MOST_TOKENS):
             shown = str(row[key])[:LONGEST_SHOWN]
-            raise ValueError(f"{place}: {key}={shown} must be a number of tokens up to {MOST_TOKENS:,}, or null")
+            raise UserError(f"{place}: {key}={shown} must be a number of tokens up to {MOST_TOKENS:,}, or null")
     sample = row.get("sample")
     if sample is not None and (type(sample) is not int or sample < 1):
-        raise ValueError(f"{place}: sample={sample!r} must be a whole number from 1, or null")
+        raise UserError(f"{place}: sample={sample!r} must be a whole number from 1, or null")
     prompt, ended = row.get("prompt"), row.get("finish_reason")
     return Answer(
         row["instance_id"],
@@ -327,7 +328,7 @@ def our_answer(row: dict[str, Any], task: str, place: str) -> Answer:
 
 
 def sample_answer(row: dict[str, Any], task: str, place: str) -> Answer:
-    """The answer in a row of lm-eval. ValueError says what is wrong with it.
+    """The answer in a row of lm-eval. UserError says what is wrong with it.
 
     `doc` is the instance as the data set has it. Its output is taken before `target`, which some of lm-eval's templates
     have passed through Python's eval. `filtered_resps` holds the first response, as the original code reads it;
@@ -338,18 +339,18 @@ def sample_answer(row: dict[str, Any], task: str, place: str) -> Answer:
     instance_id = doc.get("_instance_id")
     if not isinstance(instance_id, str):
         if type(row.get("doc_id")) is not int:
-            raise ValueError(f"{place}: neither doc._instance_id nor doc_id says which instance this is")
+            raise UserError(f"{place}: neither doc._instance_id nor doc_id says which instance this is")
         instance_id = f"{task}:{row['doc_id']}"
     prediction = _first_text(row.get("filtered_resps"))
     if prediction is None:
         prediction = _first_text(row.get("resps"))
     if prediction is None:
-        raise ValueError(f"{place}: neither filtered_resps nor resps holds a text")
+        raise UserError(f"{place}: neither filtered_resps nor resps holds a text")
     reference = doc.get("output")
     if not isinstance(reference, str):
         reference = row.get("target")
     if not isinstance(reference, str):
-        raise ValueError(f"{place}: neither doc.output nor target is a text")
+        raise UserError(f"{place}: neither doc.output nor target is a text")
     prompt = doc.get("input")
     if not isinstance(prompt, str):
         prompt = _first_text(row.get("arguments")) or ""

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from sciriff.config import EvalConfig, SourceConfig
 from sciriff.run.digest import file_digest, value_digest
+from sciriff.run.user_error import UserError
 
 SUFFIXES = (".jsonl", ".jsonl.gz", ".json", ".parquet")
 SPLITS = ("train", "validation", "test", "dev")
@@ -20,10 +21,10 @@ def source_files(source: SourceConfig) -> list[Path]:
     path = Path(source.path).expanduser()
     if path.is_file():
         if not path.name.endswith(SUFFIXES):
-            raise ValueError(f"{path}: rows are read from {', '.join(SUFFIXES)} files")
+            raise UserError(f"{path}: rows are read from {', '.join(SUFFIXES)} files")
         return [path]
     if not path.is_dir():
-        raise ValueError(f"{path}: there is no such file or folder")
+        raise UserError(f"{path}: there is no such file or folder")
     entries = sorted(entry for entry in path.iterdir() if not entry.name.startswith("."))
     files = [entry for entry in entries if entry.is_file() and entry.name.endswith(SUFFIXES)]
     others = tuple(name for name in SPLITS if name != source.split)
@@ -31,7 +32,7 @@ def source_files(source: SourceConfig) -> list[Path]:
     chosen = chosen or [file for file in files if not file.name.startswith(others)]
     if not chosen:
         found = ", ".join(entry.name + "/" * entry.is_dir() for entry in entries[:8]) or "nothing"
-        raise ValueError(f"{path}: no {', '.join(SUFFIXES)} file of the split {source.split!r} here, but {found}")
+        raise UserError(f"{path}: no {', '.join(SUFFIXES)} file of the split {source.split!r} here, but {found}")
     return chosen
 
 
@@ -41,7 +42,7 @@ def instances_source(evaluation: EvalConfig) -> SourceConfig:
     if evaluation.path is not None:
         source = replace(source, path=evaluation.path)
     if not source.exists:
-        raise ValueError("there are no evaluation instances: give eval.path=FILE_OR_FOLDER, or choose an eval")
+        raise UserError("there are no evaluation instances: give eval.path=FILE_OR_FOLDER, or choose an eval")
     return source
 
 

@@ -13,6 +13,7 @@ from typing import IO, Any
 from sciriff.config import SourceConfig
 from sciriff.data.hub_rows import first_line, hub_rows
 from sciriff.data.source_files import source_files
+from sciriff.run.user_error import UserError
 
 COLUMNS = ("input", "output", "metadata", "_instance_id", "dataset", "id", "messages")
 """Of both row formats. Other columns of a table are not read: they may hold values that Python has no type for."""
@@ -36,8 +37,8 @@ OnUnreadable = Callable[[str, str], None]
 
 
 def refuse(where: str, reason: str) -> None:
-    """ValueError for a row that cannot be decoded."""
-    raise ValueError(f"{where}: {reason}")
+    """UserError for a row that cannot be decoded."""
+    raise UserError(f"{where}: {reason}")
 
 
 def read_rows(
@@ -48,7 +49,7 @@ def read_rows(
     """Every row of a source with the place where it stands, such as `data/train.jsonl:17`, as a stream.
 
     Local files are read in the order of their names; how they begin says what they are, and where it does not their
-    name. ValueError, in one line, names the file that cannot be read to its end, or says what keeps a hub dataset away
+    name. UserError, in one line, names the file that cannot be read to its end, or says what keeps a hub dataset away
     and what to do about it; so does by default one row that is no row. `on_commit` is told the commit of a hub dataset.
     """
     if source.path is None:
@@ -59,7 +60,7 @@ def read_rows(
             begins = file.read(len(LFS))
             file.seek(0)
             if begins == LFS:
-                raise ValueError(
+                raise UserError(
                     f"{path}: stands for a file that Git LFS keeps elsewhere; fetch that with `git lfs pull`"
                 )
             if begins.startswith(PARQUET) or path.name.endswith(".parquet"):
@@ -79,7 +80,7 @@ def _gzip_rows(path: Path, file: IO[bytes], on_unreadable: OnUnreadable) -> Rows
         with gzip.GzipFile(fileobj=file) as unpacked:
             yield from _line_rows(path, unpacked, on_unreadable)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise ValueError(f"{path}: damaged or only half there ({error}); fetch it again") from None
+        raise UserError(f"{path}: damaged or only half there ({error}); fetch it again") from None
 
 
 def _first_character(file: IO[bytes]) -> bytes:
@@ -97,7 +98,7 @@ def _line_rows(path: Path, file: IO[bytes] | gzip.GzipFile, on_unreadable: OnUnr
     for number, line in enumerate(lines, 1):
         where = f"{path}:{number}"
         if len(line) > MOST_LINE_BYTES:
-            raise ValueError(
+            raise UserError(
                 f"{where}: longer than {MOST_LINE_BYTES:,} bytes; a file of JSON lines has a row on each line"
             )
         if not line.strip():
@@ -118,7 +119,7 @@ def _list_rows(path: Path, content: bytes, on_unreadable: OnUnreadable) -> Rows:
     try:
         rows = _parsed(text)
     except _Unreadable as reason:
-        raise ValueError(f"{path}: {reason}") from None
+        raise UserError(f"{path}: {reason}") from None
     for number, item in enumerate(rows, 1):
         where = f"{path}: row {number}"
         try:
@@ -173,7 +174,7 @@ def _parquet_rows(path: Path, on_unreadable: OnUnreadable) -> Rows:
                         yield where, row
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         reason = first_line(error)
-        raise ValueError(f"{path}: damaged or only half there, after row {number} ({reason}); fetch it again") from None
+        raise UserError(f"{path}: damaged or only half there, after row {number} ({reason}); fetch it again") from None
 
 
 def _batch_rows(batch: Any) -> Iterator[dict[str, Any] | UnicodeDecodeError]:

@@ -6,6 +6,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from sciriff.run.user_error import UserError
+
 NAME = "rows.arrow"
 
 SCHEMA = pa.schema(
@@ -67,23 +69,23 @@ class TokenFile:
     """A folder that `write_token_file` made. The rows stay on disk; reading one maps only its pages.
 
     `ids` are the row ids, `lengths` the tokens of each row (int32) and `target_counts` how many of them are targets.
-    ValueError where the file is missing or damaged.
+    UserError where the file is missing or damaged.
     """
 
     def __init__(self, folder: Path) -> None:
         path = folder / NAME
         if not path.is_file():
-            raise ValueError(f"{path}: there are no tokens here; run the mix stage")
+            raise UserError(f"{path}: there are no tokens here; run the mix stage")
         try:
             reader = pa.ipc.open_file(pa.memory_map(str(path)))
             if reader.schema != SCHEMA:
-                raise ValueError(f"{path}: not a file of tokens; delete its folder and run the mix stage again")
+                raise UserError(f"{path}: not a file of tokens; delete its folder and run the mix stage again")
             self._batches = [reader.get_batch(i) for i in range(reader.num_record_batches)]
             for batch in self._batches:
                 batch.validate(full=True)
         except (pa.ArrowException, OSError) as error:
             first_line = str(error).partition("\n")[0]
-            raise ValueError(f"{path}: damaged ({first_line}); delete its folder, run the mix stage again") from None
+            raise UserError(f"{path}: damaged ({first_line}); delete its folder, run the mix stage again") from None
         self._starts = np.cumsum([0] + [batch.num_rows for batch in self._batches])
         self.ids: list[str] = [row_id for batch in self._batches for row_id in batch.column("id").to_pylist()]
         self.lengths = _concatenated([np.diff(batch.column("tokens").offsets.to_numpy()) for batch in self._batches])

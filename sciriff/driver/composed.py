@@ -61,7 +61,7 @@ def absolute(config: Config) -> Config:
 
 
 def checked(composed: DictConfig) -> Config:
-    """The config of a run. ValueError for what cannot be."""
+    """The config of a run. UserError for what cannot be."""
     return absolute(from_container(composed))
 
 

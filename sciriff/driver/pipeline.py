@@ -22,6 +22,7 @@ from sciriff.run.manifest import Manifest, StageRecord, damaged_output, record_o
 from sciriff.run.nodes import cluster, shared_files
 from sciriff.run.nodes.everywhere import everywhere
 from sciriff.run.run_dir import RunDir
+from sciriff.run.user_error import UserError
 
 
 class RunFailed(Exception):
@@ -30,7 +31,7 @@ class RunFailed(Exception):
 
 def run(config: Config, again: str, progress: Progress, wait: bool = False) -> float | None:
     """Run the active stages and return the summary mean (0-1), or None without scores. `again` is the command that
-    goes on after a failure. A folder that another driver owns is refused, or with `wait` waited for. ValueError refuses
+    goes on after a failure. A folder that another driver owns is refused, or with `wait` waited for. UserError refuses
     the folder, RunFailed tells of a stage, spawn.Stopped of Ctrl-C."""
     run = RunDir(Path(config.run_dir))
     run.root.mkdir(parents=True, exist_ok=True)
@@ -74,7 +75,7 @@ def is_finished(config: Config) -> bool:
             and damaged_output(run.root, record.outputs) is None
             for stage in config.active_stages
         )
-    except (ValueError, OSError):  # a file is damaged, or one that a stage reads is gone: the run will say so
+    except (UserError, OSError):  # a file is damaged, or one that a stage reads is gone: the run will say so
         return False
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from sciriff.run.manifest import Manifest
 from sciriff.run.run_dir import RunDir
+from sciriff.run.user_error import UserError
 
 PATIENCE = 60
 """Seconds that Slurm's controller has to answer."""
@@ -95,13 +96,13 @@ def _facts(line: str) -> dict[str, str]:
 
 
 def _ask(*command: str) -> str:
-    """What one of Slurm's commands prints. ValueError where it cannot."""
+    """What one of Slurm's commands prints. UserError where it cannot."""
     try:
         result = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
     except FileNotFoundError:
-        raise ValueError(f"there is no {command[0]} here") from None
+        raise UserError(f"there is no {command[0]} here") from None
     except subprocess.TimeoutExpired:
-        raise ValueError(f"{command[0]} has not answered for {PATIENCE} s") from None
+        raise UserError(f"{command[0]} has not answered for {PATIENCE} s") from None
     if result.returncode:
-        raise ValueError((result.stderr or result.stdout).strip() or f"{command[0]}: exit status {result.returncode}")
+        raise UserError((result.stderr or result.stdout).strip() or f"{command[0]}: exit status {result.returncode}")
     return result.stdout

@@ -11,6 +11,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from sciriff.config import known_keys
 from sciriff.driver.run_name import default_name, typed_overrides
+from sciriff.run.user_error import UserError
 
 
 def composed_job(loader: ConfigLoader, master: DictConfig, overrides: Sequence[str]) -> tuple[DictConfig, list[str]]:
@@ -25,7 +26,7 @@ def composed_job(loader: ConfigLoader, master: DictConfig, overrides: Sequence[s
 
 
 def refuse_shared(loader: ConfigLoader, master: DictConfig) -> None:
-    """ValueError where two jobs of a sweep over all that was typed would be one run. What cannot be composed the
+    """UserError where two jobs of a sweep over all that was typed would be one run. What cannot be composed the
     sweeper says, when it composes all jobs itself."""
     from hydra._internal.core_plugins.basic_sweeper import BasicSweeper  # loads what only a sweep needs
 
@@ -39,7 +40,7 @@ def refuse_shared(loader: ConfigLoader, master: DictConfig) -> None:
     seen: dict[str, list[str]] = {}
     for run_dir, given in runs:
         if (other := seen.setdefault(run_dir, given)) is not given:
-            raise ValueError(shared(run_dir, other, given))
+            raise UserError(shared(run_dir, other, given))
 
 
 def fixed(overrides: Iterable[str]) -> str | None:

@@ -10,6 +10,7 @@ from sciriff.config.roles import WHERE_AND_HOW
 from sciriff.data.source_files import instances_source, source_digest, validation_split
 from sciriff.run.digest import file_digest, tree_digest, value_digest
 from sciriff.run.run_dir import RunDir
+from sciriff.run.user_error import UserError
 
 MISSING_ANSWERS = "missing answers"
 """An input of predictions that a server makes under allow_missing. Those that were made without it serve with it, too;
@@ -44,7 +45,7 @@ def inputs(stage: str, config: Config, run: RunDir) -> dict[str, str]:
             }
         case "train":
             if not run.mix.is_file():
-                raise ValueError(f"{run.mix}: there is no mix yet: add mix to stages")
+                raise UserError(f"{run.mix}: there is no mix yet: add mix to stages")
             return {
                 "mix": file_digest(run.mix),
                 "model": _model_digest(config.model, weights=True),

@@ -27,6 +27,7 @@ from sciriff.results.summary import mean_line
 from sciriff.results.sweep_record import PAGE, Job, jobs
 from sciriff.run import spawn
 from sciriff.run.run_dir import RunDir
+from sciriff.run.user_error import UserError
 from sciriff.stage import alone
 
 FOLDER = "SCIRIFF_SWEEP_DIR"
@@ -59,7 +60,7 @@ class SweepFolder(Callback):
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         try:
             _begin(config)
-        except (ValueError, OSError) as error:
+        except (UserError, OSError) as error:
             raise Refused(str(error)) from None
 
 
@@ -84,13 +85,13 @@ def _begin(config: DictConfig) -> None:
 
 
 def _refuse(config: DictConfig) -> None:
-    """ValueError where jobs of a sweep would be one run, or a search is to come without scores, as far as that is known
+    """UserError where jobs of a sweep would be one run, or a search is to come without scores, as far as that is known
     before it begins."""
     if searches(config.hydra.sweeper):
         if config.dry_run:
-            raise ValueError(NO_DRY_RUN)
+            raise UserError(NO_DRY_RUN)
         if key := fixed(typed_overrides(config.hydra)):
-            raise ValueError(one_for_all(key))
+            raise UserError(one_for_all(key))
         return
     refuse_shared(GlobalHydra.instance().config_loader(), config)
 
@@ -127,10 +128,10 @@ def own_slurm_id(environment: Mapping[str, str] = os.environ) -> str | None:
 
 
 def refuse_folder_of_another(place: Path, job: Job) -> None:
-    """ValueError where an earlier job of a search, whose values nobody knew before, had the same folder by others."""
+    """UserError where an earlier job of a search, whose values nobody knew before, had the same folder by others."""
     for other in jobs(place):
         if other.number < job.number and other.run_dir == job.run_dir and other.overrides != job.overrides:
-            raise ValueError(shared(job.run_dir, shlex.split(other.overrides), shlex.split(job.overrides)))
+            raise UserError(shared(job.run_dir, shlex.split(other.overrides), shlex.split(job.overrides)))
 
 
 def note(job: Job) -> None:

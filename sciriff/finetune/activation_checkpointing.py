@@ -10,6 +10,7 @@ from sciriff.finetune.backends import Backend
 from sciriff.finetune.model import SummedLoss
 from sciriff.finetune.packing import Batch, joined
 from sciriff.finetune.workers import Workers
+from sciriff.run.user_error import UserError
 
 SHARE_OF_MEMORY = 0.92
 """Of a GPU's memory that `auto` fills by its reckoning; the rest is for what falls between the allocator's blocks."""
@@ -18,7 +19,7 @@ SHARE_OF_MEMORY = 0.92
 def enable(language_model: Any, train: TrainConfig, on_gpu: bool) -> int:
     """Turn it on as `train.activation_checkpointing` says; `auto` begins with all layers. Returns how many layers.
 
-    ValueError where the model has fewer layers than asked for.
+    UserError where the model has fewer layers than asked for.
     """
     wanted = train.activation_checkpointing
     if wanted in ("none", 0) or (wanted == "auto" and not on_gpu):
@@ -31,7 +32,7 @@ def enable(language_model: Any, train: TrainConfig, on_gpu: bool) -> int:
         return len(layers)
     count = len(layers) if wanted == "auto" else int(wanted)
     if count > len(layers):
-        raise ValueError(
+        raise UserError(
             f"train.activation_checkpointing={count}, but the model has {len(layers)} layers that can be checkpointed"
         )
     return set_count(language_model, count)
@@ -56,7 +57,7 @@ def fewest_that_fit(
 
     Passes over the largest micro-batch there can be, with one layer kept and with two, say what a layer costs; their
     gradients are scaled by 0, so that nothing is learnt. AdamW's moments, which are made in the first step, are added
-    to what was seen. ValueError where not even these passes fit.
+    to what was seen. UserError where not even these passes fit.
     """
     layers = len(_layers(model.language_model))
     if layers < 2:
@@ -69,7 +70,7 @@ def fewest_that_fit(
         try:
             backend.accumulate(batch, 0.0, last=False)
         except torch.OutOfMemoryError as error:
-            raise ValueError(
+            raise UserError(
                 f"train.activation_checkpointing=auto: {kept} of {layers} layers kept in the GPU's memory are too many "
                 f"to try; set train.activation_checkpointing=all ({str(error).splitlines()[0]})"
             ) from None

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from sciriff.config import ModelConfig, TrainConfig, nearest
+from sciriff.run.user_error import UserError
 
 NAME = "default"
 """peft's name for an adapter that is the only one."""
@@ -23,7 +24,7 @@ def add(language_model: Any, train: TrainConfig, *, seed: int, dtype: torch.dtyp
     """Freeze the model and put an adapter, of weights of type `dtype`, beside the layers of `train.lora_targets`.
 
     Its first weights are a function of `seed` alone; B begins as 0, so that nothing has changed yet. The model stays of
-    its own class, with peft's layers in the places of the adapted ones. ValueError names a target that is not there.
+    its own class, with peft's layers in the places of the adapted ones. UserError names a target that is not there.
     """
     from peft import inject_adapter_in_model
 
@@ -51,7 +52,7 @@ def configuration(train: TrainConfig) -> Any:
 
 
 def _check_targets(language_model: Any, targets: list[str] | None) -> None:
-    """ValueError for a name that no layer has: peft is content as soon as one of several is found."""
+    """UserError for a name that no layer has: peft is content as soon as one of several is found."""
     from transformers.pytorch_utils import Conv1D
 
     head = language_model.get_output_embeddings()
@@ -62,7 +63,7 @@ def _check_targets(language_model: Any, targets: list[str] | None) -> None:
     }
     for target in targets or ():
         if target not in names:
-            raise ValueError(f"train.lora_targets: there is no linear layer {target} to adapt{nearest(target, names)}")
+            raise UserError(f"train.lora_targets: there is no linear layer {target} to adapt{nearest(target, names)}")
 
 
 def save(language_model: Any, weights: Mapping[str, torch.Tensor], model: ModelConfig, folder: Path) -> None:
@@ -88,7 +89,7 @@ def save(language_model: Any, weights: Mapping[str, torch.Tensor], model: ModelC
     read = load_file(file)
     for name, tensor in mine.items():
         if name not in read or not torch.equal(read[name], tensor):
-            raise ValueError(f"{file}: {name} reads back differently from what was trained; is the disk full?")
+            raise UserError(f"{file}: {name} reads back differently from what was trained; is the disk full?")
 
 
 def merge(language_model: Any, weights: dict[str, torch.Tensor], dtype: torch.dtype) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from sciriff.config import TrainConfig
+from sciriff.run.user_error import UserError
 
 PACKED_SDPA = "packed_sdpa"
 """Our function's name among transformers'. Because "sdpa" is in it, families that cannot do SDPA are refused."""
@@ -20,7 +21,7 @@ AMPERE, HOPPER = (8, 0), (9, 0)
 
 
 def implementation(train: TrainConfig, device: torch.device) -> str:
-    """transformers' name of what `train.attention` stands for on this device. ValueError where it cannot work."""
+    """transformers' name of what `train.attention` stands for on this device. UserError where it cannot work."""
     usable = flash_attention(train, device)
     match train.attention:
         case "auto":
@@ -32,7 +33,7 @@ def implementation(train: TrainConfig, device: torch.device) -> str:
     if train.attention in usable:
         return train.attention
     package = {"flash_attention_2": "flash-attn", "flash_attention_3": "flash-attn-3"}[train.attention]
-    raise ValueError(
+    raise UserError(
         f"train.attention={train.attention} needs a GPU that it supports, bf16 and the package {package}; here are "
         f"{device.type}, {train.precision} and {', '.join(usable) or 'no FlashAttention that works'}; "
         "train.attention=auto takes what works"
@@ -86,14 +87,14 @@ def packed_sdpa(
     """Causal attention in each sequence of `query`, `key` and `value` (1, heads, tokens, width) by itself.
 
     Sequence by sequence, because a block mask over all tokens costs their square in time and memory, and keeps torch
-    from its flash kernels. Returns (1, tokens, heads, width). ValueError where a family wants what this does not do.
+    from its flash kernels. Returns (1, tokens, heads, width). UserError where a family wants what this does not do.
     """
     from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
     odd = [name for name in ("s_aux", "softcap", "position_bias") if arguments.get(name) is not None]
     if sequence_lengths is None or attention_mask is not None or not getattr(module, "is_causal", True) or odd:
         what = ", ".join(odd) or "attention that is not plainly causal"
-        raise ValueError(
+        raise UserError(
             f"{type(module).__name__} has {what}, which SDPA cannot keep to packed sequences; try train.attention=eager"
         )
     outputs = []

@@ -13,6 +13,7 @@ from sciriff.finetune.workers import Workers
 from sciriff.run.digest import file_digest, tree_digest
 from sciriff.run.nodes import shared_files
 from sciriff.run.run_dir import RunDir
+from sciriff.run.user_error import UserError
 
 STATE_FILE = "checkpoint.json"
 MAKE_ROOM = "Make room and start again: training goes on from the checkpoint before it"
@@ -114,7 +115,7 @@ class Checkpoints:
     def newest(self) -> Checkpoint | None:
         """The newest whole checkpoint; a damaged one is named and passed over.
 
-        ValueError where it belongs to other settings.
+        UserError where it belongs to other settings.
         """
         for candidate in self._workers.of_first(self._all()):
             if self._check(candidate):
@@ -128,7 +129,7 @@ class Checkpoints:
         return candidate if self._check(candidate) else None
 
     def _check(self, candidate: Checkpoint) -> bool:
-        """Whether it is whole, by its digests, in the eyes of every process. ValueError as `newest`."""
+        """Whether it is whole, by its digests, in the eyes of every process. UserError as `newest`."""
         state = self._workers.of_first(_read_state(candidate.folder))
         files = sorted(state["files"]) if state is not None else []
         paths = [candidate.folder / name for name, _, _ in files]
@@ -181,7 +182,7 @@ class Checkpoints:
         then, now = state["settings"], json.loads(json.dumps(self._about))
         for key in sorted({**then, **now}):
             if then.get(key) != now.get(key):
-                raise ValueError(
+                raise UserError(
                     f"{folder} was made with {key}={then.get(key)}, not {now.get(key)}; "
                     f"delete {self._root} to train from the beginning, or use another run_dir"
                 )

@@ -33,7 +33,7 @@ def write(config: Config, run: RunDir, language_model: Any, backend: Backend, wo
     What is on disk is compared with what was trained, bit for bit and by an answer (verification.py), then renamed,
     the adapter first. The weights that rank 0 collects are gone before it loads the folder. `language_model` is the
     transformers model that was trained: of it the class, the configuration and the places of adapters are used.
-    ValueError says what is not as trained.
+    UserError says what is not as trained.
     """
     weights = backend.weights()
     model, adapter = (path.with_name(path.name + ".partial") for path in (run.model, run.adapter))

@@ -23,6 +23,7 @@ from sciriff.models.training_memory import (
 from sciriff.run import machine
 from sciriff.run.nodes.cluster import RANK, Cluster, training_processes
 from sciriff.run.run_dir import RunDir
+from sciriff.run.user_error import UserError
 
 ALONE = Cluster()
 
@@ -116,11 +117,11 @@ def deepspeed_config(config: Config, processes: int = 1, gpu_memory: float | Non
     `deepspeed.extra` merged over it.
 
     The sizes of batches are nominal: the loop cuts micro-batches by their tokens, scales the loss itself and tells
-    DeepSpeed which micro-batch is a step's last. ValueError names what does not go together.
+    DeepSpeed which micro-batch is a step's last. UserError names what does not go together.
     """
     train, deepspeed = config.train, config.deepspeed
     if train.precision == "bf16_pure" and deepspeed.offload:
-        raise ValueError("train.precision=bf16_pure does not go with deepspeed.offload=true; use train.precision=bf16")
+        raise UserError("train.precision=bf16_pure does not go with deepspeed.offload=true; use train.precision=bf16")
     zero: dict[str, Any] = {"stage": deepspeed.zero_stage, "overlap_comm": True, "contiguous_gradients": True}
     if gpu_memory is not None:
         zero |= _tuned(config, processes, gpu_memory)
@@ -144,7 +145,7 @@ def deepspeed_config(config: Config, processes: int = 1, gpu_memory: float | Non
     for key, ours in SET_ELSEWHERE.items():
         section, _, name = key.rpartition(".")
         if name in (extra.get(section) or {} if section else extra):
-            raise ValueError(f"deepspeed.extra.{key} is decided by {ours}; set that instead")
+            raise UserError(f"deepspeed.extra.{key} is decided by {ours}; set that instead")
     return _merged(settings, extra)
 
 

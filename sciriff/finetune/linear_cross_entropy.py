@@ -10,13 +10,14 @@ from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
 from sciriff.config import LOGITS_AT_ONCE, TrainConfig
+from sciriff.run.user_error import UserError
 
 
 def choose(train: TrainConfig, device: torch.device) -> str:
-    """liger or chunked: what `train.cross_entropy` stands for on this device. ValueError where it cannot work."""
+    """liger or chunked: what `train.cross_entropy` stands for on this device. UserError where it cannot work."""
     usable = device.type == "cuda" and importlib.util.find_spec("liger_kernel") is not None
     if train.cross_entropy == "liger" and not usable:
-        raise ValueError("train.cross_entropy=liger needs a GPU and the package liger-kernel; auto takes what works")
+        raise UserError("train.cross_entropy=liger needs a GPU and the package liger-kernel; auto takes what works")
     if train.cross_entropy == "auto":
         return "liger" if usable else "chunked"
     return train.cross_entropy

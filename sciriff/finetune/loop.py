@@ -30,6 +30,7 @@ from sciriff.finetune.validation import HALVES, Validation
 from sciriff.finetune.workers import Workers
 from sciriff.run.progress import Progress
 from sciriff.run.run_dir import RunDir
+from sciriff.run.user_error import UserError
 
 
 def finetune(config: Config, run: RunDir) -> None:
@@ -204,7 +205,7 @@ class Trainer:
         count = sum(int(batch.targets.sum()) for batch in batches)
         targets, stops = workers.total([count, self.run.stop_request.exists()])
         if not targets:
-            raise ValueError(f"step {step + 1} has no target token: rows {self.name_rows(rows)}")
+            raise UserError(f"step {step + 1} has no target token: rows {self.name_rows(rows)}")
         clock.append(self.now())
 
         # Gradients are averaged over processes, so each is scaled up by their number.
@@ -218,7 +219,7 @@ class Trainer:
         )
         grad_norm = self.backend.update(learning_rate)
         if not math.isfinite(grad_norm):
-            raise ValueError(f"the gradient of step {step + 1} is not finite ({grad_norm}): {self.name_rows(rows)}")
+            raise UserError(f"the gradient of step {step + 1} is not finite ({grad_norm}): {self.name_rows(rows)}")
         clock.append(self.now())
 
         seconds = clock[-1] - clock[0]
@@ -255,7 +256,7 @@ class Trainer:
         return time.perf_counter()
 
     def total_loss(self, losses: list[torch.Tensor], plan: Plan, rows: np.ndarray, step: int) -> float:
-        """The sum of all processes' losses. ValueError names the rows of a micro-batch whose loss is not finite."""
+        """The sum of all processes' losses. UserError names the rows of a micro-batch whose loss is not finite."""
         mine = torch.stack(losses).double().tolist()
         slots = [0.0] * (len(plan) * len(mine))
         slots[self.workers.rank * len(mine) : (self.workers.rank + 1) * len(mine)] = mine
@@ -263,7 +264,7 @@ class Trainer:
         broken = [slot for slot, loss in enumerate(everyone) if not math.isfinite(loss)]
         if broken:
             culprits = [row for slot in broken for row in rows[plan[slot // len(mine)][slot % len(mine)]]]
-            raise ValueError(
+            raise UserError(
                 f"the loss of step {step + 1} is not finite: {self.name_rows(culprits)}; "
                 "look at these rows, or lower train.learning_rate"
             )
@@ -285,7 +286,7 @@ def usable_rows(data: TokenFile, config: Config, workers: Workers) -> np.ndarray
     if nothing_to_learn.any():
         workers.say(f"{nothing_to_learn.sum()} of {len(data)} rows left out: no target token")
     if not len(rows):
-        raise ValueError(
+        raise UserError(
             f"none of the mix's {len(data)} rows can be trained on: see what the mix stage kept in mix/card.json, and "
             f"train.max_length={train.max_length}"
         )
@@ -298,10 +299,10 @@ def usable_rows(data: TokenFile, config: Config, workers: Workers) -> np.ndarray
 
 
 def check_context(data: TokenFile, rows: np.ndarray, context: int | None, config: Config) -> None:
-    """ValueError where a row is longer than the model was made for; `context` is None where a model has no limit."""
+    """UserError where a row is longer than the model was made for; `context` is None where a model has no limit."""
     longest = int(data.lengths[rows].max())
     if context is not None and longest > context:
-        raise ValueError(
+        raise UserError(
             f"row {data.ids[rows[data.lengths[rows].argmax()]]} has {longest} tokens, and {config.model.name} was made "
             f"for {context}; set train.max_length={context}"
         )

@@ -9,6 +9,7 @@ from torch.nn import functional
 from sciriff.config import Config
 from sciriff.finetune import adapters, attention, linear_cross_entropy
 from sciriff.models.loading import load_model
+from sciriff.run.user_error import UserError
 
 
 class SummedLoss(nn.Module):
@@ -65,7 +66,7 @@ def build(config: Config, device: torch.device) -> SummedLoss:
         if "does not support Flash Attention" not in str(error):
             raise
         if config.train.attention != "auto":
-            raise ValueError(
+            raise UserError(
                 f"{config.model.name} cannot use FlashAttention: set train.attention=sdpa ({error})"
             ) from None
         implementation = attention.PACKED_SDPA
@@ -84,7 +85,7 @@ def build(config: Config, device: torch.device) -> SummedLoss:
 
 
 def _loaded(config: Config, device: torch.device, implementation: str) -> Any:
-    """The language model with this implementation of attention. ValueError where its family cannot have it."""
+    """The language model with this implementation of attention. UserError where its family cannot have it."""
     try:
         return load_model(
             config.model,
@@ -95,7 +96,7 @@ def _loaded(config: Config, device: torch.device, implementation: str) -> Any:
         )
     except ValueError as error:
         if "scaled_dot_product_attention" in str(error):
-            raise ValueError(f"{config.model.name} cannot use SDPA: set train.attention=eager ({error})") from None
+            raise UserError(f"{config.model.name} cannot use SDPA: set train.attention=eager ({error})") from None
         raise
 
 

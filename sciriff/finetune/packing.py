@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from sciriff.data.token_file import TokenFile
+from sciriff.run.user_error import UserError
 
 Plan = list[list[list[int]]]
 """`[rank][micro-batch]` -> positions among the sequences of the step."""
@@ -103,7 +104,7 @@ def balance(plan: Plan, costs: Sequence[float]) -> float:
 def collate(data: TokenFile, rows: Sequence[int], vocabulary: int) -> Batch:
     """The micro-batch of these rows; of no rows, one token that is not learnt.
 
-    ValueError names a row with a token that the model has no embedding for.
+    UserError names a row with a token that the model has no embedding for.
     """
     if not rows:
         return joined([(np.zeros(1, np.int32), np.zeros(1, np.bool_))])
@@ -111,7 +112,7 @@ def collate(data: TokenFile, rows: Sequence[int], vocabulary: int) -> Batch:
     for row, (tokens, _) in zip(rows, sequences, strict=True):
         for token in (int(tokens.min()), int(tokens.max())):
             if not 0 <= token < vocabulary:
-                raise ValueError(
+                raise UserError(
                     f"row {data.ids[row]} has token {token}, but the model has embeddings for {vocabulary}: "
                     "the mix was tokenised for another model; run the mix stage again"
                 )

@@ -10,6 +10,7 @@ from sciriff.finetune.backends import Backend
 from sciriff.finetune.model import SummedLoss
 from sciriff.finetune.packing import Batch, joined
 from sciriff.finetune.workers import Workers
+from sciriff.run.user_error import UserError
 
 BEFORE, CHECKED = 24, 40
 """Tokens of the sequence that comes first, and of the one whose loss is looked at."""
@@ -22,7 +23,7 @@ def check(model: SummedLoss, backend: Backend, precision: str, vocabulary: int, 
     """Compare losses of one sequence: packed behind two others of one length, alone, and by the model's own forward.
 
     Where only the output layer is of a kind that is not known, the model's own is used from now on, and that is said.
-    ValueError where packing changes the loss.
+    UserError where packing changes the loss.
     """
     checked = _tokens(CHECKED, 7, vocabulary), np.ones(CHECKED, np.bool_)
 
@@ -35,7 +36,7 @@ def check(model: SummedLoss, backend: Backend, precision: str, vocabulary: int, 
     )
     if not _agree(packed, packed_otherwise, same_shape) or not _agree(packed, alone, other_shape):
         family = type(model.language_model).__name__
-        raise ValueError(
+        raise UserError(
             f"{family} cannot be trained on packed sequences with {model.attention_name}: the loss of one was "
             f"{alone:.6g} by itself, {packed:.6g} and {packed_otherwise:.6g} behind others; try train.attention=eager"
         )

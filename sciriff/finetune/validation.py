@@ -11,6 +11,7 @@ from sciriff.finetune.backends import Backend
 from sciriff.finetune.packing import collate, pack
 from sciriff.finetune.workers import Workers
 from sciriff.run.run_dir import RunDir
+from sciriff.run.user_error import UserError
 
 HALVES = ("science", "general")
 ROWS_AT_A_TIME = 128
@@ -21,7 +22,7 @@ class Validation:
     """The validation rows of a run, and the losses that were measured on them. Every process has one."""
 
     def __init__(self, config: Config, run: RunDir, workers: Workers) -> None:
-        """ValueError where the model is to be chosen by rows that are not there."""
+        """UserError where the model is to be chosen by rows that are not there."""
         self.every = config.train.eval_every
         self.measured: dict[int, float] = {}
         """Optimizer steps that were done -> the loss by which a model is chosen, of all evaluations so far."""
@@ -33,7 +34,7 @@ class Validation:
         if self._data is not None and self.every is not None:
             self._rows = usable_rows(self._data, config.train.max_length, workers)
         if config.train.keep == "best" and not self._rows:
-            raise ValueError(
+            raise UserError(
                 f"train.keep=best chooses by the validation loss, and there are no rows in {run.validation_tokens} to "
                 f"measure it on (mix.validation_rows={config.mix.validation_rows}; mix/card.json says what was drawn)"
             )

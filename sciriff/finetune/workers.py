@@ -13,6 +13,7 @@ from accelerate.utils import InitProcessGroupKwargs, gather_object
 
 from sciriff.config import Config
 from sciriff.run.nodes import shared_files
+from sciriff.run.user_error import UserError
 
 PATIENCE = timedelta(hours=2)
 """How long a process waits for another. One that died is noticed at once; this is for writing very large files."""
@@ -24,7 +25,7 @@ class Workers:
     def __init__(self, config: Config) -> None:
         deepspeed = config.deepspeed.zero_stage > 0
         if deepspeed and os.environ.get("ACCELERATE_USE_DEEPSPEED", "false") != "true":
-            raise ValueError("DeepSpeed needs `accelerate launch`; the first line of the log is the whole command")
+            raise UserError("DeepSpeed needs `accelerate launch`; the first line of the log is the whole command")
         on_gpu = torch.cuda.is_available()
         group = InitProcessGroupKwargs(timeout=PATIENCE)
         if not on_gpu and "LOCAL_RANK" in os.environ:
@@ -63,16 +64,16 @@ class Workers:
 
     def see(self, *paths: Path) -> None:
         """Wait until every process sees those of the files and folders that the first one sees, which may have just
-        been written on its node. ValueError where one never does."""
+        been written on its node. UserError where one never does."""
         shared_files.wait_for(self.of_first([path for path in paths if path.exists()]))
 
     def agree_on(self, path: Path) -> None:
-        """Wait until all processes see a file or none does: it may have just been removed on another node. ValueError
+        """Wait until all processes see a file or none does: it may have just been removed on another node. UserError
         where they never agree."""
         give_up_at = time.monotonic() + shared_files.PATIENCE
         while self.total([(here := shared_files.is_here(path)) != self.of_first(here)])[0]:
             if time.monotonic() > give_up_at:
-                raise ValueError(
+                raise UserError(
                     f"{path} is seen on some nodes and not on others: run_dir must be on a file system "
                     "that all nodes share"
                 )

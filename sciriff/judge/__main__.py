@@ -22,6 +22,7 @@ from sciriff.run.digest import value_digest
 from sciriff.run.progress import Progress
 from sciriff.run.records import named
 from sciriff.run.run_dir import RunDir
+from sciriff.run.user_error import UserError
 from sciriff.stage import alone, run_stage
 from sciriff.tasks import HELD_OUT
 from sciriff.tasks.task import Task
@@ -52,9 +53,9 @@ class Judged:
 def main(config: Config, run: RunDir) -> None:
     """The stage: what is to be judged, what of it is judged already, what the rest costs, and the rest."""
     if config.judge.provider == "none":
-        raise ValueError(f"{run.config}: this run has no judge; choose one with judge=openai, local or recorded")
+        raise UserError(f"{run.config}: this run has no judge; choose one with judge=openai, local or recorded")
     if found := list(access.problems(config.judge)):
-        raise ValueError(found[0])
+        raise UserError(found[0])
     with alone(run.judge_lock, f"{run.root}: another judge is at work on this run, and two would pay twice"):
         judge_answers(config, run)
 
@@ -81,7 +82,7 @@ def take_recorded(folder: Path, run: RunDir, judged: list[tuple[Task, TaskAnswer
         chosen = sampled(task, found)
         responses = recorded_responses(path)
         if len(responses) != len(chosen):
-            raise ValueError(
+            raise UserError(
                 f"{path}: {len(responses)} responses, but {len(chosen)} of these answers are judged; "
                 "they are of another set of answers"
             )
@@ -118,7 +119,7 @@ def prepared(config: Config, task: Task, found: TaskAnswers) -> Judged:
 
 
 def ask_judge(config: Config, run: RunDir, judged: list[Judged]) -> None:
-    """Rows from a server. ValueError where the cap on the price forbids it, or some answers stay without a rating."""
+    """Rows from a server. UserError where the cap on the price forbids it, or some answers stay without a rating."""
     judge, rows = config.judge, Rows.read(run, config.judge.max_tokens)
     model = judge.model or ""
     judgements.write_asked(run.asked_of_judge, {one.task.name: one.asked() for one in judged})
@@ -197,16 +198,16 @@ def say_counts(one: Judged, rows: Rows) -> None:
 
 
 def say_failures(tally: Tally, answers: dict[str, str], judge: JudgeConfig, allow_missing: bool) -> None:
-    """ValueError for calls without an answer; under `allow_missing` a printed line, where asking again is no use."""
+    """UserError for calls without an answer; under `allow_missing` a printed line, where asking again is no use."""
     if tally.unasked:
-        raise ValueError(access.service(judge).used_up(tally, "answers are not judged"))
+        raise UserError(access.service(judge).used_up(tally, "answers are not judged"))
     failed = {digest: why for digest, why in tally.failed.items() if digest not in tally.filtered}
     if not failed:
         return
     digest, reason = next(iter(failed.items()))
     text = f"{some([answers[digest] for digest in failed])} not judged; {answers[digest]}: {reason}"
     if not allow_missing:
-        raise ValueError(f"{text}. The rest is kept; run again to ask for these, or allow_missing=true does without")
+        raise UserError(f"{text}. The rest is kept; run again to ask for these, or allow_missing=true does without")
     print(text, flush=True)
 
 

@@ -8,6 +8,7 @@ from string import Template
 from typing import Any
 
 from sciriff.data.saved_answers import Answer
+from sciriff.run.user_error import UserError
 from sciriff.tasks.metrics.answer_end import stripped_as_reference, without_end_marker
 from sciriff.tasks.metrics.normalise import flat_elements
 from sciriff.tasks.metrics.qa_f1 import answer_text
@@ -24,7 +25,7 @@ SURROGATE = re.compile("[\ud800-\udfff]")
 def judge_prompt(task: Task, answer: Answer, parity: bool) -> str | None:
     """The text for the judge, or None for an answer that is missing and is rated without it.
 
-    `parity` is that of the scores: it says what is cut off the end of an answer. ValueError, with the place, for a
+    `parity` is that of the scores: it says what is cut off the end of an answer. UserError, with the place, for a
     reference that is broken.
     """
     try:
@@ -35,7 +36,7 @@ def judge_prompt(task: Task, answer: Answer, parity: bool) -> str | None:
         ):
             return None
     except ValueError as error:
-        raise ValueError(f"{answer.place}: {error}") from None
+        raise UserError(f"{answer.place}: {error}") from None
     text = stripped_as_reference(answer.prediction) if parity else without_end_marker(answer.prediction)
     return SURROGATE.sub("\ufffd", _wording(task.name).substitute(VALUES[task.name](answer, text)))
 

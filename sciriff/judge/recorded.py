@@ -4,15 +4,16 @@ import json
 from pathlib import Path
 
 from sciriff.models.api.openai import reply_text
+from sciriff.run.user_error import UserError
 
 FILE = "lm_judge_raw.json"
 
 
 def recorded_file(folder: Path, task: str) -> Path | None:
-    """The one such file somewhere below a folder named after the task. ValueError where there are several."""
+    """The one such file somewhere below a folder named after the task. UserError where there are several."""
     found = [path for path in sorted(folder.rglob(FILE)) if task in (folder.name, *path.relative_to(folder).parts)]
     if len(found) > 1:
-        raise ValueError(
+        raise UserError(
             f"judge.path={folder}: {found[0]} and {found[1]} are both for {task}; name the folder of one model"
         )
     return found[0] if found else None
@@ -20,11 +21,11 @@ def recorded_file(folder: Path, task: str) -> Path | None:
 
 def recorded_responses(path: Path) -> list[str]:
     """The texts of the responses in the order of the file, which is that of the judged answers: its ids are only
-    numbers, and the original code pairs by position, too. ValueError for another kind of file."""
+    numbers, and the original code pairs by position, too. UserError for another kind of file."""
     try:
         rows = json.loads(path.read_bytes())
         if not isinstance(rows, list):
-            raise ValueError("expected a list")
+            raise UserError("expected a list")
         return [reply_text(row["response"]["body"]) for row in rows]
     except (ValueError, RecursionError, KeyError, TypeError) as error:
-        raise ValueError(f"{path}: not the responses of a judge ({error})") from None
+        raise UserError(f"{path}: not the responses of a judge ({error})") from None

@@ -153,7 +153,7 @@ def _of_evaluation(config: Config, make: Callable[[EvalConfig], T]) -> T | None:
 def _overlap_of(config: Config, rows: Path, digest: str, cache: Path) -> dict[str, Any]:
     """What finished rows share with the evaluation prompts, from the cache if it is known there.
 
-    ValueError where the prompts cannot be read and this run is to answer them. One that only trains goes on, and the
+    UserError where the prompts cannot be read and this run is to answer them. One that only trains goes on, and the
     card says that nothing was checked.
     """
     if config.mix.overlap == "none":

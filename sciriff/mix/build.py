@@ -30,6 +30,7 @@ from sciriff.mix.spool import Spool
 from sciriff.mix.tally import Tally
 from sciriff.mix.validation import Drawn, Seen, draw, take_from_pools
 from sciriff.run.records import Conversation, read_jsonl, write_jsonl
+from sciriff.run.user_error import UserError
 
 TRAIN, VALIDATION = "train.jsonl", "validation.jsonl"
 
@@ -49,13 +50,13 @@ class Choice:
 
 
 def used_sources(mix: MixConfig) -> dict[str, SourceConfig]:
-    """The sources that this mix reads, by name. ValueError where one that it needs is not there."""
+    """The sources that this mix reads, by name. UserError where one that it needs is not there."""
     if mix.path is not None:
         return {"path": SourceConfig(path=mix.path)}
     sources = mix.sources
     if sources.published.exists:
         if sources.sciriff.exists or sources.tulu.exists:
-            raise ValueError(
+            raise UserError(
                 "mix.sources.published is a finished mix and is taken whole; leave out mix.sources.sciriff and "
                 "mix.sources.tulu, or mix.sources.published"
             )
@@ -63,11 +64,11 @@ def used_sources(mix: MixConfig) -> dict[str, SourceConfig]:
     used: dict[str, SourceConfig] = {}
     if mix.per_task != 0:
         if not sources.sciriff.exists:
-            raise ValueError("there are no science rows: give mix.sources.sciriff.path=FOLDER, or mix.per_task=0")
+            raise UserError("there are no science rows: give mix.sources.sciriff.path=FOLDER, or mix.per_task=0")
         used["sciriff"] = sources.sciriff
     if mix.tulu not in ("none", 0):
         if not sources.tulu.exists:
-            raise ValueError(
+            raise UserError(
                 f"there are no general rows for mix.tulu={mix.tulu}: give mix.sources.tulu.path=FILE, or mix.tulu=none"
             )
         used["tulu"] = sources.tulu
@@ -91,7 +92,7 @@ def build_mix(
     of a finished one too.
 
     Returns what was read and dropped, and the validation rows of each half of the mix, `science` and `general`.
-    ValueError where a source cannot be read, a row is bad, or no row is left.
+    UserError where a source cannot be read, a row is bad, or no row is left.
     """
     tally = Tally()
     drawn: dict[str, Drawn] = {}
@@ -121,9 +122,7 @@ def build_mix(
                 rows = read_jsonl(folder / TRAIN, Conversation)
                 take_from_pools(drawn.values(), mix.validation_rows, rows, len(order))
     if not tally.kept:
-        raise ValueError(
-            f"the mix is empty: {sum(tally.read.values())} rows were read and all left out {tally.reasons}"
-        )
+        raise UserError(f"the mix is empty: {sum(tally.read.values())} rows were read and all left out {tally.reasons}")
     if validation := [row for half in drawn.values() for row in half.rows]:
         write_jsonl(folder / VALIDATION, validation)
     return tally, drawn

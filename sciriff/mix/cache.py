@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from sciriff.run.user_error import UserError
+
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """The disk, the user's part of it or the largest allowed file is full: errors that do not name a file."""
 
@@ -16,7 +18,7 @@ def build_once(folder: Path, what: str, is_whole: Callable[[Path], bool], build:
     """Have `folder` built unless it is there and whole; True where this call has built it.
 
     `build` fills an empty folder that is then renamed. Another process that wants the same folder waits for it, and
-    says so. What a killed process left behind is cleared away. ValueError where there is no room for it.
+    says so. What a killed process left behind is cleared away. UserError where there is no room for it.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     with _lock(folder.with_name(folder.name + ".lock"), what):
@@ -33,7 +35,7 @@ def build_once(folder: Path, what: str, is_whole: Callable[[Path], bool], build:
             if error.errno not in NO_ROOM:
                 raise
             why = os.strerror(error.errno)
-            raise ValueError(
+            raise UserError(
                 f"{folder}: there is no room for the {what} ({why}); make some, or set cache_dir to a folder elsewhere"
             ) from None
         except BaseException:

@@ -11,6 +11,7 @@ from sciriff.data.source_files import instances_source, source_digest
 from sciriff.mix.overlap import RULES, Overlap, OverlapIndex
 from sciriff.run.digest import value_digest
 from sciriff.run.records import Conversation
+from sciriff.run.user_error import UserError
 
 MOST_PAIRS = 1_000
 """Pairs that the card lists; the rest are counted. A mix with the held-out tasks' own rows has many thousands."""
@@ -85,7 +86,7 @@ def unchecked_card(why: str) -> dict[str, Any]:
 def evaluation_digest(evaluation: EvalConfig) -> str:
     """Digest of the prompts that rows are compared with, and of the rules by which they are.
 
-    ValueError where there are none.
+    UserError where there are none.
     """
     with _way_out():
         return value_digest([RULES, MOST_PAIRS, source_digest(instances_source(evaluation))])
@@ -94,7 +95,7 @@ def evaluation_digest(evaluation: EvalConfig) -> str:
 def overlap_check(evaluation: EvalConfig) -> OverlapCheck:
     """A check against the instances of all held-out tasks, whatever eval.tasks and eval.limit ask of this run.
 
-    ValueError where they cannot be read.
+    UserError where they cannot be read.
     """
     with _way_out():
         pools = read_instances(replace(evaluation, tasks=None))
@@ -107,4 +108,4 @@ def _way_out() -> Iterator[None]:
     try:
         yield
     except ValueError as error:
-        raise ValueError(f"{error}; mix.overlap=none builds a mix without checking it against them") from None
+        raise UserError(f"{error}; mix.overlap=none builds a mix without checking it against them") from None

@@ -3,6 +3,7 @@
 from typing import Any
 
 from sciriff.config import MixConfig, nearest
+from sciriff.run.user_error import UserError
 from sciriff.tasks import NAMES
 from sciriff.tasks.catalogue import names as known_names
 
@@ -16,10 +17,10 @@ class ScienceFilter:
         self._seen: dict[str, set[str]] = {key: set() for key in self._wanted}
         if not mix.include_heldout:
             for name in sorted(set(mix.tasks or ()) & set(NAMES)):
-                raise ValueError(f"mix.tasks: {name} is a held-out task; mix.include_heldout=true lets it in")
+                raise UserError(f"mix.tasks: {name} is a held-out task; mix.include_heldout=true lets it in")
 
     def refusal(self, task: str, row: dict[str, Any], where: str) -> str | None:
-        """Why a raw row of this task is left out, or None where it enters. ValueError with its place where the row
+        """Why a raw row of this task is left out, or None where it enters. UserError with its place where the row
         does not say what a filter asks for: nobody can tell then which rows the filter means."""
         refusal = None
         for key, wanted in self._wanted.items():
@@ -32,16 +33,16 @@ class ScienceFilter:
         return refusal
 
     def check_names(self) -> None:
-        """ValueError for a name that none of the rows has, with the nearest that some row or SciRIFF has."""
+        """UserError for a name that none of the rows has, with the nearest that some row or SciRIFF has."""
         for key, wanted in self._wanted.items():
             for name in wanted or ():
                 if name in self._seen[key]:
                     continue
                 known = known_names()[key]
                 if name in known:
-                    raise ValueError(f"mix.{key}: mix.sources.sciriff has no row of {name}")
+                    raise UserError(f"mix.{key}: mix.sources.sciriff has no row of {name}")
                 hint = nearest(name, known | self._seen[key])
-                raise ValueError(f"mix.{key}: {name} is known neither to SciRIFF nor to mix.sources.sciriff{hint}")
+                raise UserError(f"mix.{key}: {name} is known neither to SciRIFF nor to mix.sources.sciriff{hint}")
 
 
 def _metadata(row: dict[str, Any], key: str, where: str) -> list[str]:
@@ -51,7 +52,7 @@ def _metadata(row: dict[str, Any], key: str, where: str) -> list[str]:
     value = metadata.get(name) if isinstance(metadata, dict) else None
     values = [value] if key == "families" else value
     if not isinstance(values, list) or not values or not all(isinstance(item, str) for item in values):
-        raise ValueError(
+        raise UserError(
             f"{where}: mix.{key} asks for the row's `metadata.{name}`, and it has none; choose by mix.tasks instead, "
             f"or leave mix.{key} out"
         )

@@ -10,6 +10,7 @@ from sciriff.data.source_rows import read_rows
 from sciriff.mix.science_filter import ScienceFilter
 from sciriff.mix.tally import Tally
 from sciriff.run.records import Conversation, Message
+from sciriff.run.user_error import UserError
 
 SCIENCE = "science"
 """Datasets of science rows are called `science.<task>`; Tulu-V2 has some whose names begin so, too."""
@@ -51,14 +52,14 @@ def read_conversations(
 ) -> Iterator[Conversation]:
     """The conversations of the source `name`, as a stream; `tally` counts what is read.
 
-    A bad row is a ValueError with its place and reason, or with `on_bad_row="drop"` a drop of the tally: one that no
-    model could learn from, and a line that cannot be decoded. A file that breaks off is a ValueError always. `science`
+    A bad row is a UserError with its place and reason, or with `on_bad_row="drop"` a drop of the tally: one that no
+    model could learn from, and a line that cannot be decoded. A file that breaks off is a UserError always. `science`
     makes a bad row of one that belongs to no science task, and says which of the others enter.
     """
 
     def bad_row(where: str, reason: str) -> None:
         if on_bad_row == "error":
-            raise ValueError(f"{where}: {reason}; mend it, or leave such rows out with mix.on_bad_row=drop")
+            raise UserError(f"{where}: {reason}; mend it, or leave such rows out with mix.on_bad_row=drop")
         tally.drop(reason, where, name)
 
     def unreadable(where: str, reason: str) -> None:

@@ -16,6 +16,7 @@ from sciriff.models.chat_markup import Markup, Rendered, TrainingRow, jinja_temp
 from sciriff.run.digest import value_digest
 from sciriff.run.progress import Progress
 from sciriff.run.records import Conversation, record_of
+from sciriff.run.user_error import UserError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -41,7 +42,7 @@ def markup_digest(chat: str, tokenizer: PreTrainedTokenizerFast) -> str:
 class Tokeniser:
     """Tokenises conversations, each but once: those that were found to fit wait on disk until the mix is written.
 
-    `scratch` is a folder for that, in which no name appears. ValueError where the tokenizer lacks what `chat` needs.
+    `scratch` is a folder for that, in which no name appears. UserError where the tokenizer lacks what `chat` needs.
     """
 
     def __init__(self, chat: str, tokenizer: PreTrainedTokenizerFast, scratch: Path) -> None:
@@ -52,7 +53,7 @@ class Tokeniser:
         """How many of its last messages each conversation must lose to fit into `limit` tokens, markup included.
 
         With `truncate="turns"` as few as leave whole turns, that is an answer at the end; with `drop` none. None where
-        it cannot fit. What the markup cannot express is a ValueError that names the row.
+        it cannot fit. What the markup cannot express is a UserError that names the row.
         """
         found: list[int | None] = []
         for conversation, row in self._tokenised(conversations):
@@ -110,14 +111,14 @@ class Tokeniser:
         ):
             try:
                 row = self._markup.row(rendered, pieces)
-            except ValueError as error:
+            except UserError as error:
                 raise _of_row(conversation, error) from None
             yield conversation, row
 
     def _render(self, conversation: Conversation) -> Rendered:
         try:
             return self._markup.render(conversation.messages)
-        except ValueError as error:
+        except UserError as error:
             raise _of_row(conversation, error) from None
 
 
@@ -143,5 +144,5 @@ def _batches(conversations: Iterable[Conversation]) -> Iterator[list[Conversatio
         yield batch
 
 
-def _of_row(conversation: Conversation, error: ValueError) -> ValueError:
-    return ValueError(f"{conversation.name}: {error}")
+def _of_row(conversation: Conversation, error: UserError) -> UserError:
+    return UserError(f"{conversation.name}: {error}")

@@ -17,6 +17,7 @@ import numpy as np
 
 from sciriff.config import CHAT_FORMATS
 from sciriff.run.records import Message
+from sciriff.run.user_error import UserError
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -144,7 +145,7 @@ def jinja_template(chat: str) -> str | None:
 def prompt_ids(chat: str, messages: Sequence[Message], tokenizer: PreTrainedTokenizerFast) -> list[int]:
     """Token ids of everything up to where the assistant begins to answer, BOS included where training has it.
 
-    ValueError where the tokenizer lacks what the format `chat` (model.chat) needs.
+    UserError where the tokenizer lacks what the format `chat` (model.chat) needs.
     """
     markup = Markup(chat, tokenizer)
     pieces = markup.encode([markup.render(messages, to_answer=True)])[0]
@@ -156,7 +157,7 @@ def training_ids(
 ) -> tuple[list[int], list[bool]]:
     """Token ids of a conversation that ends with an answer, and which of them are learnt (TrainingRow).
 
-    The ids begin with `prompt_ids` of the messages before each answer. ValueError as there.
+    The ids begin with `prompt_ids` of the messages before each answer. UserError as there.
     """
     markup = Markup(chat, tokenizer)
     rendered = markup.render(messages)
@@ -178,7 +179,7 @@ class Markup:
     """The format `chat` (model.chat) spoken with one tokenizer: prepared once, for many conversations.
 
     `render` each, `encode` some at a time (the tokenizer then works on them in parallel, without Python's lock, so that
-    another thread can render the next), make a `row` of each. ValueError where the tokenizer lacks what `chat` needs.
+    another thread can render the next), make a `row` of each. UserError where the tokenizer lacks what `chat` needs.
     """
 
     def __init__(self, chat: str, tokenizer: PreTrainedTokenizerFast) -> None:
@@ -244,7 +245,7 @@ class Markup:
         return rows
 
     def row(self, rendered: Rendered, pieces: list[list[int]]) -> TrainingRow:
-        """What is trained of a conversation whose pieces have these ids. ValueError where an answer does not end as all
+        """What is trained of a conversation whose pieces have these ids. UserError where an answer does not end as all
         answers do."""
         ids = np.fromiter(chain.from_iterable(pieces), np.int32, sum(map(len, pieces)))
         targets = np.zeros(len(ids), np.bool_)
@@ -255,7 +256,7 @@ class Markup:
             end = self._end(answer)
             if answer[end] != self.end_id:
                 found, usual = self._tokenizer.convert_ids_to_tokens([answer[end], self.end_id])
-                raise ValueError(
+                raise UserError(
                     f"model.chat={self._chat} ends this answer with {found} and others with {usual}, so a model would "
                     "not learn where to stop; choose another model.chat"
                 )
@@ -275,7 +276,7 @@ class Markup:
         for i in reversed(range(len(answer))):
             if answer[i] in self._special_ids:
                 return i
-        raise ValueError(
+        raise UserError(
             f"model.chat={self._chat} ends no answer with a special token of this tokenizer, so a model would never "
             "learn to stop" + ("; choose another model.chat" if self._chat == "tokenizer" else ": it has no eos_token")
         )
@@ -284,7 +285,7 @@ class Markup:
         """The pieces as the tokenizer's own template makes them. It is rendered up to the beginning and the end of each
         answer, since nothing less shows that later messages change nothing in what stands before them."""
         if not self._tokenizer.chat_template:
-            raise ValueError(
+            raise UserError(
                 "model.chat=tokenizer: this tokenizer has no chat template; choose another model.chat, as tulu"
             )
         pieces: list[str] = []
@@ -293,7 +294,7 @@ class Markup:
         for upto, before_answer in [*ends, (len(messages), True)] if to_answer else ends:
             longer = self._by_own_template_once(messages[:upto], add_generation_prompt=before_answer)
             if not longer.startswith(rendered):
-                raise ValueError(
+                raise UserError(
                     "model.chat=tokenizer: this tokenizer's chat template renders the beginning of a conversation "
                     "otherwise once more messages follow, so a prompt would not be what was trained; choose another "
                     "model.chat"
@@ -310,7 +311,7 @@ class Markup:
                 messages, tokenize=False, add_generation_prompt=add_generation_prompt
             )
         except (TemplateError, TypeError) as error:
-            raise ValueError(
+            raise UserError(
                 f"model.chat=tokenizer: the tokenizer's chat template refuses a conversation ({error})"
             ) from None
         assert isinstance(text, str)
@@ -355,7 +356,7 @@ def _special_tokens(chat: str, tokenizer: PreTrainedTokenizerFast) -> dict[str, 
     for token in _STRUCTURE.get(chat, ()):
         token_id = tokenizer.convert_tokens_to_ids(token)  # get_vocab() would take 0.2 s, for every prompt
         if token_id is None or tokenizer.convert_ids_to_tokens(token_id) != token:
-            raise ValueError(
+            raise UserError(
                 f"model.chat={chat} needs the token {token}, which the tokenizer does not have; choose the model.chat "
                 "that this model was made with, or tulu"
             )

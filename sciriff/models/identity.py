@@ -7,6 +7,7 @@ from typing import Any
 from sciriff.config import ModelConfig, as_dict
 from sciriff.config.model import shares_heads
 from sciriff.run.digest import file_digest, value_digest
+from sciriff.run.user_error import UserError
 
 WHOLE = 16 * 2**20
 """Files up to this size, bytes, are read whole."""
@@ -48,14 +49,14 @@ def context_of(model: ModelConfig, own: Any | None) -> int:
 
 
 def check_tensor_parallel(model: ModelConfig, own: Any | None, ways: int) -> None:
-    """ValueError where `ways` GPUs (engine.tensor_parallel) cannot share the model's attention heads."""
+    """UserError where `ways` GPUs (engine.tensor_parallel) cannot share the model's attention heads."""
     assert model.shape is not None, "ModelConfig refuses weights without one"
     said = own.get_text_config() if own is not None else None
     heads = getattr(said, "num_attention_heads", None) or model.shape.heads
     kv_heads = getattr(said, "num_key_value_heads", None) or (model.shape.kv_heads if said is None else heads)
     if not shares_heads(heads, kv_heads, ways):
         fitting = [str(n) for n in range(1, heads + 1) if shares_heads(heads, kv_heads, n)]
-        raise ValueError(
+        raise UserError(
             f"engine.tensor_parallel={ways} does not share out the {heads} attention heads ({kv_heads} of keys and "
             f"values) of this model; it can be {', '.join(fitting)}"
         )

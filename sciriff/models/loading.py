@@ -8,6 +8,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from sciriff.config import ModelConfig
+from sciriff.run.user_error import UserError
 
 if TYPE_CHECKING:
     import torch
@@ -17,7 +18,7 @@ TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "tokenizer
 
 
 def load_tokenizer(model: ModelConfig) -> PreTrainedTokenizerFast:
-    """The tokenizer of `model.tokenizer`, or of `model.path`. ValueError where there is none, naming what to do."""
+    """The tokenizer of `model.tokenizer`, or of `model.path`. UserError where there is none, naming what to do."""
     from transformers import AutoTokenizer
 
     place = model.tokenizer or model.path
@@ -25,28 +26,28 @@ def load_tokenizer(model: ModelConfig) -> PreTrainedTokenizerFast:
     key = "model.tokenizer" if model.tokenizer else "model.path"
     _check_place(key, place)
     if Path(place).is_dir() and not any((Path(place) / name).is_file() for name in TOKENIZER_FILES):
-        raise ValueError(f"{key}={place} has no tokenizer.json; name a tokenizer: model.tokenizer=FOLDER_OR_HUB_ID")
+        raise UserError(f"{key}={place} has no tokenizer.json; name a tokenizer: model.tokenizer=FOLDER_OR_HUB_ID")
     try:
         return AutoTokenizer.from_pretrained(
             place, revision=_revision(model, place), trust_remote_code=model.trust_remote_code, use_fast=True
         )
     except (OSError, ValueError, KeyError) as error:
-        raise ValueError(f"{key}={place}: {_reason(place, error)}") from None
+        raise UserError(f"{key}={place}: {_reason(place, error)}") from None
 
 
 def load_config(model: ModelConfig) -> PretrainedConfig:
-    """What the model of `model.path` says of itself, without its weights. ValueError as `load_model`."""
+    """What the model of `model.path` says of itself, without its weights. UserError as `load_model`."""
     from transformers import AutoConfig
 
     place = model.path
     assert place is not None, "a model that is built on the spot has no files"
     _check_place("model.path", place)
     if Path(place).is_dir() and not (Path(place) / "config.json").is_file():
-        raise ValueError(f"model.path={place} has no config.json, so it is not a Hugging Face model folder")
+        raise UserError(f"model.path={place} has no config.json, so it is not a Hugging Face model folder")
     try:
         return AutoConfig.from_pretrained(place, revision=model.revision, trust_remote_code=model.trust_remote_code)
     except (OSError, ValueError, KeyError) as error:
-        raise ValueError(f"model.path={place}: {_reason(place, error)}") from None
+        raise UserError(f"model.path={place}: {_reason(place, error)}") from None
 
 
 def load_model(
@@ -61,7 +62,7 @@ def load_model(
 
     Without a path, a Llama of `model.shape` whose random weights are a function of `seed` alone. `attention` is one of
     transformers' implementations: sdpa, flash_attention_2, eager. With `four_bits_on` all linear layers but the head
-    are read, one after another, into four bits on that device. ValueError names what cannot be loaded and why.
+    are read, one after another, into four bits on that device. UserError names what cannot be loaded and why.
     """
     from safetensors import SafetensorError
     from safetensors.torch import save_model
@@ -91,7 +92,7 @@ def load_model(
             **({} if four_bits_on is None else _four_bits(dtype, four_bits_on)),
         )
     except (OSError, ValueError, KeyError, ImportError, SafetensorError) as error:
-        raise ValueError(f"model.path={place}: {_reason(place, error)}") from None
+        raise UserError(f"model.path={place}: {_reason(place, error)}") from None
     if four_bits_on is not None:
         for module in loaded.modules():
             # On some CPUs bitsandbytes turns a layer's weights, in a pass without gradients, into a form of lower
@@ -155,7 +156,7 @@ def _check_vocabulary(what: str, config: PretrainedConfig, tokenizer: PreTrained
     rows = config.get_text_config().vocab_size
     needed = max(tokenizer.get_vocab().values()) + 1
     if rows < needed:
-        raise ValueError(
+        raise UserError(
             f"{what} has embeddings for {rows} tokens, and its tokenizer makes {needed}; "
             + ("set model.shape.vocabulary to that" if what == "model.shape" else "model.tokenizer names another one")
         )
@@ -165,7 +166,7 @@ def _check_place(key: str, place: str) -> None:
     """Refuse what can only be meant as a folder and is none: the hub's own message for it speaks of repository ids."""
     looks_local = place.startswith(("/", "./", "../", "~")) or place.count("/") > 1
     if looks_local and not Path(place).is_dir():
-        raise ValueError(f"{key}={place}: there is no such folder")
+        raise UserError(f"{key}={place}: there is no such folder")
 
 
 def _revision(model: ModelConfig, place: str) -> str | None:

@@ -20,6 +20,7 @@ from sciriff.models.chat_markup import jinja_template, prompt_ids
 from sciriff.models.loading import load_tokenizer
 from sciriff.run import machine
 from sciriff.run.records import Message
+from sciriff.run.user_error import UserError
 
 QUESTION = (Message("user", "Which genes does the following abstract name? Answer with a list."),)
 ANSWER = 16
@@ -61,7 +62,7 @@ def digests(weights: Mapping[str, torch.Tensor]) -> dict[str, Digest]:
 
 
 def reload(model: ModelConfig, folder: Path, trained: Mapping[str, Digest]) -> Answer:
-    """Load the folder, compare type, weights and tokenizer, and answer a question. ValueError names what differs."""
+    """Load the folder, compare type, weights and tokenizer, and answer a question. UserError names what differs."""
     from transformers import AutoModelForCausalLM
     from transformers.utils import logging
 
@@ -70,24 +71,24 @@ def reload(model: ModelConfig, folder: Path, trained: Mapping[str, Digest]) -> A
         folder, dtype="auto", trust_remote_code=model.trust_remote_code
     ).eval()
     if loaded.dtype != getattr(torch, model.dtype):
-        raise ValueError(f"{folder}: its weights are of type {loaded.dtype}, and model.dtype={model.dtype}")
+        raise UserError(f"{folder}: its weights are of type {loaded.dtype}, and model.dtype={model.dtype}")
     found = digests(loaded.state_dict())
     if missing := sorted(trained.keys() ^ found.keys()):
-        raise ValueError(f"{folder}: {missing[0]} was trained but not saved, or the other way round; is the disk full?")
+        raise UserError(f"{folder}: {missing[0]} was trained but not saved, or the other way round; is the disk full?")
     for name, digest in trained.items():
         if digest != found[name]:
-            raise ValueError(f"{folder}: {name} reads back differently from what was trained; is the disk full?")
+            raise UserError(f"{folder}: {name} reads back differently from what was trained; is the disk full?")
     return _answer(loaded, _prompt(model, folder))
 
 
 def _prompt(model: ModelConfig, folder: Path) -> list[int]:
-    """The question's tokens, by the folder's tokenizer. ValueError where it is not that of training."""
+    """The question's tokens, by the folder's tokenizer. UserError where it is not that of training."""
     trained, saved = load_tokenizer(model), load_tokenizer(replace(model, path=str(folder), tokenizer=None))
     prompt = prompt_ids(model.chat, QUESTION, saved)
     if prompt != prompt_ids(model.chat, QUESTION, trained):
-        raise ValueError(f"{folder}: its tokenizer makes other tokens than that of training")
+        raise UserError(f"{folder}: its tokenizer makes other tokens than that of training")
     if saved.chat_template != (jinja_template(model.chat) or trained.chat_template):
-        raise ValueError(f"{folder}: its chat template is not that of model.chat={model.chat}")
+        raise UserError(f"{folder}: its chat template is not that of model.chat={model.chat}")
     return prompt
 
 
@@ -102,7 +103,7 @@ def _answer(loaded: Any, prompt: list[int]) -> Answer:
 def compare(said: Answer, trained: torch.Tensor, config: Config, folder: Path) -> None:
     """Compare the logits of the folder's answer with those that the trained model has for the same tokens.
 
-    `trained` is (answer, vocabulary). ValueError where they differ by more than rounding, or where the trained model,
+    `trained` is (answer, vocabulary). UserError where they differ by more than rounding, or where the trained model,
     asked for its likeliest tokens, would have answered otherwise.
     """
     trained = trained.cpu()
@@ -110,7 +111,7 @@ def compare(said: Answer, trained: torch.Tensor, config: Config, folder: Path) -
     rounding = ROUNDING[coarsest] * float(said.logits.abs().max())
     gap = float((trained - said.logits).abs().max())
     if not gap <= rounding:
-        raise ValueError(
+        raise UserError(
             f"{folder}: its logits differ by up to {gap:.3g} from those of the trained model, and rounding explains "
             f"{rounding:.3g}; {ALL_THE_SAME}"
         )
@@ -118,7 +119,7 @@ def compare(said: Answer, trained: torch.Tensor, config: Config, folder: Path) -
     chosen = trained.gather(1, torch.tensor(answer)[:, None])[:, 0]
     behind = trained.max(dim=1).values - chosen
     if bool((behind > rounding).any()):
-        raise ValueError(
+        raise UserError(
             f"{folder}: its greedy answer is {answer}, and the trained model would have said "
             f"{trained.argmax(dim=1).tolist()}; {ALL_THE_SAME}"
         )

@@ -25,6 +25,7 @@ from sciriff.run.nodes import cluster
 from sciriff.run.progress import Progress
 from sciriff.run.records import AnswerKey, Prediction
 from sciriff.run.run_dir import RunDir
+from sciriff.run.user_error import UserError
 from sciriff.stage import run_stage
 from sciriff.tasks import NAMES
 
@@ -140,13 +141,13 @@ def made_with() -> dict[str, Any]:
 
 
 def load_engine(name: str) -> ModuleType:
-    """The module of an engine: `settings`, `plan_batches` and `generate`. ValueError where it is not installed."""
+    """The module of an engine: `settings`, `plan_batches` and `generate`. UserError where it is not installed."""
     if name == "transformers":
         from sciriff.models.engines import transformers
 
         return transformers
     if find_spec("vllm") is None:
-        raise ValueError(
+        raise UserError(
             "engine=vllm is not installed here: pip install 'sciriff[vllm]', or name an interpreter that has it with "
             "engine.python=PATH, or choose engine=transformers"
         )
@@ -160,7 +161,7 @@ def make_prompts(config: Config, tokenizer: Any, context: int) -> list[Prompt]:
     tokens of `context` that the longest answer to their task leaves; says what was cut."""
     for name in config.eval.max_new_tokens_of:
         if name not in NAMES:
-            raise ValueError(f"eval.max_new_tokens_of: {name} is not a held-out task{nearest(name, NAMES)}")
+            raise UserError(f"eval.max_new_tokens_of: {name} is not a held-out task{nearest(name, NAMES)}")
     pool = read_instances(config.eval)
     instances = {task: choose(rows, config.eval.limit, config.seed) for task, rows in pool.items()}
     total = sum(len(rows) for rows in instances.values())

@@ -18,6 +18,7 @@ from sciriff.run.digest import value_digest
 from sciriff.run.progress import Progress
 from sciriff.run.records import AnswerKey, Prediction, named
 from sciriff.run.run_dir import RunDir
+from sciriff.run.user_error import UserError
 from sciriff.stage import alone
 
 SERVERS_MARKUP = 64
@@ -38,11 +39,11 @@ def tokenizer_and_context(config: Config) -> tuple[Any, int]:
 
 
 def answer(config: Config, run: RunDir, prompts: list[Prompt]) -> None:
-    """Write the rows of all prompts. ValueError where the cap on the price forbids it, or some stay without an answer;
+    """Write the rows of all prompts. UserError where the cap on the price forbids it, or some stay without an answer;
     what was paid for is kept."""
     service = access.service(config)
     if found := list(service.problems()):
-        raise ValueError(found[0])
+        raise UserError(found[0])
     with alone(run.predict_lock, f"{run.root}: another stage asks for these answers, and two would pay twice"):
         Answering(config, run, service, prompts).finish()
 
@@ -183,9 +184,9 @@ class Answering:
         return to_row(prompt, PaidAnswer("", self.service.model, "", "skipped", len(prompt.ids), 0, None), None)
 
     def say_failures(self, tally: Tally) -> None:
-        """ValueError for calls without an answer; under allow_missing a printed line, where asking again is no use."""
+        """UserError for calls without an answer; under allow_missing a printed line, where asking again is no use."""
         if tally.unasked:
-            raise ValueError(self.service.used_up(tally, "prompts are not answered"))
+            raise UserError(self.service.used_up(tally, "prompts are not answered"))
         failed = {digest: why for digest, why in tally.failed.items() if digest not in tally.filtered}
         if not failed:
             return
@@ -193,9 +194,7 @@ class Answering:
         first = named(self.asking[digest][0].key)
         text = f"{len(failed)} of {len(self.asking)} prompts are not answered; {first}: {why}"
         if not self.config.allow_missing:
-            raise ValueError(
-                f"{text}. The rest is kept; run again to ask for these, or allow_missing=true does without"
-            )
+            raise UserError(f"{text}. The rest is kept; run again to ask for these, or allow_missing=true does without")
         say(text)
 
 

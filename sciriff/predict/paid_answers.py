@@ -11,6 +11,7 @@ from typing import Any
 from sciriff.models.api.calls import Reply, Sent
 from sciriff.models.api.limits import Price
 from sciriff.run.records import append_jsonl, mend_last_line, read_json_objects
+from sciriff.run.user_error import UserError
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ class PaidAnswers:
 
     @classmethod
     def read(cls, path: Path) -> "PaidAnswers":
-        """The rows of earlier starts. Half a line at the end, where a kill has left one, is cut off. ValueError names
+        """The rows of earlier starts. Half a line at the end, where a kill has left one, is cut off. UserError names
         file and line of one that is broken."""
         if mend_last_line(path):
             print(f"{path}: its last line was only half written and is asked again", flush=True)
@@ -102,5 +103,5 @@ def _rows(path: Path) -> Iterator[PaidAnswer]:
             or not (limit is None or type(limit) is int)
             or not (usd is None or (type(usd) in (int, float) and usd >= 0))
         ):
-            raise ValueError(f"{path}:{number}: not an answer as this stage writes them; move the file away")
+            raise UserError(f"{path}:{number}: not an answer as this stage writes them; move the file away")
         yield PaidAnswer(**row)

@@ -12,6 +12,7 @@ from typing import Any
 from sciriff.models.chat_markup import jinja_template
 from sciriff.predict.prompts import SERVERS, Prompt, fit, plain_ids
 from sciriff.run.records import Instance
+from sciriff.run.user_error import UserError
 
 ONE_SHOT_TASK = "evidence_inference"
 SHOT_SEED = 1234
@@ -66,7 +67,7 @@ def markup(text: str, chat: str, tokenizer: Any) -> str:
 def draw_shots(pool: list[Instance]) -> dict[str, Instance]:
     """Instance id -> the worked example before it: another instance, drawn as lm-eval draws, one after the other."""
     if len(pool) < 2:
-        raise ValueError(
+        raise UserError(
             f"eval.parity=reference shows {ONE_SHOT_TASK} another instance as an example, and there is only {len(pool)}"
         )
     draw = random.Random(SHOT_SEED)

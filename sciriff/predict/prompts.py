@@ -8,6 +8,7 @@ from typing import Any
 
 from sciriff.models.chat_markup import prompt_ids
 from sciriff.run.records import AnswerKey, Instance, Message
+from sciriff.run.user_error import UserError
 
 CUT = " [...] "
 """What stands where the middle of a document was cut out."""
@@ -41,7 +42,7 @@ def make_prompt(instance: Instance, chat: str, tokenizer: Any, room: int, trunca
     """The prompt of an instance in at most `room` tokens. `truncation` says what to do with one that is longer:
 
     middle_of_document cuts the user's text as `shorten` describes, left keeps the last tokens (and so loses the
-    instruction), skip marks it, error raises a ValueError with the numbers. `chat` is `SERVERS` where the text goes to
+    instruction), skip marks it, error raises a UserError with the numbers. `chat` is `SERVERS` where the text goes to
     a server as it is.
     """
 
@@ -55,7 +56,7 @@ def fit(instance: Instance, render: Callable[[str], list[int]], tokenizer: Any, 
     """`make_prompt` with a markup of one's own: `render` makes token ids of what the user says."""
     ids = render(instance.prompt)
     if not ids:
-        raise ValueError(f"{instance.instance_id}: its prompt is empty, so that no model can begin an answer")
+        raise UserError(f"{instance.instance_id}: its prompt is empty, so that no model can begin an answer")
     if len(ids) <= room:
         return Prompt(instance, instance.prompt, ids)
     if truncation == "left":
@@ -65,7 +66,7 @@ def fit(instance: Instance, render: Callable[[str], list[int]], tokenizer: Any, 
         return Prompt(instance, instance.prompt, ids, skipped=True)
     if truncation == "middle_of_document":
         return shorten(instance, ids, render, tokenizer, room)
-    raise ValueError(
+    raise UserError(
         f"{instance.instance_id}: its prompt of {len(ids)} tokens does not fit the {room} that eval.max_new_tokens "
         "leaves; eval.truncation says what to do with it"
     )
@@ -88,7 +89,7 @@ def shorten(
     everything. It is widened to whole words where these are near, and marked by `CUT`.
     """
     if not tokenizer.is_fast:
-        raise ValueError(
+        raise UserError(
             f"{instance.instance_id}: its prompt of {len(ids)} tokens does not fit {room}, and this tokenizer does not "
             "tell where tokens are in a text, as eval.truncation=middle_of_document needs; choose left, skip or error"
         )
@@ -102,7 +103,7 @@ def shorten(
         if len(shorter_ids) <= room:
             return Prompt(instance, shorter, shorter_ids, last - first)
         drop += len(shorter_ids) - room  # the mark takes tokens too, and the seam may be tokenised otherwise
-    raise ValueError(
+    raise UserError(
         f"{instance.instance_id}: its markup alone does not fit the {room} tokens that eval.max_new_tokens leaves"
     )
 
@@ -136,10 +137,10 @@ def _word_edge(text: str, spans: list[tuple[int, int]], token: int, step: int, b
 
 
 def room_for_prompt(context: int, max_new_tokens: int) -> int:
-    """Tokens that a prompt may have. ValueError where the answer leaves none."""
+    """Tokens that a prompt may have. UserError where the answer leaves none."""
     room = context - max_new_tokens
     if room < 1:
-        raise ValueError(
+        raise UserError(
             f"eval.max_new_tokens={max_new_tokens} leaves no room for a prompt: the model takes {context} tokens in all"
         )
     return room

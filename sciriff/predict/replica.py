@@ -21,7 +21,8 @@ from sciriff.run.nodes import node_connection
 from sciriff.run.nodes.node_connection import KEY_FILE
 from sciriff.run.parent_death import die_with_parent
 from sciriff.run.run_dir import RunDir
-from sciriff.stage import hold, is_users_mistake
+from sciriff.run.user_error import UserError
+from sciriff.stage import hold
 
 STAGE, KEY = "SCIRIFF_STAGE", "SCIRIFF_STAGE_KEY"
 """Variables: address:port of the stage, and the key that opens a connection to it, where no file has it."""
@@ -75,9 +76,7 @@ def work(pipe: Connection, task: Task, devices: str | None, beside: int) -> None
         try:
             for answers in importlib.import_module(task.engine).generate(replace(task.request, batches=batches())):
                 pipe.send(answers)
-        except (ValueError, OSError) as error:
-            if not is_users_mistake(error):
-                raise
+        except (UserError, OSError) as error:
             pipe.send(error)
         else:
             pipe.send(None)

@@ -51,7 +51,7 @@ class Replicas:
     """Those of a run: how many on which node."""
 
     def __init__(self, engine: EngineConfig, there: Cluster) -> None:
-        """ValueError where the GPUs do not suffice."""
+        """UserError where the GPUs do not suffice."""
         self._engine = engine
         self._cluster = there
         self.per_node = cluster.replicas_per_node(
@@ -60,7 +60,7 @@ class Replicas:
         self.count = sum(self.per_node)
 
     def generate(self, engine: ModuleType, request: Request, run: RunDir) -> Generator[list[Answer], None, None]:
-        """Yield the answers of all replicas as they come. ValueError or OSError as the engine's, ChildProcessError
+        """Yield the answers of all replicas as they come. UserError or OSError as the engine's, ChildProcessError
         where a replica dies."""
         if self.count == 1:
             yield from engine.generate(request)

@@ -19,6 +19,7 @@ from sciriff.data.saved_answers import SAMPLES_KEY
 from sciriff.run.digest import value_digest
 from sciriff.run.records import AnswerKey, Prediction, dumps, to_json, write_jsonl
 from sciriff.run.run_dir import RunDir
+from sciriff.run.user_error import UserError
 from sciriff.run.whole_file import append_lines, write_whole
 from sciriff.tasks import HELD_OUT
 
@@ -60,14 +61,14 @@ def begin(run: RunDir, asked: Mapping[AnswerKey, Asked], settings: dict[str, Any
     """Take over what is here. `asked` is in order. Writes expected.json and settings.json.
 
     `asked` in settings.json is the digest of all that is asked, by which `kept` (task -> instance ids, or pairs of id
-    and sample) is made up anew when it changes. ValueError where rows lie in the folder that this stage did not write.
+    and sample) is made up anew when it changes. UserError where rows lie in the folder that this stage did not write.
     """
     run.predictions.mkdir(parents=True, exist_ok=True)
     settings = json.loads(json.dumps(settings))
     before = _read_settings(run.answered_with)
     files = [path for task in HELD_OUT if (path := _file(run, task.name)).exists()]
     if before is None and files:
-        raise ValueError(
+        raise UserError(
             f"{files[0]} was not written by this stage, which would overwrite it: move it away, or score it "
             f"in a run of its own with predictions={run.predictions}"
         )
@@ -213,7 +214,7 @@ def _read_settings(path: Path) -> dict[str, Any] | None:
     except ValueError:
         settings = None
     if not isinstance(settings, dict) or not settings.keys() >= set(NOT_SETTINGS):
-        raise ValueError(f"{path} is not as this version writes it; remove {path.parent} to answer afresh")
+        raise UserError(f"{path} is not as this version writes it; remove {path.parent} to answer afresh")
     return settings
 
 

@@ -10,6 +10,7 @@ from sciriff.config import Config
 from sciriff.data.saved_answers import Answer, read_predictions
 from sciriff.results.per_instance import InstanceNumbers, read_per_instance
 from sciriff.run.run_dir import RunDir
+from sciriff.run.user_error import UserError
 from sciriff.tasks import HELD_OUT
 from sciriff.tasks.metrics.matches import Matches
 from sciriff.tasks.task import Task
@@ -79,7 +80,7 @@ class Answers:
 def read_answers(config: Config, run: RunDir) -> dict[str, Answers]:
     """By task in their order: the rows that the score stage scored, with what it wrote of each.
 
-    Nothing where there are no predictions. ValueError names the file that is broken.
+    Nothing where there are no predictions. UserError names the file that is broken.
     """
     folder = Path(config.predictions) if config.predictions else run.predictions
     if not any(folder.rglob("*.jsonl")):
@@ -100,7 +101,7 @@ def _row(task: Task, answer: Answer, numbers: InstanceNumbers | None, parity: bo
     try:
         matches = task.matches(answer.prediction, answer.reference, parity)
     except ValueError as error:
-        raise ValueError(f"{answer.place}: {error}") from None
+        raise UserError(f"{answer.place}: {error}") from None
     if numbers is None:
         return Row(answer, matches, None, {})
     return Row(answer, matches, numbers.unreadable, own_scores(task, numbers.vector))

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sciriff.run.user_error import UserError
+
 
 @dataclass(frozen=True)
 class Line:
@@ -48,7 +50,7 @@ KNOWN = (
 
 
 def read(path: Path) -> MixCard | None:
-    """The card, None where there is none. ValueError for a file that is not one."""
+    """The card, None where there is none. UserError for a file that is not one."""
     if not path.is_file():
         return None
     try:
@@ -66,7 +68,7 @@ def read(path: Path) -> MixCard | None:
             other=[leaf for key, part in card.items() if key not in KNOWN for leaf in flat(part, key)],
         )
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise ValueError(f"{path}: not the card of a mix ({error!r}); run the mix stage again") from None
+        raise UserError(f"{path}: not the card of a mix ({error!r}); run the mix stage again") from None
 
 
 def _line(name: str, part: dict[str, Any]) -> Line:

@@ -6,6 +6,7 @@ from typing import Any
 
 from sciriff.results.summary import signed
 from sciriff.run.run_dir import RunDir
+from sciriff.run.user_error import UserError
 from sciriff.tasks import HELD_OUT
 
 
@@ -54,12 +55,12 @@ class OtherParity:
 
 
 def read(run: RunDir) -> OtherParity | None:
-    """Of a run with scores; None where these were made by a version that did not look. ValueError names the file."""
+    """Of a run with scores; None where these were made by a version that did not look. UserError names the file."""
     try:
         values = json.loads(run.scores.read_bytes())
         return _parsed(values) if "other_parity" in values else None
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise ValueError(f"{run.scores}: not the scores of a run ({error!r}); run the score stage again") from None
+        raise UserError(f"{run.scores}: not the scores of a run ({error!r}); run the score stage again") from None
 
 
 def _parsed(values: dict[str, Any]) -> OtherParity:

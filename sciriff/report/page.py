@@ -14,6 +14,7 @@ from sciriff.report.run_scores import COLUMNS, SHORT_NAMES
 from sciriff.report.times import stage_times, step_times
 from sciriff.report.training import curves, read_metrics, totals
 from sciriff.run.run_dir import RunDir
+from sciriff.run.user_error import UserError
 
 SCRIPTS = ("page.js", "prediction.js", "browser.js")
 SHADES = 5
@@ -21,7 +22,7 @@ SHADES = 5
 
 
 def render(config: Config, run: RunDir) -> bytes:
-    """The page of a run. ValueError names the file that is missing or broken."""
+    """The page of a run. UserError names the file that is missing or broken."""
     return filled(content(config, run))
 
 
@@ -40,7 +41,7 @@ def filled(shown: dict[str, Any]) -> bytes:
 
 
 def content(config: Config, run: RunDir) -> dict[str, Any]:
-    """What the templates show, by the names that they use. ValueError names the file that is missing or broken."""
+    """What the templates show, by the names that they use. UserError names the file that is missing or broken."""
     name = config.name or run.root.name
     scores = run_scores.read_scores(run, name)
     beside = run_scores.read_beside(config.report.beside)
@@ -82,15 +83,15 @@ def _by_task() -> list[tuple[str, list[str]]]:
 
 
 def _read_object(path: Path) -> dict[str, Any]:
-    """A JSON object, empty where there is no such file. ValueError for anything else."""
+    """A JSON object, empty where there is no such file. UserError for anything else."""
     if not path.is_file():
         return {}
     try:
         values = json.loads(path.read_bytes())
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path}: not JSON ({error})") from None
+        raise UserError(f"{path}: not JSON ({error})") from None
     if not isinstance(values, dict):
-        raise ValueError(f"{path}: expected a JSON object, found {type(values).__name__}")
+        raise UserError(f"{path}: expected a JSON object, found {type(values).__name__}")
     return values
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from sciriff.config import read
 from sciriff.results.summary import answers_of, judge_line
 from sciriff.run.run_dir import RunDir
+from sciriff.run.user_error import UserError
 from sciriff.tasks import HELD_OUT
 
 MISSING = "–"
@@ -83,7 +84,7 @@ class RunScores:
 
 
 def read_scores(run: RunDir, name: str) -> RunScores:
-    """The scores of a run. ValueError names the file when it is missing or is not what score.py writes."""
+    """The scores of a run. UserError names the file when it is missing or is not what score.py writes."""
     try:
         values = json.loads(run.scores.read_text())
         summary = values["summary"]
@@ -101,9 +102,9 @@ def read_scores(run: RunDir, name: str) -> RunScores:
             samples=int(values.get("samples", 1)),
         )
     except FileNotFoundError:
-        raise ValueError(f"{run.scores}: there are no scores yet; run the score stage first") from None
+        raise UserError(f"{run.scores}: there are no scores yet; run the score stage first") from None
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{run.scores}: not the scores of a run ({error!r}); run the score stage again") from None
+        raise UserError(f"{run.scores}: not the scores of a run ({error!r}); run the score stage again") from None
     return scores
 
 
@@ -113,7 +114,7 @@ def read_beside(folders: list[str]) -> list[RunScores]:
     for folder in folders:
         run = RunDir(Path(folder))
         if not run.scores.is_file():
-            raise ValueError(f"report.beside: {folder} has no scores yet; finish that run first, or leave it out")
+            raise UserError(f"report.beside: {folder} has no scores yet; finish that run first, or leave it out")
         # Only the name: an older run's config may have keys that today's schema does not know.
         name = read(run.config).get("name") if run.config.is_file() else None
         found.append(read_scores(run, str(name or run.root.name)))

@@ -8,6 +8,7 @@ from typing import Any
 
 from sciriff.report.figures import Figure, Line, Points, panel, trailing_mean
 from sciriff.run.records import read_json_objects
+from sciriff.run.user_error import UserError
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
@@ -17,7 +18,7 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     rows = []
     for number, row in read_json_objects(path):
         if not isinstance(row.get("step"), int):
-            raise ValueError(f"{path}:{number}: step={row.get('step')!r} must be a whole number")
+            raise UserError(f"{path}:{number}: step={row.get('step')!r} must be a whole number")
         rows.append(row)
     return rows
 

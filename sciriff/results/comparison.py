@@ -13,6 +13,7 @@ from sciriff.results.resampled_columns import LEAST, Part, parts
 from sciriff.results.samples import mean, pooled_spread, spread
 from sciriff.results.statistics import ALPHA, Array, detectable, drawn_from_all, holm, interval, p_value, swapped_sums
 from sciriff.run.records import AnswerKey
+from sciriff.run.user_error import UserError
 from sciriff.tasks import COLUMNS, HELD_OUT
 from sciriff.tasks.task import Task
 
@@ -101,7 +102,7 @@ def _seed_error(one: Value, other: Value) -> float:
 def compare(baseline: Group, group: Group, resamples: int) -> Comparison:
     """Every column that both have, on the instances that all of their runs answered.
 
-    ValueError where they share no instance, and where they were scored by different rules.
+    UserError where they share no instance, and where they were scored by different rules.
     """
     found, notes = _common_parts([*baseline.runs, *group.runs])
     measured = [column for part in found for column in _measure(part, len(baseline.runs), resamples)]
@@ -115,7 +116,7 @@ def pooled(group: Group, resamples: int = 0) -> tuple[list[Pooled], list[str]]:
     """Every column of a set of seeds on the instances that all of them answered, their mean last, and notes; with
     intervals where there are `resamples`. The mean has one where every column has.
 
-    ValueError where they share no instance, and where they were scored by different rules.
+    UserError where they share no instance, and where they were scored by different rules.
     """
     found, notes = _common_parts(group.runs)
     columns, scores, drawn = [], [], []
@@ -138,7 +139,7 @@ def _common_parts(runs: Sequence[FinishedRun]) -> tuple[list[Part], list[str]]:
     first = runs[0]
     for run in runs:
         if run.parity != first.parity:
-            raise ValueError(
+            raise UserError(
                 f"{first.folder} was scored with eval.parity={first.parity} and {run.folder} with "
                 f"eval.parity={run.parity}; score both by the same rules"
             )
@@ -146,7 +147,7 @@ def _common_parts(runs: Sequence[FinishedRun]) -> tuple[list[Part], list[str]]:
     found = [part for task in HELD_OUT for part in _shared_parts(task, runs, notes)]
     if not found:
         names = " and ".join(run.name for run in runs)
-        raise ValueError(
+        raise UserError(
             f"{names} share no instances that a column is made of, so nothing can be compared"
             + (f" ({'; '.join(notes)})" if notes else "")
         )

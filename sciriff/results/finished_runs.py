@@ -17,6 +17,7 @@ from sciriff.results.per_instance import InstanceNumbers, read_per_instance
 from sciriff.run.digest import value_digest
 from sciriff.run.records import AnswerKey
 from sciriff.run.run_dir import RunDir
+from sciriff.run.user_error import UserError
 from sciriff.tasks import HELD_OUT
 
 RUNS = "runs"
@@ -71,7 +72,7 @@ def find_runs(wanted: Sequence[str]) -> tuple[list[Path], list[Path]]:
     """The folders of finished runs, each once and in the order wanted, and those of unfinished ones passed by.
 
     Each of `wanted` is the folder of a run, a folder that holds runs at any depth, a pattern of such (`runs/*-lr*`), or
-    a name or a pattern of names in runs/. ValueError for one that finds nothing, and for an unfinished run by its name.
+    a name or a pattern of names in runs/. UserError for one that finds nothing, and for an unfinished run by its name.
     """
     finished: dict[Path, Path] = {}
     passed: dict[Path, Path] = {}
@@ -80,7 +81,7 @@ def find_runs(wanted: Sequence[str]) -> tuple[list[Path], list[Path]]:
             if RunDir(run).scores.is_file():
                 finished.setdefault(run.resolve(), run)
             elif _places(text) == [run]:
-                raise ValueError(f"{run}: this run has no scores yet; finish it first, or leave it out")
+                raise UserError(f"{run}: this run has no scores yet; finish it first, or leave it out")
             else:
                 passed.setdefault(run.resolve(), run)
     return list(finished.values()), list(passed.values())
@@ -96,12 +97,12 @@ def _places(text: str) -> list[Path]:
 
 
 def _found(text: str) -> list[Path]:
-    """The runs that one name or pattern stands for. ValueError, with the nearest name, where there are none."""
+    """The runs that one name or pattern stands for. UserError, with the nearest name, where there are none."""
     found = [run for place in _places(text) for run in _runs_in(place)]
     if not found:
         names = [path.name for path in Path(RUNS).glob("*")]
         close = difflib.get_close_matches(text, names, n=1, cutoff=0.5)
-        raise ValueError(
+        raise UserError(
             f"{text}: no run is found here; name a run's folder, a folder of runs, or a name in {RUNS}/"
             + (f"; did you mean {close[0]!r}?" if close else "")
         )
@@ -124,7 +125,7 @@ def _runs_in(folder: Path) -> Iterator[Path]:
 
 
 def read_run(folder: Path) -> FinishedRun:
-    """A run with the numbers of all its answers. ValueError names the file that is missing or broken."""
+    """A run with the numbers of all its answers. UserError names the file that is missing or broken."""
     run = RunDir(folder)
     try:
         scores = json.loads(run.scores.read_bytes())
@@ -133,16 +134,16 @@ def read_run(folder: Path) -> FinishedRun:
         expected = {task: int(row.get("answers", row["n"])) for task, row in counts.items()}
         summary = _summary(scores["summary"])
     except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError) as error:
-        raise ValueError(f"{run.scores}: not the scores of a run ({error!r}); run the score stage again") from None
+        raise UserError(f"{run.scores}: not the scores of a run ({error!r}); run the score stage again") from None
     numbers = {}
     for task in HELD_OUT:
         if task.name in expected:
             path = run.per_instance / f"{task.name}.jsonl"
             if not path.is_file():
-                raise ValueError(f"{path} does not exist; `python -m sciriff.score {folder}` makes it")
+                raise UserError(f"{path} does not exist; `python -m sciriff.score {folder}` makes it")
             numbers[task.name] = read_per_instance(path, task)
             if len(numbers[task.name]) != expected[task.name]:
-                raise ValueError(
+                raise UserError(
                     f"{path} has {len(numbers[task.name])} answers and scores.json {expected[task.name]}; "
                     f"`python -m sciriff.score {folder}` makes both again"
                 )
@@ -186,7 +187,7 @@ def read_config(path: Path) -> dict[str, Any]:
     try:
         config = OmegaConf.to_container(read(path))
     except OSError as error:
-        raise ValueError(f"{path}: cannot be read ({error.strerror})") from None
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
     assert isinstance(config, dict)
     plain = {str(key): value for key, value in config.items()}
     for key in ("name", *(key for key in FREE_TO_CHANGE if key not in HOW_MUCH)):

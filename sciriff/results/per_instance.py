@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from sciriff.run.records import AnswerKey, named, read_json_objects, write_jsonl
+from sciriff.run.user_error import UserError
 from sciriff.tasks.task import Scored, Task
 
 DIGITS = 16
@@ -51,7 +52,7 @@ def write_per_instance(path: Path, task: Task, answers: Iterable[tuple[str, int 
 
 
 def read_per_instance(path: Path, task: Task) -> dict[AnswerKey, InstanceNumbers]:
-    """What was written, by answer. ValueError names file and line of a row that is not such a row."""
+    """What was written, by answer. UserError names file and line of a row that is not such a row."""
     found: dict[AnswerKey, InstanceNumbers] = {}
     for number, row in read_json_objects(path):
         instance_id, reference, unreadable = row.get("instance_id"), row.get("reference"), row.get("unreadable")
@@ -59,13 +60,13 @@ def read_per_instance(path: Path, task: Task) -> dict[AnswerKey, InstanceNumbers
         vector: list[Any] = [row.get(name) for name in task.fields]
         texts = isinstance(instance_id, str) and isinstance(reference, str)
         if not texts or type(sample) is not int or not _are_numbers(vector):
-            raise ValueError(
+            raise UserError(
                 f"{path}:{number}: not the numbers of an answer to {task.name} as this version writes them; "
                 "run the score stage again"
             )
         key = (str(instance_id), sample)
         if key in found:
-            raise ValueError(f"{path}:{number}: instance {named(key)} stands here twice; run the score stage again")
+            raise UserError(f"{path}:{number}: instance {named(key)} stands here twice; run the score stage again")
         known = unreadable if isinstance(unreadable, str) else None
         found[key] = InstanceNumbers(str(reference), tuple(vector), known)
     return found

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import IO
 
 from sciriff.run.run_dir import RunDir
+from sciriff.run.user_error import UserError
 
 WAIT_FOR_WORKERS = 60.0
 """Seconds that the last worker of a killed driver has to be gone."""
@@ -26,7 +27,7 @@ def own(run: RunDir, wait: bool = False) -> Iterator[None]:
         give_up_at = time.monotonic() + WAIT_FOR_WORKERS
         while not _take(workers):
             if time.monotonic() > give_up_at:
-                raise ValueError(f"{run.root}: a stage of an earlier run is still alive; end it first")
+                raise UserError(f"{run.root}: a stage of an earlier run is still alive; end it first")
             time.sleep(0.2)
         fcntl.flock(workers, fcntl.LOCK_UN)
         yield
@@ -54,5 +55,5 @@ def _take(lock: IO[bytes]) -> bool:
     return True
 
 
-def _in_use(run: RunDir) -> ValueError:
-    return ValueError(f"{run.root} is in use by another run of sciriff; wait for it, or choose name=...")
+def _in_use(run: RunDir) -> UserError:
+    return UserError(f"{run.root} is in use by another run of sciriff; wait for it, or choose name=...")

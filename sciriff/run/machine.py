@@ -9,6 +9,8 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+from sciriff.run.user_error import UserError
+
 PATIENCE = 60
 """Seconds that nvidia-smi has, which starts the driver where nothing keeps it."""
 
@@ -103,7 +105,7 @@ def _slices(wanted: list[str]) -> list[Gpu]:
 
 
 def _nvidia_smi(*arguments: str) -> list[str]:
-    """The lines that it prints; none where it is missing or fails. ValueError where it hangs, as on a GPU that does."""
+    """The lines that it prints; none where it is missing or fails. UserError where it hangs, as on a GPU that does."""
     if shutil.which("nvidia-smi") is None:
         return []
     command = ["nvidia-smi", *arguments]
@@ -112,7 +114,7 @@ def _nvidia_smi(*arguments: str) -> list[str]:
             command, capture_output=True, text=True, timeout=PATIENCE, check=False, errors="replace"
         )
     except subprocess.TimeoutExpired:
-        raise ValueError(
+        raise UserError(
             f"nvidia-smi has not ended within {PATIENCE} s on {platform.node()}: mend its driver or a GPU first"
         ) from None
     return result.stdout.splitlines() if result.returncode == 0 else []

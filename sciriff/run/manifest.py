@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from sciriff.run.digest import file_digest
+from sciriff.run.user_error import UserError
 from sciriff.run.whole_file import write_whole
 
 
@@ -31,14 +32,14 @@ class Manifest:
 
     @classmethod
     def read(cls, path: Path) -> "Manifest":
-        """The manifest, empty where there is none yet. ValueError for a file that is not one."""
+        """The manifest, empty where there is none yet. UserError for a file that is not one."""
         if not path.is_file():
             return cls(path)
         try:
             values = json.loads(path.read_text())
             stages = {name: StageRecord(**record) for name, record in values.pop("stages").items()}
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f"{path}: not a manifest ({error}); remove it to run every stage again") from None
+            raise UserError(f"{path}: not a manifest ({error}); remove it to run every stage again") from None
         return cls(path, values, stages)
 
     @property

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from sciriff.run.user_error import UserError
 from sciriff.run.whole_file import append_lines, whole
 
 AnswerKey = tuple[str, int]
@@ -169,7 +170,7 @@ def mend_last_line(path: Path) -> bool:
 
 
 def read_json_objects(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """(line number from 1, object) of every non-empty line. ValueError names file and line of one that is broken."""
+    """(line number from 1, object) of every non-empty line. UserError names file and line of one that is broken."""
     with path.open("rb") as file:
         for number, line in enumerate(file, 1):
             if line.strip():
@@ -177,13 +178,13 @@ def read_json_objects(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 
 
 def read_jsonl(path: Path, kind: type[Row]) -> Iterator[Row]:
-    """Records of one kind. Keys that the record does not have are ignored; a missing one is a ValueError."""
+    """Records of one kind. Keys that the record does not have are ignored; a missing one is a UserError."""
     for number, row in read_json_objects(path):
         yield _record(row, kind, path, number)
 
 
 def record_of(line: bytes, kind: type[Row], path: Path, number: int) -> Row:
-    """The record on one line of a file; `path` and `number` (from 1) are for the ValueError. As `read_jsonl`."""
+    """The record on one line of a file; `path` and `number` (from 1) are for the UserError. As `read_jsonl`."""
     return _record(json_object(line, path, number), kind, path, number)
 
 
@@ -192,9 +193,9 @@ def json_object(line: bytes, path: Path, number: int) -> dict[str, Any]:
     try:
         row = json.loads(line)
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path}:{number}: not a line of JSON ({error})") from None
+        raise UserError(f"{path}:{number}: not a line of JSON ({error})") from None
     if not isinstance(row, dict):
-        raise ValueError(f"{path}:{number}: expected a JSON object, found {type(row).__name__}")
+        raise UserError(f"{path}:{number}: expected a JSON object, found {type(row).__name__}")
     return row
 
 
@@ -205,4 +206,4 @@ def _record(row: dict[str, Any], kind: type[Row], path: Path, number: int) -> Ro
             values["messages"] = tuple(Message(m["role"], m["content"]) for m in values["messages"])
         return kind(**values)
     except (TypeError, KeyError) as error:
-        raise ValueError(f"{path}:{number}: not a {kind.__name__} ({error})") from None
+        raise UserError(f"{path}:{number}: not a {kind.__name__} ({error})") from None

@@ -14,7 +14,7 @@ from sciriff.config import Config, load
 from sciriff.run.manifest import Manifest
 from sciriff.run.parent_death import die_with_parent
 from sciriff.run.run_dir import RunDir
-from sciriff.stage import USER_ERROR, hold, is_users_mistake
+from sciriff.stage import command, hold
 from sciriff.track.copied import note_copied
 from sciriff.track.copying import closed, copy_run
 from sciriff.track.sink import Sink, Unreachable
@@ -49,7 +49,8 @@ def copy(config: Config, run: RunDir, follow: bool) -> None:
                 print(f"error: {said}; trying again every {AGAIN:.0f} s", file=sys.stderr, flush=True)
 
 
-def main() -> None:
+@command
+def main() -> int:
     """Exit status 0 when everything was copied; otherwise the reason is one line on standard error."""
     parser = argparse.ArgumentParser(prog="python -m sciriff.track", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("run_dir", type=Path)
@@ -57,17 +58,12 @@ def main() -> None:
     arguments = parser.parse_args()
     die_with_parent()
     run = RunDir(arguments.run_dir.resolve())
-    try:
-        config = load(run.config)
-        if config.log.tracker != "none":
-            with hold(run):
-                copy(config, run, arguments.follow)
-    except (ValueError, OSError) as error:
-        if not is_users_mistake(error):
-            raise
-        print(f"error: {error}", file=sys.stderr, flush=True)
-        sys.exit(USER_ERROR)
+    config = load(run.config)
+    if config.log.tracker != "none":
+        with hold(run):
+            copy(config, run, arguments.follow)
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

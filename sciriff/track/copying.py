@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from sciriff.run.run_dir import RunDir
+from sciriff.run.user_error import UserError
 from sciriff.track.logged_tables import tracked_tables
 from sciriff.track.sink import Sink, is_number
 from sciriff.track.tail import Tail
@@ -38,7 +39,7 @@ def copy_run(run: RunDir, sink: Sink, follow: bool) -> None:
         for number, row in tail.rows() if run.metrics not in untouched else ():
             step = row.get("step")
             if not isinstance(step, int):
-                raise ValueError(f"{run.metrics}:{number}: step={step!r} must be a whole number")
+                raise UserError(f"{run.metrics}:{number}: step={step!r} must be a whole number")
             if step != held_step:
                 _send(sink, held_step, held)
                 held_step, held = step, {}
@@ -83,7 +84,7 @@ def summary_values(path: Path, text: bytes) -> dict[str, Any]:
             values[f"{name}_sd_over_samples"] = column.get("sd_over_samples")
         values["columns_missing"] = ", ".join(summary["missing"])
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{path}: not the scores of a run ({error!r}); run the score stage again") from None
+        raise UserError(f"{path}: not the scores of a run ({error!r}); run the score stage again") from None
     return {name: value for name, value in values.items() if value is not None}
 
 

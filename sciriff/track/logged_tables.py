@@ -26,7 +26,7 @@ class TrackedTable:
 
 
 def tracked_tables(run: RunDir) -> Iterator[TrackedTable]:
-    """The tables of a run that are there. ValueError names a file that is broken."""
+    """The tables of a run that are there. UserError names a file that is broken."""
     for path in sorted(run.tables.glob("*.tsv")):
         with path.open(encoding="utf-8", newline="") as file:
             head, *rows = csv.reader(file, delimiter="\t")

@@ -3,10 +3,11 @@
 from pathlib import Path
 from typing import Any, Protocol
 
+from sciriff.run.user_error import UserError
 from sciriff.track.logged_tables import TrackedTable
 
 
-class Unreachable(ValueError):
+class Unreachable(UserError):
     """The tracker's server is down, or refuses us."""
 
 

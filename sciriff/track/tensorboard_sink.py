@@ -9,6 +9,7 @@ from typing import Any
 
 from sciriff.config import Config, to_yaml
 from sciriff.run.run_dir import RunDir
+from sciriff.run.user_error import UserError
 from sciriff.track.logged_tables import TrackedTable
 from sciriff.track.sink import is_number, tag
 
@@ -57,7 +58,7 @@ def tensorboard_sink(config: Config, run: RunDir, follow: bool) -> Iterator[Tens
     try:
         from tensorboard.summary.writer.event_file_writer import EventFileWriter
     except ModuleNotFoundError as error:
-        raise ValueError(f"log=tensorboard: {error}; `pip install 'sciriff[tensorboard]'`, or log=none") from None
+        raise UserError(f"log=tensorboard: {error}; `pip install 'sciriff[tensorboard]'`, or log=none") from None
     folder = run.root / "tensorboard"
     for old in folder.glob("events.out.tfevents.*"):
         old.unlink()

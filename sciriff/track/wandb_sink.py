@@ -21,6 +21,7 @@ from typing import Any
 from sciriff.config import Config, as_dict
 from sciriff.run.manifest import Manifest
 from sciriff.run.run_dir import RunDir
+from sciriff.run.user_error import UserError
 from sciriff.stage import alone
 from sciriff.track.logged_tables import TrackedTable
 from sciriff.track.sink import Unreachable, tag
@@ -65,7 +66,7 @@ class WandbSink:
 
 @contextlib.contextmanager
 def wandb_sink(config: Config, run: RunDir, follow: bool) -> Iterator[WandbSink]:
-    """One W&B run for the run folder, under the same id whenever it is opened again. ValueError where another process
+    """One W&B run for the run folder, under the same id whenever it is opened again. UserError where another process
     has it open."""
     online = config.log.mode == "online"
     folder = run.tracker
@@ -136,12 +137,12 @@ def _wandb_run(wandb: Any, config: Config, run: RunDir, follow: bool) -> Iterato
         sink.replace_earlier()
         status = 0 if Manifest.read(run.manifest).is_over else 1
     except wandb.Error as error:
-        raise ValueError(_in_a_line(error)) from error
+        raise UserError(_in_a_line(error)) from error
     finally:
         try:
             handle.finish(exit_code=status)
         except TimeoutError:
-            raise ValueError(f"Weights & Biases: the server did not take all of it in time; {place} has it") from None
+            raise UserError(f"Weights & Biases: the server did not take all of it in time; {place} has it") from None
 
 
 def _in_a_line(error: Exception) -> str:
@@ -160,5 +161,5 @@ def _run_id(path: Path) -> str:
         path.write_text(secrets.token_hex(6) + "\n")
     text = path.read_text().strip()
     if not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", text):
-        raise ValueError(f"{path}: {text[:80]!r} is not the id of a W&B run; remove the file to draw a new one")
+        raise UserError(f"{path}: {text[:80]!r} is not the id of a W&B run; remove the file to draw a new one")
     return text

@@ -11,6 +11,7 @@ from sciriff.models.training_memory import GIB, Memory, fits, shape_of, trained_
 from sciriff.run import machine
 from sciriff.run.machine import GPU_TYPES, Gpu
 from sciriff.run.nodes import cluster
+from sciriff.run.user_error import UserError
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ def make(config: Config) -> Plan:
     """The plan of a run on this machine, or on the one that `plan.gpu`, `plan.gpus` and `plan.nodes` describe."""
     imagined = config.plan.gpu is not None or config.plan.gpus is not None
     if config.plan.gpu is not None and config.plan.gpu not in GPU_TYPES:
-        raise ValueError(f"plan.gpu={config.plan.gpu} is not known{nearest(config.plan.gpu, GPU_TYPES)}")
+        raise UserError(f"plan.gpu={config.plan.gpu} is not known{nearest(config.plan.gpu, GPU_TYPES)}")
     if imagined:
         kind = config.plan.gpu or "a100_80gb"
         present = [Gpu(kind, GPU_TYPES[kind].memory)] * (config.plan.gpus or 1)

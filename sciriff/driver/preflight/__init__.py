@@ -15,13 +15,14 @@ from sciriff.run import machine
 from sciriff.run.nodes import cluster
 from sciriff.run.nodes.cluster import Cluster
 from sciriff.run.run_dir import RunDir
+from sciriff.run.user_error import UserError
 from sciriff.tasks import HELD_OUT, catalogue
 
 
 def refuse(config: Config, plan: Plan) -> None:
-    """ValueError with all that is missing and a command that does work here, when the plan has problems."""
+    """UserError with all that is missing and a command that does work here, when the plan has problems."""
     if found := "\n".join(f"  - {problem}" for problem in problems(config, plan)):
-        raise ValueError(
+        raise UserError(
             f"{config.name} cannot run here:\n{found}\n"
             "The plan is printed by dry_run=true. This runs on any machine: python -m sciriff.train experiment=demo"
         )

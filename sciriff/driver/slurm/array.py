@@ -11,6 +11,7 @@ from sciriff.config.slurm import SlurmConfig
 from sciriff.driver.slurm.queue import NoAnswer
 from sciriff.driver.slurm.sweep_jobs import SweepJob
 from sciriff.driver.sweep import FOLDER, NUMBER
+from sciriff.run.user_error import UserError
 
 VARIABLES = "${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID"
 
@@ -77,16 +78,16 @@ def _options(settings: SlurmConfig, place: Path, jobs: Sequence[SweepJob]) -> li
 
 
 def refuse_without_slurm() -> None:
-    """ValueError on a machine that has no sbatch."""
+    """UserError on a machine that has no sbatch."""
     if shutil.which("sbatch") is None:
-        raise ValueError(
+        raise UserError(
             "hydra/launcher=slurm needs sbatch, and there is none here: type this on a machine of the cluster; "
             "without hydra/launcher the jobs run here, one after the other"
         )
 
 
 def submit(path: Path) -> str:
-    """Hand a script to Slurm and return the array's id. ValueError with sbatch's own words when it is refused, NoAnswer
+    """Hand a script to Slurm and return the array's id. UserError with sbatch's own words when it is refused, NoAnswer
     when nothing is heard."""
     command = ["sbatch", "--parsable", str(path)]
     try:
@@ -95,5 +96,5 @@ def submit(path: Path) -> str:
         raise NoAnswer(f"sbatch {path} has not ended in two minutes") from None
     if result.returncode:
         words = [line.removeprefix("sbatch: ").removeprefix("error: ") for line in result.stderr.splitlines()]
-        raise ValueError(f"sbatch refuses the jobs: {'; '.join(filter(None, words))} (the script: {path})")
+        raise UserError(f"sbatch refuses the jobs: {'; '.join(filter(None, words))} (the script: {path})")
     return result.stdout.strip().partition(";")[0]

@@ -16,17 +16,18 @@ from sciriff.driver.slurm import array, queue, record, sweep_jobs
 from sciriff.driver.slurm.follow import follow
 from sciriff.driver.slurm.sweep_jobs import SweepJob
 from sciriff.results import sweep_record
+from sciriff.run.user_error import UserError
 
 
 def launch(master: DictConfig, loader: ConfigLoader, overrides: Sequence[Sequence[str]], first: int) -> list[JobReturn]:
-    """Hydra's hook: run these jobs, `first` being the number of the first. ValueError when Slurm refuses them,
+    """Hydra's hook: run these jobs, `first` being the number of the first. UserError when Slurm refuses them,
     LeftRunning when a person stops looking."""
     given = OmegaConf.to_container(master.hydra.launcher, resolve=True)
     assert isinstance(given, dict)
     settings = slurm_config({str(key): value for key, value in given.items() if key != "_target_"})
     jobs = sweep_jobs.compose(loader, master, overrides, first)
     if sweep.searches(master.hydra.sweeper) and not all(job.makes_scores for job in jobs):
-        raise ValueError(sweep.NO_MEAN)
+        raise UserError(sweep.NO_MEAN)
     options = _same_folders(master)
     if master.dry_run:
         _plan(sweep.folder_of(master), jobs, settings, options)
@@ -49,7 +50,7 @@ def _submit(
     try:
         alive = record.alive(place, queue.tasks())
     except queue.NoAnswer as error:
-        raise ValueError(f"Slurm does not answer: {error}") from None
+        raise UserError(f"Slurm does not answer: {error}") from None
     if not jobs[0].number:
         sweep_record.forget_from(place, jobs[-1].number + 1)
     there, wanted, done = [], [], 0
@@ -85,7 +86,7 @@ def _submit(
             sweep_record.forget(place, number) if row is None else sweep.note(row)
         raise
     except queue.NoAnswer as error:  # it may be in Slurm all the same, and the next command will find it there
-        raise ValueError(f"Slurm does not answer: {error}") from None
+        raise UserError(f"Slurm does not answer: {error}") from None
     _say(f"{len(wanted)} of {len(jobs)} jobs submitted to Slurm as {submission.array}: {submission.script}")
     return [*there, *(job.row("queued", submission.tasks[job.number]) for job in wanted)]
 
@@ -93,7 +94,7 @@ def _submit(
 def _to_slurm(
     place: Path, jobs: Sequence[SweepJob], settings: SlurmConfig, options: Sequence[str]
 ) -> record.Submission:
-    """Submit these jobs as one array. ValueError when Slurm refuses it; then no record of it is left. NoAnswer where
+    """Submit these jobs as one array. UserError when Slurm refuses it; then no record of it is left. NoAnswer where
     that is not known."""
     path = record.next_script(place)
     path.write_text(array.script(settings, place, jobs, options))

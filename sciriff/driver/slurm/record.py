@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from sciriff.driver.slurm.queue import Task
+from sciriff.run.user_error import UserError
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ def next_script(place: Path) -> Path:
 
 
 def submissions(place: Path) -> list[Submission]:
-    """The arrays of a sweep, in their order. ValueError names a record that cannot be read."""
+    """The arrays of a sweep, in their order. UserError names a record that cannot be read."""
     found = []
     for path in sorted(folder(place).glob("[0-9]*.json")):
         try:
@@ -72,7 +73,7 @@ def submissions(place: Path) -> list[Submission]:
             jobs = tuple(Submitted(**job) for job in values["jobs"])
             found.append(Submission(path.with_suffix(".sh"), jobs, values["array"]))
         except (ValueError, KeyError, TypeError) as error:
-            raise ValueError(f"{path}: not the record of a submission ({error!r}); remove it") from None
+            raise UserError(f"{path}: not the record of a submission ({error!r}); remove it") from None
     return found
 
 

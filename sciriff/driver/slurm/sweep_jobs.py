@@ -18,6 +18,7 @@ from sciriff.driver.frozen_config import refuse_another
 from sciriff.driver.separate_runs import composed_job, shared
 from sciriff.results import sweep_record
 from sciriff.run.run_dir import RunDir
+from sciriff.run.user_error import UserError
 
 OF_THE_LOGIN_NODE = ("plan.gpu", "plan.gpus", "plan.nodes", "dry_run", "hydra")
 """Keys that a job is not given: it plans for the node that it has, and composes a single run."""
@@ -106,7 +107,7 @@ def problem(job: SweepJob, settings: SlurmConfig) -> str | None:
         found = list(_problems(job.config, settings))
         if not found:
             refuse_another(job.config, RunDir(Path(job.run_dir)))
-    except (ValueError, OSError) as error:
+    except (UserError, OSError) as error:
         return str(error)
     return f"does not fit what hydra.launcher asks for: {'; '.join(found)}" if found else None
 

@@ -6,6 +6,7 @@ from typing import Any
 from sciriff.models.api.calls import Call, Dialect, Reply, Sent, believed
 from sciriff.models.api.limits import estimated_tokens
 from sciriff.models.api.transport import Endpoint
+from sciriff.run.user_error import UserError
 
 MESSAGES = "/messages"
 VERSION = "2023-06-01"
@@ -43,16 +44,16 @@ def message_call(
 
 
 def read_reply(body: Any, call: Sent) -> Reply:
-    """The answer in a message: the text of all its text blocks, without what was thought. ValueError where there is
+    """The answer in a message: the text of all its text blocks, without what was thought. UserError where there is
     none. Tokens that the server does not tell, or that cannot be, are estimated."""
     try:
         blocks = body["content"]
         texts = [block["text"] for block in blocks if block["type"] == "text"]
         usage, stop_reason = body.get("usage"), body.get("stop_reason")
     except (KeyError, TypeError, AttributeError):
-        raise ValueError("not a message") from None
+        raise UserError("not a message") from None
     if not isinstance(blocks, list) or not all(isinstance(text, str) for text in texts):
-        raise ValueError("not a message: its content is not a list of texts")
+        raise UserError("not a message: its content is not a list of texts")
     text = "".join(texts)
     usage = usage if isinstance(usage, dict) else {}
     return Reply(

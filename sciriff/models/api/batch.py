@@ -19,6 +19,7 @@ from urllib.parse import quote
 from sciriff.models.api.calls import Call, CallFailed, Refused, Reply, Sent, Tally, verdict
 from sciriff.models.api.limits import backoff, retry_after
 from sciriff.models.api.transport import LARGEST_RESPONSE, Endpoint, Response, Unreachable, request
+from sciriff.run.user_error import UserError
 from sciriff.run.whole_file import write_whole
 
 PAGE = 100
@@ -42,7 +43,7 @@ class BatchState:
 
 
 def read_state(path: Path) -> BatchState | None:
-    """The batch that is under way, if one is. ValueError for a file that does not say so."""
+    """The batch that is under way, if one is. UserError for a file that does not say so."""
     if not path.is_file():
         return None
     try:
@@ -62,7 +63,7 @@ def read_state(path: Path) -> BatchState | None:
         if not all(isinstance(call.about, dict) for call in sent):
             raise TypeError("about must be an object")
     except (ValueError, TypeError, AttributeError, RecursionError) as error:
-        raise ValueError(f"{path}: does not say which batch is under way ({error}); look it up at the server") from None
+        raise UserError(f"{path}: does not say which batch is under way ({error}); look it up at the server") from None
     return state
 
 
@@ -117,7 +118,7 @@ class Batches(ABC):
     @abstractmethod
     def result(self, row: dict[str, Any], by_name: dict[str, Sent]) -> tuple[Sent, Reply | Response] | None:
         """The call that a line of the result is about and what became of it; None where it is none of ours.
-        KeyError, TypeError, AttributeError or ValueError for a line that says nothing of any call."""
+        KeyError, TypeError, AttributeError or UserError for a line that says nothing of any call."""
 
     def name_of(self, call: Sent, mark: str) -> str:
         """What a call is called in a batch."""
@@ -183,7 +184,7 @@ class Batches(ABC):
         self, state: BatchState, calls: Sequence[Sent], on_reply: Callable[[Sent, Reply], object], tally: Tally
     ) -> tuple[set[str], str]:
         """Wait until the batch has ended, hand on every answer, and forget the batch. Returns the ids of the calls that
-        were answered, and why any other was not; those that were refused are in `tally.failed`. ValueError for a result
+        were answered, and why any other was not; those that were refused are in `tally.failed`. UserError for a result
         that is broken: what of it can be read is handed on before, and the batch is not forgotten, for the rest of it
         may be paid for."""
         by_name = {self.name_of(call, state.mark): call for call in calls}
@@ -197,7 +198,7 @@ class Batches(ABC):
             except _BrokenLine as error:
                 broken.append(str(error))
         if broken:
-            raise ValueError(
+            raise UserError(
                 f"{self.endpoint.base_url}: {len(broken)} lines of the batch's result are broken ({broken[0]}); run "
                 f"again to fetch it again, or remove {self.state_file} to ask anew for what is missing"
             )
@@ -205,14 +206,14 @@ class Batches(ABC):
         return answered, f"the batch {state.batch} has {self.status(batch)[0]} without an answer to it{_errors(batch)}"
 
     def _parts(self, calls: Sequence[Call]) -> list[list[Call]]:
-        """The calls in as few batches as they fit. ValueError for one that fits none."""
+        """The calls in as few batches as they fit. UserError for one that fits none."""
         parts: list[list[Call]] = []
         size = 0
         for call in calls:
             # in its place, the mark has the length of any other
             more = len(self.line(call, "0" * 32)) + 1
             if more > self.most_bytes:
-                raise ValueError(f"a prompt of {more:,} bytes does not fit a batch of {self.most_bytes:,}")
+                raise UserError(f"a prompt of {more:,} bytes does not fit a batch of {self.most_bytes:,}")
             if not parts or len(parts[-1]) == self.most_calls or size + more > self.most_bytes:
                 parts.append([])
                 size = 0

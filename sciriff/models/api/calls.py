@@ -9,6 +9,7 @@ from typing import Any
 
 from sciriff.models.api.limits import LONGEST_RETRY_AFTER, Budget, Pacer, Price, backoff, retry_after
 from sciriff.models.api.transport import Endpoint, Response, Unreachable, request
+from sciriff.run.user_error import UserError
 
 AGAIN = (408, 409, 425, 429)
 """Statuses below 500 after which the same call may succeed. Of the others all do, Anthropic's 529 (overloaded) too."""
@@ -28,7 +29,7 @@ ALL_REFUSED = 20
 """Calls that are refused each for itself, while none at all is answered: what is asked must be wrong."""
 
 
-class Refused(ValueError):
+class Refused(UserError):
     """The server takes no call of ours: the key, the account, the model or the address is wrong, or it is down."""
 
 
@@ -123,7 +124,7 @@ class Dialect:
     path: str
     """Where a single question goes."""
     read_reply: Callable[[Any, Sent], Reply]
-    """The answer in what comes back, as JSON. ValueError where there is none."""
+    """The answer in what comes back, as JSON. UserError where there is none."""
 
 
 def believed(counted: Any, estimated: int) -> int:

@@ -5,6 +5,7 @@ from typing import Any
 
 from sciriff.models.api.calls import Call, Dialect, Reply, Sent, believed
 from sciriff.models.api.limits import estimated_tokens
+from sciriff.run.user_error import UserError
 
 CHAT = "/chat/completions"
 
@@ -28,21 +29,21 @@ def chat_call(
 
 
 def reply_text(body: Any) -> str:
-    """The text of a chat completion's first choice; empty where it said nothing. ValueError for anything else."""
+    """The text of a chat completion's first choice; empty where it said nothing. UserError for anything else."""
     try:
         message = body["choices"][0]["message"]
         text = message.get("content")
     except (KeyError, IndexError, TypeError, AttributeError):
-        raise ValueError("not a chat completion") from None
+        raise UserError("not a chat completion") from None
     if text is None:
         text = message.get("refusal") or ""
     if not isinstance(text, str):
-        raise ValueError("not a chat completion: its content is not a text")
+        raise UserError("not a chat completion: its content is not a text")
     return text
 
 
 def read_reply(body: Any, call: Sent) -> Reply:
-    """The answer in a chat completion. ValueError where there is none. Tokens that the server does not tell, or that
+    """The answer in a chat completion. UserError where there is none. Tokens that the server does not tell, or that
     cannot be, are estimated."""
     text = reply_text(body)
     choice = body["choices"][0]

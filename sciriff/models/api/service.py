@@ -19,6 +19,7 @@ from sciriff.models.api.limits import Budget, Pacer, Price, price_list
 from sciriff.models.api.openai import OPENAI, chat_call
 from sciriff.models.api.openai_batch import OpenAiBatches
 from sciriff.models.api.transport import Endpoint
+from sciriff.run.user_error import UserError
 
 KEY = re.compile(r"[!-~]+")
 """Printable ASCII. Python's own complaint about another character in a header would show the key."""
@@ -100,12 +101,12 @@ class Service:
         self, calls: Sequence[Call], on_reply: Callable[[Sent, Reply], object], *, batch_file: Path
     ) -> Tally:
         """Take all answers of the batch that an earlier start has submitted, if one is under way; see `Batches`. To be
-        called before what is spent and what is left to ask are known. ValueError where batches are not asked for."""
+        called before what is spent and what is left to ask are known. UserError where batches are not asked for."""
         state = read_state(batch_file)
         if state is None:
             return Tally()
         if not self.server.batch:
-            raise ValueError(
+            raise UserError(
                 f"{batch_file}: the batch {state.batch or 'of an earlier start'} is under way and would be paid "
                 f"twice: go on with {self.section}.batch=true, or cancel it at the server and remove that file"
             )
@@ -115,7 +116,7 @@ class Service:
         self, calls: Sequence[Call], on_reply: Callable[[Sent, Reply], None], *, spent: float, batch_file: Path
     ) -> Tally:
         """Say what the calls cost, then make them: one by one, or as a batch that `batch_file` carries over a kill.
-        ValueError where the cap on the price, of which `spent` is gone, does not allow them."""
+        UserError where the cap on the price, of which `spent` is gone, does not allow them."""
         price = self.price() or UNKNOWN_PRICE
         most = sum(call.most(price) for call in calls)
         before = f"{dollars(spent)} spent before"
@@ -146,10 +147,10 @@ class Service:
         return kind(self.endpoint(), state_file, self.server.attempts, self.server.poll_seconds, say)
 
     def check_cap(self, usd: float) -> None:
-        """ValueError where all that is asked, and was, may cost more than it may."""
+        """UserError where all that is asked, and was, may cost more than it may."""
         if self.server.max_usd is not None and usd > self.server.max_usd:
             cheaper = "" if self.server.batch else f" or (at half the price) {self.section}.batch=true"
-            raise ValueError(
+            raise UserError(
                 f"{self.doing} may cost {dollars(usd)} in all, more than {self.section}.max_usd="
                 f"{self.server.max_usd:g}: raise it, or choose a cheaper model{cheaper}"
             )

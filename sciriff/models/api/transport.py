@@ -9,6 +9,7 @@ from typing import Any
 from urllib.error import HTTPError, URLError
 
 from sciriff import __version__
+from sciriff.run.user_error import UserError
 
 LARGEST_RESPONSE = 4 * 2**20
 """Bytes. An answer of 100,000 tokens has less than one megabyte."""
@@ -51,12 +52,12 @@ class Endpoint:
         return text.replace(self.key, KEY_SHOWN_AS) if self.key and len(self.key) >= SHORTEST_SECRET else text
 
     def parse(self, text: str) -> Any:
-        """JSON that this server sent, without our key in any spelling. ValueError where it is none."""
+        """JSON that this server sent, without our key in any spelling. UserError where it is none."""
         try:
             value = json.loads(self.without_key(text))
             return self._values_without_key(value) if "\\" in text else value
         except RecursionError:
-            raise ValueError("JSON that is nested too deeply") from None
+            raise UserError("JSON that is nested too deeply") from None
 
     def _values_without_key(self, value: Any) -> Any:
         if isinstance(value, str):
@@ -84,7 +85,7 @@ class Response:
         return 200 <= self.status < 300
 
     def json(self) -> Any:
-        """The body as JSON. ValueError where it is none."""
+        """The body as JSON. UserError where it is none."""
         return self.endpoint.parse(self.text)
 
     def message(self) -> str:

@@ -12,6 +12,7 @@ from sciriff.config import EngineConfig
 from sciriff.models.engines import COMPUTES_NAN, Answer, Request, Sampling
 from sciriff.models.engines.sampling import random_bits
 from sciriff.models.loading import load_model
+from sciriff.run.user_error import UserError
 
 
 def settings(engine: EngineConfig) -> list[int]:
@@ -67,7 +68,7 @@ def continued_or_halves(
         return continued(model, prompts, limits, end_ids, sampling)
     except torch.cuda.OutOfMemoryError:
         if len(prompts) == 1:
-            raise ValueError(
+            raise UserError(
                 f"a prompt of {len(prompts[0])} tokens with an answer of up to eval.max_new_tokens={limits[0]} "
                 "does not fit in the GPU's memory; choose engine=vllm, a smaller model or a smaller model.shape.context"
             ) from None
@@ -122,7 +123,7 @@ def continued(
         cache = output.past_key_values
         logits = output.logits[:, -1]
         if step == 0 and logits.isnan().any():
-            raise ValueError(COMPUTES_NAN)
+            raise UserError(COMPUTES_NAN)
         drawn = part_of(sampling, alive)
         chosen = logits.argmax(dim=-1) if drawn is None else draw(logits, drawn, step)
         for row, token in zip(alive, chosen.tolist(), strict=True):

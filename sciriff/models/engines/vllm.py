@@ -12,6 +12,7 @@ from typing import Any
 from sciriff.config import EngineConfig
 from sciriff.models.engines import COMPUTES_NAN, Answer, Request
 from sciriff.models.engines.sampling import seed_of
+from sciriff.run.user_error import UserError
 
 TOGETHER = 32
 """Finished answers that are handed over, and so written to the disk, at a time."""
@@ -36,7 +37,7 @@ def plan_batches(prompts: list[list[int]], limits: list[int], engine: EngineConf
 
 
 def generate(request: Request) -> Iterator[list[Answer]]:
-    """Yield answers as they finish, some at a time. ValueError, with vLLM's own words in the log before it, where vLLM
+    """Yield answers as they finish, some at a time. UserError, with vLLM's own words in the log before it, where vLLM
     does not start or fails on the way."""
     # Set before vLLM is imported. Its engine runs in this process: as a process of its own it outlives a killed stage
     # and keeps the GPU's memory (seen). The workers of a tensor-parallel model watch a pipe to their parent; they are
@@ -54,7 +55,7 @@ def generate(request: Request) -> Iterator[list[Answer]]:
     from vllm.usage.usage_lib import UsageContext
 
     if request.engine.batch_invariant and not current_platform.has_device_capability(INVARIANT_FROM):
-        raise ValueError(
+        raise UserError(
             "engine.batch_invariant=true needs an NVIDIA GPU of compute capability "
             f"{INVARIANT_FROM / 10} or more, and there is none here"
         )
@@ -84,7 +85,7 @@ def generate(request: Request) -> Iterator[list[Answer]]:
             try:
                 chosen = EngineArgs(**{**arguments, **request.engine.extra})
             except TypeError as error:
-                raise ValueError(f"engine.extra: {error}") from None
+                raise UserError(f"engine.extra: {error}") from None
             # The context sets how much vLLM takes up at once: that of its LLM class, for throughput, not a server's.
             engine = LLMEngine.from_engine_args(chosen, usage_context=UsageContext.LLM_CLASS)
         chance = request.sampling
@@ -136,17 +137,17 @@ def _finished(
 
 @contextlib.contextmanager
 def _in_one_line(what: str) -> Iterator[None]:
-    """Turn what vLLM raises into a ValueError of one line, after the traceback. Memory that does not suffice, a model
-    that it does not know and a worker that has died come as RuntimeError or ValueError, some of them empty; cores that
+    """Turn what vLLM raises into a UserError of one line, after the traceback. Memory that does not suffice, a model
+    that it does not know and a worker that has died come as RuntimeError or UserError, some of them empty; cores that
     do not suffice for tensor parallelism on a CPU as AssertionError."""
     try:
         yield
     except (RuntimeError, ValueError, AssertionError) as error:
         traceback.print_exc()
         if NAN_LOGITS in str(error):
-            raise ValueError(COMPUTES_NAN) from None
+            raise UserError(COMPUTES_NAN) from None
         reason = next((line.strip() for line in str(error).splitlines() if line.strip()), "no reason given")
-        raise ValueError(f"vLLM {what} ({type(error).__name__}: {reason})") from None
+        raise UserError(f"vLLM {what} ({type(error).__name__}: {reason})") from None
 
 
 def _save_random_model(request: Request, folder: str) -> None:

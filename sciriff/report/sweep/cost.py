@@ -26,7 +26,7 @@ class Cost:
 
 
 def cost_of(folder: Path) -> Cost:
-    """What the files of a run say. ValueError for a manifest or metrics that cannot be read.
+    """What the files of a run say. UserError for a manifest or metrics that cannot be read.
 
     A stage's time in the manifest is that of its last start, while metrics.jsonl has the steps of all starts: the
     larger of both counts for the training.

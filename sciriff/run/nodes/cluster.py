@@ -11,6 +11,8 @@ import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from sciriff.run.user_error import UserError
+
 RANK = "NODE_RANK"
 """A word of a command that stands for the number of the node it runs on (on_node.py puts it in)."""
 
@@ -67,7 +69,7 @@ class Cluster:
 
 def here(environment: Mapping[str, str] = os.environ) -> Cluster:
     """The nodes that a driver started here has: those of NODES, NODE_RANK and MASTER_ADDR, else the allocation's, else
-    this machine alone. ValueError where these variables do not go together, and in all but one of several processes."""
+    this machine alone. UserError where these variables do not go together, and in all but one of several processes."""
     if "NODE_RANK" in environment or ("NODES" in environment and "SLURM_JOB_ID" not in environment):
         return _by_hand(environment)
     if "SLURM_JOB_ID" in environment:
@@ -76,15 +78,15 @@ def here(environment: Mapping[str, str] = os.environ) -> Cluster:
 
 
 def training_processes(asked: int | str, gpus: int, nodes: int) -> int:
-    """Of train.num_processes, over all nodes with so many GPUs each. ValueError where it does not go with these."""
+    """Of train.num_processes, over all nodes with so many GPUs each. UserError where it does not go with these."""
     if asked == "auto":
         return nodes * max(1, gpus)
     wanted = int(asked)
     if wanted % nodes:
-        raise ValueError(f"train.num_processes={wanted} cannot be spread evenly over {nodes} nodes")
+        raise UserError(f"train.num_processes={wanted} cannot be spread evenly over {nodes} nodes")
     if 0 < gpus < wanted // nodes:
         where = "this machine has" if nodes == 1 else f"there are {nodes} nodes, each with"
-        raise ValueError(
+        raise UserError(
             f"train.num_processes={wanted}, but {where} {gpus} GPU{'s' * (gpus > 1)}; each process needs its own"
         )
     return wanted
@@ -92,13 +94,13 @@ def training_processes(asked: int | str, gpus: int, nodes: int) -> int:
 
 def replicas_per_node(asked: int | str, ways: int, gpus: int, nodes: int) -> list[int]:
     """Of engine.replicas, which counts those of all nodes, how many each node has, with `ways` of its GPUs for each.
-    ValueError where a node has too few."""
+    UserError where a node has too few."""
     if asked == "auto":
         counts = [max(1, gpus // ways)] * nodes
     else:
         counts = [int(asked) // nodes + (node < int(asked) % nodes) for node in range(nodes)]
     if 0 < gpus < max(counts) * ways:
-        raise ValueError(
+        raise UserError(
             f"engine.tensor_parallel={ways} with engine.replicas={asked} needs {max(counts) * ways} GPUs"
             f"{' on a node' if nodes > 1 else ''}, and there {'is' if gpus == 1 else 'are'} {gpus}"
         )
@@ -109,11 +111,11 @@ def _by_hand(environment: Mapping[str, str]) -> Cluster:
     nodes = _number(environment, "NODES", least=1)
     rank = _number(environment, "NODE_RANK", least=0) if nodes > 1 or "NODE_RANK" in environment else 0
     if rank >= nodes:
-        raise ValueError(f"NODE_RANK={rank} with NODES={nodes}: the nodes are numbered from 0 to {nodes - 1}")
+        raise UserError(f"NODE_RANK={rank} with NODES={nodes}: the nodes are numbered from 0 to {nodes - 1}")
     if nodes == 1:
         return Cluster()
     if not environment.get("MASTER_ADDR"):
-        raise ValueError(f"NODES={nodes} needs MASTER_ADDR, the name or address of node 0 as the others reach it")
+        raise UserError(f"NODES={nodes} needs MASTER_ADDR, the name or address of node 0 as the others reach it")
     port = _number({"MASTER_PORT": "29500", **environment}, "MASTER_PORT", least=1)
     return Cluster(tuple(f"node {number}" for number in range(nodes)), rank, environment["MASTER_ADDR"], port)
 
@@ -122,7 +124,7 @@ def _by_slurm(environment: Mapping[str, str]) -> Cluster:
     if int(environment.get("SLURM_STEP_ID", STEP_OF_SRUN)) < STEP_OF_SRUN:
         tasks = int(environment.get("SLURM_STEP_NUM_TASKS", "1"))
         if tasks > 1:
-            raise ValueError(
+            raise UserError(
                 f"srun has started this command {tasks} times, and each would be a run of its own: start it once, "
                 "without srun (sbatch launch/slurm_multinode.sbatch ...); it starts processes on all nodes by itself"
             )
@@ -130,7 +132,7 @@ def _by_slurm(environment: Mapping[str, str]) -> Cluster:
     if int(environment.get("SLURM_JOB_NUM_NODES", "1")) == 1:
         return Cluster()
     if shutil.which("srun") is None:
-        raise ValueError(
+        raise UserError(
             "this job has several nodes, and there is no srun here to start processes on them; in a container, see "
             "launch/README.md"
         )
@@ -159,7 +161,7 @@ def _least(per_node: str) -> int:
 def _number(environment: Mapping[str, str], name: str, least: int) -> int:
     text = environment.get(name, "")
     if not text.isdecimal() or int(text) < least:
-        raise ValueError(f"{name}={text} must be a whole number of at least {least}" if text else f"{name} is not set")
+        raise UserError(f"{name}={text} must be a whole number of at least {least}" if text else f"{name} is not set")
     return int(text)
 
 
@@ -167,11 +169,11 @@ def _ask(*command: str) -> str:
     try:
         result = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
     except subprocess.TimeoutExpired:
-        raise ValueError(
+        raise UserError(
             f"Slurm does not answer: {shlex.join(command)} has not ended within {PATIENCE} s; try again later"
         ) from None
     if result.returncode:
-        raise ValueError(f"{shlex.join(command)}: {result.stderr.strip()}")
+        raise UserError(f"{shlex.join(command)}: {result.stderr.strip()}")
     return result.stdout
 
 

@@ -16,6 +16,7 @@ from sciriff.run import machine
 from sciriff.run.nodes import node_connection
 from sciriff.run.nodes.cluster import Cluster
 from sciriff.run.run_dir import RunDir
+from sciriff.run.user_error import UserError
 
 CONNECTIONS = "SCIRIFF_JOINED"
 """Variable: the file descriptors of the connections to node 1, 2 and so on."""
@@ -31,13 +32,13 @@ def connections(environment: Mapping[str, str] = os.environ) -> list[int]:
 
 @contextlib.contextmanager
 def joined(there: Cluster, run: RunDir, settings: dict[str, Any]) -> Iterator[None]:
-    """Have all other nodes join, and let them go at the end, however it comes about. ValueError where one does not
+    """Have all other nodes join, and let them go at the end, however it comes about. UserError where one does not
     come, has other `settings` (a config's), or has another number of GPUs."""
     assert there.port is not None
     try:
         listener = node_connection.listen(there.port)
     except OSError as error:
-        raise ValueError(
+        raise UserError(
             f"port {there.port} on this machine cannot be used ({error.strerror}): set MASTER_PORT to another one, the "
             "same on all nodes"
         ) from None
@@ -54,7 +55,7 @@ def joined(there: Cluster, run: RunDir, settings: dict[str, Any]) -> Iterator[No
         while len(nodes) < there.size - 1:
             if time.monotonic() > give_up_at:
                 missing = next(number for number in range(1, there.size) if number not in nodes)
-                raise ValueError(
+                raise UserError(
                     f"node {missing} has not joined within {JOIN_WITHIN:.0f} s: start the same command there, with "
                     f"NODES={there.size} NODE_RANK={missing} MASTER_ADDR={there.address}"
                 )
@@ -68,7 +69,7 @@ def joined(there: Cluster, run: RunDir, settings: dict[str, Any]) -> Iterator[No
                 continue
             if problem := _mismatch(there, nodes, hello, settings):
                 _tell(node, "refused", problem)
-                raise ValueError(problem)
+                raise UserError(problem)
             if _tell(node, "welcome"):
                 nodes[hello["rank"]] = node
         listener.close()

@@ -15,6 +15,7 @@ from sciriff.run.nodes import node_connection, on_node, shared_files
 from sciriff.run.nodes.cluster import Cluster
 from sciriff.run.nodes.joined_nodes import JOIN_WITHIN
 from sciriff.run.run_dir import RunDir
+from sciriff.run.user_error import UserError
 
 SEEN_WITHIN = 75.0
 """Seconds after which a node surely sees a key that the driver has written (shared_files.PATIENCE says why)."""
@@ -25,7 +26,7 @@ class DriverFailed(Exception):
 
 
 def serve(there: Cluster, run: RunDir, settings: dict[str, Any]) -> None:
-    """Be a node of the run until the driver is done. ValueError where it does not take this node, or is not there;
+    """Be a node of the run until the driver is done. UserError where it does not take this node, or is not there;
     DriverFailed."""
     os.environ[node_connection.KEY_FILE] = str(run.nodes_key)
     hello = {"rank": there.rank, "nodes": there.size, "settings": settings, "gpus": len(machine.gpus())}
@@ -34,7 +35,7 @@ def serve(there: Cluster, run: RunDir, settings: dict[str, Any]) -> None:
             driver.send(hello)
             word, content = driver.recv()
             if word == "refused":
-                raise ValueError(content)
+                raise UserError(content)
             print(f"node {there.rank}: joined {there.address}", file=sys.stderr, flush=True)
             while (message := driver.recv())[0] != "done":
                 word, content = message
@@ -60,13 +61,13 @@ def _join(there: Cluster, run: RunDir) -> Connection:
         except AuthenticationError:
             refused_at = refused_at or time.monotonic()
             if time.monotonic() > refused_at + SEEN_WITHIN:
-                raise ValueError(
+                raise UserError(
                     f"the driver at {where} is not one of {run.root}: the command must be the same on all nodes, and "
                     "this a folder that they share"
                 ) from None
         except OSError as error:
             if time.monotonic() > give_up_at:
-                raise ValueError(
+                raise UserError(
                     f"no driver at {where} within {JOIN_WITHIN:.0f} s ({error}): start the same command on node 0, "
                     f"with NODES={there.size} NODE_RANK=0"
                 ) from None
@@ -88,7 +89,7 @@ def _run(
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-    except (ValueError, OSError) as error:
+    except (UserError, OSError) as error:
         driver.send(("output", f"error: node {rank}: {error}\n"))
         driver.send(("ended", 2))
         return

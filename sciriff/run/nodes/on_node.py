@@ -14,13 +14,14 @@ from collections.abc import Mapping
 from sciriff.run.nodes import lifeline, shared_files
 from sciriff.run.nodes.cluster import RANK
 from sciriff.run.parent_death import die_with_parent
+from sciriff.run.user_error import UserError
 
 DRIVER, FILES = "SCIRIFF_DRIVER", "SCIRIFF_FILES"
 """Variables: address:port:key of the driver's lifeline, and as JSON the files to wait for with their digests."""
 
 
 def start(command: list[str], rank: int, files: Mapping[str, str | None], **options: object) -> "subprocess.Popen[str]":
-    """Start the command of a node once its files are here; it dies with this process. ValueError as
+    """Start the command of a node once its files are here; it dies with this process. UserError as
     shared_files.wait_for."""
     shared_files.wait_for(files)
     words = [str(rank) if word == RANK else word for word in command]
@@ -40,7 +41,7 @@ def main() -> int:
         if driver := os.environ.get(DRIVER):
             address, port, key = driver.rsplit(":", 2)
             line = lifeline.watch(address, int(port), key, rank, gone=process.kill)
-    except (ValueError, OSError) as error:
+    except (UserError, OSError) as error:
         print(f"error: {error}", file=sys.stderr, flush=True)
         return 2
     status = process.wait()

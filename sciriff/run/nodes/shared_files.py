@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from sciriff.run.digest import file_digest
+from sciriff.run.user_error import UserError
 
 PATIENCE = 120.0
 """Seconds. NFS clients look again after 60 at the latest (acregmax and acdirmax in nfs(5))."""
@@ -20,14 +21,14 @@ def as_written(paths: Iterable[Path]) -> dict[str, str | None]:
 
 
 def wait_for(wanted: Iterable[Path] | Mapping[str, str | None], patience: float = PATIENCE) -> None:
-    """Wait until all these files or folders are here, those with a digest as they were written. ValueError names the
+    """Wait until all these files or folders are here, those with a digest as they were written. UserError names the
     first that does not come."""
     digests: Mapping[str, str | None] = wanted if isinstance(wanted, Mapping) else dict.fromkeys(map(str, wanted))
     give_up_at = time.monotonic() + patience
     for path, digest in digests.items():
         while not is_here(Path(path), digest):
             if time.monotonic() > give_up_at:
-                raise ValueError(
+                raise UserError(
                     f"{path} was written on another node and is not seen on {os.uname().nodename} after "
                     f"{patience:.0f} s: run_dir and cache_dir must be on a file system that all nodes share"
                 )

@@ -15,7 +15,7 @@ from vllm.v1.sample.logits_processor import LogitsProcessor
 from sciriff.config import load
 from sciriff.predict.__main__ import main
 from sciriff.run.run_dir import RunDir
-from sciriff.stage import is_users_mistake
+from sciriff.run.user_error import UserError
 
 ENDED = "ended "
 """How the line begins that says so."""
@@ -51,9 +51,7 @@ if __name__ == "__main__":
         said = None
         try:
             main(load(Path(case["config"])), RunDir(Path(case["folder"])))
-        except (ValueError, OSError) as error:
-            if not is_users_mistake(error):
-                raise
+        except (UserError, OSError) as error:
             said = str(error)
         rows = RunDir(Path(case["folder"])).predictions / "scierc_ner.jsonl"
         Path(case["config"]).with_suffix(".jsonl").write_bytes(rows.read_bytes() if rows.exists() else b"")
