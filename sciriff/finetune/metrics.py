@@ -1,4 +1,5 @@
-"""metrics.jsonl: one row per optimizer step, one per validation, cut back to where training resumes."""
+"""metrics.jsonl: one row per optimizer step and one per validation; cut back to the checkpoint when training
+resumes."""
 
 import json
 import os
@@ -12,50 +13,50 @@ from sciriff.run.records import dumps
 
 @dataclass(frozen=True)
 class StepMetrics:
-    """What one optimizer step did, over all processes."""
+    """Metrics of one optimizer step, over all ranks."""
 
     step: int
     """From 1."""
     steps: int
-    """Of the whole training."""
+    """Steps of the whole training."""
     epoch: float
     """Epochs done after this step."""
     loss: float
     """Mean cross entropy of the step's target tokens, nats."""
     lr: float
     grad_norm: float
-    """Before clipping."""
+    """Norm before clipping."""
     tokens: int
-    """Targets and all others."""
+    """All tokens, targets included."""
     target_tokens: int
     packing_efficiency: float
-    """Tokens over the room for them in the step's micro-batches (packing.efficiency)."""
+    """Tokens over the token budget of the step's micro-batches (packing.efficiency)."""
     balance: float
-    """Work over the work of the processes that are waited for (packing.balance)."""
+    """Mean work over the work of the slowest rank (packing.balance)."""
     tokens_per_second: float
     """Target tokens."""
     total_tokens_per_second: float
     seconds: float
-    """Of the whole step on rank 0, and in it: reading and packing, forward and backward, optimizer."""
+    """The whole step on rank 0; then its parts: reading and packing, forward and backward, optimizer."""
     seconds_data: float
     seconds_compute: float
     seconds_optimizer: float
     mfu: float | None
-    """Share of the GPUs' dense bf16 peak; null where that is not known."""
+    """Model FLOP/s utilisation, a share of the GPUs' dense bf16 peak; null if that is unknown."""
     memory: float | None
-    """GiB that rank 0 has had allocated on its GPU at most; null on a CPU."""
+    """Peak GiB allocated on the GPU of rank 0; null on a CPU."""
     spike: bool
-    """The loss stands out above those before it (spikes.is_spike)."""
+    """True if the loss is far above those before it (spikes.is_spike)."""
 
 
 @dataclass(frozen=True)
 class ValidationMetrics:
-    """What was measured after so many optimizer steps: a row of its own, between that step's and the next one's."""
+    """Validation losses after `step` optimizer steps, in a row between that step's and the next one's."""
 
     step: int
     """0 before training."""
     steps: int
-    """Of the whole training."""
+    """Steps of the whole training."""
     validation_science_loss: float | None
     """Mean cross entropy of the target tokens of the science rows, nats; null without such rows."""
     validation_general_loss: float | None
@@ -63,13 +64,13 @@ class ValidationMetrics:
 
 
 def append(path: Path, row: StepMetrics | ValidationMetrics) -> None:
-    """Add a row; it can be read as soon as this returns."""
-    with disk.writing(path, "Make room and start again"), path.open("a", encoding="utf-8") as file:
+    """Append a row; readers see it once this returns."""
+    with disk.writing(path, "Free some space and start again"), path.open("a", encoding="utf-8") as file:
         file.write(dumps(asdict(row)) + "\n")
 
 
 def line(row: StepMetrics) -> str:
-    """A step as the terminal shows it."""
+    """Format a step for the terminal."""
     mfu = "" if row.mfu is None else f"  MFU {row.mfu:.0%}"
     memory = "" if row.memory is None else f"  {row.memory:.0f} GiB"
     return (
@@ -79,28 +80,29 @@ def line(row: StepMetrics) -> str:
 
 
 def validation_line(row: ValidationMetrics) -> str:
-    """A validation as the log and the terminal show it."""
+    """Format a validation for the log and the terminal."""
     science, general = row.validation_science_loss, row.validation_general_loss
     measured = [f"{half} {loss:.4f}" for half, loss in (("science", science), ("general", general)) if loss is not None]
     return f"validation after step {row.step}: {', '.join(measured) or 'not finite'} ({row.validation_seconds:.1f} s)"
 
 
 def losses(path: Path) -> list[float]:
-    """The losses of all steps, in order; of a file that `cut` left behind."""
-    return [row["loss"] for row in _rows(path) if not _is_validation(row)]
+    """Return the losses of all steps, in order; `cut` must have been called."""
+    return [row["loss"] for row in rows(path) if not _is_validation(row)]
 
 
 def validations(path: Path) -> list[tuple[int, dict[str, float | None]]]:
-    """(step, half -> loss) of all validations, in order; of a file that `cut` left behind."""
+    """Return (step, half -> loss) of all validations, in order; `cut` must have been called."""
     prefix, suffix = "validation_", "_loss"
     return [
         (row["step"], {key[len(prefix) : -len(suffix)]: row[key] for key in row if key.endswith(suffix)})
-        for row in _rows(path)
+        for row in rows(path)
         if _is_validation(row)
     ]
 
 
-def _rows(path: Path) -> list[dict[str, Any]]:
+def rows(path: Path) -> list[dict[str, Any]]:
+    """Return all rows as they are in the file, in order."""
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
@@ -109,8 +111,11 @@ def _is_validation(row: dict[str, Any]) -> bool:
 
 
 def cut(path: Path, step: int) -> None:
-    """Keep the rows up to `step`, in place: a tracker may be reading the file. A torn last line goes too, and what was
-    measured after `step`: it is measured again, since a stop may have come before it."""
+    """Truncate the file in place (a tracker may be reading it) after the row of step `step`.
+
+    Removes a torn last line, and the validation after `step` too: it is measured again, since a stop may have come
+    before it.
+    """
     if not path.exists():
         path.touch()
         return

@@ -23,7 +23,7 @@ from transformers import (
 
 from sciriff.finetune import attention
 from sciriff.finetune.model import SummedLoss
-from sciriff.finetune.packing import Batch, joined
+from sciriff.finetune.packing import Batch, concatenate
 
 Family = Callable[[], Any]
 SIZES: dict[str, Any] = {
@@ -86,7 +86,7 @@ def sequences() -> list[tuple[np.ndarray, np.ndarray]]:
 
 
 def packed() -> Batch:
-    return joined(sequences())
+    return concatenate(sequences())
 
 
 @pytest.mark.parametrize(("family", "implementation"), CASES)

@@ -1,4 +1,4 @@
-"""The plan of a run: rows, steps, tokens, memory, disk, hours and price, from numbers alone."""
+"""Compute the plan of a run: rows, steps, tokens, memory, disk, hours and price."""
 
 import math
 from dataclasses import dataclass
@@ -16,45 +16,45 @@ from sciriff.run.user_error import UserError
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run would do, computed from numbers alone."""
+    """What a run would do and need, from the config and the hardware alone."""
 
     rows: int | None
-    """Of one epoch; None where a source must be read first."""
+    """Rows of one epoch; None if a source must be read first."""
     tokens: int | None
-    """Of one epoch, prompts and targets, the model's markup aside."""
+    """Tokens of one epoch, prompts and targets, without markup."""
     steps: int | None
     processes: int
-    """Of training, on all nodes together."""
+    """Training processes, on all nodes together."""
     nodes: tuple[str, ...]
-    """Names of the nodes, or what stands for them."""
+    """Names of the nodes, or `node 0` etc. for a planned machine."""
     gpus: int
-    """Of each node."""
+    """GPUs of each node."""
     device: str
-    """What each node has."""
+    """Hardware of each node."""
     memory: Memory | None
     """None without training."""
     capacity: float
     """GiB of one GPU, or of the machine without a GPU."""
     disk: float
-    """GiB for the model and its checkpoints."""
+    """GiB for the model and its checkpoints at the peak."""
     hours: float | None
-    """Of training, measuring the loss on validation rows included."""
+    """Hours of training, validation included."""
     measuring_hours: float
-    """Of these, what the measuring takes."""
+    """Hours of validation among them."""
     network: network.Traffic | None
-    """What must pass between the nodes; None on one node, or where the length of a step is not known."""
+    """Traffic between the nodes; None on one node, or if the duration of a step is unknown."""
     price: float | None
-    """US dollars of these hours on all GPUs; None where the price of a GPU hour is not known."""
+    """US dollars of these hours on all GPUs; None if the price of a GPU hour is unknown."""
     usd_per_gpu_hour: float | None
     deepspeed_factor: float
     """Speed under the chosen DeepSpeed settings over that of plain torch."""
     ways_to_fit: list[Way]
-    """Changes with which training would fit; none where it does."""
+    """Changes with which training would fit; empty if it does."""
     generation_problem: str | None
-    """Why the model cannot answer on these GPUs."""
+    """Why the model cannot answer on these GPUs; None if it can."""
     on_gpu: bool
     imagined: bool
-    """Made for a machine that plan.gpu and plan.gpus describe, not for this one."""
+    """True for a machine described by plan.gpu and plan.gpus instead of this one."""
 
 
 def make(config: Config) -> Plan:
@@ -117,14 +117,15 @@ def make(config: Config) -> Plan:
 
 
 def _nodes(config: Config, imagined: bool) -> tuple[str, ...]:
-    """The nodes of this job, or so many as plan.nodes says."""
+    """Names of the nodes of this job, or of as many as plan.nodes says."""
     if config.plan.nodes is not None:
         return tuple(f"node {number}" for number in range(config.plan.nodes))
     return ("node 0",) if imagined else cluster.here().nodes
 
 
 def checkpoints(config: Config) -> int:
-    """How many are on the disk at the most: the newest two, the best, and the next one until it is whole."""
+    """Return the largest number of checkpoints on disk at a time: the newest two, the best, and the one being
+    written."""
     best = config.train.keep == "best"
     if config.train.checkpoint_every or best:
         return CHECKPOINTS_KEPT + best + 1
@@ -132,12 +133,15 @@ def checkpoints(config: Config) -> int:
 
 
 def _disk(config: Config) -> float:
-    """GiB at the most: all checkpoints, or the finished model beside those that are left then. A checkpoint is the
-    trained weights, and two moments of each."""
+    """Return the peak GiB on disk: all checkpoints, or the finished model beside those that are left then.
+
+    A checkpoint has the trained weights and two moments of each.
+    """
     model = {"float32": 4}.get(config.model.dtype, 2) * shape_of(config).parameters
     checkpoint = {"bf16": 12, "bf16_pure": 6, "fp32": 12}[config.train.precision] * trained_parameters(config)
-    most = checkpoints(config)
-    return max(most * checkpoint, max(most - 1, int(config.train.keep_checkpoints)) * checkpoint + model) / GIB
+    count = checkpoints(config)
+    remaining = max(count - 1, int(config.train.keep_checkpoints))
+    return max(count * checkpoint, remaining * checkpoint + model) / GIB
 
 
 def _steps(config: Config, rows: int | None) -> int | None:
