@@ -1,4 +1,5 @@
-"""Run as a rank of the training stage: what `memory_to_come` says before the first step, and what came with it."""
+"""Run as a rank of the training stage: print what `memory_to_come` predicts before the first step, and the real
+bytes."""
 
 import json
 import sys

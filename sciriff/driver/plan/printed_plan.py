@@ -107,7 +107,7 @@ def _training(config: Config, plan: Plan) -> Iterator[str]:
         return
     mfu = f"{speed.utilisation(config) * plan.deepspeed_factor:.0%}"
     measuring = (
-        f", {plan.measuring_hours:.1f} of them to measure validation rows" if plan.measuring_hours >= 0.05 else ""
+        f", {plan.validation_hours:.1f} of them to measure validation rows" if plan.validation_hours >= 0.05 else ""
     )
     yield f"time      about {plan.hours:.1f} hours of training{measuring}, at {mfu} of the peak as measured on one H100"
     if plan.network is not None:

@@ -39,7 +39,7 @@ class Plan:
     """GiB for the model and its checkpoints at the peak."""
     hours: float | None
     """Hours of training, validation included."""
-    measuring_hours: float
+    validation_hours: float
     """Hours of validation among them."""
     network: network.Traffic | None
     """Traffic between the nodes; None on one node, or if the duration of a step is unknown."""
@@ -71,8 +71,8 @@ def make(config: Config) -> Plan:
     rows, tokens = mix_size(config) if trains else (None, None)
     steps = _steps(config, rows)
     nodes = _nodes(config, imagined)
-    asked = config.train.num_processes if trains else len(nodes)
-    processes = cluster.training_processes(asked, len(present), len(nodes))
+    wanted = config.train.num_processes if trains else len(nodes)
+    processes = cluster.training_processes(wanted, len(present), len(nodes))
     on_gpu = bool(present)
     capacity = min((gpu.memory for gpu in present), default=machine.memory())
     memory = None
@@ -82,15 +82,15 @@ def make(config: Config) -> Plan:
         if on_gpu and not fits(memory, capacity):
             ways = ways_to_fit(config, processes // len(nodes), len(nodes), capacity)
     tflops = speed.tflops(config, present, processes) if trains else 0.0
-    learning = speed.hours(config, rows, tokens, steps, tflops) if trains else None
-    measuring = 0.0 if learning is None else speed.measuring_hours(config, rows, tokens, steps, tflops)
-    hours = None if learning is None else learning + measuring
+    training = speed.hours(config, rows, tokens, steps, tflops) if trains else None
+    validation = 0.0 if training is None else speed.validation_hours(config, rows, tokens, steps, tflops)
+    hours = None if training is None else training + validation
     traffic = None
-    if learning is not None and on_gpu and len(nodes) > 1:
+    if training is not None and on_gpu and len(nodes) > 1:
         assert tokens is not None
         assert steps is not None
-        each = tokens * speed.epochs(config, rows, steps) / steps
-        traffic = network.traffic(config, processes, len(nodes), capacity, each, learning * 3600 / steps)
+        step_tokens = tokens * speed.epochs(config, rows, steps) / steps
+        traffic = network.traffic(config, processes, len(nodes), capacity, step_tokens, training * 3600 / steps)
     usd = speed.usd_per_gpu_hour(config, present)
     return Plan(
         rows=rows,
@@ -104,7 +104,7 @@ def make(config: Config) -> Plan:
         capacity=capacity,
         disk=_disk(config) if trains else 0.0,
         hours=hours,
-        measuring_hours=measuring,
+        validation_hours=validation,
         network=traffic,
         price=None if hours is None or usd is None else hours * processes * usd,
         usd_per_gpu_hour=usd,

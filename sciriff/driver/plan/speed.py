@@ -79,7 +79,7 @@ def epochs(config: Config, rows: int | None, steps: int) -> float:
     return steps / math.ceil(rows / config.train.global_batch_size) if rows else 0.0
 
 
-def measuring_hours(config: Config, rows: int | None, tokens: int | None, steps: int | None, tflops: float) -> float:
+def validation_hours(config: Config, rows: int | None, tokens: int | None, steps: int | None, tflops: float) -> float:
     """Return the hours of validation: two FLOPs per weight and token (the forward pass alone), before the first step,
     every train.eval_every steps and after the last.
 
