@@ -17,10 +17,8 @@ SHARE_OF_MEMORY = 0.92
 
 
 def enable(language_model: Any, train: TrainConfig, on_gpu: bool) -> int:
-    """Turn checkpointing on as `train.activation_checkpointing` says; `auto` begins with all layers.
-
-    Returns the number of checkpointed layers. UserError if it is larger than the model's number of layers.
-    """
+    """Turn checkpointing on as `train.activation_checkpointing` says; `auto` begins with all layers. Returns the number
+    of checkpointed layers. UserError if it is larger than the model's number of layers."""
     wanted = train.activation_checkpointing
     if wanted in ("none", 0) or (wanted == "auto" and not on_gpu):
         return 0
@@ -40,11 +38,8 @@ def enable(language_model: Any, train: TrainConfig, on_gpu: bool) -> int:
 
 
 def set_count(language_model: Any, count: int) -> int:
-    """Checkpoint the first `count` layers and keep the activations of the others.
-
-    The first, because the backward pass begins at the end: the last layers' activations are freed before a first layer
-    is recomputed.
-    """
+    """Checkpoint the first `count` layers and keep the activations of the others. The first, because the backward pass
+    begins at the end: the last layers' activations are freed before a first layer is recomputed."""
     for number, layer in enumerate(_layers(language_model)):
         layer.gradient_checkpointing = number < count
     return count

@@ -26,29 +26,23 @@ def add(language_model: Any, train: TrainConfig, *, seed: int, dtype: torch.dtyp
     Its initial weights depend on `seed` alone; B is 0, so that the model's outputs are unchanged. The model keeps its
     class, with peft's layers in place of the adapted ones. UserError names a target that does not exist.
     """
-    from peft import inject_adapter_in_model
+    from peft import LoraConfig, inject_adapter_in_model
 
     _check_targets(language_model, train.lora_targets)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        inject_adapter_in_model(configuration(train), language_model, NAME)
-    for parameter in language_model.parameters():
-        if parameter.requires_grad:
-            parameter.data = parameter.data.to(dtype)
-
-
-def configuration(train: TrainConfig) -> Any:
-    """Return peft's description of the adapter that `train` asks for."""
-    from peft import LoraConfig
-
-    return LoraConfig(
+    settings = LoraConfig(
         task_type="CAUSAL_LM",
         r=train.lora_rank,
         lora_alpha=train.lora_alpha,
         lora_dropout=train.lora_dropout,
-        target_modules=train.lora_targets or "all-linear",  # peft leaves the head out of these
+        target_modules=train.lora_targets or "all-linear",  # which peft takes to exclude the head
         bias="none",
     )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        inject_adapter_in_model(settings, language_model, NAME)
+    for parameter in language_model.parameters():
+        if parameter.requires_grad:
+            parameter.data = parameter.data.to(dtype)
 
 
 def _check_targets(language_model: Any, targets: list[str] | None) -> None:

@@ -25,14 +25,11 @@ def implementation(train: TrainConfig, device: torch.device) -> str:
     """Return transformers' name for the implementation that `train.attention` selects on this device. UserError if it
     cannot work."""
     usable = flash_attention(train, device)
-    match train.attention:
-        case "auto":
-            return usable[0] if usable else PACKED_SDPA
-        case "sdpa":
-            return PACKED_SDPA
-        case "eager":
-            return "eager"
-    if train.attention in usable:
+    if train.attention == "auto":
+        return usable[0] if usable else PACKED_SDPA
+    if train.attention == "sdpa":
+        return PACKED_SDPA
+    if train.attention in ("eager", *usable):
         return train.attention
     package = {"flash_attention_2": "flash-attn", "flash_attention_3": "flash-attn-3"}[train.attention]
     raise UserError(
@@ -66,12 +63,7 @@ def arguments(name: str, lengths: tuple[int, ...], device: torch.device) -> dict
     if name.startswith("flash_attention"):
         bounds = torch.tensor([0, *lengths]).cumsum(0, dtype=torch.int32).to(device, non_blocking=True)
         longest = max(lengths)
-        return {
-            "cu_seq_lens_q": bounds,
-            "cu_seq_lens_k": bounds,
-            "max_length_q": longest,
-            "max_length_k": longest,
-        }
+        return {"cu_seq_lens_q": bounds, "cu_seq_lens_k": bounds, "max_length_q": longest, "max_length_k": longest}
     return {}
 
 

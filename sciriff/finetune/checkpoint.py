@@ -115,10 +115,8 @@ class Checkpoints:
                     _remove(older.folder)
 
     def newest(self) -> Checkpoint | None:
-        """Return the newest whole checkpoint, or None; a damaged one is reported and skipped.
-
-        UserError if it was made with other settings.
-        """
+        """Return the newest whole checkpoint, or None; a damaged one is reported and skipped. UserError if it was made
+        with other settings."""
         for candidate in self._workers.broadcast(self._all()):
             if self._check(candidate):
                 return candidate

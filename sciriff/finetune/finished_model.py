@@ -11,7 +11,7 @@ import torch
 from sciriff.config import Config, ModelConfig
 from sciriff.finetune import adapters, model_card
 from sciriff.finetune.backends import Backend
-from sciriff.finetune.packing import Batch, concatenate
+from sciriff.finetune.packing import concatenate
 from sciriff.finetune.workers import Workers
 from sciriff.models import verification
 from sciriff.models.chat_markup import end_ids, jinja_template
@@ -51,7 +51,8 @@ def write(config: Config, run: RunDir, language_model: Any, backend: Backend, wo
         answer = verification.reload(config.model, model, digests)
     del weights
     tokens, count = workers.broadcast((answer.tokens, answer.count) if answer else None)
-    logits = backend.evaluate(_as_batch(tokens, count), as_logits=True)  # all ranks compute them together
+    is_answer = np.arange(len(tokens)) >= len(tokens) - count
+    logits = backend.evaluate(concatenate([(np.array(tokens), is_answer)]), as_logits=True)  # by all ranks together
     if answer:
         verification.compare(answer, logits, config, model)
     if workers.rank == 0:
@@ -62,20 +63,11 @@ def write(config: Config, run: RunDir, language_model: Any, backend: Backend, wo
                 partial.rename(final)
 
 
-def _as_batch(tokens: list[int], count: int) -> Batch:
-    """Return the tokens as one sequence whose last `count` tokens are targets."""
-    targets = np.zeros(len(tokens), np.bool_)
-    targets[-count:] = True
-    return concatenate([(np.array(tokens), targets)])
-
-
 def _write_model(
     model: ModelConfig, language_model: Any, weights: dict[str, torch.Tensor], folder: Path
 ) -> dict[str, verification.Digest]:
-    """Write weights in `model.dtype`, config, generation config and tokenizer. Empties `weights`.
-
-    Returns the digest of each weight.
-    """
+    """Write weights in `model.dtype`, config, generation config and tokenizer. Empties `weights`. Returns the digest of
+    each weight."""
     dtype = getattr(torch, model.dtype)
     for name in weights:
         weights[name] = weights[name].detach().to("cpu", dtype)
@@ -100,10 +92,8 @@ def _write_model(
 
 
 def _generation_config(model: ModelConfig, tokenizer: Any) -> Any:
-    """Greedy decoding that ends at the tokens that end an answer in training.
-
-    A published model's own generation config is not kept: it may sample, and its end tokens belong to another markup.
-    """
+    """Greedy decoding that ends at the tokens that end an answer in training. A published model's own generation config
+    is not kept: it may sample, and its end tokens belong to another markup."""
     from transformers import GenerationConfig
 
     return GenerationConfig(

@@ -45,9 +45,7 @@ def write(
     config: Config, run: RunDir, gpus: int, gpu_memory: float | None = None, cluster: Cluster = ONE_NODE
 ) -> tuple[list[str], dict[str, str]]:
     """Write accelerate.yaml and deepspeed.json into the run folder, for nodes of `gpus` GPUs of `gpu_memory` GiB each.
-
-    Returns the command that starts training on each node, and the environment variables to add to the caller's.
-    """
+    Returns the command that starts training on each node, and the environment variables to add to the caller's."""
     processes = training_processes(config.train.num_processes, gpus, cluster.size)
     on_gpu = gpus > 0
     launch = accelerate_config(config, processes, on_gpu, cluster.size)

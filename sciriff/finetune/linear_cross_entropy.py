@@ -56,10 +56,8 @@ def chunked(
     cap: float | None = None,
 ) -> torch.Tensor:
     """Return the summed cross entropy (nats, float32) of `hidden` (tokens, width) for the token ids `expected`
-    (tokens,).
-
-    Works through chunks of tokens whose logits are recomputed in the backward pass, unless there is only one.
-    """
+    (tokens,). Works through chunks of tokens whose logits are recomputed in the backward pass, unless there is only
+    one."""
 
     def chunk_loss(hidden: torch.Tensor, expected: torch.Tensor) -> torch.Tensor:
         logits = functional.linear(hidden, weight, bias).float() * scale

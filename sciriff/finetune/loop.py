@@ -22,11 +22,11 @@ from sciriff.finetune import (
 )
 from sciriff.finetune.backends import Backend, backend
 from sciriff.finetune.checkpoint import Checkpoints, settings
-from sciriff.finetune.metrics import StepMetrics
+from sciriff.finetune.metrics import HALVES, StepMetrics
 from sciriff.finetune.model import SummedLoss, build
 from sciriff.finetune.packing import Plan, balance, collate, efficiency, pack
 from sciriff.finetune.spikes import is_spike
-from sciriff.finetune.validation import HALVES, Validation
+from sciriff.finetune.validation import Validation
 from sciriff.finetune.workers import Workers
 from sciriff.run.progress import Progress
 from sciriff.run.run_dir import RunDir
@@ -34,10 +34,8 @@ from sciriff.run.user_error import UserError
 
 
 def finetune(config: Config, run: RunDir) -> None:
-    """Train on RUN/mix/tokens, from the newest checkpoint if there is one, and write RUN/model.
-
-    Returns early, with a checkpoint and without a model, when RUN/.stop appears.
-    """
+    """Train on RUN/mix/tokens, from the newest checkpoint if there is one, and write RUN/model. Returns early, with a
+    checkpoint and without a model, when RUN/.stop appears."""
     workers = Workers(config)
     workers.wait_for_files(run.tokens / TOKEN_FILE, run.validation_tokens / TOKEN_FILE)
     workers.wait_until_agreed(run.stop_request)  # the driver has just removed that of an earlier start
@@ -282,10 +280,8 @@ class Trainer:
 
 
 def usable_rows(data: TokenFile, config: Config, workers: Workers) -> np.ndarray:
-    """Return the indices of the rows to train on: within `train.max_length`, with a target token.
-
-    Reports the rows left out. UserError if none remains.
-    """
+    """Return the indices of the rows to train on: within `train.max_length`, with a target token. Reports the rows left
+    out. UserError if none remains."""
     train = config.train
     too_long = data.lengths > train.max_length
     no_target = (data.target_counts == 0) & ~too_long

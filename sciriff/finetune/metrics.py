@@ -11,6 +11,10 @@ from sciriff.finetune import disk
 from sciriff.run.records import dumps
 
 
+HALVES = ("science", "general")
+"""The two kinds of validation rows."""
+
+
 @dataclass(frozen=True)
 class StepMetrics:
     """Metrics of one optimizer step, over all ranks."""
@@ -81,8 +85,8 @@ def line(row: StepMetrics) -> str:
 
 def validation_line(row: ValidationMetrics) -> str:
     """Format a validation for the log and the terminal."""
-    science, general = row.validation_science_loss, row.validation_general_loss
-    measured = [f"{half} {loss:.4f}" for half, loss in (("science", science), ("general", general)) if loss is not None]
+    losses = {half: getattr(row, f"validation_{half}_loss") for half in HALVES}
+    measured = [f"{half} {loss:.4f}" for half, loss in losses.items() if loss is not None]
     return f"validation after step {row.step}: {', '.join(measured) or 'not finite'} ({row.validation_seconds:.1f} s)"
 
 
@@ -93,12 +97,8 @@ def losses(path: Path) -> list[float]:
 
 def validations(path: Path) -> list[tuple[int, dict[str, float | None]]]:
     """Return (step, half -> loss) of all validations, in order; `cut` must have been called."""
-    prefix, suffix = "validation_", "_loss"
-    return [
-        (row["step"], {key[len(prefix) : -len(suffix)]: row[key] for key in row if key.endswith(suffix)})
-        for row in rows(path)
-        if _is_validation(row)
-    ]
+    measured = [row for row in rows(path) if _is_validation(row)]
+    return [(row["step"], {half: row[f"validation_{half}_loss"] for half in HALVES}) for row in measured]
 
 
 def rows(path: Path) -> list[dict[str, Any]]:
@@ -111,11 +111,8 @@ def _is_validation(row: dict[str, Any]) -> bool:
 
 
 def cut(path: Path, step: int) -> None:
-    """Truncate the file in place (a tracker may be reading it) after the row of step `step`.
-
-    Removes a torn last line, and the validation after `step` too: it is measured again, since a stop may have come
-    before it.
-    """
+    """Truncate the file in place (a tracker may be reading it) after the row of step `step`. Removes a torn last line,
+    and the validation after `step` too: it is measured again, since a stop may have come before it."""
     if not path.exists():
         path.touch()
         return

@@ -101,10 +101,8 @@ def _loaded(config: Config, device: torch.device, implementation: str) -> Any:
 
 
 def fetch_layers_whole(language_model: Any) -> None:
-    """Let ZeRO-3 treat each layer as one module: one hook in each direction instead of a dozen, one message.
-
-    Hooks dominate the time of a small model on a CPU; the effect on a GPU has not been measured.
-    """
+    """Let ZeRO-3 treat each layer as one module: one hook in each direction instead of a dozen, one message. Hooks
+    dominate the time of a small model on a CPU; the effect on a GPU has not been measured."""
     from deepspeed.utils import set_z3_leaf_modules
     from transformers.modeling_layers import GradientCheckpointingLayer
 
@@ -115,12 +113,8 @@ def fetch_layers_whole(language_model: Any) -> None:
 
 def weights_dtype(config: Config) -> torch.dtype:
     """Return the type of trained weights. DeepSpeed makes fp32 master weights from bf16 ones by itself."""
-    match config.train.precision:
-        case "fp32":
-            return torch.float32
-        case "bf16":
-            return torch.bfloat16 if config.deepspeed.zero_stage else torch.float32
-    return torch.bfloat16
+    autocast = config.train.precision == "bf16" and not config.deepspeed.zero_stage
+    return torch.float32 if autocast or config.train.precision == "fp32" else torch.bfloat16
 
 
 def frozen_dtype(config: Config) -> torch.dtype:

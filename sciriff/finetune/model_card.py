@@ -137,7 +137,7 @@ def _losses(path: Path, step: int) -> Iterable[str]:
     if step < trained["steps"]:
         yield f"Kept for its validation loss (`train.keep=best`): the model after step {step} of {trained['steps']}."
     losses = [(f"training, step {step} of {trained['steps']}", f"{trained['loss']:.4f}")]
-    for half in ("science", "general"):
+    for half in metrics.HALVES:
         key = f"validation_{half}_loss"
         measured = [(row[key], row["step"]) for row in rows if row.get(key) is not None]
         shown = {"this model": [pair for pair in measured if pair[1] == step], "last": measured[-1:]}

@@ -25,10 +25,8 @@ def attention_width(config: Any) -> int:
 
 
 def matrix_parameters(model: torch.nn.Module) -> int:
-    """Return the number of weights that each token is multiplied with: all but an untied input embedding.
-
-    A frozen weight counts two thirds: 2 of its 6 operations (`sequence_flops`) are for its own gradient.
-    """
+    """Return the number of weights that each token is multiplied with: all but an untied input embedding. A frozen
+    weight counts two thirds: 2 of its 6 operations (`sequence_flops`) are for its own gradient."""
 
     def size(parameter: torch.nn.Parameter) -> int:
         if (four_bits := getattr(parameter, "quant_state", None)) is not None:

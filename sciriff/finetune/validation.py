@@ -8,12 +8,12 @@ import numpy as np
 from sciriff.config import Config
 from sciriff.data.token_file import NAME, TokenFile
 from sciriff.finetune.backends import Backend
+from sciriff.finetune.metrics import HALVES
 from sciriff.finetune.packing import collate, pack
 from sciriff.finetune.workers import Workers
 from sciriff.run.run_dir import RunDir
 from sciriff.run.user_error import UserError
 
-HALVES = ("science", "general")
 ROWS_AT_A_TIME = 128
 """Rows packed and evaluated together; a request to stop is noticed after each such chunk."""
 

@@ -8,7 +8,7 @@ an answer, and the prompt is, token for token, a prefix of the trained sequence.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache, cached_property
 from itertools import chain, islice
 from pathlib import Path
@@ -79,10 +79,8 @@ def jinja_template(chat: str) -> str | None:
 
 
 def prompt_ids(chat: str, messages: Sequence[Message], tokenizer: PreTrainedTokenizerFast) -> list[int]:
-    """Return the token ids up to where the assistant begins to answer, with BOS if training has it.
-
-    UserError if the tokenizer lacks what the format `chat` (model.chat) needs.
-    """
+    """Return the token ids up to where the assistant begins to answer, with BOS if training has it. UserError if the
+    tokenizer lacks what the format `chat` (model.chat) needs."""
     markup = Markup(chat, tokenizer)
     pieces = markup.encode([markup.render(messages, to_answer=True)])[0]
     return list(chain.from_iterable(pieces))
@@ -91,10 +89,8 @@ def prompt_ids(chat: str, messages: Sequence[Message], tokenizer: PreTrainedToke
 def training_ids(
     chat: str, messages: Sequence[Message], tokenizer: PreTrainedTokenizerFast
 ) -> tuple[list[int], list[bool]]:
-    """Return the token ids of a conversation that ends with an answer, and their targets (TrainingRow).
-
-    The ids begin with `prompt_ids` of the messages before each answer. UserError as there.
-    """
+    """Return the token ids of a conversation that ends with an answer, and their targets (TrainingRow). The ids begin
+    with `prompt_ids` of the messages before each answer. UserError as there."""
     markup = Markup(chat, tokenizer)
     rendered = markup.render(messages)
     row = markup.row(rendered, markup.encode([rendered])[0])
@@ -155,7 +151,7 @@ class Markup:
         return Rendered([piece.split(cut) for piece in pieces], answers)
 
     def encode(self, conversations: Sequence[Rendered]) -> list[list[list[int]]]:
-        """Return, for each conversation, the token ids of each of its pieces; all are tokenised in one call.
+        """Return, for each conversation, the token ids of each of its pieces; all conversations are tokenised together.
 
         The BOS of our own templates is added by its id, and the text after it tokenised as the beginning of a text, as
         these models were all trained: SentencePiece tokenizers add a space mark there, but not after a BOS in the text.
@@ -169,7 +165,7 @@ class Markup:
             has_bos.append(bos != "" and first.startswith(bos))
             firsts.append(first.removeprefix(bos))
             others += rest
-        first_ids, other_ids = self._tokenise_parts(firsts, others)
+        first_ids, other_ids = iter(self._tokenise(firsts)), iter(self._tokenise_continuations(others))
         rows = []
         for (pieces, _), with_bos in zip(conversations, has_bos, strict=True):
             row: list[list[int]] = []
@@ -219,11 +215,8 @@ class Markup:
         )
 
     def _render_with_tokenizer(self, messages: list[dict[str, str]], answers: list[int], *, to_answer: bool) -> list[str]:
-        """Return the pieces as the tokenizer's own template renders them.
-
-        It is rendered up to the beginning and the end of each answer, to verify that later messages do not change
-        earlier text.
-        """
+        """Return the pieces as the tokenizer's own template renders them. It is rendered up to the beginning and the
+        end of each answer, to verify that later messages do not change earlier text."""
         if not self._tokenizer.chat_template:
             raise UserError(
                 "model.chat=tokenizer: this tokenizer has no chat template; choose another model.chat, such as tulu"
@@ -262,18 +255,11 @@ class Markup:
         # _fast leaves out the offsets
         return [encoding.ids for encoding in self._backend.encode_batch_fast(texts, add_special_tokens=False)]
 
-    def _tokenise_parts(self, firsts: Texts, others: Texts) -> tuple[Iterator[list[int]], Iterator[list[int]]]:
-        """Token ids of texts that begin a conversation, and of texts that continue one."""
-        if not self._marks_spaces:
-            together = self._tokenise(firsts + others)
-            return iter(together[: len(firsts)]), iter(together[len(firsts) :])
-        return iter(self._tokenise(firsts)), iter(self._tokenise_continuations(others))
-
     def _tokenise_continuations(self, texts: Texts) -> list[list[int]]:
-        """Token ids of texts that continue another, without the space mark that this tokenizer adds before every text.
-
-        Each is tokenised after a single mark character, whose tokens are removed again.
-        """
+        """Token ids of texts that continue another, without the space mark that some tokenizers add before every text.
+        With these, each text is tokenised after a single mark character, whose tokens are removed again."""
+        if not self._marks_spaces:
+            return self._tokenise(texts)
         rows: list[list[int] | None] = [None] * len(texts)
         for mark in ("\n", "\x02", "|"):
             waiting = [i for i, row in enumerate(rows) if row is None]
@@ -288,10 +274,8 @@ class Markup:
 
 @cache
 def _template_lines(chat: str) -> list[str]:
-    """The lines of a template file, without line breaks and indentation, which are there for the reader only.
-
-    `{{ edge }}` marks where an answer begins and where it ends.
-    """
+    """The lines of a template file, without line breaks and indentation, which are there for the reader only. `{{ edge
+    }}` marks where an answer begins and where it ends."""
     return [line.strip() for line in (_TEMPLATES / f"{chat}.jinja").read_text(encoding="utf-8").splitlines()]
 
 

@@ -133,10 +133,8 @@ def frozen_bytes(config: Config) -> float:
 
 
 def resident_weights(config: Config, processes: int, capacity: float) -> int:
-    """Return how many weights ZeRO-3 keeps whole on each GPU of `capacity` GiB between updates.
-
-    Under `auto` these are as many as there is room for beside everything else; a single process has all of them anyway.
-    """
+    """Return how many weights ZeRO-3 keeps whole on each GPU of `capacity` GiB between updates. Under `auto` these are
+    as many as there is room for beside everything else; a single process has all of them anyway."""
     resident, parameters = config.deepspeed.resident_weights, shape_of(config).parameters
     if resident == "none" or config.deepspeed.zero_stage != 3:
         return 0

@@ -23,10 +23,7 @@ def generation_memory(config: Config, tensor_parallel: int) -> float:
 
 def problem(config: Config, gpus: int, capacity: float) -> str | None:
     """Return why the model cannot answer on `gpus` GPUs of `capacity` GiB in a machine, and what would help; None if it
-    can.
-
-    `eval.model` is not checked: the config has no shape for it.
-    """
+    can. `eval.model` is not checked: the config has no shape for it."""
     engine = config.engine
     if "predict" not in config.active_stages or config.eval.model is not None or engine.asks:
         return None

@@ -133,10 +133,8 @@ def checkpoints(config: Config) -> int:
 
 
 def _disk(config: Config) -> float:
-    """Return the peak GiB on disk: all checkpoints, or the finished model beside those that are left then.
-
-    A checkpoint has the trained weights and two moments of each.
-    """
+    """Return the peak GiB on disk: all checkpoints, or the finished model beside those that are left then. A checkpoint
+    has the trained weights and two moments of each."""
     model = {"float32": 4}.get(config.model.dtype, 2) * shape_of(config).parameters
     checkpoint = {"bf16": 12, "bf16_pure": 6, "fp32": 12}[config.train.precision] * trained_parameters(config)
     count = checkpoints(config)
