@@ -120,9 +120,7 @@ class Checkpoints:
         for candidate in self._workers.broadcast(self._all()):
             if self._check(candidate):
                 return candidate
-            self._workers.print_once(
-                f"{candidate.folder} is damaged; falling back on the one before it, if there is one"
-            )
+            self._workers.log(f"{candidate.folder} is damaged; falling back on the one before it, if there is one")
         return None
 
     def verified(self, step: int) -> Checkpoint | None:

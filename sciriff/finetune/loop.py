@@ -40,7 +40,7 @@ def finetune(config: Config, run: RunDir) -> None:
     workers.wait_for_files(run.tokens / TOKEN_FILE, run.validation_tokens / TOKEN_FILE)
     workers.wait_until_agreed(run.stop_request)  # the driver has just removed that of an earlier start
     if workers.broadcast(finished_model.is_complete(run.model)):
-        workers.print_once(f"{run.model} is already there; nothing to train")
+        workers.log(f"{run.model} is already there; nothing to train")
         checkpoints = Checkpoints(run, workers, settings(config, run))
     else:
         trainer = Trainer(config, run, workers)
@@ -88,14 +88,14 @@ class Trainer:
             recomputed = activation_checkpointing.fewest_that_fit(
                 self.model, self.backend, config.train.micro_batch_tokens, longest, self.vocabulary, workers
             )
-        workers.print_once(
+        workers.log(
             f"{self.steps} steps of {config.train.global_batch_size} of {len(self.rows)} rows; {workers.count} "
             f"{workers.device.type} process{'es' if workers.count > 1 else ''}, {config.train.precision}, attention "
             f"{self.model.attention_name}, cross entropy {self.model.cross_entropy}, {recomputed} of {self.layers} "
             "layers' activations computed again, "
             + (f"DeepSpeed ZeRO-{config.deepspeed.zero_stage}" if config.deepspeed.zero_stage else "no DeepSpeed")
         )
-        workers.print_once(self.validation.describe())
+        workers.log(self.validation.describe())
 
     def resume(self) -> int:
         """Load the newest checkpoint and cut metrics.jsonl back to it. Returns the number of optimizer steps done."""
@@ -103,7 +103,7 @@ class Trainer:
         if checkpoint := self.checkpoints.newest():
             self.backend.load(checkpoint.folder)
             done = checkpoint.step
-            self.workers.print_once(f"going on from {checkpoint.folder}")
+            self.workers.log(f"going on from {checkpoint.folder}")
         measured: list[tuple[int, dict[str, float | None]]] = []
         if self.workers.rank == 0:
             metrics.cut(self.run.metrics, done)
@@ -141,9 +141,9 @@ class Trainer:
         """Write the checkpoint of step `step`, report it, and return False."""
         if step:
             self.checkpoints.save(step, self.backend.save)
-            self.workers.print_once(f"stopped as asked after step {step}; its checkpoint is in {self.run.checkpoints}")
+            self.workers.log(f"stopped as asked after step {step}; its checkpoint is in {self.run.checkpoints}")
         else:
-            self.workers.print_once("stopped as asked before the first step")
+            self.workers.log("stopped as asked before the first step")
         return False
 
     def validate(self, step: int) -> bool:
@@ -169,7 +169,7 @@ class Trainer:
         step = self.take_best() if self.config.train.keep == "best" else self.steps
         with disk.writing(self.run.model, "Free some space and start again: the checkpoints are still there"):
             finished_model.write(self.config, self.run, self.model.language_model, self.backend, self.workers, step)
-        self.workers.print_once(f"the model is in {self.run.model}")
+        self.workers.log(f"the model is in {self.run.model}")
 
     def take_best(self) -> int:
         """Load the model with the best validation loss, or the next best if its checkpoint is damaged. Returns its
@@ -180,13 +180,9 @@ class Trainer:
                 self.backend.load(checkpoint.folder)
             if checkpoint is not None or step == self.steps:
                 loss = self.validation.measured[step]
-                self.workers.print_once(
-                    f"best {self.validation.deciding_half} validation loss: {loss:.4f}, after step {step}"
-                )
+                self.workers.log(f"best {self.validation.deciding_half} validation loss: {loss:.4f}, after step {step}")
                 return step
-            self.workers.print_once(
-                f"the checkpoint of step {step}, the best one, is damaged or gone; the next best is used"
-            )
+            self.workers.log(f"the checkpoint of step {step}, the best one, is damaged or gone; the next best is used")
         raise AssertionError("the last step was measured")
 
     def costs(self, lengths: list[int]) -> list[float]:
@@ -287,18 +283,16 @@ def usable_rows(data: TokenFile, config: Config, workers: Workers) -> np.ndarray
     no_target = (data.target_counts == 0) & ~too_long
     rows = np.flatnonzero(~too_long & ~no_target)
     if too_long.any():
-        workers.print_once(
-            f"{too_long.sum()} of {len(data)} rows left out: longer than train.max_length={train.max_length}"
-        )
+        workers.log(f"{too_long.sum()} of {len(data)} rows left out: longer than train.max_length={train.max_length}")
     if no_target.any():
-        workers.print_once(f"{no_target.sum()} of {len(data)} rows left out: no target token")
+        workers.log(f"{no_target.sum()} of {len(data)} rows left out: no target token")
     if not len(rows):
         raise UserError(
             f"none of the mix's {len(data)} rows can be trained on with train.max_length={train.max_length}; raise it, "
             "or see mix/card.json for what the mix stage kept"
         )
     if train.global_batch_size > len(rows):
-        workers.print_once(
+        workers.log(
             f"warning: train.global_batch_size={train.global_batch_size} is more than the {len(rows)} rows: "
             "each epoch is one step over all of them"
         )

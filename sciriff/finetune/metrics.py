@@ -1,5 +1,4 @@
-"""metrics.jsonl: one row per optimizer step and one per validation; cut back to the checkpoint when training
-resumes."""
+"""metrics.jsonl: a row per optimizer step and per validation, cut back to the checkpoint when training resumes."""
 
 import json
 import os
@@ -9,7 +8,6 @@ from typing import Any
 
 from sciriff.finetune import disk
 from sciriff.run.records import dumps
-
 
 HALVES = ("science", "general")
 """The two kinds of validation rows."""

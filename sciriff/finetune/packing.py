@@ -38,7 +38,7 @@ def pack(lengths: Sequence[int], costs: Sequence[float], ranks: int, micro_batch
     Sequences are assigned in order of falling cost, to the rank with the least work and there to the micro-batch with
     the least (longest processing time, Graham 1969), so that ranks do not wait for one another; where that leaves no
     room, to the fullest with room (best fit decreasing). The costliest micro-batch of each rank comes first, since
-    under ZeRO-3 the n-th micro-batches of all ranks run in step. A micro-batch is empty only if there are fewer
+    under ZeRO-3 the n-th micro-batches of all ranks wait for each other. A micro-batch is empty only if there are fewer
     sequences than micro-batches.
     """
     assert max(lengths) <= micro_batch_tokens, "TrainConfig refuses a max_length above micro_batch_tokens"

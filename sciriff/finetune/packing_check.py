@@ -45,7 +45,7 @@ def check(model: SummedLoss, backend: Backend, precision: str, vocabulary: int, 
         model.own_head = True
         model.own_head = not _agree(alone, float(backend.evaluate(concatenate([checked]))), different_shape)
         if model.own_head:
-            workers.print_once("the output layer is of an unknown kind: the model makes its logits itself, all at once")
+            workers.log("the output layer is of an unknown kind: the model makes its logits itself, all at once")
 
 
 def _tokens(count: int, step: int, vocabulary: int) -> np.ndarray:

@@ -76,7 +76,7 @@ class Validation:
                 total, targets = total + chunk[0], targets + chunk[1]
             means[half] = total / targets if math.isfinite(total) else None
             if means[half] is None:
-                self._workers.print_once(f"warning: the validation loss of the {half} rows is not finite")
+                self._workers.log(f"warning: the validation loss of the {half} rows is not finite")
         return means
 
     def _chunk_loss(
@@ -111,7 +111,7 @@ def usable_rows(data: TokenFile, max_length: int, workers: Workers) -> dict[str,
     """Return half -> indices of the rows to evaluate on, for halves that have any. Reports the rows left out."""
     usable = (data.lengths <= max_length) & (data.target_counts > 0)
     if not usable.all():
-        workers.print_once(
+        workers.log(
             f"{(~usable).sum()} of {len(data)} validation rows left out: longer than train.max_length={max_length}, or "
             "without a target token"
         )

@@ -42,8 +42,8 @@ class Workers:
         self.count: int = self.accelerator.num_processes
         self.device: torch.device = self.accelerator.device
 
-    def print_once(self, text: str) -> None:
-        """Print a line on rank 0."""
+    def log(self, text: str) -> None:
+        """Print a line to the log, on rank 0 only."""
         if self.rank == 0:
             print(text, flush=True)
 

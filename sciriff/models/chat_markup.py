@@ -214,7 +214,9 @@ class Markup:
             "learn to stop" + ("; choose another model.chat" if self._chat == "tokenizer" else ": it has no eos_token")
         )
 
-    def _render_with_tokenizer(self, messages: list[dict[str, str]], answers: list[int], *, to_answer: bool) -> list[str]:
+    def _render_with_tokenizer(
+        self, messages: list[dict[str, str]], answers: list[int], *, to_answer: bool
+    ) -> list[str]:
         """Return the pieces as the tokenizer's own template renders them. It is rendered up to the beginning and the
         end of each answer, to verify that later messages do not change earlier text."""
         if not self._tokenizer.chat_template:

@@ -159,7 +159,11 @@ def _check_vocabulary(source: str, config: PretrainedConfig, tokenizer: PreTrain
     if rows < needed:
         raise UserError(
             f"{source} has embeddings for {rows} tokens, and its tokenizer makes {needed}; "
-            + ("set model.shape.vocabulary to that" if source == "model.shape" else "set model.tokenizer to its own tokenizer")
+            + (
+                "set model.shape.vocabulary to that"
+                if source == "model.shape"
+                else "set model.tokenizer to its own tokenizer"
+            )
         )
 
 
@@ -193,7 +197,9 @@ def _reason(source: str, error: BaseException) -> str:
             case RevisionNotFoundError():
                 return "has no such revision on the hub; see model.revision"
             case LocalEntryNotFoundError():
-                return "is neither a local folder nor in the hub's cache, and the hub cannot be reached; download it first"
+                return (
+                    "is neither a local folder nor in the hub's cache, and the hub cannot be reached; download it first"
+                )
     if "trust_remote_code" in str(error):
         return "runs its own Python code; if you have read and trust it, set model.trust_remote_code=true"
     first_line = next(iter(str(error).strip().splitlines()), "")

@@ -239,7 +239,9 @@ def _buffers(config: Config, processes: int, resident: int) -> float:
         buckets = width * min(BUCKET, trained) * (2 if stage == 3 else 3)
         gathered = min(shape.parameters, resident + live_weights(shape)) if stage == 3 and processes > 1 else 0
         return float(buckets + width * gathered)
-    copies = 2 * trained if _computing_type(config) == "autocast" else 0  # autocast's bf16 weights are kept until the pass ends
+    copies = (
+        2 * trained if _computing_type(config) == "autocast" else 0
+    )  # autocast's bf16 weights are kept until the pass ends
     ddp = _bytes_per_weight(config)[1] * trained if processes > 1 else 0  # DDP's buckets are a second gradient
     dequantised = width * largest_matrix(shape) if config.train.method == "qlora" else 0
     return float(copies + ddp + dequantised)

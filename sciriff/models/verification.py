@@ -73,7 +73,9 @@ def reload(model: ModelConfig, folder: Path, trained: Mapping[str, Digest]) -> G
         raise UserError(f"{folder}: its weights are of type {loaded.dtype}, and model.dtype={model.dtype}")
     found = digests(loaded.state_dict())
     if missing := sorted(trained.keys() ^ found.keys()):
-        raise UserError(f"{folder}: {missing[0]} was trained but not saved, or saved but not trained; is the disk full?")
+        raise UserError(
+            f"{folder}: {missing[0]} was trained but not saved, or saved but not trained; is the disk full?"
+        )
     for name, digest in trained.items():
         if digest != found[name]:
             raise UserError(f"{folder}: {name} reads back differently from what was trained; is the disk full?")
@@ -94,7 +96,9 @@ def _prompt(model: ModelConfig, folder: Path) -> list[int]:
 def _answer(loaded: Any, prompt: list[int]) -> GreedyAnswer:
     prompt_tokens = torch.tensor([prompt])
     with torch.inference_mode():
-        tokens = loaded.generate(prompt_tokens, attention_mask=torch.ones_like(prompt_tokens), max_new_tokens=MAX_NEW_TOKENS)
+        tokens = loaded.generate(
+            prompt_tokens, attention_mask=torch.ones_like(prompt_tokens), max_new_tokens=MAX_NEW_TOKENS
+        )
         logits = loaded(tokens, use_cache=False).logits[0, len(prompt) - 1 : -1].float()
     return GreedyAnswer(tokens[0].tolist(), len(logits), logits)
 

@@ -44,7 +44,9 @@ def test_a_vocabulary_that_does_not_match_the_tokenizer(make: Make, model_folder
     content = json.loads(tokenizer.read_text())
     content["model"]["vocab"]["beyond"] = 5000
     tokenizer.write_text(json.dumps(content))
-    match = r"model\.path=.*made/model has embeddings for 4096 tokens, and its tokenizer makes 5001; set model\.tokenizer"
+    match = (
+        r"model\.path=.*made/model has embeddings for 4096 tokens, and its tokenizer makes 5001; set model\.tokenizer"
+    )
     with pytest.raises(ValueError, match=match):
         finetune(make(model=tiny_model(path=str(model_folder), tokenizer=None)))
     small = tiny_model(tokenizer=str(SAMPLE / "tokenizer"), shape=replace(SHAPE, vocabulary=300))

@@ -255,7 +255,10 @@ def test_a_batch_of_more_than_all_rows_is_said(make: Make, capsys: pytest.Captur
 
 def test_rows_longer_than_the_model_are_refused(make: Make) -> None:
     model = tiny_model(shape=replace(SHAPE, context=32))
-    with pytest.raises(ValueError, match=r"row science\.made_up/\d+ has \d\d tokens, and the context window of t is 32; set train\.max_length=32"):
+    with pytest.raises(
+        ValueError,
+        match=r"row science\.made_up/\d+ has \d\d tokens, and the context window of t is 32; set train\.max_length=32",
+    ):
         finetune(make(model=model))
 
 

@@ -73,5 +73,5 @@ def test_heads_must_be_shared_out_evenly() -> None:
         ):
             check_tensor_parallel(tiny_model(), grouped, ways)
     check_tensor_parallel(tiny_model(), None, 2)
-    with pytest.raises(ValueError, match=r"the 2 attention heads \(1 of keys and values\)"):
+    with pytest.raises(ValueError, match=r"2 attention heads \(1 of keys and values\)"):
         check_tensor_parallel(tiny_model(), None, 4)
