@@ -30,7 +30,7 @@ from sciriff.driver.requeue import Progress, after_stop
 from sciriff.driver.run_name import default_name, typed_overrides
 from sciriff.driver.slurm.follow import LeftRunning
 from sciriff.results import sweep_record
-from sciriff.run import spawn
+from sciriff.run import known_errors, spawn
 from sciriff.run.locks import own_nodes
 from sciriff.run.nodes import cluster, joined_nodes, joining_node
 from sciriff.run.run_dir import RunDir
@@ -212,8 +212,7 @@ def exit_status(error: BaseException, progress: Progress) -> int:
         case pipeline.RunFailed() | joining_node.DriverFailed():
             _say(f"error: {error}")
             return 1
-        case RuntimeError() if "Study.stop" in str(error) and sweep.has_failed_jobs():
-            # How Optuna's sweeper ends (1.3) when the last job of a grid has failed; all others have ended then.
+        case RuntimeError() if known_errors.STUDY_STOPPED.search(error) and sweep.has_failed_jobs():
             _say(f"error: {ONE_FAILED}")
             return 1
         case HydraException() | OmegaConfBaseException():
