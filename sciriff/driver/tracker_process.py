@@ -90,7 +90,7 @@ def following(config: Config, run: RunDir) -> Iterator[Tracker]:
 
 
 def _end(process: "subprocess.Popen[str]", timeout: float) -> int:
-    """Signal the end of the run by closing standard input, wait at most `timeout` seconds, and return the exit status."""
+    """Close standard input to signal the end of the run, wait at most `timeout` seconds, and return the exit status."""
     assert process.stdin is not None
     process.stdin.close()
     with contextlib.suppress(subprocess.TimeoutExpired):

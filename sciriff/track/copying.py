@@ -31,8 +31,8 @@ def copy_run(run: RunDir, sink: Sink, follow: bool) -> None:
     tokens_so_far = 0
     scores: bytes | None = None
     over = not follow
-    # Existing files may belong to an earlier attempt that a stage is about to discard, and a tracker cannot delete: they
-    # are copied only after they have changed or the run is over.
+    # Existing files may belong to an earlier attempt that a stage is about to discard, and a tracker cannot delete.
+    # They are copied only after they have changed or the run is over.
     untouched = {path: _stamp(path) for path in (run.metrics, run.scores)}
     while True:
         untouched = {path: stamp for path, stamp in untouched.items() if stamp == _stamp(path) and not over}

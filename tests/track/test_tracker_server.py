@@ -51,7 +51,7 @@ def track(
     run: RunDir, environment: Environment, url: str, *flags: str, retry_every: float = 60
 ) -> "subprocess.Popen[str]":
     """The real process; `retry_every` is in seconds."""
-    code = f"from sciriff.track import __main__ as track; track.RETRY_EVERY = {retry_every}; track.main()"
+    code = f"from sciriff.track import __main__ as t; t.RETRY_EVERY = {retry_every}; raise SystemExit(t.main())"
     return subprocess.Popen(
         [sys.executable, "-c", code, str(run.root), *flags],
         env={**environment, "WANDB_BASE_URL": url},

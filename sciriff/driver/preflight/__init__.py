@@ -87,7 +87,7 @@ def _unknown_tasks(config: Config) -> Iterator[str]:
 
 
 def _unknown_filters(config: Config) -> Iterator[str]:
-    """Names in mix filters that SciRIFF does not have. The names in a user's own rows are known only to the mix stage."""
+    """Names in mix filters that SciRIFF does not have. Those of a user's own rows are known only to the mix stage."""
     mix, source = config.mix, config.mix.sources.sciriff
     if "mix" not in config.active_stages or mix.path or source.path or source.hub != "allenai/SciRIFF":
         return

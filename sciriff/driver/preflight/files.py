@@ -69,7 +69,7 @@ def own_outputs(config: Config) -> Iterator[str]:
     for key, path in inputs.items():
         # a relative path is a hub id
         if path and Path(path).is_absolute() and any(Path(path).resolve().is_relative_to(out) for out in outputs):
-            yield f"{key}={path} is an output of this run, which would overwrite it: copy it, or choose another name=..."
+            yield f"{key}={path} is an output of this run, and would be lost: copy it, or choose another name=..."
 
 
 def folder_of_runs(config: Config) -> Iterator[str]:
