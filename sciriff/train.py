@@ -89,7 +89,7 @@ def exit_status(error: BaseException, progress: Progress) -> int:
         case RunFailed() | joining_node.DriverFailed():
             say_error(error)
             return 1
-        case RuntimeError() if known_errors.OPTUNA_STOPPED_A_STUDY in str(error) and sweep.has_failed_jobs():
+        case RuntimeError() if known_errors.STUDY_STOPPED.search(error) and sweep.has_failed_jobs():
             say_error(ONE_FAILED)
             return 1
         case HydraException() | OmegaConfBaseException():
