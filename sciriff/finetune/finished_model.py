@@ -50,8 +50,8 @@ def write(config: Config, run: RunDir, language_model: Any, backend: Backend, wo
         (model / "README.md").write_text(model_card.page(config, run, step), encoding="utf-8")
         answer = verification.reload(config.model, model, digests)
     del weights
-    tokens, count = workers.broadcast((answer.tokens, answer.count) if answer else None)
-    is_answer = np.arange(len(tokens)) >= len(tokens) - count
+    tokens, length = workers.broadcast((answer.tokens, answer.length) if answer else None)
+    is_answer = np.arange(len(tokens)) >= len(tokens) - length
     logits = backend.evaluate(concatenate([(np.array(tokens), is_answer)]), as_logits=True)  # by all ranks together
     if answer:
         verification.compare(answer, logits, config, model)

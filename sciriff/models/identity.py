@@ -58,6 +58,6 @@ def check_tensor_parallel(model: ModelConfig, hf_config: Any | None, ways: int) 
     if not shares_heads(heads, kv_heads, ways):
         fitting = [str(n) for n in range(1, heads + 1) if shares_heads(heads, kv_heads, n)]
         raise UserError(
-            f"engine.tensor_parallel={ways} does not divide the model's {heads} attention heads ({kv_heads} of keys and "
-            f"values); use {', '.join(fitting)}"
+            f"engine.tensor_parallel={ways} does not divide the model's {heads} attention heads ({kv_heads} of keys "
+            f"and values); use {', '.join(fitting)}"
         )

@@ -8,6 +8,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from sciriff.config import ModelConfig
+from sciriff.run import known_errors
 from sciriff.run.user_error import UserError
 
 if TYPE_CHECKING:
@@ -197,10 +198,8 @@ def _reason(source: str, error: BaseException) -> str:
             case RevisionNotFoundError():
                 return "has no such revision on the hub; see model.revision"
             case LocalEntryNotFoundError():
-                return (
-                    "is neither a local folder nor in the hub's cache, and the hub cannot be reached; download it first"
-                )
-    if "trust_remote_code" in str(error):
+                return "is not a local folder nor in the hub's cache, and the hub cannot be reached; download it first"
+    if known_errors.NEEDS_REMOTE_CODE.search(error):
         return "runs its own Python code; if you have read and trust it, set model.trust_remote_code=true"
     first_line = next(iter(str(error).strip().splitlines()), "")
     return f"cannot be loaded ({type(error).__name__}: {first_line})"

@@ -43,10 +43,10 @@ class GreedyAnswer(NamedTuple):
 
     tokens: list[int]
     """Token ids of prompt and answer."""
-    count: int
+    length: int
     """Number of tokens of the answer, the last of `tokens`."""
     logits: torch.Tensor
-    """Logits of the tokens of the answer, float32, (count, vocabulary)."""
+    """Logits of the tokens of the answer, float32, (length, vocabulary)."""
 
 
 def digests(weights: Mapping[str, torch.Tensor]) -> dict[str, Digest]:
@@ -104,8 +104,8 @@ def _answer(loaded: Any, prompt: list[int]) -> GreedyAnswer:
 
 
 def compare(answer: GreedyAnswer, trained: torch.Tensor, config: Config, folder: Path) -> None:
-    """Compare the logits of the folder's answer with `trained`, those of the trained model for the same tokens, (count,
-    vocabulary).
+    """Compare the logits of the folder's answer with `trained`, the trained model's logits for the same tokens, shape
+    (length, vocabulary).
 
     UserError if they differ by more than rounding, or if greedy decoding of the trained model would answer differently.
     """
@@ -118,7 +118,7 @@ def compare(answer: GreedyAnswer, trained: torch.Tensor, config: Config, folder:
             f"{folder}: its logits differ by up to {gap:.3g} from those of the trained model, more than the rounding "
             f"of {rounding:.3g}; {USE_ANYWAY}"
         )
-    tokens = answer.tokens[-answer.count :]
+    tokens = answer.tokens[-answer.length :]
     chosen = trained.gather(1, torch.tensor(tokens)[:, None])[:, 0]
     behind = trained.max(dim=1).values - chosen
     if bool((behind > rounding).any()):

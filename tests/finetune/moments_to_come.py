@@ -1,5 +1,4 @@
-"""Run as a rank of the training stage: print what `memory_to_come` predicts before the first step, and the real
-bytes."""
+"""Run as a rank of the training stage: print what `memory_to_come` predicts, and the bytes that a step adds."""
 
 import json
 import sys

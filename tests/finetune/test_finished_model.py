@@ -80,7 +80,7 @@ def test_another_chat_template_is_refused(run: RunDir) -> None:
 
 def compare(run: RunDir, live: Any, answer: verification.GreedyAnswer) -> None:
     with torch.no_grad():
-        logits = live.eval()(torch.tensor([answer.tokens])).logits[0, -answer.count - 1 : -1]
+        logits = live.eval()(torch.tensor([answer.tokens])).logits[0, -answer.length - 1 : -1]
     verification.compare(answer, logits, configuration.load(run.config), run.model)
 
 

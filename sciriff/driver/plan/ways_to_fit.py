@@ -1,5 +1,4 @@
-"""Changes with which training would fit if it does not; each is checked with the formula of the plan before it is
-suggested."""
+"""Changes with which a training that does not fit would; each is checked with the formula of the plan first."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
