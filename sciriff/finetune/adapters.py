@@ -113,9 +113,8 @@ def merge(language_model: Any, weights: dict[str, torch.Tensor], dtype: torch.dt
 
 def is_four_bit(module: nn.Module) -> bool:
     """Return whether a layer keeps its own weights in four bits, packed into bytes."""
-    return hasattr(
-        module._parameters.get("weight"), "quant_state"
-    )  # not `.weight`: peft's layers show that of the layer inside
+    weight = module._parameters.get("weight")  # not `.weight`: peft's layers show that of the layer inside
+    return hasattr(weight, "quant_state")
 
 
 def _dequantised(module: Any) -> torch.Tensor:

@@ -19,8 +19,8 @@ NORM_AT_ONCE = 1 << 24
 
 
 class Backend(Protocol):
-    """What the loop needs of an implementation. Every rank calls every method. Gradients are averaged over the ranks,
-    so `scale` contains their number."""
+    """The operations that the loop needs; every rank calls every method. Gradients are averaged over the ranks, so
+    `scale` contains their number."""
 
     def accumulate(self, batch: Batch, scale: float, last: bool) -> torch.Tensor:
         """Run forward and backward of one micro-batch; adds `scale` times the gradient of its summed loss, which is

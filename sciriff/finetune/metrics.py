@@ -18,7 +18,7 @@ class StepMetrics:
     """Metrics of one optimizer step, over all ranks."""
 
     step: int
-    """From 1."""
+    """Counted from 1."""
     steps: int
     """Steps of the whole training."""
     epoch: float

@@ -16,7 +16,7 @@ from sciriff.run.nodes import shared_files
 from sciriff.run.user_error import UserError
 
 PATIENCE = timedelta(hours=2)
-"""How long a collective operation waits. Dead processes are noticed at once; this allows for writing large files."""
+"""Timeout of a collective operation. Dead processes are noticed at once; this allows for writing large files."""
 
 
 class Workers:

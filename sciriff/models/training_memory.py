@@ -20,7 +20,7 @@ CUDA_CONTEXT = 0.6
 """GiB of a process on a GPU outside torch's allocator: the CUDA context and cuBLAS."""
 
 NCCL = 0.6
-"""GiB of NCCL buffers between GPUs, typical of some tens of ranks."""
+"""GiB of NCCL buffers between GPUs, typical of a few dozen ranks."""
 
 MAX_LIVE_PARAMETERS = 1_000_000_000
 """Weights that ZeRO-3 keeps gathered until they are used again (DeepSpeed's default); see `live_weights`."""

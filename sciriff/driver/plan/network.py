@@ -9,7 +9,7 @@ from sciriff.models.training_memory import computing_bytes, frozen_bytes, reside
 
 @dataclass(frozen=True)
 class Traffic:
-    """What each node receives, and sends as well, for one optimizer step."""
+    """Data that each node receives, and sends as well, for one optimizer step."""
 
     gigabytes: float
     """10^9 bytes."""

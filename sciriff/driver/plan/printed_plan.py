@@ -106,15 +106,13 @@ def _training(config: Config, plan: Plan) -> Iterator[str]:
         yield f"time      about {plan.hours:.1f} hours of training"
         return
     mfu = f"{speed.utilisation(config) * plan.deepspeed_factor:.0%}"
-    measuring = (
-        f", {plan.validation_hours:.1f} of them to measure validation rows" if plan.validation_hours >= 0.05 else ""
-    )
-    yield f"time      about {plan.hours:.1f} hours of training{measuring}, at {mfu} of the peak as measured on one H100"
+    part = f", {plan.validation_hours:.1f} of them validation" if plan.validation_hours >= 0.05 else ""
+    yield f"time      about {plan.hours:.1f} hours of training{part}, at {mfu} of the peak as measured on one H100"
     if plan.network is not None:
         needed = plan.network.gigabytes_per_second
         yield (
             f"network   each node receives {plan.network.gigabytes:,.0f} GB in a step of {plan.network.seconds:.1f} s: "
-            f"below {needed:.0f} GB/s ({8 * needed:.0f} Gbit/s) the network sets the pace, not the GPUs"
+            f"below {needed:.0f} GB/s ({8 * needed:.0f} Gbit/s) the network is the bottleneck, not the GPUs"
         )
     if plan.price is not None:
         source = "" if config.plan.usd_per_gpu_hour is not None else ", a typical list price; set plan.usd_per_gpu_hour"
@@ -136,8 +134,6 @@ def _deepspeed_slowdown(config: Config, plan: Plan) -> str:
     """Say how much slower DeepSpeed is than plain torch, and why."""
     slower = f"{1 / plan.deepspeed_factor:.1f} times slower than plain torch where that fits (measured on one GPU)"
     if config.deepspeed.offload:
-        return f"{slower}: the optimizer in the machine's memory is the last resort"
-    kept = (
-        "all weights resident" if plan.deepspeed_factor == speed.ZERO3_RESIDENT else "weights gathered for each layer"
-    )
-    return f"{slower}: {kept}"
+        return f"{slower}: the optimizer in CPU memory is the last resort"
+    resident = plan.deepspeed_factor == speed.ZERO3_RESIDENT
+    return f"{slower}: {'all weights resident' if resident else 'weights gathered for each layer'}"

@@ -51,14 +51,15 @@ class Plan:
     ways_to_fit: list[Way]
     """Changes with which training would fit; empty if it does."""
     generation_problem: str | None
-    """Why the model cannot answer on these GPUs; None if it can."""
+    """Reason why the model cannot answer on these GPUs; None if it can."""
     on_gpu: bool
     imagined: bool
     """True for a machine described by plan.gpu and plan.gpus instead of this one."""
 
 
 def make(config: Config) -> Plan:
-    """The plan of a run on this machine, or on the one that `plan.gpu`, `plan.gpus` and `plan.nodes` describe."""
+    """Return the plan of a run on this machine, or on the one that `plan.gpu`, `plan.gpus` and `plan.nodes`
+    describe."""
     imagined = config.plan.gpu is not None or config.plan.gpus is not None
     if config.plan.gpu is not None and config.plan.gpu not in GPU_TYPES:
         raise UserError(f"plan.gpu={config.plan.gpu} is not known{nearest(config.plan.gpu, GPU_TYPES)}")

@@ -57,7 +57,7 @@ def ways_to_fit(config: Config, gpus: int, nodes: int, capacity: float) -> list[
         change, offloading = with_deepspeed(config, "zero3_offload")
         memory = 16 * trained_parameters(config) / nodes / GIB
         if config.train.precision != "bf16_pure":
-            fit(change, offloading, processes, f"about 8 times slower, with {memory:,.0f} GiB of each machine's memory")
+            fit(change, offloading, processes, f"about 8 times slower, with {memory:,.0f} GiB of CPU memory per node")
         change, base = with_deepspeed(config, "zero3") if processes > 1 else with_deepspeed(config, "none")
         fit(("train=lora", *change), _with_adapters(base, "lora"), processes, "adapters instead of all weights")
     if config.train.method != "qlora":
