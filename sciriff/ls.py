@@ -4,7 +4,6 @@ RUN is a run's folder, a folder of runs, or a pattern of names in runs/; without
 """
 
 import argparse
-import fcntl
 import fnmatch
 import json
 import sys
@@ -19,6 +18,7 @@ from sciriff.driver.slurm import queue, record
 from sciriff.driver.slurm.queue import Task
 from sciriff.results.finished_runs import RUNS, find_folders
 from sciriff.results.summary import mean_line
+from sciriff.run.locks import is_owned
 from sciriff.run.manifest import Manifest
 from sciriff.run.run_dir import RunDir
 from sciriff.run.user_error import UserError
@@ -124,7 +124,7 @@ def _read(run: RunDir) -> tuple[str, str, str]:
     manifest = Manifest.read(run.manifest)
     records = list(manifest.stages.items())
     stage, record = records[-1] if records else ("", None)
-    if is_held(run):
+    if is_owned(run):
         status = "running"
     elif record is None:
         status = "new"
@@ -147,18 +147,6 @@ def _stages(run: RunDir) -> set[str]:
         return set(configuration.from_container(values).active_stages)
     except ValueError:
         return set()
-
-
-def is_held(run: RunDir) -> bool:
-    """Whether a driver owns the run now."""
-    if not run.lock.is_file():
-        return False
-    with run.lock.open("rb") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-    return False
 
 
 def _last_step(metrics: Path) -> str | None:

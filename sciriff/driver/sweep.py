@@ -26,9 +26,9 @@ from sciriff.results import sweep_record
 from sciriff.results.summary import mean_line
 from sciriff.results.sweep_record import PAGE, Job, jobs
 from sciriff.run import spawn
+from sciriff.run.locks import hold_or_refuse
 from sciriff.run.run_dir import RunDir
 from sciriff.run.user_error import UserError
-from sciriff.stage import alone
 
 FOLDER = "SCIRIFF_SWEEP_DIR"
 """Environment variable: the folder of the sweep that a job belongs to."""
@@ -72,7 +72,7 @@ def _begin(config: DictConfig) -> None:
     if config.hydra.launcher.get("_target_") != LAUNCHER:
         folder.mkdir(parents=True, exist_ok=True)
         otherwise = f"{folder}: another command runs this sweep; when it has ended, this one runs what is not done"
-        _HELD.enter_context(alone(folder / ".lock", otherwise))
+        _HELD.enter_context(hold_or_refuse(folder / ".lock", otherwise))
         sweep_record.forget_all(folder)
     os.environ[FOLDER] = str(folder)
     typed = {override.partition("=")[0] for override in config.hydra.overrides.hydra}

@@ -17,7 +17,7 @@ from sciriff.driver import sweep
 from sciriff.driver.composed import untrained_config
 from sciriff.driver.untrained_baseline import untrained_overrides
 from sciriff.results import sweep_record
-from sciriff.run.locks import own
+from sciriff.run.locks import own_run
 from sciriff.run.run_dir import RunDir
 
 SCORES = {"summary": {"columns": {"a/f1": {"value": 0.5}}, "mean": 0.4645, "mean_ci95": [0.41, 0.5], "missing": []}}
@@ -153,12 +153,12 @@ def test_a_second_driver_may_wait_for_the_first(tmp_path: Path):
     run, entered = RunDir(tmp_path), threading.Event()
 
     def second() -> None:
-        with own(run, wait=True):
+        with own_run(run, wait=True):
             entered.set()
 
     waiting = threading.Thread(target=second)
-    with own(run):
-        with pytest.raises(ValueError, match="is in use by another run"), own(run):
+    with own_run(run):
+        with pytest.raises(ValueError, match="is in use by another run"), own_run(run):
             pass
         waiting.start()
         assert not entered.wait(0.3)

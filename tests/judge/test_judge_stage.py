@@ -22,9 +22,9 @@ from sciriff.judge.__main__ import main
 from sciriff.judge.questions import Rows
 from sciriff.models.api.limits import Price
 from sciriff.models.api.service import dollars
+from sciriff.run.locks import hold_or_refuse
 from sciriff.run.records import mend_last_line
 from sciriff.run.run_dir import RunDir
-from sciriff.stage import alone
 from sciriff.tasks.metrics.judge_rating import sample_of_100
 
 JudgedConfig = Callable[..., Config]
@@ -281,7 +281,10 @@ def test_a_second_judge_is_refused(judged: JudgedConfig):
     with OpenAiServer() as server:
         config = judged(server)
         run = make_run(config, [qasper(1)])
-        with alone(run.judge_lock, ""), pytest.raises(ValueError, match="another judge is at work on this run"):
+        with (
+            hold_or_refuse(run.judge_lock, ""),
+            pytest.raises(ValueError, match="another judge is at work"),
+        ):
             main(config, run)
         assert server.asked.total() == 0
         main(config, run)
