@@ -23,7 +23,7 @@ from sciriff.results.resampled_columns import LEAST, Part, parts
 from sciriff.results.samples import averaged, spread
 from sciriff.results.score_tables import write_tables
 from sciriff.results.statistics import Array, interval
-from sciriff.results.summary import summary_lines
+from sciriff.results.summary_table import summary_lines
 from sciriff.run.progress import Progress
 from sciriff.run.records import named
 from sciriff.run.run_dir import RunDir

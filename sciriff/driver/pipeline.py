@@ -15,7 +15,7 @@ from sciriff.driver.stage_inputs import changed, inputs
 from sciriff.finetune import launch_files
 from sciriff.mix import card_table
 from sciriff.results.score_tables import write_tables
-from sciriff.results.summary import summary_lines
+from sciriff.results.summary_table import summary_lines
 from sciriff.run import machine, spawn
 from sciriff.run.locks import own_run
 from sciriff.run.manifest import Manifest, StageRecord, damaged_output, record_outputs

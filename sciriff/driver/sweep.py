@@ -23,10 +23,12 @@ from omegaconf import DictConfig, read_write
 from sciriff.driver.run_name import default_name, typed_overrides
 from sciriff.driver.separate_runs import fixed, one_for_all, refuse_shared, shared
 from sciriff.results import sweep_record
-from sciriff.results.summary import mean_line
+from sciriff.results.summary_table import mean_line
 from sciriff.results.sweep_record import PAGE, Job, jobs
+from sciriff.results.terminal_table import table_lines
 from sciriff.run import spawn
 from sciriff.run.locks import hold_or_refuse
+from sciriff.run.number_format import clock
 from sciriff.run.run_dir import RunDir
 from sciriff.run.user_error import UserError
 
@@ -162,12 +164,8 @@ def table(found: list[Job]) -> list[str]:
     """What happened, a line for each job, and why some failed."""
     if not found:
         return []
-    width = max(len("job"), *(len(job.name) for job in found))
-    lines = [f"{'job':<{width}}  {'status':<8}{'time':>9}  mean"]
-    for job in found:
-        minutes, seconds = divmod(round(job.seconds), 60)
-        time_taken = f"{minutes // 60}:{minutes % 60:02d}:{seconds:02d}"
-        lines.append(f"{job.name:<{width}}  {job.status:<8}{time_taken:>9}  {_mean(job)}".rstrip())
+    rows = [(job.name, job.status, clock(job.seconds), _mean(job)) for job in found]
+    lines = table_lines(("job", "status", "time", "mean"), rows, right=("time",))
     failed = [job for job in found if job.status == "failed"]
     if failed:
         lines.append(f"{len(failed)} of {len(found)} jobs failed; the same command runs only what is not done:")

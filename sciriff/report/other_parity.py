@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from sciriff.results.summary import signed
+from sciriff.run.number_format import small_signed_points
 from sciriff.run.run_dir import RunDir
 from sciriff.run.user_error import UserError
 from sciriff.tasks import HELD_OUT
@@ -23,7 +23,7 @@ class Row:
     @property
     def change(self) -> str:
         """What the other rules would add, in points of 100, with a sign and a real minus."""
-        return signed(self.there - self.here).replace("-", "−")
+        return small_signed_points(self.there - self.here).replace("-", "−")
 
 
 @dataclass(frozen=True)
@@ -86,8 +86,3 @@ def _parsed(values: dict[str, Any]) -> OtherParity:
         answers=sum(int(task["answers"]) for task in tasks),
         judged=sum(int(task["judged"]) for task in tasks),
     )
-
-
-def exact_points(value: float) -> str:
-    """A share in [0, 1] as points of 100 with two decimals: the differences are small."""
-    return f"{100 * value:.2f}"

@@ -5,8 +5,9 @@ import random
 
 import pytest
 
-from sciriff.report.figures import POINTS, Line, panel, short, strip, thin, ticks, trailing_mean
+from sciriff.report.figures import POINTS, Line, panel, strip, thin, ticks, trailing_mean
 from sciriff.report.run_scores import Score
+from sciriff.run.number_format import short
 
 
 def test_ticks_are_few_round_and_inside() -> None:

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from sciriff.report.training import curves, duration, read_metrics, totals
+from sciriff.report.training import curves, read_metrics, totals
+from sciriff.run.number_format import duration
 
 
 def test_no_training_has_no_rows(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from sciriff.results.finished_runs import read_run
 from sciriff.results.per_instance import read_per_instance
 from sciriff.results.resampled_columns import Part
 from sciriff.results.statistics import interval
-from sciriff.results.summary import mean_line, summary_lines
+from sciriff.results.summary_table import mean_line, summary_lines
 from sciriff.run.records import Judgement, Prediction, write_jsonl
 from sciriff.run.run_dir import RunDir
 from sciriff.tasks.biored import BIORED

@@ -13,16 +13,14 @@ from sciriff.report.sweep import drawings
 from sciriff.report.sweep.configs import SEED, Line, caps_of, flat, lines_of, varying
 from sciriff.report.sweep.drawings import Point, Rule, Series
 from sciriff.report.sweep.groups import Row, rows_of
-from sciriff.report.training import duration
-from sciriff.report.visible import visible
 from sciriff.results.comparison import HIGHER, LOWER, Comparison, Difference, Pooled
 from sciriff.results.finished_runs import Group, read_config
 from sciriff.results.sweep_record import Job
+from sciriff.run.number_format import duration, p_value
 from sciriff.run.run_dir import RunDir
+from sciriff.run.visible import visible
 
 UNREADABLE = "unreadable"
-LEAST_P = 0.001
-"""Below it p is not written out."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +55,7 @@ def render(
         "points": points,
         "limits": _limits,
         "difference": difference,
-        "p": _p,
+        "p": p_value,
         "sign": _sign,
         "kind": _kind,
         "duration": duration,
@@ -209,10 +207,6 @@ def _limits(found: Pooled | Difference | None) -> str:
         return ""
     low, high = found.ci95
     return f"{points(low)}–{points(high)}" if isinstance(found, Pooled) else f"{difference(low)} to {difference(high)}"
-
-
-def _p(value: float) -> str:
-    return f"<{LEAST_P}" if value < LEAST_P else f"{value:.3f}"
 
 
 def _sign(found: Difference) -> str:
