@@ -16,7 +16,7 @@ USER_ERROR = 2
 """Exit status after a mistake that a person can fix, as opposed to 1 after a crash of ours."""
 
 
-def say_error(error: BaseException) -> None:
+def say_error(error: BaseException | str) -> None:
     """Say in one line what went wrong."""
     print(f"error: {error}", file=sys.stderr, flush=True)
 

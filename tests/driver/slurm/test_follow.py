@@ -69,7 +69,9 @@ def test_one_that_was_stopped_and_not_requeued_says_so():
 def test_a_sweep_is_followed_to_its_end(tmp_path: Path, monkeypatch, capsys):
     monkeypatch.setenv(sweep.FOLDER, str(tmp_path))
     monkeypatch.setattr(follow.time, "sleep", lambda seconds: None)
-    rows = [replace(ROW, number=number, name=f"job-{number}", status="queued", slurm=f"41_{number}") for number in (1, 2)]
+    rows = [
+        replace(ROW, number=number, name=f"job-{number}", status="queued", slurm=f"41_{number}") for number in (1, 2)
+    ]
     for row in rows:
         sweep.note(row)
     two = replace(TASK, number="2")
