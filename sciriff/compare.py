@@ -15,9 +15,10 @@ from typing import Any
 
 from sciriff.report.sweep import sweep_page
 from sciriff.report.sweep.sweep_page import UNREADABLE, LeftOut
-from sciriff.results.comparison import NOISE, SEED_ERRORS, SEED_NOISE, Comparison, Difference, Value, compare, pooled
-from sciriff.results.finished_runs import Group, find_runs, pool_seeds, read_run, read_runs, with_own_names
+from sciriff.results.comparison import NOISE, SEED_ERRORS, SEED_NOISE, Comparison, Difference, compare
+from sciriff.results.finished_runs import find_runs, read_run, read_runs, with_own_names
 from sciriff.results.latex_table import latex_table
+from sciriff.results.seeds import Group, Value, pool_seeds, pooled
 from sciriff.results.statistics import ALPHA, POWER, RESAMPLES
 from sciriff.results.terminal_table import table_lines
 from sciriff.run.number_format import interval, p_value, plus_minus, points, signed_points

@@ -6,7 +6,8 @@ from itertools import pairwise
 from statistics import fmean, stdev
 
 from sciriff.results.comparison import HIGHER, LOWER, Comparison
-from sciriff.results.finished_runs import Group, Score
+from sciriff.results.finished_runs import Score
+from sciriff.results.seeds import Group
 from sciriff.run.number_format import count_of, interval, plus_minus, points
 from sciriff.tasks import COLUMNS, HELD_OUT
 

@@ -5,8 +5,9 @@ from dataclasses import dataclass, replace
 
 from sciriff.report.sweep.configs import METHOD, SEED, flat
 from sciriff.report.sweep.cost import Cost, cost_of, mean_cost
-from sciriff.results.comparison import Comparison, Difference, Pooled, compare, pooled
-from sciriff.results.finished_runs import Group, read_config
+from sciriff.results.comparison import Comparison, Difference, compare
+from sciriff.results.finished_runs import read_config
+from sciriff.results.seeds import Group, Pooled, pooled
 from sciriff.run.run_dir import RunDir
 
 

@@ -13,8 +13,9 @@ from sciriff.report.sweep import drawings
 from sciriff.report.sweep.configs import SEED, Line, caps_of, flat, lines_of, varying
 from sciriff.report.sweep.drawings import Point, Rule, Series
 from sciriff.report.sweep.groups import Row, rows_of
-from sciriff.results.comparison import HIGHER, LOWER, Comparison, Difference, Pooled
-from sciriff.results.finished_runs import Group, read_config
+from sciriff.results.comparison import HIGHER, LOWER, Comparison, Difference
+from sciriff.results.finished_runs import read_config
+from sciriff.results.seeds import Group, Pooled
 from sciriff.results.sweep_record import Job
 from sciriff.run.number_format import duration, p_value
 from sciriff.run.run_dir import RunDir
