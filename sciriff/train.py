@@ -16,7 +16,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from sciriff.config import conf_dir
-from sciriff.config.registration import register
+from sciriff.config.registration import composing, register
 from sciriff.driver import compose_error, sweep
 from sciriff.driver.command_line import this_command
 from sciriff.driver.job import job
@@ -50,7 +50,9 @@ def compose_and_run(progress: Progress) -> None:
             return None
 
     try:
-        hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(entry)()
+        register()
+        with composing():
+            hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(entry)()
     except sweep.Refused as refused:
         raise UserError(str(refused)) from None
     except (UserError, OSError):  # before any job began
@@ -87,7 +89,7 @@ def exit_status(error: BaseException, progress: Progress) -> int:
         case RunFailed() | joining_node.DriverFailed():
             say_error(error)
             return 1
-        case RuntimeError() if known_errors.OPTUNA_STOPPED_A_STUDY in str(error) and sweep.has_failed_jobs():
+        case RuntimeError() if known_errors.STUDY_STOPPED.search(error) and sweep.has_failed_jobs():
             say_error(ONE_FAILED)
             return 1
         case HydraException() | OmegaConfBaseException():
@@ -110,7 +112,6 @@ def main() -> int:
     try:
         for number in spawn.ASKS_TO_STOP:
             signal.signal(number, spawn.stop_between_children)  # while a child runs, spawn.run has a handler of its own
-        register()
         compose_and_run(progress)
     except BaseException as error:
         return exit_status(error, progress)

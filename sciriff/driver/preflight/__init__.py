@@ -117,5 +117,5 @@ def _missing_gpus(config: Config, nodes: int) -> Iterator[str]:
         yield "engine.batch_invariant=true needs an NVIDIA GPU, and there is none"
     try:
         cluster.replicas_per_node(engine.replicas, engine.tensor_parallel, count, nodes)
-    except ValueError as error:
+    except UserError as error:
         yield str(error)
