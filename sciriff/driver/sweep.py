@@ -52,7 +52,7 @@ NO_DRY_RUN = (
 NO_MEAN = "hydra/sweeper=optuna looks for the highest summary mean, and this job makes no scores"
 
 
-class Refused(BaseException):
+class SweepRefused(BaseException):
     """A sweep that may not begin. Of an Exception Hydra (1.3) makes a warning where it calls SweepFolder."""
 
 
@@ -67,7 +67,7 @@ class SweepFolder(Callback):
         try:
             _begin(config)
         except (UserError, OSError) as error:
-            raise Refused(str(error)) from None
+            raise SweepRefused(str(error)) from None
         except Exception as error:
             raise Failed from error
 

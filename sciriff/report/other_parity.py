@@ -11,7 +11,7 @@ from sciriff.tasks import HELD_OUT
 
 
 @dataclass(frozen=True)
-class Row:
+class ParityRow:
     """One value in [0, 1] that the two sets of rules give differently."""
 
     task: str
@@ -32,8 +32,8 @@ class OtherParity:
 
     parity: str
     """Their `eval.parity`."""
-    columns: list[Row]
-    details: list[Row]
+    columns: list[ParityRow]
+    details: list[ParityRow]
     answers: int
     """That count otherwise under them."""
     judged: int
@@ -68,12 +68,12 @@ def _parsed(values: dict[str, Any]) -> OtherParity:
     columns = []
     for column, there in other["columns"].items():
         task, _, name = column.partition("/")
-        columns.append(Row(task, name, float(summary["columns"][column]["value"]), float(there)))
+        columns.append(ParityRow(task, name, float(summary["columns"][column]["value"]), float(there)))
     if columns:
-        columns += [Row(name, "", float(summary[name]), float(other[name])) for name in ("mean", "median")]
+        columns += [ParityRow(name, "", float(summary[name]), float(other[name])) for name in ("mean", "median")]
     in_columns = {(task.name, task.summary[short]) for task in HELD_OUT for short in task.headline}
     details = [
-        Row(task, name, float(values["tasks"][task]["details"][name]), float(there))
+        ParityRow(task, name, float(values["tasks"][task]["details"][name]), float(there))
         for task, differing in other["tasks"].items()
         for name, there in differing["details"].items()
         if (task, name) not in in_columns
