@@ -12,6 +12,7 @@ from sciriff.results.resampled_columns import LEAST
 from sciriff.results.samples import mean, pooled_spread, spread
 from sciriff.results.shared_instances import common_parts, count_instances
 from sciriff.results.statistics import Array, interval
+from sciriff.run.number_format import count_of
 from sciriff.tasks import COLUMNS
 
 
@@ -97,7 +98,7 @@ def pooled(group: Group, resamples: int = 0) -> tuple[list[Pooled], list[str]]:
 
 
 def value_of(runs: Sequence[Sequence[float]]) -> Value:
-    """Of the scores of each run's samples."""
+    """Pool the scores of each run's samples."""
     means = [mean(samples) for samples in runs]
     sd = stdev(means) if len(means) > 1 else None
     return Value(fmean(means), sd, len(means), pooled_spread([spread(samples) for samples in runs]))
@@ -113,12 +114,15 @@ def mean_of_columns(columns: Sequence[Sequence[Sequence[float]]]) -> list[list[f
 
 
 def values_of(column: str, runs: Sequence[Sequence[Mapping[str, float]]]) -> list[list[float]]:
+    """One column of each run's samples."""
     return [[sample[column] for sample in samples] for samples in runs]
 
 
 def mean_name(columns: int) -> str:
-    return f"mean of {columns} of {len(COLUMNS)}"
+    """How the mean of some columns is called: `mean of 9 of 11`."""
+    return f"mean of {count_of([columns], len(COLUMNS))}"
 
 
 def mean_over_runs(runs: Sequence[Mapping[str, Array]], column: str) -> Array:
+    """The mean over runs of a column in each resample."""
     return np.asarray(np.mean([run[column] for run in runs], axis=0))

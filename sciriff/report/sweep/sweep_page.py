@@ -77,8 +77,6 @@ def render(
 def content(
     title: str, rows: list[SweepRow], left_out: Sequence[LeftOut], jobs: tuple[int, int] | None
 ) -> dict[str, Any]:
-    title: str, rows: list[SweepRow], left_out: Sequence[LeftOut], jobs: tuple[int, int] | None
-) -> dict[str, Any]:
     """What the template shows, by the names that it uses."""
     shown = [column for column in COLUMNS if any(column.key in row.columns for row in rows)]
     lines = _lines(rows)
