@@ -31,6 +31,7 @@ from sciriff.run.locks import hold_or_refuse
 from sciriff.run.number_format import clock
 from sciriff.run.run_dir import RunDir
 from sciriff.run.user_error import UserError
+from sciriff.run.visible import visible_line
 
 FOLDER = "SCIRIFF_SWEEP_DIR"
 """Environment variable: the folder of the sweep that a job belongs to."""
@@ -176,7 +177,7 @@ def table(found: list[Job]) -> list[str]:
     if failed:
         lines.append(f"{len(failed)} of {len(found)} jobs failed; the same command runs only what is not done:")
         for job in failed:
-            lines.append(f"  {job.name}: {job.reason}")
+            lines.append(visible_line(f"  {job.name}: {job.reason}"))
             if job.log is not None:
                 lines.append(f"    log: {job.log}")
     return lines

@@ -3,7 +3,7 @@
 Scores, their differences and standard deviations are given in [0, 1] and shown in points of 100.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
 
 LEAST_P = 0.001
 """p-values below it are not written out."""
@@ -44,10 +44,10 @@ def p_value(p: float) -> str:
     return f"<{LEAST_P}" if p < LEAST_P else f"{p:.3f}"
 
 
-def count_of(counts: Iterable[int], whole: int) -> str:
+def count_of(counts: Collection[int], whole: int) -> str:
     """`9 of 11`, and where counts differ `7 to 11 of 11`."""
-    least, *_, most = (ordered := sorted(counts)) * 2
-    return f"{least} of {whole}" if ordered[0] == most else f"{least} to {most} of {whole}"
+    least, most = min(counts), max(counts)
+    return f"{least} of {whole}" if least == most else f"{least} to {most} of {whole}"
 
 
 def duration(seconds: float) -> str:
