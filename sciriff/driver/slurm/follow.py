@@ -22,8 +22,8 @@ folder for as long."""
 OFTEN = ("None", "Priority", "Resources", "BeginTime", "JobArrayTaskLimit", "")
 """Reasons to wait that need no word."""
 
-SILENCE = ""
-"""In place of a task's id: what is said of Slurm itself."""
+SILENCE = -1
+"""In place of a job's number: what is said of Slurm itself."""
 
 BY_ITSELF = ("COMPLETED", "FAILED")
 """Last states of jobs whose driver may have had the time to write its row."""
@@ -36,9 +36,9 @@ class LeftRunning(Exception):
 def follow(place: Path, rows: Iterable[Job], ask: Callable[[], dict[str, SlurmTask]] = queue.tasks) -> None:
     """Wait until all these jobs, which are in Slurm, have ended and have rows that say how. LeftRunning when a person
     stops looking."""
-    left = {str(row.slurm): row for row in rows}
-    said: dict[str, str] = {}
-    ended: dict[str, float] = {}
+    left = {row.number: row for row in rows}
+    said: dict[int, str] = {}
+    ended: dict[int, float] = {}
     wait = FIRST_WAIT
     try:
         while left:
@@ -49,17 +49,17 @@ def follow(place: Path, rows: Iterable[Job], ask: Callable[[], dict[str, SlurmTa
                 news[SILENCE] = f"Slurm does not answer ({error}); trying on, the jobs are not concerned"
             else:
                 said.pop(SILENCE, None)
-                for task, submitted in list(left.items()):
-                    row, state = _row(place, submitted), known.get(task)
+                for number, submitted in list(left.items()):
+                    row, state = _row(place, submitted), known.get(str(submitted.slurm))
                     if state is not None and not state.ended:
-                        ended.pop(task, None)
-                        news[task] = _line(row.name, state)
-                    elif last := outcome(row, state, time.monotonic() - ended.setdefault(task, time.monotonic())):
-                        del left[task]
+                        ended.pop(number, None)
+                        news[number] = _line(row.name, state)
+                    elif last := outcome(row, state, time.monotonic() - ended.setdefault(number, time.monotonic())):
+                        del left[number]
                         if last != row:
                             sweep_record.write(place, last)
-                        news[task] = f"{row.name}: {last.status}" + (f": {last.reason}" if last.reason else "")
-            news = {task: line for task, line in news.items() if said.get(task) != line}
+                        news[number] = f"{row.name}: {last.status}" + (f": {last.reason}" if last.reason else "")
+            news = {number: line for number, line in news.items() if said.get(number) != line}
             for line in news.values():
                 print(line, file=sys.stderr, flush=True)
             said |= news
@@ -67,7 +67,7 @@ def follow(place: Path, rows: Iterable[Job], ask: Callable[[], dict[str, SlurmTa
             if left:
                 time.sleep(wait)
     except KeyboardInterrupt:
-        arrays = sorted({task.partition("_")[0] for task in left})
+        arrays = sorted({str(row.slurm).partition("_")[0] for row in left.values()})
         raise LeftRunning(
             f"the jobs go on in Slurm; `scancel {' '.join(arrays)}` ends them, and this follows them again:"
         ) from None
