@@ -1,10 +1,10 @@
 """Find training rows that hold text of the evaluation prompts: the whole prompt, or the document inside it.
 
-Texts are compared as words of letters and digits, so that spaces, case and punctuation do not matter. pyarrow splits the
-texts and numbers the prompts' words. Every run of GRAM words of the prompts is kept as a 64-bit key in one sorted array,
-and rows are looked up in it; what a row shares with a prompt is the stretches of the prompt whose runs the row has. So a
-document is found in a row of any length, under any other instruction and question, and with words changed here and
-there.
+Texts are compared as words of letters and digits, so that spaces, case and punctuation do not matter. pyarrow splits
+the texts and numbers the prompts' words. Every run of GRAM words of the prompts is kept as a 64-bit key in one sorted
+array, and rows are looked up in it; what a row shares with a prompt is the stretches of the prompt whose runs the row
+has. So a document is found in a row of any length, under any other instruction and question, and with words changed
+here and there.
 
 The instruction of a task is no document: the phrases that most prompts of the task have are set aside beforehand. A
 paper that a few prompts of a task share is not among them.
