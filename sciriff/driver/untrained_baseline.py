@@ -8,15 +8,19 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf, open_dict
 
-from sciriff.config import Config, as_dict
+from sciriff.config import KEYS, Config, as_dict
+from sciriff.config.roles import Role
 from sciriff.driver import pipeline
 from sciriff.driver.command_line import this_command
 from sciriff.driver.composed import checked
-from sciriff.driver.requeue import Progress
+from sciriff.driver.requeue import ProgressSinceStart
 from sciriff.driver.run_name import run_name, typed_overrides
 
-OF_TRAINING = ("mix", "train", "deepspeed", "name", "run_dir", "stages", "report")
-"""Keys and groups of the command line that do not change what an untrained model answers, or name another run."""
+OF_TRAINING = tuple({key.partition(".")[0] for key, setting in KEYS.items() if setting.role is Role.LEARNT})
+"""Groups of the command line that decide what is learnt alone: an untrained model answers the same."""
+
+OF_THE_RUN = ("name", "run_dir", "stages", "report")
+"""Keys and groups that are meant for the run that was typed."""
 
 
 def untrained_overrides(typed: Sequence[str], *, random_weights: bool) -> list[str]:
@@ -25,7 +29,7 @@ def untrained_overrides(typed: Sequence[str], *, random_weights: bool) -> list[s
     Runs over seeds share it: greedy answers do not depend on the seed, and samples are drawn with the default one. A
     model of random weights is made from its seed.
     """
-    left_out = OF_TRAINING if random_weights else (*OF_TRAINING, "seed")
+    left_out = {*OF_TRAINING, *OF_THE_RUN, *([] if random_weights else ["seed"])}
     kept = [o for o in typed if o.partition("=")[0].lstrip("+~").partition(".")[0] not in left_out]
     return [*kept, "train=none"]
 
@@ -54,7 +58,7 @@ def with_beside(config: Config, before: Config) -> Config:
     return replace(config, report=replace(config.report, beside=beside))
 
 
-def beside_untrained(config: Config, progress: Progress) -> Config:
+def beside_untrained(config: Config, progress: ProgressSinceStart) -> Config:
     """The config with the run of the untrained model in its report, once that run is finished."""
     before = untrained_config(config, typed_overrides(HydraConfig.get()))
     print(f"{before.name}: {', '.join(before.active_stages)} in {before.run_dir}", file=sys.stderr, flush=True)
