@@ -21,7 +21,7 @@ from sciriff.driver import compose_error, sweep
 from sciriff.driver.command_line import this_command
 from sciriff.driver.job import job
 from sciriff.driver.pipeline import RunFailed
-from sciriff.driver.requeue import Progress, after_stop
+from sciriff.driver.requeue import ProgressSinceStart, after_stop
 from sciriff.driver.run_name import default_name
 from sciriff.driver.slurm.follow import LeftRunning
 from sciriff.driver.sweep_job import ONE_FAILED, job_of_sweep, refuse_launcher_without_sweep, say_of_sweep
@@ -31,7 +31,7 @@ from sciriff.run.user_error import UserError
 from sciriff.stage import USER_ERROR, say_error
 
 
-def compose_and_run(progress: Progress) -> None:
+def compose_and_run(progress: ProgressSinceStart) -> None:
     """Let Hydra compose what was typed, and run it: one job, or a sweep with its table and page at the end."""
     errors: list[Exception] = []
 
@@ -53,7 +53,7 @@ def compose_and_run(progress: Progress) -> None:
         register()
         with composing():
             hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(entry)()
-    except sweep.Refused as refused:
+    except sweep.SweepRefused as refused:
         raise UserError(str(refused)) from None
     except (UserError, OSError):  # before any job began
         raise
@@ -67,7 +67,7 @@ def compose_and_run(progress: Progress) -> None:
         raise RunFailed(ONE_FAILED)
 
 
-def exit_status(error: BaseException, progress: Progress) -> int:
+def exit_status(error: BaseException, progress: ProgressSinceStart) -> int:
     """Say why the command ends, and with which status: 1 a stage failed, 2 a user's mistake, 130 stopped. An error of
     ours is raised again."""
     if line := compose_error.in_hydra(error, sys.argv[1:]):
@@ -108,7 +108,7 @@ def _say(text: str) -> None:
 def main() -> int:
     """Run the command line. Returns the exit status: 0, or that of what went wrong."""
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come here instead of being printed by Hydra
-    progress = Progress()
+    progress = ProgressSinceStart()
     try:
         for number in spawn.ASKS_TO_STOP:
             signal.signal(number, spawn.stop_between_children)  # while a child runs, spawn.run has a handler of its own

@@ -10,14 +10,14 @@ from sciriff.data.saved_answers import models_below
 from sciriff.driver import pipeline, plan, preflight
 from sciriff.driver.command_line import this_command
 from sciriff.driver.composed import checked
-from sciriff.driver.requeue import Progress
+from sciriff.driver.requeue import ProgressSinceStart
 from sciriff.driver.untrained_baseline import beside_untrained, wants_untrained
 from sciriff.run.locks import own_nodes
 from sciriff.run.nodes import cluster, joined_nodes, joining_node
 from sciriff.run.run_dir import RunDir
 
 
-def job(composed: DictConfig, progress: Progress) -> float | None:
+def job(composed: DictConfig, progress: ProgressSinceStart) -> float | None:
     """One run, or one of a sweep. Returns the summary mean (0-1), which a sweeper can maximise."""
     config = checked(composed)
     planned = plan.make(config)
@@ -38,7 +38,7 @@ def job(composed: DictConfig, progress: Progress) -> float | None:
         return run_job(config, progress)
 
 
-def run_job(config: Config, progress: Progress) -> float | None:
+def run_job(config: Config, progress: ProgressSinceStart) -> float | None:
     """The run of a config, on the node that has the driver."""
     print(f"{config.name}: {', '.join(config.active_stages)} in {config.run_dir}", file=sys.stderr, flush=True)
     if config.predictions and (models := models_below(Path(config.predictions))):

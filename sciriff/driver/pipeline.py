@@ -10,14 +10,14 @@ from pathlib import Path
 from sciriff.config import PACKAGE, Config
 from sciriff.driver import tracker_process
 from sciriff.driver.frozen_config import freeze, refuse_another
-from sciriff.driver.requeue import Progress
+from sciriff.driver.requeue import ProgressSinceStart
 from sciriff.driver.stage_inputs import changed
 from sciriff.driver.stages import STAGES, Stage
 from sciriff.mix import card_table
 from sciriff.results.score_tables import write_tables
-from sciriff.results.summary import summary_lines
+from sciriff.results.summary_table import summary_lines
 from sciriff.run import machine, spawn
-from sciriff.run.locks import own
+from sciriff.run.locks import own_run
 from sciriff.run.manifest import Manifest, StageRecord, damaged_output, record_outputs
 from sciriff.run.nodes import cluster, shared_files
 from sciriff.run.nodes.everywhere import everywhere
@@ -29,13 +29,13 @@ class RunFailed(Exception):
     """A stage of a run failed; the message is for a person, and what was finished is kept."""
 
 
-def run(config: Config, again: str, progress: Progress, wait: bool = False) -> float | None:
+def run(config: Config, again: str, progress: ProgressSinceStart, wait: bool = False) -> float | None:
     """Run the active stages and return the summary mean (0-1), or None without scores. `again` is the command that
     goes on after a failure. A folder that another driver owns is refused, or with `wait` waited for. UserError refuses
     the folder, RunFailed tells of a stage, spawn.Stopped of Ctrl-C."""
     run = RunDir(Path(config.run_dir))
     run.root.mkdir(parents=True, exist_ok=True)
-    with own(run, wait):
+    with own_run(run, wait):
         freeze(config, run)
         manifest = Manifest.read(run.manifest)
         progress.begins(run)
@@ -79,7 +79,7 @@ def is_finished(config: Config) -> bool:
         return False
 
 
-def run_each_model(config: Config, models: list[str], again: str, progress: Progress) -> None:
+def run_each_model(config: Config, models: list[str], again: str, progress: ProgressSinceStart) -> None:
     """A run of its own, in a folder of run_dir, for each of the models whose answers lie below `predictions` (relative
     folders), and tables of all of them beside these. Each can be compared and reported on like any run. RunFailed, in
     the end, when one of them failed; the others are not kept from theirs."""

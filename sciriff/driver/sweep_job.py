@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 
 from sciriff.driver import pipeline, sweep
 from sciriff.driver.job import job
-from sciriff.driver.requeue import Progress
+from sciriff.driver.requeue import ProgressSinceStart
 from sciriff.driver.run_name import typed_overrides
 from sciriff.results import sweep_record
 from sciriff.run import spawn
@@ -22,7 +22,7 @@ from sciriff.run.user_error import UserError
 ONE_FAILED = "a job of the sweep failed; the others went on"
 
 
-def job_of_sweep(composed: DictConfig, progress: Progress) -> float | None:
+def job_of_sweep(composed: DictConfig, progress: ProgressSinceStart) -> float | None:
     """One job of a sweep, with its row in the sweep's folder. A failure is told when it happens, so that the jobs after
     it run; being asked to stop ends the sweep, which Stopped does as a KeyboardInterrupt."""
     hydra_config = HydraConfig.get()

@@ -13,7 +13,7 @@ from sciriff.config.roles import Role
 from sciriff.driver import pipeline
 from sciriff.driver.command_line import this_command
 from sciriff.driver.composed import checked
-from sciriff.driver.requeue import Progress
+from sciriff.driver.requeue import ProgressSinceStart
 from sciriff.driver.run_name import run_name, typed_overrides
 
 OF_TRAINING = tuple({key.partition(".")[0] for key, setting in KEYS.items() if setting.role is Role.LEARNT})
@@ -58,7 +58,7 @@ def with_beside(config: Config, before: Config) -> Config:
     return replace(config, report=replace(config.report, beside=beside))
 
 
-def beside_untrained(config: Config, progress: Progress) -> Config:
+def beside_untrained(config: Config, progress: ProgressSinceStart) -> Config:
     """The config with the run of the untrained model in its report, once that run is finished."""
     before = untrained_config(config, typed_overrides(HydraConfig.get()))
     print(f"{before.name}: {', '.join(before.active_stages)} in {before.run_dir}", file=sys.stderr, flush=True)
