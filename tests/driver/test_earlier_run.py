@@ -16,7 +16,7 @@ import pytest
 from sciriff import config as configuration
 from sciriff.config import SAMPLE
 from sciriff.driver import pipeline, stage_inputs
-from sciriff.driver.requeue import Progress
+from sciriff.driver.requeue import ProgressSinceStart
 from sciriff.driver.stages import STAGES
 from sciriff.run.manifest import Manifest
 from sciriff.run.run_dir import RunDir
@@ -58,7 +58,7 @@ def test_a_finished_run_is_up_to_date(earlier, monkeypatch: pytest.MonkeyPatch, 
     config, before = configuration.load(run.config), run.manifest.read_bytes()
     assert config.active_stages == ["mix", "train", "predict", "score", "report"]
     assert pipeline.is_finished(config)
-    pipeline.run(config, "again", Progress())
+    pipeline.run(config, "again", ProgressSinceStart())
     said = capfd.readouterr().err
     assert all(f"{stage}: up to date" in said for stage in config.active_stages), said
     assert run.manifest.read_bytes() == before
@@ -75,7 +75,7 @@ def test_an_interrupted_run_resumes(earlier, capfd: pytest.CaptureFixture[str]):
     done = run.metrics.read_text().splitlines()
     assert Manifest.read(run.manifest).stages["train"].status == "running"
     assert not run.model.exists() and 0 < int(checkpoint.name.removeprefix("step-")) < len(wanted)
-    pipeline.run(configuration.load(run.config), "again", Progress())
+    pipeline.run(configuration.load(run.config), "again", ProgressSinceStart())
     said = capfd.readouterr().err
     assert "mix: up to date" in said and "train: goes on where it was interrupted" in said
     lines = run.metrics.read_text().splitlines()
