@@ -14,16 +14,14 @@ from sciriff.config import TrainConfig
 from sciriff.run.user_error import UserError
 
 PACKED_SDPA = "packed_sdpa"
-"""Name under which `packed_sdpa` is registered. It contains "sdpa" so that transformers refuses families without
-SDPA."""
+"""Registered name of `packed_sdpa`; with "sdpa" in it, transformers refuses families without SDPA."""
 
 AMPERE, HOPPER = (8, 0), (9, 0)
 """Compute capabilities: the lowest that FlashAttention-2 supports, and the only one that FlashAttention-3 does."""
 
 
 def implementation(train: TrainConfig, device: torch.device) -> str:
-    """Return transformers' name for the implementation that `train.attention` selects on this device. UserError if it
-    cannot work."""
+    """Return transformers' name for what `train.attention` selects on this device. UserError if it cannot work."""
     usable = flash_attention(train, device)
     if train.attention == "auto":
         return usable[0] if usable else PACKED_SDPA

@@ -114,8 +114,7 @@ class Checkpoints:
                     _remove(older.folder)
 
     def newest(self) -> Checkpoint | None:
-        """Return the newest whole checkpoint, or None; a damaged one is reported and skipped. UserError if it was made
-        with other settings."""
+        """Return the newest whole checkpoint, or None; reports damaged ones. UserError if its settings are others."""
         for candidate in self._workers.broadcast(self._all()):
             if self._check(candidate):
                 return candidate

@@ -81,8 +81,7 @@ def liger(
     scale: float = 1.0,
     cap: float | None = None,
 ) -> torch.Tensor:
-    """Compute `chunked` with Liger's Triton kernel (Hsu et al. 2024, arXiv 2410.10989), accumulating gradients in
-    float32."""
+    """Compute `chunked` with Liger's Triton kernel (Hsu et al. 2024, arXiv 2410.10989), gradients summed in float32."""
     from liger_kernel.transformers import LigerFusedLinearCrossEntropyLoss
 
     if not len(hidden):  # its kernels cannot be launched on zero tokens

@@ -115,8 +115,7 @@ class Trainer:
         return done
 
     def train(self, done: int) -> bool:
-        """Do the steps after the first `done`. Returns False if the driver asked to stop; a checkpoint was written
-        then."""
+        """Do the steps after the first `done`. Returns False, after a checkpoint, if the driver asked to stop."""
         every = self.config.train.checkpoint_every
         progress = Progress(self.steps)
         for step in range(done, self.steps):
@@ -147,8 +146,7 @@ class Trainer:
         return False
 
     def validate(self, step: int) -> bool:
-        """Measure the validation loss if it is due after `step` steps. Returns False if the driver asked to stop
-        meanwhile."""
+        """Measure the validation loss if it is due after `step` steps. Returns False if asked to stop meanwhile."""
         if not self.validation.due(step, self.steps):
             return True
         started = self.now()
@@ -172,8 +170,7 @@ class Trainer:
         self.workers.log(f"the model is in {self.run.model}")
 
     def take_best(self) -> int:
-        """Load the model with the best validation loss, or the next best if its checkpoint is damaged. Returns its
-        step."""
+        """Load the model with the best validation loss whose checkpoint is whole. Returns its step."""
         for step in self.validation.best_first():
             checkpoint = None if step == self.steps else self.checkpoints.verified(step)
             if checkpoint is not None:
@@ -255,8 +252,7 @@ class Trainer:
         return time.perf_counter()
 
     def total_loss(self, losses: list[torch.Tensor], plan: Plan, rows: np.ndarray, step: int) -> float:
-        """Return the sum of the losses of all ranks. UserError names the rows of a micro-batch whose loss is not
-        finite."""
+        """Return the loss summed over all ranks. UserError names the rows of a micro-batch with a loss not finite."""
         mine = torch.stack(losses).double().tolist()
         slots = [0.0] * (len(plan) * len(mine))
         slots[self.workers.rank * len(mine) : (self.workers.rank + 1) * len(mine)] = mine

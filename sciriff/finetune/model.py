@@ -57,8 +57,7 @@ class SummedLoss(nn.Module):
 
 
 def build(config: Config, device: torch.device) -> SummedLoss:
-    """Return the model in training mode: on the CPU, or already partitioned under ZeRO-3, or on its device for
-    QLoRA."""
+    """Return the model in training mode, on the CPU (QLoRA: on its device; ZeRO-3: already partitioned)."""
     implementation = attention.implementation(config.train, device)
     attention.register()
     try:

@@ -69,8 +69,7 @@ def front_matter(config: Config, mix: dict[str, Any] | None, of_adapter: bool) -
 
 
 def license_of(model: ModelConfig) -> str | None:
-    """Return the base model's licence: `model.license`, or what the head of a local folder's README.md says, or
-    None."""
+    """Return `model.license`, or the licence that the README.md of a local model folder names, or None."""
     if model.license is not None or model.path is None:
         return model.license
     readme = Path(model.path) / "README.md"

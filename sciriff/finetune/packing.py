@@ -100,8 +100,7 @@ def efficiency(plan: Plan, lengths: Sequence[int], micro_batch_tokens: int) -> f
 
 
 def balance(plan: Plan, costs: Sequence[float]) -> float:
-    """Return the mean work of the ranks over that of the slowest, if ranks synchronise after every micro-batch; 1 is no
-    wait."""
+    """Return mean over slowest work of the ranks, if they synchronise after every micro-batch; 1 is no wait."""
     slowest = [max(sum(costs[p] for p in piece) for piece in pieces) for pieces in zip(*plan, strict=True)]
     return sum(costs) / (len(plan) * sum(slowest))
 

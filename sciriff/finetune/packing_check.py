@@ -16,8 +16,7 @@ PREFIX_TOKENS, CHECKED_TOKENS = 24, 40
 """Tokens of the sequence that comes first, and of the one whose loss is compared."""
 
 ROUNDING = {"fp32": (1e-5, 1e-4), "bf16": (1e-3, 2e-2), "bf16_pure": (1e-3, 2e-2)}
-"""Relative difference of two losses that rounding explains: in micro-batches of the same shape, and of different
-ones."""
+"""Relative difference of two losses that is rounding, for micro-batches of equal and of different shape."""
 
 
 def check(model: SummedLoss, backend: Backend, precision: str, vocabulary: int, workers: Workers) -> None:

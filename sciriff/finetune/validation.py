@@ -102,8 +102,7 @@ class Validation:
         return best and self._train.keep == "best"
 
     def best_first(self) -> list[int]:
-        """Return the measured steps after the first one, from the lowest loss to the highest; ties by the earlier
-        step."""
+        """Return the measured steps after the first one, by rising loss; of equal ones the earlier first."""
         return sorted((step for step in self.measured if step > 0), key=lambda step: (self.measured[step], step))
 
 

@@ -60,8 +60,7 @@ class TrainingRow(NamedTuple):
     ids: np.ndarray
     """int32, shape (tokens,)."""
     targets: np.ndarray
-    """bool, shape (tokens,): True for the assistant's text and the token that ends it, in every turn; never a role
-    tag."""
+    """bool, shape (tokens,): the assistant's text and the token that ends it, in every turn; never a role tag."""
     answers: list[tuple[int, int]]
     """For each answer the number of messages, and of tokens, up to its end. These tokens are the same as those of these
     messages alone."""
@@ -178,8 +177,8 @@ class Markup:
         return rows
 
     def row(self, rendered: Rendered, pieces: list[list[int]]) -> TrainingRow:
-        """Return the training row of a conversation whose pieces have these ids. UserError if an answer ends with
-        another token than others do."""
+        """Return the training row of a conversation whose pieces have these ids. UserError if its answers end
+        differently."""
         ids = np.fromiter(chain.from_iterable(pieces), np.int32, sum(map(len, pieces)))
         targets = np.zeros(len(ids), np.bool_)
         answers = []

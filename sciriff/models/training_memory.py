@@ -197,8 +197,7 @@ def _activations(shape: ShapeConfig, train: TrainConfig, kind: str, on_gpu: bool
 
 
 def _adapters_bytes(train: TrainConfig, shape: ShapeConfig, kind: str) -> float:
-    """Bytes per token in a layer with adapters: inputs with dropout and its mask, and a byte for values that autocast
-    converts."""
+    """Bytes per token in a layer with adapters: dropped-out inputs, their mask, and a byte for casts of autocast."""
     inputs = sum(m for m, _ in _linear_layers(shape).values())
     return inputs * ((5 if train.lora_dropout else 0) + (1 if kind == "bf16" else 0))
 
@@ -248,8 +247,8 @@ def _buffers(config: Config, processes: int, resident: int) -> float:
 
 
 def _computing_type(config: Config) -> str:
-    """Return the type that a layer computes in: bf16, fp32 or autocast. Frozen weights are bf16 already, which leaves
-    autocast nothing to cast."""
+    """Return the type a layer computes in: bf16, fp32 or autocast. Frozen weights are bf16 already, without
+    autocast."""
     if config.train.precision == "bf16" and config.deepspeed.zero_stage == 0 and not config.train.adapts:
         return "autocast"
     return "fp32" if config.train.precision == "fp32" else "bf16"

@@ -58,8 +58,7 @@ class Plan:
 
 
 def make(config: Config) -> Plan:
-    """Return the plan of a run on this machine, or on the one that `plan.gpu`, `plan.gpus` and `plan.nodes`
-    describe."""
+    """Return the plan of a run on this machine, or on that of `plan.gpu`, `plan.gpus` and `plan.nodes`."""
     imagined = config.plan.gpu is not None or config.plan.gpus is not None
     if config.plan.gpu is not None and config.plan.gpu not in GPU_TYPES:
         raise UserError(f"plan.gpu={config.plan.gpu} is not known{nearest(config.plan.gpu, GPU_TYPES)}")
@@ -125,8 +124,7 @@ def _nodes(config: Config, imagined: bool) -> tuple[str, ...]:
 
 
 def checkpoints(config: Config) -> int:
-    """Return the largest number of checkpoints on disk at a time: the newest two, the best, and the one being
-    written."""
+    """Return how many checkpoints are on disk at most: the newest two, the best, and the one being written."""
     best = config.train.keep == "best"
     if config.train.checkpoint_every or best:
         return CHECKPOINTS_KEPT + best + 1

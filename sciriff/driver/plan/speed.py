@@ -25,8 +25,7 @@ OFFLOAD = 0.12
 """The optimizer in CPU memory, 16 cores: 3,200."""
 
 ADAPTERS = 0.75
-"""FLOPs of LoRA relative to full training: no gradients of frozen matrices, 6 of 8 FLOPs with all layers
-checkpointed."""
+"""FLOPs of LoRA relative to full training: no gradients of frozen matrices, 6 of 8 if all is checkpointed."""
 
 CPU_PEAK = 0.05
 """TFLOP/s of one CPU core in fp32."""
@@ -67,8 +66,7 @@ def deepspeed_factor(config: Config, processes: int, capacity: float) -> float:
 
 
 def hours(config: Config, rows: int | None, tokens: int | None, steps: int | None, tflops: float) -> float | None:
-    """Return the hours of training: six FLOPs per weight and token (Kaplan et al. 2020, arXiv 2001.08361) at
-    `tflops`."""
+    """Return hours of training: six FLOPs per weight and token (Kaplan et al. 2020, arXiv 2001.08361) at `tflops`."""
     if not rows or tokens is None or steps is None:
         return None
     return 6 * shape_of(config).parameters * tokens * epochs(config, rows, steps) / (tflops * 1e12) / 3600

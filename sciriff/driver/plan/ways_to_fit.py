@@ -67,8 +67,7 @@ def ways_to_fit(config: Config, gpus: int, nodes: int, capacity: float) -> list[
 
 
 def _smaller(config: Config) -> Iterator[tuple[tuple[str, ...], Config]]:
-    """Yield the config as it is, then without settings that only improve speed, then with ever smaller micro-batches
-    too."""
+    """Yield the config as it is, without settings that only improve speed, and with ever smaller micro-batches."""
     yield (), config
     train = config.train
     changes: tuple[str, ...] = ()
@@ -98,8 +97,7 @@ def _larger_machines(gpus: int, nodes: int) -> Iterator[tuple[int, int]]:
 
 
 def with_deepspeed(config: Config, option: str) -> tuple[tuple[str, ...], Config]:
-    """Return the overrides that select an option of conf/deepspeed, and the resulting config; none if it is
-    selected."""
+    """Return the overrides that select an option of conf/deepspeed (none if selected), and that config."""
     chosen = replace(config.deepspeed, **{"offload": False, **_values("deepspeed", option)})
     if chosen == config.deepspeed:
         return (), config
