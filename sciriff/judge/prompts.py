@@ -7,7 +7,7 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-from sciriff.data.saved_answers import Answer
+from sciriff.data.saved_answers import SavedAnswer
 from sciriff.run.user_error import UserError
 from sciriff.tasks.metrics.answer_end import stripped_as_reference, without_end_marker
 from sciriff.tasks.metrics.normalise import flat_elements
@@ -22,7 +22,7 @@ SURROGATE = re.compile("[\ud800-\udfff]")
 """Half a character, which models do emit and which no UTF-8 holds: servers refuse the whole call for it."""
 
 
-def judge_prompt(task: Task, answer: Answer, parity: bool) -> str | None:
+def judge_prompt(task: Task, answer: SavedAnswer, parity: bool) -> str | None:
     """The text for the judge, or None for an answer that is missing and is rated without it.
 
     `parity` is that of the scores: it says what is cut off the end of an answer. UserError, with the place, for a
@@ -41,7 +41,7 @@ def judge_prompt(task: Task, answer: Answer, parity: bool) -> str | None:
     return SURROGATE.sub("\ufffd", _wording(task.name).substitute(VALUES[task.name](answer, text)))
 
 
-def qasper_values(answer: Answer, text: str) -> dict[str, str]:
+def qasper_values(answer: SavedAnswer, text: str) -> dict[str, str]:
     """What fills the places in Qasper's prompt, of an answer that is not missing. The question is the last line of the
     prompt that begins as one; the document stands before it."""
     assert QASPER.parse is not None
@@ -62,12 +62,12 @@ def passages(evidence: Any) -> str:
     return "\n".join(map(str, flat_elements(evidence))) if isinstance(evidence, list) else ""
 
 
-def mup_values(answer: Answer, text: str) -> dict[str, str]:
+def mup_values(answer: SavedAnswer, text: str) -> dict[str, str]:
     """What fills the places in MuP's prompt."""
     return {"paper": answer.prompt.strip() or NOT_GIVEN, "reference": answer.reference, "answer": text}
 
 
-VALUES: Mapping[str, Callable[[Answer, str], dict[str, str]]] = {MUP.name: mup_values, QASPER.name: qasper_values}
+VALUES: Mapping[str, Callable[[SavedAnswer, str], dict[str, str]]] = {MUP.name: mup_values, QASPER.name: qasper_values}
 """How the prompt of a judged task is filled."""
 
 

@@ -1,6 +1,6 @@
 """The card of a mix as a table for a terminal. Light, so that the driver may print it."""
 
-from typing import Any
+from sciriff.data.mix_card import MixCard, MixPart
 
 DATASETS = 100
 """That are listed: more than SciRIFF and Tulu-V2 have together."""
@@ -9,7 +9,7 @@ PAIRS = 5
 """Pairs of a row and an evaluation prompt that are named; card.json has more."""
 
 
-def table(card: dict[str, Any]) -> str:
+def table(card: MixCard) -> str:
     """The card for people: a line per dataset and the sums, then what was left out."""
     lines = [f"{'rows':>8} {'prompt mean':>12} {'max':>7} {'target mean':>12} {'max':>7} {'tokens':>12}  dataset"]
     for name, part in groups(card):
@@ -21,7 +21,7 @@ def table(card: dict[str, Any]) -> str:
     return "\n".join([*lines, *remarks(card)])
 
 
-def groups(card: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+def groups(card: MixCard) -> list[tuple[str, MixPart]]:
     """(name, counts) of each dataset, of the halves and of all. Of very many datasets the largest are named."""
     datasets = list(card["by_dataset"].items())
     if len(datasets) > DATASETS:
@@ -30,7 +30,7 @@ def groups(card: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
     return [*datasets, *card["by_source"].items(), ("all", card)]
 
 
-def remarks(card: dict[str, Any]) -> list[str]:
+def remarks(card: MixCard) -> list[str]:
     """What a person should know of a mix beside its table, a line each."""
     lines = [f"{card['target_share']:.1%} of the tokens are learnt"]
     if len(card["by_dataset"]) > DATASETS:
@@ -53,7 +53,7 @@ def remarks(card: dict[str, Any]) -> list[str]:
     return [*lines, *_validation_remarks(card), *_overlap_remarks(card)]
 
 
-def _validation_remarks(card: dict[str, Any]) -> list[str]:
+def _validation_remarks(card: MixCard) -> list[str]:
     validation = card["validation"]
     wanted = validation["wanted"]
     if not wanted:
@@ -71,10 +71,10 @@ def _validation_remarks(card: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _overlap_remarks(card: dict[str, Any]) -> list[str]:
+def _overlap_remarks(card: MixCard) -> list[str]:
     """The finding, and the first pairs of a row and the evaluation prompt whose text it holds."""
     lines = []
-    for name, part in (("", card["overlap"]), ("validation: ", card.get("validation_overlap"))):
+    for name, part in (("", card.get("overlap")), ("validation: ", card.get("validation_overlap"))):
         if part is not None:
             lines.append(f"{name}{part['summary']}")
             pairs = part.get("pairs", [])

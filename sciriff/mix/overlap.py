@@ -18,7 +18,7 @@ from unicodedata import normalize
 
 import numpy as np
 
-from sciriff.run.records import Conversation, Instance
+from sciriff.data.records import Conversation, Instance
 
 RULES = 1
 """Raised when the same texts would give other findings than before."""

@@ -7,12 +7,12 @@ from statistics import fmean, stdev
 
 import numpy as np
 
+from sciriff.data.records import AnswerKey
 from sciriff.results.finished_runs import FinishedRun, Group
 from sciriff.results.per_instance import InstanceNumbers
-from sciriff.results.resampled_columns import LEAST, Part, parts
+from sciriff.results.resampled_columns import LEAST, ColumnPart, parts
 from sciriff.results.samples import mean, pooled_spread, spread
 from sciriff.results.statistics import ALPHA, Array, detectable, drawn_from_all, holm, interval, p_value, swapped_sums
-from sciriff.run.records import AnswerKey
 from sciriff.run.user_error import UserError
 from sciriff.tasks import COLUMNS, HELD_OUT
 from sciriff.tasks.task import Task
@@ -134,7 +134,7 @@ def pooled(group: Group, resamples: int = 0) -> tuple[list[Pooled], list[str]]:
     return [*columns, Pooled(_mean_name(len(columns)), n, of_all, limits)], notes
 
 
-def _common_parts(runs: Sequence[FinishedRun]) -> tuple[list[Part], list[str]]:
+def _common_parts(runs: Sequence[FinishedRun]) -> tuple[list[ColumnPart], list[str]]:
     """The columns that all runs have, on the instances that all of them answered, and what a reader must know."""
     first = runs[0]
     for run in runs:
@@ -154,7 +154,7 @@ def _common_parts(runs: Sequence[FinishedRun]) -> tuple[list[Part], list[str]]:
     return found, notes
 
 
-def _shared_parts(task: Task, runs: Sequence[FinishedRun], notes: list[str]) -> list[Part]:
+def _shared_parts(task: Task, runs: Sequence[FinishedRun], notes: list[str]) -> list[ColumnPart]:
     """The columns of a task on the instances that all runs answered; notes what is left out."""
     tables = [run.numbers.get(task.name, {}) for run in runs]
     if not any(tables):
@@ -251,7 +251,7 @@ def _mean_of_columns(columns: Sequence[Sequence[Sequence[float]]]) -> list[list[
     return means
 
 
-def _measure(part: Part, baselines: int, resamples: int) -> list[_Measured]:
+def _measure(part: ColumnPart, baselines: int, resamples: int) -> list[_Measured]:
     """The columns of a part, of whose runs the first `baselines` are the baseline's."""
     values = [part.values(run) for run in range(len(part.rows))]
     resampled = part.resampled(resamples)

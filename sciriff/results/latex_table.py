@@ -6,7 +6,8 @@ from itertools import pairwise
 from statistics import fmean, stdev
 
 from sciriff.results.comparison import HIGHER, LOWER, Comparison
-from sciriff.results.finished_runs import Group, Score
+from sciriff.results.finished_runs import Group
+from sciriff.results.scores import ColumnScore
 from sciriff.tasks import COLUMNS, HELD_OUT
 
 STATISTICS = ("mean", "median")
@@ -72,7 +73,7 @@ def _caption(groups: Sequence[Group], comparisons: Sequence[Comparison]) -> str:
     """What a reader must know of the numbers, made of what is in them."""
     runs = [run for group in groups for run in group.runs]
     parts = ["The nine held-out tasks of SciRIFF, 0 to 100"]
-    if any(score.ci95 for group in groups if len(group.runs) == 1 for score in group.runs[0].scores.values()):
+    if any("ci95" in score for group in groups if len(group.runs) == 1 for score in group.runs[0].scores.values()):
         parts.append(r"in brackets: 95\,\% bootstrap intervals over instances")
     if over := [name for name, found in (("seeds", _seeds(groups)), ("samples", _samples(groups))) if found]:
         which = ", of one run over its samples" if len(over) > 1 else ""
@@ -99,7 +100,7 @@ def _seeds(groups: Sequence[Group]) -> bool:
 def _samples(groups: Sequence[Group]) -> bool:
     """Whether some rows are of one run with several samples of each answer."""
     alone = [group.runs[0] for group in groups if len(group.runs) == 1]
-    return any(score.sd_over_samples is not None for run in alone for score in run.scores.values())
+    return any("sd_over_samples" in score for run in alone for score in run.scores.values())
 
 
 def _heading(counts: set[str]) -> list[str]:
@@ -140,9 +141,9 @@ def _row(cells: Sequence[str]) -> str:
     return " & ".join(cells) + r" \\"
 
 
-def _value(scores: Sequence[Score]) -> str:
-    values = [100 * score.value for score in scores]
-    spread = stdev(values) if len(values) > 1 else _points(scores[0].sd_over_samples)
+def _value(scores: Sequence[ColumnScore]) -> str:
+    values = [100 * score["value"] for score in scores]
+    spread = stdev(values) if len(values) > 1 else _points(scores[0].get("sd_over_samples"))
     return f"{fmean(values):.1f}" + (rf" {{\scriptsize $\pm$ {spread:.1f}}}" if spread is not None else "")
 
 
@@ -150,10 +151,10 @@ def _points(share: float | None) -> float | None:
     return None if share is None else 100 * share
 
 
-def _interval(score: Score) -> str:
-    if score.ci95 is None:
+def _interval(score: ColumnScore) -> str:
+    if "ci95" not in score:
         return ""
-    low, high = score.ci95
+    low, high = score["ci95"]
     return rf"{{\scriptsize [{100 * low:.1f}, {100 * high:.1f}]}}"
 
 

@@ -1,16 +1,28 @@
 """The summary of scores.json as a table for people, for the score stage and the driver to print."""
 
-from typing import Any
+from collections.abc import Sequence
 
+from sciriff.results.scores import (
+    ColumnScore,
+    JudgeCounts,
+    Scores,
+    Summary,
+    TaskScores,
+    answers_of,
+    columns_and_statistics,
+    coverage,
+    other_values,
+)
 from sciriff.tasks import COLUMNS, HELD_OUT
 
 JUDGED = frozenset(column for task in HELD_OUT for column in task.judged_columns)
 
 
-def summary_lines(scores: dict[str, Any]) -> list[str]:
+def summary_lines(scores: Scores) -> list[str]:
     """The summary as a table for people: every column with its n, readable share, value and 95 % interval (both x100),
     with several samples of each answer their standard deviation, then the mean."""
     summary, samples = scores["summary"], scores.get("samples", 1)
+    known = columns_and_statistics(summary)
     width = max(map(len, COLUMNS))
     spread_width = len(_spread_heading(samples)) + 2 if samples > 1 else 0
     lines = [
@@ -18,21 +30,25 @@ def summary_lines(scores: dict[str, Any]) -> list[str]:
         + (f"{_spread_heading(samples):>{spread_width}}" if spread_width else "")
     ]
     for name in COLUMNS:
-        result, column = scores["tasks"].get(name.partition("/")[0]), summary["columns"].get(name)
+        result = scores["tasks"].get(name.partition("/")[0])
         answers = f"{result['n']:>7}{result['readable']:>10.2f}" if result else " " * 17
-        value = f"{100 * column['value']:.2f}" if column else "missing"
-        spread = f"{_spread((column or {}).get('sd_over_samples')):>{spread_width}}"
-        lines.append(f"{name:<{width}}{answers}{value:>8}{_interval((column or {}).get('ci95')):>16}{spread}")
-    for statistic in ("mean", "median"):
-        value = "none" if summary[statistic] is None else f"{100 * summary[statistic]:.2f}"
-        limits = _interval(summary.get(f"{statistic}_ci95"))
-        spread = f"{_spread(summary.get(f'{statistic}_sd_over_samples')):>{spread_width}}"
-        lines.append(f"{f'{statistic} of {coverage(summary)}':<{width}}{value:>25}{limits:>16}{spread}")
+        lines.append(f"{name:<{width}}{answers}{_cells(known.get(name), 'missing', 8, spread_width)}")
+    for name in ("mean", "median"):
+        label = f"{name} of {coverage(summary['columns'])}"
+        lines.append(f"{label:<{width}}{_cells(known.get(name), 'none', 25, spread_width)}")
     remarks = _remarks(scores) + _other_parity(scores)
     return [*lines, "", *remarks] if remarks else lines
 
 
-def _interval(limits: list[float] | None) -> str:
+def _cells(score: ColumnScore | None, without: str, width: int, spread_width: int) -> str:
+    """Value, interval and spread, or what stands there `without` a score."""
+    if score is None:
+        return f"{without:>{width}}{'':>{16 + spread_width}}"
+    spread = _spread(score.get("sd_over_samples"))
+    return f"{100 * score['value']:>{width}.2f}{_interval(score.get('ci95')):>16}{spread:>{spread_width}}"
+
+
+def _interval(limits: Sequence[float] | None) -> str:
     """`[46.1, 57.0]`, nothing where it is not known."""
     return f"[{100 * limits[0]:.1f}, {100 * limits[1]:.1f}]" if limits else ""
 
@@ -45,7 +61,7 @@ def _spread(sd: float | None) -> str:
     return "" if sd is None else f"± {100 * sd:.2f}"
 
 
-def _remarks(scores: dict[str, Any]) -> list[str]:
+def _remarks(scores: Scores) -> list[str]:
     """What a reader of the numbers must know beside them."""
     results = scores["tasks"]
     lines = []
@@ -74,14 +90,15 @@ def _remarks(scores: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _other_parity(scores: dict[str, Any]) -> list[str]:
+def _other_parity(scores: Scores) -> list[str]:
     """The columns that have another value under the other rules of scoring, and that value."""
     other, summary = scores.get("other_parity"), scores["summary"]
     if other is None or not other["tasks"]:  # of an earlier version, or nothing differs
         return []
-    rows = [(name, summary["columns"][name]["value"], value) for name, value in other["columns"].items()]
-    if rows:
-        rows += [(f"{name} of {coverage(summary)}", summary[name], other[name]) for name in ("mean", "median")]
+    rows = [
+        (name if name in COLUMNS else f"{name} of {coverage(summary['columns'])}", here, there)
+        for name, here, there in other_values(scores)
+    ]
     width = max((len(name) for name, _, _ in rows), default=0)
     details = sum(len(task["details"]) for task in other["tasks"].values())
     return [
@@ -97,7 +114,7 @@ def signed(difference: float) -> str:
     return text if float(text) or not difference else f"{100 * difference:+.1g}"
 
 
-def _lengths(result: dict[str, Any]) -> str:
+def _lengths(result: TaskScores) -> str:
     """What was too long for the model or for its limit, of a task in scores.json; empty where nothing was."""
     n = answers_of(result)
     cut, skipped, ended = (result[name] for name in ("truncated_prompts", "skipped_prompts", "cut_answers"))
@@ -109,13 +126,7 @@ def _lengths(result: dict[str, Any]) -> str:
     return ", ".join(part for part in parts if part)
 
 
-def answers_of(result: dict[str, Any]) -> int:
-    """How many answers of a task were scored: one to each of its n instances, or several samples."""
-    answers: int = result.get("answers", result["n"])
-    return answers
-
-
-def judge_line(judge: dict[str, Any]) -> str:
+def judge_line(judge: JudgeCounts) -> str:
     """What a judge did, of `judge` in scores.json: `judged by gpt-4o: 97 answers, 3 of the responses unreadable`."""
     parts = [f"{judge['judged']} answers"]
     if judge["unreadable"]:
@@ -127,15 +138,12 @@ def judge_line(judge: dict[str, Any]) -> str:
     return f"judged by {judge['judge'] or 'nobody'}: {', '.join(parts)}"
 
 
-def mean_line(summary: dict[str, Any]) -> str:
+def mean_line(summary: Summary) -> str:
     """The mean (x100) with its interval, its spread over samples and what it covers: `46.45 [41.5, 50.9] of 9 of 11`;
     empty without one."""
     if summary["mean"] is None:
         return ""
     mean, spread = f"{100 * summary['mean']:.2f}", _spread(summary.get("mean_sd_over_samples"))
-    return " ".join(filter(None, [mean, _interval(summary.get("mean_ci95")), spread, f"of {coverage(summary)}"]))
-
-
-def coverage(summary: dict[str, Any]) -> str:
-    """What its mean and median are made of: `9 of 11`."""
-    return f"{len(summary['columns'])} of {len(COLUMNS)}"
+    return " ".join(
+        filter(None, [mean, _interval(summary.get("mean_ci95")), spread, f"of {coverage(summary['columns'])}"])
+    )

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from sciriff.run.records import dumps, read_json_objects, write_jsonl
+from sciriff.run.json_lines import dumps, read_json_objects, write_jsonl
 from sciriff.sample.general import conversations
 from sciriff.sample.heldout import HELD_OUT
 from sciriff.sample.science import TRAINING, Maker

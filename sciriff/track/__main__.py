@@ -17,7 +17,7 @@ from sciriff.run.run_dir import RunDir
 from sciriff.stage import command, hold
 from sciriff.track.copied import note_copied
 from sciriff.track.copying import closed, copy_run
-from sciriff.track.sink import Sink, Unreachable
+from sciriff.track.sink import Sink, TrackerUnreachable
 from sciriff.track.tensorboard_sink import tensorboard_sink
 from sciriff.track.wandb_sink import wandb_sink
 
@@ -41,7 +41,7 @@ def copy(config: Config, run: RunDir, follow: bool) -> None:
             if Manifest.read(run.manifest).is_over:
                 note_copied(config, run)
             return
-        except Unreachable as error:
+        except TrackerUnreachable as error:
             if not follow or closed(AGAIN):
                 raise
             if str(error) != said:

@@ -7,7 +7,7 @@ from sciriff.run.user_error import UserError
 from sciriff.track.logged_tables import TrackedTable
 
 
-class Unreachable(UserError):
+class TrackerUnreachable(UserError):
     """The tracker's server is down, or refuses us."""
 
 

@@ -24,7 +24,7 @@ from sciriff.run.run_dir import RunDir
 from sciriff.run.user_error import UserError
 from sciriff.stage import alone
 from sciriff.track.logged_tables import TrackedTable
-from sciriff.track.sink import Unreachable, tag
+from sciriff.track.sink import TrackerUnreachable, tag
 
 LAST_WORDS = 100
 """Seconds after the end of a run in which the server must take what is left; the driver waits a little longer."""
@@ -127,7 +127,7 @@ def _wandb_run(wandb: Any, config: Config, run: RunDir, follow: bool) -> Iterato
         )
     except wandb.Error as error:
         wandb.teardown()  # its own process would not take the id a second time
-        raise Unreachable(_in_a_line(error)) from error
+        raise TrackerUnreachable(_in_a_line(error)) from error
     place = Path(handle.settings.sync_dir)
     print(f"wandb: {handle.url}" if online else f"wandb: {place}; `wandb sync` sends it", flush=True)
     status = 1

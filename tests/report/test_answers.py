@@ -6,9 +6,9 @@ import pytest
 from report_runs import write_predictions
 
 from sciriff.config import Config
+from sciriff.data.records import Prediction
 from sciriff.report.answers import evenly_spaced, own_scores, read_answers
 from sciriff.report.visible import LONGEST, visible
-from sciriff.run.records import Prediction
 from sciriff.run.run_dir import RunDir
 from sciriff.tasks.biored import BIORED
 from sciriff.tasks.mup import MUP

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from sciriff.report.training import curves, duration, read_metrics, totals
+from sciriff.data.training_metrics import read_metrics
+from sciriff.report.training import curves, duration, totals
 
 
 def test_no_training_has_no_rows(tmp_path: Path) -> None:

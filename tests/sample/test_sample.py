@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sciriff.config import SAMPLE
-from sciriff.run.records import read_json_objects
+from sciriff.run.json_lines import read_json_objects
 from sciriff.sample.documents import EFFECTS
 from sciriff.sample.generate import generate
 from sciriff.sample.heldout import HELD_OUT as HELD_OUT_ROWS

@@ -7,7 +7,6 @@ import numpy as np
 import numpy.typing as npt
 
 from sciriff.run.digest import value_digest
-from sciriff.run.records import AnswerKey
 
 STREAM_BITS = 128
 """Of a stream's key: what the generator takes, so that no two answers share numbers."""
@@ -17,8 +16,8 @@ SEED_BITS = 31
 """Of a seed that every engine and server takes."""
 
 
-def stream_of(seed: int, task: str, key: AnswerKey) -> int:
-    """The key of an answer's random numbers."""
+def stream_of(seed: int, task: str, key: tuple[str, int]) -> int:
+    """The key of the random numbers of an answer, which is known by its instance id and the number of its sample."""
     return int(value_digest([seed, task, *key]), 16) % 2**STREAM_BITS
 
 

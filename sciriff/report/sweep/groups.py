@@ -11,7 +11,7 @@ from sciriff.run.run_dir import RunDir
 
 
 @dataclass(frozen=True)
-class Row:
+class GroupRow:
     """What the page says of a group. The first row is the baseline, whose comparison is None."""
 
     number: int
@@ -45,7 +45,7 @@ class Row:
         return next((column for column in found if column.name == key), None)
 
 
-def rows_of(groups: Sequence[Group], resamples: int, compared: Sequence[Comparison] | None = None) -> list[Row]:
+def rows_of(groups: Sequence[Group], resamples: int, compared: Sequence[Comparison] | None = None) -> list[GroupRow]:
     """A row for each group, the baseline first. `compared` are the others' comparisons with it, made already.
 
     A run that cannot be compared has a note instead, which says why, and so has one whose cost cannot be read.
@@ -67,7 +67,7 @@ def rows_of(groups: Sequence[Group], resamples: int, compared: Sequence[Comparis
             notes.append(f"its cost is not known: {error}")
         config = {key: value for key, value in config_of(group).items() if key != SEED}
         by_name = {column.name: column for column in columns}
-        rows.append(Row(number, group, by_name, mean, comparison, config, cost, list(dict.fromkeys(notes))))
+        rows.append(GroupRow(number, group, by_name, mean, comparison, config, cost, list(dict.fromkeys(notes))))
     return rows
 
 
@@ -78,7 +78,7 @@ def _scored(group: Group, resamples: int) -> tuple[list[Pooled], list[str]]:
         return found, notes
     known = group.runs[0].scores
     names = [*(column.name for column in found[:-1]), "mean"]
-    limits = [known[name].ci95 if name in known else None for name in names]
+    limits = [known[name].get("ci95") if name in known else None for name in names]
     return [replace(column, ci95=ci95 or column.ci95) for column, ci95 in zip(found, limits, strict=True)], notes
 
 

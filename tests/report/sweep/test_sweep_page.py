@@ -18,7 +18,7 @@ from sciriff.report.sweep.groups import rows_of
 from sciriff.results import sweep_record
 from sciriff.results.comparison import compare as compared
 from sciriff.results.finished_runs import pool_seeds, read_run
-from sciriff.run.records import write_jsonl
+from sciriff.run.json_lines import write_jsonl
 from sciriff.run.run_dir import RunDir
 from sciriff.sweep_page import main, write
 
