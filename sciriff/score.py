@@ -18,12 +18,12 @@ from sciriff.data.records import named
 from sciriff.data.saved_answers import SavedAnswer, TaskAnswers, read_predictions, some
 from sciriff.results.parity_differences import other_parity, scored_by_other_rules, task_differences
 from sciriff.results.per_instance import write_per_instance
-from sciriff.results.resampled_columns import LEAST, ColumnPart, parts
+from sciriff.results.resampled_columns import LEAST, TaskColumns, parts
 from sciriff.results.samples import averaged, spread
 from sciriff.results.score_tables import write_tables
 from sciriff.results.scores import ColumnScore, JudgeCounts, Scores, Summary, TaskDifferences, TaskScores, write_scores
 from sciriff.results.statistics import Array, interval
-from sciriff.results.summary import summary_lines
+from sciriff.results.summary_table import summary_lines
 from sciriff.run.progress import Progress
 from sciriff.run.run_dir import RunDir
 from sciriff.run.user_error import UserError
@@ -42,7 +42,7 @@ def main(config: Config, run: RunDir) -> None:
     done = 0
     results: dict[str, TaskScores] = {}
     differences: dict[str, TaskDifferences] = {}
-    columns: list[ColumnPart] = []
+    columns: list[TaskColumns] = []
     details: dict[str, dict[int, dict[str, float]]] = {}
     """Task -> sample -> its values."""
     for task in HELD_OUT:
@@ -205,7 +205,7 @@ def add_spreads(summary: Summary, details: Mapping[str, Mapping[int, Mapping[str
     return summary
 
 
-def add_intervals(summary: Summary, columns: Sequence[ColumnPart], resamples: int) -> Summary:
+def add_intervals(summary: Summary, columns: Sequence[TaskColumns], resamples: int) -> Summary:
     """The summary with 95 % intervals (0-1): `ci95` of each column, `mean_ci95` of their mean.
 
     A column that one instance makes has none, nor has a mean with such a column; without resamples there are none.

@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 
 from sciriff.results.scores import Scores, other_values
-from sciriff.results.summary import signed
+from sciriff.run.number_format import small_signed_points
 from sciriff.tasks import HELD_OUT
 
 
 @dataclass(frozen=True)
-class ParityValue:
+class ParityRow:
     """One value in [0, 1] that the two sets of rules give differently."""
 
     task: str
@@ -20,7 +20,7 @@ class ParityValue:
     @property
     def change(self) -> str:
         """What the other rules would add, in points of 100, with a sign and a real minus."""
-        return signed(self.there - self.here).replace("-", "−")
+        return small_signed_points(self.there - self.here).replace("-", "−")
 
 
 @dataclass(frozen=True)
@@ -29,8 +29,8 @@ class OtherRules:
 
     parity: str
     """Their `eval.parity`."""
-    columns: list[ParityValue]
-    details: list[ParityValue]
+    columns: list[ParityRow]
+    details: list[ParityRow]
     answers: int
     """That count otherwise under them."""
     judged: int
@@ -59,11 +59,11 @@ def other_parity(scores: Scores) -> OtherRules | None:
     columns = []
     for column, here, there in other_values(scores):
         task, _, name = column.partition("/")
-        columns.append(ParityValue(task, name, here, there))
+        columns.append(ParityRow(task, name, here, there))
     in_columns = {(task.name, task.summary[short]) for task in HELD_OUT for short in task.headline}
     here_of = {task: row["details"] for task, row in scores["tasks"].items()}
     details = [
-        ParityValue(task, name, here_of[task][name], there)
+        ParityRow(task, name, here_of[task][name], there)
         for task, differing in other["tasks"].items()
         for name, there in differing["details"].items()
         if (task, name) not in in_columns and name in here_of.get(task, {})
@@ -75,8 +75,3 @@ def other_parity(scores: Scores) -> OtherRules | None:
         answers=sum(task["answers"] for task in other["tasks"].values()),
         judged=sum(task["judged"] for task in other["tasks"].values()),
     )
-
-
-def exact_points(value: float) -> str:
-    """A share in [0, 1] as points of 100 with two decimals: the differences are small."""
-    return f"{100 * value:.2f}"

@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from sciriff.data.training_metrics import MetricsRow
-from sciriff.report.figures import Points, short
+from sciriff.report.figures import Points
 from sciriff.report.mix_card import MixSummary
 from sciriff.report.run_scores import COLUMNS, SHORT_NAMES, RunScores
 from sciriff.report.training import points_and_means
-from sciriff.report.visible import visible
+from sciriff.run.number_format import short
+from sciriff.run.visible import visible
 
 WIDTH = 3.5
 """Inches: a column of the usual two-column styles."""

@@ -6,6 +6,7 @@ from statistics import fmean
 
 from sciriff.config import read
 from sciriff.results.scores import ColumnScore, Scores, Summary, TaskScores, coverage, read_scores
+from sciriff.run import number_format
 from sciriff.run.run_dir import RunDir
 from sciriff.run.user_error import UserError
 from sciriff.tasks import HELD_OUT
@@ -94,13 +95,12 @@ def read_beside(folders: list[str]) -> list[RunScores]:
 
 def points(value: float | None) -> str:
     """A share in [0, 1] as points of 100 with one decimal: 0.5153 is `51.5`."""
-    return MISSING if value is None else f"{100 * value:.1f}"
+    return MISSING if value is None else number_format.points(value, digits=1)
 
 
 def difference(value: float) -> str:
     """A difference of shares, with its sign and a real minus: `+18.0`, `−0.4`."""
-    text = f"{100 * value:+.1f}"
-    return "0.0" if text in ("+0.0", "-0.0") else text.replace("-", "−")
+    return number_format.signed_points(value, digits=1).replace("-", "−")
 
 
 def sentence(run: RunScores, beside: list[RunScores]) -> str:

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 from sciriff.data.training_metrics import MetricsRow, total
-from sciriff.report.training import duration
 from sciriff.run.manifest import Manifest
+from sciriff.run.number_format import duration
 
 NOTHING = 0.001
 """A share of the steps' time that is not worth a line: what rounding leaves."""

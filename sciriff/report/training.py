@@ -6,6 +6,7 @@ from statistics import fmean, median
 
 from sciriff.data.training_metrics import MetricsRow, series, total
 from sciriff.report.figures import Curve, Figure, Points, panel, trailing_mean
+from sciriff.run.number_format import duration
 
 
 def _window(rows: list[MetricsRow]) -> int:
@@ -118,13 +119,3 @@ def _validation_fact(half: str, points: Points) -> list[tuple[str, str]]:
 def _of_planned(row: MetricsRow) -> str:
     steps = row.get("steps")
     return f" of {steps:,} planned" if steps is not None and steps != row["step"] else ""
-
-
-def duration(seconds: float) -> str:
-    """A time span in two units: `1 h 02 min`, `3 min 20 s`, `4.1 s`."""
-    if seconds < 59.95:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest:02d} s"
-    return f"{minutes // 60:,} h {minutes % 60:02d} min"

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sciriff.results.scores import Scores, Summary, columns_and_statistics
+from sciriff.run.number_format import count_of, points
 from sciriff.run.whole_file import write_whole
 from sciriff.tasks import COLUMNS, HELD_OUT
 
@@ -38,7 +39,7 @@ def write_tables(folder: Path, models: Sequence[Scores]) -> None:
 def _summary_row(scores: Scores) -> list[str]:
     known = columns_and_statistics(scores["summary"])
     values = [known[name]["value"] if name in known else None for name in (*COLUMNS, "mean", "median")]
-    return [scores["model"], *(MISSING if value is None else f"{100 * value:.2f}" for value in values)]
+    return [scores["model"], *(MISSING if value is None else points(value) for value in values)]
 
 
 def _cell(value: float | None) -> str:
@@ -50,10 +51,10 @@ def _cell(value: float | None) -> str:
 def _coverage(summaries: Sequence[Summary]) -> str:
     """What stands under `mean`, where the original code has an empty cell: `of 9 of 11`, or `of 7 to 11 of 11` where
     models differ; nothing where no column is missing."""
-    counts = sorted({len(summary["columns"]) for summary in summaries})
-    if counts == [len(COLUMNS)]:
+    counts = {len(summary["columns"]) for summary in summaries}
+    if counts == {len(COLUMNS)}:
         return ""
-    return f"of {' to '.join(map(str, dict.fromkeys((counts[0], counts[-1]))))} of {len(COLUMNS)}"
+    return f"of {count_of(counts, len(COLUMNS))}"
 
 
 def write_tsv(path: Path, rows: list[list[str]]) -> None:

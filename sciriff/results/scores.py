@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NotRequired, TypedDict
 
+from sciriff.run.number_format import count_of
 from sciriff.run.typed_json import parsed_json
 from sciriff.run.whole_file import write_whole
 from sciriff.tasks import COLUMNS
@@ -158,7 +159,7 @@ def other_values(scores: Scores) -> list[tuple[str, float, float]]:
 
 def coverage(columns: Mapping[str, object]) -> str:
     """What a mean and a median of these columns are made of: `9 of 11`."""
-    return f"{len(columns)} of {len(COLUMNS)}"
+    return count_of([len(columns)], len(COLUMNS))
 
 
 def answers_of(task: TaskScores) -> int:

@@ -1,7 +1,5 @@
 """The summary of scores.json as a table for people, for the score stage and the driver to print."""
 
-from collections.abc import Sequence
-
 from sciriff.results.scores import (
     ColumnScore,
     JudgeCounts,
@@ -13,6 +11,9 @@ from sciriff.results.scores import (
     coverage,
     other_values,
 )
+from sciriff.results.terminal_table import table_lines
+from sciriff.run.number_format import interval, plus_minus, points, small_signed_points
+from sciriff.run.visible import visible_line
 from sciriff.tasks import COLUMNS, HELD_OUT
 
 JUDGED = frozenset(column for task in HELD_OUT for column in task.judged_columns)
@@ -22,43 +23,26 @@ def summary_lines(scores: Scores) -> list[str]:
     """The summary as a table for people: every column with its n, readable share, value and 95 % interval (both x100),
     with several samples of each answer their standard deviation, then the mean."""
     summary, samples = scores["summary"], scores.get("samples", 1)
-    known = columns_and_statistics(summary)
-    width = max(map(len, COLUMNS))
-    spread_width = len(_spread_heading(samples)) + 2 if samples > 1 else 0
-    lines = [
-        f"{'column':<{width}}      n  readable   score{'95 % interval':>16}"
-        + (f"{_spread_heading(samples):>{spread_width}}" if spread_width else "")
-    ]
+    header = ["column", "n", "readable", "score", "95 % interval", f"sd over {samples} samples"]
+    rows, known = [], columns_and_statistics(summary)
     for name in COLUMNS:
         result = scores["tasks"].get(name.partition("/")[0])
-        answers = f"{result['n']:>7}{result['readable']:>10.2f}" if result else " " * 17
-        lines.append(f"{name:<{width}}{answers}{_cells(known.get(name), 'missing', 8, spread_width)}")
+        answers = [str(result["n"]), f"{result['readable']:.2f}"] if result else ["", ""]
+        rows.append([name, *answers, *(_cells(known[name]) if name in known else ("missing", "", ""))])
     for name in ("mean", "median"):
-        label = f"{name} of {coverage(summary['columns'])}"
-        lines.append(f"{label:<{width}}{_cells(known.get(name), 'none', 25, spread_width)}")
+        cells = _cells(known[name]) if name in known else ("none", "", "")
+        rows.append([f"{name} of {coverage(summary['columns'])}", "", "", *cells])
+    if samples == 1:
+        header, *rows = [row[:-1] for row in (header, *rows)]
+    lines = table_lines(header, rows, right=header[1:])
     remarks = _remarks(scores) + _other_parity(scores)
-    return [*lines, "", *remarks] if remarks else lines
+    return [*lines, "", *map(visible_line, remarks)] if remarks else lines
 
 
-def _cells(score: ColumnScore | None, without: str, width: int, spread_width: int) -> str:
-    """Value, interval and spread, or what stands there `without` a score."""
-    if score is None:
-        return f"{without:>{width}}{'':>{16 + spread_width}}"
-    spread = _spread(score.get("sd_over_samples"))
-    return f"{100 * score['value']:>{width}.2f}{_interval(score.get('ci95')):>16}{spread:>{spread_width}}"
-
-
-def _interval(limits: Sequence[float] | None) -> str:
-    """`[46.1, 57.0]`, nothing where it is not known."""
-    return f"[{100 * limits[0]:.1f}, {100 * limits[1]:.1f}]" if limits else ""
-
-
-def _spread_heading(samples: int) -> str:
-    return f"sd over {samples} samples"
-
-
-def _spread(sd: float | None) -> str:
-    return "" if sd is None else f"± {100 * sd:.2f}"
+def _cells(score: ColumnScore) -> tuple[str, str, str]:
+    """`51.53`, `[46.1, 57.0]` and `± 0.80`: value, interval and standard deviation over samples, as far as known."""
+    limits, sd = score.get("ci95"), score.get("sd_over_samples")
+    return points(score["value"]), interval(limits) if limits else "", "" if sd is None else plus_minus(sd)
 
 
 def _remarks(scores: Scores) -> list[str]:
@@ -92,26 +76,18 @@ def _remarks(scores: Scores) -> list[str]:
 
 def _other_parity(scores: Scores) -> list[str]:
     """The columns that have another value under the other rules of scoring, and that value."""
-    other, summary = scores.get("other_parity"), scores["summary"]
+    other = scores.get("other_parity")
     if other is None or not other["tasks"]:  # of an earlier version, or nothing differs
         return []
-    rows = [
-        (name if name in COLUMNS else f"{name} of {coverage(summary['columns'])}", here, there)
-        for name, here, there in other_values(scores)
-    ]
+    covers = f" of {coverage(scores['summary']['columns'])}"
+    rows = [(name if name in COLUMNS else name + covers, here, to) for name, here, to in other_values(scores)]
     width = max((len(name) for name, _, _ in rows), default=0)
     details = sum(len(task["details"]) for task in other["tasks"].values())
     return [
         f"the same answers under eval.parity={other['parity']}: {details} values differ, "
         f"{len(other['columns'])} of them columns (scores.json and the report have all)",
-        *(f"  {name:<{width}}{100 * there:>8.2f}  ({signed(there - here)})" for name, here, there in rows),
+        *(f"  {name:<{width}}{points(there):>8}  ({small_signed_points(there - here)})" for name, here, there in rows),
     ]
-
-
-def signed(difference: float) -> str:
-    """A difference of values in [0, 1] in points of 100, with its sign: `+1.23`, a small one with its first digit."""
-    text = f"{100 * difference:+.2f}"
-    return text if float(text) or not difference else f"{100 * difference:+.1g}"
 
 
 def _lengths(result: TaskScores) -> str:
@@ -143,7 +119,5 @@ def mean_line(summary: Summary) -> str:
     empty without one."""
     if summary["mean"] is None:
         return ""
-    mean, spread = f"{100 * summary['mean']:.2f}", _spread(summary.get("mean_sd_over_samples"))
-    return " ".join(
-        filter(None, [mean, _interval(summary.get("mean_ci95")), spread, f"of {coverage(summary['columns'])}"])
-    )
+    parts = [*_cells(columns_and_statistics(summary)["mean"]), f"of {coverage(summary['columns'])}"]
+    return " ".join(filter(None, parts))
