@@ -255,7 +255,7 @@ def test_runs_with_samples_are_compared_by_their_means(
     assert r"$\pm$: standard deviation over samples" in latex
     assert rf"{100 * column['value']:.1f} {{\scriptsize $\pm$ {spread:.1f}}}" in latex
     assert f"± {spread:.1f} over samples" in (tmp_path / "out.html").read_text()
-    assert read_run(run.root).scores["mean"].sd_over_samples == scores["summary"]["mean_sd_over_samples"]
+    assert read_run(run.root).scores["mean"]["sd_over_samples"] == scores["summary"]["mean_sd_over_samples"]
 
 
 def test_the_report_says_what_was_sampled(run: RunDir, scored, composed: Composed) -> None:
