@@ -57,7 +57,7 @@ class SweepRefused(BaseException):
     """A sweep that may not begin. Of an Exception Hydra (1.3) makes a warning where it calls SweepFolder."""
 
 
-class Failed(BaseException):
+class SweepBroke(BaseException):
     """A bug of ours, its cause, before a sweep began: it is no warning, either."""
 
 
@@ -70,7 +70,7 @@ class SweepFolder(Callback):
         except (UserError, OSError) as error:
             raise SweepRefused(str(error)) from None
         except Exception as error:
-            raise Failed from error
+            raise SweepBroke from error
 
 
 def _begin(config: DictConfig) -> None:
