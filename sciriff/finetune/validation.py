@@ -7,8 +7,8 @@ import numpy as np
 
 from sciriff.config import Config
 from sciriff.data.token_file import NAME, TokenFile
+from sciriff.data.training_metrics import HALVES
 from sciriff.finetune.backends import Backend
-from sciriff.finetune.metrics import HALVES
 from sciriff.finetune.packing import collate, pack
 from sciriff.finetune.workers import Workers
 from sciriff.run.run_dir import RunDir

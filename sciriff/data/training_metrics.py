@@ -1,0 +1,96 @@
+"""metrics.jsonl: one row per optimizer step and one per validation, and its one reader."""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sciriff.run.json_lines import read_json_objects, record
+from sciriff.run.user_error import UserError
+
+HALVES = ("science", "general")
+"""The two kinds of validation rows."""
+
+MetricsRow = dict[str, Any]
+"""Key -> number, bool or None: those of StepMetrics or of ValidationMetrics, as far as the row has them."""
+
+
+@dataclass(frozen=True)
+class StepMetrics:
+    """Metrics of one optimizer step, over all ranks."""
+
+    step: int
+    """Counted from 1."""
+    steps: int
+    """Steps of the whole training."""
+    epoch: float
+    """Epochs done after this step."""
+    loss: float
+    """Mean cross entropy of the step's target tokens, nats."""
+    lr: float
+    grad_norm: float
+    """Norm before clipping."""
+    tokens: int
+    """All tokens, targets included."""
+    target_tokens: int
+    packing_efficiency: float
+    """Tokens over the token budget of the step's micro-batches (packing.efficiency)."""
+    balance: float
+    """Mean work over the work of the slowest rank (packing.balance)."""
+    tokens_per_second: float
+    """Target tokens."""
+    total_tokens_per_second: float
+    seconds: float
+    """The whole step on rank 0; then its parts: reading and packing, forward and backward, optimizer."""
+    seconds_data: float
+    seconds_compute: float
+    seconds_optimizer: float
+    mfu: float | None
+    """Model FLOP/s utilisation, a share of the GPUs' dense bf16 peak; null if that is unknown."""
+    memory: float | None
+    """Peak GiB allocated on the GPU of rank 0; null on a CPU."""
+    spike: bool
+    """True if the loss is far above those before it (spikes.is_spike)."""
+
+
+@dataclass(frozen=True)
+class ValidationMetrics:
+    """Validation losses after `step` optimizer steps, in a row between that step's and the next one's."""
+
+    step: int
+    """0 before training."""
+    steps: int
+    """Steps of the whole training."""
+    validation_science_loss: float | None
+    """Mean cross entropy of the target tokens of the science rows, nats; null without such rows."""
+    validation_general_loss: float | None
+    validation_seconds: float
+
+
+def read_metrics(path: Path) -> list[MetricsRow]:
+    """Return the rows in file order; none if there was no training. UserError names file and line."""
+    rows = read_json_objects(path) if path.is_file() else ()
+    return [metrics_row(row, f"{path}:{number}") for number, row in rows]
+
+
+def metrics_row(row: dict[str, Any], place: str) -> MetricsRow:
+    """Return one row. UserError, with its `place`, if it is none."""
+    found: MetricsRow = record(row, dict[str, bool | int | float | None], place)
+    if type(found.get("step")) is not int:
+        raise UserError(f"{place}: step={found.get('step')!r} must be a whole number")
+    return found
+
+
+def is_validation(row: MetricsRow) -> bool:
+    return "validation_seconds" in row
+
+
+def series(rows: Iterable[MetricsRow], key: str) -> list[tuple[int, float]]:
+    """Return (step, value) of the rows that have a value under `key`."""
+    return [(row["step"], float(row[key])) for row in rows if row.get(key) is not None]
+
+
+def total(rows: Iterable[MetricsRow], key: str) -> float:
+    """Return the sum of the finite values."""
+    return math.fsum(value for _, value in series(rows, key) if math.isfinite(value))
