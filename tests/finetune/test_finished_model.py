@@ -125,11 +125,33 @@ def test_the_folder_holds_a_card_and_no_path_of_this_machine(run: RunDir) -> Non
                 assert str(place) not in file.read_text(), file
 
 
+def part(rows: int, prompt_tokens: int, target_tokens: int) -> dict[str, Any]:
+    """A part of the mix; the card of a model shows sums only."""
+    others = {"mean": 0.0, "median": 0.0, "max": 0}
+    sums = {"prompt_tokens": {"sum": prompt_tokens, **others}, "target_tokens": {"sum": target_tokens, **others}}
+    return {"rows": rows, "target_share": 0.0, **sums}
+
+
 MIX_CARD = {
-    "rows": 3000,
-    "prompt_tokens": {"sum": 50},
-    "target_tokens": {"sum": 9},
-    "by_source": {"science": {"rows": 2000, "prompt_tokens": {"sum": 40}, "target_tokens": {"sum": 7}}},
+    **part(3000, 50, 9),
+    "by_source": {"science": part(2000, 40, 7)},
+    "by_dataset": {},
+    "longest": [],
+    "read": {},
+    "commits": {},
+    "general_missing": 0,
+    "repeated": {},
+    "same_text": 0,
+    "shortened": 0,
+    "read_with_control_characters": {"rows": 0, "first": []},
+    "dropped": {},
+    "dropped_by_source": {},
+    "dropped_by_dataset": {},
+    "recipe": {},
+    "chat": "tulu",
+    "markup_digest": "0",
+    "held_out_rows": 0,
+    "validation": {"wanted": 0, "digest": None, "compared": False, "by_source": {}},
     "licenses": {"sciriff": "ODC-BY", "tulu": "unknown"},
     "digest": "abc123",
 }
