@@ -1,4 +1,4 @@
-"""What a configured judge needs before it can be asked."""
+"""Reach the configured judge, and check beforehand that it can be reached."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -29,7 +29,7 @@ def typed(values: Any, kind: type[T]) -> T:
     """The parsed JSON `values` as a dataclass, TypedDict or any type that msgspec knows. Keys that the type does not
     have are ignored. WrongType for anything else."""
     try:
-        return msgspec.convert(values, kind)
+        return msgspec.convert(values, kind, str_keys=True)
     except msgspec.ValidationError as error:
         raise WrongType(_explained(values, kind, str(error))) from None
 
@@ -87,7 +87,7 @@ def _only(values: Any, keys: list[str | int], key: str) -> Any:
 
 def _complaint(values: Any, kind: type[Any]) -> str | None:
     try:
-        msgspec.convert(values, kind)
+        msgspec.convert(values, kind, str_keys=True)
     except msgspec.ValidationError as error:
         return str(error)
     return None
