@@ -1,7 +1,7 @@
 """Read saved answers, ours or another tool's, and check that they are those that were asked for."""
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -104,16 +104,6 @@ class Expected:
     """Answers to each instance; None leaves that to the files."""
 
 
-@dataclass(frozen=True)
-class Samples:
-    """Files of answers that lm-eval, or the original code through it, wrote below a folder."""
-
-    models: dict[str, dict[str, Path]]
-    """Relative folder of a model (`.` for the folder itself) -> held-out task -> file."""
-    others: list[Path]
-    """Files of other tasks."""
-
-
 def read_predictions(folder: Path, names: Sequence[str] | None, allow_missing: bool) -> dict[str, TaskAnswers]:
     """Read the answers in a folder by task, for the tasks in `names`, or all that are there.
 
@@ -125,8 +115,8 @@ def read_predictions(folder: Path, names: Sequence[str] | None, allow_missing: b
         if name not in NAMES:
             raise UserError(f"eval.tasks: {name} is not a held-out task{nearest(name, NAMES)}")
     samples = find_samples(folder)
-    files = _our_files(folder, samples)
-    expected = Expected({}) if samples.models else read_expected(folder / RunDir(folder).expected.name)
+    files = _files(folder, samples)
+    expected = Expected({}) if samples else read_expected(folder / RunDir(folder).expected.name)
     if not files:
         raise UserError(
             f"{folder}: there are no predictions here; run the predict stage, or name a folder of <task>.jsonl files "
@@ -147,42 +137,42 @@ def read_predictions(folder: Path, names: Sequence[str] | None, allow_missing: b
     return found
 
 
-def _our_files(folder: Path, samples: Samples) -> dict[str, Path]:
+def _files(folder: Path, samples: Mapping[str, dict[str, Path]]) -> dict[str, Path]:
     """Task -> file, in our own layout or lm-eval's of a single model."""
-    ours = {path.stem: path for path in sorted(folder.glob("*.jsonl"))}
-    if samples.models:
-        both = [path for name, path in ours.items() if name in NAMES]
-        if both:
-            raise UserError(f"{folder}: {both[0].name} and files of lm-eval lie here side by side; keep one kind")
-        if len(samples.models) > 1:
-            models = ", ".join(samples.models)
-            raise UserError(
-                f"{folder}: these are answers of {len(samples.models)} models ({models}); choose one with "
-                f"predictions={folder / list(samples.models)[-1]}"
-            )
-        return next(iter(samples.models.values()))
-    for name, path in ours.items():
-        if name not in NAMES and path not in samples.others:
-            raise UserError(f"{path}: {name} is not a held-out task{nearest(name, NAMES)}")
-    return {name: path for name, path in ours.items() if name in NAMES}
+    named = {path.stem: path for path in sorted(folder.glob("*.jsonl"))}
+    ours = {name: path for name, path in named.items() if name in NAMES}
+    if not samples:
+        for name, path in named.items():
+            if name not in NAMES and not _task_of_samples(path):
+                raise UserError(f"{path}: {name} is not a held-out task{nearest(name, NAMES)}")
+        return ours
+    for path in ours.values():
+        raise UserError(f"{folder}: {path.name} and files of lm-eval lie here side by side; keep one kind")
+    first, *others = samples
+    if others:
+        raise UserError(
+            f"{folder}: these are answers of {len(samples)} models ({', '.join(samples)}); choose one with "
+            f"predictions={folder / others[-1]}"
+        )
+    return samples[first]
 
 
-def find_samples(folder: Path) -> Samples:
-    """Find lm-eval's files below a folder, by model.
+def _task_of_samples(path: Path) -> str | None:
+    match = SAMPLES.fullmatch(path.name) or OLD_SAMPLES.fullmatch(path.name)
+    return match and match["task"]
+
+
+def find_samples(folder: Path) -> dict[str, dict[str, Path]]:
+    """Find the files that lm-eval, or the original code through it, wrote below a folder: relative folder of a model
+    (`.` for the folder itself) -> held-out task -> file.
 
     Known layouts are lm-eval's (`[MODEL/]samples_<task>_<time>.jsonl`) and that of the original code, which calls
     lm-eval once a task or once for all (`[MODEL/]<task>/...`, `[MODEL/]science_adapt/...`). UserError for two files of
     one model and task.
     """
     models: dict[str, dict[str, Path]] = {}
-    others = []
     for path in sorted(folder.rglob("*.jsonl")):
-        match = SAMPLES.fullmatch(path.name) or OLD_SAMPLES.fullmatch(path.name)
-        if match is None:
-            continue
-        task = match["task"]
-        if task not in NAMES:
-            others.append(path)
+        if (task := _task_of_samples(path)) not in NAMES:
             continue
         parts = path.relative_to(folder).parts[:-1]
         ends = [place for place, part in enumerate(parts) if part in (task, WHOLE_GROUP)]
@@ -190,12 +180,12 @@ def find_samples(folder: Path) -> Samples:
         first = models.setdefault(model, {}).setdefault(task, path)
         if first is not path:
             raise UserError(f"{first} and {path} are both answers to {task}; move one of them away")
-    return Samples(models, others)
+    return models
 
 
 def models_below(folder: Path) -> list[str]:
     """Relative folders of the models with answers below this one; empty unless there are several, each in its own."""
-    models = find_samples(folder).models if folder.is_dir() else {}
+    models = find_samples(folder) if folder.is_dir() else {}
     return list(models) if len(models) > 1 and "." not in models else []
 
 

@@ -60,9 +60,7 @@ def read_rows(
             begins = file.read(len(LFS))
             file.seek(0)
             if begins == LFS:
-                raise UserError(
-                    f"{path}: a pointer to a file that Git LFS keeps elsewhere; fetch it with `git lfs pull`"
-                )
+                raise UserError(f"{path}: a pointer to a file that Git LFS keeps elsewhere; run `git lfs pull`")
             if begins.startswith(PARQUET) or path.name.endswith(".parquet"):
                 yield from _parquet_rows(path, on_unreadable)
             elif begins.startswith(GZIP) or path.name.endswith(".gz"):
@@ -101,16 +99,8 @@ def _line_rows(path: Path, file: IO[bytes] | gzip.GzipFile, on_unreadable: OnUnr
             raise UserError(
                 f"{where}: longer than {MOST_LINE_BYTES:,} bytes; a file of JSON lines has a row on each line"
             )
-        if not line.strip():
-            continue
-        try:
-            row = _object(_parsed(line.decode("utf-8-sig")))
-        except UnicodeDecodeError as error:
-            on_unreadable(where, _not_utf8(error))
-        except _Unreadable as reason:
-            on_unreadable(where, str(reason))
-        else:
-            yield where, row
+        if line.strip():
+            yield from _row(where, line, on_unreadable)
 
 
 def _list_rows(path: Path, content: bytes, on_unreadable: OnUnreadable) -> Rows:
@@ -118,40 +108,31 @@ def _list_rows(path: Path, content: bytes, on_unreadable: OnUnreadable) -> Rows:
     text = content.decode("utf-8-sig", errors="surrogateescape")
     undecoded = UNDECODED.search(text) is not None
     try:
-        rows = _parsed(text)
-    except _Unreadable as reason:
-        raise UserError(f"{path}: {reason}") from None
-    for number, item in enumerate(rows, 1):
-        where = f"{path}: row {number}"
-        try:
-            row = _object(item)
-            if undecoded and UNDECODED.search(json.dumps(row, ensure_ascii=False)):
-                raise _Unreadable("not UTF-8")
-        except _Unreadable as reason:
-            on_unreadable(where, str(reason))
-        else:
-            yield where, row
-
-
-class _Unreadable(Exception):
-    """The reason why bytes are no row."""
-
-
-def _not_utf8(error: UnicodeDecodeError) -> str:
-    return f"not UTF-8 (byte {error.start}: {error.reason})"
-
-
-def _parsed(text: str) -> Any:
-    try:
-        return json.loads(text)
+        rows = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise _Unreadable(f"not JSON ({error})") from None
+        raise UserError(f"{path}: not JSON ({error})") from None
+    for number, row in enumerate(rows, 1):
+        where = f"{path}: row {number}"
+        if undecoded and UNDECODED.search(json.dumps(row, ensure_ascii=False)):
+            on_unreadable(where, "not UTF-8")
+        else:
+            yield from _row(where, row, on_unreadable)
 
 
-def _object(row: Any) -> dict[str, Any]:
-    if not isinstance(row, dict):
-        raise _Unreadable(f"a row must be a JSON object, and this is of type {type(row).__name__}")
-    return row
+def _row(where: str, row: Any, on_unreadable: OnUnreadable) -> Rows:
+    """The row, parsed if it is bytes, or nothing if it is no JSON object."""
+    try:
+        row = json.loads(row.decode("utf-8-sig")) if isinstance(row, bytes) else row
+    except UnicodeDecodeError as error:
+        reason = f"not UTF-8 (byte {error.start}: {error.reason})"
+    except (ValueError, RecursionError) as error:
+        reason = f"not JSON ({error})"
+    else:
+        if isinstance(row, dict):
+            yield where, row
+            return
+        reason = f"a row must be a JSON object, and this is of type {type(row).__name__}"
+    on_unreadable(where, reason)
 
 
 def _parquet_rows(path: Path, on_unreadable: OnUnreadable) -> Rows:
@@ -167,7 +148,7 @@ def _parquet_rows(path: Path, on_unreadable: OnUnreadable) -> Rows:
                     number += 1
                     where = f"{path}: row {number}"
                     if isinstance(row, UnicodeDecodeError):
-                        on_unreadable(where, _not_utf8(row))
+                        on_unreadable(where, f"not UTF-8 (byte {row.start}: {row.reason})")
                     else:
                         yield where, row
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:

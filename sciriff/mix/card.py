@@ -40,7 +40,7 @@ def token_card(ids: Sequence[str], datasets: Sequence[str], lengths: np.ndarray,
 
     halves: dict[str, list[int]] = {"science": [], "general": []}
     for name, rows in places.items():
-        halves["science" if is_science(name) else "general"] += rows
+        halves["science" if name.startswith(SCIENCE) else "general"] += rows
     by_length = sorted(set(zip(ids, lengths.tolist(), strict=True)), key=lambda row: (-row[1], row[0]))
     return {
         **part(range(len(datasets))),
@@ -48,10 +48,6 @@ def token_card(ids: Sequence[str], datasets: Sequence[str], lengths: np.ndarray,
         "by_dataset": {name: part(rows) for name, rows in sorted(places.items())},
         "longest": [{"row": row, "tokens": tokens} for row, tokens in by_length[:LONGEST]],
     }
-
-
-def is_science(dataset: str) -> bool:
-    return dataset.startswith(SCIENCE)
 
 
 def validation_card(

@@ -73,11 +73,10 @@ class Comparison:
 
 
 def _seed_error(one: Value, other: Value) -> float:
-    """Standard error of the difference over seeds. A single run is taken to vary as the other's seeds do."""
-    known = [value.sd for value in (one, other) if value.sd is not None]
-    if not known:
-        return 0.0
-    return sqrt(sum((value.sd if value.sd is not None else known[0]) ** 2 / value.runs for value in (one, other)))
+    """Standard error of the difference over seeds; 0 for two single runs. Beside seeds a single run is taken to vary
+    as they do."""
+    known = next((value.sd for value in (one, other) if value.sd is not None), 0.0)
+    return sqrt(sum((known if value.sd is None else value.sd) ** 2 / value.runs for value in (one, other)))
 
 
 def compare(baseline: Group, group: Group, resamples: int) -> Comparison:

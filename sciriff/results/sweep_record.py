@@ -63,16 +63,11 @@ def _read(path: Path) -> Job:
     return read_json(path, Job, "the row of a job", "remove it, and the sweep's command makes it again")
 
 
-def forget(place: Path, number: int) -> None:
-    """Remove the row of a job."""
-    _row(place, number).unlink(missing_ok=True)
-
-
 def forget_from(place: Path, number: int) -> None:
     """Remove the rows from this number on: jobs that the same command had under other files of conf/."""
     for job in jobs(place):
         if job.number >= number:
-            forget(place, job.number)
+            _row(place, job.number).unlink(missing_ok=True)
 
 
 def forget_all(place: Path) -> None:
