@@ -8,7 +8,7 @@ from sciriff.data import judgements
 from sciriff.data.judgements import RATED, UNREADABLE
 from sciriff.data.saved_answers import Answer
 from sciriff.models.api.calls import Reply
-from sciriff.models.api.limits import Price
+from sciriff.models.api.prices import Price
 from sciriff.run.records import AnswerKey, Judgement, append_jsonl, mend_last_line
 from sciriff.run.run_dir import RunDir
 from sciriff.tasks import HELD_OUT

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from sciriff.models.api.calls import Reply, Sent
-from sciriff.models.api.limits import Price
+from sciriff.models.api.prices import Price
 from sciriff.run.records import append_jsonl, mend_last_line, read_json_objects
 from sciriff.run.user_error import UserError
 

@@ -18,8 +18,8 @@ from predict_runs import files_of, finish, make_run, row, tiny_model, write_rows
 
 from sciriff.config import EngineConfig
 from sciriff.models.api import limits
-from sciriff.models.api.anthropic_batch import AnthropicBatches
-from sciriff.models.api.openai_batch import OpenAiBatches
+from sciriff.models.api.anthropic import AnthropicBatches
+from sciriff.models.api.openai import OpenAiBatches
 from sciriff.run.run_dir import RunDir
 from sciriff.stage import alone
 

