@@ -37,7 +37,7 @@ def alone(lock: Path, otherwise: str) -> Iterator[None]:
         yield
 
 
-def say_error(error: BaseException) -> None:
+def say_error(error: BaseException | str) -> None:
     """Say in one line what went wrong."""
     print(f"error: {error}", file=sys.stderr, flush=True)
 

@@ -4,15 +4,15 @@ import json
 import shutil
 import sys
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from sciriff.config import PACKAGE, Config
 from sciriff.driver import tracker_process
 from sciriff.driver.frozen_config import freeze, refuse_another
-from sciriff.driver.requeue import Progress
-from sciriff.driver.stage_inputs import changed, inputs
-from sciriff.finetune import launch_files
+from sciriff.driver.requeue import ProgressSinceStart
+from sciriff.driver.stage_inputs import changed
+from sciriff.driver.stages import STAGES, Stage
 from sciriff.mix import card_table
 from sciriff.results.score_tables import write_tables
 from sciriff.results.summary import summary_lines
@@ -29,7 +29,7 @@ class RunFailed(Exception):
     """A stage of a run failed; the message is for a person, and what was finished is kept."""
 
 
-def run(config: Config, again: str, progress: Progress, wait: bool = False) -> float | None:
+def run(config: Config, again: str, progress: ProgressSinceStart, wait: bool = False) -> float | None:
     """Run the active stages and return the summary mean (0-1), or None without scores. `again` is the command that
     goes on after a failure. A folder that another driver owns is refused, or with `wait` waited for. UserError refuses
     the folder, RunFailed tells of a stage, spawn.Stopped of Ctrl-C."""
@@ -71,7 +71,7 @@ def is_finished(config: Config) -> bool:
         return run.config.is_file() and all(
             (record := manifest.stages.get(stage)) is not None
             and record.status == "done"
-            and not changed(record.inputs, inputs(stage, config, run))
+            and not changed(record.inputs, STAGES[stage].inputs(config, run))
             and damaged_output(run.root, record.outputs) is None
             for stage in config.active_stages
         )
@@ -79,7 +79,7 @@ def is_finished(config: Config) -> bool:
         return False
 
 
-def run_each_model(config: Config, models: list[str], again: str, progress: Progress) -> None:
+def run_each_model(config: Config, models: list[str], again: str, progress: ProgressSinceStart) -> None:
     """A run of its own, in a folder of run_dir, for each of the models whose answers lie below `predictions` (relative
     folders), and tables of all of them beside these. Each can be compared and reported on like any run. RunFailed, in
     the end, when one of them failed; the others are not kept from theirs."""
@@ -95,7 +95,7 @@ def run_each_model(config: Config, models: list[str], again: str, progress: Prog
         try:
             run(one, again, progress)
             finished.append(RunDir(root / model))
-        except (ValueError, RunFailed) as error:
+        except (UserError, RunFailed) as error:
             _say(f"error: {name}: {error}")
     if finished and "score" in config.active_stages:
         tables = RunDir(root).tables
@@ -105,50 +105,11 @@ def run_each_model(config: Config, models: list[str], again: str, progress: Prog
         raise RunFailed(f"{len(models) - len(finished)} of {len(models)} models failed; the others went on")
 
 
-@dataclass(frozen=True)
-class Stage:
-    """One stage as the driver sees it."""
-
-    name: str
-    outputs: tuple[str, ...]
-    """Attributes of RunDir that the stage makes."""
-    scratch: tuple[str, ...] = ()
-    """Attributes of RunDir that only an interrupted stage leaves behind."""
-    keeps: bool = False
-    """Its rows are keyed by all that they depend on, and were paid for, so the stage itself removes what is no longer
-    good."""
-
-    @property
-    def again(self) -> str:
-        """What it does when its inputs have changed."""
-        return "runs again on what it has" if self.keeps else "starts afresh"
-
-    def stale(self, run: RunDir) -> list[Path]:
-        """What is removed when the stage starts afresh."""
-        return [] if self.keeps else self.paths(run, self.outputs + self.scratch)
-
-    def paths(self, run: RunDir, names: tuple[str, ...]) -> list[Path]:
-        return [getattr(run, name) for name in names]
-
-
-STAGES = {
-    stage.name: stage
-    for stage in (
-        Stage("mix", ("mix", "mix_card", "mix_card_page", "tokens", "validation", "validation_tokens")),
-        Stage("train", ("model", "adapter", "metrics"), ("checkpoints",)),
-        Stage("predict", ("predictions",), keeps=True),
-        Stage("judge", ("judgements",), keeps=True),
-        Stage("score", ("scores", "tables", "per_instance")),
-        Stage("report", ("report", "figures")),
-    )
-}
-
-
 def _run_stage(
     stage: Stage, config: Config, run: RunDir, manifest: Manifest, again: str, tracker: tracker_process.Tracker
 ) -> None:
     """Run one stage, unless it is up to date. Work of a stage whose inputs have changed is removed first."""
-    given = inputs(stage.name, config, run)
+    given = stage.inputs(config, run)
     record = manifest.stages.get(stage.name)
     if record is not None:
         if names := changed(record.inputs, given):
@@ -176,7 +137,7 @@ def _run_stage(
     _say(f"{stage.name}: started, log in {run.log(stage.name)}")
     started = time.monotonic()
     try:
-        _spawn(stage.name, config, run)
+        _spawn(stage, config, run)
     except spawn.ChildFailed:
         manifest.stages[stage.name] = StageRecord("failed", given, round(time.monotonic() - started, 2))
         manifest.write()
@@ -188,39 +149,30 @@ def _run_stage(
     _say(f"{stage.name}: done in {seconds:.1f} s")
 
 
-def _spawn(stage: str, config: Config, run: RunDir) -> None:
-    log = run.log(stage)
-    if stage == "train":
-        gpus = machine.gpus()
-        gpu_memory = min((gpu.memory for gpu in gpus), default=None)
-        there = cluster.here()
-        command, environment = launch_files.write(config, run, len(gpus), gpu_memory, there)
-        files = shared_files.as_written((run.config, run.accelerate, run.deepspeed))
-        run.stop_request.unlink(missing_ok=True)
-        try:
-            with everywhere(there, command, files, environment) as start:
-                spawn.run(stage, start.command, log, environment, run.stop_request.touch, start.variables)
-        except spawn.ChildFailed:
-            if lost := start.lost():
-                raise spawn.Stopped(
-                    reason=f"the connection to node {lost} broke: it is down, or what ran there was killed"
-                ) from None
-            if not run.stop_request.exists():
-                raise
-        finally:
-            asked = run.stop_request.exists()
-            run.stop_request.unlink(missing_ok=True)
-        if asked:  # a scheduler signalled its processes and not the driver
-            raise spawn.Stopped
+def _spawn(stage: Stage, config: Config, run: RunDir) -> None:
+    there = cluster.here()
+    command, environment = stage.command(config, run, there)
+    if not stage.on_all_nodes:
+        spawn.run(stage.name, command, run.log(stage.name), environment)
         return
-    python, environment = sys.executable, {}
-    if stage == "predict" and not machine.gpus():
-        environment |= machine.short_spins()
-    if stage == "predict" and config.engine.python:
-        python = config.engine.python
-        if (PACKAGE.parent / "pyproject.toml").is_file():  # a checkout lends itself; a wheel must be installed there
-            environment["PYTHONPATH"] = str(PACKAGE.parent)
-    spawn.run(stage, [python, "-m", f"sciriff.{stage}", str(run.root)], log, environment)
+    files = shared_files.as_written((run.config, run.accelerate, run.deepspeed))
+    run.stop_request.unlink(missing_ok=True)
+    ask_to_stop = run.stop_request.touch
+    try:
+        with everywhere(there, command, files, environment) as start:
+            spawn.run(stage.name, start.command, run.log(stage.name), environment, ask_to_stop, start.variables)
+    except spawn.ChildFailed:
+        if lost := start.lost():
+            raise spawn.Stopped(
+                reason=f"the connection to node {lost} broke: it is down, or what ran there was killed"
+            ) from None
+        if not run.stop_request.exists():
+            raise
+    finally:
+        asked = run.stop_request.exists()
+        run.stop_request.unlink(missing_ok=True)
+    if asked:  # a scheduler signalled its processes and not the driver
+        raise spawn.Stopped
 
 
 def _remove(paths: list[Path]) -> None:

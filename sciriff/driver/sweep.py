@@ -54,6 +54,10 @@ class Refused(BaseException):
     """A sweep that may not begin. Of an Exception Hydra (1.3) makes a warning where it calls SweepFolder."""
 
 
+class Failed(BaseException):
+    """A bug of ours, its cause, before a sweep began: it is no warning, either."""
+
+
 class SweepFolder(Callback):
     """Hydra's hook (conf/config.yaml): names the folder of a sweep before its first job starts, and holds it."""
 
@@ -62,6 +66,8 @@ class SweepFolder(Callback):
             _begin(config)
         except (UserError, OSError) as error:
             raise Refused(str(error)) from None
+        except Exception as error:
+            raise Failed from error
 
 
 def _begin(config: DictConfig) -> None:

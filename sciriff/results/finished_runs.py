@@ -11,8 +11,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from sciriff.config import read
-from sciriff.config.roles import FREE_TO_CHANGE, HOW_MUCH
+from sciriff.config import UNNAMED, read
 from sciriff.results.per_instance import InstanceNumbers, read_per_instance
 from sciriff.run.digest import value_digest
 from sciriff.run.records import AnswerKey
@@ -190,7 +189,7 @@ def read_config(path: Path) -> dict[str, Any]:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from None
     assert isinstance(config, dict)
     plain = {str(key): value for key, value in config.items()}
-    for key in ("name", *(key for key in FREE_TO_CHANGE if key not in HOW_MUCH)):
+    for key in UNNAMED:
         *sections, last = key.split(".")
         inside: Any = plain
         for section in sections:

@@ -14,8 +14,7 @@ from sciriff import ls
 from sciriff.config import conf_dir, from_container
 from sciriff.config.registration import register
 from sciriff.driver import sweep
-from sciriff.driver.composed import untrained_config
-from sciriff.driver.untrained_baseline import untrained_overrides
+from sciriff.driver.untrained_baseline import untrained_config, untrained_overrides
 from sciriff.results import sweep_record
 from sciriff.run.locks import own
 from sciriff.run.run_dir import RunDir

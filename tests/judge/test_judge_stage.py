@@ -16,7 +16,7 @@ from openai_server import OpenAiServer
 
 from sciriff import score
 from sciriff.config import Config
-from sciriff.driver.stage_inputs import inputs
+from sciriff.driver.stages import STAGES
 from sciriff.judge.__main__ import main
 from sciriff.judge.questions import Rows
 from sciriff.models.api.configured import judging_service
@@ -189,9 +189,9 @@ def test_a_response_that_was_cut_off_is_asked_for_again_with_more_room(
         assert said in capsys.readouterr().out
         main(config, run)
         assert server.asked.total() == 2
-        first = inputs("judge", config, run)
+        first = STAGES["judge"].inputs(config, run)
         config = judged(server, max_tokens=500)
-        assert inputs("judge", config, run) != first
+        assert STAGES["judge"].inputs(config, run) != first
         main(config, run)
         assert server.asked.total() == 3
         config = judged(server, max_tokens=600)

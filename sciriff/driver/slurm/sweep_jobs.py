@@ -13,9 +13,10 @@ from sciriff.config import Config
 from sciriff.config.slurm import SlurmConfig
 from sciriff.data.saved_answers import models_below
 from sciriff.driver import pipeline, plan, preflight
-from sciriff.driver.composed import checked, untrained_config, wants_untrained, with_beside
+from sciriff.driver.composed import checked
 from sciriff.driver.frozen_config import refuse_another
 from sciriff.driver.separate_runs import composed_job, shared
+from sciriff.driver.untrained_baseline import untrained_config, wants_untrained, with_beside
 from sciriff.results import sweep_record
 from sciriff.run.run_dir import RunDir
 from sciriff.run.user_error import UserError
