@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from sciriff.config import Config
+from sciriff.models.api.prices import Price
 from sciriff.models.api.service import Service
 from sciriff.tasks import NAMES
 from sciriff.tasks.catalogue import catalogue
@@ -16,6 +17,10 @@ class Asked:
     prompt_tokens: float
     answer_tokens: float
     """Those of the references: an answer of the usual length."""
+
+    def usd(self, price: Price) -> float:
+        """US dollars for these answers."""
+        return price.of(round(self.prompt_tokens), round(self.answer_tokens))
 
 
 def asked(config: Config) -> Asked | None:
@@ -33,12 +38,11 @@ def asked(config: Config) -> Asked | None:
     )
 
 
-def usd(config: Config, of: Asked) -> float | None:
-    """US dollars for these answers; None where the price is not known, or how much the model thinks."""
+def price(config: Config) -> Price | None:
+    """The price of a token of this engine; None where it is not known, or how much the model thinks."""
     engine, model = config.engine, config.answering_model
     api = model.api
     name = engine.model or (api.name if api else model.path)
     if not engine.asks or name is None or (api is not None and api.thinking_tokens):
         return None
-    price = Service("engine", engine.name, name, engine, "", "").price()
-    return None if price is None else price.of(round(of.prompt_tokens), round(of.answer_tokens))
+    return Service("engine", engine.name, name, engine, "", "").price()

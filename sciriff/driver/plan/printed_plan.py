@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from sciriff.config import Config, ServerConfig
 from sciriff.driver.plan import answers, speed
 from sciriff.driver.plan.run_plan import Plan, checkpoints
+from sciriff.models.api.prices import Price
 from sciriff.models.api.service import dollars
 from sciriff.run.nodes import cluster
 
@@ -24,11 +25,12 @@ def lines(config: Config, plan: Plan) -> list[str]:
         text += _training(config, plan)
     if "predict" in config.active_stages:
         found = answers.asked(config)
-        usd = answers.usd(config, found) if found else None
+        price = answers.price(config) if found else None
+        usd = found.usd(price) if found and price else None
         cap = _cap(config.engine, usd) if config.engine.asks else ""
         where = "" if config.engine.asks else _replicas(config, plan)
         longest = f"{config.eval.max_new_tokens} new tokens at most"
-        text.append(f"predict   {config.engine.name}, {where}{_answers(config, found, usd)}{longest}{cap}")
+        text.append(f"predict   {config.engine.name}, {where}{_answers(config, found, price)}{longest}{cap}")
     if "judge" in config.active_stages:
         judge = config.judge
         cap = _cap(judge) if judge.asks else ""
@@ -60,14 +62,15 @@ def _replicas(config: Config, plan: Plan) -> str:
     return f"{total} engine{'s' * (total > 1)}{gpus}{f', {per_node}' if nodes > 1 else ''}, "
 
 
-def _answers(config: Config, found: answers.Asked | None, usd: float | None) -> str:
-    """`16,708 answers (4 samples of each) for about $21, `, as far as it is known."""
+def _answers(config: Config, found: answers.Asked | None, price: Price | None) -> str:
+    """`16,708 answers (4 samples of each) for about $21 (litellm 1.110.2), `, as far as it is known."""
     samples = config.eval.samples
     each = f"{samples} samples of each answer" if samples > 1 else ""
     if found is None:
         return f"{each}, " if each else ""
-    price = "" if usd is None else f" for about {dollars(usd)}"
-    return f"{found.answers:,} answers{f' ({samples} samples of each)' if each else ''}{price}, "
+    source = f" ({price.source})" if price and price.source else ""
+    cost = f" for about {dollars(found.usd(price))}{source}" if price else ""
+    return f"{found.answers:,} answers{f' ({samples} samples of each)' if each else ''}{cost}, "
 
 
 def _cap(server: ServerConfig, usd: float | None = None) -> str:

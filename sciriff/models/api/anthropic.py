@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 from msgspec import Struct
 
-from sciriff.models.api.batch import Batches, BatchState
+from sciriff.models.api.batch import Batches, BatchState, ListedBatch
 from sciriff.models.api.calls import Call, Dialect, Refused, Reply, Sent, believed, sendable, typed
 from sciriff.models.api.limits import estimated_tokens
 from sciriff.models.api.transport import Response
@@ -49,13 +49,10 @@ class Message(Struct):
     stop_reason: Any = None
 
 
-class Batch(Struct):
+class Batch(ListedBatch, kw_only=True):
     """What is read of a batch."""
 
-    id: str
     processing_status: str
-    request_counts: dict[str, int] | None = None
-    errors: Any = None
 
 
 class BatchResult(Struct):

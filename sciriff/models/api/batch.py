@@ -13,7 +13,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, TypeVar
 from urllib.parse import quote
 
 import msgspec
@@ -59,24 +59,26 @@ def write_state(path: Path, state: BatchState) -> None:
     write_whole(path, json.dumps(asdict(state)), durable=True)
 
 
-class AnyBatch(Protocol):
-    """What every service says of a batch."""
+class ListedBatch(msgspec.Struct):
+    """What is read of any batch in a service's list, those of others included."""
 
     id: str
-    errors: Any
+    metadata: Any = None
+    request_counts: dict[str, int] | None = None
+    errors: Any = None
 
 
-B = TypeVar("B", bound=AnyBatch)
-T = TypeVar("T")
+class Page(msgspec.Struct):
+    data: list[ListedBatch]
+    has_more: bool | None = None
 
 
 class Named(msgspec.Struct):
     id: str
 
 
-class Page(msgspec.Struct, Generic[T]):
-    data: list[T]
-    has_more: bool | None = None
+B = TypeVar("B", bound=ListedBatch)
+T = TypeVar("T")
 
 
 class Batches(ABC, Generic[B]):
@@ -291,12 +293,12 @@ class Batches(ABC, Generic[B]):
                 return found
         raise Refused(f"{self.endpoint.base_url}: the batch cannot be submitted: {why}")
 
-    def listed(self) -> Iterator[B]:
+    def listed(self) -> Iterator[ListedBatch]:
         """All batches that the server has, the newest first."""
         after = ""
         for _ in range(MOST_PAGES):
             text = self.ask("GET", f"{self.path}?limit={PAGE}{after}")
-            page = self.read(text, Page[self.kind])  # type: ignore[name-defined]
+            page = self.read(text, Page)
             yield from page.data
             if not page.has_more or not page.data:
                 return

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 from sciriff.config.server import OWN_HOSTS
 from sciriff.models.api.transport import LARGEST_FILE, LARGEST_RESPONSE, Endpoint, Unreachable
 
-SECRET_HEADERS = ("authorization", "x-api-key", "api-key", "x-amz-security-token")
+SECRET_HEADERS = {"authorization", "x-api-key", "api-key", "x-amz-security-token"}
 NO_KEY = "none"
 """What a client that insists on a key is given where there is none; it is not sent."""
 READ_BY_CLIENTS = re.compile(r"(AZURE_)?OPENAI_|ANTHROPIC_")
@@ -104,11 +104,11 @@ def _http_client(library: Any, endpoint: Endpoint) -> Any:
 
     class HttpClient(library.Client):
         def send(self, request: Any, **options: Any) -> Any:
-            for name in SECRET_HEADERS:
-                if name in request.headers:
-                    endpoint.secrets.add(request.headers[name].split()[-1])
-                    if endpoint.key is None and endpoint.via is None:
-                        del request.headers[name]
+            for name in SECRET_HEADERS & request.headers.keys():
+                if endpoint.key is None and endpoint.via is None:
+                    del request.headers[name]
+                elif not request.headers[name].startswith("AWS4-"):  # a signature opens nothing else
+                    endpoint.secrets.add(request.headers[name].removeprefix("Bearer "))
             watch = _Watch()
             request.extensions = {**request.extensions, "trace": watch}
             timer = threading.Timer(endpoint.timeout, watch.cut)

@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 from msgspec import Meta, Struct
 
-from sciriff.models.api.batch import Batches, BatchState
+from sciriff.models.api.batch import Batches, BatchState, ListedBatch
 from sciriff.models.api.calls import Call, Dialect, Reply, Sent, believed, sendable, typed
 from sciriff.models.api.limits import estimated_tokens
 from sciriff.models.api.transport import Response
@@ -39,16 +39,12 @@ class Completion(Struct):
     usage: Any = None
 
 
-class Batch(Struct):
+class Batch(ListedBatch, kw_only=True):
     """What is read of a batch."""
 
-    id: str
     status: str
-    metadata: Any = None
-    request_counts: Any = None
     output_file_id: str | None = None
     error_file_id: str | None = None
-    errors: Any = None
 
 
 class BatchResponse(Struct):
@@ -143,7 +139,7 @@ class OpenAiBatches(Batches[Batch]):
         return None
 
     def status(self, batch: Batch) -> tuple[str, bool]:
-        counts = batch.request_counts if isinstance(batch.request_counts, dict) else {}
+        counts = batch.request_counts or {}
         words = f"{batch.status}, {counts.get('completed', 0)} of {counts.get('total', '?')} answered"
         return words, batch.status in ENDED
 

@@ -82,7 +82,7 @@ class Endpoint:
 
     def without_key(self, text: str) -> str:
         """The text, should a server have sent our key back, without it."""
-        for secret in self.secrets:
+        for secret in tuple(self.secrets):  # other threads may add to them
             if len(secret) >= SHORTEST_SECRET:
                 text = text.replace(secret, KEY_SHOWN_AS)
         return text
