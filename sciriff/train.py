@@ -53,7 +53,7 @@ def compose_and_run(progress: ProgressSinceStart) -> None:
         register()
         with composing():
             hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(entry)()
-    except sweep.Refused as refused:
+    except sweep.SweepRefused as refused:
         raise UserError(str(refused)) from None
     except (UserError, OSError):  # before any job began
         raise

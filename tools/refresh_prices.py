@@ -34,14 +34,14 @@ VIA = {
 }
 
 
-def rows(table: dict[str, dict[str, Any]]) -> list[tuple[str, str, str, str]]:
+def rows(table: dict[str, dict[str, Any]]) -> list[tuple[str, ...]]:
     """(via, model, input, output) of the chat models that engine and judge can ask, sorted."""
     found = {}
     for key, facts in table.items():
         provider = str(facts.get("litellm_provider"))
         name = key.removeprefix(PREFIXES.get(provider, ""))
-        prices = [facts.get("input_cost_per_token"), facts.get("output_cost_per_token")]
-        if provider not in VIA or facts.get("mode") not in ("chat", "responses") or None in prices or "/" in name:
+        prices = [facts[kind] for kind in ("input_cost_per_token", "output_cost_per_token") if kind in facts]
+        if provider not in VIA or facts.get("mode") not in ("chat", "responses") or len(prices) < 2 or "/" in name:
             continue
         if (VIA[provider] == "bedrock" or provider == "azure_ai") and "claude" not in name:
             continue

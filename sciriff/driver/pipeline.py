@@ -15,9 +15,9 @@ from sciriff.driver.stage_inputs import changed
 from sciriff.driver.stages import STAGES, Stage
 from sciriff.mix import card_table
 from sciriff.results.score_tables import write_tables
-from sciriff.results.summary import summary_lines
+from sciriff.results.summary_table import summary_lines
 from sciriff.run import machine, spawn
-from sciriff.run.locks import own
+from sciriff.run.locks import own_run
 from sciriff.run.manifest import Manifest, StageRecord, damaged_output, record_outputs
 from sciriff.run.nodes import cluster, shared_files
 from sciriff.run.nodes.everywhere import everywhere
@@ -35,7 +35,7 @@ def run(config: Config, again: str, progress: ProgressSinceStart, wait: bool = F
     the folder, RunFailed tells of a stage, spawn.Stopped of Ctrl-C."""
     run = RunDir(Path(config.run_dir))
     run.root.mkdir(parents=True, exist_ok=True)
-    with own(run, wait):
+    with own_run(run, wait):
         freeze(config, run)
         manifest = Manifest.read(run.manifest)
         progress.begins(run)

@@ -3,7 +3,6 @@
 import difflib
 import glob
 import json
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -50,21 +49,6 @@ class FinishedRun:
     seed: int | None = None
     identity: str | None = None
     """Digest of all that decides its results except the seed; None where the folder has no config."""
-
-
-@dataclass(frozen=True)
-class Group:
-    """One run, or several that differ in nothing but their seed."""
-
-    runs: tuple[FinishedRun, ...]
-
-    @property
-    def name(self) -> str:
-        """Of several runs the name without the seed: `llama2_7b-scitulu (3 seeds)`."""
-        if len(self.runs) == 1:
-            return self.runs[0].name
-        bare = {re.sub(rf"-s{run.seed}(?=-|$)", "", run.name) for run in self.runs}
-        return f"{bare.pop() if len(bare) == 1 else self.runs[0].name} ({len(self.runs)} seeds)"
 
 
 def find_runs(wanted: Sequence[str]) -> tuple[list[Path], list[Path]]:
@@ -203,25 +187,3 @@ def with_own_names(runs: Sequence[FinishedRun]) -> list[FinishedRun]:
     """Runs of the same name go by their folders."""
     names = [run.name for run in runs]
     return [replace(run, name=str(run.folder)) if names.count(run.name) > 1 else run for run in runs]
-
-
-def pool_seeds(runs: Sequence[FinishedRun]) -> list[Group]:
-    """Groups of runs whose configs differ in the seed alone, in the order of their first runs. Two runs with the same
-    seed, such as a run and its copy, are not two seeds and stay apart; so do seeds that were asked other instances."""
-    groups: list[list[FinishedRun]] = []
-    for run in runs:
-        for group in groups:
-            same = run.identity is not None and run.identity == group[0].identity
-            if same and run.seed not in {member.seed for member in group} and _share_instances([*group, run]):
-                group.append(run)
-                break
-        else:
-            groups.append([run])
-    return [Group(tuple(group)) for group in groups]
-
-
-def _share_instances(runs: Sequence[FinishedRun]) -> bool:
-    return any(
-        set.intersection(*({instance for instance, _ in run.numbers.get(task, {})} for run in runs))
-        for task in runs[0].numbers
-    )

@@ -11,10 +11,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from sciriff.config import Config, load
+from sciriff.run.locks import hold_as_worker
 from sciriff.run.manifest import Manifest
 from sciriff.run.parent_death import die_with_parent
 from sciriff.run.run_dir import RunDir
-from sciriff.stage import command, hold
+from sciriff.stage import command
 from sciriff.track.copied import note_copied
 from sciriff.track.copying import closed, copy_run
 from sciriff.track.sink import Sink, TrackerUnreachable
@@ -60,7 +61,7 @@ def main() -> int:
     run = RunDir(arguments.run_dir.resolve())
     config = load(run.config)
     if config.log.tracker != "none":
-        with hold(run):
+        with hold_as_worker(run):
             copy(config, run, arguments.follow)
     return 0
 

@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import Any
 
 from sciriff.config import Config, as_dict
+from sciriff.run.locks import hold_or_refuse
 from sciriff.run.manifest import Manifest
 from sciriff.run.run_dir import RunDir
 from sciriff.run.user_error import UserError
-from sciriff.stage import alone
 from sciriff.track.logged_tables import TrackedTable
 from sciriff.track.sink import TrackerUnreachable, tag
 
@@ -90,7 +90,9 @@ def wandb_sink(config: Config, run: RunDir, follow: bool) -> Iterator[WandbSink]
         os.environ["WANDB_CONFIG_DIR"] = str(folder / "config")
     import wandb
 
-    with alone(folder / ".lock", f"{folder}: another process copies this run to Weights & Biases; wait until it ends"):
+    with hold_or_refuse(
+        folder / ".lock", f"{folder}: another process copies this run to Weights & Biases; wait until it ends"
+    ):
         yield from _wandb_run(wandb, config, run, follow)
 
 

@@ -14,7 +14,7 @@ from sciriff.driver.frozen_config import freeze
 from sciriff.driver.stage_inputs import changed
 from sciriff.driver.stages import STAGES
 from sciriff.run import locks
-from sciriff.run.locks import own, own_nodes
+from sciriff.run.locks import own_nodes, own_run
 from sciriff.run.run_dir import RunDir
 
 
@@ -133,11 +133,11 @@ def test_a_run_may_go_on_without_what_is_missing(run: RunDir, composed):
 
 
 def test_a_second_driver_is_refused(run: RunDir):
-    with own(run), pytest.raises(ValueError, match="in use by another run"), own(run):
+    with own_run(run), pytest.raises(ValueError, match="in use by another run"), own_run(run):
         pass
 
 
-@pytest.mark.parametrize("first", [own, own_nodes])
+@pytest.mark.parametrize("first", [own_run, own_nodes])
 def test_a_second_driver_with_nodes_leaves_the_firsts_key(first, run: RunDir, cli, monkeypatch: pytest.MonkeyPatch):
     run.nodes_key.write_text("the first's")
     for name, value in {"NODES": "2", "NODE_RANK": "0", "MASTER_ADDR": "127.0.0.1"}.items():
@@ -155,9 +155,9 @@ def test_a_worker_that_is_still_alive_is_waited_for(run: RunDir, monkeypatch):
     monkeypatch.setattr(locks, "WAIT_FOR_WORKERS", 0.5)
     with run.workers_lock.open("ab") as worker:
         fcntl.flock(worker, fcntl.LOCK_SH)
-        with pytest.raises(ValueError, match="a stage of an earlier run is still alive"), own(run):
+        with pytest.raises(ValueError, match="a stage of an earlier run is still alive"), own_run(run):
             pass
-    with own(run):
+    with own_run(run):
         pass
 
 

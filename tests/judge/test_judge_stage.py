@@ -22,10 +22,9 @@ from sciriff.judge.__main__ import main
 from sciriff.judge.questions import Rows
 from sciriff.models.api.configured import judging_service
 from sciriff.models.api.prices import Price
-from sciriff.models.api.service import dollars
+from sciriff.run.locks import hold_or_refuse
 from sciriff.run.records import mend_last_line
 from sciriff.run.run_dir import RunDir
-from sciriff.stage import alone
 from sciriff.tasks.metrics.judge_rating import sample_of_100
 
 JudgedConfig = Callable[..., Config]
@@ -282,7 +281,10 @@ def test_a_second_judge_is_refused(judged: JudgedConfig):
     with OpenAiServer() as server:
         config = judged(server)
         run = make_run(config, [qasper(1)])
-        with alone(run.judge_lock, ""), pytest.raises(ValueError, match="another judge is at work on this run"):
+        with (
+            hold_or_refuse(run.judge_lock, ""),
+            pytest.raises(ValueError, match="another judge is at work"),
+        ):
             main(config, run)
         assert server.asked.total() == 0
         main(config, run)
@@ -369,17 +371,6 @@ def test_the_cap_stops_what_costs_more_than_was_thought_and_a_higher_one_goes_on
         assert server.asked.total() == 3, "there too where the cap is met on the way"
         main(judged(server, max_usd=1), run)
         assert set(server.asked.values()) == {1}
-
-
-def test_dollars():
-    assert [dollars(usd) for usd in (0, 0.00012, 0.0049, 0.005, 0.126, 12)] == [
-        "$0.00",
-        "$0.0001",
-        "$0.005",
-        "$0.01",
-        "$0.13",
-        "$12.00",
-    ]
 
 
 def test_a_call_that_is_refused_is_named_and_the_rest_kept(judged: JudgedConfig, capsys: pytest.CaptureFixture[str]):
