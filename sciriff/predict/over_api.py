@@ -4,6 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 from sciriff.config import Config
+from sciriff.data.records import AnswerKey, Prediction, named
 from sciriff.models.api.calls import Call, Reply, Sent, Tally
 from sciriff.models.api.configured import answering_service
 from sciriff.models.api.service import UNKNOWN_PRICE, Service, say, say_retries
@@ -18,7 +19,6 @@ from sciriff.predict.saved_rows import Asked
 from sciriff.run.digest import value_digest
 from sciriff.run.locks import hold_or_refuse
 from sciriff.run.progress import Progress
-from sciriff.run.records import AnswerKey, Prediction, named
 from sciriff.run.run_dir import RunDir
 from sciriff.run.user_error import UserError
 
