@@ -8,16 +8,17 @@ results can be read. So the same calls are never paid for twice.
 
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 from urllib.parse import quote
 
 from msgspec import Struct
 
 from sciriff.models.api.batch import Batches, BatchState, ListedBatch
-from sciriff.models.api.calls import Call, Dialect, Refused, Reply, Sent, believed, sendable, typed
+from sciriff.models.api.calls import Call, Dialect, Refused, Reply, Sent, believed
 from sciriff.models.api.limits import estimated_tokens
 from sciriff.models.api.transport import Response
+from sciriff.run.typed_json import WrongType, typed
 from sciriff.run.user_error import UserError
 
 MESSAGES = "/messages"
@@ -68,27 +69,13 @@ class BatchRow(Struct):
     result: BatchResult
 
 
-def message_call(
-    id: str,
-    model: str,
-    text: str,
-    longest: int,
-    temperature: float | None,
-    more: Mapping[str, Any] | None = None,
-    about: Mapping[str, Any] | None = None,
-) -> Call:
-    """A call with one user message. No temperature is the server's own, and models since Claude 5 take no other.
-    `more` has further keys, such as thinking."""
-    body = {"model": model, "messages": [{"role": "user", "content": sendable(text)}], "max_tokens": longest}
-    if temperature is not None:
-        body["temperature"] = temperature
-    return Call(id, model, estimated_tokens(text), dict(about or {}), {**body, **(more or {})}, longest)
-
-
 def read_reply(body: Any, call: Sent) -> Reply:
     """The answer in a message: the text of all its text blocks, without what was thought. UserError where there is
     none. Tokens that the server does not tell, or that cannot be, are estimated."""
-    message = typed(body, Message, "a message")
+    try:
+        message = typed(body, Message)
+    except WrongType as error:
+        raise UserError(f"not a message: {error}") from None
     texts = [block.text for block in message.content if block.type == "text"]
     if not all(isinstance(text, str) for text in texts):
         raise UserError("not a message: its content is not a list of texts")
@@ -149,7 +136,7 @@ class AnthropicBatches(Batches[Batch]):
             time.sleep(self.poll_seconds)
         line = next((line for line in self.results(batch) if line.strip()), "{}")
         try:
-            return typed(self.endpoint.parse(line), BatchRow, "a result").custom_id.startswith(f"{mark}-")
+            return typed(self.endpoint.parse(line), BatchRow).custom_id.startswith(f"{mark}-")
         except ValueError:
             raise Refused(f"{self.endpoint.base_url}: the results of {name} are broken: {line[:80]!r}") from None
 
@@ -162,7 +149,7 @@ class AnthropicBatches(Batches[Batch]):
         yield from self.ask("GET", f"{self.path}/{quote(batch.id, safe='')}/results").split("\n")
 
     def result(self, row: Any, by_name: dict[str, Sent]) -> tuple[Sent, Reply | Response] | None:
-        found = typed(row, BatchRow, "a result")
+        found = typed(row, BatchRow)
         call, problem = by_name.get(found.custom_id), found.result.error
         if call is None or found.result.type in ("expired", "canceled"):
             return None

@@ -18,9 +18,10 @@ from urllib.parse import quote
 
 import msgspec
 
-from sciriff.models.api.calls import Call, CallFailed, Refused, Reply, Sent, Tally, typed, verdict
+from sciriff.models.api.calls import Call, CallFailed, Refused, Reply, Sent, Tally, verdict
 from sciriff.models.api.limits import backoff, retry_after
 from sciriff.models.api.transport import Endpoint, Response, Unreachable, request
+from sciriff.run.typed_json import WrongType, read_json, typed
 from sciriff.run.user_error import UserError
 from sciriff.run.whole_file import write_whole
 
@@ -46,12 +47,8 @@ class BatchState:
 
 def read_state(path: Path) -> BatchState | None:
     """The batch that is under way, if one is. UserError for a file that does not say so."""
-    if not path.is_file():
-        return None
-    try:
-        return msgspec.convert(json.loads(path.read_bytes()), BatchState)
-    except (ValueError, msgspec.ValidationError, RecursionError) as error:
-        raise UserError(f"{path}: does not say which batch is under way ({error}); look it up at the server") from None
+    known = "a batch that is under way"
+    return read_json(path, BatchState, known, "look it up at the server") if path.is_file() else None
 
 
 def write_state(path: Path, state: BatchState) -> None:
@@ -355,7 +352,7 @@ class Batches(ABC, Generic[B]):
     def read(self, text: str, kind: type[T]) -> T:
         """What the server sent, as this type."""
         try:
-            return typed(self.endpoint.parse(text), kind, "this")
+            return typed(self.endpoint.parse(text), kind)
         except ValueError:
             raise Refused(f"{self.endpoint.base_url}: not what a batch interface answers: {text[:80]!r}") from None
 
@@ -379,7 +376,7 @@ class BatchErrors(msgspec.Struct):
 def _errors(errors: Any) -> str:
     """What the server says is wrong with a batch."""
     try:
-        found = typed(errors, BatchErrors, "errors").data
-    except UserError:
+        found = typed(errors, BatchErrors).data
+    except WrongType:
         return ""
     return f": {found[0].message}" if found else ""

@@ -2,13 +2,11 @@
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any
 
-import msgspec
-
-from sciriff.models.api.limits import LONGEST_RETRY_AFTER, Budget, Pacer, backoff, retry_after
+from sciriff.models.api.limits import LONGEST_RETRY_AFTER, Budget, Pacer, backoff, estimated_tokens, retry_after
 from sciriff.models.api.prices import Price
 from sciriff.models.api.transport import Endpoint, Response, Unreachable, request
 from sciriff.run.user_error import UserError
@@ -129,26 +127,31 @@ class Dialect:
     """The answer in what comes back, as JSON. UserError where there is none."""
 
 
-T = TypeVar("T")
-
-
-def typed(value: Any, kind: type[T], what: str) -> T:
-    """What a server sent, as this type. UserError for anything else; `what` it should be."""
-    try:
-        return msgspec.convert(value, kind)
-    except msgspec.ValidationError as error:
-        raise UserError(f"not {what}: {error}") from None
+def chat_call(
+    id: str,
+    model: str,
+    text: str,
+    longest: int,
+    limit_name: str,
+    temperature: float | None,
+    more: Mapping[str, Any] | None = None,
+    about: Mapping[str, Any] | None = None,
+) -> Call:
+    """A call with one user message, as all services take it. `limit_name` is what the server calls the limit on an
+    answer's tokens: OpenAI max_completion_tokens, all others max_tokens. No temperature is the server's own, and models
+    that think take no other. `more` has further keys, such as thinking."""
+    # No request can hold a lone surrogate; a question mark stands for it.
+    content = text.encode("utf-8", "replace").decode()
+    body = {"model": model, "messages": [{"role": "user", "content": content}], limit_name: longest}
+    if temperature is not None:
+        body["temperature"] = temperature
+    return Call(id, model, estimated_tokens(text), dict(about or {}), {**body, **(more or {})}, longest)
 
 
 def believed(usage: Any, name: str, estimated: int) -> int:
     """A number of tokens that a server told, or the estimate where it cannot be one."""
     counted = usage.get(name) if isinstance(usage, dict) else None
     return counted if type(counted) is int and 0 <= counted <= MOST_TOKENS else estimated
-
-
-def sendable(text: str) -> str:
-    """The text with a question mark for each lone surrogate, which no request can hold."""
-    return text.encode("utf-8", "replace").decode()
 
 
 def ask_all(

@@ -4,16 +4,17 @@ For a batch a file of calls is uploaded, a batch is made of it, and files of res
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Any
 from urllib.parse import quote
 
 from msgspec import Meta, Struct
 
 from sciriff.models.api.batch import Batches, BatchState, ListedBatch
-from sciriff.models.api.calls import Call, Dialect, Reply, Sent, believed, sendable, typed
+from sciriff.models.api.calls import Call, Dialect, Reply, Sent, believed
 from sciriff.models.api.limits import estimated_tokens
 from sciriff.models.api.transport import Response
+from sciriff.run.typed_json import WrongType, typed
 from sciriff.run.user_error import UserError
 
 CHAT = "/chat/completions"
@@ -60,27 +61,12 @@ class BatchRow(Struct):
     error: Any = None
 
 
-def chat_call(
-    id: str,
-    model: str,
-    text: str,
-    longest: int,
-    limit_name: str,
-    temperature: float | None,
-    more: Mapping[str, Any] | None = None,
-    about: Mapping[str, Any] | None = None,
-) -> Call:
-    """A call with one user message. `limit_name` is what the server calls the limit on an answer's tokens: OpenAI
-    max_completion_tokens, most others max_tokens. No temperature is the server's own. `more` has further keys."""
-    body = {"model": model, "messages": [{"role": "user", "content": sendable(text)}], limit_name: longest}
-    if temperature is not None:
-        body["temperature"] = temperature
-    return Call(id, model, estimated_tokens(text), dict(about or {}), {**body, **(more or {})}, longest)
-
-
 def _read(body: Any) -> tuple[Completion, str, bool]:
     """A chat completion, the text of its first choice, and whether that is a refusal. UserError for anything else."""
-    completion = typed(body, Completion, "a chat completion")
+    try:
+        completion = typed(body, Completion)
+    except WrongType as error:
+        raise UserError(f"not a chat completion: {error}") from None
     message = completion.choices[0].message
     refused = message.content is None and bool(message.refusal)
     text = message.refusal if refused else message.content or ""
@@ -149,7 +135,7 @@ class OpenAiBatches(Batches[Batch]):
             yield from self.ask("GET", f"/files/{quote(file, safe='')}/content").split("\n")
 
     def result(self, row: Any, by_name: dict[str, Sent]) -> tuple[Sent, Reply | Response] | None:
-        found = typed(row, BatchRow, "a result")
+        found = typed(row, BatchRow)
         call, response = by_name.get(found.custom_id), found.response
         if call is None:
             return None

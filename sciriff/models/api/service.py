@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from sciriff.config import ServerConfig
-from sciriff.models.api.anthropic import ANTHROPIC, AnthropicBatches, message_call
+from sciriff.models.api.anthropic import ANTHROPIC, AnthropicBatches
 from sciriff.models.api.batch import Batches, read_state
-from sciriff.models.api.calls import Call, Reply, Sent, Tally, ask_all
+from sciriff.models.api.calls import Call, Reply, Sent, Tally, ask_all, chat_call
 from sciriff.models.api.limits import Budget, Pacer
-from sciriff.models.api.openai import OPENAI, OpenAiBatches, chat_call
+from sciriff.models.api.openai import OPENAI, OpenAiBatches
 from sciriff.models.api.prices import Price, price_list
 from sciriff.models.api.transport import Endpoint
 from sciriff.run.number_format import dollars
@@ -96,11 +96,8 @@ class Service:
     ) -> Call:
         """One question, to be answered in at most `longest` tokens. `more` has further keys of the request, `about` is
         handed back with the answer."""
-        temperature = self.server.temperature
-        if self.provider == "anthropic":
-            return message_call(id, self.model, text, longest, temperature, more, about)
         limit_name = "max_completion_tokens" if self.provider == "openai" else "max_tokens"
-        return chat_call(id, self.model, text, longest, limit_name, temperature, more, about)
+        return chat_call(id, self.model, text, longest, limit_name, self.server.temperature, more, about)
 
     def usd(self, call: Sent, reply: Reply) -> float | None:
         """What an answer costs; None where the price is not known. It may be of another model than is asked now."""

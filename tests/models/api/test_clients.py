@@ -19,10 +19,10 @@ from openai_server import OpenAiServer
 
 from sciriff.config.server import ServerConfig
 from sciriff.models.api import limits
-from sciriff.models.api.anthropic import ANTHROPIC, message_call
-from sciriff.models.api.calls import Call, Reply, ask_all
+from sciriff.models.api.anthropic import ANTHROPIC
+from sciriff.models.api.calls import Call, Reply, ask_all, chat_call
 from sciriff.models.api.limits import Budget, Pacer
-from sciriff.models.api.openai import OPENAI, chat_call
+from sciriff.models.api.openai import OPENAI
 from sciriff.models.api.prices import Price
 from sciriff.models.api.service import Service
 from sciriff.models.api.transport import Endpoint, Unreachable, request
@@ -75,7 +75,6 @@ def ask(endpoint: Endpoint, call: Call, attempts: int = 2) -> list[Reply]:
     return replies
 
 
-CLAUDE = "claude-x"
 VERTEX = "projects/mine/locations/us-east5/publishers/anthropic"
 CLOUDS: list[Any] = [
     ("openai", "azure", "/openai", KEY, "/openai/deployments/claude-x/chat/completions?api-version=2024-10-21"),
@@ -97,11 +96,8 @@ def test_a_call_by_way_of_a_cloud(
     with (OpenAiServer if provider == "openai" else AnthropicServer)() as server:
         server.chat_path, heard = path, Listening(server)
         endpoint = Endpoint(server.base_url.removesuffix("/v1") + address, key, 10, provider, via)
-        make = message_call if provider == "anthropic" else chat_call
-        limit = [] if provider == "anthropic" else ["max_tokens"]
-        assert ask(endpoint, make("id", CLAUDE, "question", 20, *limit, None)) == [
-            Reply("Fine.\nRating: 4", 100, 10, "stop")
-        ]
+        call = chat_call("id", "claude-x", "question", 20, "max_tokens", None)
+        assert ask(endpoint, call) == [Reply("Fine.\nRating: 4", 100, 10, "stop")]
     ((_, headers),) = heard.requests
     assert "somebody" not in str(headers)
     (body,) = server.bodies
@@ -158,9 +154,7 @@ def test_the_environment_is_for_the_providers_own_host_alone(provider: str, monk
     for name, value in OF_OTHERS.items():
         monkeypatch.setenv(name, value)
     kind = "anthropic" if provider == "anthropic" else "openai"
-    make = message_call if kind == "anthropic" else chat_call
-    limit = [] if kind == "anthropic" else ["max_tokens"]
-    call = make("id", "m", "question", 20, *limit, None)
+    call = chat_call("id", "m", "question", 20, "max_tokens", None)
     with (OpenAiServer if kind == "openai" else AnthropicServer)() as server:
         heard = Listening(server)
         assert ask(Endpoint(server.base_url, KEY, 10, provider), call)

@@ -16,9 +16,9 @@ from api_server import KEY, Answer, Behaviour, Drop, Error, Hang, Raw
 from openai_server import OpenAiServer
 
 from sciriff.models.api import limits
-from sciriff.models.api.calls import Call, Refused, Reply, Tally, ask_all
+from sciriff.models.api.calls import Call, Refused, Reply, Tally, ask_all, chat_call
 from sciriff.models.api.limits import Budget, Pacer
-from sciriff.models.api.openai import OPENAI, chat_call, read_reply, reply_text
+from sciriff.models.api.openai import OPENAI, read_reply, reply_text
 from sciriff.models.api.prices import Price
 from sciriff.models.api.transport import Endpoint, Response, Unreachable, request
 
