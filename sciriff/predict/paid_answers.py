@@ -5,14 +5,14 @@ predictions/<task>.jsonl is made from these rows and may be made again; these ar
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
 
-from msgspec import Meta
-
+from sciriff.data.records import Dollars
 from sciriff.models.api.calls import Reply, Sent
 from sciriff.models.api.prices import Price
 from sciriff.run.json_lines import append_jsonl, read_jsonl, repair_last_line
 from sciriff.run.typed_json import Count
+
+FIX = "not an answer as this stage writes them: move the file away"
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class PaidAnswer:
     input_tokens: Count
     """By the server's count."""
     output_tokens: Count
-    usd: Annotated[float, Meta(ge=0)] | None
+    usd: Dollars | None
     """What it cost at the price of its day; None where the price was not known."""
     question: str | None = None
     """The digest of the same without the limit. This and the limit are None in rows of older versions, which answer
@@ -57,7 +57,7 @@ class PaidAnswers:
         if repair_last_line(path):
             print(f"{path}: its last line was only half written and is asked again", flush=True)
         answers = cls(path)
-        for row in read_jsonl(path, PaidAnswer, "move the file away") if path.is_file() else ():
+        for row in read_jsonl(path, PaidAnswer, FIX) if path.is_file() else ():
             answers._note(row)
         return answers
 

@@ -456,7 +456,7 @@ def test_settings_that_are_refused(judged: JudgedConfig, setting: dict[str, Any]
     with OpenAiServer() as server:
         judge = judged(server).judge
     with pytest.raises(ValueError, match=message) as caught:
-        check_values(as_dict(replace(judge, **setting)), "judge")
+        check_values({"judge": as_dict(replace(judge, **setting))})
     assert "secret" not in str(caught.value)
     assert "sk-1234" not in str(caught.value)
 
