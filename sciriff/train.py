@@ -31,8 +31,7 @@ from sciriff.driver.run_name import default_name, typed_overrides
 from sciriff.driver.slurm.follow import LeftRunning
 from sciriff.results import sweep_record
 from sciriff.run import spawn
-from sciriff.run.locks import own_nodes
-from sciriff.run.nodes import cluster, joined_nodes, joining_node
+from sciriff.run.nodes import cluster, without_slurm
 from sciriff.run.run_dir import RunDir
 from sciriff.run.user_error import UserError
 from sciriff.stage import USER_ERROR
@@ -63,15 +62,14 @@ def job(composed: DictConfig, progress: Progress) -> float | None:
         print("\n".join([*plan.lines(config, planned), *problems]))
         return None
     preflight.refuse(config, planned)
-    there = cluster.here()
-    if not there.by_hand:
+    nodes = cluster.here()
+    if not nodes.by_hand:
         return run_job(config, progress)
     run = RunDir(Path(config.run_dir))
-    run.root.mkdir(parents=True, exist_ok=True)
-    if there.rank > 0:
-        joining_node.serve(there, run, as_dict(config))
+    if nodes.rank > 0:
+        without_slurm.follow(nodes, run, as_dict(config), lambda order: pipeline.take_part(order, nodes))
         return None
-    with own_nodes(run), joined_nodes.joined(there, run, as_dict(config)):
+    with without_slurm.lead(nodes, run, as_dict(config)):
         return run_job(config, progress)
 
 
@@ -169,7 +167,7 @@ def compose_and_run(progress: Progress) -> None:
         try:
             refuse_launcher_without_sweep(hydra_config)
             return job(composed, progress) if sweep.own_number() is None else job_of_sweep(composed, progress)
-        except (UserError, OSError, pipeline.RunFailed, joining_node.DriverFailed) as error:
+        except (UserError, OSError, pipeline.RunFailed, without_slurm.NodeFailed) as error:
             # raised again below, outside Hydra, which would print a line of its own
             errors.append(error)
             return None
@@ -209,7 +207,7 @@ def exit_status(error: BaseException, progress: Progress) -> int:
             if said := after_stop(error.signals, progress):
                 _say(said)
             return 130
-        case pipeline.RunFailed() | joining_node.DriverFailed():
+        case pipeline.RunFailed() | without_slurm.NodeFailed():
             _say(f"error: {error}")
             return 1
         case RuntimeError() if "Study.stop" in str(error) and sweep.has_failed_jobs():

@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from sciriff.config import PACKAGE, Config
+from sciriff.config import PACKAGE, Config, load
 from sciriff.driver import tracker_process
 from sciriff.driver.frozen_config import freeze, refuse_another
 from sciriff.driver.requeue import Progress
@@ -19,8 +19,10 @@ from sciriff.results.summary import summary_lines
 from sciriff.run import machine, spawn
 from sciriff.run.locks import own
 from sciriff.run.manifest import Manifest, StageRecord, damaged_output, record_outputs
-from sciriff.run.nodes import cluster, shared_files
-from sciriff.run.nodes.everywhere import everywhere
+from sciriff.run.nodes import shared_files
+from sciriff.run.nodes.cluster import Cluster, here
+from sciriff.run.nodes.everywhere import START, everywhere
+from sciriff.run.nodes.without_slurm import Order, log_name
 from sciriff.run.run_dir import RunDir
 from sciriff.run.user_error import UserError
 
@@ -189,38 +191,68 @@ def _run_stage(
 
 
 def _spawn(stage: str, config: Config, run: RunDir) -> None:
-    log = run.log(stage)
-    if stage == "train":
-        gpus = machine.gpus()
-        gpu_memory = min((gpu.memory for gpu in gpus), default=None)
-        there = cluster.here()
-        command, environment = launch_files.write(config, run, len(gpus), gpu_memory, there)
-        files = shared_files.as_written((run.config, run.accelerate, run.deepspeed))
+    cluster = cluster_of(stage, config)
+    command, environment = _command(stage, config, run, cluster)
+    run.stop_request.unlink(missing_ok=True)
+    ask_to_stop = run.stop_request.touch if stage == "train" else None
+    try:
+        with everywhere(cluster, stage, run, command, _read_elsewhere(stage, config, run)) as start:
+            spawn.run(stage, start.command, run.log(stage), environment, ask_to_stop or start.stop, start.variables)
+    except spawn.ChildFailed:
+        if lost := start.lost():
+            raise spawn.Stopped(
+                reason=f"the connection to node {lost} broke: it is down, or what ran there was killed"
+            ) from None
+        if not run.stop_request.exists():
+            raise
+    finally:
+        asked = run.stop_request.exists()
         run.stop_request.unlink(missing_ok=True)
-        try:
-            with everywhere(there, command, files, environment) as start:
-                spawn.run(stage, start.command, log, environment, run.stop_request.touch, start.variables)
-        except spawn.ChildFailed:
-            if lost := start.lost():
-                raise spawn.Stopped(
-                    reason=f"the connection to node {lost} broke: it is down, or what ran there was killed"
-                ) from None
-            if not run.stop_request.exists():
-                raise
-        finally:
-            asked = run.stop_request.exists()
-            run.stop_request.unlink(missing_ok=True)
-        if asked:  # a scheduler signalled its processes and not the driver
-            raise spawn.Stopped
-        return
-    python, environment = sys.executable, {}
-    if stage == "predict" and not machine.gpus():
+    if asked:  # a scheduler signalled its processes and not the driver, or another node was told to stop
+        raise spawn.Stopped
+
+
+def cluster_of(stage: str, config: Config) -> Cluster:
+    """Where a stage runs: on all nodes, or on the first alone."""
+    if stage != "train" and (stage != "predict" or config.engine.asks):
+        return Cluster()
+    cluster = here()
+    return replace(cluster, port=cluster.meeting_port()) if cluster.size > 1 else cluster
+
+
+def take_part(order: Order, cluster: Cluster) -> None:
+    """Do the part of node `cluster.rank`, which is not the first, of a stage on nodes without Slurm."""
+    run = RunDir(Path(order.run_dir))
+    command, environment = _command(order.stage, load(run.config), run, replace(cluster, port=order.port))
+    ask_to_stop = run.stop_request.touch if order.stage == "train" else None
+    name = log_name(order.stage, cluster.rank)
+    spawn.run(name, command, run.log(name), environment, ask_to_stop, {START: order.id})
+
+
+def _command(stage: str, config: Config, run: RunDir, cluster: Cluster) -> tuple[list[str], dict[str, str]]:
+    """The command of a stage on this node, and the variables it needs beside the caller's."""
+    gpus = machine.gpus()
+    if stage == "train":
+        return launch_files.write(config, run, len(gpus), min((gpu.memory for gpu in gpus), default=None), cluster)
+    python = sys.executable
+    environment: dict[str, str] = {}
+    if stage == "predict" and not gpus:
         environment |= machine.short_spins()
     if stage == "predict" and config.engine.python:
         python = config.engine.python
         if (PACKAGE.parent / "pyproject.toml").is_file():  # a checkout lends itself; a wheel must be installed there
             environment["PYTHONPATH"] = str(PACKAGE.parent)
-    spawn.run(stage, [python, "-m", f"sciriff.{stage}", str(run.root)], log, environment)
+    return [python, "-m", f"sciriff.{stage}", str(run.root)], environment
+
+
+def _read_elsewhere(stage: str, config: Config, run: RunDir) -> dict[str, str | None]:
+    """What the other nodes read of this run and must see as it is here: files that tell them what to do with their
+    digests, and those of a model that may have just been written."""
+    files = shared_files.as_written((run.config, run.accelerate, run.deepspeed))
+    model = Path(config.answering_model.path or "")
+    if stage == "predict" and config.answering_model.path and model.is_dir():
+        files |= {str(path): None for path in model.rglob("*") if path.is_file()}
+    return files
 
 
 def _remove(paths: list[Path]) -> None:

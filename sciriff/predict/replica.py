@@ -1,14 +1,11 @@
-"""One engine of several, in a process of its own, and the process that has those of one node.
+"""One engine of several, in a process of its own.
 
-`python -m sciriff.predict.replica NODE GPUS_OF_AN_ENGINE ENGINES_OF_EACH_NODE...` runs on each of several nodes. A
-replica asks the stage for batches and sends back lists of answers, then None, or what went wrong.
+It asks the stage for batches and sends back lists of answers, then None, or what went wrong.
 """
 
 import importlib
-import multiprocessing
 import os
 import signal
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
@@ -17,18 +14,10 @@ from pathlib import Path
 
 from sciriff.models.engines import Request
 from sciriff.run import machine
-from sciriff.run.nodes import node_connection
-from sciriff.run.nodes.node_connection import KEY_FILE
 from sciriff.run.parent_death import die_with_parent
 from sciriff.run.run_dir import RunDir
 from sciriff.run.user_error import UserError
 from sciriff.stage import hold
-
-STAGE, KEY = "SCIRIFF_STAGE", "SCIRIFF_STAGE_KEY"
-"""Variables: address:port of the stage, and the key that opens a connection to it, where no file has it."""
-
-ANSWERS_WITHIN = 60.0
-"""Seconds in which the stage must answer a replica on another node."""
 
 MORE = "more"
 """What a replica says that has room for another batch."""
@@ -82,44 +71,6 @@ def work(pipe: Connection, task: Task, devices: str | None, beside: int) -> None
             pipe.send(None)
 
 
-def far_from_the_stage(number: int, node: int, stage: str, key: bytes, devices: str | None, beside: int) -> None:
-    """The process of a replica on a node of several: it tells the stage which one it is, and gets its task."""
-    die_with_parent()
-    address, _, port = stage.rpartition(":")
-    pipe = node_connection.connect(address, int(port), key, ANSWERS_WITHIN)
-    pipe.send((number, node))
-    work(pipe, pipe.recv(), devices, beside)
-
-
 def how_it_died(process: BaseProcess) -> str:
     code = process.exitcode
     return f"killed by {signal.Signals(-code).name}" if code is not None and code < 0 else f"exit status {code}"
-
-
-def main() -> int:
-    """Have this node's replicas at work. Returns 1 where one of them died."""
-    node, ways, *counts = map(int, sys.argv[1:])
-    count, before = counts[node], sum(counts[:node])
-    stage = os.environ[STAGE]
-    # Taken out, so that no engine's own processes inherit it.
-    key = os.environ.pop(KEY).encode() if KEY in os.environ else Path(os.environ[KEY_FILE]).read_bytes()
-    context = multiprocessing.get_context("spawn")
-    processes = [
-        context.Process(
-            target=far_from_the_stage,
-            args=(before + place, node, stage, key, devices, count),
-            name=f"replica {before + place} of {sum(counts)}",
-        )
-        for place, devices in enumerate(gpu_groups(count, ways), 1)
-    ]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join()
-        if process.exitcode:
-            print(f"{process.name} ended: {how_it_died(process)}", flush=True)
-    return int(any(process.exitcode for process in processes))
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -34,16 +34,26 @@ def own(run: RunDir, wait: bool = False) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def own_nodes(run: RunDir) -> Iterator[None]:
-    """Be the one driver that nodes join by the key in the folder, before `own`. Refused as there, before a key of
-    another is touched."""
-    with run.nodes_lock.open("ab") as nodes:
-        if not _take(nodes):
+def own_node(run: RunDir, rank: int) -> Iterator[None]:
+    """Be the one process that is this node of a run without Slurm. A second one is refused, and a second driver before
+    it touches what the first one's nodes read."""
+    make_nodes_folder(run)
+    with run.node_lock(rank).open("ab") as node, run.lock.open("ab") as driver:
+        if rank and not _take(node):
+            raise UserError(
+                f"NODE_RANK={rank} of {run.root} is another process's, which is still alive: give each node a number "
+                "of its own, or end that one first"
+            )
+        if not rank and not (_take(node) and _take(driver)):
             raise _in_use(run)
-        with run.lock.open("ab") as lock:
-            if not _take(lock):
-                raise _in_use(run)
+        driver.close()
         yield
+
+
+def make_nodes_folder(run: RunDir) -> None:
+    """Make the folder through which nodes talk to each other. OSError where it belongs to somebody else."""
+    run.nodes.mkdir(parents=True, exist_ok=True)
+    run.nodes.chmod(0o700)
 
 
 def _take(lock: IO[bytes]) -> bool:

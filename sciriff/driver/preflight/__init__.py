@@ -97,9 +97,9 @@ def _unknown_filters(config: Config) -> Iterator[str]:
 
 
 def _busy_port(nodes: Cluster) -> Iterator[str]:
-    """A port that was named for training's processes to meet at under Slurm, and belongs to somebody else. Where none
-    was named, and wherever nodes have joined by hand, they meet at a free one."""
-    if nodes.size == 1 or not nodes.slurm or nodes.port is None:
+    """A port of the first node that was named for training's processes to meet at, and belongs to somebody else. Where
+    none was named, they meet at a free one."""
+    if nodes.rank or nodes.port is None:
         return
     try:
         socket.create_server(("", nodes.port)).close()
