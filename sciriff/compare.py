@@ -9,16 +9,21 @@ import json
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from sciriff.report.sweep import sweep_page
 from sciriff.report.sweep.sweep_page import UNREADABLE, LeftOut
-from sciriff.results.comparison import NOISE, SEED_ERRORS, SEED_NOISE, Comparison, Difference, Value, compare, pooled
-from sciriff.results.finished_runs import Group, find_runs, pool_seeds, read_run, read_runs, with_own_names
+from sciriff.results.comparison import NOISE, SEED_ERRORS, SEED_NOISE, Comparison, Difference, compare
+from sciriff.results.finished_runs import find_runs, read_run, read_runs, with_own_names
 from sciriff.results.latex_table import latex_table
+from sciriff.results.seeds import Group, Value, pool_seeds, pooled
 from sciriff.results.statistics import ALPHA, POWER, RESAMPLES
+from sciriff.results.terminal_table import table_lines
+from sciriff.run.number_format import interval, p_value, plus_minus, points, signed_points
 from sciriff.run.user_error import UserError
+from sciriff.run.visible import visible_line
 from sciriff.run.whole_file import write_whole
 from sciriff.stage import command
 
@@ -111,11 +116,12 @@ def read_groups(
 
 def lines(baseline: Group, comparisons: Sequence[Comparison]) -> list[str]:
     """The table for people, in points of 100, with a block for each run, and what must be known beside it."""
-    blocks = [[_cells(row) for row in _rows(comparison)] for comparison in comparisons]
-    widths = _widths([HEADER, *(row for block in blocks for row in block)])
-    text = [f"baseline: {baseline.name}; scores and differences in points of 100", "", _aligned(HEADER, widths)]
-    for comparison, block in zip(comparisons, blocks, strict=True):
-        text += [comparison.group.name, *(_aligned(row, widths) for row in block), *comparison.notes, ""]
+    cells = [_cells(row) for comparison in comparisons for row in _rows(comparison)]
+    header, *drawn = table_lines(HEADER, cells, right=HEADER[1:-1])
+    text = [f"baseline: {baseline.name}; scores and differences in points of 100", "", header]
+    left = iter(drawn)
+    for comparison in comparisons:
+        text += [comparison.group.name, *islice(left, len(_rows(comparison))), *comparison.notes, ""]
     rows = [row for comparison in comparisons for row in comparison.columns]
     noise = sum(row.verdict in (NOISE, SEED_NOISE) for row in rows)
     text.append(f"within noise (p after Holm's correction is {ALPHA} or more): {noise} of {len(rows)} differences")
@@ -124,21 +130,17 @@ def lines(baseline: Group, comparisons: Sequence[Comparison]) -> list[str]:
     text.append(
         f"detectable: the smallest true difference that such a pair shows with {POWER:.0%} power at {ALPHA:.0%}"
     )
-    return text
+    return [visible_line(line) for line in text]
 
 
 def seed_lines(group: Group) -> list[str]:
     """The table where all runs are seeds of one configuration, or where there is one run: means and, of several,
     standard deviations."""
     columns, notes = pooled(group)
-    rows = [SEED_HEADER, *((row.name, str(row.n), _value(row.value)) for row in columns)]
-    widths = _widths(rows)
+    rows = [(row.name, str(row.n), _value(row.value)) for row in columns]
     what = ": mean ± standard deviation (--each compares them)" if len(group.runs) > 1 else ""
-    return (
-        [f"{group.name}{what}", ""]
-        + [f"{name:<{widths[0]}}  {n:>{widths[1]}}  {value:>{widths[2]}}" for name, n, value in rows]
-        + notes
-    )
+    text = [f"{group.name}{what}", "", *table_lines(SEED_HEADER, rows, right=SEED_HEADER[1:]), *notes]
+    return [visible_line(line) for line in text]
 
 
 def _rows(comparison: Comparison) -> list[Difference]:
@@ -152,42 +154,20 @@ def _cells(row: Difference) -> tuple[str, ...]:
         str(row.n),
         _value(row.baseline),
         _value(row.value),
-        _signed(row.difference),
-        f"[{_signed(row.ci95[0])}, {_signed(row.ci95[1])}]" if row.ci95 else UNKNOWN,
-        _p(row.p),
-        UNKNOWN if row.p_holm is None else _p(row.p_holm),
-        UNKNOWN if row.detectable is None else f"{100 * row.detectable:.2f}",
+        signed_points(row.difference),
+        interval(row.ci95, digits=2, signed=True) if row.ci95 else UNKNOWN,
+        p_value(row.p),
+        UNKNOWN if row.p_holm is None else p_value(row.p_holm),
+        UNKNOWN if row.detectable is None else points(row.detectable),
         row.verdict,
     )
 
 
 def _value(value: Value) -> str:
     """`53.10`, of several seeds `53.10 ± 1.25`, of several samples of each answer `53.10 (samples ± 0.80)`."""
-    seeds = f" ± {100 * value.sd:.2f}" if value.sd is not None else ""
-    samples = f" (samples ± {100 * value.sd_over_samples:.2f})" if value.sd_over_samples is not None else ""
-    return f"{100 * value.mean:.2f}{seeds}{samples}"
-
-
-def _signed(value: float) -> str:
-    text = f"{100 * value:+.2f}"
-    return "0.00" if text in ("+0.00", "-0.00") else text
-
-
-def _p(value: float) -> str:
-    return "<0.001" if value < 0.001 else f"{value:.3f}"
-
-
-def _widths(rows: Sequence[Sequence[str]]) -> list[int]:
-    return [max(map(len, column)) for column in zip(*rows, strict=True)]
-
-
-def _aligned(cells: Sequence[str], widths: Sequence[int]) -> str:
-    """Words to the left, numbers to the right."""
-    words = (0, len(cells) - 1)
-    return "  ".join(
-        cell.ljust(width) if position in words else cell.rjust(width)
-        for position, (cell, width) in enumerate(zip(cells, widths, strict=True))
-    ).rstrip()
+    seeds = f" {plus_minus(value.sd)}" if value.sd is not None else ""
+    samples = f" (samples {plus_minus(value.sd_over_samples)})" if value.sd_over_samples is not None else ""
+    return f"{points(value.mean)}{seeds}{samples}"
 
 
 def write_json(path: Path, baseline: Group, comparisons: Sequence[Comparison], resamples: int) -> None:

@@ -4,7 +4,6 @@ RUN is a run's folder, a folder of runs, or a pattern of names in runs/; without
 """
 
 import argparse
-import fcntl
 import fnmatch
 import json
 import sys
@@ -15,17 +14,19 @@ from pathlib import Path
 from typing import Any
 
 from sciriff import config as configuration
-from sciriff.driver.slurm import queue, record
-from sciriff.driver.slurm.queue import Task
+from sciriff.driver.slurm import queue
+from sciriff.driver.slurm.queue import SlurmTask
 from sciriff.results.finished_runs import RUNS, find_folders
-from sciriff.results.summary import mean_line
+from sciriff.results.summary_table import mean_line
+from sciriff.results.terminal_table import table_lines
+from sciriff.run.locks import is_owned
 from sciriff.run.manifest import Manifest
+from sciriff.run.number_format import age
 from sciriff.run.run_dir import RunDir
 from sciriff.run.user_error import UserError
 from sciriff.stage import USER_ERROR, command
 
 HEADER = ("run", "status", "stage", "mean", "age")
-UNITS = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))
 
 
 @dataclass(frozen=True)
@@ -88,10 +89,10 @@ def all_listed(wanted: Sequence[str]) -> list[Listed]:
     return list(rows.values())
 
 
-def tasks_of_sweeps(wanted: Sequence[str]) -> dict[Path, Task]:
+def tasks_of_sweeps(wanted: Sequence[str]) -> dict[Path, SlurmTask]:
     """Run folder -> its task, of all runs of sweeps near these names that wait or run in Slurm."""
     near = {Path(RUNS), *(place for text in wanted for place in (Path(text), Path(text).parent))}
-    sweeps = {records.parent.resolve() for place in near if place.is_dir() for records in place.glob("sweep-*/slurm")}
+    sweeps = {scripts.parent.resolve() for place in near if place.is_dir() for scripts in place.glob("sweep-*/slurm")}
     if not sweeps or not queue.is_there():
         return {}
     try:
@@ -99,7 +100,7 @@ def tasks_of_sweeps(wanted: Sequence[str]) -> dict[Path, Task]:
     except queue.NoAnswer as error:
         print(f"Slurm does not answer ({error}); this is what the folders tell", file=sys.stderr)
         return {}
-    return {Path(folder): task for place in sweeps for folder, task in record.alive(place, tasks).items()}
+    return {Path(folder): task for place in sweeps for folder, task in queue.of_sweep(place, tasks.values()).items()}
 
 
 def _stands_for(text: str, folder: Path) -> bool:
@@ -124,7 +125,7 @@ def _read(run: RunDir) -> tuple[str, str, str]:
     manifest = Manifest.read(run.manifest)
     records = list(manifest.stages.items())
     stage, record = records[-1] if records else ("", None)
-    if is_held(run):
+    if is_owned(run):
         status = "running"
     elif record is None:
         status = "new"
@@ -147,18 +148,6 @@ def _stages(run: RunDir) -> set[str]:
         return set(configuration.from_container(values).active_stages)
     except ValueError:
         return set()
-
-
-def is_held(run: RunDir) -> bool:
-    """Whether a driver owns the run now."""
-    if not run.lock.is_file():
-        return False
-    with run.lock.open("rb") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-    return False
 
 
 def _last_step(metrics: Path) -> str | None:
@@ -185,19 +174,9 @@ def _mean(run: RunDir) -> str:
         raise UserError(f"{run.scores}: not the scores of a run ({error!r}); run the score stage again") from None
 
 
-def age(seconds: float) -> str:
-    """`3 h` and the like, in the largest unit that is there once."""
-    for unit, size in UNITS:
-        if seconds >= size:
-            return f"{int(seconds // size)} {unit}"
-    return "0 s"
-
-
 def lines(rows: list[Listed], now: float) -> list[str]:
     """The table, the run that changed last at its end."""
-    cells = [HEADER, *_cells(rows, now)]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]
+    return table_lines(HEADER, _cells(rows, now))
 
 
 def _cells(rows: list[Listed], now: float) -> Iterator[tuple[str, ...]]:

@@ -19,11 +19,11 @@ from sciriff.data.judgements import answers_digest, count_ratings, read_asked, r
 from sciriff.data.saved_answers import Answer, TaskAnswers, read_predictions, some
 from sciriff.results.parity_differences import other_parity, scored_by_other_rules, task_differences
 from sciriff.results.per_instance import write_per_instance
-from sciriff.results.resampled_columns import LEAST, Part, parts
+from sciriff.results.resampled_columns import LEAST, TaskColumns, parts
 from sciriff.results.samples import averaged, spread
 from sciriff.results.score_tables import write_tables
 from sciriff.results.statistics import Array, interval
-from sciriff.results.summary import summary_lines
+from sciriff.results.summary_table import summary_lines
 from sciriff.run.progress import Progress
 from sciriff.run.records import named
 from sciriff.run.run_dir import RunDir
@@ -44,7 +44,7 @@ def main(config: Config, run: RunDir) -> None:
     done = 0
     results: dict[str, dict[str, Any]] = {}
     differences: dict[str, dict[str, Any]] = {}
-    columns: list[Part] = []
+    columns: list[TaskColumns] = []
     details: dict[str, dict[int, dict[str, float]]] = {}
     """Task -> sample -> its values."""
     for task in HELD_OUT:
@@ -201,7 +201,7 @@ def add_spreads(summary: dict[str, Any], details: Mapping[str, Mapping[int, Mapp
     return summary
 
 
-def add_intervals(summary: dict[str, Any], columns: Sequence[Part], resamples: int) -> dict[str, Any]:
+def add_intervals(summary: dict[str, Any], columns: Sequence[TaskColumns], resamples: int) -> dict[str, Any]:
     """The summary with 95 % intervals (0-1): `ci95` of each column, `mean_ci95` of their mean.
 
     A column that one instance makes has none, nor has a mean with such a column; without resamples there are none.

@@ -1,15 +1,13 @@
 """What every stage does first and last: die with its parent, hold the run, read the config, fail in one line."""
 
-import contextlib
-import fcntl
 import functools
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import IO
 
 from sciriff import config as configuration
 from sciriff.config import Config
+from sciriff.run.locks import hold_as_worker
 from sciriff.run.parent_death import die_with_parent
 from sciriff.run.run_dir import RunDir
 from sciriff.run.user_error import UserError
@@ -18,26 +16,7 @@ USER_ERROR = 2
 """Exit status after a mistake that a person can fix, as opposed to 1 after a crash of ours."""
 
 
-def hold(run: RunDir) -> IO[bytes]:
-    """Hold the workers' lock as long as the returned file is open: a new driver waits for it."""
-    file = run.workers_lock.open("ab")
-    fcntl.flock(file, fcntl.LOCK_SH)
-    return file
-
-
-@contextlib.contextmanager
-def alone(lock: Path, otherwise: str) -> Iterator[None]:
-    """Hold a lock against a second process that would ask and pay for the same. UserError, saying `otherwise`, where
-    there is one."""
-    with lock.open("ab") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(otherwise) from None
-        yield
-
-
-def say_error(error: BaseException) -> None:
+def say_error(error: BaseException | str) -> None:
     """Say in one line what went wrong."""
     print(f"error: {error}", file=sys.stderr, flush=True)
 
@@ -67,7 +46,7 @@ def run_stage(body: Callable[[Config, RunDir], None]) -> None:
     @command
     def stage() -> int:
         config = configuration.load(run.config)
-        with hold(run):
+        with hold_as_worker(run):
             body(config, run)
         return 0
 

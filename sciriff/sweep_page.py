@@ -11,14 +11,13 @@ from sciriff.report.sweep.configs import METHOD, flat
 from sciriff.report.sweep.sweep_page import UNREADABLE, LeftOut, render
 from sciriff.results.finished_runs import (
     FinishedRun,
-    Group,
     find_runs,
-    pool_seeds,
     read_config,
     read_run,
     read_runs,
     with_own_names,
 )
+from sciriff.results.seeds import Group, pool_seeds
 from sciriff.results.statistics import RESAMPLES
 from sciriff.results.sweep_record import PAGE, Job, jobs
 from sciriff.run.run_dir import RunDir

@@ -1,4 +1,4 @@
-"""The cases in tasks/cases/: of each held-out task a reference, some answers to it, and what these should score."""
+"""Cases of tasks/cases/: a reference of each held-out task, some answers to it and their expected scores."""
 
 import json
 from pathlib import Path

@@ -11,7 +11,7 @@ import pytest
 
 from sciriff import __version__
 from sciriff.__main__ import main
-from sciriff.train import this_command
+from sciriff.driver.command_line import this_command
 
 CONSOLE = ["-c", "import sys; from sciriff.__main__ import main; sys.exit(main())"]
 

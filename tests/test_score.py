@@ -17,7 +17,6 @@ from task_cases import REFERENCES
 from sciriff import config, score
 from sciriff.config import Config
 from sciriff.results.per_instance import read_per_instance
-from sciriff.results.summary import signed
 from sciriff.run.records import Judgement, Prediction, write_jsonl
 from sciriff.run.run_dir import RunDir
 from sciriff.tasks import COLUMNS, NAMES
@@ -270,13 +269,6 @@ def test_nothing_differs_under_the_other_rules(run: RunDir, scores_of):
     assert f"{missing}{QASPER}/lm_judge_answer" in score.summary_lines(scores)
     del scores["other_parity"]  # of an earlier version
     assert score.summary_lines(scores)[0].startswith("column")
-
-
-@pytest.mark.parametrize(
-    ("difference", "text"), [(0.01234, "+1.23"), (-0.5, "-50.00"), (-0.0000234, "-0.002"), (0.0, "+0.00")]
-)
-def test_a_small_difference_is_no_zero(difference: float, text: str):
-    assert signed(difference) == text
 
 
 def test_judgements_fill_their_columns(run: RunDir, scores_of):

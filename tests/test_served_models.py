@@ -10,7 +10,7 @@ from openai_server import OpenAiServer
 
 from sciriff.config import Config, conf_dir
 from sciriff.driver.run_name import run_name
-from sciriff.driver.stage_inputs import inputs
+from sciriff.driver.stages import STAGES
 from sciriff.models.api.limits import price_list
 from sciriff.predict import access
 from sciriff.run.run_dir import RunDir
@@ -104,7 +104,7 @@ def test_money_and_speed_make_no_other_run(composed: Composed, tmp_path: Path):
     (tmp_path / "rows.jsonl").write_text("{}\n")
     local = f"eval.path={tmp_path / 'rows.jsonl'}"
     digests = [
-        inputs("predict", composed(*typed, local, *extra), RunDir(tmp_path))
+        STAGES["predict"].inputs(composed(*typed, local, *extra), RunDir(tmp_path))
         for extra in ([], more, ["engine.temperature=1"])
     ]
     assert digests[0] == digests[1] != digests[2]

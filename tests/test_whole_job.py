@@ -16,7 +16,7 @@ from packaging.requirements import Requirement
 from wandb_file import assert_is_a_copy_of, offline_file, read_wandb
 
 from sciriff.run.run_dir import RunDir
-from sciriff.sample.heldout import HELD_OUT
+from sciriff.tasks import HELD_OUT
 
 pytestmark = pytest.mark.slow
 
@@ -36,7 +36,7 @@ SHORT = ("experiment=demo", "train.max_steps=12", "train.checkpoint_every=4", "e
 WHOLE = (*SHORT, "eval.limit=8", "engine.batch_tokens=2048", "train.max_steps=16", "name=undisturbed")
 """One that goes on long enough to be killed in training and in prediction."""
 
-TASKS = [task for task, _, _ in HELD_OUT]
+TASKS = [task.name for task in HELD_OUT]
 """Of which the bundled sample has instances."""
 
 

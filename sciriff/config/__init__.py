@@ -4,31 +4,33 @@ from sciriff.config.checks import nearest
 from sciriff.config.deepspeed import DeepspeedConfig
 from sciriff.config.engine import EngineConfig
 from sciriff.config.eval import EvalConfig
-from sciriff.config.files import as_dict, from_container, load, read, to_yaml
+from sciriff.config.files import as_dict, from_container, load, read, to_yaml, what_decides
 from sciriff.config.judge import JudgeConfig
+from sciriff.config.keys import FREE_TO_CHANGE, KEYS, UNNAMED, known_keys, nearest_key, optional_sections
 from sciriff.config.log import LogConfig
 from sciriff.config.mix import MixConfig, MixSourceConfig, SourcesConfig
 from sciriff.config.model import CHAT_FORMATS, ApiModelConfig, ModelConfig, ShapeConfig
 from sciriff.config.places import PACKAGE, SAMPLE, conf_dir
 from sciriff.config.plan import PlanConfig
 from sciriff.config.report import ReportConfig
-from sciriff.config.root import STAGES, Config, known_keys, nearest_key, optional_sections
-from sciriff.config.server import ADDRESS, HOW_TO_ASK, PROVIDERS, ServerConfig
+from sciriff.config.root import STAGES, Config
+from sciriff.config.server import ADDRESS, PROVIDERS, ServerConfig
 from sciriff.config.source import SourceConfig
-from sciriff.config.train import ATTENTIONS, CHECKPOINTS_KEPT, DECIDES_NOTHING, LOGITS_AT_ONCE, TrainConfig
+from sciriff.config.train import ATTENTIONS, CHECKPOINTS_KEPT, LOGITS_AT_ONCE, TrainConfig
 
 __all__ = [
     "ADDRESS",
     "ATTENTIONS",
     "CHAT_FORMATS",
     "CHECKPOINTS_KEPT",
-    "DECIDES_NOTHING",
-    "HOW_TO_ASK",
+    "FREE_TO_CHANGE",
+    "KEYS",
     "LOGITS_AT_ONCE",
     "PACKAGE",
     "PROVIDERS",
     "SAMPLE",
     "STAGES",
+    "UNNAMED",
     "ApiModelConfig",
     "Config",
     "DeepspeedConfig",
@@ -56,4 +58,5 @@ __all__ = [
     "optional_sections",
     "read",
     "to_yaml",
+    "what_decides",
 ]

@@ -14,9 +14,9 @@ def nearest(word: str, names: Iterable[str]) -> str:
     return f"; did you mean {close[0]!r}?" if close else f"; it is one of {', '.join(names)}"
 
 
-def one_of(key: str, value: object, allowed: tuple[str, ...]) -> None:
+def one_of(key: str, value: object, allowed: tuple[object, ...]) -> None:
     if value not in allowed:
-        raise UserError(f"{key}={value} is not known{nearest(str(value), allowed)}")
+        raise UserError(f"{key}={value} is not known{nearest(str(value), map(str, allowed))}")
 
 
 def finite(key: str, value: float | None) -> None:
@@ -30,12 +30,12 @@ def at_least(key: str, value: float | None, least: float) -> None:
         raise UserError(f"{key}={value} is too small: it must be {least} or more")
 
 
-def number_or(key: str, value: object, least: int, words: tuple[str, ...]) -> None:
+def number_or(key: str, value: object, least: int, words: tuple[object, ...]) -> None:
     """A field that holds a word or a whole number (OmegaConf cannot merge a union into a section still missing)."""
     if isinstance(value, int) and not isinstance(value, bool):
         at_least(key, value, least)
     elif value not in words:
-        raise UserError(f"{key}={value} must be {', '.join(words)} or a whole number of {least} or more")
+        raise UserError(f"{key}={value} must be {', '.join(map(str, words))} or a whole number of {least} or more")
 
 
 def above_zero(key: str, value: float | None) -> None:

@@ -1,53 +1,48 @@
 """engine: who answers the prompts."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from omegaconf import MISSING
 
-from sciriff.config.checks import at_least, number_or, one_of
+from sciriff.config.roles import ANSWERED, HOW, setting
 from sciriff.config.server import PROVIDERS, ServerConfig
 from sciriff.run.user_error import UserError
 
 
 @dataclass
 class EngineConfig(ServerConfig):
-    name: str = MISSING
+    name: str = setting(MISSING, choices=("vllm", "transformers", *PROVIDERS))
     """vllm or transformers, which run the model here; openai, anthropic, or local (any server that speaks OpenAI's
     language), which ask for its answers."""
-    batch_tokens: int = 16384
+    batch_tokens: int = setting(16384, least=1)
     """transformers: prompt and answer tokens, padding included, that are in one batch at most."""
-    tensor_parallel: int = 1
+    tensor_parallel: int = setting(1, least=1)
     """vllm: GPUs that share one copy of the model."""
-    replicas: Any = "auto"
+    replicas: Any = setting("auto", HOW, choices=("auto",), least=1)
     """vllm, transformers: engines side by side, each with a copy of the model on engine.tensor_parallel GPUs of its
     own; they share the prompts. Counted over all nodes; auto: as many as their GPUs give, or one per node without."""
-    memory_fraction: float = 0.9
+    memory_fraction: float = setting(0.9, HOW)
     """vllm: share of each GPU's memory that it may take."""
     batch_invariant: bool = False
     """vllm: only kernels whose results do not depend on what else is computed at the time (VLLM_BATCH_INVARIANT), so
     that a prompt has the same answer in every run, whatever was resumed or shared out. Slower, and for NVIDIA GPUs of
     compute capability 8.0 or more alone (9.0 in older versions of vLLM)."""
-    extra: dict[str, Any] = field(default_factory=dict)
+    extra: dict[str, Any] = setting(factory=dict, runs_or_sends=True)
     """vllm: any other of its engine arguments, merged over ours; `+engine.extra.max_num_seqs=64`."""
-    python: str | None = None
+    python: str | None = setting(None, HOW, runs_or_sends=True)
     """Interpreter for the prediction stage; vLLM pins its torch, so it often lives in an environment of its own."""
     model: str | None = None
     """The server's name for the model; null is model.api.name, or else model.path, which is what `vllm serve` takes."""
-    temperature: float | None = 0.0
+    temperature: float | None = setting(0.0, ANSWERED, least=0)
     """0 takes the most likely token each time, more draws it by chance, as eval.samples needs. Null is a server's own;
     an engine that runs here has none, so there it is 0."""
     top_p: float = 1.0
     """Draws from the most likely tokens alone that together have this share of the probability; 1 draws from all."""
-    timeout: float = 600
+    timeout: float = setting(600, HOW, above_zero=True)
     """Seconds for one call. Longer than a judge's: an answer that is given up on may be paid for, and then again."""
 
     def __post_init__(self) -> None:
-        one_of("engine.name", self.name, ("vllm", "transformers", *PROVIDERS))
-        at_least("engine.batch_tokens", self.batch_tokens, 1)
-        at_least("engine.tensor_parallel", self.tensor_parallel, 1)
-        number_or("engine.replicas", self.replicas, 1, ("auto",))
-        at_least("engine.temperature", self.temperature, 0)
         if not 0 < self.top_p <= 1:
             raise UserError(f"engine.top_p={self.top_p:g} must be above 0 and at most 1")
         if self.top_p < 1 and (self.temperature == 0 or (self.temperature is None and not self.asks)):

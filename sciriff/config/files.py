@@ -7,7 +7,9 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
 from yaml import YAMLError
 
-from sciriff.config.root import Config, nearest_key
+from sciriff.config.keys import KEYS, check_values, nearest_key
+from sciriff.config.roles import Role
+from sciriff.config.root import Config
 from sciriff.run.user_error import UserError
 
 
@@ -15,7 +17,9 @@ def from_container(values: DictConfig) -> Config:
     """The checked config of composed values. UserError says which key is unknown, unset or wrong."""
     try:
         plain = OmegaConf.to_container(values, resolve=True, throw_on_missing=True)
-        config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), plain))
+        merged = OmegaConf.merge(OmegaConf.structured(Config), plain)
+        check_values(OmegaConf.to_container(merged, throw_on_missing=True))  # type: ignore[arg-type]
+        config = OmegaConf.to_object(merged)
     except MissingMandatoryValue as error:
         raise UserError(f"{error.full_key} is not set: give {error.full_key}=...") from None
     except ConfigKeyError as error:
@@ -59,3 +63,9 @@ def to_yaml(config: Config) -> str:
 def as_dict(part: Any) -> Any:
     """Plain containers of a config or a part of it, for digests and logs."""
     return OmegaConf.to_container(OmegaConf.structured(part), resolve=True)
+
+
+def what_decides(config: Config, section: str) -> dict[str, Any]:
+    """The keys of a section that decide a result, as plain values: what a digest of it is made of."""
+    values = as_dict(getattr(config, section))
+    return {key: value for key, value in values.items() if KEYS[f"{section}.{key}"].role is not Role.HOW}

@@ -1,25 +1,21 @@
 """log: where the run is tracked."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from omegaconf import MISSING
 
-from sciriff.config.checks import one_of
+from sciriff.config.roles import setting
 
 
 @dataclass
 class LogConfig:
-    tracker: str = MISSING
+    tracker: str = setting(MISSING, choices=("none", "wandb", "tensorboard"), runs_or_sends=True)
     """none, wandb or tensorboard."""
-    mode: str = "offline"
+    mode: str = setting("offline", choices=("offline", "online"), runs_or_sends=True)
     """wandb: offline (send it later with `wandb sync`) or online (needs an account)."""
-    project: str = "sciriff"
-    entity: str | None = None
+    project: str = setting("sciriff", runs_or_sends=True)
+    entity: str | None = setting(None, runs_or_sends=True)
     group: str | None = None
     """Null is none, or in a sweep the sweep's name."""
-    tags: list[str] = field(default_factory=list)
+    tags: list[str] = setting(factory=list)
     """None are model, mix and method."""
-
-    def __post_init__(self) -> None:
-        one_of("log.tracker", self.tracker, ("none", "wandb", "tensorboard"))
-        one_of("log.mode", self.mode, ("offline", "online"))

@@ -6,7 +6,7 @@ from typing import Any
 
 from omegaconf import MISSING
 
-from sciriff.config.checks import at_least, number_or, one_of
+from sciriff.config.roles import setting
 from sciriff.config.source import SourceConfig
 from sciriff.run.user_error import UserError
 
@@ -42,9 +42,9 @@ class SourcesConfig:
 class MixConfig:
     name: str = MISSING
     sources: SourcesConfig = field(default_factory=SourcesConfig)
-    per_task: int | None = 1000
+    per_task: int | None = setting(1000, least=0)
     """Rows of each science task at most; null takes all, 0 none."""
-    tulu: Any = "match"
+    tulu: Any = setting("match", choices=("none", "match", "all"), least=0)
     """General rows: none, match (as many as science rows), all, or a number."""
     tasks: list[str] | None = None
     """Science tasks that enter, such as genia_ner; null is all. A row must pass this and the next two."""
@@ -54,21 +54,21 @@ class MixConfig:
     """Domains that enter, such as biomedicine: one of a row's `metadata.domains` must be among them; null is all."""
     include_heldout: bool = False
     """Let the training rows of the nine held-out tasks in."""
-    context_window: int | None = 4096
+    context_window: int | None = setting(4096, least=32)
     """Rows longer than this less 20 tokens, by the model's tokenizer and markup, are left out; null keeps all."""
-    truncate: str = "drop"
+    truncate: str = setting("drop", choices=("drop", "turns"))
     """What becomes of a row longer than that: drop, or turns (it keeps the first turns that fit whole, up to the end of
     an answer, and is left out where the first answer does not fit). No answer is ever cut."""
-    take: str = "sample"
+    take: str = setting("sample", choices=("sample", "first"))
     """Which rows a cap keeps: a seeded sample, or the first of each task, as the published mix did."""
-    on_bad_row: str = "error"
+    on_bad_row: str = setting("error", choices=("error", "drop"))
     """A row that cannot be used stops the build (error), or is left out and counted (drop)."""
-    overlap: str = "report"
+    overlap: str = setting("report", choices=("report", "drop", "none"))
     """Rows that hold text of the evaluation prompts (the whole prompt, or the document in it), by whatever way it came
     there: report lists them in the card, drop leaves them out before the caps are filled, none does not look. The
     prompts are those of all held-out tasks at `eval.path` or `eval.source`. Where these cannot be read, drop and a run
     that is to answer them stop; a run that only trains says that its rows were not checked, and so does its card."""
-    validation_rows: int = 0
+    validation_rows: int = setting(0, least=0)
     """Rows to watch training with: so many science rows, and as many general ones, where the source of these is given,
     also if the mix itself takes none of it. They are drawn from what the caps leave, each task in turn, and where that
     is not enough from the source's own validation split. None is of a held-out task, begins like a training row,
@@ -81,14 +81,6 @@ class MixConfig:
     and so leaves no rows for validation_rows."""
 
     def __post_init__(self) -> None:
-        at_least("mix.per_task", self.per_task, 0)
-        at_least("mix.context_window", self.context_window, 32)
-        number_or("mix.tulu", self.tulu, 0, ("none", "match", "all"))
-        one_of("mix.truncate", self.truncate, ("drop", "turns"))
-        one_of("mix.take", self.take, ("sample", "first"))
-        one_of("mix.on_bad_row", self.on_bad_row, ("error", "drop"))
-        one_of("mix.overlap", self.overlap, ("report", "drop", "none"))
-        at_least("mix.validation_rows", self.validation_rows, 0)
         for name in ("tasks", "families", "domains"):
             if getattr(self, name) == []:
                 raise UserError(f"mix.{name}=[] lets no science row in; say mix.per_task=0, or null for all")

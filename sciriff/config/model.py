@@ -1,12 +1,13 @@
 """model: whose weights, or whose answers."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from omegaconf import MISSING
 
-from sciriff.config.checks import at_least, one_of
+from sciriff.config.checks import one_of
+from sciriff.config.roles import setting
 from sciriff.run.user_error import UserError
 
 CHAT_FORMATS = ("tulu", "llama2", "llama3", "qwen", "general", "tokenizer")
@@ -22,27 +23,24 @@ def shares_heads(heads: int, kv_heads: int, ways: int) -> bool:
 class ShapeConfig:
     """The size of a model, from which the plan computes memory and time without a download."""
 
-    layers: int = MISSING
-    hidden: int = MISSING
+    layers: int = setting(MISSING, least=1)
+    hidden: int = setting(MISSING, least=1)
     """Width of the residual stream."""
-    intermediate: int = MISSING
+    intermediate: int = setting(MISSING, least=1)
     """Width inside the MLP."""
-    heads: int = MISSING
-    kv_heads: int = MISSING
+    heads: int = setting(MISSING, least=1)
+    kv_heads: int = setting(MISSING, least=1)
     """Key and value heads; fewer than `heads` under grouped-query attention."""
-    vocabulary: int = MISSING
+    vocabulary: int = setting(MISSING, least=1)
     """Rows of the embedding matrix."""
-    context: int = MISSING
+    context: int = setting(MISSING, least=1)
     """Longest sequence that the model was made for, tokens."""
     tied_embeddings: bool = False
     """The output layer shares the embedding matrix."""
-    head_width: int | None = None
+    head_width: int | None = setting(None, least=1)
     """Width of one attention head; null is hidden / heads. Gemma and Qwen3 have another (`head_dim` in config.json)."""
 
     def __post_init__(self) -> None:
-        for name in ("layers", "hidden", "intermediate", "heads", "kv_heads", "vocabulary", "context"):
-            at_least(f"model.shape.{name}", getattr(self, name), 1)
-        at_least("model.shape.head_width", self.head_width, 1)
         if self.head_width is None and self.hidden % self.heads:
             raise UserError(f"model.shape.hidden={self.hidden} is not a multiple of model.shape.heads={self.heads}")
         if self.heads % self.kv_heads:
@@ -71,23 +69,18 @@ class ShapeConfig:
 class ApiModelConfig:
     """A model whose weights nobody has but its provider."""
 
-    provider: str = MISSING
+    provider: str = setting(MISSING, choices=("openai", "anthropic"))
     """openai or anthropic."""
     name: str = MISSING
     """The provider's own name for it. One with a date stays what it is."""
-    context: int = MISSING
+    context: int = setting(MISSING, least=1)
     """Tokens that prompt and answer may take together, at the price that is known here."""
     takes_temperature: bool = True
     """Whether a request may say engine.temperature. Models that think refuse it, and answer as their provider likes."""
-    thinking_tokens: int = 0
+    thinking_tokens: int = setting(0, least=0)
     """Tokens that it may think before it answers, on top of eval.max_new_tokens; they are paid for like an answer."""
-    request: dict[str, Any] = field(default_factory=dict)
+    request: dict[str, Any] = setting(factory=dict, runs_or_sends=True)
     """Further keys of every request, in the provider's own words: `+model.api.request.reasoning_effort=low`."""
-
-    def __post_init__(self) -> None:
-        one_of("model.api.provider", self.provider, ("openai", "anthropic"))
-        at_least("model.api.context", self.context, 1)
-        at_least("model.api.thinking_tokens", self.thinking_tokens, 0)
 
 
 @dataclass
@@ -105,9 +98,9 @@ class ModelConfig:
     chat: str = MISSING
     """Markup of a conversation (chat.py): tulu, llama2, llama3, qwen, general, or the tokenizer's own template. With
     engine=openai, local or anthropic the server gets messages and writes the markup; a model with `api` says server."""
-    dtype: str = "bfloat16"
+    dtype: str = setting("bfloat16", choices=("bfloat16", "float16", "float32"))
     """Of the saved weights and of generation: bfloat16, float16 or float32."""
-    trust_remote_code: bool = False
+    trust_remote_code: bool = setting(False, runs_or_sends=True)
     """Let a hub repository run its own Python code here. Off unless you turn it on."""
     license: str | None = None
     """Licence of the weights, by the hub's name for it (apache-2.0, llama2), for the card of what is trained from them;
@@ -128,7 +121,6 @@ class ModelConfig:
         if self.shape is None:
             raise UserError("model.shape is not set: give model.shape=..., as in conf/model/llama2_7b.yaml")
         one_of("model.chat", self.chat, CHAT_FORMATS)
-        one_of("model.dtype", self.dtype, ("bfloat16", "float16", "float32"))
         if self.path is None and self.tokenizer is None:
             raise UserError(
                 "model.path is null, so model.tokenizer must name a tokenizer; or give model.path=FOLDER_OR_HUB_ID"

@@ -1,6 +1,9 @@
 """Make the schema and the resolver of conf/ known to Hydra, before anything is composed."""
 
+import contextlib
 import re
+from collections.abc import Iterator
+from typing import Any
 
 import yaml
 from hydra.core.config_store import ConfigStore
@@ -13,15 +16,37 @@ CLOCK = ("tag:yaml.org,2002:str", re.compile(r"[0-9]+(:[0-9]+)+$"))
 
 
 def register() -> None:
-    """`schema`, on which conf/config.yaml builds, `${sample:NAME}`, a file of the bundled sample, and clocks in files,
-    as hydra.launcher.time has them."""
+    """`schema`, on which conf/config.yaml builds, and `${sample:NAME}`, a file of the bundled sample."""
     OmegaConf.register_new_resolver("sample", lambda name: str(SAMPLE / name), replace=True)
     ConfigStore.instance().store("schema", Config)
-    # Hydra (1.3) copies the store, of which there is but one, for each group that --help lists: half of its time.
-    ConfigStore.__deepcopy__ = lambda store, _: store  # type: ignore[attr-defined]
-    # YAML 1.1 reads 12:00:00 to the base of 60, as 43200, which sbatch would take for minutes. The first rule counts.
-    # The reader gets a dict of its own: the writers have the same one, and would no longer put clocks into quotes.
-    yaml.SafeLoader.yaml_implicit_resolvers = {
-        first: [CLOCK, *rules] if first and first.isdecimal() and CLOCK not in rules else rules
-        for first, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()
+
+
+@contextlib.contextmanager
+def composing() -> Iterator[None]:
+    """Change two things of Hydra (1.3) and PyYAML while Hydra composes and runs jobs.
+
+    Hydra copies its store of configs, of which there is but one, for each group that --help lists: half of its time.
+    YAML 1.1 reads 12:00:00 to the base of 60, as 43200, which sbatch would take for minutes (hydra.launcher.time in a
+    file); here it is text. Only the reader of YAML gets this rule: the writers would no longer put clocks into quotes.
+    """
+    rules = yaml.SafeLoader.yaml_implicit_resolvers
+    clocks = {
+        first: [CLOCK, *those] if first and first.isdecimal() else those  # the first rule that fits counts
+        for first, those in rules.items()
     }
+    with (
+        _set(ConfigStore, "__deepcopy__", lambda store, _: store),
+        _set(yaml.SafeLoader, "yaml_implicit_resolvers", clocks),
+    ):
+        yield
+
+
+@contextlib.contextmanager
+def _set(kind: type, name: str, value: Any) -> Iterator[None]:
+    """Give a class an attribute that it has from elsewhere or not at all, and take it away again."""
+    assert name not in vars(kind), f"{kind.__name__}.{name}"
+    setattr(kind, name, value)
+    try:
+        yield
+    finally:
+        delattr(kind, name)

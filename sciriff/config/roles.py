@@ -1,25 +1,67 @@
-"""What role each key of the config plays: what it decides, and whether it may change in a run that was started."""
+"""What role a key of the config plays and which values it takes, written on its field."""
 
-from sciriff.config.server import HOW_TO_ASK
-from sciriff.config.train import DECIDES_NOTHING
+import enum
+from collections.abc import Callable
+from dataclasses import Field, dataclass, field
+from typing import Any, TypeVar, overload
 
-WHERE_AND_HOW = (
-    *("engine.python", "engine.memory_fraction", "engine.replicas"),
-    *(f"engine.{key}" for key in HOW_TO_ASK),
-)
-"""Keys on which no answer depends."""
+from omegaconf import MISSING
 
-HOW_MUCH = (
-    *("eval.tasks", "eval.limit", "eval.samples"),
-    *("eval.max_new_tokens", "eval.max_new_tokens_of", "eval.truncation"),
-)
-"""Keys that say how much is asked, or how: the answers that they leave as they are stay."""
+Value = TypeVar("Value")
 
-FREE_TO_CHANGE = (
-    *("stages", "dry_run", "run_dir", "cache_dir", "report", "log", "plan", "judge", "eval.resamples", "allow_missing"),
-    *WHERE_AND_HOW,
-    *HOW_MUCH,
-    *DECIDES_NOTHING,
-)
-"""Keys that say what to do now, where, or how to show it, not what the run is: a folder takes other values of them. The
-judge is one, since it often comes later, or with more money: its rows say whose they are."""
+
+class Role(enum.Enum):
+    """What a key decides."""
+
+    LEARNT = "what is learnt"
+    ANSWERED = "what is asked, answered or rated"
+    BOTH = "what is learnt and what is answered"
+    HOW_MUCH = "how much is asked; saved answers that are still asked for stay"
+    HOW = "only how, where and when something is done, or how it is shown"
+
+
+LEARNT, ANSWERED, BOTH, HOW_MUCH, HOW = Role
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Metadata of a key. None stands for what its section says, or else for what follows from the role."""
+
+    role: Role | None = None
+    named: bool | None = None
+    may_change: bool | None = None
+    runs_or_sends: bool = False
+    """Whether a value of it can make this machine run code that is neither ours nor of an installed package's defaults,
+    or decides who is sent prompts, keys or results."""
+    choices: tuple[object, ...] = ()
+    """All values that it takes; beside `least`, the words that may stand for a number. Of a list, of each element."""
+    least: float | None = None
+    above_zero: bool = False
+
+    @property
+    def in_name(self) -> bool:
+        """Whether it is part of a run's default name where it is typed. No key is that decides nothing."""
+        return self.role is not Role.HOW and self.named is not False
+
+    @property
+    def may_differ(self) -> bool:
+        """Whether it may have another value when a run that was started is resumed."""
+        return self.role in (Role.HOW, Role.HOW_MUCH) if self.may_change is None else self.may_change
+
+
+@overload
+def setting(default: Value, role: Role | None = None, **about: Any) -> Value: ...
+@overload
+def setting(
+    default: Any = MISSING, role: Role | None = None, *, factory: Callable[[], Value], **about: Any
+) -> Value: ...
+def setting(default: Any = MISSING, role: Role | None = None, *, factory: Any = None, **about: Any) -> Any:
+    """A field of a section: its default (or the `factory` of one) and the other fields of its Setting by name."""
+    metadata = {Setting: Setting(role, **about)}
+    return field(metadata=metadata, **({"default": default} if factory is None else {"default_factory": factory}))
+
+
+def setting_of(known: "Field[Any]") -> Setting:
+    """The Setting of a field; an empty one where it says nothing."""
+    found: Setting = known.metadata.get(Setting, Setting())
+    return found

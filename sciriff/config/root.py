@@ -1,14 +1,10 @@
 """All of a run's config: the sections, and what concerns several of them."""
 
-import difflib
-from collections.abc import Iterator
-from dataclasses import dataclass, field, fields, is_dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, get_args, get_origin, get_type_hints
 
 from omegaconf import MISSING
 
-from sciriff.config.checks import one_of
 from sciriff.config.deepspeed import DeepspeedConfig
 from sciriff.config.engine import EngineConfig
 from sciriff.config.eval import EvalConfig
@@ -18,6 +14,7 @@ from sciriff.config.mix import MixConfig
 from sciriff.config.model import ApiModelConfig, ModelConfig, shares_heads
 from sciriff.config.plan import PlanConfig
 from sciriff.config.report import ReportConfig
+from sciriff.config.roles import ANSWERED, BOTH, HOW, LEARNT, setting
 from sciriff.config.train import TrainConfig
 from sciriff.run.run_dir import RunDir
 from sciriff.run.user_error import UserError
@@ -29,36 +26,35 @@ STAGES = ("mix", "train", "predict", "judge", "score", "report")
 class Config:
     """Everything that a run depends on; what `python -m sciriff.train --cfg job` prints."""
 
-    model: ModelConfig = MISSING
-    mix: MixConfig = MISSING
-    train: TrainConfig = MISSING
-    deepspeed: DeepspeedConfig = MISSING
-    engine: EngineConfig = MISSING
-    eval: EvalConfig = MISSING
-    judge: JudgeConfig = MISSING
-    log: LogConfig = MISSING
-    report: ReportConfig = field(default_factory=ReportConfig)
-    plan: PlanConfig = field(default_factory=PlanConfig)
+    model: ModelConfig = setting(MISSING, BOTH)
+    mix: MixConfig = setting(MISSING, LEARNT)
+    train: TrainConfig = setting(MISSING, LEARNT)
+    deepspeed: DeepspeedConfig = setting(MISSING, LEARNT)
+    engine: EngineConfig = setting(MISSING, ANSWERED)
+    eval: EvalConfig = setting(MISSING, ANSWERED)
+    judge: JudgeConfig = setting(MISSING, ANSWERED, named=False, may_change=True)
+    """It often comes later, or with more money, and its rows say whose they are: no other judge makes another run."""
+    log: LogConfig = setting(MISSING, HOW)
+    report: ReportConfig = setting(role=HOW, factory=ReportConfig)
+    plan: PlanConfig = setting(role=HOW, factory=PlanConfig)
 
-    name: str | None = None
+    name: str | None = setting(None, HOW, may_change=False)
     """Name of the run; null makes it from the choices and overrides that were typed."""
-    stages: list[str] = field(default_factory=lambda: list(STAGES))
+    stages: list[str] = setting(role=HOW, factory=lambda: list(STAGES), choices=STAGES)
     """Which stages to run, of mix, train, predict, judge, score, report."""
-    run_dir: str = "runs/${name}"
-    cache_dir: str = MISSING
+    run_dir: str = setting("runs/${name}", HOW)
+    cache_dir: str = setting(MISSING, HOW)
     """Where mixes and their tokens are kept and shared by all runs."""
-    seed: int = 42
+    seed: int = setting(42, BOTH)
     """Drives the order of training, initial weights and sampling."""
-    dry_run: bool = False
+    dry_run: bool = setting(False, HOW)
     """Print the plan and stop."""
-    predictions: str | None = None
+    predictions: str | None = setting(None, ANSWERED)
     """Score the predictions of this folder instead of generating any."""
-    allow_missing: bool = False
+    allow_missing: bool = setting(False, HOW)
     """Score what is there when instances are missing, and say so."""
 
     def __post_init__(self) -> None:
-        for stage in self.stages:
-            one_of("stages", stage, STAGES)
         if not self.stages:
             raise UserError(f"stages=[] runs nothing; name some of {', '.join(STAGES)}")
         if not 0 <= self.seed < 2**32:
@@ -170,65 +166,3 @@ class Config:
         if self.train.method != "none":
             return replace(model, path=str(RunDir(Path(self.run_dir)).model), tokenizer=None, revision=None)
         return model
-
-
-def known_keys() -> Iterator[str]:
-    """Every key of the schema, `train.learning_rate` and the like."""
-    return (key for key, _ in _hints(Config, ""))
-
-
-def open_keys() -> list[str]:
-    """Keys below which a person may add any."""
-    return [key for key, hint in _hints(Config, "") if get_origin(hint) is dict]
-
-
-def optional_sections() -> list[str]:
-    """Keys that have keys of their own, or are null."""
-    return [key for key, hint in _hints(Config, "") if any(map(is_dataclass, get_args(hint)))]
-
-
-MOST_MEANT = 3
-"""Keys that are named as what may be meant; more say no more than which there are."""
-
-
-def nearest_key(key: str) -> str:
-    """What to say after a key that is not in the schema: the one that may be meant, of the same section if there is one
-    like it, or which keys there are."""
-    if any(key.startswith(f"{known}.") for known in open_keys()):
-        return f"; with a plus it is added: +{key}=..."
-    keys = [*known_keys(), "experiment"]
-    section, _, word = key.rpartition(".")
-    if section and section not in keys:
-        return "".join(
-            f"; did you mean {name!r}?" for name in difflib.get_close_matches(section, keys, n=1, cutoff=0.5)
-        )
-    below = [known for known in keys if not section or known.startswith(f"{section}.")]
-    beside = {_last(known): known for known in below if known.rpartition(".")[0] == section}
-    close = [beside[name] for name in difflib.get_close_matches(word, beside, n=1, cutoff=0.5)]
-    close = close or sorted(beside[name] for name in beside if len(word) > 1 and _initials(name).endswith(word))
-    if not close:
-        deeper = difflib.get_close_matches(word, map(_last, below), n=1, cutoff=0.75)
-        close = [known for known in below if _last(known) in deeper]
-    if 0 < len(close) <= MOST_MEANT:
-        return f"; did you mean {' or '.join(map(repr, close))}?"
-    if section and beside:
-        return f"; {section} has {', '.join(sorted(beside))}"
-    return f"; there is {', '.join(sorted(known for known in keys if '.' not in known))}"
-
-
-def _last(key: str) -> str:
-    return key.rpartition(".")[2]
-
-
-def _initials(name: str) -> str:
-    return "".join(word[0] for word in name.split("_"))
-
-
-def _hints(kind: type, prefix: str) -> Iterator[tuple[str, Any]]:
-    """Every key of a section with its type."""
-    hints = get_type_hints(kind)
-    for known in fields(kind):
-        yield prefix + known.name, hints[known.name]
-        for inner in (hints[known.name], *get_args(hints[known.name])):  # of an optional section, too
-            if is_dataclass(inner) and isinstance(inner, type):
-                yield from _hints(inner, f"{prefix}{known.name}.")

@@ -1,10 +1,10 @@
 """What engine and judge have in common where a server is asked."""
 
 import re
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from sciriff.config.checks import above_zero, at_least
+from sciriff.config.roles import HOW, setting
 from sciriff.run.user_error import UserError
 
 ADDRESS = re.compile(r"https?://[\w.:\[\]-]+(/[\w./~%-]*)?")
@@ -18,33 +18,33 @@ PROVIDERS = ("openai", "local", "anthropic")
 class ServerConfig:
     """How a model behind a server is reached, how fast, and what it may cost."""
 
-    base_url: str | None = None
+    base_url: str | None = setting(None, HOW, runs_or_sends=True)
     """Up to and including the version: https://api.openai.com/v1."""
-    api_key_env: str | None = None
+    api_key_env: str | None = setting(None, HOW, runs_or_sends=True)
     """Environment variable that holds the key; null sends none. The key itself is written nowhere."""
-    temperature: float | None = None
+    temperature: float | None = setting(None, least=0)
     """Null is the server's own."""
-    batch: bool = False
+    batch: bool = setting(False, HOW)
     """Send all calls through the provider's batch interface: half the price, up to a day."""
-    max_usd: float | None = None
+    max_usd: float | None = setting(None, HOW, least=0)
     """US dollars that the stage may cost in all, earlier starts included; null sets no bound. Where the model's price
     is not known it must be null, or the two prices below be given. A call that times out counts at the most it can
     cost."""
-    input_usd: float | None = None
+    input_usd: float | None = setting(None, HOW, least=0)
     """US dollars per million tokens of prompts; null looks the model up in the list of known prices."""
-    output_usd: float | None = None
+    output_usd: float | None = setting(None, HOW, least=0)
     """The same for responses."""
-    max_concurrency: int = 8
+    max_concurrency: int = setting(8, HOW, least=1)
     """Calls under way at once."""
-    requests_per_minute: float | None = None
+    requests_per_minute: float | None = setting(None, HOW, above_zero=True)
     """Calls a minute at most, evenly spread; null sets no bound, and waits only when the server says so."""
-    tokens_per_minute: float | None = None
+    tokens_per_minute: float | None = setting(None, HOW, above_zero=True)
     """The same for tokens: a call counts with its prompt, by estimate, and the longest answer it may bring."""
-    timeout: float = 120
+    timeout: float = setting(120, HOW, above_zero=True)
     """Seconds for one call."""
-    attempts: int = 8
+    attempts: int = setting(8, HOW, least=1)
     """How often a call is made before it counts as failed."""
-    poll_seconds: float = 60
+    poll_seconds: float = setting(60, HOW, above_zero=True)
     """Seconds between looks at a batch."""
 
     def check(self, section: str, chosen: str) -> None:
@@ -57,12 +57,6 @@ class ServerConfig:
             raise UserError(f"{section}.api_key_env must be the name of an environment variable, not the key itself")
         if (self.input_usd is None) != (self.output_usd is None):
             raise UserError(f"{section}.input_usd and {section}.output_usd must be given together")
-        for name in ("max_concurrency", "attempts"):
-            at_least(f"{section}.{name}", getattr(self, name), 1)
-        for name in ("temperature", "max_usd", "input_usd", "output_usd"):
-            at_least(f"{section}.{name}", getattr(self, name), 0)
-        for name in ("requests_per_minute", "tokens_per_minute", "timeout", "poll_seconds"):
-            above_zero(f"{section}.{name}", getattr(self, name))
 
 
 def _is_address(url: str) -> bool:
@@ -73,7 +67,3 @@ def _is_address(url: str) -> bool:
         return bool(parts.hostname) and parts.port != 0
     except ValueError:  # brackets that hold no IPv6 address, a port that is none
         return False
-
-
-HOW_TO_ASK = tuple(known.name for known in fields(ServerConfig) if known.name != "temperature")
-"""Keys of a server that say where, how fast and at what price it is asked, and change no answer."""

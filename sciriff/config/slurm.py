@@ -5,7 +5,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from omegaconf import MISSING
+
 from sciriff.config.checks import nearest
+from sciriff.config.roles import setting
 from sciriff.run.machine import GPU_TYPES
 from sciriff.run.user_error import UserError
 
@@ -39,11 +42,11 @@ class SlurmConfig:
     signal: int
     """Seconds before the end of `time` at which training writes a checkpoint and the job goes back into the queue.
     Slurm may be a minute early."""
-    sbatch: list[str]
+    sbatch: list[str] = setting(MISSING, runs_or_sends=True)
     """Further options as sbatch takes them: `["--constraint=a100","--mail-type=END"]`, with the quotes."""
-    setup: list[str]
+    setup: list[str] = setting(MISSING, runs_or_sends=True)
     """Lines of shell before the command: `["module load cuda","export NCCL_SOCKET_IFNAME=ib0"]`."""
-    python: str | None
+    python: str | None = setting(MISSING, runs_or_sends=True)
     """The interpreter; null is the one that the sweep itself runs in."""
 
     def __post_init__(self) -> None:

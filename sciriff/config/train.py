@@ -5,7 +5,7 @@ from typing import Any
 
 from omegaconf import MISSING
 
-from sciriff.config.checks import above_zero, at_least, number_or, one_of
+from sciriff.config.roles import HOW, setting
 from sciriff.run.user_error import UserError
 
 ATTENTIONS = ("auto", "flash_attention_3", "flash_attention_2", "sdpa", "eager")
@@ -17,113 +17,80 @@ LOGITS_AT_ONCE = 1 << 25
 """Logits that the training loss makes at a time: 128 MiB in fp32. Of a vocabulary of 32,000 that is 1,048 tokens,
 enough to keep a GPU busy; a small model's whole micro-batch is one piece."""
 
-DECIDES_NOTHING = (
-    "train.num_processes",
-    "train.micro_batch_tokens",
-    "train.attention",
-    "train.cross_entropy",
-    "train.activation_checkpointing",
-    "train.checkpoint_every",
-    "train.keep_checkpoints",
-)
-"""Keys that say how a training is done, not what is learnt (beyond rounding): a run may go on with other values."""
-
 
 @dataclass
 class TrainConfig:
-    method: str = MISSING
+    method: str = setting(MISSING, choices=("full", "lora", "qlora", "none"))
     """full (all weights), lora (a small adapter beside each linear layer, the model's own weights frozen), qlora (the
     same over weights that are kept in four bits), or none: evaluate the model as it is."""
-    lora_rank: int | None = None
+    lora_rank: int | None = setting(None, least=1)
     """Rank of the adapters: one of a layer from m to n features has lora_rank * (m + n) weights. This and the other
     three are for lora and qlora alone."""
-    lora_alpha: float | None = None
+    lora_alpha: float | None = setting(None, above_zero=True)
     """What an adapter gives is multiplied with lora_alpha / lora_rank."""
     lora_dropout: float | None = None
     """Share of an adapter's inputs that are dropped in training. Above 0 the losses depend on how rows are packed."""
     lora_targets: list[str] | None = None
     """Names of the layers that get an adapter, such as [q_proj, v_proj]; null is every linear layer but the head."""
-    num_processes: Any = "auto"
+    num_processes: Any = setting("auto", HOW, choices=("auto",), least=1)
     """Training processes, over all nodes, each of which has as many; auto is one per GPU, or one per node without."""
-    epochs: int = 2
-    max_steps: int | None = None
+    epochs: int = setting(2, least=1)
+    max_steps: int | None = setting(None, least=1)
     """End after so many optimizer steps, whatever `epochs` says; the learning rate is planned for that end."""
-    learning_rate: float = 2e-5
+    learning_rate: float = setting(2e-5, above_zero=True)
     """Its peak, after warm-up."""
-    schedule: str = "linear"
+    schedule: str = setting("linear", choices=("linear", "cosine", "constant"))
     """After warm-up: linear (to 0), cosine (to 0) or constant."""
     warmup_ratio: float = 0.03
     """Share of all steps in which the learning rate rises."""
-    weight_decay: float = 0.0
-    optimizer: str = "adamw"
+    weight_decay: float = setting(0.0, least=0)
+    optimizer: str = setting("adamw", choices=("adamw", "adamw_8bit"))
     """adamw, or adamw_8bit: its two moments in 8 bits (bitsandbytes), a quarter of the memory, without DeepSpeed."""
     adam_beta1: float = 0.9
     adam_beta2: float = 0.999
-    adam_epsilon: float = 1e-8
-    max_grad_norm: float = 1.0
+    adam_epsilon: float = setting(1e-8, above_zero=True)
+    max_grad_norm: float = setting(1.0, above_zero=True)
     """Clip the norm of the whole gradient; set on every path, since DeepSpeed and torch have different defaults."""
-    global_batch_size: int = 128
+    global_batch_size: int = setting(128, least=1)
     """Sequences per optimizer step, over all processes and micro-batches."""
-    micro_batch_tokens: int = 8192
+    micro_batch_tokens: int = setting(8192, HOW, least=1)
     """Tokens that one process takes through the model at a time, at most. Whole sequences are packed together, none of
     which sees another; memory depends on it, and not what is learnt."""
-    max_length: int = 4096
+    max_length: int = setting(4096, least=1)
     """Longest sequence, tokens. Rows that are longer are left out of training and counted."""
-    precision: str = "bf16"
+    precision: str = setting("bf16", choices=("bf16", "bf16_pure", "fp32"))
     """bf16 (fp32 master weights), bf16_pure (weights and optimizer in bf16 too) or fp32."""
-    attention: str = "auto"
+    attention: str = setting("auto", HOW, choices=ATTENTIONS)
     """flash_attention_3 (Hopper), flash_attention_2, sdpa, eager, or auto: the first of them that is installed and
     works on this device in this precision. sdpa works everywhere; eager is slow, for families that need it."""
-    cross_entropy: str = "auto"
+    cross_entropy: str = setting("auto", HOW, choices=("auto", "liger", "chunked"))
     """liger (a kernel for GPUs, from liger-kernel), chunked (plain torch), or auto: liger where it works. Neither makes
     the logits of all tokens at once."""
-    activation_checkpointing: Any = "all"
+    activation_checkpointing: Any = setting("all", HOW, choices=("all", "none", "auto"), least=0)
     """Layers that are computed again in the backward pass, to save memory: all, none, so many of the first ones, or
     auto: as few as fit, measured on the GPU with the largest micro-batch. Without a GPU auto is none."""
-    checkpoint_every: int | None = 200
+    checkpoint_every: int | None = setting(200, HOW, least=1)
     """Optimizer steps between resumable checkpoints; null writes none except when asked to stop."""
-    keep_checkpoints: bool = False
+    keep_checkpoints: bool = setting(False, HOW)
     """Keep the last checkpoint after training has finished."""
-    eval_every: int | None = None
+    eval_every: int | None = setting(None, least=1)
     """Optimizer steps between measurements of the loss on the mix's validation rows (`mix.validation_rows`), science
     and general ones apart; also before the first step and after the last. Null measures none. It changes nothing of
     what is learnt, and costs a third of training on as many tokens."""
-    keep: str = "last"
+    keep: str = setting("last", choices=("last", "best"))
     """Which model is written in the end: last, or best, that of the measurement with the lowest science loss (general,
     where there are no science rows). A checkpoint of the best so far is kept besides the newest."""
 
     def __post_init__(self) -> None:
-        one_of("train.method", self.method, ("full", "lora", "qlora", "none"))
         self._check_lora()
         if self.method == "none":
             return
-        number_or("train.num_processes", self.num_processes, 1, ("auto",))
-        for name in (
-            "epochs",
-            "max_steps",
-            "global_batch_size",
-            "micro_batch_tokens",
-            "max_length",
-            "checkpoint_every",
-            "eval_every",
-        ):
-            at_least(f"train.{name}", getattr(self, name), 1)
-        for name in ("learning_rate", "max_grad_norm", "adam_epsilon"):
-            above_zero(f"train.{name}", getattr(self, name))
         for name in ("warmup_ratio", "adam_beta1", "adam_beta2"):
             value = getattr(self, name)
             if not 0 <= value < 1:
                 raise UserError(f"train.{name}={value} must be at least 0 and below 1")
-        at_least("train.weight_decay", self.weight_decay, 0)
-        one_of("train.optimizer", self.optimizer, ("adamw", "adamw_8bit"))
-        one_of("train.schedule", self.schedule, ("linear", "cosine", "constant"))
-        one_of("train.precision", self.precision, ("bf16", "bf16_pure", "fp32"))
-        one_of("train.attention", self.attention, ATTENTIONS)
-        one_of("train.keep", self.keep, ("last", "best"))
         if self.keep == "best" and self.eval_every is None:
             raise UserError("train.keep=best needs train.eval_every=STEPS, and it is null: nothing would be measured")
-        one_of("train.cross_entropy", self.cross_entropy, ("auto", "liger", "chunked"))
-        number_or("train.activation_checkpointing", self.activation_checkpointing, 0, ("all", "none", "auto"))
         if self.max_length > self.micro_batch_tokens:
             raise UserError(
                 f"train.max_length={self.max_length} does not fit train.micro_batch_tokens={self.micro_batch_tokens}: "
@@ -144,8 +111,6 @@ class TrainConfig:
                 raise UserError(f"train.method={self.method} needs train.{name}; train={self.method} has one")
         if not self.adapts:
             return
-        at_least("train.lora_rank", self.lora_rank, 1)
-        above_zero("train.lora_alpha", self.lora_alpha)
         if not 0 <= (self.lora_dropout or 0.0) < 1:
             raise UserError(f"train.lora_dropout={self.lora_dropout} must be at least 0 and below 1")
         if self.lora_targets == []:

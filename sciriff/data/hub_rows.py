@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from sciriff.config import SourceConfig
+from sciriff.run import known_errors
 from sciriff.run.user_error import UserError
 
 COMMIT = re.compile("[0-9a-f]{40}")
@@ -61,7 +62,7 @@ def _loaded(source: SourceConfig, name: str) -> Any:
             "either copy HF_HOME here and set HF_HUB_OFFLINE=1, or name a local copy with this source's `path`"
         ) from None
     except (DatasetsError, ValueError, RuntimeError) as error:  # no such configuration or split; files it cannot read
-        kind = MissingSplit if str(error).startswith("Unknown split") else UserError
+        kind = MissingSplit if known_errors.UNKNOWN_SPLIT.search(error) else UserError
         raise kind(f"{name}: cannot be read ({first_line(error)})") from None
 
 

@@ -8,6 +8,7 @@ from hydra.errors import MissingConfigException, OverrideParseException
 
 from sciriff.config import conf_dir, nearest, nearest_key, optional_sections
 from sciriff.config.slurm import slurm_keys
+from sciriff.run import known_errors
 
 KINDS = {"Integer": "a whole number", "Float": "a number", "Boolean": "true or false", "List": "a list"}
 
@@ -17,7 +18,7 @@ def explain(error: BaseException) -> str:
     text = str(error)
     if isinstance(error, OverrideParseException):
         return _unreadable(error.override)
-    if found := re.search(r"Ambiguous value for argument '([^=]+)=(.*)'", text):
+    if found := known_errors.AMBIGUOUS_VALUE.search(error):
         return (
             f"{found[1]}={found[2]} has a comma: a sweep over several values needs -m; a list is "
             f"{found[1]}=[{found[2]}], and one text {_quoted(found[1], found[2])}"
@@ -25,42 +26,41 @@ def explain(error: BaseException) -> str:
     if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options is not None:
         group, _, option = error.missing_cfg_file.rpartition("/")
         return f"{group}={option} is not known{nearest(option, error.options)}"
-    if found := re.search(r"Could not override '([^']+)'", text):
+    if found := known_errors.NO_SUCH_OVERRIDE.search(error):
         if found[1].startswith("hydra.launcher."):
             return f"{found[1]} is not a key of the launcher{_of_which_launcher(found[1])}"
         return f"{found[1]} is not a key of the config{nearest_key(found[1])}"
-    if found := re.search(r"Key '([^']+)' (?:is )?not in (?:'(\w+)'|struct)", text):
+    if found := known_errors.NO_SUCH_KEY.search(error):
         place = re.match(r"In '([^']+)'", text)
         if place is None:
             return f"{found[1]} is not a key of the config{nearest_key(found[1])}"
         group = place[1].partition("/")[0]
         hint = nearest_key(found[1] if group == "experiment" else f"{group}.{found[1]}")
         return f"{place[1]}.yaml: {found[1]} is not a key of the config{hint}"
-    if found := re.search(r"Error merging override (\S+)", text):
+    if found := known_errors.BAD_OVERRIDE.search(error):
         cause = str(error.__cause__ or error.__context__ or "")
-        if kind := re.search(r"could not be converted to (\w+)", cause):
+        if kind := known_errors.WRONG_TYPE.search(cause):
             return f"{found[1]}: the value must be {KINDS.get(kind[1], kind[1])}"
         key, _, value = found[1].partition("=")
-        if "is not a ListConfig" in cause:
+        if known_errors.NOT_A_LIST.search(cause):
             return f"{found[1]}: the value must be a list: {key}=[{value}]"
-        if "is not Optional" in cause:
+        if known_errors.NOT_OPTIONAL.search(cause):
             return f"{found[1]}: it cannot be null"
         return f"{found[1]}: {cause.splitlines()[0] if cause else 'the value does not fit'}"
     return " ".join(line.strip() for line in text.splitlines()[:2])
 
 
 def in_hydra(error: BaseException, typed: Sequence[str]) -> str | None:
-    """One line about what was typed and broke Hydra (1.3) or OmegaConf (2.3) themselves; None where that is not why."""
-    text = str(error)
+    """One line about what was typed and broke Hydra or OmegaConf themselves; None where that is not why."""
     pairs = [override.lstrip("+~").partition("=")[::2] for override in typed if "=" in override]
-    if text.startswith("Config group override must be a string or a list"):
+    if known_errors.NULL_OPTION.search(error):
         for group, value in pairs:
             options = sorted(path.stem for path in (conf_dir() / group).glob("*.yaml"))
             if options and "null" in re.split(r"[\[\], ]+", value):
                 none = f"{group}=none is, or" if "none" in options else "it is"
                 others = ", ".join(option for option in options if option != "none")
                 return f"{group}=null is no option; {none} one of {others}"
-    if text.startswith(("Unexpected type for root: NoneType", "Unexpected type: None")):
+    if known_errors.KEY_BELOW_NULL.search(error):
         below = [(section, key) for section in optional_sections() for key, _ in pairs if key.startswith(f"{section}.")]
         sections, keys = (
             (" or ".join(dict.fromkeys(names)) for names in zip(*below, strict=True)) if below else ("", "")

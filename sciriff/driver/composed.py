@@ -1,16 +1,12 @@
-"""From what Hydra composed to the config of a run: checked, its paths absolute, and the untrained run beside it."""
+"""From what Hydra composed to the config of a run: checked, and its paths absolute."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
-import hydra
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig
 
-from sciriff.config import Config, SourceConfig, as_dict, from_container
-from sciriff.driver.run_name import run_name
-from sciriff.driver.untrained_baseline import untrained_overrides
+from sciriff.config import Config, SourceConfig, from_container
 
 Source = TypeVar("Source", bound=SourceConfig)
 
@@ -63,27 +59,3 @@ def absolute(config: Config) -> Config:
 def checked(composed: DictConfig) -> Config:
     """The config of a run. UserError for what cannot be."""
     return absolute(from_container(composed))
-
-
-def wants_untrained(config: Config) -> bool:
-    """Whether the report shows the model as it was before training."""
-    return config.report.untrained and {"train", "predict"} <= set(config.active_stages)
-
-
-def untrained_config(config: Config, typed: Sequence[str]) -> Config:
-    """The config of the run that answers with the untrained model; `typed` are the overrides of the run itself."""
-    kept = untrained_overrides(typed, random_weights=config.model.path is None)
-    # What they refer to by ${...} is the run's own, which may be left out here.
-    overrides = list(OmegaConf.create({**as_dict(config), "typed": kept}).typed)
-    composed = hydra.compose("config", [*overrides, "hydra.mode=RUN"], return_hydra_config=True)
-    name = run_name(overrides, composed.hydra.runtime.choices)
-    with open_dict(composed):
-        del composed["hydra"]
-    composed.name = name
-    return checked(composed)
-
-
-def with_beside(config: Config, before: Config) -> Config:
-    """The config with that run in its report."""
-    beside = list(dict.fromkeys([*config.report.beside, before.run_dir]))
-    return replace(config, report=replace(config.report, beside=beside))

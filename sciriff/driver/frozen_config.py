@@ -2,8 +2,7 @@
 
 from omegaconf import OmegaConf
 
-from sciriff.config import Config, read, to_yaml
-from sciriff.config.roles import FREE_TO_CHANGE
+from sciriff.config import FREE_TO_CHANGE, Config, read, to_yaml
 from sciriff.run.run_dir import RunDir
 from sciriff.run.user_error import UserError
 from sciriff.run.whole_file import write_whole

@@ -4,20 +4,20 @@ import json
 import shutil
 import sys
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from sciriff.config import PACKAGE, Config, load
 from sciriff.driver import tracker_process
 from sciriff.driver.frozen_config import freeze, refuse_another
-from sciriff.driver.requeue import Progress
-from sciriff.driver.stage_inputs import changed, inputs
-from sciriff.finetune import launch_files
+from sciriff.driver.requeue import ProgressSinceStart
+from sciriff.driver.stage_inputs import changed
+from sciriff.driver.stages import STAGES, Stage
 from sciriff.mix import card_table
 from sciriff.results.score_tables import write_tables
-from sciriff.results.summary import summary_lines
+from sciriff.results.summary_table import summary_lines
 from sciriff.run import machine, spawn
-from sciriff.run.locks import own
+from sciriff.run.locks import own_run
 from sciriff.run.manifest import Manifest, StageRecord, damaged_output, record_outputs
 from sciriff.run.nodes import shared_files
 from sciriff.run.nodes.cluster import Cluster, here
@@ -31,13 +31,13 @@ class RunFailed(Exception):
     """A stage of a run failed; the message is for a person, and what was finished is kept."""
 
 
-def run(config: Config, again: str, progress: Progress, wait: bool = False) -> float | None:
+def run(config: Config, again: str, progress: ProgressSinceStart, wait: bool = False) -> float | None:
     """Run the active stages and return the summary mean (0-1), or None without scores. `again` is the command that
     goes on after a failure. A folder that another driver owns is refused, or with `wait` waited for. UserError refuses
     the folder, RunFailed tells of a stage, spawn.Stopped of Ctrl-C."""
     run = RunDir(Path(config.run_dir))
     run.root.mkdir(parents=True, exist_ok=True)
-    with own(run, wait):
+    with own_run(run, wait):
         freeze(config, run)
         manifest = Manifest.read(run.manifest)
         progress.begins(run)
@@ -73,7 +73,7 @@ def is_finished(config: Config) -> bool:
         return run.config.is_file() and all(
             (record := manifest.stages.get(stage)) is not None
             and record.status == "done"
-            and not changed(record.inputs, inputs(stage, config, run))
+            and not changed(record.inputs, STAGES[stage].inputs(config, run))
             and damaged_output(run.root, record.outputs) is None
             for stage in config.active_stages
         )
@@ -81,7 +81,7 @@ def is_finished(config: Config) -> bool:
         return False
 
 
-def run_each_model(config: Config, models: list[str], again: str, progress: Progress) -> None:
+def run_each_model(config: Config, models: list[str], again: str, progress: ProgressSinceStart) -> None:
     """A run of its own, in a folder of run_dir, for each of the models whose answers lie below `predictions` (relative
     folders), and tables of all of them beside these. Each can be compared and reported on like any run. RunFailed, in
     the end, when one of them failed; the others are not kept from theirs."""
@@ -97,7 +97,7 @@ def run_each_model(config: Config, models: list[str], again: str, progress: Prog
         try:
             run(one, again, progress)
             finished.append(RunDir(root / model))
-        except (ValueError, RunFailed) as error:
+        except (UserError, RunFailed) as error:
             _say(f"error: {name}: {error}")
     if finished and "score" in config.active_stages:
         tables = RunDir(root).tables
@@ -107,50 +107,11 @@ def run_each_model(config: Config, models: list[str], again: str, progress: Prog
         raise RunFailed(f"{len(models) - len(finished)} of {len(models)} models failed; the others went on")
 
 
-@dataclass(frozen=True)
-class Stage:
-    """One stage as the driver sees it."""
-
-    name: str
-    outputs: tuple[str, ...]
-    """Attributes of RunDir that the stage makes."""
-    scratch: tuple[str, ...] = ()
-    """Attributes of RunDir that only an interrupted stage leaves behind."""
-    keeps: bool = False
-    """Its rows are keyed by all that they depend on, and were paid for, so the stage itself removes what is no longer
-    good."""
-
-    @property
-    def again(self) -> str:
-        """What it does when its inputs have changed."""
-        return "runs again on what it has" if self.keeps else "starts afresh"
-
-    def stale(self, run: RunDir) -> list[Path]:
-        """What is removed when the stage starts afresh."""
-        return [] if self.keeps else self.paths(run, self.outputs + self.scratch)
-
-    def paths(self, run: RunDir, names: tuple[str, ...]) -> list[Path]:
-        return [getattr(run, name) for name in names]
-
-
-STAGES = {
-    stage.name: stage
-    for stage in (
-        Stage("mix", ("mix", "mix_card", "mix_card_page", "tokens", "validation", "validation_tokens")),
-        Stage("train", ("model", "adapter", "metrics"), ("checkpoints",)),
-        Stage("predict", ("predictions",), keeps=True),
-        Stage("judge", ("judgements",), keeps=True),
-        Stage("score", ("scores", "tables", "per_instance")),
-        Stage("report", ("report", "figures")),
-    )
-}
-
-
 def _run_stage(
     stage: Stage, config: Config, run: RunDir, manifest: Manifest, again: str, tracker: tracker_process.Tracker
 ) -> None:
     """Run one stage, unless it is up to date. Work of a stage whose inputs have changed is removed first."""
-    given = inputs(stage.name, config, run)
+    given = stage.inputs(config, run)
     record = manifest.stages.get(stage.name)
     if record is not None:
         if names := changed(record.inputs, given):
@@ -178,7 +139,7 @@ def _run_stage(
     _say(f"{stage.name}: started, log in {run.log(stage.name)}")
     started = time.monotonic()
     try:
-        _spawn(stage.name, config, run)
+        _spawn(stage, config, run)
     except spawn.ChildFailed:
         manifest.stages[stage.name] = StageRecord("failed", given, round(time.monotonic() - started, 2))
         manifest.write()
@@ -190,14 +151,16 @@ def _run_stage(
     _say(f"{stage.name}: done in {seconds:.1f} s")
 
 
-def _spawn(stage: str, config: Config, run: RunDir) -> None:
-    cluster = cluster_of(stage, config)
-    command, environment = _command(stage, config, run, cluster)
+def _spawn(stage: Stage, config: Config, run: RunDir) -> None:
+    cluster = here() if stage.on_all_nodes(config) else Cluster()
+    if cluster.size > 1:
+        cluster = replace(cluster, port=cluster.meeting_port())
+    command, environment = stage.command(config, run, cluster)
     run.stop_request.unlink(missing_ok=True)
-    ask_to_stop = run.stop_request.touch if stage == "train" else None
     try:
-        with everywhere(cluster, stage, run, command, _read_elsewhere(stage, config, run)) as start:
-            spawn.run(stage, start.command, run.log(stage), environment, ask_to_stop or start.stop, start.variables)
+        with everywhere(cluster, stage.name, run, command, _read_elsewhere(stage.name, config, run)) as start:
+            ask_to_stop = run.stop_request.touch if stage.stops_by_request else start.stop
+            spawn.run(stage.name, start.command, run.log(stage.name), environment, ask_to_stop, start.variables)
     except spawn.ChildFailed:
         if lost := start.lost():
             raise spawn.Stopped(
@@ -212,46 +175,22 @@ def _spawn(stage: str, config: Config, run: RunDir) -> None:
         raise spawn.Stopped
 
 
-def cluster_of(stage: str, config: Config) -> Cluster:
-    """Where a stage runs: on all nodes, or on the first alone."""
-    if stage != "train" and (stage != "predict" or config.engine.asks):
-        return Cluster()
-    cluster = here()
-    return replace(cluster, port=cluster.meeting_port()) if cluster.size > 1 else cluster
-
-
 def take_part(order: Order, cluster: Cluster) -> None:
     """Do the part of node `cluster.rank`, which is not the first, of a stage on nodes without Slurm."""
-    run = RunDir(Path(order.run_dir))
-    command, environment = _command(order.stage, load(run.config), run, replace(cluster, port=order.port))
-    ask_to_stop = run.stop_request.touch if order.stage == "train" else None
-    name = log_name(order.stage, cluster.rank)
+    stage, run = STAGES[order.stage], RunDir(Path(order.run_dir))
+    command, environment = stage.command(load(run.config), run, replace(cluster, port=order.port))
+    ask_to_stop = run.stop_request.touch if stage.stops_by_request else None
+    name = log_name(stage.name, cluster.rank)
     spawn.run(name, command, run.log(name), environment, ask_to_stop, {START: order.id})
 
 
-def _command(stage: str, config: Config, run: RunDir, cluster: Cluster) -> tuple[list[str], dict[str, str]]:
-    """The command of a stage on this node, and the variables it needs beside the caller's."""
-    gpus = machine.gpus()
-    if stage == "train":
-        return launch_files.write(config, run, len(gpus), min((gpu.memory for gpu in gpus), default=None), cluster)
-    python = sys.executable
-    environment: dict[str, str] = {}
-    if stage == "predict" and not gpus:
-        environment |= machine.short_spins()
-    if stage == "predict" and config.engine.python:
-        python = config.engine.python
-        if (PACKAGE.parent / "pyproject.toml").is_file():  # a checkout lends itself; a wheel must be installed there
-            environment["PYTHONPATH"] = str(PACKAGE.parent)
-    return [python, "-m", f"sciriff.{stage}", str(run.root)], environment
-
-
 def _read_elsewhere(stage: str, config: Config, run: RunDir) -> dict[str, str | None]:
-    """What the other nodes read of this run and must see as it is here: files that tell them what to do with their
+    """What the other nodes read of this run and must see as it is here: files that tell them what to do, with their
     digests, and those of a model that may have just been written."""
     files = shared_files.as_written((run.config, run.accelerate, run.deepspeed))
-    model = Path(config.answering_model.path or "")
-    if stage == "predict" and config.answering_model.path and model.is_dir():
-        files |= {str(path): None for path in model.rglob("*") if path.is_file()}
+    path = config.answering_model.path
+    if stage == "predict" and path and Path(path).is_dir():
+        files |= {str(file): None for file in Path(path).rglob("*") if file.is_file()}
     return files
 
 

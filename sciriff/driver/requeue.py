@@ -1,4 +1,4 @@
-"""Put the Slurm job back into the queue when it was stopped from outside, so that it goes on by itself."""
+"""Put an interrupted Slurm job back into the queue, so that it resumes by itself."""
 
 import os
 import signal
@@ -11,40 +11,40 @@ from sciriff.run.run_dir import RunDir
 from sciriff.run.user_error import UserError
 
 PATIENCE = 60
-"""Seconds that Slurm's controller has to answer."""
-
-Kept = tuple[object, ...]
-"""Differs when a run folder has come further, in what the next start goes on from."""
+"""Seconds to wait for an answer of Slurm's controller."""
 
 
-class Progress:
-    """Whether this start of the driver has got further than it found its runs."""
+class ProgressSinceStart:
+    """Whether the runs have advanced since this start of the driver."""
 
     def __init__(self) -> None:
-        self._found: dict[Path, Kept] = {}
+        self._at_start: dict[Path, object] = {}
 
     def begins(self, run: RunDir) -> None:
-        """Remember what a run has before a stage of it is started."""
-        self._found.setdefault(run.root, _kept(run))
+        """Record the state of a run before its first stage is started."""
+        self._at_start.setdefault(run.root, _state(run))
 
     def made(self) -> bool:
-        """True as well where no run was begun here: jobs of a sweep may be in processes of their own."""
-        return not self._found or any(_kept(RunDir(root)) != before for root, before in self._found.items())
+        """Whether a run has advanced. True if none was begun here: jobs of a sweep may run in other processes."""
+        return not self._at_start or any(_state(RunDir(root)) != before for root, before in self._at_start.items())
 
 
-def _kept(run: RunDir) -> Kept:
+def _state(run: RunDir) -> tuple[list[str], list[str], int]:
+    """What the next start resumes from: finished stages, checkpoints and bytes of answers."""
     done = sorted(name for name, record in Manifest.read(run.manifest).stages.items() if record.status == "done")
     checkpoints = sorted(path.name for path in run.checkpoints.glob("step-*") if path.suffix != ".partial")
     rows = [run.predictions, run.paid_answers.parent, run.judgements]
-    return (done, checkpoints, sum(path.stat().st_size for folder in rows for path in folder.glob("*.jsonl")))
+    return done, checkpoints, sum(path.stat().st_size for folder in rows for path in folder.glob("*.jsonl"))
 
 
-def after_stop(signals: Sequence[int], progress: Progress, environment: Mapping[str, str] = os.environ) -> str | None:
-    """Put the job that this driver runs in back into the queue, if it is a batch job that Slurm and not a person stops.
-    Returns what to say about it; None outside of a batch job and after Ctrl-C.
+def after_stop(
+    signals: Sequence[int], progress: ProgressSinceStart, environment: Mapping[str, str] = os.environ
+) -> str | None:
+    """Put this driver's job back into the queue if it is a batch job that was stopped by Slurm and not by a person.
+    Returns a message for the log; None outside of a batch job and after Ctrl-C.
 
-    To be called last: Slurm ends what is left of the job at once. `signals` are those that came; none of them where the
-    training's processes were told directly, or a node was lost.
+    Call this last: Slurm ends the rest of the job at once. `signals` are those that the driver received; empty if only
+    the training processes did, or a node was lost.
     """
     if "SLURM_JOB_ID" not in environment or signal.SIGINT in signals:
         return None
@@ -56,7 +56,7 @@ def after_stop(signals: Sequence[int], progress: Progress, environment: Mapping[
         restarts = int(environment.get("SLURM_RESTART_COUNT", "0"))
         silent = _silent_nodes(environment)
         if int(facts.get("Restarts", "0")) > restarts:
-            return f"{silent}Slurm has put job {job} back into the queue; it goes on when it starts again"
+            return f"{silent}Slurm has put job {job} back into the queue; it resumes when it starts again"
         out_of_time = facts.get("JobState") == "TIMEOUT" or facts.get("Reason") == "TimeLimit"
         if facts.get("JobState") != "RUNNING" and not out_of_time:
             return (
@@ -72,18 +72,18 @@ def after_stop(signals: Sequence[int], progress: Progress, environment: Mapping[
         _ask("scontrol", "requeue", job)
     except ValueError as error:
         return f"job {job} is not put back into the queue: {error}; by hand: scontrol requeue {job}"
-    return f"job {job} is back in the queue; it goes on when it starts again"
+    return f"job {job} is back in the queue; it resumes when it starts again"
 
 
 def _name(environment: Mapping[str, str]) -> str:
-    """The job as scontrol takes it. One task of an array has the number of the whole array, so tasks are named."""
+    """The job's id for scontrol. For a task of an array, SLURM_JOB_ID may stand for the whole array."""
     if "SLURM_ARRAY_TASK_ID" in environment:
         return f"{environment['SLURM_ARRAY_JOB_ID']}_{environment['SLURM_ARRAY_TASK_ID']}"
     return environment["SLURM_JOB_ID"]
 
 
 def _silent_nodes(environment: Mapping[str, str]) -> str:
-    """`node n2 does not answer Slurm; ` for those of the job that do not."""
+    """`node n2 does not answer Slurm; ` for each such node of the job."""
     nodes = environment.get("SLURM_JOB_NODELIST", "")
     lines = _ask("sinfo", "--noheader", "--Node", f"--nodes={nodes}", "--format=%N %T").splitlines() if nodes else []
     states = dict(line.split(maxsplit=1) for line in lines)
@@ -96,7 +96,7 @@ def _facts(line: str) -> dict[str, str]:
 
 
 def _ask(*command: str) -> str:
-    """What one of Slurm's commands prints. UserError where it cannot."""
+    """Output of a Slurm command. UserError if it fails or does not answer."""
     try:
         result = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
     except FileNotFoundError:

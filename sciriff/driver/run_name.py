@@ -7,30 +7,10 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from sciriff.config import HOW_TO_ASK
+from sciriff.config import UNNAMED
 
 SHORT = {"train.learning_rate": "lr", "seed": "s", "train.epochs": "ep", "train.global_batch_size": "bs"}
 """Keys that the field abbreviates; of others the last part stands in the name."""
-
-WITHOUT_TRACE = (
-    "name",
-    "run_dir",
-    "cache_dir",
-    "stages",
-    "dry_run",
-    "log",
-    "report",
-    "plan",
-    "judge",
-    "engine.python",
-    "engine.memory_fraction",
-    "engine.replicas",
-    "hydra",
-    "eval.resamples",
-    "allow_missing",
-    *(f"engine.{key}" for key in HOW_TO_ASK),
-)
-"""Keys that do not make another run."""
 
 LONGEST = 100
 """Bytes; most file systems take 255, and log and table columns less."""
@@ -97,7 +77,7 @@ def run_name(overrides: Sequence[str], choices: Mapping[str, str | None]) -> str
     elif typed.get("train") == "none":
         typed["train"] = "untrained"
     for key in sorted(typed):
-        if any(key == other or key.startswith(other + ".") for other in WITHOUT_TRACE):
+        if any(key == other or key.startswith(other + ".") for other in (*UNNAMED, "hydra")):
             continue
         if key in choices:
             parts.append(_plain(typed[key]))

@@ -10,6 +10,7 @@ from omegaconf import DictConfig, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from sciriff.config import known_keys
+from sciriff.driver import compose_error
 from sciriff.driver.run_name import default_name, typed_overrides
 from sciriff.run.user_error import UserError
 
@@ -26,16 +27,21 @@ def composed_job(loader: ConfigLoader, master: DictConfig, overrides: Sequence[s
 
 
 def refuse_shared(loader: ConfigLoader, master: DictConfig) -> None:
-    """UserError where two jobs of a sweep over all that was typed would be one run. What cannot be composed the
-    sweeper says, when it composes all jobs itself."""
+    """UserError where two jobs of a sweep over all that was typed would be one run. What a user typed that cannot be
+    composed is left to the sweeper, which says so when it composes all jobs itself."""
     from hydra._internal.core_plugins.basic_sweeper import BasicSweeper  # loads what only a sweep needs
 
+    overrides = typed_overrides(master.hydra)
     try:
-        typed = OverridesParser.create(config_loader=loader).parse_overrides(typed_overrides(master.hydra))
+        typed = OverridesParser.create(config_loader=loader).parse_overrides(overrides)
         [jobs] = BasicSweeper.split_arguments(typed, None)
         composed = [composed_job(loader, master, job) for job in jobs] if len(jobs) > 1 else []
         runs = [(str(Path(config.run_dir).absolute()), given) for config, given in composed]
-    except (HydraException, OmegaConfBaseException, ValueError, AssertionError):
+    except (HydraException, OmegaConfBaseException):
+        return
+    except (ValueError, AssertionError) as error:
+        if compose_error.in_hydra(error, overrides) is None:
+            raise
         return
     seen: dict[str, list[str]] = {}
     for run_dir, given in runs:

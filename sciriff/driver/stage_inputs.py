@@ -1,12 +1,10 @@
 """What decides what a stage makes, as digests: a stage whose inputs are unchanged is not run again."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 
 from sciriff import __version__
-from sciriff.config import DECIDES_NOTHING, Config, ModelConfig, as_dict
-from sciriff.config.roles import WHERE_AND_HOW
+from sciriff.config import Config, ModelConfig, as_dict, what_decides
 from sciriff.data.source_files import instances_source, source_digest, validation_split
 from sciriff.run.digest import file_digest, tree_digest, value_digest
 from sciriff.run.run_dir import RunDir
@@ -26,72 +24,78 @@ def changed(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
     )
 
 
-def inputs(stage: str, config: Config, run: RunDir) -> dict[str, str]:
-    """Name -> digest of everything that decides what a stage makes. A stage whose inputs are unchanged is not run."""
+def of_mix(config: Config, run: RunDir) -> dict[str, str]:
     sources = config.mix.sources
-    match stage:
-        case "mix":
-            recipe = as_dict(replace(config.mix, path=None))
-            read = [sources.sciriff, sources.tulu, sources.published]
-            if config.mix.validation_rows:
-                read += filter(None, map(validation_split, (sources.sciriff, sources.tulu)))
-            data = [source_digest(source) for source in read]
-            given = {"mix": tree_digest(Path(config.mix.path))} if config.mix.path else {"sources": value_digest(data)}
-            return {
-                "recipe": value_digest(recipe),
-                **given,
-                "evaluation prompts": _prompts_digest(config) if config.mix.overlap != "none" else "none",
-                "tokenizer": _model_digest(config.model, weights=False),
-            }
-        case "train":
-            if not run.mix.is_file():
-                raise UserError(f"{run.mix}: there is no mix yet: add mix to stages")
-            return {
-                "mix": file_digest(run.mix),
-                "model": _model_digest(config.model, weights=True),
-                "recipe": value_digest([_recipe(config), as_dict(config.deepspeed), config.seed]),
-                **({"validation rows": file_digest(run.validation)} if _chooses(config, run) else {}),
-            }
-        case "predict":
-            asking = {key: value for key, value in as_dict(config.eval).items() if key != "resamples"}
-            how = {key: value for key, value in as_dict(config.engine).items() if f"engine.{key}" not in WHERE_AND_HOW}
-            return {
-                "model": _model_digest(config.answering_model, weights=True),
-                "instances": source_digest(instances_source(config.eval)),
-                "settings": value_digest([asking, how, config.seed]),
-                **({MISSING_ANSWERS: "allowed"} if config.engine.asks and config.allow_missing else {}),
-            }
-        case "judge":
-            judge, predictions = config.judge, Path(config.predictions) if config.predictions else run.predictions
-            recorded = Path(judge.path) if judge.provider == "recorded" and judge.path else None
-            return {
-                "predictions": tree_digest(predictions),
-                # of its settings those that decide what is asked and of whom, not how fast or at what price
-                "judge": value_digest([judge.provider, judge.model, judge.temperature, judge.max_tokens]),
-                "recorded responses": tree_digest(recorded) if recorded else "none",
-                "rules": value_digest([config.eval.parity, config.eval.tasks, config.allow_missing, __version__]),
-            }
-        case "score":
-            predictions = Path(config.predictions) if config.predictions else run.predictions
-            chosen = config.eval
-            rules = [chosen.parity, chosen.tasks, chosen.resamples, config.allow_missing, __version__]
-            return {
-                "predictions": tree_digest(predictions),
-                "judgements": tree_digest(run.judgements) if run.judgements.is_dir() else "none",
-                "rules": value_digest(rules),
-            }
-        case "report":
-            shown = [run.scores, run.metrics, run.mix_card, *(RunDir(Path(b)).scores for b in config.report.beside)]
-            digests = [file_digest(path) if path.is_file() else "none" for path in shown]
-            settings = [as_dict(config.report), config.name, __version__]
-            predictions = Path(config.predictions) if config.predictions else run.predictions
-            scored = tree_digest(run.per_instance) if run.per_instance.is_dir() else "none"
-            return {
-                "results": value_digest([*digests, scored]),
-                "predictions": tree_digest(predictions),
-                "settings": value_digest(settings),
-            }
-    raise AssertionError(stage)
+    read = [sources.sciriff, sources.tulu, sources.published]
+    if config.mix.validation_rows:
+        read += filter(None, map(validation_split, (sources.sciriff, sources.tulu)))
+    data = [source_digest(source) for source in read]
+    given = {"mix": tree_digest(Path(config.mix.path))} if config.mix.path else {"sources": value_digest(data)}
+    return {
+        "recipe": value_digest({**what_decides(config, "mix"), "path": None}),
+        **given,
+        "evaluation prompts": _prompts_digest(config) if config.mix.overlap != "none" else "none",
+        "tokenizer": _model_digest(config.model, weights=False),
+    }
+
+
+def of_training(config: Config, run: RunDir) -> dict[str, str]:
+    """UserError where there is no mix to train on."""
+    if not run.mix.is_file():
+        raise UserError(f"{run.mix}: there is no mix yet: add mix to stages")
+    recipe = [what_decides(config, "train"), what_decides(config, "deepspeed"), config.seed]
+    return {
+        "mix": file_digest(run.mix),
+        "model": _model_digest(config.model, weights=True),
+        "recipe": value_digest(recipe),
+        **({"validation rows": file_digest(run.validation)} if _chooses(config, run) else {}),
+    }
+
+
+def of_prediction(config: Config, run: RunDir) -> dict[str, str]:
+    return {
+        "model": _model_digest(config.answering_model, weights=True),
+        "instances": source_digest(instances_source(config.eval)),
+        "settings": value_digest([what_decides(config, "eval"), what_decides(config, "engine"), config.seed]),
+        **({MISSING_ANSWERS: "allowed"} if config.engine.asks and config.allow_missing else {}),
+    }
+
+
+def of_judge(config: Config, run: RunDir) -> dict[str, str]:
+    settings = what_decides(config, "judge")
+    path = settings.pop("path")
+    recorded = Path(path) if config.judge.provider == "recorded" and path else None
+    return {
+        "predictions": _predictions_digest(config, run),
+        "judge": value_digest([settings.pop("provider"), settings.pop("model"), *settings.values()]),
+        "recorded responses": tree_digest(recorded) if recorded else "none",
+        "rules": value_digest([config.eval.parity, config.eval.tasks, config.allow_missing, __version__]),
+    }
+
+
+def of_score(config: Config, run: RunDir) -> dict[str, str]:
+    chosen = config.eval
+    rules = [chosen.parity, chosen.tasks, chosen.resamples, config.allow_missing, __version__]
+    return {
+        "predictions": _predictions_digest(config, run),
+        "judgements": tree_digest(run.judgements) if run.judgements.is_dir() else "none",
+        "rules": value_digest(rules),
+    }
+
+
+def of_report(config: Config, run: RunDir) -> dict[str, str]:
+    shown = [run.scores, run.metrics, run.mix_card, *(RunDir(Path(b)).scores for b in config.report.beside)]
+    digests = [file_digest(path) if path.is_file() else "none" for path in shown]
+    scored = tree_digest(run.per_instance) if run.per_instance.is_dir() else "none"
+    return {
+        "results": value_digest([*digests, scored]),
+        "predictions": _predictions_digest(config, run),
+        "settings": value_digest([as_dict(config.report), config.name, __version__]),
+    }
+
+
+def _predictions_digest(config: Config, run: RunDir) -> str:
+    return tree_digest(Path(config.predictions) if config.predictions else run.predictions)
 
 
 def _chooses(config: Config, run: RunDir) -> bool:
@@ -99,16 +103,11 @@ def _chooses(config: Config, run: RunDir) -> bool:
     return config.train.keep == "best" and run.validation.is_file()
 
 
-def _recipe(config: Config) -> dict[str, object]:
-    """The keys of `train` that decide what is made."""
-    return {key: value for key, value in as_dict(config.train).items() if f"train.{key}" not in DECIDES_NOTHING}
-
-
 def _prompts_digest(config: Config) -> str:
     """Digest of the prompts that the mix is compared with. What happens without them is for the mix stage to say."""
     try:
         return source_digest(instances_source(config.eval))
-    except ValueError:
+    except UserError:
         return "cannot be read"
 
 

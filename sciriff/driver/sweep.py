@@ -23,12 +23,15 @@ from omegaconf import DictConfig, read_write
 from sciriff.driver.run_name import default_name, typed_overrides
 from sciriff.driver.separate_runs import fixed, one_for_all, refuse_shared, shared
 from sciriff.results import sweep_record
-from sciriff.results.summary import mean_line
+from sciriff.results.summary_table import mean_line
 from sciriff.results.sweep_record import PAGE, Job, jobs
+from sciriff.results.terminal_table import table_lines
 from sciriff.run import spawn
+from sciriff.run.locks import hold_or_refuse
+from sciriff.run.number_format import clock
 from sciriff.run.run_dir import RunDir
 from sciriff.run.user_error import UserError
-from sciriff.stage import alone
+from sciriff.run.visible import visible_line
 
 FOLDER = "SCIRIFF_SWEEP_DIR"
 """Environment variable: the folder of the sweep that a job belongs to."""
@@ -50,8 +53,12 @@ NO_DRY_RUN = (
 NO_MEAN = "hydra/sweeper=optuna looks for the highest summary mean, and this job makes no scores"
 
 
-class Refused(BaseException):
+class SweepRefused(BaseException):
     """A sweep that may not begin. Of an Exception Hydra (1.3) makes a warning where it calls SweepFolder."""
+
+
+class Failed(BaseException):
+    """A bug of ours, its cause, before a sweep began: it is no warning, either."""
 
 
 class SweepFolder(Callback):
@@ -61,7 +68,9 @@ class SweepFolder(Callback):
         try:
             _begin(config)
         except (UserError, OSError) as error:
-            raise Refused(str(error)) from None
+            raise SweepRefused(str(error)) from None
+        except Exception as error:
+            raise Failed from error
 
 
 def _begin(config: DictConfig) -> None:
@@ -72,7 +81,7 @@ def _begin(config: DictConfig) -> None:
     if config.hydra.launcher.get("_target_") != LAUNCHER:
         folder.mkdir(parents=True, exist_ok=True)
         otherwise = f"{folder}: another command runs this sweep; when it has ended, this one runs what is not done"
-        _HELD.enter_context(alone(folder / ".lock", otherwise))
+        _HELD.enter_context(hold_or_refuse(folder / ".lock", otherwise))
         sweep_record.forget_all(folder)
     os.environ[FOLDER] = str(folder)
     typed = {override.partition("=")[0] for override in config.hydra.overrides.hydra}
@@ -162,17 +171,13 @@ def table(found: list[Job]) -> list[str]:
     """What happened, a line for each job, and why some failed."""
     if not found:
         return []
-    width = max(len("job"), *(len(job.name) for job in found))
-    lines = [f"{'job':<{width}}  {'status':<8}{'time':>9}  mean"]
-    for job in found:
-        minutes, seconds = divmod(round(job.seconds), 60)
-        time_taken = f"{minutes // 60}:{minutes % 60:02d}:{seconds:02d}"
-        lines.append(f"{job.name:<{width}}  {job.status:<8}{time_taken:>9}  {_mean(job)}".rstrip())
+    rows = [(job.name, job.status, clock(job.seconds), _mean(job)) for job in found]
+    lines = table_lines(("job", "status", "time", "mean"), rows, right=("time",))
     failed = [job for job in found if job.status == "failed"]
     if failed:
         lines.append(f"{len(failed)} of {len(found)} jobs failed; the same command runs only what is not done:")
         for job in failed:
-            lines.append(f"  {job.name}: {job.reason}")
+            lines.append(visible_line(f"  {job.name}: {job.reason}"))
             if job.log is not None:
                 lines.append(f"    log: {job.log}")
     return lines

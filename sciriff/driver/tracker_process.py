@@ -1,4 +1,4 @@
-"""The child that copies a run to its tracker, as the driver sees it: its failure is told and stops nothing."""
+"""The driver's child process that copies a run to its tracker. Its failure is reported and does not stop the run."""
 
 import contextlib
 import signal
@@ -12,23 +12,23 @@ from sciriff.run.run_dir import RunDir
 from sciriff.track.copied import is_copied
 
 ERROR = "error: "
-PATIENCE = 120.0
-"""Seconds after the end of a run in which its tracker may send what is left."""
-PATIENCE_OF_A_STOP = 30.0
-"""The same after a stop: who stops us may not wait, and the next start sends it."""
+FINISH_TIMEOUT = 120.0
+"""Seconds after the end of a run for the tracker to send what is left."""
+STOP_TIMEOUT = 30.0
+"""Seconds for the same after a stop signal, whose sender may not wait; the next start sends the rest."""
 QUIET = 5.0
-"""Seconds of these that pass without a word."""
+"""Seconds of waiting before a message says so."""
 
 
 class Tracker:
-    """The child of one run, once it has begun. A run without a tracker has one that does nothing."""
+    """The tracker's process of one run, once begun. Does nothing for a run without a tracker."""
 
     def __init__(self, config: Config, run: RunDir) -> None:
         self._run = run
         self._wanted = config.log.tracker != "none" and bool({"train", "score"} & set(config.active_stages))
         self._process: subprocess.Popen[str] | None = None
-        self._told = 0
-        """Bytes of its log that were looked at."""
+        self._read_to = 0
+        """Bytes of its log that were checked for errors."""
         if not is_copied(config, run):
             self.begin()
 
@@ -37,7 +37,7 @@ class Tracker:
         return [sys.executable, "-m", "sciriff.track", str(self._run.root)]
 
     def begin(self) -> None:
-        """Follow the files of the run from now on, before the first of them changes."""
+        """Start following the run's files. To be called before a stage changes any."""
         if self._process is not None or not self._wanted:
             return
         command = [*self._command, "--follow"]
@@ -46,39 +46,39 @@ class Tracker:
         with path.open("a") as log:
             log.write(spawn.command_line(command, {}) + "\n")
             log.flush()
-            self._told = log.tell()
+            self._read_to = log.tell()
             self._process = spawn.popen(command, {}, told_otherwise=True, stdin=subprocess.PIPE, stdout=log, stderr=log)
 
     def tell(self) -> None:
-        """Say what went wrong since the last time."""
+        """Print the errors that the process has logged since the last call."""
         if self._process is None:
             return
         with self._run.log("track").open("rb") as log:
-            log.seek(self._told)
+            log.seek(self._read_to)
             new = log.read()
-        whole = new[: new.rfind(b"\n") + 1]
-        self._told += len(whole)
-        for line in whole.decode(errors="replace").splitlines():
+        lines = new[: new.rfind(b"\n") + 1]
+        self._read_to += len(lines)
+        for line in lines.decode(errors="replace").splitlines():
             if line.startswith(ERROR):
                 _say(line.removeprefix(ERROR))
 
     def end(self, stopped: bool) -> None:
-        """Let the child send what is left, and say how it ended."""
+        """Let the process send what is left, and report how it ended."""
         if self._process is None:
             return
-        status = _end(self._process, PATIENCE_OF_A_STOP if stopped else PATIENCE)
+        status = _end(self._process, STOP_TIMEOUT if stopped else FINISH_TIMEOUT)
         self.tell()
         again = spawn.command_line(self._command, {})
-        if status and stopped:  # a scheduler's signal to all processes ends W&B's own
-            _say(f"not everything was copied; the next start does that, or `{again}`")
+        if status and stopped:  # a scheduler's signal to all processes also ends W&B's service
+            _say(f"not everything was copied; the next start copies the rest, or `{again}`")
         elif status:
             log = self._run.log("track")
-            _say(f"the tracker failed, the run did not; log: {log}; this copies it again:\n  {again}")
+            _say(f"the tracker failed, the run did not; log: {log}; copy the run again with:\n  {again}")
 
 
 @contextlib.contextmanager
 def following(config: Config, run: RunDir) -> Iterator[Tracker]:
-    """A tracker for as long as the block lasts. What it has all of already waits until it is told to begin."""
+    """A tracker for the duration of the block. If it already has the whole run, it starts only on `begin`."""
     tracker, stopped = Tracker(config, run), False
     try:
         yield tracker
@@ -89,17 +89,17 @@ def following(config: Config, run: RunDir) -> Iterator[Tracker]:
         tracker.end(stopped)
 
 
-def _end(process: "subprocess.Popen[str]", patience: float) -> int:
-    """Tell the child that the run is over, let it send what is left, and return its exit status."""
+def _end(process: "subprocess.Popen[str]", timeout: float) -> int:
+    """Close standard input to signal the end of the run, wait at most `timeout` seconds, and return the exit status."""
     assert process.stdin is not None
     process.stdin.close()
     with contextlib.suppress(subprocess.TimeoutExpired):
         return process.wait(timeout=QUIET)
-    _say(f"sending what is left, for {patience:.0f} s at most")
+    _say(f"sending what is left, for at most {timeout:.0f} s")
     try:
-        return process.wait(timeout=patience - QUIET)
+        return process.wait(timeout=timeout - QUIET)
     except subprocess.TimeoutExpired:
-        _say(f"gave up after {patience:.0f} s")
+        _say(f"gave up after {timeout:.0f} s")
         spawn.signal_group(process, signal.SIGKILL)
         return process.wait()
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sciriff.config import CHECKPOINTS_KEPT, DECIDES_NOTHING, Config, as_dict
+from sciriff.config import CHECKPOINTS_KEPT, Config, as_dict, what_decides
 from sciriff.finetune import disk
 from sciriff.finetune.workers import Workers
 from sciriff.run.digest import file_digest, tree_digest
@@ -28,14 +28,13 @@ class Checkpoint:
 
 def settings(config: Config, run: RunDir) -> dict[str, Any]:
     """Key -> value of all that training depends on. A checkpoint with other values belongs to another training."""
-    train = {key: value for key, value in as_dict(config.train).items() if f"train.{key}" not in DECIDES_NOTHING}
     model = {key: value for key, value in as_dict(config.model).items() if key in ("path", "revision")}
     if config.model.path is None:
         model |= as_dict(config.model.shape)
     return {
         "seed": config.seed,
         **{f"model.{key}": value for key, value in model.items()},
-        **{f"train.{key}": value for key, value in train.items()},
+        **{f"train.{key}": value for key, value in what_decides(config, "train").items()},
         "deepspeed.zero_stage": config.deepspeed.zero_stage,
         "the tokens' digest": tree_digest(run.tokens),
     }

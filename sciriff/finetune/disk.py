@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from sciriff.run import known_errors
+
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 NOTHING_LEFT = 1 << 20
 """Bytes free on a disk that count as none."""
@@ -29,10 +31,10 @@ def _reason(path: Path, error: Exception) -> str | None:
     """Why writing failed; None for an error that is not about writing."""
     text = str(error)
     of_torch = isinstance(error, RuntimeError)
-    if of_torch and "inline_container" not in text and "PytorchStreamWriter" not in text:
+    if of_torch and not known_errors.TORCH_WRITES.search(error):
         return None
     number = error.errno if isinstance(error, OSError) else None
-    full = number in FULL or "No space left" in text or "os error 28" in text or "quota" in text
+    full = number in FULL or known_errors.DISK_FULL.search(error)
     if full or (of_torch and shutil.disk_usage(path.parent).free < NOTHING_LEFT):
         return "the disk is full, or a quota is used up"
     return text.partition("\n")[0] if number is not None or not of_torch else "torch could not write its file"

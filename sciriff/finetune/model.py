@@ -9,6 +9,7 @@ from torch.nn import functional
 from sciriff.config import Config
 from sciriff.finetune import adapters, attention, linear_cross_entropy
 from sciriff.models.loading import load_model
+from sciriff.run import known_errors
 from sciriff.run.user_error import UserError
 
 
@@ -63,7 +64,7 @@ def build(config: Config, device: torch.device) -> SummedLoss:
     try:
         language_model = _loaded(config, device, implementation)
     except ValueError as error:
-        if "does not support Flash Attention" not in str(error):
+        if not known_errors.NO_FLASH_ATTENTION.search(error):
             raise
         if config.train.attention != "auto":
             raise UserError(
@@ -95,7 +96,7 @@ def _loaded(config: Config, device: torch.device, implementation: str) -> Any:
             four_bits_on=device if config.train.method == "qlora" else None,
         )
     except ValueError as error:
-        if "scaled_dot_product_attention" in str(error):
+        if known_errors.NO_SDPA.search(error):
             raise UserError(f"{config.model.name} cannot use SDPA: set train.attention=eager ({error})") from None
         raise
 

@@ -19,11 +19,12 @@ from sciriff.judge.recorded import FILE, recorded_file, recorded_responses
 from sciriff.models.api.calls import Call, Reply, Sent, Tally
 from sciriff.models.api.service import UNKNOWN_PRICE, say_retries
 from sciriff.run.digest import value_digest
+from sciriff.run.locks import hold_or_refuse
 from sciriff.run.progress import Progress
 from sciriff.run.records import named
 from sciriff.run.run_dir import RunDir
 from sciriff.run.user_error import UserError
-from sciriff.stage import alone, run_stage
+from sciriff.stage import run_stage
 from sciriff.tasks import HELD_OUT
 from sciriff.tasks.task import Task
 
@@ -56,7 +57,7 @@ def main(config: Config, run: RunDir) -> None:
         raise UserError(f"{run.config}: this run has no judge; choose one with judge=openai, local or recorded")
     if found := list(access.problems(config.judge)):
         raise UserError(found[0])
-    with alone(run.judge_lock, f"{run.root}: another judge is at work on this run, and two would pay twice"):
+    with hold_or_refuse(run.judge_lock, f"{run.root}: another judge is at work on this run, and two would pay twice"):
         judge_answers(config, run)
 
 

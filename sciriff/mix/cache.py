@@ -1,13 +1,12 @@
 """Share what is dear to build among runs: a folder per key, built once under a lock, and whole or not there at all."""
 
 import errno
-import fcntl
 import os
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
+from sciriff.run.locks import hold_or_wait
 from sciriff.run.user_error import UserError
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -21,7 +20,8 @@ def build_once(folder: Path, what: str, is_whole: Callable[[Path], bool], build:
     says so. What a killed process left behind is cleared away. UserError where there is no room for it.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with _lock(folder.with_name(folder.name + ".lock"), what):
+    lock = folder.with_name(folder.name + ".lock")
+    with hold_or_wait(lock, f"{what}: another run is building it; waiting for {lock}"):
         if folder.is_dir() and is_whole(folder):
             print(f"{what}: already built ({folder})", flush=True)
             return False
@@ -46,15 +46,3 @@ def build_once(folder: Path, what: str, is_whole: Callable[[Path], bool], build:
             shutil.rmtree(folder)
         partial.rename(folder)
         return True
-
-
-@contextmanager
-def _lock(path: Path, what: str) -> Iterator[None]:
-    """Hold a lock file, which stays: to remove it would let two processes hold two files of one name."""
-    with path.open("ab") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            print(f"{what}: another run is building it; waiting for {path}", flush=True)
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield

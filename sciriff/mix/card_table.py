@@ -2,6 +2,11 @@
 
 from typing import Any
 
+from sciriff.results.terminal_table import table_lines
+from sciriff.run.visible import visible_line
+
+HEADER = ("rows", "prompt mean", "max", "target mean", "max", "tokens", "dataset")
+
 DATASETS = 100
 """That are listed: more than SciRIFF and Tulu-V2 have together."""
 
@@ -11,14 +16,12 @@ PAIRS = 5
 
 def table(card: dict[str, Any]) -> str:
     """The card for people: a line per dataset and the sums, then what was left out."""
-    lines = [f"{'rows':>8} {'prompt mean':>12} {'max':>7} {'target mean':>12} {'max':>7} {'tokens':>12}  dataset"]
+    rows = []
     for name, part in groups(card):
         prompt, target = part["prompt_tokens"], part["target_tokens"]
-        lines.append(
-            f"{part['rows']:>8,} {prompt['mean']:>12,.1f} {prompt['max']:>7,} {target['mean']:>12,.1f} "
-            f"{target['max']:>7,} {prompt['sum'] + target['sum']:>12,}  {name}"
-        )
-    return "\n".join([*lines, *remarks(card)])
+        lengths = [text for spread in (prompt, target) for text in (f"{spread['mean']:,.1f}", f"{spread['max']:,}")]
+        rows.append((f"{part['rows']:,}", *lengths, f"{prompt['sum'] + target['sum']:,}", name))
+    return "\n".join([*table_lines(HEADER, rows, right=HEADER[:-1]), *map(visible_line, remarks(card))])
 
 
 def groups(card: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:

@@ -1,9 +1,10 @@
 """Find training rows that hold text of the evaluation prompts: the whole prompt, or the document inside it.
 
-Texts are compared as words of letters and digits, so that spaces, case and punctuation do not matter. Every run of GRAM
-words of the prompts is kept as a 64-bit key in one sorted array, and rows are looked up in it; what a row shares with a
-prompt is the stretches of the prompt whose runs the row has. So a document is found in a row of any length, under any
-other instruction and question, and with words changed here and there.
+Texts are compared as words of letters and digits, so that spaces, case and punctuation do not matter. pyarrow splits
+the texts and numbers the prompts' words. Every run of GRAM words of the prompts is kept as a 64-bit key in one sorted
+array, and rows are looked up in it; what a row shares with a prompt is the stretches of the prompt whose runs the row
+has. So a document is found in a row of any length, under any other instruction and question, and with words changed
+here and there.
 
 The instruction of a task is no document: the phrases that most prompts of the task have are set aside beforehand. A
 paper that a few prompts of a task share is not among them.
@@ -12,11 +13,12 @@ paper that a few prompts of a task share is not among them.
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
 from itertools import pairwise
 from unicodedata import normalize
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from sciriff.run.records import Conversation, Instance
 
@@ -50,15 +52,11 @@ middle of an instruction may differ from prompt to prompt."""
 LEAST_PROMPTS = 4
 """A task with fewer prompts shows nothing of what is instruction; all its text counts as document."""
 
-BATCH_BYTES = 100_000
-"""Of the texts that are read at a time; each takes some 50 bytes of memory meanwhile."""
-
 FILTER_BITS = 26
 """Of the table that is asked before the sorted keys: 64 MB at most."""
 
 FACTOR = np.uint64(0x9E3779B97F4A7C15)
-INVERSE = np.uint64(pow(int(FACTOR), -1, 2**64))
-"""Of FACTOR modulo 2**64, in which all keys are computed; it is odd, so that it has one."""
+"""The key of a run is the polynomial in this number whose coefficients are the numbers of its words, modulo 2**64."""
 
 OTHER_MARKS = re.compile(r"[^\w\0-\x7f]+")
 """What is neither ASCII nor a letter or digit: typographic quotes and dashes, wide spaces, lone surrogates."""
@@ -85,23 +83,21 @@ class Words:
     """The words of some texts, one after another. Arrays of shape (words,)."""
 
     values: np.ndarray
-    """64-bit keys: the same word has the same."""
-    widths: np.ndarray
-    """Bytes of UTF-8."""
+    """Their numbers: from 1 on in the vocabulary, 0 for a word that it does not have."""
     text: np.ndarray
-    """Which of the texts each is of."""
+    """The number of each word's text, from 0 on."""
 
     def keys(self, n: int) -> np.ndarray:
         """A key of the n words from each place on, of shape (words - n + 1,) or (0,)."""
         size = max(0, len(self.values) - n + 1)
-        keys = self.values[:size].copy()
+        keys = self.values[:size].astype(np.uint64)
         for offset in range(1, n):
             keys *= FACTOR
-            keys += self.values[offset : offset + size]
+            keys += self.values[offset : offset + size].astype(np.uint64)
         return keys
 
     def of_each(self, texts: int) -> list[np.ndarray]:
-        """The values of each of so many texts."""
+        """The values of each of the `texts` texts."""
         edges = np.searchsorted(self.text, np.arange(texts + 1))
         return [self.values[start:end] for start, end in pairwise(edges)]
 
@@ -111,36 +107,20 @@ class Words:
         return self.text[:size] == self.text[len(self.text) - size :]
 
 
-def read_words(texts: Sequence[str]) -> Words:
-    """The words by which texts are compared: without case, ligatures, wide letters and punctuation."""
-    parts = [Words(*[np.zeros(0, dtype=kind) for kind in (np.uint64, np.int64, np.int64)])]
-    pieces: list[bytes] = []
-    size = 0
-    for number, text in enumerate(texts, 1):
-        pieces.append(_utf8(text))
-        size += len(pieces[-1])
-        if size > BATCH_BYTES or number == len(texts):
-            parts.append(_read_words(pieces, number - len(pieces)))
-            pieces, size = [], 0
-    columns = zip(*((part.values, part.widths, part.text) for part in parts), strict=True)
-    return Words(*map(np.concatenate, columns))
+def split_words(texts: Sequence[str]) -> tuple[pa.Array, np.ndarray]:
+    """The words by which texts are compared, without case, ligatures, wide letters and punctuation; and the number of
+    the text that each is of."""
+    split = pc.ascii_split_whitespace(pa.array((_utf8(text).translate(PLAIN) for text in texts), pa.large_string()))
+    words = pc.list_flatten(split)
+    real = pc.greater(pc.binary_length(words), 0)  # a space at a text's edge makes an empty one
+    return words.filter(real), pc.list_parent_indices(split).filter(real).to_numpy()
 
 
-def _read_words(pieces: Sequence[bytes], first: int) -> Words:
-    """The words of some of the texts, of which the first has the number `first`.
-
-    A word's key is the sum of T(c) FACTOR**i over its bytes c, which stand at the places i, divided by FACTOR to the
-    place of the first; so the sums of all words are differences of one running sum.
-    """
-    line = np.frombuffer(b" ".join(pieces).translate(PLAIN), dtype=np.uint8)
-    edges = np.flatnonzero(np.diff(line != ord(" "), prepend=False, append=False))
-    starts, ends = edges[::2], edges[1::2]
-    terms = BYTE_VALUES[line]
-    terms *= _powers(FACTOR, len(line))
-    sums = np.concatenate([np.zeros(1, dtype=np.uint64), np.cumsum(terms)])
-    values = (sums[ends] - sums[starts]) * _powers(INVERSE, len(line))[starts]
-    begins = np.cumsum([0] + [len(piece) + 1 for piece in pieces])
-    return Words(values, ends - starts, first + np.searchsorted(begins, starts, side="right") - 1)
+def read_words(texts: Sequence[str], vocabulary: pa.Array) -> Words:
+    """The words of texts by their numbers in the vocabulary."""
+    words, text = split_words(texts)
+    places = pc.index_in(words, value_set=vocabulary)
+    return Words(pc.fill_null(places, -1).to_numpy() + 1, text)
 
 
 def _utf8(text: str) -> bytes:
@@ -149,34 +129,16 @@ def _utf8(text: str) -> bytes:
     return text.encode()
 
 
-def _powers(factor: np.uint64, n: int) -> np.ndarray:
-    """Its first n powers, from 1 on."""
-    return _more_powers(factor, n.bit_length())[:n]
-
-
-@cache
-def _more_powers(factor: np.uint64, bits: int) -> np.ndarray:
-    return np.multiply.accumulate(np.full(2**bits, factor, dtype=np.uint64))
-
-
-def _byte_values() -> np.ndarray:
-    """256 values of 64 bits that look random, the same ever after (SplitMix64)."""
-    values = np.arange(1, 257, dtype=np.uint64) * FACTOR
-    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
-        values = (values ^ (values >> np.uint64(shift))) * np.uint64(factor)
-    return values ^ (values >> np.uint64(31))
-
-
-BYTE_VALUES = _byte_values()
-
-
 class OverlapIndex:
     """The evaluation prompts, ready to be found in training rows: about 40 bytes per word of theirs, and a filter."""
 
     def __init__(self, instances: Iterable[Instance]) -> None:
         instances = list(instances)
         self._names = [instance.instance_id for instance in instances]
-        words = read_words([instance.prompt for instance in instances])
+        spelled, text = split_words([instance.prompt for instance in instances])
+        numbered = spelled.dictionary_encode()
+        self._vocabulary = numbered.dictionary
+        words = Words(numbered.indices.to_numpy() + 1, text)
         self._owner = words.text.astype(np.int32)
         self._prompts = words.of_each(len(instances))
         self._by_ends: dict[tuple[int, int, int], list[int]] = {}
@@ -188,7 +150,7 @@ class OverlapIndex:
         self._document_words = np.bincount(words.text[~instruction], minlength=len(instances))
         self._needed = np.clip((self._document_words + 1) // 2, LEAST_SHORT, LEAST_WORDS)
 
-        places = np.flatnonzero(_telling(words, instruction))
+        places = np.flatnonzero(_telling(words, pc.binary_length(spelled).to_numpy(), instruction))
         keys = words.keys(GRAM)[places]
         order = np.argsort(keys, kind="stable")
         self._places = places[order].astype(np.int32)
@@ -207,7 +169,7 @@ class OverlapIndex:
         """For each row the prompts whose text its messages hold, the longest shared text first."""
         found: list[dict[int, Overlap]] = [{} for _ in rows]
         row_of = np.repeat(np.arange(len(rows)), [len(row.messages) for row in rows])
-        words = read_words([message.content for row in rows for message in row.messages])
+        words = read_words([message.content for row in rows for message in row.messages], self._vocabulary)
         for row, message in zip(row_of, words.of_each(len(row_of)), strict=True):
             for prompt in self._by_ends.get(_ends(message), ()) if len(message) else ():
                 if np.array_equal(message, self._prompts[prompt]):
@@ -270,12 +232,12 @@ def _instruction(words: Words, tasks: Sequence[str]) -> np.ndarray:
     return np.cumsum(steps[:-1]) > 0
 
 
-def _telling(words: Words, instruction: np.ndarray) -> np.ndarray:
+def _telling(words: Words, widths: np.ndarray, instruction: np.ndarray) -> np.ndarray:
     """Where a run begins by which a document is known: at least half of it is not of the instruction, and it is long
-    and varied enough to be no coincidence."""
+    (`widths`: bytes of each word) and varied enough to be no coincidence."""
     good = words.within(GRAM)
     good &= _window_sums(instruction, GRAM) * 2 <= GRAM
-    good &= _window_sums(words.widths, GRAM) >= LEAST_BYTES
+    good &= _window_sums(widths, GRAM) >= LEAST_BYTES
     distinct = np.ones(len(good), dtype=np.int8)
     for later in range(1, GRAM):
         word = words.values[later : later + len(good)]

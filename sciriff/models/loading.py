@@ -8,6 +8,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from sciriff.config import ModelConfig
+from sciriff.run import known_errors
 from sciriff.run.user_error import UserError
 
 if TYPE_CHECKING:
@@ -193,7 +194,7 @@ def _reason(place: str, error: BaseException) -> str:
                 return "has no such revision on the hub; see model.revision"
             case LocalEntryNotFoundError():
                 return "is not a folder here nor in the hub's cache, and the hub cannot be reached; download it first"
-    if "trust_remote_code" in str(error):
+    if known_errors.NEEDS_REMOTE_CODE.search(error):
         return "runs Python code of its own; if you have read it and trust it, set model.trust_remote_code=true"
     first_line = next(iter(str(error).strip().splitlines()), "")
     return f"cannot be loaded ({type(error).__name__}: {first_line})"

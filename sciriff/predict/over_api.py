@@ -15,11 +15,11 @@ from sciriff.predict.paid_answers import PaidAnswer, PaidAnswers
 from sciriff.predict.prompts import Prompt
 from sciriff.predict.saved_rows import Asked
 from sciriff.run.digest import value_digest
+from sciriff.run.locks import hold_or_refuse
 from sciriff.run.progress import Progress
 from sciriff.run.records import AnswerKey, Prediction, named
 from sciriff.run.run_dir import RunDir
 from sciriff.run.user_error import UserError
-from sciriff.stage import alone
 
 SERVERS_MARKUP = 64
 """Tokens of a prompt's context for what a server writes around a message; Llama-3's date and roles take 36."""
@@ -44,7 +44,7 @@ def answer(config: Config, run: RunDir, prompts: list[Prompt]) -> None:
     service = access.service(config)
     if found := list(service.problems()):
         raise UserError(found[0])
-    with alone(run.predict_lock, f"{run.root}: another stage asks for these answers, and two would pay twice"):
+    with hold_or_refuse(run.predict_lock, f"{run.root}: another stage asks for these answers, and two would pay twice"):
         Answering(config, run, service, prompts).finish()
 
 

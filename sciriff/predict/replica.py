@@ -14,10 +14,10 @@ from pathlib import Path
 
 from sciriff.models.engines import Request
 from sciriff.run import machine
+from sciriff.run.locks import hold_as_worker
 from sciriff.run.parent_death import die_with_parent
 from sciriff.run.run_dir import RunDir
 from sciriff.run.user_error import UserError
-from sciriff.stage import hold
 
 MORE = "more"
 """What a replica says that has room for another batch."""
@@ -61,7 +61,7 @@ def work(pipe: Connection, task: Task, devices: str | None, beside: int) -> None
                 return
             yield batch
 
-    with hold(RunDir(task.folder)):
+    with hold_as_worker(RunDir(task.folder)):
         try:
             for answers in importlib.import_module(task.engine).generate(replace(task.request, batches=batches())):
                 pipe.send(answers)

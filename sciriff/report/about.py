@@ -3,9 +3,10 @@
 from pathlib import Path
 
 from sciriff.config import SAMPLE, Config, load
-from sciriff.report import figures, run_scores
+from sciriff.report import run_scores
 from sciriff.report.mix_card import MixCard
 from sciriff.report.run_scores import RunScores
+from sciriff.run.number_format import short
 from sciriff.run.run_dir import RunDir
 
 Facts = list[tuple[str, str]]
@@ -82,7 +83,7 @@ def facts(config: Config) -> list[tuple[str, Facts]]:
         held_out = "; training rows of the held-out tasks included" if mix.include_heldout else ""
         steps = f", ended after {train.max_steps:,} steps" if train.max_steps else ""
         zero = f"DeepSpeed ZeRO-{config.deepspeed.zero_stage}" if config.deepspeed.zero_stage else "plain torch"
-        rate = f"{figures.short(train.learning_rate)}, {train.schedule} after {train.warmup_ratio:.0%} warm-up"
+        rate = f"{short(train.learning_rate)}, {train.schedule} after {train.warmup_ratio:.0%} warm-up"
         where = f"{train.num_processes}, {zero}{', its optimizer in main memory' if config.deepspeed.offload else ''}"
         training = [
             ("Mix", chosen + held_out),

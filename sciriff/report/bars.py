@@ -5,7 +5,8 @@ from statistics import median
 
 from markupsafe import Markup
 
-from sciriff.report.figures import Figure, short, ticks
+from sciriff.report.figures import Figure, ticks
+from sciriff.run.number_format import short
 
 WIDTH, HEIGHT = 300, 92
 SIDE, BASE = 8, 72

@@ -13,8 +13,8 @@ from markupsafe import Markup
 
 from sciriff.report.answers import Answers, Row, evenly_spaced
 from sciriff.report.cards import UNREADABLE
-from sciriff.report.visible import visible
 from sciriff.run.records import dumps
+from sciriff.run.visible import visible
 from sciriff.tasks.metrics.matches import MATCH, MISSED, PARTLY, SPURIOUS, WORDS, WRONG_TYPE, Item
 
 MARKS = (MATCH, SPURIOUS, MISSED, WRONG_TYPE, PARTLY, WORDS)

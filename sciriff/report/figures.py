@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from sciriff.report.run_scores import Score
+from sciriff.run.number_format import short
 
 WIDTH, HEIGHT = 480, 250
 LEFT, RIGHT, TOP, BOTTOM = 58, 12, 10, 36
@@ -149,16 +150,6 @@ def ticks(low: float, high: float) -> list[float]:
     step = next(power * factor for factor in (1, 2, 5, 10, 20) if (high - low) / (power * factor) <= 7)
     first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
     return [float(f"{k * step:.12g}") for k in range(first, last + 1)]
-
-
-def short(value: float) -> str:
-    """A number for an axis: 78000 is `78k`, 2e-05 is `2e-5`."""
-    if abs(value) >= 1e4:
-        return f"{value / 1e6:g}M" if abs(value) >= 1e6 else f"{value / 1e3:g}k"
-    if value and abs(value) < 1e-4:
-        mantissa, exponent = f"{value:.6e}".split("e")
-        return f"{float(mantissa):g}e{int(exponent)}"
-    return f"{value:g}"
 
 
 def strip(score: Score | None, others: list[Score | None]) -> Markup:

@@ -9,7 +9,7 @@ from sciriff.run.user_error import UserError
 
 
 @dataclass(frozen=True)
-class Line:
+class MixLine:
     """Rows of one dataset or of a group of them. Tokens are those of all rows together; a mean is per row."""
 
     name: str
@@ -23,9 +23,9 @@ class Line:
 class MixCard:
     """The whole mix, its halves and its datasets, what was left out as (why, rows), and all else as (name, text)."""
 
-    whole: Line
-    halves: list[Line]
-    datasets: list[Line]
+    whole: MixLine
+    halves: list[MixLine]
+    datasets: list[MixLine]
     dropped: list[tuple[str, str]]
     held_out_rows: int
     overlap: str
@@ -71,10 +71,10 @@ def read(path: Path) -> MixCard | None:
         raise UserError(f"{path}: not the card of a mix ({error!r}); run the mix stage again") from None
 
 
-def _line(name: str, part: dict[str, Any]) -> Line:
+def _line(name: str, part: dict[str, Any]) -> MixLine:
     prompt, target = part["prompt_tokens"], part["target_tokens"]
     tokens = int(prompt["sum"]) + int(target["sum"])
-    return Line(name, int(part["rows"]), tokens, float(prompt["mean"]), float(target["mean"]))
+    return MixLine(name, int(part["rows"]), tokens, float(prompt["mean"]), float(target["mean"]))
 
 
 def flat(value: Any, name: str = "") -> list[tuple[str, str]]:

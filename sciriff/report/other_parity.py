@@ -4,14 +4,14 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from sciriff.results.summary import signed
+from sciriff.run.number_format import small_signed_points
 from sciriff.run.run_dir import RunDir
 from sciriff.run.user_error import UserError
 from sciriff.tasks import HELD_OUT
 
 
 @dataclass(frozen=True)
-class Row:
+class ParityRow:
     """One value in [0, 1] that the two sets of rules give differently."""
 
     task: str
@@ -23,7 +23,7 @@ class Row:
     @property
     def change(self) -> str:
         """What the other rules would add, in points of 100, with a sign and a real minus."""
-        return signed(self.there - self.here).replace("-", "−")
+        return small_signed_points(self.there - self.here).replace("-", "−")
 
 
 @dataclass(frozen=True)
@@ -32,8 +32,8 @@ class OtherParity:
 
     parity: str
     """Their `eval.parity`."""
-    columns: list[Row]
-    details: list[Row]
+    columns: list[ParityRow]
+    details: list[ParityRow]
     answers: int
     """That count otherwise under them."""
     judged: int
@@ -68,12 +68,12 @@ def _parsed(values: dict[str, Any]) -> OtherParity:
     columns = []
     for column, there in other["columns"].items():
         task, _, name = column.partition("/")
-        columns.append(Row(task, name, float(summary["columns"][column]["value"]), float(there)))
+        columns.append(ParityRow(task, name, float(summary["columns"][column]["value"]), float(there)))
     if columns:
-        columns += [Row(name, "", float(summary[name]), float(other[name])) for name in ("mean", "median")]
+        columns += [ParityRow(name, "", float(summary[name]), float(other[name])) for name in ("mean", "median")]
     in_columns = {(task.name, task.summary[short]) for task in HELD_OUT for short in task.headline}
     details = [
-        Row(task, name, float(values["tasks"][task]["details"][name]), float(there))
+        ParityRow(task, name, float(values["tasks"][task]["details"][name]), float(there))
         for task, differing in other["tasks"].items()
         for name, there in differing["details"].items()
         if (task, name) not in in_columns
@@ -86,8 +86,3 @@ def _parsed(values: dict[str, Any]) -> OtherParity:
         answers=sum(int(task["answers"]) for task in tasks),
         judged=sum(int(task["judged"]) for task in tasks),
     )
-
-
-def exact_points(value: float) -> str:
-    """A share in [0, 1] as points of 100 with two decimals: the differences are small."""
-    return f"{100 * value:.2f}"

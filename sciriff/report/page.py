@@ -13,6 +13,7 @@ from sciriff.report.cards import cards
 from sciriff.report.run_scores import COLUMNS, SHORT_NAMES
 from sciriff.report.times import stage_times, step_times
 from sciriff.report.training import curves, read_metrics, totals
+from sciriff.run import number_format
 from sciriff.run.run_dir import RunDir
 from sciriff.run.user_error import UserError
 
@@ -30,7 +31,7 @@ def filled(shown: dict[str, Any]) -> bytes:
     """The page that shows what `content` gathered."""
     functions: dict[str, Callable[..., Any]] = {
         "points": run_scores.points,
-        "exact_points": other_parity.exact_points,
+        "exact_points": number_format.points,
         "strip": figures.strip,
         "bar": bars.bar,
         "shade": _shade,

@@ -9,11 +9,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from sciriff.report.figures import short
 from sciriff.report.mix_card import MixCard
 from sciriff.report.run_scores import COLUMNS, SHORT_NAMES, RunScores
 from sciriff.report.training import points_and_means
-from sciriff.report.visible import visible
+from sciriff.run.number_format import short
+from sciriff.run.visible import visible
 
 WIDTH = 3.5
 """Inches: a column of the usual two-column styles."""

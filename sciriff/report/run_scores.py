@@ -7,7 +7,8 @@ from statistics import fmean
 from typing import Any
 
 from sciriff.config import read
-from sciriff.results.summary import answers_of, judge_line
+from sciriff.results.summary_table import answers_of, judge_line
+from sciriff.run import number_format
 from sciriff.run.run_dir import RunDir
 from sciriff.run.user_error import UserError
 from sciriff.tasks import HELD_OUT
@@ -80,7 +81,7 @@ class RunScores:
     @property
     def coverage(self) -> str:
         """What its mean and median are made of: `9 of 11`."""
-        return f"{len(self.columns)} of {len(COLUMNS)}"
+        return number_format.count_of([len(self.columns)], len(COLUMNS))
 
 
 def read_scores(run: RunDir, name: str) -> RunScores:
@@ -156,13 +157,12 @@ def _is_number(value: object) -> bool:
 
 def points(value: float | None) -> str:
     """A share in [0, 1] as points of 100 with one decimal: 0.5153 is `51.5`."""
-    return MISSING if value is None else f"{100 * value:.1f}"
+    return MISSING if value is None else number_format.points(value, digits=1)
 
 
 def difference(value: float) -> str:
     """A difference of shares, with its sign and a real minus: `+18.0`, `−0.4`."""
-    text = f"{100 * value:+.1f}"
-    return "0.0" if text in ("+0.0", "-0.0") else text.replace("-", "−")
+    return number_format.signed_points(value, digits=1).replace("-", "−")
 
 
 def sentence(run: RunScores, beside: list[RunScores]) -> str:

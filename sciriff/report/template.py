@@ -10,7 +10,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from sciriff.report.visible import visible
+from sciriff.run.visible import visible
 
 
 def filled(

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from sciriff.report.training import duration
+from sciriff.run.number_format import duration
 
 NOTHING = 0.001
 """A share of the steps' time that is not worth a line: what rounding leaves."""

@@ -7,6 +7,7 @@ from statistics import fmean, median
 from typing import Any
 
 from sciriff.report.figures import Figure, Line, Points, panel, trailing_mean
+from sciriff.run.number_format import duration
 from sciriff.run.records import read_json_objects
 from sciriff.run.user_error import UserError
 
@@ -141,13 +142,3 @@ def _of_planned(row: dict[str, Any]) -> str:
 
 def _total(rows: list[dict[str, Any]], key: str) -> float:
     return math.fsum(y for _, y in _points(rows, key) if math.isfinite(y))
-
-
-def duration(seconds: float) -> str:
-    """A time span in two units: `1 h 02 min`, `3 min 20 s`, `4.1 s`."""
-    if seconds < 59.95:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest:02d} s"
-    return f"{minutes // 60:,} h {minutes % 60:02d} min"

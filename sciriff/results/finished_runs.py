@@ -3,7 +3,6 @@
 import difflib
 import glob
 import json
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,8 +10,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from sciriff.config import read
-from sciriff.config.roles import FREE_TO_CHANGE, HOW_MUCH
+from sciriff.config import UNNAMED, read
 from sciriff.results.per_instance import InstanceNumbers, read_per_instance
 from sciriff.run.digest import value_digest
 from sciriff.run.records import AnswerKey
@@ -51,21 +49,6 @@ class FinishedRun:
     seed: int | None = None
     identity: str | None = None
     """Digest of all that decides its results except the seed; None where the folder has no config."""
-
-
-@dataclass(frozen=True)
-class Group:
-    """One run, or several that differ in nothing but their seed."""
-
-    runs: tuple[FinishedRun, ...]
-
-    @property
-    def name(self) -> str:
-        """Of several runs the name without the seed: `llama2_7b-scitulu (3 seeds)`."""
-        if len(self.runs) == 1:
-            return self.runs[0].name
-        bare = {re.sub(rf"-s{run.seed}(?=-|$)", "", run.name) for run in self.runs}
-        return f"{bare.pop() if len(bare) == 1 else self.runs[0].name} ({len(self.runs)} seeds)"
 
 
 def find_runs(wanted: Sequence[str]) -> tuple[list[Path], list[Path]]:
@@ -190,7 +173,7 @@ def read_config(path: Path) -> dict[str, Any]:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from None
     assert isinstance(config, dict)
     plain = {str(key): value for key, value in config.items()}
-    for key in ("name", *(key for key in FREE_TO_CHANGE if key not in HOW_MUCH)):
+    for key in UNNAMED:
         *sections, last = key.split(".")
         inside: Any = plain
         for section in sections:
@@ -204,25 +187,3 @@ def with_own_names(runs: Sequence[FinishedRun]) -> list[FinishedRun]:
     """Runs of the same name go by their folders."""
     names = [run.name for run in runs]
     return [replace(run, name=str(run.folder)) if names.count(run.name) > 1 else run for run in runs]
-
-
-def pool_seeds(runs: Sequence[FinishedRun]) -> list[Group]:
-    """Groups of runs whose configs differ in the seed alone, in the order of their first runs. Two runs with the same
-    seed, such as a run and its copy, are not two seeds and stay apart; so do seeds that were asked other instances."""
-    groups: list[list[FinishedRun]] = []
-    for run in runs:
-        for group in groups:
-            same = run.identity is not None and run.identity == group[0].identity
-            if same and run.seed not in {member.seed for member in group} and _share_instances([*group, run]):
-                group.append(run)
-                break
-        else:
-            groups.append([run])
-    return [Group(tuple(group)) for group in groups]
-
-
-def _share_instances(runs: Sequence[FinishedRun]) -> bool:
-    return any(
-        set.intersection(*({instance for instance, _ in run.numbers.get(task, {})} for run in runs))
-        for task in runs[0].numbers
-    )

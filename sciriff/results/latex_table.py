@@ -6,11 +6,14 @@ from itertools import pairwise
 from statistics import fmean, stdev
 
 from sciriff.results.comparison import HIGHER, LOWER, Comparison
-from sciriff.results.finished_runs import Group, Score
+from sciriff.results.finished_runs import Score
+from sciriff.results.seeds import Group
+from sciriff.run.number_format import count_of, interval, plus_minus, points
 from sciriff.tasks import COLUMNS, HELD_OUT
 
 STATISTICS = ("mean", "median")
 MISSING = "--"
+PLUS_MINUS = r"$\pm$"
 SPECIAL = {
     "\\": r"\textbackslash{}",
     "~": r"\textasciitilde{}",
@@ -124,14 +127,15 @@ def _rows(group: Group, verdicts: Mapping[str, str], same_coverage: bool) -> lis
     names = [*COLUMNS, *STATISTICS]
     name = escaped(group.name)
     if not same_coverage:
-        name += rf" {{\scriptsize (mean of {_coverage(group)})}}"
+        name += f" {_small(f'(mean of {_coverage(group)})')}"
     values, intervals = [], []
     for column in names:
         scores = [run.scores[column] for run in group.runs if column in run.scores]
         whole = len(scores) == len(group.runs)
         mark = "$^{*}$" if verdicts.get(column) in (HIGHER, LOWER) else ""
         values.append(_value(scores) + mark if whole else MISSING)
-        intervals.append(_interval(scores[0]) if whole and len(scores) == 1 else "")
+        limits = scores[0].ci95 if whole and len(scores) == 1 else None
+        intervals.append(_small(interval(limits)) if limits else "")
     lines = [_row([name, *values])]
     return [*lines, _row(["", *intervals])] if any(intervals) else lines
 
@@ -141,20 +145,14 @@ def _row(cells: Sequence[str]) -> str:
 
 
 def _value(scores: Sequence[Score]) -> str:
-    values = [100 * score.value for score in scores]
-    spread = stdev(values) if len(values) > 1 else _points(scores[0].sd_over_samples)
-    return f"{fmean(values):.1f}" + (rf" {{\scriptsize $\pm$ {spread:.1f}}}" if spread is not None else "")
+    values = [score.value for score in scores]
+    sd = stdev(values) if len(values) > 1 else scores[0].sd_over_samples
+    mean = points(fmean(values), digits=1)
+    return mean if sd is None else f"{mean} {_small(plus_minus(sd, digits=1).replace('±', PLUS_MINUS))}"
 
 
-def _points(share: float | None) -> float | None:
-    return None if share is None else 100 * share
-
-
-def _interval(score: Score) -> str:
-    if score.ci95 is None:
-        return ""
-    low, high = score.ci95
-    return rf"{{\scriptsize [{100 * low:.1f}, {100 * high:.1f}]}}"
+def _small(text: str) -> str:
+    return rf"{{\scriptsize {text}}}"
 
 
 def _present(group: Group) -> list[str]:
@@ -163,5 +161,4 @@ def _present(group: Group) -> list[str]:
 
 def _coverage(group: Group) -> str:
     """What its mean is made of: `9 of 11`, of seeds that have not the same columns `8 to 9 of 11`."""
-    counts = sorted({sum(column in run.scores for column in COLUMNS) for run in group.runs})
-    return f"{' to '.join(map(str, dict.fromkeys((counts[0], counts[-1]))))} of {len(COLUMNS)}"
+    return count_of([sum(column in run.scores for column in COLUMNS) for run in group.runs], len(COLUMNS))

@@ -25,7 +25,9 @@ def scored_by_other_rules(
     Only answers that the two can part on are scored again. Ratings are the judge's of what it was shown, under either.
     """
     return [
-        replace(task.score(prediction, reference, not parity), judge=row.judge) if task.rules_part(prediction) else row
+        replace(task.score(prediction, reference, not parity), judge=row.judge)
+        if task.parity_matters(prediction)
+        else row
         for (prediction, reference), row in zip(answers, scored, strict=True)
     ]
 

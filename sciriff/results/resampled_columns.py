@@ -14,7 +14,7 @@ LEAST = 2
 
 
 @dataclass(frozen=True)
-class Part:
+class TaskColumns:
     """Columns of one task that are made of the same instances, in one run or in several."""
 
     task: Task
@@ -50,7 +50,7 @@ def _mean(samples: Sequence[dict[str, Array]]) -> dict[str, Array]:
     return {column: np.asarray(np.mean([one[column] for one in samples], axis=0)) for column in samples[0]}
 
 
-def parts(task: Task, rows: Sequence[Array]) -> list[Part]:
+def parts(task: Task, rows: Sequence[Array]) -> list[TaskColumns]:
     """The columns of a task with the instances that they are made of: a judge's with those that it rated in every run
     (it rates a fixed choice of some tasks), some sample at least, the others with all. Columns without any instance are
     left out.
@@ -60,7 +60,7 @@ def parts(task: Task, rows: Sequence[Array]) -> list[Part]:
     rated = np.logical_and.reduce([(run[:, :, task.fields.index("rated")] > 0).any(axis=0) for run in rows])
     others = tuple(column for column in task.columns if column not in task.judged_columns)
     found = (
-        Part(task, others, tuple(rows)),
-        Part(task, task.judged_columns, tuple(run[:, rated] for run in rows)),
+        TaskColumns(task, others, tuple(rows)),
+        TaskColumns(task, task.judged_columns, tuple(run[:, rated] for run in rows)),
     )
     return [part for part in found if part.columns and part.n]

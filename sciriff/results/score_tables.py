@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from sciriff.run.number_format import count_of, points
 from sciriff.run.whole_file import write_whole
 from sciriff.tasks import COLUMNS, HELD_OUT
 
@@ -39,7 +40,7 @@ def _summary_row(scores: dict[str, Any]) -> list[str]:
     summary = scores["summary"]
     values = [summary["columns"].get(name, {}).get("value") for name in COLUMNS]
     values += [summary["mean"], summary["median"]]
-    return [scores["model"], *(MISSING if value is None else f"{100 * value:.2f}" for value in values)]
+    return [scores["model"], *(MISSING if value is None else points(value) for value in values)]
 
 
 def _cell(value: float | None) -> str:
@@ -51,10 +52,10 @@ def _cell(value: float | None) -> str:
 def _coverage(summaries: Sequence[dict[str, Any]]) -> str:
     """What stands under `mean`, where the original code has an empty cell: `of 9 of 11`, or `of 7 to 11 of 11` where
     models differ; nothing where no column is missing."""
-    counts = sorted({len(summary["columns"]) for summary in summaries})
-    if counts == [len(COLUMNS)]:
+    counts = {len(summary["columns"]) for summary in summaries}
+    if counts == {len(COLUMNS)}:
         return ""
-    return f"of {' to '.join(map(str, dict.fromkeys((counts[0], counts[-1]))))} of {len(COLUMNS)}"
+    return f"of {count_of(counts, len(COLUMNS))}"
 
 
 def write_tsv(path: Path, rows: list[list[str]]) -> None:

@@ -1,10 +1,15 @@
-"""A run folder belongs to one driver at a time."""
+"""The locks of a run, of a sweep and of what runs share: each a file that a process holds until it ends.
+
+The kernel lets go of a lock (flock) however its process dies. The files stay: were one removed, two processes could
+hold two files of one name.
+"""
 
 import contextlib
 import fcntl
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import IO
 
 from sciriff.run.run_dir import RunDir
@@ -15,15 +20,31 @@ WAIT_FOR_WORKERS = 60.0
 
 
 @contextlib.contextmanager
-def own(run: RunDir, wait: bool = False) -> Iterator[None]:
-    """Hold the run folder. A second driver is refused, or with `wait` waits for the first; the last worker of a killed
-    one is waited for."""
-    with run.lock.open("ab") as lock, run.workers_lock.open("ab") as workers:
+def hold_or_refuse(path: Path, refusal: str) -> Iterator[None]:
+    """Hold a lock. UserError, saying `refusal`, where another process has it."""
+    with path.open("ab") as lock:
         if not _take(lock):
-            if not wait:
-                raise _in_use(run)
-            print(f"{run.root}: another run is making it; waiting", file=sys.stderr, flush=True)
+            raise UserError(refusal)
+        yield
+
+
+@contextlib.contextmanager
+def hold_or_wait(path: Path, notice: str) -> Iterator[None]:
+    """Hold a lock; where another process has it, print `notice` and wait for it."""
+    with path.open("ab") as lock:
+        if not _take(lock):
+            print(notice, file=sys.stderr, flush=True)
             fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+@contextlib.contextmanager
+def own_run(run: RunDir, wait: bool = False) -> Iterator[None]:
+    """Be the one driver of a run folder. A second driver is refused, or with `wait` waits for the first; the last
+    worker of a killed one is waited for."""
+    waiting = f"{run.root}: another run is making it; waiting"
+    driver = hold_or_wait(run.lock, waiting) if wait else hold_or_refuse(run.lock, _in_use(run))
+    with driver, run.workers_lock.open("ab") as workers:
         give_up_at = time.monotonic() + WAIT_FOR_WORKERS
         while not _take(workers):
             if time.monotonic() > give_up_at:
@@ -35,18 +56,17 @@ def own(run: RunDir, wait: bool = False) -> Iterator[None]:
 
 @contextlib.contextmanager
 def own_node(run: RunDir, rank: int) -> Iterator[None]:
-    """Be the one process that is this node of a run without Slurm. A second one is refused, and a second driver before
-    it touches what the first one's nodes read."""
+    """Be the one process that is this node of a run without Slurm. A second one is refused, as node 0 before it touches
+    what the other nodes read."""
     make_nodes_folder(run)
-    with run.node_lock(rank).open("ab") as node, run.lock.open("ab") as driver:
-        if rank and not _take(node):
-            raise UserError(
-                f"NODE_RANK={rank} of {run.root} is another process's, which is still alive: give each node a number "
-                "of its own, or end that one first"
-            )
-        if not rank and not (_take(node) and _take(driver)):
-            raise _in_use(run)
-        driver.close()
+    refusal = (
+        f"NODE_RANK={rank} of {run.root} is another process's, which is still alive: give each node a number of its "
+        "own, or end that one first"
+    )
+    with hold_or_refuse(run.node_lock(rank), refusal if rank else _in_use(run)):
+        if rank == 0:
+            with hold_or_refuse(run.lock, _in_use(run)):
+                pass
         yield
 
 
@@ -56,14 +76,29 @@ def make_nodes_folder(run: RunDir) -> None:
     run.nodes.chmod(0o700)
 
 
-def _take(lock: IO[bytes]) -> bool:
-    """Whether nobody else has it."""
+def hold_as_worker(run: RunDir) -> IO[bytes]:
+    """Hold the workers' lock, together with other workers, as long as the returned file is open: a new driver waits."""
+    file = run.workers_lock.open("ab")
+    fcntl.flock(file, fcntl.LOCK_SH)
+    return file
+
+
+def is_owned(run: RunDir) -> bool:
+    """Whether a driver owns the run now."""
+    if not run.lock.is_file():
+        return False
+    with run.lock.open("rb") as lock:
+        return not _take(lock, fcntl.LOCK_SH)
+
+
+def _take(lock: IO[bytes], kind: int = fcntl.LOCK_EX) -> bool:
+    """Take a lock that nobody else has; False where somebody has it."""
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(lock, kind | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     return True
 
 
-def _in_use(run: RunDir) -> UserError:
-    return UserError(f"{run.root} is in use by another run of sciriff; wait for it, or choose name=...")
+def _in_use(run: RunDir) -> str:
+    return f"{run.root} is in use by another run of sciriff; wait for it, or choose name=..."

@@ -1,4 +1,4 @@
-"""The nine SciRIFF tasks that no training mix contains, in the order of the paper's table."""
+"""The nine held-out tasks of SciRIFF, which no training mix contains, in the order of the paper's table."""
 
 from sciriff.tasks.bioasq import BIOASQ
 from sciriff.tasks.biored import BIORED

@@ -1,4 +1,4 @@
-"""BioRED: find the genes, diseases, chemicals and so on in a biomedical abstract."""
+"""BioRED: find genes, diseases, chemicals and other entities in a biomedical abstract."""
 
 from sciriff.tasks.metrics.entity_f1 import entity_f1
 from sciriff.tasks.metrics.json_answer import json_object

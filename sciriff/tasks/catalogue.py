@@ -1,6 +1,6 @@
-"""The 54 tasks of SciRIFF (configuration 4096): family, rows and mean lengths, so that a plan needs no download.
+"""The 54 tasks of SciRIFF (configuration 4096): family, rows and mean lengths, so that planning needs no download.
 
-Counted from allenai/SciRIFF on the hub; tokens are those of the Llama-2 tokenizer.
+Counted on allenai/SciRIFF from the Hugging Face hub with the Llama-2 tokenizer.
 """
 
 import csv
@@ -11,7 +11,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class CatalogueEntry:
-    """One task of SciRIFF: rows per split, mean tokens of an input and an output."""
+    """One task of SciRIFF: rows per split, mean tokens per input and output."""
 
     name: str
     family: str
@@ -25,7 +25,7 @@ class CatalogueEntry:
 
 @cache
 def catalogue() -> dict[str, CatalogueEntry]:
-    """Every task by its name, in alphabetical order."""
+    """All tasks by name, in alphabetical order."""
     with Path(__file__).with_name("catalogue.tsv").open(newline="") as file:
         return {
             row["name"]: CatalogueEntry(
@@ -43,7 +43,7 @@ def catalogue() -> dict[str, CatalogueEntry]:
 
 
 def names() -> dict[str, set[str]]:
-    """What the tasks, families and domains of SciRIFF are called, by these three words."""
+    """Names of SciRIFF's tasks, families and domains, under the keys `tasks`, `families` and `domains`."""
     entries = catalogue().values()
     return {
         "tasks": {entry.name for entry in entries},

@@ -1,4 +1,4 @@
-"""DiSCoMaT: write out the numbers of a table of glass compositions, one JSON object a line."""
+"""DiSCoMaT: extract the numbers of a table of glass compositions, one JSON object per line."""
 
 from sciriff.tasks.task import Task
 

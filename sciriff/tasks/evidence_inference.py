@@ -1,12 +1,12 @@
-"""Evidence Inference: list the findings of a clinical trial, each as five texts."""
+"""Evidence Inference: list the findings of a clinical trial, each as a tuple of five texts."""
 
-from sciriff.tasks.metrics.json_answer import json_list_mended
+from sciriff.tasks.metrics.json_answer import json_list_repaired
 from sciriff.tasks.metrics.tuple_f1 import tuple_f1
 from sciriff.tasks.task import Task
 
 EVIDENCE_INFERENCE = Task(
     name="evidence_inference",
-    parse=json_list_mended,
+    parse=json_list_repaired,
     empty=[],
     metric=tuple_f1,
     summary={

@@ -1,9 +1,9 @@
-"""Qasper: answer a question about a paper, and cite the paragraphs that show it."""
+"""Qasper: answer a question about a paper and cite the paragraphs that support the answer."""
 
 from sciriff.tasks.metrics.json_answer import json_object
 from sciriff.tasks.metrics.judge_rating import QASPER_JUDGE
 from sciriff.tasks.metrics.qa_f1 import qa_f1
-from sciriff.tasks.task import Judged, Task
+from sciriff.tasks.task import JudgedPart, Task
 
 QASPER = Task(
     name="qasper_abstractive_qa",
@@ -16,5 +16,5 @@ QASPER = Task(
         "f1_evidence": "all_f1_evidence_all",
     },
     headline=("lm_judge_answer", "f1_evidence"),
-    judged=Judged(rule=QASPER_JUDGE, details={"all_lm_judge": "avg_rating"}, answer_field="with_answer"),
+    judged=JudgedPart(rule=QASPER_JUDGE, details={"all_lm_judge": "avg_rating"}, answer_field="with_answer"),
 )

@@ -1,4 +1,4 @@
-"""SciERC: find the tasks, methods, materials and so on in a computer science abstract."""
+"""SciERC: find tasks, methods, materials and other entities in a computer science abstract."""
 
 from sciriff.tasks.metrics.entity_f1 import entity_f1
 from sciriff.tasks.metrics.json_answer import json_object

@@ -1,4 +1,4 @@
-"""SciFact: say whether an abstract supports or contradicts a claim, and with which sentences."""
+"""SciFact: decide whether an abstract supports or contradicts a claim, and cite the sentences that do."""
 
 from sciriff.tasks.metrics.claim_f1 import NO_VERDICT, claim_f1, claim_f1_of_reference
 from sciriff.tasks.metrics.json_answer import json_object

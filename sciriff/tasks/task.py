@@ -1,4 +1,4 @@
-"""What a held-out task is: how its answers are read, compared and summed up."""
+"""Task: how the answers to a held-out task are parsed, compared with the reference and aggregated into scores."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,36 +16,36 @@ NO_JSON = "no_json"
 NULL = "null"
 WRONG_TYPE = "wrong_type"
 UNREADABLE = (EMPTY, NO_JSON, NULL, WRONG_TYPE)
-"""Why an answer is not readable: nothing in it; no JSON that can be read; a plain null; JSON, but not what was asked.
+"""Why an answer is unreadable: it is empty; it has no valid JSON; it is null; it is JSON of the wrong type.
 
-The first three count as the task's empty answer. The last does where it cannot be compared; where the reference code
-compares it after a fashion (a text where a list is due, by its characters), so do we, or old numbers would not line up.
+The first three count as the task's empty answer. So does the last where it cannot be compared; where the reference code
+does compare it (a string in place of a list, by its characters), so do we, to stay comparable with published numbers.
 """
 
 
 @dataclass(frozen=True)
 class Scored:
-    """One answer in numbers that can be summed."""
+    """Additive counts of one answer."""
 
     status: str
-    """What the JSON reader said; valid_json for a task without JSON."""
+    """Status of the JSON reader; valid_json for a task without JSON."""
     unreadable: str | None
-    """One of UNREADABLE, or None."""
+    """One of UNREADABLE; None for a readable answer."""
     counts: tuple[float, ...]
-    """Of the task's metric; empty if it has none."""
+    """Counts of the task's metric; empty if it has none."""
     bleu: BleuCounts
     judge: JudgeCounts = UNRATED
 
 
 @dataclass(frozen=True)
-class Judged:
+class JudgedPart:
     """The part of a task that a judge model rates."""
 
     rule: JudgeRule
     details: Mapping[str, str]
     """Flat name in the details -> avg_rating or n_samples."""
     answer_field: str | None = None
-    """The number of the metric that is 0 where the answer is missing; None where no answer can be."""
+    """The metric's count that is 0 for a missing answer; None where an answer cannot be missing."""
 
 
 @dataclass(frozen=True)
@@ -54,43 +54,43 @@ class Task:
     summary: Mapping[str, str]
     """Short name of a score -> its flat name in the details."""
     headline: tuple[str, ...]
-    """Which of `summary` enter the mean over tasks: its columns."""
+    """Names in `summary` that are columns of the summary table and enter the mean over tasks."""
     parse: Callable[[str], Reading] | None = None
-    """Text of an answer or a reference -> its JSON; None where the text itself is compared."""
+    """Reads the JSON in an answer or a reference; None where the text itself is compared."""
     empty: Any = None
-    """What an answer that cannot be read counts as."""
+    """Value that an unreadable answer counts as."""
     metric: Metric | None = None
-    """Beside BLEU, which every task has."""
+    """Metric in addition to BLEU, which every task has."""
     parity_metric: Metric | None = None
-    """Counts as the reference does where that is not right; the same numbers and scores as `metric`."""
-    judged: Judged | None = None
+    """Variant of `metric` with the reference code's errors; the same counts and scores."""
+    judged: JudgedPart | None = None
     label: str | None = None
-    """Its name in the summary table, where that is not the first word of `name`."""
+    """Name in the summary table; None takes the first word of `name`."""
 
     @property
     def short_name(self) -> str:
-        """Its name in the summary table."""
+        """Name of the task in the summary table."""
         return self.label or self.name.split("_")[0]
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Its columns in the summary, `<task>/<short name>`."""
+        """Columns of the task in the summary, `<task>/<short name>`."""
         return tuple(f"{self.name}/{name}" for name in self.headline)
 
     @property
     def judged_columns(self) -> tuple[str, ...]:
-        """Those of its columns that come from a judge."""
+        """Columns that a judge rates."""
         flat = self.judged.details if self.judged else {}
         return tuple(f"{self.name}/{name}" for name in self.headline if self.summary[name] in flat)
 
-    def rules_part(self, prediction: str) -> bool:
-        """Whether the two values of `parity` may score an answer otherwise."""
+    def parity_matters(self, prediction: str) -> bool:
+        """Whether an answer may score differently under the two values of `parity`."""
         return self.parity_metric is not None or stripped_as_reference(prediction) != without_end_marker(prediction)
 
     def score(self, prediction: str, reference: str, parity: bool = False) -> Scored:
-        """One answer against its reference, both as text. ValueError if the reference cannot be used.
+        """Score one answer against its reference, both as text. ValueError if the reference cannot be parsed.
 
-        `parity` follows the reference code into its traps, too.
+        `parity` reproduces the reference code's errors, too.
         """
         answer = _without_end(prediction, parity)
         overlap = bleu.count(answer, reference)
@@ -110,18 +110,18 @@ class Task:
                 unreadable = WRONG_TYPE
         except WrongShape:
             unreadable = WRONG_TYPE
-            counts = metric.count(self.empty, expected.value)  # raises again where the reference is what is wrong
+            counts = metric.count(self.empty, expected.value)  # raises again if it is the reference that is wrong
         return Scored(status, unreadable, counts, overlap)
 
     def _read(self, answer: str) -> tuple[str, str | None, Any]:
-        """What the JSON reader said of an answer, why it is unreadable (or None), and the value that it counts as."""
+        """(status of the JSON reader, why the answer is unreadable or None, the value it counts as)."""
         assert self.parse is not None
         found = self.parse(answer)
         unreadable = {EXTRACT_FAILURE: NO_JSON if answer.strip() else EMPTY, NULL_JSON: NULL}.get(found.status)
         return found.status, unreadable, self.empty if unreadable else found.value
 
     def matches(self, prediction: str, reference: str, parity: bool = False) -> Matches | None:
-        """What `score` counts, item by item; None for a task whose texts are compared whole."""
+        """The items that `score` counts; None for a task whose texts are compared whole."""
         if self.parse is None or self.metric is None or self.metric.matches is None:
             return None
         expected = self.parse(reference).value
@@ -132,14 +132,15 @@ class Task:
             return self.metric.matches(self.empty, expected)
 
     def answer_is_missing(self, scored: Scored) -> bool:
-        """Whether there is nothing that a judge could rate."""
-        where = self.judged.answer_field if self.judged else None
-        return where is not None and getattr(scored.counts, where) == 0
+        """Whether there is no answer for the judge to rate."""
+        field = self.judged.answer_field if self.judged else None
+        return field is not None and getattr(scored.counts, field) == 0
 
     def details(self, scored: Sequence[Scored]) -> dict[str, float]:
-        """All scores of some answers, by the flat names of the reference code.
+        """All scores of a set of answers, under the reference code's flat names.
 
-        What comes from JSON stands twice: over all answers, and over those where some JSON (or null) was found.
+        Scores of parsed answers appear twice: over all answers (`all_*`), and over those in which JSON or null was
+        found (`valid_json_*`).
         """
         values = self.scores_of_sums(self.sums(scored))
         if self.judged is not None and not any(row.judge.rated for row in scored):
@@ -152,11 +153,11 @@ class Task:
 
     @property
     def fields(self) -> tuple[str, ...]:
-        """Names of the numbers in a vector."""
+        """Names of the numbers in `vector`."""
         return (*(self.metric.fields if self.metric else ()), *BleuCounts._fields, *JudgeCounts._fields)
 
     def vector(self, scored: Scored) -> tuple[float, ...]:
-        """All numbers of one answer, one per field."""
+        """All counts of one answer, in the order of `fields`."""
         return (*scored.counts, *scored.bleu, *scored.judge)
 
     def sums(self, scored: Sequence[Scored]) -> tuple[float, ...]:
@@ -164,9 +165,9 @@ class Task:
         return tuple(map(sum, zip(*map(self.vector, scored), strict=True))) if scored else (0,) * len(self.fields)
 
     def scores_of_sums(self, sums: Sequence[float]) -> dict[str, float]:
-        """The scores over all answers, by flat name, from their vectors' sums; those of a judge are 0 if it rated none.
+        """Scores over all answers by flat name, from the sums of their vectors; a judge's are 0 if it rated none.
 
-        `sums` may hold arrays, one element for each resample; so do the scores then.
+        `sums` may hold arrays with one element per resample; the scores are then arrays, too.
         """
         split = len(self.fields) - len(BleuCounts._fields) - len(JudgeCounts._fields)
         end = split + len(BleuCounts._fields)
@@ -179,7 +180,7 @@ class Task:
         return values
 
     def column_scores(self, sums: Sequence[float]) -> dict[str, float]:
-        """Of scores_of_sums those that are columns of the summary, `<task>/<short name>`."""
+        """The columns of the summary among scores_of_sums, as `<task>/<short name>`."""
         scores = self.scores_of_sums(sums)
         return {column: scores[self.summary[name]] for column, name in zip(self.columns, self.headline, strict=True)}
 

@@ -11,18 +11,19 @@ from collections.abc import Callable
 from pathlib import Path
 
 from sciriff.config import Config, load
+from sciriff.run.locks import hold_as_worker
 from sciriff.run.manifest import Manifest
 from sciriff.run.parent_death import die_with_parent
 from sciriff.run.run_dir import RunDir
-from sciriff.stage import command, hold
+from sciriff.stage import command
 from sciriff.track.copied import note_copied
 from sciriff.track.copying import closed, copy_run
-from sciriff.track.sink import Sink, Unreachable
+from sciriff.track.sink import Sink, TrackerUnreachable
 from sciriff.track.tensorboard_sink import tensorboard_sink
 from sciriff.track.wandb_sink import wandb_sink
 
-AGAIN = 60.0
-"""Seconds between two tries to reach a server that is down while a run grows."""
+RETRY_EVERY = 60.0
+"""Seconds between two attempts to reach a server that is down, with --follow."""
 
 SINKS: dict[str, Callable[[Config, RunDir, bool], contextlib.AbstractContextManager[Sink]]] = {
     "wandb": wandb_sink,
@@ -31,9 +32,9 @@ SINKS: dict[str, Callable[[Config, RunDir, bool], contextlib.AbstractContextMana
 
 
 def copy(config: Config, run: RunDir, follow: bool) -> None:
-    """Copy the run to its tracker. While it grows, a server that is down is tried again and again."""
+    """Copy the run to its tracker. With `follow`, retry while the server is down; each error is printed once."""
     run.copied.unlink(missing_ok=True)
-    said = ""
+    last_error = ""
     while True:
         try:
             with SINKS[config.log.tracker](config, run, follow) as sink:
@@ -41,26 +42,26 @@ def copy(config: Config, run: RunDir, follow: bool) -> None:
             if Manifest.read(run.manifest).is_over:
                 note_copied(config, run)
             return
-        except Unreachable as error:
-            if not follow or closed(AGAIN):
+        except TrackerUnreachable as error:
+            if not follow or closed(RETRY_EVERY):
                 raise
-            if str(error) != said:
-                said = str(error)
-                print(f"error: {said}; trying again every {AGAIN:.0f} s", file=sys.stderr, flush=True)
+            if str(error) != last_error:
+                last_error = str(error)
+                print(f"error: {last_error}; trying again every {RETRY_EVERY:.0f} s", file=sys.stderr, flush=True)
 
 
 @command
 def main() -> int:
-    """Exit status 0 when everything was copied; otherwise the reason is one line on standard error."""
+    """Exit status 0 if everything was copied; otherwise the reason is one line on standard error."""
     parser = argparse.ArgumentParser(prog="python -m sciriff.track", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("run_dir", type=Path)
-    parser.add_argument("--follow", action="store_true", help="go on until standard input closes")
+    parser.add_argument("--follow", action="store_true", help="keep copying until standard input closes")
     arguments = parser.parse_args()
     die_with_parent()
     run = RunDir(arguments.run_dir.resolve())
     config = load(run.config)
     if config.log.tracker != "none":
-        with hold(run):
+        with hold_as_worker(run):
             copy(config, run, arguments.follow)
     return 0
 

@@ -1,4 +1,4 @@
-"""Which runs their tracker has all of."""
+"""Remember whether the tracker has a complete copy of a run."""
 
 import json
 
@@ -7,15 +7,15 @@ from sciriff.run.run_dir import RunDir
 
 
 def is_copied(config: Config, run: RunDir) -> bool:
-    """Whether the tracker of this config has all of the run, as far as it is known."""
-    return run.copied.is_file() and run.copied.read_text() == _place(config)
+    """Whether the tracker of this config is known to have a complete copy of the run."""
+    return run.copied.is_file() and run.copied.read_text() == _destination(config)
 
 
 def note_copied(config: Config, run: RunDir) -> None:
-    """Holds until `run.copied` is removed, which is the first that a tracker does."""
-    run.copied.write_text(_place(config))
+    """Note that the copy is complete. The next copy removes `run.copied` before it does anything else."""
+    run.copied.write_text(_destination(config))
 
 
-def _place(config: Config) -> str:
+def _destination(config: Config) -> str:
     log = config.log
     return json.dumps([log.tracker, log.mode, log.entity, log.project]) + "\n"

@@ -1,4 +1,4 @@
-"""Copy what a run folder holds, and what is added to it, to a tracker that has been opened."""
+"""Copy the contents of a run folder, and what is added to it, to an open sink."""
 
 import json
 import os
@@ -15,24 +15,24 @@ from sciriff.track.sink import Sink, is_number
 from sciriff.track.tail import Tail
 
 POLL = 1.0
-"""Seconds between two looks at the files of a growing run."""
+"""Seconds between two checks of a growing run's files."""
 
 NOT_A_METRIC = ("step", "steps")
 TOKENS_SO_FAR = "tokens_so_far"
-"""Of all steps up to this one: the other axis that curves are looked at over."""
+"""Tokens of all steps up to this one, an alternative x axis for curves."""
 
 
 def copy_run(run: RunDir, sink: Sink, follow: bool) -> None:
-    """Copy what the run folder holds; with `follow`, also what is added until standard input closes."""
+    """Copy the run folder; with `follow`, also what is added to it until standard input closes."""
     tail = Tail(run.metrics)
-    # A step is sent once its rows are complete, that is with the next step's: a validation is a row of its own, and
-    # what a tracker has of a step cannot be added to later.
+    # A step is sent when the next one begins: its validation is a row of its own, and a tracker takes nothing more for
+    # a step that was sent.
     held_step, held = -1, dict[str, float]()
     tokens_so_far = 0
     scores: bytes | None = None
     over = not follow
-    # What lies there already may be of an earlier attempt that a stage is about to throw away, and a tracker forgets
-    # nothing: so it is not copied before it has changed or the run is over.
+    # Existing files may belong to an earlier attempt that a stage is about to discard, and a tracker cannot delete.
+    # They are copied only after they have changed or the run is over.
     untouched = {path: _stamp(path) for path in (run.metrics, run.scores)}
     while True:
         untouched = {path: stamp for path, stamp in untouched.items() if stamp == _stamp(path) and not over}
@@ -45,7 +45,7 @@ def copy_run(run: RunDir, sink: Sink, follow: bool) -> None:
                 held_step, held = step, {}
             values = {k: v for k, v in row.items() if k not in NOT_A_METRIC and is_number(v)}
             if "tokens" in values:
-                tokens_so_far = values["tokens"] + (tokens_so_far if number > 1 else 0)  # line 1: it is read again
+                tokens_so_far = values["tokens"] + (tokens_so_far if number > 1 else 0)  # line 1: the file restarted
                 values[TOKENS_SO_FAR] = tokens_so_far
             held |= values
         if over:
@@ -55,7 +55,7 @@ def copy_run(run: RunDir, sink: Sink, follow: bool) -> None:
             sink.scores(summary_values(run.scores, text))
         if over:
             break
-        over = closed(POLL)  # and then once more: what was written before it closed
+        over = closed(POLL)  # one more round copies what was written before standard input closed
     for table in tracked_tables(run):
         sink.table(table)
     for path in (run.mix_card, run.mix_card_page, run.manifest, run.scores, run.report):
@@ -64,15 +64,15 @@ def copy_run(run: RunDir, sink: Sink, follow: bool) -> None:
 
 
 def _send(sink: Sink, step: int, values: dict[str, float]) -> None:
-    """One step to the tracker, unless it is there already."""
+    """Send one step to the tracker, unless it has it already."""
     if step > sink.logged:
         sink.step(step, values)
         sink.logged = step
 
 
 def summary_values(path: Path, text: bytes) -> dict[str, Any]:
-    """The columns of scores.json (0-1) as flat names with the ends of their 95 % intervals and the standard deviations
-    over samples, their mean and median, and how many columns these cover."""
+    """Flatten scores.json for a tracker: the columns (0-1) with the ends of their 95 % intervals and their standard
+    deviations over samples, their mean and median, and the number of columns. UserError if it is malformed."""
     try:
         summary = json.loads(text)["summary"]
         values = {name: column["value"] for name, column in summary["columns"].items()}
@@ -89,7 +89,7 @@ def summary_values(path: Path, text: bytes) -> dict[str, Any]:
 
 
 def _stamp(path: Path) -> tuple[int, int, int] | None:
-    """What differs when a file was written, cut or replaced; None where there is none."""
+    """Inode, size and mtime, which change when a file is written, truncated or replaced; None if there is no file."""
     if not path.is_file():
         return None
     stat = path.stat()
@@ -97,7 +97,7 @@ def _stamp(path: Path) -> tuple[int, int, int] | None:
 
 
 def closed(seconds: float) -> bool:
-    """Wait so long, or until standard input closes; whether it has."""
+    """Wait at most `seconds` for standard input to close, and return whether it has."""
     until = time.monotonic() + seconds
     while (left := until - time.monotonic()) > 0:
         if select.select([sys.stdin], [], [], left)[0] and not os.read(sys.stdin.fileno(), 4096):

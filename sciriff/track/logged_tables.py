@@ -1,4 +1,4 @@
-"""What a tracker shows as tables: the scores of each task with all their details, and some answers to look at."""
+"""Tables for a tracker: the run's score tables and a few predictions per task."""
 
 import csv
 from collections.abc import Iterator
@@ -10,15 +10,15 @@ from sciriff.run.records import Prediction, read_jsonl
 from sciriff.run.run_dir import RunDir
 from sciriff.tasks import HELD_OUT
 
-ANSWERS = 5
-"""Of each task."""
+PREDICTIONS = 5
+"""Predictions shown per task."""
 LONGEST = 4000
-"""Characters of a text that are shown; the report has it whole."""
+"""Characters shown of a text; the report has all of it."""
 
 
 @dataclass(frozen=True)
 class TrackedTable:
-    """A table under its name at the tracker."""
+    """A table and its name at the tracker."""
 
     name: str
     columns: list[str]
@@ -26,32 +26,32 @@ class TrackedTable:
 
 
 def tracked_tables(run: RunDir) -> Iterator[TrackedTable]:
-    """The tables of a run that are there. UserError names a file that is broken."""
+    """The tables that the run has so far. UserError names a malformed file."""
     for path in sorted(run.tables.glob("*.tsv")):
         with path.open(encoding="utf-8", newline="") as file:
             head, *rows = csv.reader(file, delimiter="\t")
-        # the summary has two rows of headings, which together name a column
+        # the summary has two header rows, which together name a column
         if path.stem == "summary":
             metrics, *rows = rows
             head = [" ".join(filter(None, pair)) for pair in zip(head, metrics, strict=True)]
         yield TrackedTable(f"tables/{path.stem}", head, rows)
-    answers = [
-        [row.task, row.instance_id, *map(shown, (row.prompt, row.prediction, row.reference)), row.finish_reason or ""]
+    predictions = [
+        [row.task, row.instance_id, *map(_shown, (row.prompt, row.prediction, row.reference)), row.finish_reason or ""]
         for task in HELD_OUT
-        for row in _first(run.predictions / f"{task.name}.jsonl")
+        for row in _first_predictions(run.predictions / f"{task.name}.jsonl")
     ]
-    if answers:
+    if predictions:
         columns = ["task", "instance", "prompt", "prediction", "reference", "finish_reason"]
-        yield TrackedTable("predictions", columns, answers)
+        yield TrackedTable("predictions", columns, predictions)
 
 
-def _first(path: Path) -> Iterator[Prediction]:
-    """Of different instances: the first sample of each, where there are several."""
+def _first_predictions(path: Path) -> Iterator[Prediction]:
+    """The first sample of the first PREDICTIONS instances."""
     rows = read_jsonl(path, Prediction) if path.is_file() else ()
-    yield from islice((row for row in rows if row.key[1] == 1), ANSWERS)
+    yield from islice((row for row in rows if row.key[1] == 1), PREDICTIONS)
 
 
-def shown(text: str) -> str:
-    """A model's text as a tracker can take it: no half characters, not too long."""
+def _shown(text: str) -> str:
+    """Shorten a model's text to LONGEST characters and replace lone surrogates, which trackers refuse."""
     text = text.encode("utf-8", "replace").decode()
     return text if len(text) <= LONGEST else f"{text[:LONGEST]} [{len(text) - LONGEST:,} more characters]"

@@ -1,4 +1,4 @@
-"""What a tracker takes of a run, whichever it is."""
+"""Sink: the interface of a tracker that has been opened for a run."""
 
 from pathlib import Path
 from typing import Any, Protocol
@@ -7,31 +7,31 @@ from sciriff.run.user_error import UserError
 from sciriff.track.logged_tables import TrackedTable
 
 
-class Unreachable(UserError):
-    """The tracker's server is down, or refuses us."""
+class TrackerUnreachable(UserError):
+    """The tracker's server is down or refuses the connection."""
 
 
 class Sink(Protocol):
-    """A tracker that has been opened for one run."""
+    """A tracker opened for one run."""
 
     logged: int
-    """Rows up to this step are there already; -1 when none are."""
+    """Last step that the tracker already has; -1 for none."""
 
     def step(self, step: int, values: dict[str, float]) -> None:
-        """What metrics.jsonl has of one optimizer step, its validation included."""
+        """Log the metrics of one optimizer step, including its validation."""
 
     def scores(self, values: dict[str, Any]) -> None:
-        """The scores of the run, replacing earlier ones."""
+        """Set the run's scores, replacing earlier ones."""
 
     def file(self, path: Path) -> None:
-        """A file of the run folder as it is now."""
+        """Copy a file of the run folder in its current state."""
 
     def table(self, table: TrackedTable) -> None:
-        """A table of the run, once it is over."""
+        """Log a table at the end of the run."""
 
 
 def tag(name: str) -> str:
-    """The name of a value of metrics.jsonl at a tracker: `train/loss`, `validation/science_loss`."""
+    """Name at the tracker of a value of metrics.jsonl: `train/loss`, `validation/science_loss`."""
     group, _, rest = name.partition("_")
     return f"validation/{rest}" if group == "validation" else f"train/{name}"
 

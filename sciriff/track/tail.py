@@ -1,4 +1,4 @@
-"""The lines of a JSON-lines file that another process is writing."""
+"""Read new lines of a JSON-lines file that another process is writing."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from sciriff.run.records import json_object
 
 @dataclass
 class Tail:
-    """The whole lines of a growing JSON-lines file. One that was cut (training went back to a checkpoint) is read again
+    """Complete lines of a growing JSON-lines file. A truncated file (training resumed from a checkpoint) is read again
     from its start."""
 
     path: Path
@@ -19,11 +19,11 @@ class Tail:
     _last: bytes = b""
 
     def rows(self) -> Iterator[tuple[int, dict[str, Any]]]:
-        """(line number from 1, object) of the lines that are new. One without its newline yet is left for later."""
+        """(line number from 1, object) of each new line. A line without its newline is left for the next call."""
         if not self.path.is_file():
             return
         with self.path.open("rb") as file:
-            # The last line read is looked at again: a file can be cut and grow past its old length between two looks.
+            # Compare the last line read: the file can be truncated and grow past its old length between two calls.
             file.seek(self._offset - len(self._last))
             if file.read(len(self._last)) != self._last:
                 self._offset, self._number, self._last = 0, 0, b""

@@ -1,4 +1,4 @@
-"""TensorBoard as a sink: its event files, without torch or TensorFlow."""
+"""TensorBoard sink: writes event files without torch or TensorFlow."""
 
 import contextlib
 import time
@@ -33,7 +33,7 @@ class TensorboardSink:
         self._add(max(self.logged, 0), {k if "/" in k else f"summary/{k}": v for k, v in values.items()})
 
     def text(self, tag: str, text: str) -> None:
-        """A Markdown text under the tab Text."""
+        """Add a Markdown text, shown in the tab Text."""
         from tensorboard.compat.proto.event_pb2 import Event
         from tensorboard.compat.proto.summary_pb2 import Summary, SummaryMetadata
         from tensorboard.compat.proto.tensor_pb2 import TensorProto
@@ -46,15 +46,16 @@ class TensorboardSink:
         self.writer.add_event(Event(wall_time=time.time(), step=0, summary=Summary(value=[value])))
 
     def file(self, path: Path) -> None:
-        """TensorBoard keeps no files; they lie beside it in the run folder."""
+        """Do nothing: TensorBoard stores no files; the run folder has them."""
 
     def table(self, table: TrackedTable) -> None:
-        """Nor tables."""
+        """Do nothing: TensorBoard stores no tables."""
 
 
 @contextlib.contextmanager
 def tensorboard_sink(config: Config, run: RunDir, follow: bool) -> Iterator[TensorboardSink]:
-    """Event files below RUN/tensorboard, written anew each time: several in one folder would show each step twice."""
+    """Write event files to RUN/tensorboard after removing older ones: several in one folder would show each step twice.
+    UserError if the package tensorboard is missing."""
     try:
         from tensorboard.summary.writer.event_file_writer import EventFileWriter
     except ModuleNotFoundError as error:

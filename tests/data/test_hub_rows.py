@@ -75,7 +75,7 @@ def test_a_dataset_is_fetched_once_and_then_had_without_a_network(tmp_path: Path
     assert validation[0] == [COMMIT] and validation[2] == [{"input": "four"}]
     assert pinned[0] == [COMMIT] and pinned[2] == train[2]
     assert online[3].startswith("MissingSplit someone/data config=4096 split=test: cannot be read (Unknown split")
-    assert online[4].startswith("ValueError someone/data config=8192 split=train: cannot be read (BuilderConfig")
+    assert online[4].startswith("UserError someone/data config=8192 split=train: cannot be read (BuilderConfig")
 
     absent = {**SOURCE, "revision": "f" * 40}
     *offline, refused = read_hub(tmp_path, *sources, absent, HF_HUB_OFFLINE="1")

@@ -10,9 +10,10 @@ import pytest
 from sciriff.config import load
 from sciriff.driver import pipeline
 from sciriff.driver.frozen_config import freeze
-from sciriff.driver.stage_inputs import changed, inputs
+from sciriff.driver.stage_inputs import changed
+from sciriff.driver.stages import STAGES
 from sciriff.run import locks
-from sciriff.run.locks import own, own_node
+from sciriff.run.locks import own_node, own_run
 from sciriff.run.run_dir import RunDir
 
 
@@ -69,12 +70,12 @@ def test_keys_that_say_what_to_do_now_may_change(run: RunDir, composed):
 def test_how_much_is_asked_may_change_and_is_asked_again(run: RunDir, composed):
     config = composed("experiment=demo", "train=none", "name=a")
     freeze(config, run)
-    before = inputs("predict", config, run)
+    before = STAGES["predict"].inputs(config, run)
     for change in ({"limit": 2}, {"tasks": ["scierc_ner"]}, {"max_new_tokens": 7}, {"max_new_tokens_of": {"a": 5}}):
         more = replace(config, eval=replace(config.eval, **change))
         freeze(more, run)
-        assert inputs("predict", more, run) != before, change
-    assert pipeline.STAGES["predict"].stale(run) == [], "the stage itself knows which rows are still good"
+        assert STAGES["predict"].inputs(more, run) != before, change
+    assert STAGES["predict"].stale(run) == [], "the stage itself knows which rows are still good"
 
 
 def test_where_prompts_are_answered_changes_no_answer(run: RunDir, composed):
@@ -82,7 +83,7 @@ def test_where_prompts_are_answered_changes_no_answer(run: RunDir, composed):
     freeze(config, run)
     elsewhere = replace(config, engine=replace(config.engine, replicas=2, memory_fraction=0.5, python="/bin/python"))
     freeze(elsewhere, run)
-    assert inputs("predict", elsewhere, run) == inputs("predict", config, run)
+    assert STAGES["predict"].inputs(elsewhere, run) == STAGES["predict"].inputs(config, run)
 
 
 def test_a_training_may_go_on_in_other_processes_and_micro_batches(run: RunDir, composed):
@@ -94,7 +95,7 @@ def test_a_training_may_go_on_in_other_processes_and_micro_batches(run: RunDir, 
     assert load(run.config).train.num_processes == 2
     run.mix.parent.mkdir()
     run.mix.write_text("{}\n")
-    assert inputs("train", other, run) == inputs("train", config, run)
+    assert STAGES["train"].inputs(other, run) == STAGES["train"].inputs(config, run)
 
 
 def test_validation_rows_decide_where_the_best_model_is_kept(run: RunDir, composed):
@@ -102,15 +103,15 @@ def test_validation_rows_decide_where_the_best_model_is_kept(run: RunDir, compos
     run.mix.parent.mkdir()
     for path in (run.mix, run.validation):
         path.write_text("{}\n")
-    assert "validation rows" not in inputs("train", composed(*options), run)
-    assert "validation rows" in inputs("train", composed(*options, "train.keep=best"), run)
+    assert "validation rows" not in STAGES["train"].inputs(composed(*options), run)
+    assert "validation rows" in STAGES["train"].inputs(composed(*options, "train.keep=best"), run)
 
 
 def test_more_resamples_need_no_new_answers(run: RunDir, composed):
     config = composed("experiment=demo", "train=none", "name=a")
     run.predictions.mkdir()
     more = replace(config, eval=replace(config.eval, resamples=500))
-    changed = [s for s in ("predict", "score") if inputs(s, config, run) != inputs(s, more, run)]
+    changed = [s for s in ("predict", "score") if STAGES[s].inputs(config, run) != STAGES[s].inputs(more, run)]
     assert changed == ["score"]
 
 
@@ -123,19 +124,19 @@ def test_a_run_may_go_on_without_what_is_missing(run: RunDir, composed):
     lax = replace(strict, allow_missing=True)
     freeze(lax, run)
     assert load(run.config).allow_missing
-    made_strictly, made_laxly = inputs("predict", strict, run), inputs("predict", lax, run)
+    made_strictly, made_laxly = STAGES["predict"].inputs(strict, run), STAGES["predict"].inputs(lax, run)
     assert changed(made_strictly, made_laxly) == []
     assert changed(made_laxly, made_strictly) == ["missing answers"]
     run.predictions.mkdir()
-    assert changed(inputs("score", strict, run), inputs("score", lax, run)) == ["rules"]
+    assert changed(STAGES["score"].inputs(strict, run), STAGES["score"].inputs(lax, run)) == ["rules"]
 
 
 def test_a_second_driver_is_refused(run: RunDir):
-    with own(run), pytest.raises(ValueError, match="in use by another run"), own(run):
+    with own_run(run), pytest.raises(ValueError, match="in use by another run"), own_run(run):
         pass
 
 
-@pytest.mark.parametrize("first", [own, lambda run: own_node(run, 0)], ids=["alone", "with nodes"])
+@pytest.mark.parametrize("first", [own_run, lambda run: own_node(run, 0)], ids=["alone", "with nodes"])
 def test_a_second_driver_with_nodes_leaves_what_the_firsts_nodes_read(
     first, run: RunDir, cli, monkeypatch: pytest.MonkeyPatch
 ):
@@ -155,9 +156,9 @@ def test_a_worker_that_is_still_alive_is_waited_for(run: RunDir, monkeypatch):
     monkeypatch.setattr(locks, "WAIT_FOR_WORKERS", 0.5)
     with run.workers_lock.open("ab") as worker:
         fcntl.flock(worker, fcntl.LOCK_SH)
-        with pytest.raises(ValueError, match="a stage of an earlier run is still alive"), own(run):
+        with pytest.raises(ValueError, match="a stage of an earlier run is still alive"), own_run(run):
             pass
-    with own(run):
+    with own_run(run):
         pass
 
 
@@ -165,19 +166,19 @@ def test_what_decides_a_stage_is_in_its_inputs(run: RunDir, composed, tmp_path: 
     config = composed("experiment=demo", "name=a", f"run_dir={tmp_path}")
     run.mix.parent.mkdir()
     run.mix.write_text("{}\n")
-    before = inputs("train", config, run)
-    assert inputs("train", config, run) == before
-    other = inputs("train", replace(config, train=replace(config.train, learning_rate=0.5)), run)
+    before = STAGES["train"].inputs(config, run)
+    assert STAGES["train"].inputs(config, run) == before
+    other = STAGES["train"].inputs(replace(config, train=replace(config.train, learning_rate=0.5)), run)
     assert {name for name in before if before[name] != other[name]} == {"recipe"}
     run.mix.write_text('{"another": "mix"}\n')
-    other = inputs("train", config, run)
+    other = STAGES["train"].inputs(config, run)
     assert {name for name in before if before[name] != other[name]} == {"mix"}
 
 
 def test_training_without_a_mix_says_so(run: RunDir, composed, tmp_path: Path):
     config = composed("experiment=demo", "name=a", f"run_dir={tmp_path}")
     with pytest.raises(ValueError, match="there is no mix yet: add mix to stages"):
-        inputs("train", config, run)
+        STAGES["train"].inputs(config, run)
 
 
 def test_a_changed_validation_split_builds_the_mix_again(run: RunDir, composed, tmp_path: Path):
@@ -185,7 +186,7 @@ def test_a_changed_validation_split_builds_the_mix_again(run: RunDir, composed, 
         (tmp_path / f"{name}.jsonl").write_text("{}\n")
     settings = ("experiment=demo", "name=a", f"mix.sources.sciriff.path={tmp_path}")
     watched, plain = composed(*settings, "mix.validation_rows=9"), composed(*settings)
-    before = [inputs("mix", config, run) for config in (watched, plain)]
+    before = [STAGES["mix"].inputs(config, run) for config in (watched, plain)]
     (tmp_path / "validation.jsonl").write_text("{}\n{}\n")
-    after = [inputs("mix", config, run) for config in (watched, plain)]
+    after = [STAGES["mix"].inputs(config, run) for config in (watched, plain)]
     assert before[0]["sources"] != after[0]["sources"] and before[1] == after[1]

@@ -13,7 +13,7 @@ import pytest
 from slurm_cluster import NODES, SlurmCluster
 from wandb_file import assert_is_a_copy_of, offline_file, read_wandb
 
-from sciriff.driver.requeue import Progress, after_stop
+from sciriff.driver.requeue import ProgressSinceStart, after_stop
 from sciriff.run.run_dir import RunDir
 
 pytestmark = pytest.mark.slow
@@ -47,10 +47,10 @@ DRIVER = """
 import signal, sys, time
 from pathlib import Path
 from sciriff.run import spawn
-from sciriff.driver.requeue import Progress, after_stop
+from sciriff.driver.requeue import ProgressSinceStart, after_stop
 from sciriff.run.run_dir import RunDir
 
-progress = Progress()
+progress = ProgressSinceStart()
 progress.begins(RunDir(Path("no-run")))
 for number in spawn.ASKS_TO_STOP:
     signal.signal(number, spawn.stop_between_children)
@@ -258,11 +258,11 @@ def test_a_node_that_slurm_alone_misses_is_named_too(slurm: SlurmCluster, place:
 
 
 def test_outside_of_a_batch_job_nothing_is_put_back() -> None:
-    assert after_stop([signal.SIGTERM], Progress(), {}) is None
-    assert after_stop([signal.SIGINT], Progress(), {"SLURM_JOB_ID": "1"}) is None
+    assert after_stop([signal.SIGTERM], ProgressSinceStart(), {}) is None
+    assert after_stop([signal.SIGINT], ProgressSinceStart(), {"SLURM_JOB_ID": "1"}) is None
 
 
 def test_without_scontrol_the_reason_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    said = after_stop([signal.SIGUSR1], Progress(), {"SLURM_JOB_ID": "7"})
+    said = after_stop([signal.SIGUSR1], ProgressSinceStart(), {"SLURM_JOB_ID": "7"})
     assert said == "job 7 is not put back into the queue: there is no scontrol here; by hand: scontrol requeue 7"

@@ -14,10 +14,9 @@ from sciriff import ls
 from sciriff.config import conf_dir, from_container
 from sciriff.config.registration import register
 from sciriff.driver import sweep
-from sciriff.driver.composed import untrained_config
-from sciriff.driver.untrained_baseline import untrained_overrides
+from sciriff.driver.untrained_baseline import untrained_config, untrained_overrides
 from sciriff.results import sweep_record
-from sciriff.run.locks import own
+from sciriff.run.locks import own_run
 from sciriff.run.run_dir import RunDir
 
 SCORES = {"summary": {"columns": {"a/f1": {"value": 0.5}}, "mean": 0.4645, "mean_ci95": [0.41, 0.5], "missing": []}}
@@ -125,7 +124,6 @@ def test_ls_tells_what_each_run_is_doing(runs: Path):
     assert {name: row.status for name, row in found.items()} == {name: name for name in found}
     assert found["finished"].mean == "46.45 [41.0, 50.0] of 1 of 11"
     assert found["interrupted"].stage == "train 7/90"
-    assert ls.age(3 * 86400 + 5) == "3 d" and ls.age(61) == "1 min"
 
 
 def test_ls_on_the_command_line(cli, runs: Path):
@@ -153,12 +151,12 @@ def test_a_second_driver_may_wait_for_the_first(tmp_path: Path):
     run, entered = RunDir(tmp_path), threading.Event()
 
     def second() -> None:
-        with own(run, wait=True):
+        with own_run(run, wait=True):
             entered.set()
 
     waiting = threading.Thread(target=second)
-    with own(run):
-        with pytest.raises(ValueError, match="is in use by another run"), own(run):
+    with own_run(run):
+        with pytest.raises(ValueError, match="is in use by another run"), own_run(run):
             pass
         waiting.start()
         assert not entered.wait(0.3)

@@ -16,15 +16,14 @@ from openai_server import OpenAiServer
 
 from sciriff import score
 from sciriff.config import Config
-from sciriff.driver.stage_inputs import inputs
+from sciriff.driver.stages import STAGES
 from sciriff.judge import access
 from sciriff.judge.__main__ import main
 from sciriff.judge.questions import Rows
 from sciriff.models.api.limits import Price
-from sciriff.models.api.service import dollars
+from sciriff.run.locks import hold_or_refuse
 from sciriff.run.records import mend_last_line
 from sciriff.run.run_dir import RunDir
-from sciriff.stage import alone
 from sciriff.tasks.metrics.judge_rating import sample_of_100
 
 JudgedConfig = Callable[..., Config]
@@ -189,9 +188,9 @@ def test_a_response_that_was_cut_off_is_asked_for_again_with_more_room(
         assert said in capsys.readouterr().out
         main(config, run)
         assert server.asked.total() == 2
-        first = inputs("judge", config, run)
+        first = STAGES["judge"].inputs(config, run)
         config = judged(server, max_tokens=500)
-        assert inputs("judge", config, run) != first
+        assert STAGES["judge"].inputs(config, run) != first
         main(config, run)
         assert server.asked.total() == 3
         config = judged(server, max_tokens=600)
@@ -281,7 +280,10 @@ def test_a_second_judge_is_refused(judged: JudgedConfig):
     with OpenAiServer() as server:
         config = judged(server)
         run = make_run(config, [qasper(1)])
-        with alone(run.judge_lock, ""), pytest.raises(ValueError, match="another judge is at work on this run"):
+        with (
+            hold_or_refuse(run.judge_lock, ""),
+            pytest.raises(ValueError, match="another judge is at work"),
+        ):
             main(config, run)
         assert server.asked.total() == 0
         main(config, run)
@@ -368,17 +370,6 @@ def test_the_cap_stops_what_costs_more_than_was_thought_and_a_higher_one_goes_on
         assert server.asked.total() == 3, "there too where the cap is met on the way"
         main(judged(server, max_usd=1), run)
         assert set(server.asked.values()) == {1}
-
-
-def test_dollars():
-    assert [dollars(usd) for usd in (0, 0.00012, 0.0049, 0.005, 0.126, 12)] == [
-        "$0.00",
-        "$0.0001",
-        "$0.005",
-        "$0.01",
-        "$0.13",
-        "$12.00",
-    ]
 
 
 def test_a_call_that_is_refused_is_named_and_the_rest_kept(judged: JudgedConfig, capsys: pytest.CaptureFixture[str]):

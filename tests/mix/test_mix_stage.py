@@ -399,7 +399,7 @@ def test_a_second_builder_waits_and_finds_it_built(tmp_path: Path, capsys: pytes
             thread.start()
         for thread in waiting:
             thread.join(timeout=0.2)
-        assert not builds and capsys.readouterr().out.count("another run is building it; waiting") == 2
+        assert not builds and capsys.readouterr().err.count("another run is building it; waiting") == 2
     for thread in waiting:
         thread.join(timeout=20)
     assert len(builds) == 1 and (folder / "file").read_text() == "whole"

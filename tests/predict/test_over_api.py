@@ -20,8 +20,8 @@ from sciriff.config import EngineConfig
 from sciriff.models.api import limits
 from sciriff.models.api.anthropic_batch import AnthropicBatches
 from sciriff.models.api.openai_batch import OpenAiBatches
+from sciriff.run.locks import hold_or_refuse
 from sciriff.run.run_dir import RunDir
-from sciriff.stage import alone
 
 
 @pytest.fixture(autouse=True)
@@ -326,7 +326,7 @@ def test_the_reference_example_goes_before_the_prompt(tmp_path: Path, server: Ap
 
 def test_two_at_once_would_pay_twice(tmp_path: Path, server: ApiServer, instances: Path):
     run = api_run(tmp_path / "run", server, instances)
-    with alone(run.predict_lock, ""), pytest.raises(ValueError, match="another stage asks for these answers"):
+    with hold_or_refuse(run.predict_lock, ""), pytest.raises(ValueError, match="another stage asks for these answers"):
         finish(run)
     assert server.asked.total() == 0
 

@@ -7,9 +7,9 @@ from report_runs import write_predictions
 
 from sciriff.config import Config
 from sciriff.report.answers import evenly_spaced, own_scores, read_answers
-from sciriff.report.visible import LONGEST, visible
 from sciriff.run.records import Prediction
 from sciriff.run.run_dir import RunDir
+from sciriff.run.visible import LONGEST, visible
 from sciriff.tasks.biored import BIORED
 from sciriff.tasks.mup import MUP
 from sciriff.tasks.qasper import QASPER

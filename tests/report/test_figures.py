@@ -3,9 +3,7 @@
 import math
 import random
 
-import pytest
-
-from sciriff.report.figures import POINTS, Line, panel, short, strip, thin, ticks, trailing_mean
+from sciriff.report.figures import POINTS, Line, panel, strip, thin, ticks, trailing_mean
 from sciriff.report.run_scores import Score
 
 
@@ -18,14 +16,6 @@ def test_ticks_are_few_round_and_inside() -> None:
         found = ticks(low, high)
         assert 2 <= len(found) <= 8
         assert low - 1e-6 * (high - low) <= found[0] and found[-1] <= high + 1e-6 * (high - low)
-
-
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [(0, "0"), (2e-5, "2e-5"), (1.5e-5, "1.5e-5"), (0.5, "0.5"), (5e-4, "0.0005"), (78000, "78k"), (2_500_000, "2.5M")],
-)
-def test_short(value: float, text: str) -> None:
-    assert short(value) == text
 
 
 def test_thinning_keeps_every_spike() -> None:

@@ -17,8 +17,8 @@ import pytest
 
 from sciriff.config import Config, to_yaml
 from sciriff.report.page import render
-from sciriff.report.visible import LONGEST
 from sciriff.run.run_dir import RunDir
+from sciriff.run.visible import LONGEST
 from sciriff.tasks import COLUMNS
 
 MakeRun = Callable[..., tuple[Config, RunDir]]

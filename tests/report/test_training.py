@@ -3,9 +3,7 @@
 import json
 from pathlib import Path
 
-import pytest
-
-from sciriff.report.training import curves, duration, read_metrics, totals
+from sciriff.report.training import curves, read_metrics, totals
 
 
 def test_no_training_has_no_rows(tmp_path: Path) -> None:
@@ -53,11 +51,3 @@ def test_validation_rows_are_a_panel_and_facts_of_their_own(tmp_path: Path) -> N
     assert (training.title, validation.title) == ("Training loss", "Validation loss")
     assert validation.svg.count('class="curve') == 2 and 'class="curve second"' in validation.svg
     assert "solid: science rows, dashed: general rows" in validation.description
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [(4.06, "4.1 s"), (59.99, "1 min 00 s"), (61.4, "1 min 01 s"), (3599.7, "1 h 00 min"), (90061, "25 h 01 min")],
-)
-def test_duration(seconds: float, text: str) -> None:
-    assert duration(seconds) == text

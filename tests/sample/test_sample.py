@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 
 from sciriff.config import SAMPLE
 from sciriff.run.records import read_json_objects
-from sciriff.sample.documents import EFFECTS
-from sciriff.sample.generate import generate
-from sciriff.sample.heldout import HELD_OUT as HELD_OUT_ROWS
-from sciriff.sample.science import BIOMEDICAL_TYPES, SCIERC_TYPES
 from sciriff.tasks.catalogue import catalogue
+from tools.sample.documents import EFFECTS
+from tools.sample.generate import generate
+from tools.sample.heldout import HELD_OUT as HELD_OUT_ROWS
+from tools.sample.science import BIOMEDICAL_TYPES, SCIERC_TYPES
 
 FILES = (
     "sciriff/train.jsonl",
@@ -77,7 +77,7 @@ def test_the_generator_writes_the_same_bytes_again(tmp_path: Path) -> None:
     assert written == sorted(FILES)
     for name in FILES:
         assert (tmp_path / name).read_bytes() == (SAMPLE / name).read_bytes(), (
-            f"run python -m sciriff.sample.generate: {name}"
+            f"run python -m tools.sample.generate: {name}"
         )
 
 

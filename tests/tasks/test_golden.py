@@ -1,4 +1,4 @@
-"""Everything that the reference code printed for 1,208 perturbed answers, task by task and answer by answer."""
+"""Parity with the reference code: all it printed for 1,208 perturbed answers, per task and per answer."""
 
 import json
 from dataclasses import replace
@@ -17,12 +17,12 @@ from sciriff.tasks.task import Scored, Task
 
 GOLDEN = Path(__file__).parents[2].parent / "shared" / "golden"
 BOOTSTRAP_NOISE = 8e-3
-"""The reference prints the median of a bootstrap of ROUGE; ours is the mean itself."""
+"""The reference code prints the median of a bootstrap of ROUGE; ours is the exact mean."""
 
 pytestmark = pytest.mark.skipif(not GOLDEN.is_dir(), reason="the reference's results are not here")
 NINE = """bioasq_list_qa biored_ner discomat_te evidence_inference multicite_intent_classification
 mup_single_document_summarization qasper_abstractive_qa scierc_ner scifact_entailment""".split()
-"""The reference scores no other task."""
+"""The tasks that the reference code scores."""
 TASKS = pytest.mark.parametrize("task", [task for task in HELD_OUT if task.name in NINE], ids=lambda task: task.name)
 
 FIELDS = {
@@ -74,7 +74,7 @@ def scored(task: Task) -> list[Scored]:
 
 
 def rated(task: Task, answers: list[Scored]) -> list[Scored]:
-    """With the ratings in the judge's responses, which stand in the order of the sample."""
+    """Add the ratings in the judge's recorded responses, which are in the order of the sample."""
     assert task.judged is not None
     rule = task.judged.rule
     responses = [r["response"]["body"]["choices"][0]["message"]["content"] for r in whole(task, "lm_judge_raw.json")]
@@ -84,13 +84,13 @@ def rated(task: Task, answers: list[Scored]) -> list[Scored]:
     return answers
 
 
-def test_all_nine_are_there():
+def test_all_nine_tasks_have_golden_results():
     assert sorted(path.name for path in GOLDEN.iterdir() if (path / "perturbed").is_dir()) == NINE
     assert {*NINE} <= {task.name for task in HELD_OUT}
 
 
 @TASKS
-def test_all_that_is_printed(task: Task):
+def test_every_printed_score(task: Task):
     answers = scored(task)
     details = task.details(rated(task, answers) if task.judged else answers)
     expected = whole(task, "expected.json")
@@ -110,10 +110,10 @@ def test_every_answer(task: Task):
     predictions = rows(task, "predictions.jsonl")
     assert [row["instance_id"] for row in predictions] == [row["instance_id"] for row in expected]
     for prediction, mine, theirs in zip(predictions, scored(task), expected, strict=True):
-        where = theirs["instance_id"]
+        instance_id = theirs["instance_id"]
         text = prediction["prediction"]
-        assert (stripped_as_reference(text) != text) == theirs["stripped_changed"], where
-        assert mine.status == theirs.get("status", "valid_json"), where
+        assert (stripped_as_reference(text) != text) == theirs["stripped_changed"], instance_id
+        assert mine.status == theirs.get("status", "valid_json"), instance_id
         counts = {**theirs.get("counts", {}), **({"rouge": theirs["rouge"]} if "rouge" in theirs else {})}
         for group, fields in {**FIELDS.get(task.name, {}), **({"rouge": ROUGE} if "rouge" in counts else {})}.items():
             value = counts[group]
@@ -121,29 +121,29 @@ def test_every_answer(task: Task):
             fields = {group: fields} if isinstance(fields, str) else fields
             fields = fields if isinstance(fields, dict) else {field: field for field in fields}
             for name, field in fields.items():
-                assert getattr(mine.counts, field) == pytest.approx(value[name], abs=1e-12), (where, field)
-        if isinstance(theirs["bleu"], dict):  # of an empty answer the reference has only an exception
-            assert mine.bleu.predicted_length == theirs["bleu"]["translation_length"], where
-            assert mine.bleu.reference_length == theirs["bleu"]["reference_length"], where
-            assert bleu.scores(mine.bleu)["bleu"] == pytest.approx(theirs["bleu"]["bleu"], abs=1e-9), where
+                assert getattr(mine.counts, field) == pytest.approx(value[name], abs=1e-12), (instance_id, field)
+        if isinstance(theirs["bleu"], dict):  # the reference code raises for an empty answer
+            assert mine.bleu.predicted_length == theirs["bleu"]["translation_length"], instance_id
+            assert mine.bleu.reference_length == theirs["bleu"]["reference_length"], instance_id
+            assert bleu.scores(mine.bleu)["bleu"] == pytest.approx(theirs["bleu"]["bleu"], abs=1e-9), instance_id
 
 
 @TASKS
-def test_how_entries_and_fields_were_read(task: Task):
-    """Counts that several of the reference's names share with one of ours."""
+def test_counts_of_parsed_entries_and_fields(task: Task):
+    """Counts of ours that correspond to several of the reference code's."""
     for mine, theirs in zip(scored(task), rows(task, "per_instance.jsonl"), strict=True):
         parse = theirs.get("counts", {}).get("parse", {})
-        where = theirs["instance_id"]
+        instance_id = theirs["instance_id"]
         if task.name == "evidence_inference":
-            assert mine.counts.entries == sum(parse.values()), where
+            assert mine.counts.entries == sum(parse.values()), instance_id
         if task.name == "scifact_entailment":
-            assert mine.counts.objects == 1 - parse["not_dict"], where
-            assert mine.counts.with_verdict == parse["correct_verdict"]["yes"], where
-            assert mine.counts.with_evidence == parse["correct_evidence"]["yes"], where
+            assert mine.counts.objects == 1 - parse["not_dict"], instance_id
+            assert mine.counts.with_verdict == parse["correct_verdict"]["yes"], instance_id
+            assert mine.counts.with_evidence == parse["correct_evidence"]["yes"], instance_id
         if task.name == "qasper_abstractive_qa":
-            assert mine.counts.with_answer == parse["answer"]["yes"], where
-            assert mine.counts.with_evidence == parse["evidence"]["yes"], where
-            assert mine.counts.with_text_answer == parse["answer_entry_is_str"]["yes"], where
+            assert mine.counts.with_answer == parse["answer"]["yes"], instance_id
+            assert mine.counts.with_evidence == parse["evidence"]["yes"], instance_id
+            assert mine.counts.with_text_answer == parse["answer_entry_is_str"]["yes"], instance_id
 
 
 @pytest.mark.parametrize("task", [MUP, QASPER], ids=lambda task: task.name)

@@ -1,4 +1,4 @@
-"""The nine tasks: what they are called, what a bad answer counts as, and that no answer stops them."""
+"""The nine held-out tasks: names, columns, unreadable answers, and hostile input that must not raise."""
 
 import json
 import subprocess
@@ -22,7 +22,7 @@ from sciriff.tasks.task import EMPTY, NO_JSON, NULL, UNREADABLE, WRONG_TYPE, Tas
 BY_NAME = {task.name: task for task in HELD_OUT}
 TASKS = pytest.mark.parametrize("task", HELD_OUT, ids=lambda task: task.name)
 JSON_TASKS = pytest.mark.parametrize("task", [t for t in HELD_OUT if t.parse], ids=lambda task: task.name)
-OF_THE_PAPER = {
+PAPER_COLUMNS = {
     "bioasq_list_qa/f1": "bioasq",
     "biored_ner/f1": "biored",
     "discomat_te/bleu": "discomat",
@@ -35,25 +35,25 @@ OF_THE_PAPER = {
     "scifact_entailment/f1_label": "scifact",
     "scifact_entailment/f1_evidence_token": "scifact",
 }
-"""The eleven columns of the paper and what the original tables call their tasks."""
+"""The paper's eleven columns -> their task's name in the original tables."""
 
 
-def test_the_papers_columns_stand_in_its_order():
-    assert COLUMNS[: len(OF_THE_PAPER)] == tuple(OF_THE_PAPER), "another task comes after them"
-    for column, short in OF_THE_PAPER.items():
+def test_the_papers_columns_come_first_in_its_order():
+    assert COLUMNS[: len(PAPER_COLUMNS)] == tuple(PAPER_COLUMNS), "append further tasks after the paper's"
+    for column, short in PAPER_COLUMNS.items():
         assert BY_NAME[column.partition("/")[0]].short_name == short
         assert column.partition("/")[0] in catalogue()
 
 
-def test_tables_can_tell_the_tasks_apart():
-    assert len({task.short_name for task in HELD_OUT}) == len(HELD_OUT), "a task can be given a `label`"
+def test_short_names_of_tasks_are_unique():
+    assert len({task.short_name for task in HELD_OUT}) == len(HELD_OUT), "give a task a `label`"
 
 
 def test_every_task_has_a_case_and_every_case_a_task():
-    assert set(CASES) == set(NAMES), f"there is one file {FOLDER.name}/<task>.json for each task"
+    assert set(CASES) == set(NAMES), f"each task needs one file {FOLDER.name}/<task>.json"
     for name, case in CASES.items():
         kinds = {answer["unreadable"] for answer in case["answers"]}
-        assert None in kinds and len(kinds) > 1, f"{name}: some answers are readable and some are not"
+        assert None in kinds and len(kinds) > 1, f"{name}: needs a readable and an unreadable answer"
 
 
 @pytest.mark.parametrize(
@@ -150,19 +150,19 @@ def test_an_answer_that_cannot_be_compared_counts_as_the_empty_one(name: str, an
 
 
 @pytest.mark.parametrize("answer", ["7", '"TIM-1"', '{"TIM-1": 1}', '["TIM-1", {}]'])
-def test_what_is_no_list_is_compared_as_the_reference_does_and_is_not_readable(answer: str):
+def test_an_answer_that_is_no_list_is_unreadable_but_compared_as_in_the_reference_code(answer: str):
     scored = BY_NAME["bioasq_list_qa"].score(answer, REFERENCES["bioasq_list_qa"])
     assert scored.unreadable == WRONG_TYPE
     assert scored.counts.preds > 0
 
 
-def test_the_reference_drops_what_scifact_expected_and_we_do_not():
+def test_parity_drops_the_reference_of_a_scifact_answer_that_is_no_object():
     task, reference = BY_NAME["scifact_entailment"], REFERENCES["scifact_entailment"]
     assert task.score("[]", reference, parity=True).counts == (0,) * 12
     assert task.score("[]", reference).counts.label_refs == 1
 
 
-def test_the_reference_strips_characters_and_we_strip_the_marker():
+def test_parity_strips_characters_instead_of_the_end_marker():
     task, reference = BY_NAME["mup_single_document_summarization"], "sums"
     assert task.score("sums</s>", reference).counts.rouge1 == 1
     assert task.score("sums</s>", reference, parity=True).counts.rouge1 == 0
@@ -189,7 +189,7 @@ VALUES = st.recursive(
     ),
     max_leaves=12,
 )
-SURROGATES = st.text(st.characters(codec=None), max_size=20)  # lone ones too
+SURROGATES = st.text(st.characters(codec=None), max_size=20)  # lone surrogates, too
 BRACKETS = st.text(alphabet='[]{}",: \\1e-.x\n<s/>', max_size=40)
 ANSWERS = st.one_of(VALUES.map(json.dumps), BRACKETS, SURROGATES)
 
@@ -197,7 +197,7 @@ ANSWERS = st.one_of(VALUES.map(json.dumps), BRACKETS, SURROGATES)
 @TASKS
 @settings(max_examples=40)
 @given(before=st.one_of(st.just(""), BRACKETS), answer=ANSWERS, after=BRACKETS, parity=st.booleans())
-def test_no_answer_stops_a_task(task: Task, before: str, answer: str, after: str, parity: bool):
+def test_no_answer_makes_a_task_raise(task: Task, before: str, answer: str, after: str, parity: bool):
     scored = task.score(before + answer + after, REFERENCES[task.name], parity)
     assert scored.unreadable is None or scored.unreadable in UNREADABLE
     details = task.details([scored])
@@ -208,7 +208,7 @@ def test_no_answer_stops_a_task(task: Task, before: str, answer: str, after: str
 @TASKS
 @settings(max_examples=40)
 @given(value=VALUES)
-def test_no_json_value_stops_a_task(task: Task, value: Any):
+def test_no_json_value_makes_a_task_raise(task: Task, value: Any):
     task.score(json.dumps(value), REFERENCES[task.name])
 
 
@@ -251,7 +251,7 @@ def test_hostile_answers_are_scored(task: Task, answer: str):
 
 
 SMALL, LARGE = 2_000, 32_000
-"""Characters. A scorer in quadratic time takes 256 times as long for the second."""
+"""Lengths in characters. A scorer of quadratic time takes 256 times as long for the second."""
 PIECES = st.one_of(
     st.text(alphabet='[]{}",: \\1e-.x\n<s/>a', min_size=1, max_size=6),
     VALUES.map(lambda value: json.dumps(value) + ","),
@@ -260,7 +260,7 @@ PIECES = st.one_of(
 
 
 def seconds(task: Task, answer: str, parity: bool) -> float:
-    """Of this process alone: others on the machine do not count."""
+    """CPU seconds of this process to score an answer, independent of others on the machine."""
     started = time.process_time()
     task.score(answer, REFERENCES[task.name], parity)
     return time.process_time() - started
@@ -277,7 +277,7 @@ def test_the_time_is_linear_in_the_length_of_an_answer(task: Task, before: str, 
 
 @pytest.mark.parametrize("read", [json_list, json_object])
 @pytest.mark.parametrize("piece", ["[x]", "{x}", "[x", "[", "]", "[]x", "]["])
-def test_the_reader_hands_each_character_to_the_parser_twice_at_most(monkeypatch, read, piece: str):
+def test_the_reader_parses_each_character_at_most_twice(monkeypatch, read, piece: str):
     parsed = []
     loads = json.loads
     monkeypatch.setattr("json.loads", lambda text: parsed.append(len(text)) or loads(text))
@@ -297,7 +297,7 @@ def test_matches_exist_wherever_an_answer_is_scored(task: Task, answer: str):
 
 
 @JSON_TASKS
-def test_matches_are_of_the_answer_as_it_is_scored(task: Task):
+def test_matches_strip_the_answer_like_the_score(task: Task):
     reference = REFERENCES[task.name]
     found = task.matches(f"Sure: {reference} Bye.</s>", reference)
     assert found is not None and found.answer == found.reference

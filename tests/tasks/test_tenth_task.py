@@ -1,4 +1,4 @@
-"""docs/adding_a_task.md, followed to the letter in a copy of the project."""
+"""Follow docs/adding_a_task.md literally in a copy of the project."""
 
 import os
 import re
@@ -21,7 +21,7 @@ pytestmark = [
 
 
 def block(language: str) -> str:
-    """The one block of code in this language that the document has."""
+    """The document's only code block in this language."""
     text = (ROOT / "docs" / "adding_a_task.md").read_text(encoding="utf-8")
     [found] = re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
     return found
@@ -29,7 +29,7 @@ def block(language: str) -> str:
 
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
-    """The project with one file, one name in a tuple and one case more."""
+    """A copy of the project with the document's task: one file, one name in a tuple, one case."""
     root = tmp_path / "project"
     for name in ("sciriff", "conf", "tests"):
         shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
@@ -50,7 +50,7 @@ def in_copy(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, check=False)
 
 
-def test_the_document_is_true(copy: Path):
+def test_the_documented_steps_add_a_task(copy: Path):
     tested = in_copy(copy, "pytest", "-q", "-p", "no:cacheprovider", "-rA", *FILES)
     assert tested.returncode == 0, tested.stdout[-3000:]
     assert "test_cases[my_task-one of two]" in tested.stdout

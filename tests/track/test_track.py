@@ -1,4 +1,4 @@
-"""The tracker's child: what it copies, how often, and what it must never write down."""
+"""The tracker's process: what it copies, how often, and the secrets that it must never write."""
 
 import json
 import os
@@ -43,7 +43,7 @@ MakeRun = Callable[..., RunDir]
 
 @pytest.fixture
 def make_run(composed: Callable[..., Config], tmp_path: Path) -> MakeRun:
-    """`make_run("log=none")` is a run folder that holds its config alone."""
+    """`make_run("log=none")` makes a run folder that has only its config."""
 
     def make(*overrides: str) -> RunDir:
         run = RunDir(tmp_path / "run")
@@ -61,7 +61,7 @@ def row(step: int, loss: float | None = None) -> str:
 
 
 def start(run: RunDir, *flags: str, home: Path) -> "subprocess.Popen[str]":
-    """The real child, with secrets in its environment and a home folder that holds a broken .netrc."""
+    """The real process, with secrets in its environment and a broken .netrc in its home folder."""
     home.mkdir(exist_ok=True)
     (home / ".netrc").write_text("machine api.wandb.ai login\n")
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("WANDB", "SLURM"))}
@@ -75,7 +75,7 @@ def start(run: RunDir, *flags: str, home: Path) -> "subprocess.Popen[str]":
     )
 
 
-def test_a_growing_run_is_followed_and_read_back(make_run: MakeRun, tmp_path: Path) -> None:
+def test_a_growing_run_is_copied_to_wandb(make_run: MakeRun, tmp_path: Path) -> None:
     run = make_run("log=offline", "log.project=p", "log.group=g", "log.tags=[t]")
     process = start(run, "--follow", home=tmp_path / "home")
     assert process.stdout is not None
@@ -83,7 +83,7 @@ def test_a_growing_run_is_followed_and_read_back(make_run: MakeRun, tmp_path: Pa
     time.sleep(0.5)
     run.metrics.write_text("".join(map(row, (1, 2, 3, 4))) + row(5)[:20])
     time.sleep(2)
-    # Training went back to the checkpoint at step 2 and on from there.
+    # Training resumed from the checkpoint at step 2.
     run.metrics.write_text("".join(map(row, range(1, 7))))
     run.scores.write_text(json.dumps(SCORES))
     run.mix_card.parent.mkdir()
@@ -93,9 +93,9 @@ def test_a_growing_run_is_followed_and_read_back(make_run: MakeRun, tmp_path: Pa
     (run.tables / "summary.tsv").write_text("task\tbiored\tmean\nmetric\tf1\tof 2 of 11\nm\t50.00\t37.50\n")
     (run.tables / "biored_ner.tsv").write_text("model\tf1\nm\t0.5000\n")
     run.predictions.mkdir()
-    odd = {"task": "biored_ner", "instance_id": "a:b:1", "prompt": "p" * 9000, "reference": "{}"}
-    answer = json.dumps({**odd, "prediction": "</script>\ud800"})
-    (run.predictions / "biored_ner.jsonl").write_text(f"{answer}\n" * 7)
+    fields = {"task": "biored_ner", "instance_id": "a:b:1", "prompt": "p" * 9000, "reference": "{}"}
+    prediction = json.dumps({**fields, "prediction": "</script>\ud800"})
+    (run.predictions / "biored_ner.jsonl").write_text(f"{prediction}\n" * 7)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 0, err
     assert (out, err) == ("", "")
@@ -122,8 +122,9 @@ def test_a_growing_run_is_followed_and_read_back(make_run: MakeRun, tmp_path: Pa
         "columns": ["task metric", "biored f1", "mean of 2 of 11"],
         "data": [["m", "50.00", "37.50"]],
     }
-    answers = tables["predictions"]["data"]
-    assert len(answers) == 5 and answers[0][3] == "</script>?" and answers[0][2].endswith("[5,000 more characters]")
+    predictions = tables["predictions"]["data"]
+    assert len(predictions) == 5 and predictions[0][3] == "</script>?"
+    assert predictions[0][2].endswith("[5,000 more characters]")
     assert (files / "mix" / "card.json").read_text() == '{"rows": 7}'
     assert (files / "report.html").is_file()
 
@@ -132,7 +133,7 @@ def test_a_growing_run_is_followed_and_read_back(make_run: MakeRun, tmp_path: Pa
     for path in written:
         data = path.read_bytes()
         assert not [name for name, secret in SECRETS.items() if secret.encode() in data], path
-    assert [p.name for p in (tmp_path / "home").rglob("*")] == [".netrc"], "everything lies below the run folder"
+    assert [p.name for p in (tmp_path / "home").rglob("*")] == [".netrc"], "all files are below the run folder"
 
 
 def test_a_finished_run_is_copied_again_under_the_same_id(make_run: MakeRun, tmp_path: Path) -> None:
@@ -146,14 +147,12 @@ def test_a_finished_run_is_copied_again_under_the_same_id(make_run: MakeRun, tmp
         assert process.returncode == 0, err
         tracked = read_wandb(offline_file(run))
         assert tracked.steps == list(range(1, steps + 1))
-        assert tracked.system == [], "the machine of a copy made later is not the run's"
+        assert tracked.system == [], "a later copy must not record its own machine"
         names.append(tracked.run_id)
     assert names[0] == names[1]
 
 
-def test_a_run_that_is_killed_again_and_again_stays_one_run_without_a_gap_or_a_repeat(
-    make_run: MakeRun, tmp_path: Path
-) -> None:
+def test_a_run_killed_repeatedly_stays_one_run_without_gaps_or_duplicates(make_run: MakeRun, tmp_path: Path) -> None:
     run = make_run("log=offline")
     home = tmp_path / "home"
     first = start(run, "--follow", home=home)
@@ -163,7 +162,7 @@ def test_a_run_that_is_killed_again_and_again_stays_one_run_without_a_gap_or_a_r
     sent = wait_for_steps(run, 4)
     first.kill()
     first.communicate()
-    second = start(run, "--follow", home=home)  # is killed while training still loads its checkpoint
+    second = start(run, "--follow", home=home)  # killed while training still loads its checkpoint
     assert second.stdout is not None and second.stdout.readline().startswith("wandb: ")
     second.kill()
     second.communicate()
@@ -181,13 +180,13 @@ def test_a_run_that_is_killed_again_and_again_stays_one_run_without_a_gap_or_a_r
 
 
 def wait_for_steps(run: RunDir, count: int) -> list[int]:
-    """The steps in the offline file once there are so many."""
+    """Steps in the offline file, once there are at least `count`."""
     give_up_at = time.monotonic() + 60
     while time.monotonic() < give_up_at:
         if len(steps := steps_written(run)) >= count:
             return steps
         time.sleep(0.1)
-    raise AssertionError("the steps did not come")
+    raise AssertionError(f"fewer than {count} steps after 60 s")
 
 
 def test_a_second_tracker_of_the_same_run_is_refused(make_run: MakeRun, tmp_path: Path) -> None:
@@ -201,7 +200,7 @@ def test_a_second_tracker_of_the_same_run_is_refused(make_run: MakeRun, tmp_path
     assert offline_file(run)
 
 
-def test_tensorboard_holds_each_step_once_however_often_it_is_written(make_run: MakeRun, tmp_path: Path) -> None:
+def test_tensorboard_has_each_step_once_after_two_copies(make_run: MakeRun, tmp_path: Path) -> None:
     pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -233,14 +232,14 @@ def test_a_broken_file_ends_the_tracker_in_one_line(make_run: MakeRun, tmp_path:
     process = start(run, home=tmp_path / "home")
     _, err = process.communicate(timeout=60)
     assert process.returncode == 2
-    assert err.startswith(f"error: {run.metrics}:2: not a line of JSON") and len(err.splitlines()) == 1
+    assert err.startswith(f"error: {run.metrics}:2: ") and "JSON" in err and len(err.splitlines()) == 1
 
 
 def steps(tail: Tail) -> list[int]:
     return [row["step"] for _, row in tail.rows()]
 
 
-def test_tail_leaves_a_half_line_and_notices_a_cut(tmp_path: Path) -> None:
+def test_tail_waits_for_whole_lines_and_notices_truncation(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
     tail = Tail(path)
     assert steps(tail) == []
@@ -250,14 +249,14 @@ def test_tail_leaves_a_half_line_and_notices_a_cut(tmp_path: Path) -> None:
     assert steps(tail) == [2, 3]
     path.write_text(row(1))
     assert steps(tail) == [1]
-    # Cut and grown past its old length between two looks, with other lines where the old ones were.
+    # Truncated and grown past its old length between two calls, with other lines in place of the old ones.
     path.write_text("".join(row(step) for step in (11, 12, 13)))
     assert steps(tail) == [11, 12, 13]
     assert steps(tail) == []
 
 
 class Recorder:
-    """A sink that remembers what it was given."""
+    """A sink that records its calls."""
 
     def __init__(self, logged: int = -1) -> None:
         self.logged = logged
@@ -291,14 +290,14 @@ def test_a_sink_that_has_steps_gets_only_later_ones(make_run: MakeRun) -> None:
 
 @pytest.fixture
 def standard_input(monkeypatch: pytest.MonkeyPatch) -> Iterator[IO[str]]:
-    """The writing end of a pipe that is standard input; closing it says that the run is over."""
+    """The writing end of a pipe that replaces standard input; closing it ends the run."""
     reading, writing = os.pipe()
-    with os.fdopen(reading) as stdin, os.fdopen(writing, "w") as ours:
+    with os.fdopen(reading) as stdin, os.fdopen(writing, "w") as writer:
         monkeypatch.setattr(sys, "stdin", stdin)
-        yield ours
+        yield writer
 
 
-def test_what_an_earlier_attempt_left_is_not_copied_before_a_stage_has_decided(
+def test_files_of_an_earlier_attempt_are_not_copied_until_they_change(
     make_run: MakeRun, standard_input: IO[str]
 ) -> None:
     run = make_run("log=offline")
@@ -312,10 +311,10 @@ def test_what_an_earlier_attempt_left_is_not_copied_before_a_stage_has_decided(
     run.metrics.unlink()
     run.metrics.write_text(row(1, loss=1) + row(2, loss=1))
     time.sleep(1.5)
-    assert (sink.steps, sink.losses) == ([1], [1]), "the last step may get a validation yet"
+    assert (sink.steps, sink.losses) == ([1], [1]), "the last step waits for its validation"
     standard_input.close()
     thread.join(timeout=30)
-    assert (sink.steps, len(sink.scored)) == ([1, 2], 1), "scores that no stage replaced are this run's"
+    assert (sink.steps, len(sink.scored)) == ([1, 2], 1), "unreplaced scores belong to this run"
 
 
 def validation(step: int, science: float) -> str:
@@ -338,6 +337,6 @@ def test_a_step_and_its_validation_are_sent_as_one(make_run: MakeRun, tmp_path: 
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"summary": {}}', '{"summary": {"columns": {"a/b": 3}}}'])
-def test_scores_that_are_none_are_refused_by_name(text: str) -> None:
+def test_malformed_scores_are_refused_with_the_file_name(text: str) -> None:
     with pytest.raises(ValueError, match=r"scores\.json: not the scores"):
         summary_values(Path("scores.json"), text.encode())

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from sciriff.config import Config, ServerConfig
 from sciriff.driver.plan import answers, speed
 from sciriff.driver.plan.run_plan import Plan, checkpoints
-from sciriff.models.api.service import dollars
 from sciriff.run.nodes import cluster
+from sciriff.run.number_format import dollars
 
 
 def lines(config: Config, plan: Plan) -> list[str]:

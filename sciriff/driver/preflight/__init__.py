@@ -1,4 +1,4 @@
-"""What a run needs and this machine lacks: memory, packages, files, disk. Such a run is refused before it starts."""
+"""Check before a run starts that this machine has what it needs: memory, packages, files, disk space."""
 
 import os
 import socket
@@ -20,7 +20,7 @@ from sciriff.tasks import HELD_OUT, catalogue
 
 
 def refuse(config: Config, plan: Plan) -> None:
-    """UserError with all that is missing and a command that does work here, when the plan has problems."""
+    """UserError with all problems of the plan, if it has any, and a command that works on any machine."""
     if found := "\n".join(f"  - {problem}" for problem in problems(config, plan)):
         raise UserError(
             f"{config.name} cannot run here:\n{found}\n"
@@ -29,7 +29,8 @@ def refuse(config: Config, plan: Plan) -> None:
 
 
 def problems(config: Config, plan: Plan) -> Iterator[str]:
-    """Why a planned run cannot work on this machine, one line each; on an imagined one only what does not fit."""
+    """Why a planned run cannot work on this machine, one line each; for another machine (plan.gpu) only what does not
+    fit."""
     stages = config.active_stages
     yield from anywhere(config)
     yield from too_large(plan)
@@ -52,7 +53,7 @@ def problems(config: Config, plan: Plan) -> Iterator[str]:
 
 
 def anywhere(config: Config) -> Iterator[str]:
-    """What is wrong on whatever machine."""
+    """Problems that do not depend on the machine."""
     yield from _unknown_tasks(config)
     yield from _unknown_filters(config)
     yield from files.own_outputs(config)
@@ -60,7 +61,7 @@ def anywhere(config: Config) -> Iterator[str]:
 
 
 def too_large(plan: Plan) -> Iterator[str]:
-    """What does not fit into memory, with the changes that would."""
+    """Problems of memory, with settings that would fit."""
     if plan.memory is not None and not plan.on_gpu and plan.memory.total > plan.capacity:
         yield (
             f"there is no NVIDIA GPU, and on the CPU training needs about {plan.memory.total:.0f} GiB of memory; "
@@ -86,7 +87,7 @@ def _unknown_tasks(config: Config) -> Iterator[str]:
 
 
 def _unknown_filters(config: Config) -> Iterator[str]:
-    """Names that SciRIFF does not have. Of rows of one's own only the mix stage knows what they have."""
+    """Names in mix filters that SciRIFF does not have. Those of a user's own rows are known only to the mix stage."""
     mix, source = config.mix, config.mix.sources.sciriff
     if "mix" not in config.active_stages or mix.path or source.path or source.hub != "allenai/SciRIFF":
         return
@@ -97,19 +98,18 @@ def _unknown_filters(config: Config) -> Iterator[str]:
 
 
 def _busy_port(nodes: Cluster) -> Iterator[str]:
-    """A port of the first node that was named for training's processes to meet at, and belongs to somebody else. Where
-    none was named, they meet at a free one."""
+    """A MASTER_PORT that is in use on the first node. Without one, a free port is chosen."""
     if nodes.rank or nodes.port is None:
         return
     try:
         socket.create_server(("", nodes.port)).close()
     except OSError as error:
-        why = os.strerror(error.errno or 0)
-        yield f"MASTER_PORT={nodes.port} cannot be opened here ({why}): name another, or leave it out"
+        reason = os.strerror(error.errno or 0)
+        yield f"MASTER_PORT={nodes.port} cannot be opened here ({reason}): name another, or leave it out"
 
 
 def _missing_gpus(config: Config, nodes: int) -> Iterator[str]:
-    """What the engine needs of GPUs that this machine does not have. Without any, vLLM's CPU build may answer."""
+    """GPUs that the engine needs and this machine lacks. A machine without GPUs may use vLLM's CPU build."""
     engine, count = config.engine, len(machine.gpus())
     if "predict" not in config.active_stages:
         return
@@ -117,5 +117,5 @@ def _missing_gpus(config: Config, nodes: int) -> Iterator[str]:
         yield "engine.batch_invariant=true needs an NVIDIA GPU, and there is none"
     try:
         cluster.replicas_per_node(engine.replicas, engine.tensor_parallel, count, nodes)
-    except ValueError as error:
+    except UserError as error:
         yield str(error)

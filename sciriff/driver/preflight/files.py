@@ -1,4 +1,4 @@
-"""Folders, files and models that a run is to read, where it writes, and whether there is room."""
+"""Check the files, folders and models that a run reads, its run folder, and the free disk space."""
 
 import shutil
 from collections.abc import Iterator
@@ -14,6 +14,7 @@ SOURCES = ("sciriff", "tulu", "published")
 
 
 def missing_files(config: Config) -> Iterator[str]:
+    """Files and folders named in the config that do not exist."""
     stages, sources = config.active_stages, config.mix.sources
     wanted: list[tuple[str, str | None]] = []
     if "mix" in stages:
@@ -35,7 +36,7 @@ def missing_files(config: Config) -> Iterator[str]:
 
 
 def missing_models(config: Config) -> Iterator[str]:
-    """What is no folder here, and no hub id either: OWNER/NAME, or NAME alone."""
+    """Models that are neither a folder nor a hub id (OWNER/NAME or NAME)."""
     stages, model = config.active_stages, config.model
     wanted = []
     if {"mix", "train", "predict"} & set(stages):
@@ -46,50 +47,50 @@ def missing_models(config: Config) -> Iterator[str]:
         if path is None or Path(path).exists():
             continue
         if path.count("/") > 1 or path.startswith((".", "/", "~")) or _holds_models(Path(path).parent):
-            yield f"{key}={path} does not exist, and is no id on the Hugging Face hub"
+            yield f"{key}={path} is neither an existing folder nor an id on the Hugging Face hub"
 
 
 def _holds_models(folder: Path) -> bool:
-    """Whether it is a folder of a person's, and not the owner in a hub id."""
+    """Whether this is a folder of runs or models, and not the OWNER of a hub id."""
     return folder != Path() and any(next(folder.glob(f"*/config.{end}"), None) for end in ("yaml", "json"))
 
 
 def own_outputs(config: Config) -> Iterator[str]:
-    """What a stage is to read and the run itself makes, and so removes first or writes over."""
+    """Inputs inside the run's own outputs, which a stage would remove or overwrite."""
     run, sources = RunDir(Path(config.run_dir)), config.mix.sources
-    made = {"mix": [run.mix.parent], "train": [run.model, run.adapter, run.checkpoints]}
-    own = [path.resolve() for stage in config.active_stages for path in made.get(stage, [])]
-    read = {
+    outputs_of = {"mix": [run.mix.parent], "train": [run.model, run.adapter, run.checkpoints]}
+    outputs = [path.resolve() for stage in config.active_stages for path in outputs_of.get(stage, [])]
+    inputs = {
         "model.path": config.model.path,
         "model.tokenizer": config.model.tokenizer,
         "mix.path": config.mix.path,
         **{f"mix.sources.{name}.path": getattr(sources, name).path for name in SOURCES},
     }
-    for key, path in read.items():
-        # a relative one is a hub id
-        if path and Path(path).is_absolute() and any(Path(path).resolve().is_relative_to(place) for place in own):
-            yield f"{key}={path} is made by this run itself, and would be lost: copy it, or choose another name=..."
+    for key, path in inputs.items():
+        # a relative path is a hub id
+        if path and Path(path).is_absolute() and any(Path(path).resolve().is_relative_to(out) for out in outputs):
+            yield f"{key}={path} is an output of this run, and would be lost: copy it, or choose another name=..."
 
 
 def folder_of_runs(config: Config) -> Iterator[str]:
-    """A folder that holds runs is none itself; only that of several models' answers gets some."""
+    """A run_dir that is a folder of runs, which only `predictions=` with several models may write to."""
     root = Path(config.run_dir)
     if RunDir(root).config.is_file() or (config.predictions and models_below(Path(config.predictions))):
         return
     for manifest in sorted(root.glob(f"*/{RunDir(root).manifest.name}")):
         if RunDir(manifest.parent).config.is_file():
-            yield f"run_dir={root} is a folder of runs, such as {manifest.parent.name}: run_dir={root / 'NAME'} is one"
+            yield f"run_dir={root} is a folder of runs, such as {manifest.parent.name}: choose run_dir={root / 'NAME'}"
             return
 
 
 def full_disk(run: RunDir, needed: float) -> Iterator[str]:
-    """Whether training finds so many GiB. What this run has written already is not needed a second time."""
+    """A disk with less than the `needed` GiB for training. Bytes that this run has already written count as free."""
     train = Manifest.read(run.manifest).stages.get("train")
     if train is not None and train.status == "done":
         return
-    there = next(place for place in (run.root, *run.root.parents) if place.exists())
-    free = shutil.disk_usage(there).free
+    folder = next(path for path in (run.root, *run.root.parents) if path.exists())
+    free = shutil.disk_usage(folder).free
     files = (*run.checkpoints.rglob("*"), *run.model.rglob("*"))
     written = sum(file.stat().st_size for file in files if file.is_file())
     if needed > (free + written) / GIB:
-        yield f"model and checkpoints need about {needed:.0f} GiB on the disk of {there}; {free / GIB:.0f} are free"
+        yield f"model and checkpoints need about {needed:.0f} GiB on the disk of {folder}; {free / GIB:.0f} are free"

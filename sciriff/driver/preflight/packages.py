@@ -1,4 +1,4 @@
-"""Packages that a run needs, here and where engine.python points, and the key of its tracker."""
+"""Check the packages that a run needs, here and in engine.python's interpreter, and the tracker's API key."""
 
 import importlib.util
 import subprocess
@@ -9,7 +9,7 @@ from pathlib import Path
 from sciriff.config import Config
 
 PATIENCE = 120
-"""Seconds that another process has to say what it lacks. The first import on a network's file system is slow."""
+"""Seconds to wait for another interpreter's answer; its first import from a network file system is slow."""
 
 LOGIN = """
 import os, sys, wandb
@@ -23,27 +23,28 @@ finally:
     sys.stderr.flush()
     os._exit(status)
 """
-"""Ends without goodbye to wandb's service, which was seen to wait for ever for the end of a process it had begun."""
+"""Ends with os._exit: wandb's service was seen to wait forever for a process that it had started."""
 
 
 def missing_packages(config: Config, on_gpu: bool) -> Iterator[str]:
+    """Packages that the run's stages need and that are not installed."""
     stages = config.active_stages
     if "train" in stages and config.deepspeed.zero_stage and not _installed("deepspeed"):
         yield "the package deepspeed is missing: pip install 'sciriff[train]', or deepspeed=none"
-    for package, extra, wanted, what in (
+    for package, extra, needed, setting in (
         ("peft", "train", config.train.adapts, f"train={config.train.method}"),
         ("bitsandbytes", "qlora", config.train.method == "qlora", "train=qlora"),
         ("bitsandbytes", "qlora", config.train.optimizer == "adamw_8bit", "train.optimizer=adamw_8bit"),
     ):
-        if "train" in stages and wanted and not _installed(package):
-            yield f"{what} needs the package {package}, which is missing: pip install 'sciriff[{extra}]'"
-    for key, value, package, its_name in (
+        if "train" in stages and needed and not _installed(package):
+            yield f"{setting} needs the package {package}, which is missing: pip install 'sciriff[{extra}]'"
+    for key, value, module, package in (
         ("attention", "flash_attention_2", "flash_attn", "flash-attn"),
         ("attention", "flash_attention_3", "flash_attn_interface", "flash-attn-3"),
         ("cross_entropy", "liger", "liger_kernel", "liger-kernel"),
     ):
-        if "train" in stages and getattr(config.train, key) == value and not (on_gpu and _installed(package)):
-            yield f"train.{key}={value} needs a GPU and the package {its_name}; auto takes what is there"
+        if "train" in stages and getattr(config.train, key) == value and not (on_gpu and _installed(module)):
+            yield f"train.{key}={value} needs a GPU and the package {package}; auto takes what is installed"
     if "predict" in stages and config.engine.name == "vllm" and config.engine.python is None and not _installed("vllm"):
         yield "the package vllm is missing: pip install 'sciriff[vllm]', engine.python=PYTHON or engine=transformers"
     if "predict" in stages and config.engine.python is not None and Path(config.engine.python).exists():
@@ -55,7 +56,7 @@ def missing_packages(config: Config, on_gpu: bool) -> Iterator[str]:
 
 
 def _missing_elsewhere(python: str, engine: str) -> Iterator[str]:
-    """What the interpreter of engine.python lacks."""
+    """Packages that engine.python's interpreter lacks."""
     needed = [engine, "transformers", "omegaconf", "pyarrow"]
     code = f"import importlib.util as u; print(*(p for p in {needed!r} if u.find_spec(p) is None))"
     try:
@@ -74,7 +75,7 @@ def _missing_elsewhere(python: str, engine: str) -> Iterator[str]:
 
 
 def missing_key() -> Iterator[str]:
-    """What keeps W&B from sending anything: it alone knows all the places of a key. Does not ask the server."""
+    """A missing W&B key. Only the package wandb knows all places where a key may be. Does not contact the server."""
     command = [sys.executable, "-c", LOGIN]
     try:
         result = subprocess.run(
@@ -85,7 +86,7 @@ def missing_key() -> Iterator[str]:
     else:
         if not result.returncode:
             return
-        reason = (result.stderr.strip().splitlines() or ["it does not say why."])[-1]
+        reason = (result.stderr.strip().splitlines() or ["the package wandb gives no reason."])[-1]
     yield f"log=wandb: {reason} log=offline needs no account, and `wandb sync` sends the run later"
 
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sciriff.config.slurm import SlurmConfig
-from sciriff.driver.slurm.queue import NoAnswer
+from sciriff.driver.slurm.queue import NoAnswer, scripts_of
 from sciriff.driver.slurm.sweep_jobs import SweepJob
 from sciriff.driver.sweep import FOLDER, NUMBER
 from sciriff.run.user_error import UserError
@@ -21,7 +21,8 @@ def script(settings: SlurmConfig, place: Path, jobs: Sequence[SweepJob], options
     jobs have, and its job's overrides."""
     # Hydra's options first: an override after one that itself follows an override is an "unrecognized argument".
     command = shlex.join([settings.python or sys.executable, "-m", "sciriff.train", *options])
-    logs = shlex.quote(str(place / "slurm"))
+    logs = shlex.quote(str(scripts_of(place)))
+    # queue.of_sweep reads here which run a task is.
     cases = [f"{job.number}) run={shlex.quote(job.run_dir)} job=({shlex.join(job.for_the_node)}) ;;" for job in jobs]
     return "\n".join(
         [
@@ -49,6 +50,12 @@ def script(settings: SlurmConfig, place: Path, jobs: Sequence[SweepJob], options
     )
 
 
+def next_script(place: Path) -> Path:
+    """The name of the sweep's next script: `slurm/0001.sh` in its folder, and so on."""
+    last = max((int(path.stem) for path in scripts_of(place).glob("[0-9]*.sh")), default=0)
+    return scripts_of(place) / f"{last + 1:04d}.sh"
+
+
 def _options(settings: SlurmConfig, place: Path, jobs: Sequence[SweepJob]) -> list[str]:
     """What sbatch is told, in its own words."""
     limit = f"%{settings.at_once}" if settings.at_once is not None else ""
@@ -67,7 +74,7 @@ def _options(settings: SlurmConfig, place: Path, jobs: Sequence[SweepJob]) -> li
         "signal": f"B:USR1@{settings.signal}",
         "open-mode": "append",
         "chdir": str(Path.cwd()),
-        "output": f"{place / 'slurm'}/".replace("%", "%%") + "%A_%a.log",
+        "output": f"{scripts_of(place)}/".replace("%", "%%") + "%A_%a.log",
     }
     return [
         *(f"--{name}={shlex.quote(str(value))}" for name, value in values.items() if value is not None),

@@ -8,8 +8,9 @@ from pathlib import Path
 
 from sciriff.driver import sweep
 from sciriff.driver.slurm import queue
-from sciriff.driver.slurm.queue import Task
+from sciriff.driver.slurm.queue import SlurmTask
 from sciriff.results import sweep_record
+from sciriff.results.sweep_record import Job
 
 FIRST_WAIT, LONGEST_WAIT = 2.0, 30.0
 """Seconds between two calls of squeue: the first after a change, more while nothing changes."""
@@ -21,6 +22,9 @@ folder for as long."""
 OFTEN = ("None", "Priority", "Resources", "BeginTime", "JobArrayTaskLimit", "")
 """Reasons to wait that need no word."""
 
+SILENCE = -1
+"""In place of a job's number: what is said of Slurm itself."""
+
 BY_ITSELF = ("COMPLETED", "FAILED")
 """Last states of jobs whose driver may have had the time to write its row."""
 
@@ -29,42 +33,37 @@ class LeftRunning(Exception):
     """A person stopped looking; the message says what goes on and how to end that."""
 
 
-def follow(place: Path, rows: Iterable[sweep_record.Job], ask: Callable[[], dict[str, Task]] = queue.tasks) -> None:
+def follow(place: Path, rows: Iterable[Job], ask: Callable[[], dict[str, SlurmTask]] = queue.tasks) -> None:
     """Wait until all these jobs, which are in Slurm, have ended and have rows that say how. LeftRunning when a person
     stops looking."""
     left = {row.number: row for row in rows}
     said: dict[int, str] = {}
     ended: dict[int, float] = {}
-    wait, silent = FIRST_WAIT, False
+    wait = FIRST_WAIT
     try:
         while left:
+            news = {}
             try:
-                known, silent = ask(), False
+                known = ask()
             except queue.NoAnswer as error:
-                if not silent:
-                    _say(f"Slurm does not answer ({error}); trying on, the jobs are not concerned")
-                silent = True
-                time.sleep(LONGEST_WAIT)
-                continue
-            changed = False
-            for number, submitted in list(left.items()):
-                task = submitted.slurm
-                assert task is not None
-                row, state = sweep_record.row(place, number) or submitted, known.get(task)
-                if state is None or state.ended:
-                    ended.setdefault(number, time.monotonic())
-                else:
-                    ended.pop(number, None)
-                now = outcome(row, task, state, time.monotonic() - ended.get(number, time.monotonic()))
-                if now is not None:
-                    del left[number]
-                    if now != row:
-                        sweep.note(now)
-                line = _ended_line(now) if now is not None else _line(row.name, task, state)
-                if line and said.get(number) != line:
-                    _say(line)
-                    said[number], changed = line, True
-            wait = FIRST_WAIT if changed else min(LONGEST_WAIT, 1.5 * wait)
+                news[SILENCE] = f"Slurm does not answer ({error}); trying on, the jobs are not concerned"
+            else:
+                said.pop(SILENCE, None)
+                for number, submitted in list(left.items()):
+                    row, state = _row(place, submitted), known.get(str(submitted.slurm))
+                    if state is not None and not state.ended:
+                        ended.pop(number, None)
+                        news[number] = _line(row.name, state)
+                    elif last := outcome(row, state, time.monotonic() - ended.setdefault(number, time.monotonic())):
+                        del left[number]
+                        if last != row:
+                            sweep_record.write(place, last)
+                        news[number] = f"{row.name}: {last.status}" + (f": {last.reason}" if last.reason else "")
+            news = {number: line for number, line in news.items() if said.get(number) != line}
+            for line in news.values():
+                print(line, file=sys.stderr, flush=True)
+            said |= news
+            wait = FIRST_WAIT if news else min(LONGEST_WAIT, 1.5 * wait)
             if left:
                 time.sleep(wait)
     except KeyboardInterrupt:
@@ -74,7 +73,13 @@ def follow(place: Path, rows: Iterable[sweep_record.Job], ask: Callable[[], dict
         ) from None
 
 
-def outcome(row: sweep_record.Job, task: str, state: Task | None, silent: float) -> sweep_record.Job | None:
+def _row(place: Path, submitted: Job) -> Job:
+    """The job's row, where it is of this submission, and not of an earlier one."""
+    row = sweep_record.row(place, submitted.number)
+    return row if row is not None and row.slurm == submitted.slurm else submitted
+
+
+def outcome(row: Job, state: SlurmTask | None, silent: float) -> Job | None:
     """The row of a job that has ended, None while it may still change. `state` is what Slurm says, None where it does
     not know the job any more, and `silent` for how many seconds it has been so."""
     if state is not None and not state.ended:
@@ -94,22 +99,12 @@ def outcome(row: sweep_record.Job, task: str, state: Task | None, silent: float)
         assert state is not None
         why = f" ({state.reason})" if state.reason not in OFTEN else ""
         reason = f"ended by Slurm: {last}{why}"
-    return replace(row, status="failed", reason=reason, slurm=task)
+    return replace(row, status="failed", reason=reason)
 
 
-def _line(name: str, task: str, state: Task | None) -> str:
-    if state is None or state.ended:
-        return ""
-    if state.status == "running":
-        return f"{name}: running ({task} on {state.nodes})" if state.nodes else f"{name}: running ({task})"
-    why = f": {state.reason}" if state.reason not in OFTEN else ""
-    held = f"; `scontrol release {task}` lets it run" if "held" in state.reason.lower() else ""
-    return f"{name}: queued ({task}){why}{held}"
-
-
-def _ended_line(row: sweep_record.Job) -> str:
-    return f"{row.name}: {row.status}" + (f": {row.reason}" if row.reason else "")
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+def _line(name: str, task: SlurmTask) -> str:
+    if task.status == "running":
+        return f"{name}: running ({task.id} on {task.nodes})" if task.nodes else f"{name}: running ({task.id})"
+    why = f": {task.reason}" if task.reason not in OFTEN else ""
+    held = f"; `scontrol release {task.id}` lets it run" if "held" in task.reason.lower() else ""
+    return f"{name}: queued ({task.id}){why}{held}"

@@ -2,7 +2,6 @@
 
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from hydra.core.config_loader import ConfigLoader
@@ -10,12 +9,13 @@ from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import DictConfig, OmegaConf
 
 from sciriff.config.slurm import SlurmConfig, slurm_config
-from sciriff.driver import plan, preflight, sweep
+from sciriff.driver import plan, sweep
 from sciriff.driver.pipeline import RunFailed
-from sciriff.driver.slurm import array, queue, record, sweep_jobs
+from sciriff.driver.slurm import array, queue, sweep_jobs
 from sciriff.driver.slurm.follow import follow
 from sciriff.driver.slurm.sweep_jobs import SweepJob
 from sciriff.results import sweep_record
+from sciriff.run.locks import hold_or_wait
 from sciriff.run.user_error import UserError
 
 
@@ -37,7 +37,9 @@ def launch(master: DictConfig, loader: ConfigLoader, overrides: Sequence[Sequenc
     array.refuse_without_slurm()
     first_of: dict[tuple[str, tuple[str, ...]], SweepJob] = {}
     runs = [first_of.setdefault((job.run_dir, job.overrides), job) for job in jobs]
-    with record.alone(place):
+    scripts = queue.scripts_of(place)
+    scripts.mkdir(parents=True, exist_ok=True)
+    with hold_or_wait(scripts / ".lock", f"{place.name}: another command is submitting its jobs; waiting"):
         submitted = _submit(place, list(first_of.values()), settings, options)
     follow(place, submitted)
     return [_returned(run, sweep_record.row(place, run.number)) for run in runs]
@@ -48,66 +50,43 @@ def _submit(
 ) -> list[sweep_record.Job]:
     """Submit the jobs that are neither done nor in Slurm. Returns the rows, as submitted, of all that are there now."""
     try:
-        alive = record.alive(place, queue.tasks())
-    except queue.NoAnswer as error:
+        alive = queue.of_sweep(place, queue.tasks().values())
+        if not jobs[0].number:
+            sweep_record.forget_from(place, jobs[-1].number + 1)
+        in_slurm, wanted, done = [], [], 0
+        for job in jobs:
+            if job.run_dir in alive:
+                in_slurm.append(job.row("queued", alive[job.run_dir].id))
+            elif problem := sweep_jobs.problem(job, settings):
+                sweep.note(job.row("failed", reason=problem.partition("\n")[0]))
+                _say(f"error: {job.name}: {problem}")
+            elif sweep_jobs.is_finished(job):
+                done += 1
+                _note(place, job.row("done"))
+            else:
+                wanted.append(job)
+        for count, what in ((done, "done"), (len(in_slurm), "in Slurm already")):
+            if count:
+                _say(f"{count} of {len(jobs)} jobs are {what}")
+        if wanted:
+            script = array.next_script(place)
+            script.write_text(array.script(settings, place, wanted, options))
+            submitted = array.submit(script)
+            _say(f"{len(wanted)} of {len(jobs)} jobs submitted to Slurm as {submitted}: {script}")
+            in_slurm += [job.row("queued", f"{submitted}_{job.number}") for job in wanted]
+    except queue.NoAnswer as error:  # of sbatch: its jobs may be there all the same, and the next command finds them
         raise UserError(f"Slurm does not answer: {error}") from None
-    if not jobs[0].number:
-        sweep_record.forget_from(place, jobs[-1].number + 1)
-    there, wanted, done = [], [], 0
-    for job in jobs:
-        row = sweep_record.row(place, job.number)
-        if row is not None and row.run_dir != job.run_dir:  # of the same command under other files of conf/
-            row = None
-        if job.run_dir in alive:
-            there.append(job.row("queued", alive[job.run_dir].id))
-            if row is None:
-                sweep.note(there[-1])
-        elif problem := sweep_jobs.problem(job, settings):
-            sweep.note(job.row("failed", reason=problem.partition("\n")[0]))
-            _say(f"error: {job.name}: {problem}")
-        elif sweep_jobs.is_finished(job):
-            done += 1
-            if row is None or row.status != "done":
-                sweep.note(job.row("done"))
-        else:
-            wanted.append(job)
-    for count, what in ((done, "done"), (len(there), "in Slurm already")):
-        if count:
-            _say(f"{count} of {len(jobs)} jobs are {what}")
-    if not wanted:
-        return there
-    before = {job.number: sweep_record.row(place, job.number) for job in wanted}
-    for job in wanted:
-        sweep.note(job.row("queued"))  # before it can begin, and write its own
-    try:
-        submission = _to_slurm(place, wanted, settings, options)
-    except ValueError:
-        for number, row in before.items():
-            sweep_record.forget(place, number) if row is None else sweep.note(row)
-        raise
-    except queue.NoAnswer as error:  # it may be in Slurm all the same, and the next command will find it there
-        raise UserError(f"Slurm does not answer: {error}") from None
-    _say(f"{len(wanted)} of {len(jobs)} jobs submitted to Slurm as {submission.array}: {submission.script}")
-    return [*there, *(job.row("queued", submission.tasks[job.number]) for job in wanted)]
+    for row in in_slurm:
+        _note(place, row)
+    return in_slurm
 
 
-def _to_slurm(
-    place: Path, jobs: Sequence[SweepJob], settings: SlurmConfig, options: Sequence[str]
-) -> record.Submission:
-    """Submit these jobs as one array. UserError when Slurm refuses it; then no record of it is left. NoAnswer where
-    that is not known."""
-    path = record.next_script(place)
-    path.write_text(array.script(settings, place, jobs, options))
-    noted = tuple(record.Submitted(job.number, job.name, job.run_dir) for job in jobs)
-    submission = record.Submission(path, noted)
-    submission.write()
-    try:
-        submission = replace(submission, array=array.submit(path))
-    except ValueError:
-        submission.forget()
-        raise
-    submission.write()
-    return submission
+def _note(place: Path, row: sweep_record.Job) -> None:
+    """Write a row, unless the job's driver has written its own: of the same task, or of the same finished run."""
+    known = sweep_record.row(place, row.number)
+    same = known is not None and known.run_dir == row.run_dir
+    if known is None or not same or not (known.slurm == row.slurm if row.slurm else known.status == row.status):
+        sweep.note(row)
 
 
 def _plan(place: Path, jobs: Sequence[SweepJob], settings: SlurmConfig, options: Sequence[str]) -> None:
@@ -119,11 +98,9 @@ def _plan(place: Path, jobs: Sequence[SweepJob], settings: SlurmConfig, options:
         there = sweep_jobs.planned(job.config, settings)
         if there is not None:
             print("\n".join(plan.lines(sweep_jobs.for_the_plan(job.config, settings), there)))
-            problems = [*preflight.anywhere(job.config), *preflight.too_large(there)]
         else:
             print(f"run       {job.name} in {job.run_dir}\nmachine   not known here: give plan.gpu and plan.gpus")
-            problems = list(preflight.anywhere(job.config))
-        print("".join(f"problem   {problem}\n" for problem in problems), end="")
+        print("".join(f"problem   {problem}\n" for problem in sweep_jobs.problems(job.config, settings)), end="")
     print(f"\n{array.script(settings, place, jobs, options)}", end="")
 
 

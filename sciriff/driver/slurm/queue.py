@@ -1,9 +1,13 @@
 """What Slurm says of a user's jobs: one call of squeue, which every cluster answers, with accounting or without."""
 
 import os
+import re
+import shlex
 import shutil
 import subprocess
+from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 ENDED = frozenset(
     (
@@ -18,13 +22,16 @@ RUNNING = frozenset(("RUNNING", "COMPLETING", "CONFIGURING", "SUSPENDED", "STOPP
 FIELDS = "%F|%K|%T|%r|%N|%o"
 """Array's id, task of the array (N/A), state, reason, nodes, script; the script last, for a path may have a bar."""
 
+RUN = re.compile(r"^(\d+)\) run=(.+?) job=\(", re.MULTILINE)
+"""How an array's script (array.py) says which run each of its tasks is."""
+
 
 class NoAnswer(Exception):
     """squeue could not say anything: Slurm's controller is down, or far."""
 
 
 @dataclass(frozen=True)
-class Task:
+class SlurmTask:
     """A job, or a task of an array, as Slurm has it."""
 
     array: str
@@ -56,12 +63,14 @@ def is_there() -> bool:
     return shutil.which("squeue") is not None
 
 
-def tasks() -> dict[str, Task]:
+def tasks() -> dict[str, SlurmTask]:
     """The user's jobs and tasks by their ids: those that wait, run, or ended in the last minutes (MinJobAge of
     slurm.conf). NoAnswer with squeue's own words."""
     command = ["squeue", "--me", "--noheader", "--array", "--states=all", f"--format={FIELDS}"]
+    # Without SQUEUE_FORMAT, SQUEUE_STATES and the like, by which a person changes what it prints.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("SQUEUE_")}
     try:
-        result = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=_environment())
+        result = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=environment)
     except (OSError, subprocess.TimeoutExpired) as error:
         raise NoAnswer(f"squeue: {error}") from None
     if result.returncode:
@@ -69,12 +78,28 @@ def tasks() -> dict[str, Task]:
     return parse(result.stdout)
 
 
-def parse(text: str) -> dict[str, Task]:
+def parse(text: str) -> dict[str, SlurmTask]:
     """The tasks in what squeue printed."""
-    rows = [Task(*line.split("|", 5)) for line in text.splitlines() if line.count("|") >= 5]
+    rows = [SlurmTask(*line.split("|", 5)) for line in text.splitlines() if line.count("|") >= 5]
     return {task.id: task for task in rows}
 
 
-def _environment() -> dict[str, str]:
-    """Without SQUEUE_FORMAT, SQUEUE_STATES and the like, by which a person changes what it prints."""
-    return {name: value for name, value in os.environ.items() if not name.startswith("SQUEUE_")}
+def scripts_of(place: Path) -> Path:
+    """Where the scripts and logs of a sweep's arrays are."""
+    return place / "slurm"
+
+
+def of_sweep(place: Path, tasks: Iterable[SlurmTask]) -> dict[str, SlurmTask]:
+    """Run folder -> its task, of all that wait or run in Slurm with a script of this sweep. The scripts are the whole
+    record of what was submitted: nothing is lost when the command that called sbatch dies before it hears the id."""
+    found: dict[str, SlurmTask] = {}
+    runs: dict[str, dict[str, str]] = {}
+    for task in tasks:
+        script = Path(task.script)
+        if task.ended or script.parent.resolve() != scripts_of(place).resolve() or not script.is_file():
+            continue
+        if task.script not in runs:
+            runs[task.script] = {number: shlex.split(run)[0] for number, run in RUN.findall(script.read_text())}
+        if task.number in runs[task.script]:
+            found[runs[task.script][task.number]] = task
+    return found

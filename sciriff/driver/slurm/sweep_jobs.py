@@ -13,9 +13,10 @@ from sciriff.config import Config
 from sciriff.config.slurm import SlurmConfig
 from sciriff.data.saved_answers import models_below
 from sciriff.driver import pipeline, plan, preflight
-from sciriff.driver.composed import checked, untrained_config, wants_untrained, with_beside
+from sciriff.driver.composed import checked
 from sciriff.driver.frozen_config import refuse_another
 from sciriff.driver.separate_runs import composed_job, shared
+from sciriff.driver.untrained_baseline import untrained_config, wants_untrained, with_beside
 from sciriff.results import sweep_record
 from sciriff.run.run_dir import RunDir
 from sciriff.run.user_error import UserError
@@ -104,7 +105,7 @@ def problem(job: SweepJob, settings: SlurmConfig) -> str | None:
     if job.config is None:
         return job.mistake
     try:
-        found = list(_problems(job.config, settings))
+        found = list(problems(job.config, settings))
         if not found:
             refuse_another(job.config, RunDir(Path(job.run_dir)))
     except (UserError, OSError) as error:
@@ -112,7 +113,8 @@ def problem(job: SweepJob, settings: SlurmConfig) -> str | None:
     return f"does not fit what hydra.launcher asks for: {'; '.join(found)}" if found else None
 
 
-def _problems(config: Config, settings: SlurmConfig) -> Iterator[str]:
+def problems(config: Config, settings: SlurmConfig) -> Iterator[str]:
+    """What keeps a config from running, on any machine or on the nodes that are asked for."""
     yield from preflight.anywhere(config)
     if (there := planned(config, settings)) is not None:
         yield from preflight.too_large(there)

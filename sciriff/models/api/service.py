@@ -19,6 +19,7 @@ from sciriff.models.api.limits import Budget, Pacer, Price, price_list
 from sciriff.models.api.openai import OPENAI, chat_call
 from sciriff.models.api.openai_batch import OpenAiBatches
 from sciriff.models.api.transport import Endpoint
+from sciriff.run.number_format import dollars
 from sciriff.run.user_error import UserError
 
 KEY = re.compile(r"[!-~]+")
@@ -174,8 +175,3 @@ def say_retries(tally: Tally) -> None:
     if tally.retries:
         reasons = ", ".join(f"{count} x {reason}" for reason, count in sorted(tally.retries.items()))
         say(f"calls that were made again: {reasons}")
-
-
-def dollars(usd: float) -> str:
-    """Cents, or the first digit that is not 0."""
-    return f"${usd:.2f}" if usd == 0 or usd >= 0.005 else f"${usd:.1g}"

@@ -12,13 +12,11 @@ from typing import Any
 from sciriff.config import EngineConfig
 from sciriff.models.engines import COMPUTES_NAN, Answer, Request
 from sciriff.models.engines.sampling import seed_of
+from sciriff.run import known_errors
 from sciriff.run.user_error import UserError
 
 TOGETHER = 32
 """Finished answers that are handed over, and so written to the disk, at a time."""
-
-NAN_LOGITS = "NaNs detected in logits"
-"""In what vLLM raises for them."""
 
 INVARIANT_FROM = 80
 """Compute capability, times ten, of the first GPUs for which vLLM 0.32 has batch-invariant kernels
@@ -144,7 +142,7 @@ def _in_one_line(what: str) -> Iterator[None]:
         yield
     except (RuntimeError, ValueError, AssertionError) as error:
         traceback.print_exc()
-        if NAN_LOGITS in str(error):
+        if known_errors.NAN_LOGITS.search(error):
             raise UserError(COMPUTES_NAN) from None
         reason = next((line.strip() for line in str(error).splitlines() if line.strip()), "no reason given")
         raise UserError(f"vLLM {what} ({type(error).__name__}: {reason})") from None

@@ -35,7 +35,7 @@ def varying(configs: Sequence[Flat]) -> list[str]:
 
 
 @dataclass(frozen=True)
-class Line:
+class AblationLine:
     """Runs that differ in the cap of the mix alone: [(per_task, place of the run)], the caps from small to all."""
 
     label: str
@@ -47,7 +47,7 @@ def caps_of(configs: Sequence[Flat]) -> list[str]:
     return sorted({_cap(config) for config in configs if CAP in config}, key=_size)
 
 
-def lines_of(configs: Mapping[int, Flat]) -> list[Line]:
+def lines_of(configs: Mapping[int, Flat]) -> list[AblationLine]:
     """The lines of an ablation over mix.per_task, by the places of their runs: none where no two runs differ in it
     alone. Runs whose line would be a single point are points all the same where others make a line."""
     known = {place: config for place, config in configs.items() if CAP in config}
@@ -62,7 +62,7 @@ def lines_of(configs: Mapping[int, Flat]) -> list[Line]:
     for values, places in members.items():
         given = dict(zip(keys, values, strict=True))
         points = sorted(((_cap(known[place]), place) for place in places), key=lambda point: _size(point[0]))
-        lines.append(Line(", ".join(f"{key}={given[key]}" for key in named) or "runs", points))
+        lines.append(AblationLine(", ".join(f"{key}={given[key]}" for key in named) or "runs", points))
     return lines
 
 

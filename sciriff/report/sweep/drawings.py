@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from sciriff.report.figures import BOTTOM, HEIGHT, LEFT, RIGHT, WIDTH, Figure, Frame, short, ticks
-from sciriff.report.visible import visible
+from sciriff.report.figures import BOTTOM, HEIGHT, LEFT, RIGHT, WIDTH, Figure, Frame, ticks
+from sciriff.run.number_format import short
+from sciriff.run.visible import visible
 
 STYLES = 6
 """Lines that the style sheet has colours and dashes for."""

@@ -5,13 +5,14 @@ from dataclasses import dataclass, replace
 
 from sciriff.report.sweep.configs import METHOD, SEED, flat
 from sciriff.report.sweep.cost import Cost, cost_of, mean_cost
-from sciriff.results.comparison import Comparison, Difference, Pooled, compare, pooled
-from sciriff.results.finished_runs import Group, read_config
+from sciriff.results.comparison import Comparison, Difference, compare
+from sciriff.results.finished_runs import read_config
+from sciriff.results.seeds import Group, Pooled, pooled
 from sciriff.run.run_dir import RunDir
 
 
 @dataclass(frozen=True)
-class Row:
+class SweepRow:
     """What the page says of a group. The first row is the baseline, whose comparison is None."""
 
     number: int
@@ -45,7 +46,7 @@ class Row:
         return next((column for column in found if column.name == key), None)
 
 
-def rows_of(groups: Sequence[Group], resamples: int, compared: Sequence[Comparison] | None = None) -> list[Row]:
+def rows_of(groups: Sequence[Group], resamples: int, compared: Sequence[Comparison] | None = None) -> list[SweepRow]:
     """A row for each group, the baseline first. `compared` are the others' comparisons with it, made already.
 
     A run that cannot be compared has a note instead, which says why, and so has one whose cost cannot be read.
@@ -67,7 +68,7 @@ def rows_of(groups: Sequence[Group], resamples: int, compared: Sequence[Comparis
             notes.append(f"its cost is not known: {error}")
         config = {key: value for key, value in config_of(group).items() if key != SEED}
         by_name = {column.name: column for column in columns}
-        rows.append(Row(number, group, by_name, mean, comparison, config, cost, list(dict.fromkeys(notes))))
+        rows.append(SweepRow(number, group, by_name, mean, comparison, config, cost, list(dict.fromkeys(notes))))
     return rows
 
 

@@ -10,19 +10,18 @@ from sciriff.report.browser import packed
 from sciriff.report.figures import Figure
 from sciriff.report.run_scores import COLUMNS, SHORT_NAMES, Column, Score, difference, points
 from sciriff.report.sweep import drawings
-from sciriff.report.sweep.configs import SEED, Line, caps_of, flat, lines_of, varying
+from sciriff.report.sweep.configs import SEED, AblationLine, caps_of, flat, lines_of, varying
 from sciriff.report.sweep.drawings import Point, Rule, Series
-from sciriff.report.sweep.groups import Row, rows_of
-from sciriff.report.training import duration
-from sciriff.report.visible import visible
-from sciriff.results.comparison import HIGHER, LOWER, Comparison, Difference, Pooled
-from sciriff.results.finished_runs import Group, read_config
+from sciriff.report.sweep.groups import SweepRow, rows_of
+from sciriff.results.comparison import HIGHER, LOWER, Comparison, Difference
+from sciriff.results.finished_runs import read_config
+from sciriff.results.seeds import Group, Pooled
 from sciriff.results.sweep_record import Job
+from sciriff.run.number_format import duration, p_value
 from sciriff.run.run_dir import RunDir
+from sciriff.run.visible import visible
 
 UNREADABLE = "unreadable"
-LEAST_P = 0.001
-"""Below it p is not written out."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +56,7 @@ def render(
         "points": points,
         "limits": _limits,
         "difference": difference,
-        "p": _p,
+        "p": p_value,
         "sign": _sign,
         "kind": _kind,
         "duration": duration,
@@ -75,7 +74,9 @@ def render(
     )
 
 
-def content(title: str, rows: list[Row], left_out: Sequence[LeftOut], jobs: tuple[int, int] | None) -> dict[str, Any]:
+def content(
+    title: str, rows: list[SweepRow], left_out: Sequence[LeftOut], jobs: tuple[int, int] | None
+) -> dict[str, Any]:
     """What the template shows, by the names that it uses."""
     shown = [column for column in COLUMNS if any(column.key in row.columns for row in rows)]
     lines = _lines(rows)
@@ -97,11 +98,11 @@ def content(title: str, rows: list[Row], left_out: Sequence[LeftOut], jobs: tupl
     }
 
 
-def _with_seeds(row: Row) -> dict[str, str]:
+def _with_seeds(row: SweepRow) -> dict[str, str]:
     return row.config | {SEED: ", ".join(str(run.seed) for run in row.group.runs)}
 
 
-def _sentence(rows: list[Row], jobs: tuple[int, int] | None) -> str:
+def _sentence(rows: list[SweepRow], jobs: tuple[int, int] | None) -> str:
     runs = sum(len(row.group.runs) for row in rows)
     parts = []
     if jobs is not None:
@@ -121,13 +122,13 @@ def _in_words(found: Difference) -> str:
     return found.verdict if found.verdict not in (HIGHER, LOWER) else "more than noise"
 
 
-def _lines(rows: list[Row]) -> list[Line]:
+def _lines(rows: list[SweepRow]) -> list[AblationLine]:
     """The lines of the ablation; none where the runs make no lines, or more than can be told apart."""
     found = lines_of({place: row.config for place, row in enumerate(rows) if row.trained})
     return found if len(found) <= drawings.STYLES else []
 
 
-def _ablation(rows: list[Row], lines: list[Line], columns: list[Column]) -> list[Figure]:
+def _ablation(rows: list[SweepRow], lines: list[AblationLine], columns: list[Column]) -> list[Figure]:
     """The mean and each column over the caps of the mix."""
     if not lines:
         return []
@@ -151,13 +152,13 @@ def _ablation(rows: list[Row], lines: list[Line], columns: list[Column]) -> list
     return [figure for figure in drawn if figure is not None]
 
 
-def _point(row: Row, column: str, x: float, name: str, tag: str) -> Point:
+def _point(row: SweepRow, column: str, x: float, name: str, tag: str) -> Point:
     """A run's mean, or a column of it."""
     found = row.columns[column] if column else row.mean
     return Point(x, 100 * found.value.mean, _in_points(found), name, tag)
 
 
-def _rule(baseline: Row, column: str = "") -> Rule | None:
+def _rule(baseline: SweepRow, column: str = "") -> Rule | None:
     found = baseline.columns.get(column) if column else baseline.mean
     return Rule(100 * found.value.mean, _in_points(found)) if found else None
 
@@ -166,7 +167,7 @@ def _in_points(found: Pooled) -> tuple[float, float] | None:
     return (100 * found.ci95[0], 100 * found.ci95[1]) if found.ci95 else None
 
 
-def _costs(rows: list[Row], lines: list[Line]) -> list[Figure]:
+def _costs(rows: list[SweepRow], lines: list[AblationLine]) -> list[Figure]:
     """The mean against GPU time, or time where no machine had a GPU, and against training tokens."""
     styles = {row: (style, line.label) for style, line in enumerate(lines) for _, row in line.points}
     drawn = []
@@ -182,7 +183,7 @@ def _costs(rows: list[Row], lines: list[Line]) -> list[Figure]:
     return [figure for figure in drawn if figure is not None]
 
 
-def _times(rows: list[Row]) -> tuple[str, list[float | None]]:
+def _times(rows: list[SweepRow]) -> tuple[str, list[float | None]]:
     """The unit that suits all runs, and the time of each in it."""
     by_gpu = any(row.cost.gpu_hours is not None for row in rows)
     hours = [row.cost.gpu_hours if by_gpu else row.cost.hours for row in rows]
@@ -191,7 +192,7 @@ def _times(rows: list[Row]) -> tuple[str, list[float | None]]:
     return unit, [time if time is None or whole else 60 * time for time in hours]
 
 
-def _configs(rows: list[Row]) -> list[dict[str, Any]]:
+def _configs(rows: list[SweepRow]) -> list[dict[str, Any]]:
     """What the page's script compares: each run's name and config."""
     found = []
     for row in rows:
@@ -209,10 +210,6 @@ def _limits(found: Pooled | Difference | None) -> str:
         return ""
     low, high = found.ci95
     return f"{points(low)}–{points(high)}" if isinstance(found, Pooled) else f"{difference(low)} to {difference(high)}"
-
-
-def _p(value: float) -> str:
-    return f"<{LEAST_P}" if value < LEAST_P else f"{value:.3f}"
 
 
 def _sign(found: Difference) -> str:

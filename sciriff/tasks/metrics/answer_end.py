@@ -1,12 +1,12 @@
-"""Take the end-of-text marker off an answer, for engines that leave it in."""
+"""Strip the end-of-text marker from an answer, for engines that leave it in."""
 
 END_MARKERS = ("</s>", "<|im_end|>", "<|eot_id|>", "<|end_of_text|>", "<|endoftext|>")
-"""What the model families write after an answer: Llama-2 and Tulu, Qwen, Llama-3 (two), GPT."""
+"""End-of-text markers of Llama-2 and Tulu, Qwen, Llama-3 (two) and GPT."""
 REFERENCE_STRIPS = "</s>"
 
 
 def without_end_marker(answer: str) -> str:
-    """The answer without the one marker that it ends with, if it does."""
+    """Strip one end marker, if the answer ends with one."""
     for marker in END_MARKERS:
         if answer.endswith(marker):
             return answer.removesuffix(marker)
@@ -14,5 +14,5 @@ def without_end_marker(answer: str) -> str:
 
 
 def stripped_as_reference(answer: str) -> str:
-    """With a trap of the reference: any of the four CHARACTERS < / s > goes from both ends, the s of `results` too."""
+    """Strip like the reference code: any of the CHARACTERS <, /, s, > at both ends, so `results` loses its last s."""
     return answer.strip(REFERENCE_STRIPS)

@@ -1,4 +1,4 @@
-"""Micro F1 of verdicts on claims, and of the evidence that is cited for them (SciFact)."""
+"""Micro F1 of verdicts on claims and of the cited evidence (SciFact)."""
 
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
@@ -8,7 +8,7 @@ from sciriff.tasks.metrics.metric import Metric, WrongShape, p_r_f1, ratio
 from sciriff.tasks.metrics.normalise import flat_elements, overlap, tokens
 
 NO_VERDICT = "NEI"
-"""Not enough information: the negative class, which is neither predicted nor expected."""
+"""Not enough information: the negative class, which counts neither as predicted nor as expected."""
 
 
 class ClaimCounts(NamedTuple):
@@ -22,7 +22,7 @@ class ClaimCounts(NamedTuple):
     token_preds: float
     token_refs: float
     objects: float
-    """Answers that are one, of which some have a verdict and some have evidence."""
+    """Answers that are a JSON object; `with_verdict` and `with_evidence` are subsets."""
     with_verdict: float
     with_evidence: float
 
@@ -102,8 +102,9 @@ claim_f1 = Metric(
 
 
 def _count_as_reference(answer: Any, reference: Any) -> Any:
-    return _count(answer, reference) if isinstance(answer, dict) else claim_f1.nothing
+    return _count(answer, reference) if isinstance(answer, dict) else claim_f1.zero
 
 
 claim_f1_of_reference = replace(claim_f1, count=_count_as_reference)
-"""With a trap of the reference: an answer that is not an object drops what was expected too, which inflates recall."""
+"""Variant with an error of the reference code: an answer that is no object drops its reference, too, which inflates
+recall."""

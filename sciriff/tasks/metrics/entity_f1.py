@@ -1,4 +1,4 @@
-"""Micro F1 of named entities, with their types and without."""
+"""Micro F1 of named entities, with and without their types."""
 
 from typing import Any, NamedTuple
 
@@ -17,11 +17,11 @@ class EntityCounts(NamedTuple):
 
 
 Entities = dict[tuple[str, str], None]
-"""(mention, type), as the keys of a dict: a set that keeps their order."""
+"""Ordered set of (mention, type), as the keys of a dict."""
 
 
 def _entities(value: Any) -> Entities:
-    """(mention, type) of {type: mentions}. A type is taken as it is written, whether or not the schema has it."""
+    """Convert {type: mentions} to Entities. Types outside the task's schema are kept as written."""
     if not isinstance(value, dict):
         raise WrongShape(f"expected an object, found {type(value).__name__}")
     return dict.fromkeys(

@@ -1,4 +1,4 @@
-"""Find the JSON in what a model wrote. Never raises, and takes time linear in the length of the text."""
+"""Find the JSON in a model's answer. Never raises; the time is linear in the length of the text."""
 
 import json
 import re
@@ -12,30 +12,30 @@ EXTRACT_SUCCESS = "extract_success"
 EXTRACT_FAILURE = "extract_failure"
 
 DEEPEST = 300
-"""Levels of nesting that are read. Python gives up somewhere near 1,000, where exactly depends on its version."""
+"""Levels of nesting that are parsed. Python's own limit is near 1,000 and depends on its version."""
 
 
 @dataclass(frozen=True)
 class Reading:
-    """What was found. `value` is None unless the status is valid_json or extract_success."""
+    """Result of reading an answer. `value` is None unless the status is valid_json or extract_success."""
 
     status: str
-    """valid_json (the whole text), null_json (the whole text is null), extract_success (a part) or extract_failure."""
+    """valid_json (the whole text is JSON), null_json (it is null), extract_success (a part is) or extract_failure."""
     value: Any
 
 
 def json_list(text: str) -> Reading:
-    """The JSON value that is the whole text, else the first list that stands in it."""
+    """Read the whole text as JSON, else the first list in it."""
     return _read(text, "[", "]")
 
 
 def json_object(text: str) -> Reading:
-    """The JSON value that is the whole text, else the first object that stands in it."""
+    """Read the whole text as JSON, else the first object in it."""
     return _read(text, "{", "}")
 
 
-def json_list_mended(text: str) -> Reading:
-    """As json_list, of a text whose final } is taken for ], a slip that models make in lists of lists."""
+def json_list_repaired(text: str) -> Reading:
+    """json_list with a final } replaced by ], a mistake that models make in lists of lists."""
     text = text.strip()
     return json_list(text.removesuffix("}") + "]" if text.endswith("}") else text)
 
@@ -56,7 +56,7 @@ def _read(text: str, opener: str, closer: str) -> Reading:
 
 
 def _loads(text: str) -> Any:
-    """json.loads with one kind of error, a ValueError: also of numbers of thousands of digits and of deep nesting."""
+    """json.loads that raises only ValueError, also for numbers of thousands of digits and for deep nesting."""
     try:
         value = json.loads(text)
     except RecursionError:
@@ -75,10 +75,10 @@ def _loads(text: str) -> Any:
 
 
 def _balanced(text: str, opener: str, closer: str) -> Iterator[str]:
-    """Spans from an opener to its closer, left to right, blind to quotes.
+    """Spans from an opener to its matching closer, left to right; quotes are ignored.
 
-    A span begins only where nothing is open, so spans never overlap and parsing all of them is linear. A stray closer
-    makes the depth negative for good: the opener after it only makes up for it. Both are the reference's rules.
+    A span begins only at depth 0, so spans never overlap and parsing all of them takes linear time. A stray closer
+    lowers the depth below 0, and the next opener only brings it back to 0. Both are the reference code's rules.
     """
     depth = start = 0
     for bracket in re.finditer(re.escape(opener) + "|" + re.escape(closer), text):

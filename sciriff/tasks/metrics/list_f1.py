@@ -12,12 +12,12 @@ class ListCounts(NamedTuple):
     preds: float
     refs: float
     lists_read: float
-    """Of the two lists, the reference's too."""
+    """Readable lists of the two: the answer's and the reference's."""
     lists_unread: float
 
 
 def _items(value: Any) -> tuple[dict[str, None], bool]:
-    """The items, and whether all could be read; one that cannot makes the whole list count as one empty item."""
+    """(ordered set of items, whether all are readable). An unreadable item makes the list count as one empty item."""
     try:
         return dict.fromkeys(normal_item(item) for item in elements(value)), True
     except WrongShape:

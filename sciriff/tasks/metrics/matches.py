@@ -1,4 +1,4 @@
-"""What of an answer stands in its reference, item by item: what a metric counts, for people to look at."""
+"""Item-by-item comparison of an answer with its reference: what a metric counts, made visible."""
 
 from dataclasses import dataclass
 
@@ -6,28 +6,28 @@ MATCH = "match"
 SPURIOUS = "spurious"
 MISSED = "missed"
 WRONG_TYPE = "wrong type"
-"""The mention stands on the other side, under other types alone."""
+"""The other side has the mention only under other types."""
 PARTLY = "partly"
-"""A tuple of which some fields, not all, agree with one that nothing else matches."""
+"""Some fields of a tuple agree with an otherwise unmatched tuple of the other side."""
 WORDS = "words"
-"""Text that is compared by the words it shares."""
+"""Text compared by shared words."""
 
 
 @dataclass(frozen=True)
 class Item:
-    """One thing that an answer or a reference holds, as the metric compares it."""
+    """One element of an answer or a reference, as the metric compares it."""
 
     text: str
     mark: str
     kind: str = ""
-    """The type of an entity; verdict, evidence or answer where an object has such parts."""
+    """Type of an entity; verdict, evidence or answer for the parts of an object."""
     fields: tuple[tuple[str, bool], ...] = ()
-    """Of a tuple: the text of each field, and whether it agrees with the tuple that this one goes with."""
+    """For a tuple: (text, whether it agrees with the paired tuple) of each field."""
 
 
 @dataclass(frozen=True)
 class Matches:
-    """The items of both sides, each side in the order in which they stand there."""
+    """Items of both sides, each in its own order."""
 
     answer: tuple[Item, ...]
     reference: tuple[Item, ...]

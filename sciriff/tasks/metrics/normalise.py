@@ -1,4 +1,4 @@
-"""Make items and words comparable: case, blanks, numbers, punctuation, articles."""
+"""Normalise items and words for comparison: case, whitespace, numbers, punctuation, articles."""
 
 import re
 import string
@@ -13,14 +13,14 @@ NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 
 def elements(value: Any) -> list[Any]:
-    """What stands in a list; of a text its characters and of an object its keys, as the reference takes them."""
+    """Elements of a list, characters of a string, keys of an object, as in the reference code. WrongShape otherwise."""
     if isinstance(value, list | str | dict):
         return list(value)
     raise WrongShape(f"expected a list, found {type(value).__name__}")
 
 
 def flat_elements(value: Any) -> list[Any]:
-    """As elements, with the lists inside replaced by what stands in them, at every depth."""
+    """`elements` with nested lists flattened, at any depth."""
     flat: list[Any] = []
     open_lists = [iter(elements(value))]
     while open_lists:
@@ -35,7 +35,7 @@ def flat_elements(value: Any) -> list[Any]:
 
 
 def words_joined(value: Any) -> str:
-    """The texts that stand in a list, at every depth, joined on a blank. Raises WrongShape if one is not a text."""
+    """Join the strings of a list, nested at any depth, with spaces. Raises WrongShape if an element is no string."""
     texts = flat_elements(value)
     if not all(isinstance(text, str) for text in texts):
         raise WrongShape("expected texts")
@@ -43,9 +43,9 @@ def words_joined(value: Any) -> str:
 
 
 def normal_item(item: Any) -> str:
-    """One list item as a text to compare: trimmed and in lower case, a number as it prints (two decimals at most).
+    """Normalise one list item to a string: stripped and lower case, a number as printed with at most two decimals.
 
-    A list inside a list keeps its case and blanks; None is the empty text. Raises WrongShape for an object.
+    A nested list keeps its case and whitespace; None becomes the empty string. Raises WrongShape for an object.
     """
     if item is None:
         return ""
@@ -61,16 +61,16 @@ def normal_item(item: Any) -> str:
 
 
 def tokens(text: str) -> list[str]:
-    """Words as SQuAD's metric compares them: lower case, ASCII punctuation deleted, then a, an and the left out."""
+    """Words as in SQuAD's metric: lower case, without ASCII punctuation and the articles a, an, the."""
     return ARTICLES.sub(" ", text.lower().translate(NO_PUNCTUATION)).split()
 
 
 def overlap(prediction: Iterable[str], reference: Iterable[str]) -> int:
-    """How many words two texts share, each as often as it stands in both."""
+    """Number of words that two texts share, counted with multiplicity."""
     return (Counter(prediction) & Counter(reference)).total()
 
 
 def token_f1(prediction: list[str], reference: list[str]) -> float:
-    """F1 of the words of two texts; 0 where either has none."""
+    """F1 of the shared words of two texts; 0 if either has none."""
     shared = overlap(prediction, reference)
     return harmonic(shared / len(prediction), shared / len(reference)) if shared else 0.0

@@ -1,4 +1,4 @@
-"""Mean token F1 and ROUGE of free-text answers, and token F1 of the evidence that is cited for them (Qasper)."""
+"""Mean token F1 and ROUGE of free-text answers, and token F1 of the cited evidence (Qasper)."""
 
 from typing import Any, NamedTuple
 
@@ -14,7 +14,7 @@ class QaCounts(NamedTuple):
     with_text_answer: float
     with_evidence: float
     answer_f1: float
-    """A missing answer adds 0 here and below, so a sum over all instances is one over those with an answer, too."""
+    """A missing answer adds 0 here and below, so the sum over all instances equals that over instances with answers."""
     evidence_f1: float
     rouge1: float
     rouge2: float
@@ -23,7 +23,7 @@ class QaCounts(NamedTuple):
 
 
 def answer_text(value: dict[str, Any]) -> str | None:
-    """The answer in an object, None where it is missing. A list is joined on blanks, an object printed by Python."""
+    """The object's answer as text, None if missing. A list is joined with spaces; an object becomes its Python repr."""
     answer = value.get("answer")
     if answer is None or isinstance(answer, str):
         return answer

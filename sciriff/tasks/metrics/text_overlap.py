@@ -1,4 +1,4 @@
-"""BLEU and ROUGE: how many words, pairs of words and so on two texts share."""
+"""BLEU and ROUGE: the n-grams and subsequences that two texts share."""
 
 import math
 import re
@@ -21,7 +21,7 @@ def _ngrams(words: Sequence[str], order: int) -> Iterable[tuple[str, ...]]:
 
 
 def _shared_ngrams(prediction: Sequence[str], reference: Sequence[str], order: int) -> int:
-    """N-grams in both, each as often as it stands in both. Memory does not grow with the prediction."""
+    """Number of n-grams that both texts share, with multiplicity. Memory does not grow with the prediction."""
     wanted = Counter(_ngrams(reference, order))
     return (Counter(filter(wanted.__contains__, _ngrams(prediction, order))) & wanted).total()
 
@@ -67,10 +67,10 @@ bleu = Metric(numbers=BleuCounts, count=_count_bleu, scores=_bleu)
 
 
 def rouge_scores(prediction: str, reference: str) -> tuple[float, ...]:
-    """F measures of ROUGE-1, 2, L and Lsum (Lin 2004) without stemming, exactly as the rouge_score package has them.
+    """F measures of ROUGE-1, 2, L and Lsum (Lin 2004) without stemming, bit-equal to the rouge_score package.
 
-    Its table of prediction words times reference words takes seconds for our tasks, and gigabytes for an answer of a
-    few megabytes; this takes a row of bits for each prediction word.
+    rouge_score's table of prediction words times reference words takes seconds for our tasks and gigabytes for an
+    answer of a few megabytes; this takes one row of bits per prediction word.
     """
     pred_sentences, ref_sentences = (
         [ROUGE_TOKEN.findall(line) for line in text.lower().split("\n") if line] for text in (prediction, reference)
@@ -99,27 +99,27 @@ def _last(rows: Iterable[int]) -> int:
 
 
 def _lcs_rows(reference: Sequence[str], prediction: Sequence[str]) -> Iterator[int]:
-    """The table of longest common subsequences, one row before the first prediction word and one after each.
+    """Rows of the longest-common-subsequence table: one before the first prediction word and one after each.
 
-    Bit i of a row is 0 where the subsequence gains a word at reference word i, so the zeros below bit i count the
-    longest one with the first i words, and one addition of long integers makes a row (Hyyro 2004, "Bit-parallel
-    LCS-length computation revisited").
+    Bit i of a row is 0 where the subsequence gains a word at reference word i, so the zeros below bit i give its length
+    over the first i words; one addition of long integers computes a row (Hyyro 2004, "Bit-parallel LCS-length
+    computation revisited").
     """
-    where: dict[str, int] = {}
+    positions: dict[str, int] = {}
     for position, token in enumerate(reference):
-        where[token] = where.get(token, 0) | 1 << position
-    everywhere = (1 << len(reference)) - 1
-    row = everywhere
+        positions[token] = positions.get(token, 0) | 1 << position
+    all_bits = (1 << len(reference)) - 1
+    row = all_bits
     yield row
     for token in prediction:
-        if token in where:
-            met = row & where[token]
-            row = (row + met | row - met) & everywhere
+        if token in positions:
+            matched = row & positions[token]
+            row = (row + matched | row - matched) & all_bits
         yield row
 
 
 def _lcs_positions(reference: Sequence[str], prediction: Sequence[str]) -> Iterator[int]:
-    """Which reference words are in the longest common subsequence; of several the one that rouge_score takes."""
+    """Positions of the reference words in the longest common subsequence; ties are broken as in rouge_score."""
     rows = list(_lcs_rows(reference, prediction))
 
     def length(words: int, row: int) -> int:
@@ -137,8 +137,8 @@ def _lcs_positions(reference: Sequence[str], prediction: Sequence[str]) -> Itera
 
 
 def _summary_lcs(predictions: list[list[str]], references: list[list[str]], shared: Counter[str]) -> int:
-    """Reference words that are in the longest common subsequence of their sentence with any predicted sentence; each
-    word counts at most as often as both texts have it (`shared`, which is used up)."""
+    """Number of reference words in the longest common subsequence of their sentence with any predicted sentence. A word
+    counts at most as often as both texts have it: `shared`, which is consumed."""
     different = set(map(tuple, predictions))
     hits = 0
     for reference in references:
@@ -166,4 +166,4 @@ def _mean_rouge(sums: RougeCounts) -> dict[str, float]:
 
 
 rouge = Metric(numbers=RougeCounts, count=_count_rouge, scores=_mean_rouge)
-"""Means over instances. The reference prints the median of a bootstrap of them, which moves by some 0.002 a run."""
+"""Means over instances. The reference code prints the median of a bootstrap, which varies by about 0.002 per run."""

@@ -1,4 +1,4 @@
-"""Micro F1 of tuples of texts (the findings of a trial), matched exactly, by substring and by shared words."""
+"""Micro F1 of tuples of texts (findings of a trial), matched exactly, by substring and by shared words."""
 
 from collections.abc import Callable
 from contextlib import suppress
@@ -13,7 +13,7 @@ from sciriff.tasks.metrics.normalise import normal_item, token_f1, tokens
 FIELDS = ("intervention", "comparator", "outcome", "effect", "evidence")
 LENGTH = len(FIELDS)
 LEAST_OVERLAP = 0.3
-"""Two fields match from this token F1 on. As computed: 26 words against 34 with 9 shared come out just below it."""
+"""Least token F1 at which two fields match. 26 words against 34 with 9 shared fall just below it in floating point."""
 
 
 class TupleCounts(NamedTuple):
@@ -23,7 +23,7 @@ class TupleCounts(NamedTuple):
     preds: float
     refs: float
     entries: float
-    """What was tried as a predicted tuple; `preds` of them were taken."""
+    """Elements of the answer tried as tuples; `preds` of them are well-formed."""
 
 
 @dataclass(frozen=True)
@@ -42,9 +42,10 @@ Match = Callable[[Field, Field], bool]
 
 
 def _tuples(value: Any) -> tuple[list[Tuple], int]:
-    """The tuples of an answer, and how many entries were tried: some are no list, too short or long, or hold an object.
+    """(well-formed tuples of an answer, number of entries tried). An entry is malformed if it is no list, has the wrong
+    length or contains an object.
 
-    A list whose first element is a list holds tuples; any other value that has elements is tried as one tuple.
+    A list whose first element is a list is a list of tuples; any other non-empty value is tried as one tuple.
     """
     if not isinstance(value, list | str | dict) or not value:
         return [], 0
@@ -66,18 +67,18 @@ def _overlap(prediction: Field, reference: Field) -> bool:
 
 
 def _pairs(preds: list[Tuple], refs: list[Tuple], match: Match) -> dict[int, Tuple]:
-    """Position of a prediction -> the reference it takes: in their order, each the first that fits and is free.
+    """Greedily match predictions to references in order: position of a prediction -> the first free reference it fits.
 
-    A reference that stands twice can be taken once only, and is counted twice: so does the reference code.
+    A duplicate reference can be matched once but counts twice, as in the reference code.
     """
     free = list(dict.fromkeys(refs))
-    taken = {}
-    for place, pred in enumerate(preds):
+    pairs = {}
+    for position, pred in enumerate(preds):
         found = next((ref for ref in free if all(map(match, pred, ref))), None)
         if found is not None:
             free.remove(found)
-            taken[place] = found
-    return taken
+            pairs[position] = found
+    return pairs
 
 
 def _count(answer: Any, reference: Any) -> TupleCounts:
@@ -94,28 +95,29 @@ def _count(answer: Any, reference: Any) -> TupleCounts:
 
 
 def _matches(answer: Any, reference: Any) -> Matches:
-    """Tuples by shared words. One that matches none goes with the nearest that is left, and says which fields agree."""
+    """Match tuples by shared words. An unmatched one is paired with the nearest that is left, to show which fields
+    agree."""
     preds, refs = _tuples(answer)[0], _tuples(reference)[0]
     pairs = _pairs(preds, refs, _overlap)
     partner = dict(pairs)
     left = [ref for ref in dict.fromkeys(refs) if ref not in set(pairs.values())]
-    for place, pred in enumerate(preds):
-        if place not in pairs and left:
+    for position, pred in enumerate(preds):
+        if position not in pairs and left:
             nearest = max(left, key=lambda ref, pred=pred: sum(map(_overlap, pred, ref)))  # type: ignore[misc]
             if any(map(_overlap, pred, nearest)):
-                partner[place] = nearest
+                partner[position] = nearest
                 left.remove(nearest)
-    counterpart = {ref: preds[place] for place, ref in partner.items()}
+    counterpart = {ref: preds[position] for position, ref in partner.items()}
     return Matches(
-        answer=tuple(_item(pred, partner.get(place), SPURIOUS) for place, pred in enumerate(preds)),
+        answer=tuple(_item(pred, partner.get(position), SPURIOUS) for position, pred in enumerate(preds)),
         reference=tuple(_item(ref, counterpart.pop(ref, None), MISSED) for ref in refs),
     )
 
 
-def _item(own: Tuple, other: Tuple | None, alone: str) -> Item:
-    agree = [other is not None and _overlap(field, theirs) for field, theirs in zip(own, other or own, strict=True)]
+def _item(fields: Tuple, partner: Tuple | None, alone: str) -> Item:
+    agree = [partner is not None and _overlap(*pair) for pair in zip(fields, partner or fields, strict=True)]
     mark = MATCH if all(agree) else PARTLY if any(agree) else alone
-    return Item("", mark, fields=tuple((field.text, same) for field, same in zip(own, agree, strict=True)))
+    return Item("", mark, fields=tuple((field.text, same) for field, same in zip(fields, agree, strict=True)))
 
 
 def _scores(sums: TupleCounts) -> dict[str, float]:

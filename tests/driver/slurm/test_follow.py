@@ -4,18 +4,21 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from test_slurm_config import GIVEN
 
+from sciriff.config.slurm import slurm_config
 from sciriff.driver import sweep
-from sciriff.driver.slurm import follow, queue, record
+from sciriff.driver.slurm import array, follow, queue
 from sciriff.driver.slurm.follow import LeftRunning, outcome
-from sciriff.driver.slurm.queue import NoAnswer, Task, parse
+from sciriff.driver.slurm.queue import NoAnswer, SlurmTask, of_sweep, parse
+from sciriff.driver.slurm.sweep_jobs import SweepJob
 from sciriff.results import sweep_record
 
-ROW = sweep_record.Job(1, "demo-s1", "/runs/demo-s1", "seed=1", "running")
-TASK = Task("41", "1", "RUNNING", "None", "n1", "/sweep/slurm/0001.sh")
+ROW = sweep_record.Job(1, "demo-s1", "/runs/demo-s1", "seed=1", "running", slurm="41_1")
+TASK = SlurmTask("41", "1", "RUNNING", "None", "n1", "/sweep/slurm/0001.sh")
 
 
-def state(name: str, reason: str = "None") -> Task:
+def state(name: str, reason: str = "None") -> SlurmTask:
     return replace(TASK, state=name, reason=reason)
 
 
@@ -29,14 +32,14 @@ def test_squeue_is_read_with_bars_in_a_path():
 @pytest.mark.parametrize("name", ["PENDING", "RUNNING", "COMPLETING", "REQUEUED", "SUSPENDED", "A_NEW_STATE"])
 @pytest.mark.parametrize("status", ["queued", "running", "stopped", "failed", "done"])
 def test_as_long_as_slurm_has_the_job_it_may_still_change(name: str, status: str):
-    assert outcome(replace(ROW, status=status), "41_1", state(name), 1e9) is None
+    assert outcome(replace(ROW, status=status), state(name), 1e9) is None
 
 
 @pytest.mark.parametrize("known", [None, state("COMPLETED"), state("FAILED"), state("TIMEOUT")])
 @pytest.mark.parametrize("status", ["failed", "done"])
-def test_the_word_of_the_driver_counts(known: Task | None, status: str):
+def test_the_word_of_the_driver_counts(known: SlurmTask | None, status: str):
     row = replace(ROW, status=status)
-    assert outcome(row, "41_1", known, 0) == row
+    assert outcome(row, known, 0) == row
 
 
 @pytest.mark.parametrize(
@@ -51,22 +54,24 @@ def test_the_word_of_the_driver_counts(known: Task | None, status: str):
         (None, True, "it is gone from Slurm, and its driver could not say why"),
     ],
 )
-def test_a_driver_that_could_not_write_its_row_gets_one(known: Task | None, waits: bool, reason: str):
-    assert (outcome(ROW, "41_1", known, 0) is None) is waits, "a shared file system may show its row later"
-    row = outcome(ROW, "41_1", known, follow.SETTLE)
-    assert row == replace(ROW, status="failed", reason=reason, slurm="41_1")
+def test_a_driver_that_could_not_write_its_row_gets_one(known: SlurmTask | None, waits: bool, reason: str):
+    assert (outcome(ROW, known, 0) is None) is waits, "a shared file system may show its row later"
+    row = outcome(ROW, known, follow.SETTLE)
+    assert row == replace(ROW, status="failed", reason=reason)
     assert row.log == Path("/runs/demo-s1/logs/slurm-41_1.log")
 
 
 def test_one_that_was_stopped_and_not_requeued_says_so():
-    row = outcome(replace(ROW, status="stopped"), "41_1", state("FAILED"), follow.SETTLE)
+    row = outcome(replace(ROW, status="stopped"), state("FAILED"), follow.SETTLE)
     assert row is not None and row.reason is not None and row.reason.startswith("it was stopped and not put back")
 
 
 def test_a_sweep_is_followed_to_its_end(tmp_path: Path, monkeypatch, capsys):
     monkeypatch.setenv(sweep.FOLDER, str(tmp_path))
     monkeypatch.setattr(follow.time, "sleep", lambda seconds: None)
-    rows = [replace(ROW, number=number, name=f"job-{number}", status="queued") for number in (1, 2)]
+    rows = [
+        replace(ROW, number=number, name=f"job-{number}", status="queued", slurm=f"41_{number}") for number in (1, 2)
+    ]
     for row in rows:
         sweep.note(row)
     two = replace(TASK, number="2")
@@ -77,18 +82,18 @@ def test_a_sweep_is_followed_to_its_end(tmp_path: Path, monkeypatch, capsys):
         yield NoAnswer("Unable to contact slurm controller")
         yield {"41_1": TASK, "41_2": two}
         yield {"41_1": TASK, "41_2": replace(two, state="OUT_OF_MEMORY")}
-        sweep.note(replace(rows[0], status="done", slurm="41_1"))
+        sweep.note(replace(rows[0], status="done"))
         yield {"41_1": state("COMPLETED")}
 
     said = script()
 
-    def ask() -> dict[str, Task]:
+    def ask() -> dict[str, SlurmTask]:
         answer = next(said)
         if isinstance(answer, NoAnswer):
             raise answer
         return answer
 
-    follow.follow(tmp_path, [replace(row, slurm=f"41_{row.number}") for row in rows], ask)
+    follow.follow(tmp_path, rows, ask)
     assert [(row.status, row.reason) for row in sweep_record.jobs(tmp_path)] == [
         ("done", None),
         ("failed", "ended by Slurm: OUT_OF_MEMORY"),
@@ -108,37 +113,44 @@ def test_who_looks_away_is_told_how_to_come_back_and_how_to_end_it(tmp_path: Pat
     monkeypatch.setenv(sweep.FOLDER, str(tmp_path))
     sweep.note(ROW)
 
-    def ask() -> dict[str, Task]:
+    def ask() -> dict[str, SlurmTask]:
         raise KeyboardInterrupt
 
     with pytest.raises(LeftRunning, match="`scancel 41` ends them, and this follows them again"):
         follow.follow(tmp_path, [replace(ROW, slurm="41_1")], ask)
 
 
+def test_the_row_of_an_earlier_submission_does_not_count(tmp_path: Path):
+    sweep_record.write(tmp_path, replace(ROW, status="failed", reason="no disk", slurm="40_1"))
+    follow.follow(tmp_path, [replace(ROW, status="queued")], lambda: {"41_1": state("OUT_OF_MEMORY")})
+    assert sweep_record.row(tmp_path, 1) == replace(ROW, status="failed", reason="ended by Slurm: OUT_OF_MEMORY")
+
+
 def test_what_was_submitted_is_found_again(tmp_path: Path):
-    jobs = tuple(record.Submitted(number, f"job-{number}", f"/runs/job-{number}") for number in (0, 2))
-    with record.alone(tmp_path):
-        first = record.Submission(record.next_script(tmp_path), jobs, "41")
-        first.script.write_text("")
-        first.write()
-        died = record.Submission(record.next_script(tmp_path), jobs[1:])  # before sbatch told the id
-        died.script.write_text("")
-        died.write()
-    assert [path.script.name for path in record.submissions(tmp_path)] == ["0001.sh", "0002.sh"]
-    ended = Task("41", "2", "FAILED", "None", "n1", str(first.script))
-    known = {
-        "41_0": Task("41", "0", "RUNNING", "None", "n1", str(first.script)),
-        "41_2": ended,
-        "50_2": Task("50", "2", "PENDING", "None", "", str(died.script)),
-        "60_0": Task("60", "0", "RUNNING", "None", "n2", "/another/script.sh"),
+    """By the scripts alone, as when the command that submitted them died before it heard the array's id."""
+    place = tmp_path / "sweep (1)"
+    queue.scripts_of(place).mkdir(parents=True)
+    jobs = [SweepJob(n, ("seed=1\n2",), f"job-{n}", f"/runs/it's job-{n}", None) for n in (0, 2)]
+    scripts = []
+    for submitted in (jobs, jobs[1:]):
+        scripts.append(array.next_script(place))
+        scripts[-1].write_text(array.script(slurm_config(GIVEN), place, submitted))
+    assert [path.name for path in scripts] == ["0001.sh", "0002.sh"]
+    other = tmp_path / "another/slurm/0001.sh"
+    other.parent.mkdir(parents=True)
+    other.write_text(scripts[0].read_text())
+    tasks = [
+        SlurmTask("41", "0", "RUNNING", "None", "n1", str(scripts[0])),
+        SlurmTask("41", "2", "FAILED", "None", "n1", str(scripts[0])),
+        SlurmTask("50", "2", "PENDING", "None", "", str(scripts[1])),
+        SlurmTask("60", "0", "RUNNING", "None", "n2", str(other)),
+        SlurmTask("61", "N/A", "RUNNING", "None", "n2", str(scripts[0])),
+        SlurmTask("62", "0", "RUNNING", "None", "n2", str(place / "slurm/0003.sh")),
+    ]
+    assert {folder: task.id for folder, task in of_sweep(place, tasks).items()} == {
+        "/runs/it's job-0": "41_0",
+        "/runs/it's job-2": "50_2",
     }
-    assert {folder: task.id for folder, task in record.alive(tmp_path, known).items()} == {
-        "/runs/job-0": "41_0",
-        "/runs/job-2": "50_2",
-    }
-    (tmp_path / "slurm/0001.json").write_text("{}")
-    with pytest.raises(ValueError, match=r"0001\.json: not the record of a submission"):
-        record.submissions(tmp_path)
 
 
 def test_squeue_that_cannot_answer_says_why(tmp_path: Path, monkeypatch):

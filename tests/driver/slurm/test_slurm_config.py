@@ -7,7 +7,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from sciriff.config import conf_dir
-from sciriff.config.registration import register
+from sciriff.config.registration import composing
 from sciriff.config.slurm import slurm_config, slurm_keys
 
 FILE = OmegaConf.to_container(OmegaConf.load(conf_dir() / "hydra/launcher/slurm.yaml"))
@@ -66,8 +66,8 @@ def test_what_the_plan_learns_of_the_nodes(asked: object, gpus: int | None, gpu:
 )
 def test_a_clock_in_a_file_is_a_text_with_quotes_and_without(written: str, time: str):
     """YAML 1.1 itself reads 12:00:00 as 43200."""
-    register()
-    read = OmegaConf.to_container(OmegaConf.create(f"time: {written}"))
+    with composing():
+        read = OmegaConf.to_container(OmegaConf.create(f"time: {written}"))
     settings = slurm_config({**GIVEN, **read})
     assert settings.time == time
     text = OmegaConf.to_yaml({"time": settings.time})

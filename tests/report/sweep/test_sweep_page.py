@@ -17,7 +17,8 @@ from sciriff.report.sweep.cost import Cost, cost_of, mean_cost
 from sciriff.report.sweep.groups import rows_of
 from sciriff.results import sweep_record
 from sciriff.results.comparison import compare as compared
-from sciriff.results.finished_runs import pool_seeds, read_run
+from sciriff.results.finished_runs import read_run
+from sciriff.results.seeds import pool_seeds
 from sciriff.run.records import write_jsonl
 from sciriff.run.run_dir import RunDir
 from sciriff.sweep_page import main, write

@@ -1,4 +1,4 @@
-"""What is taken off the ends of an answer."""
+"""Stripping the ends of an answer."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The cases in cases/: one file for each metric and each way to read JSON."""
+"""Cases of cases/: one file for each metric and each JSON reader."""
 
 import json
 from pathlib import Path
@@ -25,7 +25,7 @@ METRICS = {
     "rouge": rouge,
     "tuple_f1": tuple_f1,
 }
-READERS = ("json_list", "json_list_mended", "json_object")
+READERS = ("json_list", "json_list_repaired", "json_object")
 
 
 def cases(*names: str) -> list[Any]:
@@ -61,11 +61,11 @@ def test_reader(name: str, case: dict[str, Any]):
 
 @pytest.mark.parametrize("metric", METRICS.values(), ids=METRICS)
 def test_no_instance_at_all_scores_zero(metric):
-    assert set(metric.scores(metric.nothing).values()) == {0}
+    assert set(metric.scores(metric.zero).values()) == {0}
 
 
-def test_the_reference_drops_what_was_expected_of_an_answer_that_is_no_object():
+def test_the_parity_metric_drops_the_reference_of_an_answer_that_is_no_object():
     expected = {"verdict": "SUPPORT", "evidence": ["x"]}
-    assert claim_f1_of_reference.count([1], expected) == claim_f1.nothing
+    assert claim_f1_of_reference.count([1], expected) == claim_f1.zero
     assert claim_f1_of_reference.count({}, expected) == claim_f1.count({}, expected)
     assert claim_f1.count({}, expected).label_refs == 1

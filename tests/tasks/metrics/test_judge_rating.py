@@ -1,4 +1,4 @@
-"""What is read out of a judge's response, and which answers are judged."""
+"""Reading the rating in a judge's response, and sampling the instances to judge."""
 
 import json
 from pathlib import Path
@@ -10,7 +10,7 @@ from sciriff.tasks.metrics.judge_rating import (
     QASPER_JUDGE,
     UNRATED,
     JudgeCounts,
-    everything,
+    all_instances,
     judge_scores,
     read_decision,
     read_rating,
@@ -60,7 +60,7 @@ def test_read_decision(response: str, rating: int | None):
     assert read_decision(response) == rating
 
 
-def test_what_an_unreadable_response_counts_as():
+def test_counts_of_ratings_and_unreadable_responses():
     assert QASPER_JUDGE.count(None) == JudgeCounts(0.5, 1)
     assert MUP_JUDGE.count(None) == UNRATED
     assert MUP_JUDGE.count(1) == JudgeCounts(0, 1)
@@ -68,8 +68,8 @@ def test_what_an_unreadable_response_counts_as():
     assert judge_scores(UNRATED) == {"avg_rating": 0, "n_samples": 0}
 
 
-def test_who_is_judged():
-    assert everything(3) == [0, 1, 2]
+def test_sampled_instances():
+    assert all_instances(3) == [0, 1, 2]
     assert sample_of_100(3) == [0, 1, 2]
     sample = sample_of_100(500)
     assert len(set(sample)) == 100

@@ -1,4 +1,4 @@
-"""Items that people are shown add up to the numbers that scores are made of."""
+"""The items of `matches` add up to the counts behind the scores."""
 
 import json
 from pathlib import Path
@@ -22,13 +22,13 @@ CASES = [
 ]
 
 
-def of(metric: Metric, answer: Any, reference: Any) -> Matches:
+def matches(metric: Metric, answer: Any, reference: Any) -> Matches:
     assert metric.matches is not None
     return metric.matches(answer, reference)
 
 
 def expected(metric: Metric, found: Matches) -> dict[str, float]:
-    """The numbers that follow from the items."""
+    """Counts computed from the items."""
 
     def count(side: str, kind: str, *marks: str) -> int:
         items = [item for item in getattr(found, side) if not kind or item.kind == kind]
@@ -61,17 +61,17 @@ def test_items_add_up_to_the_numbers(metric: Metric, answer: Any, reference: Any
         numbers = metric.count(answer, reference)
     except WrongShape:
         with pytest.raises(WrongShape):
-            of(metric, answer, reference)
+            matches(metric, answer, reference)
         return
-    found = of(metric, answer, reference)
+    found = matches(metric, answer, reference)
     wanted = expected(metric, found)
     assert {name: getattr(numbers, name) for name in wanted} == wanted
     both = [sum(item.mark == MATCH for item in side) for side in (found.answer, found.reference)]
-    assert both[0] == both[1], "a match stands on both sides"
+    assert both[0] == both[1], "a match has an item on both sides"
 
 
 def test_a_wrong_type_is_neither_spurious_nor_missed() -> None:
-    found = of(entity_f1, {"Disease": ["TIM-1", "rash"]}, {"Gene": ["tim-1"], "Species": ["mice"]})
+    found = matches(entity_f1, {"Disease": ["TIM-1", "rash"]}, {"Gene": ["tim-1"], "Species": ["mice"]})
     assert [(i.text, i.kind, i.mark) for i in found.answer] == [
         ("tim-1", "Disease", WRONG_TYPE),
         ("rash", "Disease", SPURIOUS),
@@ -79,20 +79,20 @@ def test_a_wrong_type_is_neither_spurious_nor_missed() -> None:
     assert [(i.text, i.mark) for i in found.reference] == [("tim-1", WRONG_TYPE), ("mice", MISSED)]
 
 
-def test_a_tuple_without_a_match_says_which_fields_of_the_nearest_agree() -> None:
+def test_an_unmatched_tuple_shows_the_fields_that_agree_with_the_nearest() -> None:
     reference = [
         ["drug x", "placebo", "pain", "significantly decreased", "Pain was lower."],
         ["drug x", "placebo", "mood", "no significant difference", "Mood was the same."],
     ]
     answer = [["drug x", "placebo", "mood", "significantly increased", "Mood rose."], ["a", "b", "c", "d", "e"]]
-    found = of(tuple_f1, answer, reference)
+    found = matches(tuple_f1, answer, reference)
     assert [item.mark for item in found.answer] == [PARTLY, SPURIOUS]
     assert [item.mark for item in found.reference] == [MISSED, PARTLY], "the nearest, not the first"
     assert [same for _, same in found.answer[0].fields] == [True, True, True, False, True]
     assert [text for text, _ in found.reference[1].fields][2:4] == ["mood", "no significant difference"]
 
 
-def test_answers_that_are_compared_by_words() -> None:
-    found = of(qa_f1, {"answer": "by pooling", "evidence": None}, {"answer": "pooling", "evidence": ["a", "b"]})
+def test_answers_compared_by_words() -> None:
+    found = matches(qa_f1, {"answer": "by pooling", "evidence": None}, {"answer": "pooling", "evidence": ["a", "b"]})
     assert [(i.kind, i.text, i.mark) for i in found.answer] == [("answer", "by pooling", WORDS)]
     assert [(i.kind, i.text) for i in found.reference] == [("answer", "pooling"), ("evidence", "a b")]

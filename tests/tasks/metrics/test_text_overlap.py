@@ -1,4 +1,4 @@
-"""BLEU and ROUGE against the packages that define them."""
+"""BLEU and ROUGE equal the packages that define them."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,13 +13,13 @@ PACKAGE = RougeScorer(list(ROUGE))
 
 
 @given(prediction=TEXTS, reference=TEXTS)
-def test_rouge_is_that_of_rouge_score(prediction: str, reference: str):
+def test_rouge_equals_rouge_score(prediction: str, reference: str):
     package = PACKAGE.score(reference, prediction)
     assert rouge_scores(prediction, reference) == tuple(package[name].fmeasure for name in ROUGE)
 
 
 @given(pairs=st.lists(st.tuples(TEXTS, TEXTS), min_size=1, max_size=6))
-def test_bleu_of_summed_counts_is_that_of_sacrebleu(pairs: list[tuple[str, str]]):
+def test_bleu_of_summed_counts_equals_sacrebleu(pairs: list[tuple[str, str]]):
     predictions, references = zip(*pairs, strict=True)
     package = BLEU(tokenize="13a", smooth_method="none").corpus_score(list(predictions), [list(references)])
     numbers = [bleu.count(*pair) for pair in pairs]

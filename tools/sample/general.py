@@ -5,9 +5,9 @@ import random
 from collections.abc import Callable
 from typing import Any
 
-from sciriff.sample.heldout import HELD_OUT
-from sciriff.sample.science import BIOMEDICAL_TYPES
-from sciriff.sample.vocabulary import Lexicon
+from tools.sample.heldout import HELD_OUT
+from tools.sample.science import BIOMEDICAL_TYPES
+from tools.sample.vocabulary import Lexicon
 
 Turn = tuple[str, str]
 """What the user says, and the answer."""

@@ -2,8 +2,8 @@
 
 import random
 
-from sciriff.sample import documents
-from sciriff.sample.science import (
+from tools.sample import documents
+from tools.sample.science import (
     BIOMEDICAL_TYPES,
     SCIERC_TYPES,
     Example,
@@ -19,7 +19,7 @@ from sciriff.sample.science import (
     question_about_paper,
     quoted,
 )
-from sciriff.sample.vocabulary import Lexicon
+from tools.sample.vocabulary import Lexicon
 
 
 def bioasq_list(rng: random.Random, lexicon: Lexicon) -> Example:

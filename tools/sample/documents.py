@@ -5,7 +5,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from sciriff.sample.vocabulary import Lexicon
+from tools.sample.vocabulary import Lexicon
 
 BIOMEDICAL = (
     "{Gene} was raised in {Species} with {Disease}.",

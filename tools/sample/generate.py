@@ -1,4 +1,4 @@
-"""Write the embedded sample: `python -m sciriff.sample.generate [FOLDER]`. Same code, same bytes."""
+"""Write the embedded sample: `python -m tools.sample.generate [FOLDER]`, in the checkout. Same code, same bytes."""
 
 import random
 import sys
@@ -6,12 +6,13 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from sciriff.config import SAMPLE
 from sciriff.run.records import dumps, read_json_objects, write_jsonl
-from sciriff.sample.general import conversations
-from sciriff.sample.heldout import HELD_OUT
-from sciriff.sample.science import TRAINING, Maker
-from sciriff.sample.vocabulary import Lexicon, lexicons
 from sciriff.tasks.catalogue import catalogue
+from tools.sample.general import conversations
+from tools.sample.heldout import HELD_OUT
+from tools.sample.science import TRAINING, Maker
+from tools.sample.vocabulary import Lexicon, lexicons
 
 SEED = 2406
 VOCABULARY = 2048
@@ -115,4 +116,4 @@ def generate(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    generate(Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent)
+    generate(Path(sys.argv[1]) if len(sys.argv) > 1 else SAMPLE)

@@ -1,9 +1,9 @@
-"""Text of a model or a file as it can stand on a page."""
+"""Text of a model or a file as it can stand on a page or in a terminal."""
 
 import re
 
 LONGEST = 50_000
-"""Characters of one text that the page holds; a hostile or endless answer must not make it unusable."""
+"""Characters of one text that are shown; a hostile or endless answer must not make a page unusable."""
 
 UNSHOWN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 """Control characters but newline and tab, those that turn the direction of writing, and lone surrogates."""
@@ -15,6 +15,11 @@ def visible(text: object) -> str:
     whole = str(text)
     shown = UNSHOWN.sub(_picture, whole[:LONGEST])
     return shown if len(whole) <= LONGEST else f"{shown} … and {len(whole) - LONGEST:,} more characters"
+
+
+def visible_line(text: object) -> str:
+    """The same on one line, with pictures for its ends and for tabs."""
+    return visible(text).replace("\n", "\u240a").replace("\t", "\u2409")
 
 
 def _picture(found: re.Match[str]) -> str:

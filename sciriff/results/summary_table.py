@@ -2,6 +2,9 @@
 
 from typing import Any
 
+from sciriff.results.terminal_table import table_lines
+from sciriff.run.number_format import count_of, interval, plus_minus, points, small_signed_points
+from sciriff.run.visible import visible_line
 from sciriff.tasks import COLUMNS, HELD_OUT
 
 JUDGED = frozenset(column for task in HELD_OUT for column in task.judged_columns)
@@ -11,38 +14,27 @@ def summary_lines(scores: dict[str, Any]) -> list[str]:
     """The summary as a table for people: every column with its n, readable share, value and 95 % interval (both x100),
     with several samples of each answer their standard deviation, then the mean."""
     summary, samples = scores["summary"], scores.get("samples", 1)
-    width = max(map(len, COLUMNS))
-    spread_width = len(_spread_heading(samples)) + 2 if samples > 1 else 0
-    lines = [
-        f"{'column':<{width}}      n  readable   score{'95 % interval':>16}"
-        + (f"{_spread_heading(samples):>{spread_width}}" if spread_width else "")
-    ]
+    header = ["column", "n", "readable", "score", "95 % interval", f"sd over {samples} samples"]
+    rows = []
     for name in COLUMNS:
         result, column = scores["tasks"].get(name.partition("/")[0]), summary["columns"].get(name)
-        answers = f"{result['n']:>7}{result['readable']:>10.2f}" if result else " " * 17
-        value = f"{100 * column['value']:.2f}" if column else "missing"
-        spread = f"{_spread((column or {}).get('sd_over_samples')):>{spread_width}}"
-        lines.append(f"{name:<{width}}{answers}{value:>8}{_interval((column or {}).get('ci95')):>16}{spread}")
+        answers = [str(result["n"]), f"{result['readable']:.2f}"] if result else ["", ""]
+        value = points(column["value"]) if column else "missing"
+        rows.append([name, *answers, value, *_uncertainty(column or {})])
     for statistic in ("mean", "median"):
-        value = "none" if summary[statistic] is None else f"{100 * summary[statistic]:.2f}"
-        limits = _interval(summary.get(f"{statistic}_ci95"))
-        spread = f"{_spread(summary.get(f'{statistic}_sd_over_samples')):>{spread_width}}"
-        lines.append(f"{f'{statistic} of {coverage(summary)}':<{width}}{value:>25}{limits:>16}{spread}")
+        value = "none" if summary[statistic] is None else points(summary[statistic])
+        rows.append([f"{statistic} of {coverage(summary)}", "", "", value, *_uncertainty(summary, f"{statistic}_")])
+    if samples == 1:
+        header, *rows = [row[:-1] for row in (header, *rows)]
+    lines = table_lines(header, rows, right=header[1:])
     remarks = _remarks(scores) + _other_parity(scores)
-    return [*lines, "", *remarks] if remarks else lines
+    return [*lines, "", *map(visible_line, remarks)] if remarks else lines
 
 
-def _interval(limits: list[float] | None) -> str:
-    """`[46.1, 57.0]`, nothing where it is not known."""
-    return f"[{100 * limits[0]:.1f}, {100 * limits[1]:.1f}]" if limits else ""
-
-
-def _spread_heading(samples: int) -> str:
-    return f"sd over {samples} samples"
-
-
-def _spread(sd: float | None) -> str:
-    return "" if sd is None else f"± {100 * sd:.2f}"
+def _uncertainty(values: dict[str, Any], prefix: str = "") -> tuple[str, str]:
+    """`[46.1, 57.0]` and `± 0.80`, the interval and the standard deviation over samples; empty where not known."""
+    limits, sd = values.get(f"{prefix}ci95"), values.get(f"{prefix}sd_over_samples")
+    return interval(limits) if limits else "", "" if sd is None else plus_minus(sd)
 
 
 def _remarks(scores: dict[str, Any]) -> list[str]:
@@ -87,14 +79,8 @@ def _other_parity(scores: dict[str, Any]) -> list[str]:
     return [
         f"the same answers under eval.parity={other['parity']}: {details} values differ, "
         f"{len(other['columns'])} of them columns (scores.json and the report have all)",
-        *(f"  {name:<{width}}{100 * there:>8.2f}  ({signed(there - here)})" for name, here, there in rows),
+        *(f"  {name:<{width}}{points(there):>8}  ({small_signed_points(there - here)})" for name, here, there in rows),
     ]
-
-
-def signed(difference: float) -> str:
-    """A difference of values in [0, 1] in points of 100, with its sign: `+1.23`, a small one with its first digit."""
-    text = f"{100 * difference:+.2f}"
-    return text if float(text) or not difference else f"{100 * difference:+.1g}"
 
 
 def _lengths(result: dict[str, Any]) -> str:
@@ -132,10 +118,10 @@ def mean_line(summary: dict[str, Any]) -> str:
     empty without one."""
     if summary["mean"] is None:
         return ""
-    mean, spread = f"{100 * summary['mean']:.2f}", _spread(summary.get("mean_sd_over_samples"))
-    return " ".join(filter(None, [mean, _interval(summary.get("mean_ci95")), spread, f"of {coverage(summary)}"]))
+    parts = [points(summary["mean"]), *_uncertainty(summary, "mean_"), f"of {coverage(summary)}"]
+    return " ".join(filter(None, parts))
 
 
 def coverage(summary: dict[str, Any]) -> str:
     """What its mean and median are made of: `9 of 11`."""
-    return f"{len(summary['columns'])} of {len(COLUMNS)}"
+    return count_of([len(summary["columns"])], len(COLUMNS))

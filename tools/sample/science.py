@@ -5,9 +5,9 @@ import random
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from sciriff.sample import documents
-from sciriff.sample.documents import DECREASED, EFFECTS, INCREASED, UNCHANGED
-from sciriff.sample.vocabulary import Lexicon
+from tools.sample import documents
+from tools.sample.documents import DECREASED, EFFECTS, INCREASED, UNCHANGED
+from tools.sample.vocabulary import Lexicon
 
 Example = tuple[str, str]
 """Input and output."""

@@ -1,0 +1,132 @@
+"""Every key of the config with its role, what follows from the roles, and the key that a misspelt one may mean."""
+
+import difflib
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import fields, is_dataclass, replace
+from typing import Any, get_args, get_origin
+
+from sciriff.config.checks import above_zero, at_least, number_or, one_of
+from sciriff.config.roles import Setting, setting_of
+from sciriff.config.root import Config
+
+KEYS: dict[str, Setting] = {}
+"""Key -> its setting, `train.learning_rate` and the like, sections among them. A key whose field names no role has that
+of its section."""
+_HINTS: dict[str, Any] = {}
+_INSIDE: dict[str, list[str]] = defaultdict(list)
+"""Section -> its keys; "" is the whole config."""
+
+
+def _collect(kind: type, section: str, of_section: Setting) -> None:
+    for known in fields(kind):
+        key = f"{section}.{known.name}" if section else known.name
+        own = setting_of(known)
+        inherited = {
+            name: getattr(of_section, name) for name in ("role", "named", "may_change") if getattr(own, name) is None
+        }
+        KEYS[key], _HINTS[key] = replace(own, **inherited), known.type
+        _INSIDE[section].append(key)
+        for inner in (known.type, *get_args(known.type)):  # of an optional section, too
+            if is_dataclass(inner) and isinstance(inner, type):
+                _collect(inner, key, KEYS[key])
+
+
+_collect(Config, "", Setting())
+
+
+def keys_that(holds: Callable[[Setting], bool], section: str = "") -> list[str]:
+    """The keys for whose setting `holds` is true. A section stands for its keys where it is true for all of them."""
+    found = []
+    for key in _INSIDE[section]:
+        if key not in _INSIDE:
+            found += [key] if holds(KEYS[key]) else []
+        else:
+            inside = keys_that(holds, key)
+            found += [key] if inside == _INSIDE[key] else inside
+    return found
+
+
+FREE_TO_CHANGE = tuple(keys_that(lambda setting: setting.may_differ))
+"""Keys that may have other values when a run that was started is resumed."""
+
+UNNAMED = tuple(keys_that(lambda setting: not setting.in_name))
+"""Keys that make no other run: they are not part of its default name."""
+
+
+def check_values(values: Mapping[str, Any], section: str = "") -> None:
+    """UserError for the first value that its key does not take."""
+    for name, value in values.items():
+        key = f"{section}.{name}" if section else name
+        if key in _INSIDE:
+            check_values(value or {}, key)
+            continue
+        if isinstance(value, dict):
+            single = [(f"{key}.{inner}", part) for inner, part in value.items()]
+        else:
+            single = [(key, part) for part in (value if isinstance(value, list) else [value])]
+        for named, part in single:
+            _check(named, part, KEYS[key])
+
+
+def _check(key: str, value: Any, setting: Setting) -> None:
+    if setting.choices and setting.least is not None:
+        number_or(key, value, int(setting.least), setting.choices)
+    elif setting.choices and value is not None:
+        one_of(key, value, setting.choices)
+    elif setting.least is not None:
+        at_least(key, value, setting.least)
+    elif setting.above_zero:
+        above_zero(key, value)
+
+
+def known_keys() -> Iterator[str]:
+    """Every key of the schema, sections among them."""
+    return iter(KEYS)
+
+
+def open_keys() -> list[str]:
+    """Keys below which a person may add any."""
+    return [key for key, hint in _HINTS.items() if get_origin(hint) is dict]
+
+
+def optional_sections() -> list[str]:
+    """Keys that have keys of their own, or are null."""
+    return [key for key, hint in _HINTS.items() if any(map(is_dataclass, get_args(hint)))]
+
+
+MOST_MEANT = 3
+"""Keys that are named as what may be meant; more say no more than which there are."""
+
+
+def nearest_key(key: str) -> str:
+    """What to say after a key that is not in the schema: the one that may be meant, of the same section if there is one
+    like it, or which keys there are."""
+    if any(key.startswith(f"{known}.") for known in open_keys()):
+        return f"; with a plus it is added: +{key}=..."
+    keys = [*known_keys(), "experiment"]
+    section, _, word = key.rpartition(".")
+    if section and section not in keys:
+        return "".join(
+            f"; did you mean {name!r}?" for name in difflib.get_close_matches(section, keys, n=1, cutoff=0.5)
+        )
+    below = [known for known in keys if not section or known.startswith(f"{section}.")]
+    beside = {_last(known): known for known in below if known.rpartition(".")[0] == section}
+    close = [beside[name] for name in difflib.get_close_matches(word, beside, n=1, cutoff=0.5)]
+    close = close or sorted(beside[name] for name in beside if len(word) > 1 and _initials(name).endswith(word))
+    if not close:
+        deeper = difflib.get_close_matches(word, map(_last, below), n=1, cutoff=0.75)
+        close = [known for known in below if _last(known) in deeper]
+    if 0 < len(close) <= MOST_MEANT:
+        return f"; did you mean {' or '.join(map(repr, close))}?"
+    if section and beside:
+        return f"; {section} has {', '.join(sorted(beside))}"
+    return f"; there is {', '.join(sorted(known for known in keys if '.' not in known))}"
+
+
+def _last(key: str) -> str:
+    return key.rpartition(".")[2]
+
+
+def _initials(name: str) -> str:
+    return "".join(word[0] for word in name.split("_"))

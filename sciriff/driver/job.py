@@ -1,0 +1,47 @@
+"""One run from its composed config: plan it, check it against this machine, and run its stages."""
+
+import sys
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from sciriff.config import Config, as_dict
+from sciriff.data.saved_answers import models_below
+from sciriff.driver import pipeline, plan, preflight
+from sciriff.driver.command_line import this_command
+from sciriff.driver.composed import checked
+from sciriff.driver.requeue import ProgressSinceStart
+from sciriff.driver.untrained_baseline import beside_untrained, wants_untrained
+from sciriff.run.nodes import cluster, without_slurm
+from sciriff.run.run_dir import RunDir
+
+
+def job(composed: DictConfig, progress: ProgressSinceStart) -> float | None:
+    """One run, or one of a sweep. Returns the summary mean (0-1), which a sweeper can maximise."""
+    config = checked(composed)
+    planned = plan.make(config)
+    if config.dry_run:
+        problems = [f"problem   {problem}" for problem in preflight.problems(config, planned)]
+        print("\n".join([*plan.lines(config, planned), *problems]))
+        return None
+    preflight.refuse(config, planned)
+    nodes = cluster.here()
+    if not nodes.by_hand:
+        return run_job(config, progress)
+    run = RunDir(Path(config.run_dir))
+    if nodes.rank > 0:
+        without_slurm.follow(nodes, run, as_dict(config), lambda order: pipeline.take_part(order, nodes))
+        return None
+    with without_slurm.lead(nodes, run, as_dict(config)):
+        return run_job(config, progress)
+
+
+def run_job(config: Config, progress: ProgressSinceStart) -> float | None:
+    """The run of a config, on the node that has the driver."""
+    print(f"{config.name}: {', '.join(config.active_stages)} in {config.run_dir}", file=sys.stderr, flush=True)
+    if config.predictions and (models := models_below(Path(config.predictions))):
+        pipeline.run_each_model(config, models, again=this_command(), progress=progress)
+        return None
+    if wants_untrained(config):
+        config = beside_untrained(config, progress)
+    return pipeline.run(config, again=this_command(), progress=progress)

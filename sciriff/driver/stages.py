@@ -1,0 +1,98 @@
+"""The table of stages: what each depends on, makes and keeps, and the command that starts it."""
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from sciriff.config import PACKAGE, Config
+from sciriff.config import STAGES as ORDER
+from sciriff.driver import stage_inputs
+from sciriff.finetune import launch_files
+from sciriff.run import machine
+from sciriff.run.nodes.cluster import Cluster
+from sciriff.run.run_dir import RunDir
+
+Command = Callable[[Config, RunDir, Cluster], tuple[list[str], dict[str, str]]]
+"""Makes the command of a stage on one node, and the variables that it needs beside the driver's."""
+
+
+def _module(name: str) -> Command:
+    """`python -m sciriff.NAME RUN_DIR` in the driver's own interpreter."""
+    return lambda config, run, nodes: ([sys.executable, "-m", f"sciriff.{name}", str(run.root)], {})
+
+
+def _training(config: Config, run: RunDir, nodes: Cluster) -> tuple[list[str], dict[str, str]]:
+    gpus = machine.gpus()
+    return launch_files.write(config, run, len(gpus), min((gpu.memory for gpu in gpus), default=None), nodes)
+
+
+def _prediction(config: Config, run: RunDir, nodes: Cluster) -> tuple[list[str], dict[str, str]]:
+    python = config.engine.python or sys.executable
+    environment = {} if machine.gpus() else machine.short_spins()
+    if config.engine.python and (PACKAGE.parent / "pyproject.toml").is_file():
+        environment["PYTHONPATH"] = str(PACKAGE.parent)  # a checkout lends itself; a wheel must be installed there
+    return [python, "-m", "sciriff.predict", str(run.root)], environment
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage as the driver sees it."""
+
+    name: str
+    inputs: Callable[[Config, RunDir], dict[str, str]]
+    """Name -> digest of everything that decides what it makes: it is skipped while these are unchanged."""
+    outputs: tuple[str, ...]
+    """Attributes of RunDir that the stage makes."""
+    command: Command
+    scratch: tuple[str, ...] = ()
+    """Attributes of RunDir that only an interrupted stage leaves behind."""
+    keeps: bool = False
+    """Its rows are keyed by all that they depend on, and were paid for, so the stage itself removes what is no longer
+    good."""
+    on_all_nodes: Callable[[Config], bool] = lambda config: False
+    stops_by_request: bool = False
+    """Whether it ends in order when RunDir.stop_request appears; others get a signal."""
+
+    @property
+    def again(self) -> str:
+        """What it does when its inputs have changed."""
+        return "runs again on what it has" if self.keeps else "starts afresh"
+
+    def stale(self, run: RunDir) -> list[Path]:
+        """What is removed when the stage starts afresh."""
+        return [] if self.keeps else self.paths(run, self.outputs + self.scratch)
+
+    def paths(self, run: RunDir, names: tuple[str, ...]) -> list[Path]:
+        return [getattr(run, name) for name in names]
+
+
+MIX = ("mix", "mix_card", "mix_card_page", "tokens", "validation", "validation_tokens")
+MODEL = ("model", "adapter", "metrics")
+
+TABLE = (
+    Stage("mix", stage_inputs.of_mix, MIX, _module("mix")),
+    Stage(
+        "train",
+        stage_inputs.of_training,
+        MODEL,
+        _training,
+        scratch=("checkpoints",),
+        on_all_nodes=lambda config: True,
+        stops_by_request=True,
+    ),
+    Stage(
+        "predict",
+        stage_inputs.of_prediction,
+        ("predictions",),
+        _prediction,
+        keeps=True,
+        on_all_nodes=lambda config: not config.engine.asks,
+    ),
+    Stage("judge", stage_inputs.of_judge, ("judgements",), _module("judge"), keeps=True),
+    Stage("score", stage_inputs.of_score, ("scores", "tables", "per_instance"), _module("score")),
+    Stage("report", stage_inputs.of_report, ("report", "figures"), _module("report")),
+)
+
+STAGES = {stage.name: stage for stage in TABLE}
+assert tuple(STAGES) == ORDER

@@ -1,0 +1,128 @@
+"""Pool the seeds of one configuration: which runs they are, and the mean and standard deviation of each column."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean, stdev
+
+import numpy as np
+
+from sciriff.results.finished_runs import FinishedRun
+from sciriff.results.resampled_columns import LEAST
+from sciriff.results.samples import mean, pooled_spread, spread
+from sciriff.results.shared_instances import common_parts, count_instances
+from sciriff.results.statistics import Array, interval
+from sciriff.run.number_format import count_of
+from sciriff.tasks import COLUMNS
+
+
+@dataclass(frozen=True)
+class Group:
+    """One run, or several that differ in nothing but their seed."""
+
+    runs: tuple[FinishedRun, ...]
+
+    @property
+    def name(self) -> str:
+        """Of several runs the name without the seed: `llama2_7b-scitulu (3 seeds)`."""
+        if len(self.runs) == 1:
+            return self.runs[0].name
+        bare = {re.sub(rf"-s{run.seed}(?=-|$)", "", run.name) for run in self.runs}
+        return f"{bare.pop() if len(bare) == 1 else self.runs[0].name} ({len(self.runs)} seeds)"
+
+
+@dataclass(frozen=True)
+class Value:
+    """A score (0-1): of one run, or the mean over its seeds and their standard deviation."""
+
+    mean: float
+    sd: float | None
+    runs: int
+    sd_over_samples: float | None = None
+    """Where each prompt has several answers: the standard deviation of the scores of one each."""
+
+
+@dataclass(frozen=True)
+class Pooled:
+    """One column, or the mean of all, of the seeds of one configuration on the same n instances."""
+
+    name: str
+    n: int
+    value: Value
+    ci95: tuple[float, float] | None = None
+    """Bootstrap over instances of the mean over these seeds; None where it was not asked for or n is 1."""
+
+
+def pool_seeds(runs: Sequence[FinishedRun]) -> list[Group]:
+    """Groups of runs whose configs differ in the seed alone, in the order of their first runs. Two runs with the same
+    seed, such as a run and its copy, are not two seeds and stay apart; so do seeds that were asked other instances."""
+    groups: list[list[FinishedRun]] = []
+    for run in runs:
+        for group in groups:
+            same = run.identity is not None and run.identity == group[0].identity
+            if same and run.seed not in {member.seed for member in group} and _share_instances([*group, run]):
+                group.append(run)
+                break
+        else:
+            groups.append([run])
+    return [Group(tuple(group)) for group in groups]
+
+
+def _share_instances(runs: Sequence[FinishedRun]) -> bool:
+    return any(
+        set.intersection(*({instance for instance, _ in run.numbers.get(task, {})} for run in runs))
+        for task in runs[0].numbers
+    )
+
+
+def pooled(group: Group, resamples: int = 0) -> tuple[list[Pooled], list[str]]:
+    """Every column of a set of seeds on the instances that all of them answered, their mean last, and notes; with
+    intervals where there are `resamples`. The mean has one where every column has.
+
+    UserError where they share no instance, and where they were scored by different rules.
+    """
+    found, notes = common_parts(group.runs)
+    columns, scores, drawn = [], [], []
+    for part in found:
+        values = [part.values(run) for run in range(len(group.runs))]
+        resampled = part.resampled(resamples) if resamples else None
+        for name in part.columns:
+            scores.append(values_of(name, values))
+            drawn += [mean_over_runs(resampled, name)] if resampled else []
+            limits = interval(drawn[-1]) if resampled and part.n >= LEAST else None
+            columns.append(Pooled(name, part.n, value_of(scores[-1]), limits))
+    of_all = value_of(mean_of_columns(scores))
+    n = count_instances((part.task.name, part.n) for part in found)
+    limits = interval(np.mean(drawn, axis=0)) if drawn and all(column.ci95 for column in columns) else None
+    return [*columns, Pooled(mean_name(len(columns)), n, of_all, limits)], notes
+
+
+def value_of(runs: Sequence[Sequence[float]]) -> Value:
+    """Pool the scores of each run's samples."""
+    means = [mean(samples) for samples in runs]
+    sd = stdev(means) if len(means) > 1 else None
+    return Value(fmean(means), sd, len(means), pooled_spread([spread(samples) for samples in runs]))
+
+
+def mean_of_columns(columns: Sequence[Sequence[Sequence[float]]]) -> list[list[float]]:
+    """The mean of several columns, of each run's samples; of its samples' mean where not every task has all of them."""
+    means = []
+    for run in zip(*columns, strict=True):
+        whole = len({len(samples) for samples in run}) == 1
+        means.append(np.mean(run if whole else [[mean(samples)] for samples in run], axis=0).tolist())
+    return means
+
+
+def values_of(column: str, runs: Sequence[Sequence[Mapping[str, float]]]) -> list[list[float]]:
+    """One column of each run's samples."""
+    return [[sample[column] for sample in samples] for samples in runs]
+
+
+def mean_name(columns: int) -> str:
+    """How the mean of some columns is called: `mean of 9 of 11`."""
+    return f"mean of {count_of([columns], len(COLUMNS))}"
+
+
+def mean_over_runs(runs: Sequence[Mapping[str, Array]], column: str) -> Array:
+    """The mean over runs of a column in each resample."""
+    return np.asarray(np.mean([run[column] for run in runs], axis=0))

@@ -1,0 +1,83 @@
+"""The instances that several runs all answered, and the columns that can be compared on them."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+
+from sciriff.results.finished_runs import FinishedRun
+from sciriff.results.per_instance import InstanceNumbers
+from sciriff.results.resampled_columns import TaskColumns, parts
+from sciriff.results.statistics import Array
+from sciriff.run.records import AnswerKey
+from sciriff.run.user_error import UserError
+from sciriff.tasks import HELD_OUT
+from sciriff.tasks.task import Task
+
+
+def common_parts(runs: Sequence[FinishedRun]) -> tuple[list[TaskColumns], list[str]]:
+    """The columns that all runs have, on the instances that all of them answered, and what a reader must know."""
+    first = runs[0]
+    for run in runs:
+        if run.parity != first.parity:
+            raise UserError(
+                f"{first.folder} was scored with eval.parity={first.parity} and {run.folder} with "
+                f"eval.parity={run.parity}; score both by the same rules"
+            )
+    notes: list[str] = []
+    found = [part for task in HELD_OUT for part in _shared_parts(task, runs, notes)]
+    if not found:
+        names = " and ".join(run.name for run in runs)
+        raise UserError(
+            f"{names} share no instances that a column is made of, so nothing can be compared"
+            + (f" ({'; '.join(notes)})" if notes else "")
+        )
+    return found, notes
+
+
+def _shared_parts(task: Task, runs: Sequence[FinishedRun], notes: list[str]) -> list[TaskColumns]:
+    """The columns of a task on the instances that all runs answered; notes what is left out."""
+    tables = [run.numbers.get(task.name, {}) for run in runs]
+    if not any(tables):
+        return []
+    answered = [{instance_id for instance_id, _ in table} for table in tables]
+    shared = sorted(answered[0].intersection(*answered))  # an order of its own: the runs' may differ
+    counts = sorted({len(instances) for instances in answered})
+    if not shared:
+        lacking = [run.name for run, table in zip(runs, tables, strict=True) if not table]
+        notes.append(f"{task.name}: {f'not in {lacking[0]}' if lacking else 'no instance is shared'}")
+        return []
+    if len(shared) < counts[-1]:
+        notes.append(f"{task.name}: only {len(shared)} instances are shared, of {' and '.join(map(str, counts))}")
+    references = [{instance_id: row.reference for (instance_id, _), row in table.items()} for table in tables]
+    odd = sum(len({of_run[instance_id] for of_run in references}) > 1 for instance_id in shared)
+    if odd:
+        notes.append(f"{task.name}: the runs were given different references for {odd} of the {len(shared)} instances")
+    found = parts(task, [_vectors(task, table, shared) for table in tables])
+    for column in task.judged_columns:
+        judges = [run.judges.get(task.name) for run in runs]
+        if not any(column in part.columns for part in found):
+            if any(judges):
+                notes.append(f"{column}: not judged in every run")
+        elif len(set(judges)) > 1:
+            notes.append(f"{column}: judged by {' and by '.join(sorted({str(judge) for judge in judges}))}")
+    return found
+
+
+def _vectors(task: Task, table: Mapping[AnswerKey, InstanceNumbers], instances: Sequence[str]) -> Array:
+    """[samples, n, k]; 0 where an instance lacks a sample."""
+    lacking = (0.0,) * len(task.fields)
+    return np.array(
+        [
+            [table[i, number].vector if (i, number) in table else lacking for i in instances]
+            for number in sorted({number for _, number in table})
+        ],
+        dtype=float,
+    )
+
+
+def count_instances(counts: Iterable[tuple[str, int]]) -> int:
+    """How many instances there are, of (task, instances behind one of its columns)."""
+    largest: dict[str, int] = {}
+    for task, n in counts:
+        largest[task] = max(n, largest.get(task, 0))
+    return sum(largest.values())

@@ -1,0 +1,32 @@
+"""Tables for the terminal, drawn by rich: columns that line up, whatever stands in them."""
+
+import io
+from collections.abc import Iterable, Sequence
+
+from sciriff.run.visible import visible_line
+
+GAP = 2
+"""Spaces between two columns."""
+WIDTH = 1_000_000
+"""Columns of the terminal that rich is told of, so that it never wraps or cuts a cell, in a file or a narrow window."""
+
+
+def table_lines(header: Sequence[str], rows: Iterable[Sequence[str]], right: Sequence[str] = ()) -> list[str]:
+    """The header and one line for each row. The columns named in `right` are aligned on the right, as numbers are.
+
+    Cells are shown as they are: no markup or emoji code in them means anything, and what would steer a terminal or end
+    the line stands there as a picture.
+    """
+    from rich.console import Console  # here, for rich takes longer to load than --help may
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, GAP, 0, 0))
+    for name in header:
+        table.add_column(justify="right" if name in right else "left", no_wrap=True)
+    for row in (header, *rows):
+        table.add_row(*(Text(visible_line(cell)) for cell in row))
+    drawn = io.StringIO()
+    Console(file=drawn, width=WIDTH, color_system=None, legacy_windows=False).print(table)
+    lines = drawn.getvalue().split("\n")[:-1]
+    return lines if header[-1] in right else [line.rstrip() for line in lines]

@@ -1,0 +1,1 @@
+"""What only this repository needs; the package imports nothing from here."""
