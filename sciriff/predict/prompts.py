@@ -1,4 +1,4 @@
-"""Make each instance the token ids that the model gets: training's own markup, cut where it is too long."""
+"""Turn instances into prompts: token ids with the same markup as in training, truncated where they are too long."""
 
 import re
 from bisect import bisect_left
@@ -11,27 +11,27 @@ from sciriff.run.records import AnswerKey, Instance, Message
 from sciriff.run.user_error import UserError
 
 CUT = " [...] "
-"""What stands where the middle of a document was cut out."""
+"""Replaces the part of a document that was cut."""
 
 SERVERS = "server"
-"""In place of a markup: the server that gets the text writes it."""
+"""Stands for a markup that is applied by the API server, which gets plain text."""
 
 BLANK_LINE = re.compile(r"\n[ \t\r]*\n\s*")
 
 
 @dataclass(frozen=True)
 class Prompt:
-    """One instance as the model gets it."""
+    """One instance as the model's input."""
 
     instance: Instance
     text: str
-    """What the user says, after truncation."""
+    """The user's message after truncation."""
     ids: list[int]
-    """The whole prompt with its markup. Longer than the model allows where `skipped`."""
+    """Token ids of the whole prompt with its markup. Longer than the context allows if `skipped`."""
     truncated_tokens: int = 0
     skipped: bool = False
     sample: int | None = None
-    """Which of `eval.samples` answers to it is meant, from 1; None where there is one."""
+    """Number of the sample out of `eval.samples`, from 1; None if there is only one."""
 
     @property
     def key(self) -> AnswerKey:
@@ -39,11 +39,11 @@ class Prompt:
 
 
 def make_prompt(instance: Instance, chat: str, tokenizer: Any, room: int, truncation: str) -> Prompt:
-    """The prompt of an instance in at most `room` tokens. `truncation` says what to do with one that is longer:
+    """Make the prompt of an instance with at most `room` tokens. `truncation` applies to longer ones:
 
-    middle_of_document cuts the user's text as `shorten` describes, left keeps the last tokens (and so loses the
-    instruction), skip marks it, error raises a UserError with the numbers. `chat` is `SERVERS` where the text goes to
-    a server as it is.
+    middle_of_document cuts the text as described in `shorten`, left keeps the last tokens (and loses the instruction),
+    skip marks the prompt as skipped, error raises a UserError with the numbers. With `chat` = `SERVERS` the text gets
+    no markup.
     """
 
     def render(text: str) -> list[int]:
@@ -53,10 +53,10 @@ def make_prompt(instance: Instance, chat: str, tokenizer: Any, room: int, trunca
 
 
 def fit(instance: Instance, render: Callable[[str], list[int]], tokenizer: Any, room: int, truncation: str) -> Prompt:
-    """`make_prompt` with a markup of one's own: `render` makes token ids of what the user says."""
+    """`make_prompt` with any markup: `render` turns the user's text into token ids."""
     ids = render(instance.prompt)
     if not ids:
-        raise UserError(f"{instance.instance_id}: its prompt is empty, so that no model can begin an answer")
+        raise UserError(f"{instance.instance_id}: its prompt is empty; a model needs at least one token")
     if len(ids) <= room:
         return Prompt(instance, instance.prompt, ids)
     if truncation == "left":
@@ -68,12 +68,12 @@ def fit(instance: Instance, render: Callable[[str], list[int]], tokenizer: Any, 
         return shorten(instance, ids, render, tokenizer, room)
     raise UserError(
         f"{instance.instance_id}: its prompt of {len(ids)} tokens does not fit the {room} that eval.max_new_tokens "
-        "leaves; eval.truncation says what to do with it"
+        "leaves; choose another eval.truncation: middle_of_document, left or skip"
     )
 
 
 def plain_ids(text: str, tokenizer: Any) -> list[int]:
-    """The tokens of a text and nothing else."""
+    """Token ids of a text without special tokens."""
     ids: list[int] = tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
     return ids
 
@@ -81,35 +81,36 @@ def plain_ids(text: str, tokenizer: Any) -> list[int]:
 def shorten(
     instance: Instance, ids: list[int], render: Callable[[str], list[int]], tokenizer: Any, room: int
 ) -> Prompt:
-    """Cut one stretch of tokens out of the document, so that instruction, question and markup stay.
+    """Cut one span of tokens out of the document, so that instruction, question and markup stay.
 
-    SciRIFF's prompts put an instruction before the document (DiSCoMaT: after it) and often a question behind it, set
-    off by blank lines. So the cut is in the middle of the longest paragraph where that is long enough; else in the
-    middle of what is between the first and the last paragraph (a whole paper of many paragraphs); else in the middle of
-    everything. It is widened to whole words where these are near, and marked by `CUT`.
+    SciRIFF's prompts have an instruction before the document (DiSCoMaT: after it) and often a question after it,
+    separated by blank lines. The cut is in the middle of the longest paragraph if that is long enough, else in the
+    middle of all between the first and the last paragraph (a paper of many paragraphs), else in the middle of the
+    text. It is widened to nearby word boundaries and marked by `CUT`. UserError without a fast tokenizer.
     """
     if not tokenizer.is_fast:
         raise UserError(
-            f"{instance.instance_id}: its prompt of {len(ids)} tokens does not fit {room}, and this tokenizer does not "
-            "tell where tokens are in a text, as eval.truncation=middle_of_document needs; choose left, skip or error"
+            f"{instance.instance_id}: its prompt of {len(ids)} tokens does not fit {room}, and "
+            "eval.truncation=middle_of_document needs a fast tokenizer; choose eval.truncation=left, skip or error"
         )
     text = instance.prompt
     spans = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)["offset_mapping"]
     drop = len(ids) - room
     while drop <= len(spans):
-        first, last = stretch_to_cut(text, spans, drop)
+        first, last = span_to_cut(text, spans, drop)
         shorter = text[: spans[first][0]] + CUT + text[spans[last - 1][1] :]
         shorter_ids = render(shorter)
         if len(shorter_ids) <= room:
             return Prompt(instance, shorter, shorter_ids, last - first)
-        drop += len(shorter_ids) - room  # the mark takes tokens too, and the seam may be tokenised otherwise
+        drop += len(shorter_ids) - room  # CUT takes tokens, too, and the text around it may be tokenised differently
     raise UserError(
         f"{instance.instance_id}: its markup alone does not fit the {room} tokens that eval.max_new_tokens leaves"
     )
 
 
-def stretch_to_cut(text: str, spans: list[tuple[int, int]], drop: int) -> tuple[int, int]:
-    """[first, last) of at least `drop` tokens to cut, by the rule of `shorten`; `spans` are their places in `text`."""
+def span_to_cut(text: str, spans: list[tuple[int, int]], drop: int) -> tuple[int, int]:
+    """Range [first, last) of at least `drop` tokens to cut, as `shorten` describes; `spans` are the tokens' character
+    offsets in `text`."""
     starts = [start for start, _ in spans]
     edges = [0]
     for blank in BLANK_LINE.finditer(text, len(text) - len(text.lstrip()), len(text.rstrip())):
@@ -125,8 +126,8 @@ def stretch_to_cut(text: str, spans: list[tuple[int, int]], drop: int) -> tuple[
 
 
 def _word_edge(text: str, spans: list[tuple[int, int]], token: int, step: int, bound: int) -> int:
-    """The nearest token in the direction of `step` with white space before or at its start; `token` itself if there is
-    none within 8 tokens (a table, or a script without spaces)."""
+    """Nearest token in the direction of `step` that starts a word; `token` itself if there is none within 8 tokens (a
+    table, or a script without spaces)."""
     for near in range(token, token + 9 * step, step):
         if near == bound:
             return near
@@ -137,7 +138,7 @@ def _word_edge(text: str, spans: list[tuple[int, int]], token: int, step: int, b
 
 
 def room_for_prompt(context: int, max_new_tokens: int) -> int:
-    """Tokens that a prompt may have. UserError where the answer leaves none."""
+    """Tokens left for a prompt. UserError if the answer leaves none."""
     room = context - max_new_tokens
     if room < 1:
         raise UserError(

@@ -1,11 +1,10 @@
-"""Keep finished answers on disk, so that no prompt is answered twice and a killed stage ends in the same bytes.
+"""Save finished answers, so that no prompt is answered twice and a resumed stage ends in the same bytes.
 
-While the stage runs, rows are appended to predictions/<task>.jsonl as they come. In the end every file is rewritten
-once, in the order of the instances. A row is good for as long as three things are the same: the settings of
-settings.json (model, engine, ...), of which any change makes all answers again; the row's own prompt, by its digest;
-and the answer's limit as far as it played a part. So further tasks, a larger eval.limit, more eval.samples or other
-prompts of one task leave all other rows as they are. Rows that nobody asks for any more are kept in
-predictions/not_asked/.
+While the stage runs, rows are appended to predictions/<task>.jsonl. At the end each file is rewritten once, in the
+order of the instances. A row stays valid while three things are unchanged: the settings in settings.json (model,
+engine, ...), which apply to all rows; the digest of its prompt; and the limit of its answer as far as it mattered.
+Further tasks, a larger eval.limit, more eval.samples or other prompts of one task therefore keep all other rows. Rows
+that are no longer requested are kept in predictions/not_asked/.
 """
 
 import json
@@ -24,24 +23,23 @@ from sciriff.run.whole_file import append_lines, write_whole
 from sciriff.tasks import HELD_OUT
 
 NOT_SETTINGS = ("asked", "kept", "made with")
-"""What else stands in settings.json; see `begin` and `note_versions`."""
+"""Other keys of settings.json; see `begin` and `note_versions`."""
 
 
 @dataclass(frozen=True)
 class Asked:
-    """One answer as it is asked for now."""
+    """One answer that the current config requests."""
 
     task: str
     prompt_digest: str
     limit: int
-    """Tokens that the answer may have."""
+    """Most new tokens of the answer."""
     reference: str
     sample: int | None = None
-    """As the row is to have it."""
 
     def answered_by(self, row: Prediction) -> bool:
-        """Whether this very answer would come again. One that ran into a limit would not under another; one that the
-        model ended comes again wherever it has room."""
+        """Whether the row still holds: same prompt, and the limit would not change the answer. An answer cut at a limit
+        holds only for that limit; one that the model ended holds wherever it fits."""
         if row.prompt_digest != self.prompt_digest or not isinstance(row.output_tokens, int):
             return False
         return row.output_tokens == self.limit if row.finish_reason == "length" else row.output_tokens <= self.limit
@@ -49,19 +47,18 @@ class Asked:
 
 @dataclass(frozen=True)
 class Saved:
-    """What an earlier start has left behind."""
+    """Valid answers of earlier starts."""
 
     rows: dict[AnswerKey, Prediction]
-    """The answers that still are ones to what is asked."""
     kept: frozenset[AnswerKey]
-    """Those that were made when something else was asked beside them: finished, and in no batch."""
+    """Keys of rows made when other answers were requested: finished, and excluded from batches."""
 
 
 def begin(run: RunDir, asked: Mapping[AnswerKey, Asked], settings: dict[str, Any]) -> Saved:
-    """Take over what is here. `asked` is in order. Writes expected.json and settings.json.
+    """Load the rows that are still valid for `asked` (in order), and write expected.json and settings.json.
 
-    `asked` in settings.json is the digest of all that is asked, by which `kept` (task -> instance ids, or pairs of id
-    and sample) is made up anew when it changes. UserError where rows lie in the folder that this stage did not write.
+    In settings.json `asked` is the digest of all requested answers; when it changes, `kept` (task -> instance ids, or
+    pairs of id and sample) is recomputed. UserError if the folder has rows that this stage did not write.
     """
     run.predictions.mkdir(parents=True, exist_ok=True)
     settings = json.loads(json.dumps(settings))
@@ -70,7 +67,7 @@ def begin(run: RunDir, asked: Mapping[AnswerKey, Asked], settings: dict[str, Any
     if before is None and files:
         raise UserError(
             f"{files[0]} was not written by this stage, which would overwrite it: move it away, or score it "
-            f"in a run of its own with predictions={run.predictions}"
+            f"in another run with predictions={run.predictions}"
         )
     if before is not None and (changed := _changed(before, settings)):
         print(
@@ -81,7 +78,9 @@ def begin(run: RunDir, asked: Mapping[AnswerKey, Asked], settings: dict[str, Any
             path.unlink()
         before = None
     rows = _take_over(run, asked)
-    digest = value_digest([[_written(key, one), one.prompt_digest, one.limit] for key, one in asked.items()])
+    digest = value_digest(
+        [[_written(key, answer), answer.prompt_digest, answer.limit] for key, answer in asked.items()]
+    )
     if before is None or before["asked"] == digest:
         kept = {key for keys in before["kept"].values() for key in map(_key, keys) if key in rows} if before else set()
     else:
@@ -96,8 +95,8 @@ def begin(run: RunDir, asked: Mapping[AnswerKey, Asked], settings: dict[str, Any
 
 
 def note_versions(run: RunDir, made_with: dict[str, Any]) -> None:
-    """Add to settings.json what the answers that follow are made with. Other versions are noted beside the earlier ones
-    and invalidate nothing, but it is said."""
+    """Add the versions and devices of the following answers to settings.json. A change keeps earlier answers, and is
+    printed."""
     settings = _read_settings(run.answered_with)
     assert settings is not None, "begin has written it"
     if made_with not in settings["made with"]:
@@ -107,11 +106,11 @@ def note_versions(run: RunDir, made_with: dict[str, Any]) -> None:
 
 
 def keep_only(run: RunDir, asked: Mapping[AnswerKey, Asked], rows: Mapping[AnswerKey, Prediction]) -> None:
-    """Rewrite the files so that they hold these rows and nothing else, in the order of `asked`."""
+    """Rewrite the files with exactly these rows, in the order of `asked`."""
     kept: dict[str, list[Prediction]] = {}
-    for key, one in asked.items():
+    for key, answer in asked.items():
         if key in rows:
-            kept.setdefault(one.task, []).append(rows[key])
+            kept.setdefault(answer.task, []).append(rows[key])
     for task in HELD_OUT:
         if task.name in kept:
             write_jsonl(_file(run, task.name), kept[task.name])
@@ -120,7 +119,7 @@ def keep_only(run: RunDir, asked: Mapping[AnswerKey, Asked], rows: Mapping[Answe
 
 
 def append(run: RunDir, rows: Iterable[Prediction]) -> None:
-    """Add finished rows to their tasks' files, and return when they are on the disk. OSError names the file."""
+    """Append finished rows to their tasks' files, and return once they are on disk. OSError names the file."""
     lines: dict[str, list[str]] = {}
     for row in rows:
         lines.setdefault(row.task, []).append(to_json(row) + "\n")
@@ -129,17 +128,17 @@ def append(run: RunDir, rows: Iterable[Prediction]) -> None:
 
 
 def _take_over(run: RunDir, asked: Mapping[AnswerKey, Asked]) -> dict[AnswerKey, Prediction]:
-    """The rows here that answer what is asked. Those that are not asked for move to not_asked/, before they are removed
-    from where they are; those that answer something else are lost."""
+    """Load the rows that answer `asked`. Rows that are not requested move to not_asked/ (written there before they are
+    removed here); outdated rows are dropped."""
     rows: dict[AnswerKey, Prediction] = {}
     outdated = 0
     for task in HELD_OUT:
         aside = run.not_asked / f"{task.name}.jsonl"
         found = {**_read(aside, task.name), **_read(_file(run, task.name), task.name)}
         for key in [key for key in found if key in asked]:
-            row, one = found.pop(key), asked[key]
-            if one.answered_by(row):
-                rows[key] = replace(row, reference=one.reference, sample=one.sample)
+            row, answer = found.pop(key), asked[key]
+            if answer.answered_by(row):
+                rows[key] = replace(row, reference=answer.reference, sample=answer.sample)
             else:
                 outdated += row.finish_reason != "skipped"
         found = {key: row for key, row in found.items() if row.finish_reason != "skipped"}
@@ -158,9 +157,9 @@ def _file(run: RunDir, task: str) -> Path:
     return run.predictions / f"{task}.jsonl"
 
 
-def _written(key: AnswerKey, one: Asked) -> str | list[Any]:
-    """A key in settings.json: the instance's id, of a sample with its number."""
-    return key[0] if one.sample is None else list(key)
+def _written(key: AnswerKey, answer: Asked) -> str | list[Any]:
+    """A key as written in settings.json: the instance id, or with samples [instance id, sample]."""
+    return key[0] if answer.sample is None else list(key)
 
 
 def _key(written: str | list[Any]) -> AnswerKey:
@@ -168,21 +167,21 @@ def _key(written: str | list[Any]) -> AnswerKey:
 
 
 def _by_task(keys: Iterable[AnswerKey], asked: Mapping[AnswerKey, Asked]) -> dict[str, list[str | list[Any]]]:
-    """Task -> those of its answers that are among these, in the order of `asked`."""
+    """Task -> its answers among `keys`, in the order of `asked`."""
     chosen = set(keys)
     tasks: dict[str, list[str | list[Any]]] = {}
-    for key, one in asked.items():
+    for key, answer in asked.items():
         if key in chosen:
-            tasks.setdefault(one.task, []).append(_written(key, one))
+            tasks.setdefault(answer.task, []).append(_written(key, answer))
     return tasks
 
 
 def _expected(asked: Mapping[AnswerKey, Asked]) -> dict[str, Any]:
-    """Task -> its instances; where there are samples, `samples` says how many of each."""
+    """Task -> its instance ids; with several samples per instance also SAMPLES_KEY -> their number."""
     tasks: dict[str, list[str]] = {}
-    for (instance_id, sample), one in asked.items():
+    for (instance_id, sample), answer in asked.items():
         if sample == 1:
-            tasks.setdefault(one.task, []).append(instance_id)
+            tasks.setdefault(answer.task, []).append(instance_id)
     samples = max((sample for _, sample in asked), default=1)
     return {**tasks, SAMPLES_KEY: samples} if samples > 1 else dict(tasks)
 
@@ -194,7 +193,7 @@ def _changed(before: dict[str, Any], settings: dict[str, Any]) -> list[str]:
 
 
 def _read(path: Path, task: str) -> dict[AnswerKey, Prediction]:
-    """The whole rows of a file that may end in half a line or hold a torn block; what cannot be read is made again."""
+    """The readable rows of a file. A kill may leave a partial line or a torn block; those rows are made again."""
     rows: dict[AnswerKey, Prediction] = {}
     for line in path.read_bytes().split(b"\n")[:-1] if path.exists() else []:
         try:
@@ -214,7 +213,7 @@ def _read_settings(path: Path) -> dict[str, Any] | None:
     except ValueError:
         settings = None
     if not isinstance(settings, dict) or not settings.keys() >= set(NOT_SETTINGS):
-        raise UserError(f"{path} is not as this version writes it; remove {path.parent} to answer afresh")
+        raise UserError(f"{path} is not as this version writes it; remove {path.parent} to answer all prompts again")
     return settings
 
 

@@ -1,4 +1,4 @@
-"""The reference's prompts: no BOS, no newline behind the role tag, an example for one task, its stop string."""
+"""Prompts of the reference code: no BOS, no newline after the role tag, an example for one task, its stop string."""
 
 import json
 from pathlib import Path
@@ -22,7 +22,7 @@ def made(task: str, size: int, tokenizer: Any, room: int = 10_000, truncation: s
     return parity.make_prompts(pool[:3], pool, "tulu", tokenizer, room, truncation)
 
 
-def test_no_bos_and_no_newline_behind_the_role_tag(tokenizer: Any) -> None:
+def test_no_bos_and_no_newline_after_the_role_tag(tokenizer: Any) -> None:
     prompt = made("scierc_ner", 3, tokenizer)[1]
     assert tokenizer.decode(prompt.ids) == "<|user|>\nprompt 1\n<|assistant|>"
     assert tokenizer.bos_token_id not in prompt.ids
@@ -32,17 +32,17 @@ def test_evidence_inference_shows_another_instance_first(tokenizer: Any) -> None
     prompts = made("evidence_inference", 9, tokenizer)
     for number, prompt in enumerate(prompts):
         text = tokenizer.decode(prompt.ids)
-        example, own = text.split("\n\n\n")
+        example, question = text.split("\n\n\n")
         other = example.rpartition(" ")[2]
         assert other != str(number)
         assert example == f"<|user|>\nprompt {other}\n<|assistant|>\nanswer {other}"
-        assert own == f"<|user|>\nprompt {number}\n<|assistant|>"
+        assert question == f"<|user|>\nprompt {number}\n<|assistant|>"
     assert prompts == made("evidence_inference", 9, tokenizer)
     with pytest.raises(ValueError, match="there is only 1"):
         made("evidence_inference", 1, tokenizer)
 
 
-def test_too_long_keeps_the_last_tokens(tokenizer: Any) -> None:
+def test_a_long_prompt_keeps_the_last_tokens(tokenizer: Any) -> None:
     whole = made("scierc_ner", 1, tokenizer)[0]
     cut = made("scierc_ner", 1, tokenizer, room=5)[0]
     assert cut.ids == whole.ids[-5:]
@@ -51,14 +51,14 @@ def test_too_long_keeps_the_last_tokens(tokenizer: Any) -> None:
         made("scierc_ner", 1, tokenizer, room=5, truncation="error")
 
 
-def test_the_stage_uses_them_and_keeps_them_apart(tmp_path: Path) -> None:
+def test_the_stage_starts_afresh_under_parity(tmp_path: Path) -> None:
     rows = [row(f"evidence_inference:v:{i}", f"List the findings of trial {i}.") for i in range(4)]
     path = str(write_rows(tmp_path / "rows.jsonl", rows))
     run = make_run(tmp_path / "run", path=path)
     finish(run)
     usual = (run.predictions / "evidence_inference.jsonl").read_text()
     output = finish(make_run(tmp_path / "run", path=path, parity="reference", limit=2))
-    assert "another dtype and parity: starting afresh" in output, "float16, as there"
+    assert "another dtype and parity: starting afresh" in output, "the reference code uses float16"
     lines = (run.predictions / "evidence_inference.jsonl").read_text().splitlines()
     assert len(lines) == 2
     more_tokens = [json.loads(line)["prompt_tokens"] for line in lines]

@@ -1,4 +1,4 @@
-"""The stage as a process: what it writes, how it goes on after a kill, what makes it start afresh."""
+"""The stage as a process: what it writes, how it resumes after a kill, what makes it start afresh."""
 
 import http.server
 import json
@@ -22,7 +22,7 @@ TASKS = ("scierc_ner", "bioasq_list_qa", "scifact_entailment")
 
 @pytest.fixture
 def instances(tmp_path: Path) -> Path:
-    """Sixty prompts of three tasks; every tenth is too long for the model of 256 tokens."""
+    """Sixty instances of three tasks; every tenth is too long for the model's context of 256 tokens."""
     rows = []
     for i in range(60):
         words = " ".join(f"word{i}x{j}" for j in range(200 if i % 10 == 9 else 3 + i % 7))
@@ -38,7 +38,7 @@ def saved(run: RunDir) -> int:
     return sum(path.read_bytes().count(b"\n") for path in run.predictions.glob("*.jsonl"))
 
 
-def test_what_the_stage_writes(tmp_path: Path, instances: Path) -> None:
+def test_the_stage_writes_all_predictions_in_order(tmp_path: Path, instances: Path) -> None:
     run = make_run(tmp_path / "run", path=str(instances))
     output = finish(run)
     assert "60 instances of 3 tasks, prompts of at most 232 tokens" in output
@@ -81,14 +81,14 @@ def test_a_killed_stage_ends_in_the_same_bytes(tmp_path: Path, instances: Path) 
     assert resumed.returncode == 0, output
     assert "answers are here already" in output
     assert files_of(killed) == files_of(undisturbed)
-    # A finished stage has nothing left to do: it does not even load the model.
+    # A finished stage does not even load the model.
     output = finish(killed)
     assert "60 answers are here already" in output
     assert "[60/60]" not in output
     assert files_of(killed) == files_of(undisturbed)
 
 
-def test_a_disk_that_fills_up_on_the_way_is_one_line_and_loses_no_answer(
+def test_a_disk_that_fills_up_is_reported_in_one_line_and_loses_no_answer(
     tmp_path: Path, instances: Path, small_disk: Callable[[str], Path]
 ) -> None:
     engine = EngineConfig(name="transformers", batch_tokens=200)
@@ -104,13 +104,13 @@ def test_a_disk_that_fills_up_on_the_way_is_one_line_and_loses_no_answer(
     assert "Traceback" not in output
     kept = saved(run)
     assert 0 < kept < 60
-    assert all(path.read_bytes().endswith(b"\n") for path in run.predictions.glob("*.jsonl")), "whole rows alone"
+    assert all(path.read_bytes().endswith(b"\n") for path in run.predictions.glob("*.jsonl")), "only whole rows"
     small_disk("1m")
     assert "answers are here already" in finish(run)
     assert files_of(run) == files_of(undisturbed)
 
 
-def test_a_batch_counts_only_as_a_whole(tmp_path: Path, instances: Path) -> None:
+def test_a_batch_with_a_missing_row_is_answered_again(tmp_path: Path, instances: Path) -> None:
     run = make_run(
         tmp_path / "run", path=str(instances), engine=EngineConfig(name="transformers", batch_tokens=100_000)
     )
@@ -123,13 +123,13 @@ def test_a_batch_counts_only_as_a_whole(tmp_path: Path, instances: Path) -> None
     assert files_of(run) == before
 
 
-def test_what_changes_makes_again_what_it_must(tmp_path: Path, instances: Path) -> None:
+def test_changes_remake_only_the_answers_they_affect(tmp_path: Path, instances: Path) -> None:
     folder = tmp_path / "run"
     finish(make_run(folder, path=str(instances), limit=5))
     output = finish(make_run(folder, path=str(instances), tasks=list(TASKS), limit=8))
     assert "15 answers are here already" in output
     assert "[24/24] answers" in output
-    # A corrected instance is asked again, by itself; the others are not.
+    # Only a corrected instance is answered again.
     rows = [json.loads(line) for line in instances.read_text().splitlines()]
     first = json.loads((folder / "predictions" / "expected.json").read_text())["scierc_ner"][0]
     for changed in rows:
@@ -141,7 +141,7 @@ def test_what_changes_makes_again_what_it_must(tmp_path: Path, instances: Path) 
     assert "1 answers are to another prompt" in output
     assert "23 answers are here already" in output
     assert predictions_of(run, "scierc_ner")[0].prompt.startswith("Find all names.")
-    # What the model ended within twenty tokens stays under that limit; the rest is cut again.
+    # Answers that ended within twenty tokens stay valid under that limit; the rest are made again.
     short = sum(
         r.finish_reason == "stop" and (r.output_tokens or 0) <= 20 for t in TASKS for r in predictions_of(run, t)
     )
@@ -153,10 +153,10 @@ def test_what_changes_makes_again_what_it_must(tmp_path: Path, instances: Path) 
     assert "another model: starting afresh" in finish(make_run(folder, path=str(instances), limit=2, seed=43))
     other_markup = replace(tiny_model(), chat="general")
     output = finish(make_run(folder, path=str(instances), limit=2, seed=43, model=other_markup))
-    assert "6 answers are to another prompt" in output, "every prompt has other markup"
+    assert "6 answers are to another prompt" in output, "every prompt has another markup"
 
 
-def test_a_task_may_have_a_limit_of_its_own(tmp_path: Path, instances: Path) -> None:
+def test_max_new_tokens_of_one_task(tmp_path: Path, instances: Path) -> None:
     run = make_run(tmp_path / "run", path=str(instances), max_new_tokens_of={"scierc_ner": 7})
     assert "prompts of at most 232 to 249 tokens" in finish(run)
     assert max(r.output_tokens or 0 for r in predictions_of(run, "scierc_ner")) == 7
@@ -165,7 +165,7 @@ def test_a_task_may_have_a_limit_of_its_own(tmp_path: Path, instances: Path) -> 
         finish(make_run(tmp_path / "misspelt", path=str(instances), max_new_tokens_of={"scierc": 7}))
 
 
-def test_what_the_answers_were_made_with_is_written_down(tmp_path: Path, instances: Path) -> None:
+def test_settings_and_versions_are_recorded(tmp_path: Path, instances: Path) -> None:
     run = make_run(tmp_path / "run", path=str(instances), limit=1)
     finish(run)
     settings = json.loads(run.answered_with.read_text())
@@ -182,7 +182,7 @@ BAD_MODELS = {
 
 
 @pytest.mark.parametrize(("changes", "message"), BAD_MODELS.values(), ids=BAD_MODELS.keys())
-def test_a_model_that_cannot_answer_is_refused_in_a_line(
+def test_a_model_that_cannot_answer_is_refused_in_one_line(
     tmp_path: Path, instances: Path, changes: dict[str, str], message: str
 ) -> None:
     run = make_run(tmp_path / "run", path=str(instances), limit=2)
@@ -198,7 +198,7 @@ def test_a_model_that_cannot_answer_is_refused_in_a_line(
 
 
 @pytest.mark.parametrize("status", [401, 403])
-def test_a_gated_model_without_a_token_says_what_to_do(tmp_path: Path, instances: Path, status: int) -> None:
+def test_a_gated_model_without_a_token_is_refused_with_advice(tmp_path: Path, instances: Path, status: int) -> None:
     class Hub(http.server.BaseHTTPRequestHandler):
         def do_HEAD(self) -> None:
             self.send_response(status)
@@ -237,7 +237,7 @@ def test_prompts_that_are_too_long_can_be_skipped_or_refused(tmp_path: Path, ins
         finish(make_run(tmp_path / "refused", path=str(instances), truncation="error"))
 
 
-def test_vllm_that_is_not_installed_is_said_in_a_line(tmp_path: Path, instances: Path) -> None:
+def test_a_missing_vllm_is_reported_in_one_line(tmp_path: Path, instances: Path) -> None:
     if find_spec("vllm"):
         pytest.skip("vLLM is installed here")
     process = start(make_run(tmp_path / "run", path=str(instances), engine=EngineConfig(name="vllm")))

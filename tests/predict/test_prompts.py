@@ -1,4 +1,4 @@
-"""A prompt is the prefix that training saw; one that is too long loses its document's middle and nothing else."""
+"""A prompt is a prefix of the training sequence; a long one loses the middle of its document and nothing else."""
 
 from typing import Any
 
@@ -27,14 +27,14 @@ def prompt_of(text: str, tokenizer: Any, room: int, truncation: str = "middle_of
 
 def test_a_prompt_without_a_token_is_refused(tokenizer: Any):
     empty = Instance("scierc_ner", "scierc_ner:v:3", "", "[]")
-    with pytest.raises(ValueError, match="scierc_ner:v:3: its prompt is empty, so that no model can begin an answer"):
+    with pytest.raises(ValueError, match="scierc_ner:v:3: its prompt is empty"):
         make_prompt(empty, SERVERS, tokenizer, 100, "middle_of_document")
-    assert prompt_of("", tokenizer, 100).ids, "a markup is a prompt, too"
+    assert prompt_of("", tokenizer, 100).ids, "the markup alone is a prompt"
 
 
 @pytest.fixture(scope="module")
-def speaker() -> Any:
-    """The sample's tokenizer with the structure tokens of all formats, and a template of its own."""
+def chat_tokenizer() -> Any:
+    """The sample's tokenizer with the special tokens of all chat formats and a chat template."""
     tokenizer = load_tokenizer(tiny_model())
     tokenizer.add_tokens(
         ["<|begin_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>", "<|im_start|>", "<|im_end|>"],
@@ -70,24 +70,24 @@ GOLDEN_TOKENS = {
 
 
 @pytest.mark.parametrize("markup", CHAT_FORMATS)
-def test_the_tokens_of_a_prompt(markup: str, speaker: Any) -> None:
-    prompt = make_prompt(Instance("scierc_ner", "scierc_ner:v:0", "Why?", "[]"), markup, speaker, 100, "error")
-    assert speaker.convert_ids_to_tokens(prompt.ids) == GOLDEN_TOKENS[markup].split(" ")
+def test_the_tokens_of_a_prompt(markup: str, chat_tokenizer: Any) -> None:
+    prompt = make_prompt(Instance("scierc_ner", "scierc_ner:v:0", "Why?", "[]"), markup, chat_tokenizer, 100, "error")
+    assert chat_tokenizer.convert_ids_to_tokens(prompt.ids) == GOLDEN_TOKENS[markup].split(" ")
 
 
 @pytest.mark.parametrize("markup", CHAT_FORMATS)
 @pytest.mark.parametrize("cut", [False, True])
-def test_a_prompt_is_the_prefix_that_training_saw(markup: str, cut: bool, speaker: Any) -> None:
-    """Token for token, one BOS where the format has one, the end of the role tag included; a cut prompt too."""
+def test_a_prompt_is_a_prefix_of_the_training_sequence(markup: str, cut: bool, chat_tokenizer: Any) -> None:
+    """Equal token ids, with one BOS where the format has one and the end of the role tag; also for a cut prompt."""
     text = f"{INSTRUCTION}\n\nNaïve β-cells <|assistant|> \U0001f9ec {' '.join(WORDS[:30])}\n\n{QUESTION}"
-    prompt = make_prompt(Instance("scierc_ner", "scierc_ner:v:0", text, "[]"), markup, speaker, 2000, "error")
+    prompt = make_prompt(Instance("scierc_ner", "scierc_ner:v:0", text, "[]"), markup, chat_tokenizer, 2000, "error")
     if cut:
-        prompt = make_prompt(prompt.instance, markup, speaker, len(prompt.ids) - 40, "middle_of_document")
+        prompt = make_prompt(prompt.instance, markup, chat_tokenizer, len(prompt.ids) - 40, "middle_of_document")
     messages = (Message("user", prompt.text), Message("assistant", '["receptor"]'))
-    ids, targets = chat_markup.training_ids(markup, messages, speaker)
+    ids, targets = chat_markup.training_ids(markup, messages, chat_tokenizer)
     assert ids[: len(prompt.ids)] == prompt.ids
     assert targets.index(True) == len(prompt.ids)
-    assert prompt.ids.count(speaker.bos_token_id) == (markup not in ("llama3", "qwen"))
+    assert prompt.ids.count(chat_tokenizer.bos_token_id) == (markup not in ("llama3", "qwen"))
     assert (prompt.truncated_tokens > 0) == (CUT in prompt.text) == cut
 
 
@@ -111,7 +111,7 @@ def test_the_middle_of_the_document_is_cut(text: str, room: int, tokenizer: Any)
     before, after = prompt.text.split(CUT)
     assert text.startswith(before)
     assert text.endswith(after)
-    # Whole words on both sides, something of the document too, and every lost token is counted.
+    # Both sides keep whole words and a part of the document, and every lost token is counted.
     assert before[-1].isspace() or text[len(before)].isspace()
     assert after[0].isspace() or text[-len(after) - 1].isspace()
     assert WORDS[0] in before

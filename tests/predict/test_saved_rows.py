@@ -1,4 +1,4 @@
-"""Rows survive a kill, and whatever else changes, as long as they are answers to what is asked."""
+"""Saved rows survive a kill, and are reused as long as they answer what is requested."""
 
 import json
 import resource
@@ -41,14 +41,14 @@ EVERYTHING = asked_of(NER, OTHER, BIORED)
 
 
 def begun(folder: Path, *rows: Prediction) -> RunDir:
-    """A folder in which these rows are answered."""
+    """A run folder with these rows."""
     run = RunDir(folder)
     assert saved_rows.begin(run, EVERYTHING, SETTINGS).rows == {}
     saved_rows.append(run, rows)
     return run
 
 
-def test_rows_are_found_again_and_end_in_the_order_of_the_instances(tmp_path: Path) -> None:
+def test_rows_are_reloaded_and_end_in_the_order_of_the_instances(tmp_path: Path) -> None:
     second, first, other = (prediction(i) for i in (OTHER, NER, BIORED))
     run = begun(tmp_path, second, other)
     expected = {"scierc_ner": [NER, OTHER], "biored_ner": [BIORED]}
@@ -62,7 +62,7 @@ def test_rows_are_found_again_and_end_in_the_order_of_the_instances(tmp_path: Pa
     assert [json.loads(line)["instance_id"] for line in lines] == [NER, OTHER]
 
 
-def test_half_a_line_is_passed_over_and_repaired(tmp_path: Path) -> None:
+def test_a_partial_line_is_skipped_and_removed(tmp_path: Path) -> None:
     run = begun(tmp_path, prediction(NER))
     path = run.predictions / "scierc_ner.jsonl"
     with path.open("ab") as file:
@@ -80,27 +80,27 @@ def test_other_settings_start_afresh_and_say_why(tmp_path: Path, capsys: pytest.
     assert not (run.predictions / "scierc_ner.jsonl").exists()
 
 
-def test_more_instances_keep_the_rows_that_are_here(tmp_path: Path) -> None:
+def test_more_instances_keep_the_saved_rows(tmp_path: Path) -> None:
     run = begun(tmp_path, prediction(NER))
     more = {**EVERYTHING, **asked_of("scierc_ner:v:2", "scifact_entailment:v:0")}
     saved = saved_rows.begin(run, more, SETTINGS)
     assert list(saved.rows) == keys(NER)
     assert saved.kept == set(keys(NER))
-    # They stay outside of all batches when that is interrupted too.
+    # They stay excluded from batches after another interruption.
     saved_rows.append(run, [prediction(OTHER)])
     saved = saved_rows.begin(run, more, SETTINGS)
     assert set(saved.rows) == set(keys(NER, OTHER))
     assert saved.kept == set(keys(NER))
 
 
-def test_another_prompt_loses_its_own_row_only(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_changed_prompt_loses_only_its_own_row(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = begun(tmp_path, prediction(NER), prediction(BIORED))
     saved = saved_rows.begin(run, {**asked_of(NER, digest="another"), **asked_of(BIORED)}, SETTINGS)
     assert list(saved.rows) == keys(BIORED)
     assert "1 answers are to another prompt or had another limit" in capsys.readouterr().out
 
 
-def test_another_limit_loses_what_it_would_change(tmp_path: Path) -> None:
+def test_another_limit_loses_the_answers_it_would_change(tmp_path: Path) -> None:
     rows = (prediction(NER, tokens=9, ended="length"), prediction(OTHER, tokens=9), prediction(BIORED, tokens=4))
     for limit, good in ((9, {NER, OTHER, BIORED}), (20, {OTHER, BIORED}), (8, {BIORED}), (4, {BIORED}), (3, set())):
         run = begun(tmp_path / str(limit), *rows)
@@ -109,13 +109,13 @@ def test_another_limit_loses_what_it_would_change(tmp_path: Path) -> None:
         ), limit
 
 
-def test_another_reference_is_no_other_answer(tmp_path: Path) -> None:
+def test_a_changed_reference_keeps_the_answer(tmp_path: Path) -> None:
     run = begun(tmp_path, prediction(NER))
     saved = saved_rows.begin(run, asked_of(NER, reference="corrected"), SETTINGS)
     assert saved.rows == {(NER, 1): replace(prediction(NER), reference="corrected")}
 
 
-def test_rows_that_nobody_asks_for_are_set_aside_and_found_again(tmp_path: Path) -> None:
+def test_rows_no_longer_requested_are_set_aside_and_reused_later(tmp_path: Path) -> None:
     run = begun(tmp_path, *(prediction(i) for i, _ in EVERYTHING))
     fewer = asked_of(NER)
     saved = saved_rows.begin(run, fewer, SETTINGS)
@@ -127,7 +127,7 @@ def test_rows_that_nobody_asks_for_are_set_aside_and_found_again(tmp_path: Path)
     assert not run.not_asked.exists()
 
 
-def test_versions_are_noted_and_invalidate_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_other_versions_are_noted_and_keep_the_answers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = begun(tmp_path, prediction(NER))
     for made_with in ({"torch": "2.8"}, {"torch": "2.8"}, {"torch": "2.9"}):
         saved_rows.note_versions(run, made_with)
@@ -136,7 +136,7 @@ def test_versions_are_noted_and_invalidate_nothing(tmp_path: Path, capsys: pytes
     assert list(saved_rows.begin(run, EVERYTHING, SETTINGS).rows) == keys(NER)
 
 
-def test_rows_of_somebody_else_are_not_overwritten(tmp_path: Path) -> None:
+def test_rows_of_another_origin_are_not_overwritten(tmp_path: Path) -> None:
     (tmp_path / "predictions").mkdir()
     (tmp_path / "predictions" / "scierc_ner.jsonl").write_text("{}\n")
     with pytest.raises(ValueError, match=r"scierc_ner.jsonl was not written by this stage"):
@@ -144,7 +144,7 @@ def test_rows_of_somebody_else_are_not_overwritten(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"model": "m"}'])
-def test_settings_of_nobody_are_refused_in_a_line(tmp_path: Path, content: str) -> None:
+def test_malformed_settings_are_refused_in_one_line(tmp_path: Path, content: str) -> None:
     run = begun(tmp_path, prediction(NER))
     run.answered_with.write_text(content)
     with pytest.raises(ValueError, match=r"settings\.json is not as this version writes it; remove "):
@@ -164,7 +164,7 @@ for i in range(10_000):
 """
 
 
-def test_a_disk_that_is_full_is_said_in_a_line_and_loses_no_row(tmp_path: Path) -> None:
+def test_a_full_disk_is_reported_in_one_line_and_loses_no_row(tmp_path: Path) -> None:
     run = begun(tmp_path)
     result = subprocess.run(
         [sys.executable, "-c", FILL, str(tmp_path)],

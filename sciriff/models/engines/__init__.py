@@ -1,6 +1,6 @@
-"""Who answers the prompts: transformers (runs everywhere) or vLLM (many times faster on a GPU).
+"""Engines that answer prompts: transformers (runs everywhere) or vLLM (many times faster on a GPU).
 
-Both take a `Request` and yield finished answers, token ids in and token ids out: markup and decoding are the same.
+Both take a `Request` and yield finished answers as token ids; markup and decoding are the same for both.
 """
 
 from collections.abc import Iterable
@@ -13,44 +13,45 @@ COMPUTES_NAN = "the model computes NaN: its training diverged, or model.dtype ha
 
 @dataclass(frozen=True)
 class Sampling:
-    """How tokens are drawn, and from which random numbers."""
+    """Sampling settings and the random streams of the prompts."""
 
     temperature: float
     top_p: float
     streams: list[int]
-    """Of every prompt the key of its random numbers (`sampling.stream_of`): an answer depends on its own alone."""
+    """Key of each prompt's random numbers (`sampling.stream_of`), so that an answer depends on no other prompt."""
 
 
 @dataclass(frozen=True)
 class Request:
-    """What an engine is asked to do."""
+    """Input of an engine."""
 
     model: ModelConfig
     engine: EngineConfig
     prompts: list[list[int]]
-    """Token ids of every prompt, answered or not; an Answer refers to its place here."""
+    """Token ids of all prompts, whether to be answered or not."""
     limits: list[int]
-    """Of every prompt how many tokens its answer may have."""
+    """Most new tokens of each prompt's answer."""
     batches: Iterable[list[int]]
-    """What is left to do: places in `prompts`. An engine takes a batch when it has room for it, since others may draw
-    from the same batches, and yields its answers together or each by itself."""
+    """Batches to answer, as positions in `prompts`. Other engines may draw from the same iterable, so an engine takes a
+    batch only when it has room for it; it yields the batch's answers together or one by one."""
     context: int
-    """Tokens that prompt and answer may take together."""
+    """Most tokens of a prompt and its answer together."""
     end_ids: list[int]
     """Tokens that end an answer."""
     seed: int
     in_hands: int | None = None
-    """Prompts that an engine may have taken and not answered yet; None sets no bound."""
+    """Most prompts in flight in an engine; None sets no limit."""
     sampling: Sampling | None = None
-    """None takes the most likely token each time."""
+    """None decodes greedily."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What the model wrote to one prompt."""
+    """The model's answer to one prompt."""
 
     place: int
+    """Position in `Request.prompts`."""
     token_ids: list[int]
-    """The new tokens, with the one that ended the answer."""
+    """New tokens, including the end token."""
     finish_reason: str
     """`stop` (the model ended its answer) or `length` (it ran into the limit)."""

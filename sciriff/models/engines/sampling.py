@@ -1,6 +1,6 @@
-"""Random numbers for sampled answers: a function of seed, instance, sample and step, and of nothing else.
+"""Random numbers for sampled answers: a function of seed, instance, sample and step only.
 
-So an answer is the same whatever is in its batch, whatever was resumed and however many samples are asked for.
+An answer is therefore the same whatever else is in its batch, after a resume, and for any number of samples.
 """
 
 import numpy as np
@@ -10,15 +10,15 @@ from sciriff.run.digest import value_digest
 from sciriff.run.records import AnswerKey
 
 STREAM_BITS = 128
-"""Of a stream's key: what the generator takes, so that no two answers share numbers."""
+"""Bits of a stream's key: all that the generator takes, so that no two answers share numbers."""
 STEP_AT = 128
-"""The bit of the generator's counter, of 256 bits, from which the step counts. Below it count the numbers of a step."""
+"""Bit of the generator's 256-bit counter where the step begins; the bits below count the numbers of a step."""
 SEED_BITS = 31
-"""Of a seed that every engine and server takes."""
+"""Bits of a seed that all engines and servers accept."""
 
 
 def stream_of(seed: int, task: str, key: AnswerKey) -> int:
-    """The key of an answer's random numbers."""
+    """Key of an answer's random stream."""
     return int(value_digest([seed, task, *key]), 16) % 2**STREAM_BITS
 
 
@@ -33,5 +33,5 @@ def random_bits(stream: int, step: int, count: int) -> npt.NDArray[np.int32]:
 
 
 def seed_of(stream: int) -> int:
-    """The same for a generator that is not ours."""
+    """Seed of an answer for an engine or server with its own generator."""
     return stream % 2**SEED_BITS

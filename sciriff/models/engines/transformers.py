@@ -16,13 +16,13 @@ from sciriff.run.user_error import UserError
 
 
 def settings(engine: EngineConfig) -> list[int]:
-    """What of the engine's settings an answer depends on."""
+    """Engine settings that an answer depends on."""
     return [engine.batch_tokens]
 
 
 def plan_batches(prompts: list[list[int]], limits: list[int], engine: EngineConfig) -> list[list[int]]:
-    """Places of prompts, in batches whose padded prompts and answers take at most `engine.batch_tokens` tokens (one
-    prompt may take more by itself). Longest first: what does not fit in memory fails in the first minute."""
+    """Batch the prompts (by position) so that padded prompts and answers take at most `engine.batch_tokens` tokens; a
+    longer prompt gets a batch of its own. Longest first, so that running out of memory shows in the first minute."""
     batches: list[list[int]] = []
     longest, most = 0, 0
     for place in sorted(range(len(prompts)), key=lambda place: (-len(prompts[place]) - limits[place], place)):
@@ -36,7 +36,7 @@ def plan_batches(prompts: list[list[int]], limits: list[int], engine: EngineConf
 
 
 def generate(request: Request) -> Iterator[list[Answer]]:
-    """Yield the answers of each batch when all of it is finished."""
+    """Yield the answers of each batch once the whole batch is finished."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model = load_model(
         request.model, seed=request.seed, dtype=getattr(torch, request.model.dtype), attention="sdpa"
@@ -52,7 +52,7 @@ def generate(request: Request) -> Iterator[list[Answer]]:
 
 
 def part_of(sampling: Sampling | None, places: Sequence[int]) -> Sampling | None:
-    """The same for some of the prompts."""
+    """The sampling settings of a subset of the prompts."""
     return sampling and replace(sampling, streams=[sampling.streams[place] for place in places])
 
 
@@ -63,7 +63,7 @@ def continued_or_halves(
     end_ids: list[int],
     sampling: Sampling | None = None,
 ) -> list[list[int]]:
-    """`continued`, in two halves (and so on) where the GPU's memory does not hold the batch."""
+    """`continued`, halving the batch as often as needed to fit the GPU's memory. UserError if one prompt does not."""
     try:
         return continued(model, prompts, limits, end_ids, sampling)
     except torch.cuda.OutOfMemoryError:
@@ -72,7 +72,7 @@ def continued_or_halves(
                 f"a prompt of {len(prompts[0])} tokens with an answer of up to eval.max_new_tokens={limits[0]} "
                 "does not fit in the GPU's memory; choose engine=vllm, a smaller model or a smaller model.shape.context"
             ) from None
-    # Outside of the except clause, whose traceback would keep the failed batch's tensors alive.
+    # Outside the except clause, whose traceback keeps the failed batch's tensors alive.
     torch.cuda.empty_cache()
     half = len(prompts) // 2
     print(f"{len(prompts)} prompts do not fit in memory together; trying {half}", flush=True)
@@ -93,20 +93,20 @@ def continued(
     end_ids: list[int],
     sampling: Sampling | None = None,
 ) -> list[list[int]]:
-    """The continuation of each prompt, each time by the most likely token or, with `sampling`, by one that is drawn, up
-    to and with a token of `end_ids`, in at most as many tokens as `limits` has for it.
+    """Continue each prompt greedily or with `sampling`, up to and including a token of `end_ids`, by at most its number
+    of tokens in `limits`. UserError if the model computes NaN.
 
-    A loop of our own and not `model.generate`, which takes what it is not told (penalties, temperature) from the
-    model's generation_config.json, draws from one generator for the whole batch, and computes finished rows until the
-    last one of the batch ends.
+    This does not use `model.generate`, which reads unset options (penalties, temperature) from the model's
+    generation_config.json, draws from one generator for the whole batch, and computes finished rows until the last one
+    of the batch ends.
     """
     device = next(model.parameters()).device
     longest = max(len(prompt) for prompt in prompts)
-    # What pads is never attended to, so any token will do.
+    # Padding is never attended to, so any token will do.
     ids = torch.tensor([[0] * (longest - len(prompt)) + prompt for prompt in prompts], device=device)
     mask = torch.tensor([[0] * (longest - len(prompt)) + [1] * len(prompt) for prompt in prompts], device=device)
     positions = (mask.cumsum(dim=1) - 1).clamp(min=0)
-    # Only the last position is ever needed; all of them would be a tensor of rows x tokens x vocabulary.
+    # Only the last position's logits are needed; all of them are a tensor of rows x tokens x vocabulary.
     last_only = {"logits_to_keep": 1} if "logits_to_keep" in inspect.signature(model.forward).parameters else {}
     answers: list[list[int]] = [[] for _ in prompts]
     alive = list(range(len(prompts)))
@@ -128,14 +128,14 @@ def continued(
         chosen = logits.argmax(dim=-1) if drawn is None else draw(logits, drawn, step)
         for row, token in zip(alive, chosen.tolist(), strict=True):
             answers[row].append(token)
-        goes_on = [answers[row][-1] not in end_ids and len(answers[row]) < limits[row] for row in alive]
-        if not any(goes_on):
+        unfinished = [answers[row][-1] not in end_ids and len(answers[row]) < limits[row] for row in alive]
+        if not any(unfinished):
             break
-        if not all(goes_on):
-            going_on = torch.tensor(goes_on, device=device).nonzero().flatten()
-            alive = [row for row, on in zip(alive, goes_on, strict=True) if on]
-            cache.batch_select_indices(going_on)
-            chosen, mask, positions = chosen[going_on], mask[going_on], positions[going_on]
+        if not all(unfinished):
+            kept = torch.tensor(unfinished, device=device).nonzero().flatten()
+            alive = [row for row, more in zip(alive, unfinished, strict=True) if more]
+            cache.batch_select_indices(kept)
+            chosen, mask, positions = chosen[kept], mask[kept], positions[kept]
         ids = chosen[:, None]
         positions = positions[:, -1:] + 1
         mask = torch.cat([mask, mask.new_ones(len(alive), 1)], dim=1)
@@ -143,11 +143,11 @@ def continued(
 
 
 def draw(logits: torch.Tensor, sampling: Sampling, step: int) -> torch.Tensor:
-    """A token for each row of [rows, vocabulary], drawn by its own random numbers alone.
+    """Draw a token for each row of `logits` [rows, vocabulary] from the row's own random stream.
 
-    The highest of the scores with Gumbel noise on each is a draw from their softmax (Gumbel 1954; Maddison et al. 2014,
-    "A* sampling"). So what the rest of the batch does to a score's last digits changes a token only where two are that
-    close, as it does without chance.
+    The argmax of scores with added Gumbel noise is a draw from their softmax (Gumbel 1954; Maddison et al. 2014, "A*
+    sampling"). The last digits of a score, which depend on the rest of the batch, therefore change a token only where
+    two scores are nearly equal, as in greedy decoding.
     """
     scores = most_likely(logits.double() / sampling.temperature, sampling.top_p)
     bits = np.stack([random_bits(stream, step, logits.shape[1]) for stream in sampling.streams])
@@ -156,8 +156,8 @@ def draw(logits: torch.Tensor, sampling: Sampling, step: int) -> torch.Tensor:
 
 
 def most_likely(scores: torch.Tensor, top_p: float) -> torch.Tensor:
-    """Scores of which those are -inf that are not among the fewest most likely tokens with `top_p` of the probability
-    (nucleus sampling, Holtzman et al. 2020)."""
+    """Set all scores to -inf except those of the smallest set of most likely tokens with `top_p` of the probability
+    (nucleus sampling, Holtzman et al. 2020). Shape [rows, vocabulary]."""
     if top_p >= 1:
         return scores
     ranked, tokens = scores.sort(dim=-1, descending=True, stable=True)

@@ -1,4 +1,4 @@
-"""Answer prompts with vLLM: all of them at once, and every answer is yielded when it is finished."""
+"""Answer prompts with vLLM: all are scheduled at once, and answers are yielded as they finish."""
 
 import contextlib
 import math
@@ -16,34 +16,34 @@ from sciriff.run import known_errors
 from sciriff.run.user_error import UserError
 
 TOGETHER = 32
-"""Finished answers that are handed over, and so written to the disk, at a time."""
+"""Finished answers yielded, and so written to disk, at a time."""
 
 INVARIANT_FROM = 80
-"""Compute capability, times ten, of the first GPUs for which vLLM 0.32 has batch-invariant kernels
-(docs.vllm.ai, "Batch Invariance"); an older vLLM refuses by itself what it does not have."""
+"""Lowest compute capability, times ten, for which vLLM 0.32 has batch-invariant kernels (docs.vllm.ai, "Batch
+Invariance"); older versions of vLLM refuse by themselves."""
 
 
 def settings(engine: EngineConfig) -> list[Any]:
-    """What of the engine's settings an answer depends on."""
+    """Engine settings that an answer depends on."""
     return [engine.tensor_parallel, engine.batch_invariant, engine.extra]
 
 
 def plan_batches(prompts: list[list[int]], limits: list[int], engine: EngineConfig) -> list[list[int]]:
-    """Every prompt by itself: vLLM puts them together as they come, and no two runs in the same way. Prompts that begin
-    alike follow each other, so that the instruction they begin with is computed once (prefix caching)."""
+    """One prompt per batch: vLLM schedules prompts itself, differently in each run. They are sorted, so that prompts
+    with the same instruction follow each other and it is computed once (prefix caching)."""
     return [[place] for place in sorted(range(len(prompts)), key=lambda place: (prompts[place], place))]
 
 
 def generate(request: Request) -> Iterator[list[Answer]]:
-    """Yield answers as they finish, some at a time. UserError, with vLLM's own words in the log before it, where vLLM
-    does not start or fails on the way."""
-    # Set before vLLM is imported. Its engine runs in this process: as a process of its own it outlives a killed stage
-    # and keeps the GPU's memory (seen). The workers of a tensor-parallel model watch a pipe to their parent; they are
-    # spawned, since a forked process cannot use CUDA once this one has.
+    """Yield answers as they finish, up to TOGETHER at a time. UserError if vLLM does not start or fails; its own
+    message is in the log before."""
+    # Set before vLLM is imported. The engine runs in this process, since in its own it was seen to outlive a killed
+    # stage and keep the GPU's memory. Tensor-parallel workers watch a pipe to their parent; they are spawned, since a
+    # forked process cannot use CUDA once this one has.
     os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
     os.environ["VLLM_WORKER_MULTIPROC_METHOD"] = "spawn"
     os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
-    # Else logits that are no numbers give an answer like any other.
+    # Without it NaN logits give an answer like any other.
     os.environ.setdefault("VLLM_RAISE_ON_LOGIT_NANS", "1")
     if request.engine.batch_invariant:
         os.environ["VLLM_BATCH_INVARIANT"] = "1"
@@ -75,7 +75,7 @@ def generate(request: Request) -> Iterator[list[Answer]]:
             "seed": request.seed,
             # Token ids go in and come out: markup and decoding are ours, the same for every engine.
             "skip_tokenizer_init": True,
-            # Else the model's generation_config.json adds its own penalties and end tokens.
+            # Without it the model's generation_config.json adds its own penalties and end tokens.
             "generation_config": "vllm",
             "disable_log_stats": True,
         }
@@ -84,23 +84,23 @@ def generate(request: Request) -> Iterator[list[Answer]]:
                 chosen = EngineArgs(**{**arguments, **request.engine.extra})
             except TypeError as error:
                 raise UserError(f"engine.extra: {error}") from None
-            # The context sets how much vLLM takes up at once: that of its LLM class, for throughput, not a server's.
+            # The usage context sets the batch size: that of vLLM's LLM class, for throughput, not a server's.
             engine = LLMEngine.from_engine_args(chosen, usage_context=UsageContext.LLM_CLASS)
-        chance = request.sampling
-        sampling = SamplingParams(
-            temperature=chance.temperature if chance else 0.0,
-            top_p=chance.top_p if chance else 1.0,
+        sampling = request.sampling
+        shared = SamplingParams(
+            temperature=sampling.temperature if sampling else 0.0,
+            top_p=sampling.top_p if sampling else 1.0,
             stop_token_ids=request.end_ids,
-            ignore_eos=True,  # the end tokens say it all
+            ignore_eos=True,  # end_ids has all end tokens
             detokenize=False,
             output_kind=RequestOutputKind.FINAL_ONLY,
         )
 
         def add(place: int) -> None:
-            own = sampling.clone()
-            own.max_tokens = request.limits[place]
-            own.seed = seed_of(chance.streams[place]) if chance else None
-            engine.add_request(str(place), TokensPrompt(prompt_token_ids=request.prompts[place]), own)
+            parameters = shared.clone()
+            parameters.max_tokens = request.limits[place]
+            parameters.seed = seed_of(sampling.streams[place]) if sampling else None
+            engine.add_request(str(place), TokensPrompt(prompt_token_ids=request.prompts[place]), parameters)
 
         with _in_one_line("failed on the way; what it answered before is kept"):
             yield from _finished(engine, add, request.batches, request.in_hands or math.inf)
@@ -109,8 +109,8 @@ def generate(request: Request) -> Iterator[list[Answer]]:
 def _finished(
     engine: Any, add: Callable[[int], None], batches: Iterable[list[int]], in_hands: float
 ) -> Iterator[list[Answer]]:
-    """The answers of an engine as they finish, some at a time. It takes prompts from `batches` as long as it has fewer
-    than `in_hands` of them."""
+    """Yield answers as they finish, up to TOGETHER at a time, taking prompts from `batches` while fewer than `in_hands`
+    are in flight."""
     waiting = iter(batches)
     more = True
     answers: list[Answer] = []
@@ -120,7 +120,7 @@ def _finished(
             more = batch is not None
             for place in batch or ():
                 add(place)
-        for output in engine.step():  # requests that have finished in this step
+        for output in engine.step():
             completion = output.outputs[0]
             if completion.finish_reason not in ("stop", "length"):
                 yield answers
@@ -135,9 +135,9 @@ def _finished(
 
 @contextlib.contextmanager
 def _in_one_line(what: str) -> Iterator[None]:
-    """Turn what vLLM raises into a UserError of one line, after the traceback. Memory that does not suffice, a model
-    that it does not know and a worker that has died come as RuntimeError or UserError, some of them empty; cores that
-    do not suffice for tensor parallelism on a CPU as AssertionError."""
+    """Print the traceback of vLLM's error and raise it as a UserError of one line. Too little memory, an unknown model
+    and a dead worker are RuntimeError or ValueError, some with an empty message; too few cores for tensor parallelism
+    on a CPU an AssertionError."""
     try:
         yield
     except (RuntimeError, ValueError, AssertionError) as error:
@@ -149,7 +149,7 @@ def _in_one_line(what: str) -> Iterator[None]:
 
 
 def _save_random_model(request: Request, folder: str) -> None:
-    """vLLM reads weights from a folder only."""
+    """Save random weights to `folder`, since vLLM reads weights only from files."""
     import torch
 
     from sciriff.models.loading import load_model
