@@ -22,7 +22,7 @@ from sciriff.run.manifest import Manifest, StageRecord, damaged_output, record_o
 from sciriff.run.nodes import shared_files
 from sciriff.run.nodes.cluster import Cluster, here
 from sciriff.run.nodes.everywhere import START, everywhere
-from sciriff.run.nodes.without_slurm import Order, log_name
+from sciriff.run.nodes.without_slurm import Order
 from sciriff.run.run_dir import RunDir
 from sciriff.run.user_error import UserError
 
@@ -180,7 +180,7 @@ def take_part(order: Order, cluster: Cluster) -> None:
     stage, run = STAGES[order.stage], RunDir(Path(order.run_dir))
     command, environment = stage.command(load(run.config), run, replace(cluster, port=order.port))
     ask_to_stop = run.stop_request.touch if stage.stops_by_request else None
-    name = log_name(stage.name, cluster.rank)
+    name = f"{stage.name}-node-{cluster.rank}"
     spawn.run(name, command, run.log(name), environment, ask_to_stop, {START: order.id})
 
 

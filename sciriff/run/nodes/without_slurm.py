@@ -273,15 +273,15 @@ class OtherNode:
             self._said()
 
     def _do(self, order: Order, work: Callable[[Order], None]) -> None:
-        status, reason = 0, ""
+        status, reason, log = 0, "", ""
         try:
             shared_files.wait_for(order.files)
             work(order)
         except ChildFailed as error:
-            status, reason = error.status, error.reason
+            status, reason, log = error.status, error.reason, str(error.log)
         except (UserError, OSError) as error:
             status, reason = 2, str(error)
-        self._own.add(order=order.id, status=status, reason=reason)
+        self._own.add(order=order.id, status=status, reason=reason, log=log)
 
 
 def follow(cluster: Cluster, run: RunDir, settings: dict[str, Any], work: Callable[[Order], None]) -> None:
@@ -299,13 +299,7 @@ def follow(cluster: Cluster, run: RunDir, settings: dict[str, Any], work: Callab
 
 
 def _failure(order: Order, rank: int, line: dict[str, Any]) -> ChildFailed:
-    log = RunDir(Path(order.run_dir)).log(log_name(order.stage, rank))
-    return ChildFailed(f"{order.stage} on node {rank}", int(line["status"]), str(line["reason"]), log)
-
-
-def log_name(stage: str, rank: int) -> str:
-    """The name of the log of another node's part of a stage."""
-    return f"{stage}-node-{rank}"
+    return ChildFailed(f"{order.stage} on node {rank}", line["status"], line["reason"], Path(line["log"]))
 
 
 def _silent(rank: int) -> str:

@@ -130,7 +130,7 @@ def test_two_commands_without_slurm_do_the_same_through_all_that_ends_them(one_m
 
     nodes = trained_to(3, run, start_nodes(tmp_path, *command))
     nodes[1].send_signal(signal.SIGINT)
-    outputs = [node.communicate(timeout=60)[0] for node in nodes]
+    outputs = [node.communicate(timeout=MINUTES)[0] for node in nodes]
     assert [node.returncode for node in nodes] == [130, 130], outputs
     assert all("this goes on from there:" in output for output in outputs)
     [checkpoint] = run.checkpoints.glob("step-*")
