@@ -26,7 +26,7 @@ from sciriff.finetune.packing import joined, pack
 from sciriff.finetune.workers import Workers
 from sciriff.models.chat_markup import Markup
 from sciriff.models.loading import load_tokenizer
-from sciriff.run.records import Message
+from sciriff.run.json_lines import Message
 from sciriff.run.run_dir import RunDir
 
 Row = tuple[np.ndarray, np.ndarray]

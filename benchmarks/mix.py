@@ -35,11 +35,12 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from sciriff.config import conf_dir, from_container, to_yaml
 from sciriff.config.registration import register
+from sciriff.data.records import Conversation
 from sciriff.data.token_file import TokenFile
 from sciriff.mix.spool import Spool
 from sciriff.mix.tokenise import Tokeniser
 from sciriff.models.chat_markup import jinja_template
-from sciriff.run.records import Conversation, dumps, read_jsonl
+from sciriff.run.json_lines import dumps, read_jsonl
 from sciriff.run.run_dir import RunDir
 
 GOALS = {"memory": 1000, "reading": 60, "ratio": 0.85}

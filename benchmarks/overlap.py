@@ -19,10 +19,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from sciriff.config import EvalConfig, MixConfig, MixSourceConfig, SourcesConfig
+from sciriff.data.records import Conversation
 from sciriff.mix.build import TRAIN, build_mix
 from sciriff.mix.overlap_check import overlap_check
 from sciriff.mix.recipe import BATCH
-from sciriff.run.records import Conversation, Message, read_jsonl, write_jsonl
+from sciriff.run.json_lines import Message, read_jsonl, write_jsonl
 from sciriff.tasks import HELD_OUT
 from sciriff.tasks.catalogue import catalogue
 

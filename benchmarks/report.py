@@ -21,7 +21,8 @@ from pathlib import Path
 
 import scoring
 
-from sciriff.run.records import Prediction, write_jsonl
+from sciriff.data.records import Prediction
+from sciriff.run.json_lines import write_jsonl
 from sciriff.run.run_dir import RunDir
 from sciriff.tasks import HELD_OUT
 from sciriff.tasks.catalogue import catalogue

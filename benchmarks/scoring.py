@@ -19,8 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from sciriff.config import SAMPLE
+from sciriff.data.records import Prediction
 from sciriff.results.statistics import RESAMPLES
-from sciriff.run.records import Prediction, write_jsonl
+from sciriff.run.json_lines import write_jsonl
 from sciriff.run.run_dir import RunDir
 from sciriff.tasks import HELD_OUT
 from sciriff.tasks.catalogue import catalogue

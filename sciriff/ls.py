@@ -11,18 +11,20 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 from sciriff import config as configuration
 from sciriff.driver.slurm import queue
 from sciriff.driver.slurm.queue import SlurmTask
 from sciriff.results.finished_runs import RUNS, find_folders
+from sciriff.results.scores import read_summary
 from sciriff.results.summary_table import mean_line
 from sciriff.results.terminal_table import table_lines
 from sciriff.run.locks import is_owned
 from sciriff.run.manifest import Manifest
 from sciriff.run.number_format import age
 from sciriff.run.run_dir import RunDir
+from sciriff.run.typed_json import typed
 from sciriff.run.user_error import UserError
 from sciriff.stage import USER_ERROR, command
 
@@ -150,6 +152,11 @@ def _stages(run: RunDir) -> set[str]:
         return set()
 
 
+class _Step(TypedDict):
+    step: int
+    steps: int
+
+
 def _last_step(metrics: Path) -> str | None:
     """`120/1106` of the last whole row of metrics.jsonl."""
     if not metrics.is_file():
@@ -158,20 +165,15 @@ def _last_step(metrics: Path) -> str | None:
         file.seek(max(0, metrics.stat().st_size - 64 * 1024))
         for line in reversed(file.read().split(b"\n")[:-1]):
             try:
-                row: Any = json.loads(line)
-                return f"{int(row['step'])}/{int(row['steps'])}"
-            except (ValueError, KeyError, TypeError):
+                row = typed(json.loads(line), _Step)
+            except (ValueError, RecursionError):
                 continue
+            return f"{row['step']}/{row['steps']}"
     return None
 
 
 def _mean(run: RunDir) -> str:
-    if not run.scores.is_file():
-        return ""
-    try:
-        return mean_line(json.loads(run.scores.read_bytes())["summary"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{run.scores}: not the scores of a run ({error!r}); run the score stage again") from None
+    return mean_line(read_summary(run.scores)) if run.scores.is_file() else ""
 
 
 def lines(rows: list[Listed], now: float) -> list[str]:

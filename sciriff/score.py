@@ -5,30 +5,28 @@ and judgements/<task>.jsonl, and writes scores.json, tables/ and per_instance/. 
 answer, each is scored as a run of its own; values are the means over them, counts are of all answers.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from statistics import fmean, median
-from typing import Any
 
 import numpy as np
 
 from sciriff.config import Config
-from sciriff.data.judgements import answers_digest, count_ratings, read_asked, read_ratings
-from sciriff.data.saved_answers import Answer, TaskAnswers, read_predictions, some
+from sciriff.data.judgements import answers_digest, read_asked, read_ratings
+from sciriff.data.records import named
+from sciriff.data.saved_answers import SavedAnswer, TaskAnswers, read_predictions, some
 from sciriff.results.parity_differences import other_parity, scored_by_other_rules, task_differences
 from sciriff.results.per_instance import write_per_instance
 from sciriff.results.resampled_columns import LEAST, TaskColumns, parts
 from sciriff.results.samples import averaged, spread
 from sciriff.results.score_tables import write_tables
+from sciriff.results.scores import ColumnScore, JudgeCounts, Scores, Summary, TaskDifferences, TaskScores, write_scores
 from sciriff.results.statistics import Array, interval
 from sciriff.results.summary_table import summary_lines
 from sciriff.run.progress import Progress
-from sciriff.run.records import named
 from sciriff.run.run_dir import RunDir
 from sciriff.run.user_error import UserError
-from sciriff.run.whole_file import write_whole
 from sciriff.stage import run_stage
 from sciriff.tasks import COLUMNS, HELD_OUT
 from sciriff.tasks.metrics.answer_end import stripped_as_reference, without_end_marker
@@ -42,8 +40,8 @@ def main(config: Config, run: RunDir) -> None:
     parity = config.eval.parity == "reference"
     progress = Progress(sum(len(found.answers) for found in tasks.values()))
     done = 0
-    results: dict[str, dict[str, Any]] = {}
-    differences: dict[str, dict[str, Any]] = {}
+    results: dict[str, TaskScores] = {}
+    differences: dict[str, TaskDifferences] = {}
     columns: list[TaskColumns] = []
     details: dict[str, dict[int, dict[str, float]]] = {}
     """Task -> sample -> its values."""
@@ -70,21 +68,22 @@ def main(config: Config, run: RunDir) -> None:
             done += len(scored)
             progress(done, task.name)
     summary = add_spreads(summarise(results), details)
-    samples_of_each = max(found.samples for found in tasks.values())
-    scores = {
+    scores: Scores = {
         "model": config.name or config.model.name,
         "parity": config.eval.parity,
-        **({"samples": samples_of_each} if samples_of_each > 1 else {}),
+        "samples": max(found.samples for found in tasks.values()),
         "tasks": results,
         "summary": add_intervals(summary, columns, config.eval.resamples),
         "other_parity": other_parity(HELD_OUT, config.eval.parity, summary["columns"], differences),
     }
-    write_whole(run.scores, json.dumps(scores, indent=2, allow_nan=False) + "\n")
+    if scores["samples"] == 1:
+        del scores["samples"]
+    write_scores(run.scores, scores)
     write_tables(run.tables, [scores])
     print("\n".join(summary_lines(scores)), flush=True)
 
 
-def score_answer(task: Task, answer: Answer, parity: bool) -> Scored:
+def score_answer(task: Task, answer: SavedAnswer, parity: bool) -> Scored:
     """One answer in numbers. UserError, with the place, where the reference cannot be used."""
     try:
         return task.score(answer.prediction, answer.reference, parity)
@@ -94,7 +93,7 @@ def score_answer(task: Task, answer: Answer, parity: bool) -> Scored:
 
 def add_ratings(
     task: Task, found: TaskAnswers, scored: list[Scored], run: RunDir, allow_missing: bool
-) -> tuple[list[Scored], dict[str, Any] | None]:
+) -> tuple[list[Scored], JudgeCounts | None]:
     """The scored answers with the judge's ratings of them, and how these came about; None where nobody judged.
 
     UserError where a judgement is of no answer or of another than this, stands twice or has no rating that can be,
@@ -123,7 +122,13 @@ def add_ratings(
             f"{path}: {some(unrated)} not judged; run the judge stage again, or score what is there with "
             "allow_missing=true"
         )
-    counts = {**count_ratings(ratings), "missing_answers": len(rated) - len(ratings), "not_judged": len(unrated)}
+    counts: JudgeCounts = {
+        "judge": "+".join(sorted({rating.judge for rating in ratings.values()})),
+        "judged": len(ratings),
+        "unreadable": sum(rating.rating is None for rating in ratings.values()),
+        "missing_answers": len(rated) - len(ratings),
+        "not_judged": len(unrated),
+    }
     return [replace(row, judge=rule.count(rated[p])) if p in rated else row for p, row in enumerate(scored)], counts
 
 
@@ -137,18 +142,15 @@ def vectors(task: Task, found: TaskAnswers, scored: list[Scored]) -> Array:
     return rows
 
 
-def task_scores(
-    task: Task, found: TaskAnswers, scored: list[Scored], samples: list[dict[str, float]]
-) -> dict[str, Any]:
+def task_scores(task: Task, found: TaskAnswers, scored: list[Scored], samples: list[dict[str, float]]) -> TaskScores:
     """What scores.json says of one task. `samples` are the details of each sample of the answers."""
     details = averaged(samples)
     spreads = {name: spread([sample[name] for sample in samples]) for name in details}
-    several = {"answers": len(scored), "sd_over_samples": spreads} if found.samples > 1 else {}
     unreadable = {kind: sum(row.unreadable == kind for row in scored) for kind in UNREADABLE}
     ends = (
         without_end_marker(answer.prediction) != stripped_as_reference(answer.prediction) for answer in found.answers
     )
-    return {
+    result: TaskScores = {
         "n": len(found.instances),
         "missing": found.missing,
         "benchmark": found.benchmark,
@@ -163,13 +165,15 @@ def task_scores(
         "rated": sum(int(row.judge.rated) for row in scored),
         "headline": {name: details[task.summary[name]] for name in task.headline if task.summary[name] in details},
         "details": details,
-        **several,
     }
+    if found.samples > 1:
+        result |= {"answers": len(scored), "sd_over_samples": spreads}
+    return result
 
 
-def summarise(results: dict[str, dict[str, Any]]) -> dict[str, Any]:
+def summarise(results: dict[str, TaskScores]) -> Summary:
     """The columns that have a value (0-1), their mean and median (None without any), and the names of the others."""
-    columns = {
+    columns: dict[str, ColumnScore] = {
         f"{name}/{short}": {"value": value}
         for name, result in results.items()
         for short, value in result["headline"].items()
@@ -183,7 +187,7 @@ def summarise(results: dict[str, dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def add_spreads(summary: dict[str, Any], details: Mapping[str, Mapping[int, Mapping[str, float]]]) -> dict[str, Any]:
+def add_spreads(summary: Summary, details: Mapping[str, Mapping[int, Mapping[str, float]]]) -> Summary:
     """The summary with the standard deviations over samples (0-1): `sd_over_samples` of each column, of their mean
     `mean_sd_over_samples`. `details` are those of each sample of each task. Without samples there are none."""
     of_samples: dict[int, list[float]] = {}
@@ -201,7 +205,7 @@ def add_spreads(summary: dict[str, Any], details: Mapping[str, Mapping[int, Mapp
     return summary
 
 
-def add_intervals(summary: dict[str, Any], columns: Sequence[TaskColumns], resamples: int) -> dict[str, Any]:
+def add_intervals(summary: Summary, columns: Sequence[TaskColumns], resamples: int) -> Summary:
     """The summary with 95 % intervals (0-1): `ci95` of each column, `mean_ci95` of their mean.
 
     A column that one instance makes has none, nor has a mean with such a column; without resamples there are none.
@@ -211,9 +215,9 @@ def add_intervals(summary: dict[str, Any], columns: Sequence[TaskColumns], resam
         if part.n >= LEAST:
             resampled |= {c: v for c, v in part.resampled(resamples)[0].items() if c in summary["columns"]}
     for name, values in resampled.items():
-        summary["columns"][name]["ci95"] = list(interval(values))
+        summary["columns"][name]["ci95"] = interval(values)
     if summary["columns"] and set(resampled) == set(summary["columns"]):
-        summary["mean_ci95"] = list(interval(np.mean(list(resampled.values()), axis=0)))
+        summary["mean_ci95"] = interval(np.mean(list(resampled.values()), axis=0))
     return summary
 
 

@@ -14,7 +14,8 @@ from openai_server import OpenAiServer
 from predict_runs import ROOT, make_run, row, write_rows
 
 from sciriff.config import ApiModelConfig, EngineConfig, ModelConfig
-from sciriff.run.records import Prediction, read_jsonl
+from sciriff.data.records import Prediction
+from sciriff.run.json_lines import read_jsonl
 from sciriff.run.run_dir import RunDir
 
 TASKS = ("bioasq_list_qa", "scierc_ner", "scifact_entailment")

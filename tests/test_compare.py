@@ -13,8 +13,9 @@ import pytest
 from sciriff import config, score
 from sciriff.compare import main
 from sciriff.config import Config
+from sciriff.data.records import Judgement, Prediction
 from sciriff.results.latex_table import escaped
-from sciriff.run.records import Judgement, Prediction, write_jsonl
+from sciriff.run.json_lines import write_jsonl
 from sciriff.run.run_dir import RunDir
 from sciriff.tasks import COLUMNS
 

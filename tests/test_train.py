@@ -133,6 +133,7 @@ OF_ANSWERS = ("train=none", "log=none", "predictions=answers")
         (("experiment=demo", "seed=1,1"), "two jobs of this sweep are the same, experiment=demo seed=1; leave one out"),
         ((*OF_ANSWERS, "eval.resamples=0,10"), r"'run_dir=runs/${name}-${eval.resamples}'"),
         ((*OF_ANSWERS, "judge=none,recorded"), "one has judge=none, the other judge=recorded"),
+        (("experiment=demo", "train.attention=sdpa,eager"), r"'run_dir=runs/${name}-${train.attention}'"),
         (("train=none", "model=custom", "model.path=a/x,b/x"), "one has model.path=a/x, the other model.path=b/x"),
     ],
 )

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from sciriff.run.records import Prediction, read_jsonl
+from sciriff.data.records import Prediction
+from sciriff.run.json_lines import read_jsonl
 from sciriff.run.run_dir import RunDir
 from sciriff.tasks import HELD_OUT
 

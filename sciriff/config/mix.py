@@ -1,6 +1,5 @@
 """mix: which rows a model learns from."""
 
-import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,11 +14,11 @@ from sciriff.run.user_error import UserError
 class MixSourceConfig(SourceConfig):
     """A source that the recipe of a mix chooses rows from."""
 
-    weight: float = 1.0
+    weight: float = setting(1.0, above_zero=True)
     """The source's share of the mix under mix.tulu=match, relative to the other's: with mix.sources.tulu.weight=2 the
     mix takes two general rows for each science row. Only the ratio counts. mix.tulu=all or a number says itself
     how many general rows there are, and refuses a weight."""
-    epochs: float = 1.0
+    epochs: float = setting(1.0, above_zero=True)
     """How often the rows that the mix takes from this source stand in it, once all else (caps, mix.tulu, weights) has
     been decided by counting each of them once. 2 has each row twice, under the same id, at two places of the order. Of
     a part of an epoch the first rows that the cap takes are there: 0.5 has half of each science task, or of the general
@@ -86,10 +85,6 @@ class MixConfig:
                 raise UserError(f"mix.{name}=[] lets no science row in; say mix.per_task=0, or null for all")
         for name in ("sciriff", "tulu"):
             source: MixSourceConfig = getattr(self.sources, name)
-            for key in ("weight", "epochs"):
-                value = getattr(source, key)
-                if not 0 < value < math.inf:
-                    raise UserError(f"mix.sources.{name}.{key}={value} must be a number above 0")
             if source.weight != 1 and self.tulu not in ("match", "none"):
                 raise UserError(
                     f"mix.sources.{name}.weight={source.weight} is a share under mix.tulu=match, and mix.tulu is "

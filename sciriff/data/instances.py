@@ -3,9 +3,9 @@
 import hashlib
 
 from sciriff.config import EvalConfig, nearest
+from sciriff.data.records import Instance
 from sciriff.data.source_files import instances_source
 from sciriff.data.source_rows import read_rows
-from sciriff.run.records import Instance
 from sciriff.run.user_error import UserError
 from sciriff.tasks import HELD_OUT
 

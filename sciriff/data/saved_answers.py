@@ -1,16 +1,19 @@
 """Read saved answers, ours or another tool's, and check that they are what was asked."""
 
-import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
+
+from msgspec import Meta
 
 from sciriff.config import nearest
-from sciriff.run.records import AnswerKey, named, read_json_objects
+from sciriff.data.records import AnswerKey, named
+from sciriff.run.json_lines import read_json_objects, record
 from sciriff.run.run_dir import RunDir
+from sciriff.run.typed_json import FromOne, read_json
 from sciriff.run.user_error import UserError
 from sciriff.tasks import NAMES
 from sciriff.tasks.catalogue import catalogue
@@ -20,11 +23,8 @@ Value = TypeVar("Value")
 SHOWN = 3
 """How many instances an error names; the rest are counted."""
 
-MOST_TOKENS = 10**9
+Tokens = Annotated[int, Meta(ge=0, le=10**9)]
 """Of one text. More is no count of tokens, and no page could draw it."""
-
-LONGEST_SHOWN = 20
-"""Characters of a number that an error shows."""
 
 SAMPLES = re.compile(r"samples_(?P<task>.+?)(_\d{4}-\d\d-\d\dT[\d.-]+)?\.jsonl")
 """What lm-eval 0.4.3 and later call a file of answers: `samples_biored_ner_2025-01-31T09-30-00.123456.jsonl`."""
@@ -38,7 +38,7 @@ SAMPLES_KEY = "samples"
 
 
 @dataclass(frozen=True)
-class Answer:
+class SavedAnswer:
     """What is needed of one row of predictions."""
 
     instance_id: str
@@ -50,10 +50,10 @@ class Answer:
     """`file:line`, for errors."""
     finish_reason: str | None = None
     """This and the tokens as in Prediction; None where the rows of another tool do not say."""
-    prompt_tokens: int | None = None
-    output_tokens: int | None = None
-    truncated_tokens: int | None = None
-    sample: int | None = None
+    prompt_tokens: Tokens | None = None
+    output_tokens: Tokens | None = None
+    truncated_tokens: Tokens | None = None
+    sample: FromOne | None = None
 
     @property
     def key(self) -> AnswerKey:
@@ -64,7 +64,7 @@ class Answer:
 class TaskAnswers:
     """What is scored of one task."""
 
-    answers: list[Answer]
+    answers: list[SavedAnswer]
     """Instance after instance, of each its samples."""
     asked: list[str]
     """The ids of the instances that were asked for, in their order."""
@@ -208,7 +208,7 @@ def models_below(folder: Path) -> list[str]:
 def asked_answers(
     path: Path,
     task: str,
-    answers: dict[AnswerKey, Answer],
+    answers: dict[AnswerKey, SavedAnswer],
     expected: Sequence[str] | None,
     samples: int,
     allow_missing: bool,
@@ -249,23 +249,18 @@ def read_expected(path: Path) -> Expected:
     """Which answers were asked for; nothing where nobody wrote it down."""
     if not path.is_file():
         return Expected({})
-    try:
-        expected = json.loads(path.read_bytes())
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{path}: not JSON ({error})") from None
-    samples = expected.pop(SAMPLES_KEY, 1) if isinstance(expected, dict) else 1
-    if not isinstance(expected, dict) or not all(
-        isinstance(ids, list) and all(isinstance(instance_id, str) for instance_id in ids) for ids in expected.values()
-    ):
-        raise UserError(f"{path}: expected an object of lists of instance ids")
-    if type(samples) is not int or samples < 1:
-        raise UserError(f"{path}: {SAMPLES_KEY}={samples!r} must be a whole number of answers to each instance")
-    return Expected(expected, samples)
+    what, fix = "the instances that were asked for", "run the predict stage again"
+    written = read_json(path, dict[str, list[str] | FromOne], what, fix)
+    samples = written.pop(SAMPLES_KEY, 1)
+    instances = {task: ids for task, ids in written.items() if isinstance(ids, list)}
+    if not isinstance(samples, int) or len(instances) < len(written):
+        raise UserError(f"{path}: not {what} ({SAMPLES_KEY} is a number, any task a list of ids); {fix}")
+    return Expected(instances, samples)
 
 
-def read_answers(path: Path, task: str) -> dict[AnswerKey, Answer]:
+def read_answers(path: Path, task: str) -> dict[AnswerKey, SavedAnswer]:
     """The rows of one file, lm-eval's in the order of the data set. UserError names file and line."""
-    answers: dict[AnswerKey, Answer] = {}
+    answers: dict[AnswerKey, SavedAnswer] = {}
     ranks: dict[str, int] = {}
     for place, row in _rows(path):
         if "filtered_resps" in row or "resps" in row:
@@ -288,46 +283,24 @@ def _rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         for number, row in read_json_objects(path):
             yield f"{path}:{number}", row
         return
-    try:
-        rows = json.loads(path.read_bytes())
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{path}: not a JSON list ({error})") from None
-    for number, row in enumerate(rows, 1):
-        if not isinstance(row, dict):
-            raise UserError(f"{path}: row {number}: expected a JSON object, found {type(row).__name__}")
+    for number, row in enumerate(read_json(path, list[dict[str, Any]], "a JSON list of rows", "write it again"), 1):
         yield f"{path}: row {number}", row
 
 
-def our_answer(row: dict[str, Any], task: str, place: str) -> Answer:
+def our_answer(row: dict[str, Any], task: str, place: str) -> SavedAnswer:
     """The answer in a row of ours. UserError says what is wrong with it."""
-    for key in ("instance_id", "prediction", "reference"):
-        if not isinstance(row.get(key), str):
-            raise UserError(f"{place}: {key} must be a text, found {type(row.get(key)).__name__}")
     if row.get("task", task) != task:
         raise UserError(f"{place}: this row is of the task {row['task']!r}, not {task}")
-    for key in ("prompt_tokens", "output_tokens", "truncated_tokens"):
-        if row.get(key) is not None and not (type(row[key]) is int and 0 <= row[key] <= MOST_TOKENS):
-            shown = str(row[key])[:LONGEST_SHOWN]
-            raise UserError(f"{place}: {key}={shown} must be a number of tokens up to {MOST_TOKENS:,}, or null")
-    sample = row.get("sample")
-    if sample is not None and (type(sample) is not int or sample < 1):
-        raise UserError(f"{place}: sample={sample!r} must be a whole number from 1, or null")
-    prompt, ended = row.get("prompt"), row.get("finish_reason")
-    return Answer(
-        row["instance_id"],
-        prompt if isinstance(prompt, str) else "",
-        row["prediction"],
-        row["reference"],
-        place,
-        ended if isinstance(ended, str) else None,
-        row.get("prompt_tokens"),
-        row.get("output_tokens"),
-        row.get("truncated_tokens"),
-        sample,
-    )
+    prompt, ended = row.get("prompt"), row.get("finish_reason")  # another tool may have them in a form of its own
+    known = {
+        "place": place,
+        "prompt": prompt if isinstance(prompt, str) else "",
+        "finish_reason": ended if isinstance(ended, str) else None,
+    }
+    return record(row | known, SavedAnswer, place)
 
 
-def sample_answer(row: dict[str, Any], task: str, place: str) -> Answer:
+def sample_answer(row: dict[str, Any], task: str, place: str) -> SavedAnswer:
     """The answer in a row of lm-eval. UserError says what is wrong with it.
 
     `doc` is the instance as the data set has it. Its output is taken before `target`, which some of lm-eval's templates
@@ -354,7 +327,7 @@ def sample_answer(row: dict[str, Any], task: str, place: str) -> Answer:
     prompt = doc.get("input")
     if not isinstance(prompt, str):
         prompt = _first_text(row.get("arguments")) or ""
-    return Answer(instance_id, prompt, prediction, reference, place)
+    return SavedAnswer(instance_id, prompt, prediction, reference, place)
 
 
 def _first_text(value: Any) -> str | None:

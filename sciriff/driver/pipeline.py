@@ -1,6 +1,5 @@
 """Which stages run, in what order, each as a child process; finished ones are skipped, interrupted ones go on."""
 
-import json
 import shutil
 import sys
 import time
@@ -8,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from sciriff.config import PACKAGE, Config, load
+from sciriff.data.mix_card import read_mix_card
 from sciriff.driver import tracker_process
 from sciriff.driver.frozen_config import freeze, refuse_another
 from sciriff.driver.requeue import ProgressSinceStart
@@ -15,6 +15,7 @@ from sciriff.driver.stage_inputs import changed
 from sciriff.driver.stages import STAGES, Stage
 from sciriff.mix import card_table
 from sciriff.results.score_tables import write_tables
+from sciriff.results.scores import read_scores
 from sciriff.results.summary_table import summary_lines
 from sciriff.run import machine, spawn
 from sciriff.run.locks import own_run
@@ -53,10 +54,10 @@ def run(config: Config, again: str, progress: ProgressSinceStart, wait: bool = F
                     ) from None
     mean = None
     if config.active_stages[-1:] == ["mix"]:
-        print(card_table.table(json.loads(run.mix_card.read_text())), flush=True)
+        print(card_table.table(read_mix_card(run.mix_card)), flush=True)
         _say(f"the card: {run.mix_card_page}")
     if "score" in config.active_stages:
-        scores = json.loads(run.scores.read_text())
+        scores = read_scores(run.scores)
         print("\n".join(summary_lines(scores)), flush=True)
         mean = scores["summary"]["mean"]
     if "report" in config.active_stages:
@@ -101,7 +102,7 @@ def run_each_model(config: Config, models: list[str], again: str, progress: Prog
             _say(f"error: {name}: {error}")
     if finished and "score" in config.active_stages:
         tables = RunDir(root).tables
-        write_tables(tables, [json.loads(run_dir.scores.read_bytes()) for run_dir in finished])
+        write_tables(tables, [read_scores(run_dir.scores) for run_dir in finished])
         _say(f"{len(finished)} models: {tables / 'summary.tsv'}")
     if len(finished) < len(models):
         raise RunFailed(f"{len(models) - len(finished)} of {len(models)} models failed; the others went on")

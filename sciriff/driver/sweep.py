@@ -6,7 +6,6 @@ writes a file of its own.
 """
 
 import contextlib
-import json
 import os
 import shlex
 import sys
@@ -23,6 +22,7 @@ from omegaconf import DictConfig, read_write
 from sciriff.driver.run_name import default_name, typed_overrides
 from sciriff.driver.separate_runs import fixed, one_for_all, refuse_shared, shared
 from sciriff.results import sweep_record
+from sciriff.results.scores import read_summary
 from sciriff.results.summary_table import mean_line
 from sciriff.results.sweep_record import PAGE, Job, jobs
 from sciriff.results.terminal_table import table_lines
@@ -57,7 +57,7 @@ class SweepRefused(BaseException):
     """A sweep that may not begin. Of an Exception Hydra (1.3) makes a warning where it calls SweepFolder."""
 
 
-class Failed(BaseException):
+class SweepBroke(BaseException):
     """A bug of ours, its cause, before a sweep began: it is no warning, either."""
 
 
@@ -70,7 +70,7 @@ class SweepFolder(Callback):
         except (UserError, OSError) as error:
             raise SweepRefused(str(error)) from None
         except Exception as error:
-            raise Failed from error
+            raise SweepBroke from error
 
 
 def _begin(config: DictConfig) -> None:
@@ -205,6 +205,6 @@ def _mean(job: Job) -> str:
     if job.status != "done" or not scores.is_file():
         return ""
     try:
-        return mean_line(json.loads(scores.read_bytes())["summary"])
-    except (ValueError, KeyError, TypeError):
+        return mean_line(read_summary(scores))
+    except UserError:
         return f"{scores.name} cannot be read"

@@ -11,6 +11,7 @@ import torch
 from sciriff.config import Config
 from sciriff.data.token_file import NAME as TOKEN_FILE
 from sciriff.data.token_file import TokenFile
+from sciriff.data.training_metrics import StepMetrics, ValidationMetrics
 from sciriff.finetune import (
     activation_checkpointing,
     disk,
@@ -22,7 +23,6 @@ from sciriff.finetune import (
 )
 from sciriff.finetune.backends import Backend, backend
 from sciriff.finetune.checkpoint import Checkpoints, settings
-from sciriff.finetune.metrics import StepMetrics
 from sciriff.finetune.model import SummedLoss, build
 from sciriff.finetune.packing import Plan, balance, collate, efficiency, pack
 from sciriff.finetune.spikes import is_spike
@@ -158,7 +158,7 @@ class Trainer:
             return False
         if self.workers.rank == 0:
             science, general = (losses.get(half) for half in HALVES)
-            row = metrics.ValidationMetrics(step, self.steps, science, general, round(self.now() - started, 4))
+            row = ValidationMetrics(step, self.steps, science, general, round(self.now() - started, 4))
             metrics.append(self.run.metrics, row)
             print(metrics.validation_line(row), flush=True)
         if self.validation.note(step, losses):

@@ -4,7 +4,6 @@ Its head is YAML that the Hugging Face hub reads (huggingface.co/docs/hub/model-
 folder is passed on.
 """
 
-import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,8 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from sciriff.config import Config, ModelConfig, SourceConfig, as_dict
+from sciriff.data.mix_card import MixCard, MixPart, read_mix_card
+from sciriff.data.training_metrics import read_metrics, series
 from sciriff.run import machine
 from sciriff.run.run_dir import RunDir
 
@@ -27,7 +28,7 @@ PACKAGES = ("python", "sciriff", "torch", "transformers", "accelerate", "deepspe
 def page(config: Config, run: RunDir, step: int, *, of_adapter: bool = False) -> str:
     """The card of RUN/model, or of RUN/adapter, in Markdown, from config, the mix's card and the metrics. `step` is the
     number of optimizer steps after which the weights were as they are."""
-    mix = json.loads(run.mix_card.read_bytes()) if run.mix_card.is_file() else None
+    mix = read_mix_card(run.mix_card) if run.mix_card.is_file() else None
     base = config.model.hub_id or ("a local folder" if config.model.path else "random weights")
     what = {"full": "All weights were trained.", "lora": _lora(config), "qlora": _lora(config)}[config.train.method]
     facts = [
@@ -55,13 +56,13 @@ def page(config: Config, run: RunDir, step: int, *, of_adapter: bool = False) ->
     return "\n\n".join(sections) + "\n"
 
 
-def front_matter(config: Config, mix: dict[str, Any] | None, of_adapter: bool) -> dict[str, Any]:
+def front_matter(config: Config, mix: MixCard | None, of_adapter: bool) -> dict[str, Any]:
     """The head that the hub reads. What is not known is left out."""
     head: dict[str, Any] = {}
     if (base := config.model.hub_id) is not None:
         head |= {"base_model": base, "base_model_relation": "adapter" if of_adapter else "finetune"}
     head |= {"library_name": "peft" if of_adapter else "transformers", "pipeline_tag": "text-generation"}
-    if datasets := [hub for name in (mix or {}).get("licenses", ()) if (hub := _dataset(config, name)) is not None]:
+    if datasets := [hub for name in (mix["licenses"] if mix else ()) if (hub := _dataset(config, name)) is not None]:
         head["datasets"] = datasets
     if (name := license_of(config.model)) is not None:
         head |= {"license": name} if name in HUB_LICENSES else {"license": "other", "license_name": name}
@@ -108,12 +109,12 @@ def _use(config: Config, of_adapter: bool) -> str:
     return f"An adapter for {base}{how}: `PeftModel.from_pretrained(base, folder)`. The merged model needs no peft."
 
 
-def _data(config: Config, mix: dict[str, Any] | None) -> Iterable[str]:
+def _data(config: Config, mix: MixCard | None) -> Iterable[str]:
     if mix is None:
         return ["Nothing is known of the mix but its name."]
+    parts: dict[str, MixPart] = {**mix["by_source"], "all": mix}
     rows = [
-        (name, part["rows"], part["prompt_tokens"]["sum"], part["target_tokens"]["sum"])
-        for name, part in [*mix["by_source"].items(), ("all", mix)]
+        (name, part["rows"], part["prompt_tokens"]["sum"], part["target_tokens"]["sum"]) for name, part in parts.items()
     ]
     sources = [(name, _dataset(config, name) or "local files", terms) for name, terms in mix["licenses"].items()]
     return [
@@ -132,14 +133,14 @@ def _dataset(config: Config, name: str) -> str | None:
 def _losses(metrics: Path, step: int) -> Iterable[str]:
     """Mean cross entropy per target token, nats: of the model after `step` steps, and what else was measured on
     validation rows."""
-    rows = [json.loads(line) for line in metrics.read_text(encoding="utf-8").splitlines()]
+    rows = read_metrics(metrics)
     trained = next(row for row in rows if "loss" in row and row["step"] == step)
     if step < trained["steps"]:
         yield f"Kept for its validation loss (`train.keep=best`): the model after step {step} of {trained['steps']}."
     found = [(f"training, step {step} of {trained['steps']}", f"{trained['loss']:.4f}")]
     for half in ("science", "general"):
         key = f"validation_{half}_loss"
-        measured = [(row[key], row["step"]) for row in rows if row.get(key) is not None]
+        measured = [(loss, at) for at, loss in series(rows, key)]
         shown = {"this model": [pair for pair in measured if pair[1] == step], "last": measured[-1:]}
         for what, pairs in (shown | {"lowest": [min(measured)] if measured else []}).items():
             for loss, at in pairs:

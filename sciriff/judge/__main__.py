@@ -10,8 +10,9 @@ from pathlib import Path
 
 from sciriff.config import Config, JudgeConfig
 from sciriff.data import judgements
-from sciriff.data.judgements import Asked
-from sciriff.data.saved_answers import Answer, TaskAnswers, read_predictions, some
+from sciriff.data.judgements import AskedOfJudge
+from sciriff.data.records import named
+from sciriff.data.saved_answers import SavedAnswer, TaskAnswers, read_predictions, some
 from sciriff.judge import access
 from sciriff.judge.prompts import judge_prompt
 from sciriff.judge.questions import Question, Rows, was_cut
@@ -21,7 +22,6 @@ from sciriff.models.api.service import UNKNOWN_PRICE, say_retries
 from sciriff.run.digest import value_digest
 from sciriff.run.locks import hold_or_refuse
 from sciriff.run.progress import Progress
-from sciriff.run.records import named
 from sciriff.run.run_dir import RunDir
 from sciriff.run.user_error import UserError
 from sciriff.stage import run_stage
@@ -35,7 +35,7 @@ FILTERED = "content_filter"
 
 
 @dataclass(frozen=True)
-class Judged:
+class JudgedTask:
     """What is to be judged of one task."""
 
     task: Task
@@ -44,11 +44,11 @@ class Judged:
     missing: int = 0
     """Answers that are rated without being asked about."""
 
-    def asked(self) -> Asked:
+    def asked(self) -> AskedOfJudge:
         """What score.py reads to find the rows of these answers among all rows."""
         answers = ((answer.instance_id, answer.sample, answer.prediction) for answer in self.found.answers)
         prompts = {question.answer.key: question.digest for question in self.questions}
-        return Asked(judgements.answers_digest(answers), prompts)
+        return AskedOfJudge(judgements.answers_digest(answers), prompts)
 
 
 def main(config: Config, run: RunDir) -> None:
@@ -94,20 +94,20 @@ def take_recorded(folder: Path, run: RunDir, judged: list[tuple[Task, TaskAnswer
         for question in questions:
             if not rows.has(question):
                 rows.add(question.digest, question.about, RECORDED, Reply(question.text, 0, 0), usd=0)
-        one = Judged(task, found, questions)
+        one = JudgedTask(task, found, questions)
         asked[task.name] = one.asked()
         say_counts(one, rows)
     judgements.write_asked(run.asked_of_judge, asked)
 
 
-def sampled(task: Task, found: TaskAnswers) -> list[Answer]:
+def sampled(task: Task, found: TaskAnswers) -> list[SavedAnswer]:
     """Those answers that a judge sees: every sample of the instances that are drawn."""
     assert task.judged is not None
     drawn = found.drawn(task.judged.rule.sample)
     return [answer for answer in found.answers if answer.instance_id in drawn]
 
 
-def prepared(config: Config, task: Task, found: TaskAnswers) -> Judged:
+def prepared(config: Config, task: Task, found: TaskAnswers) -> JudgedTask:
     """The questions about one task's answers."""
     chosen = sampled(task, found)
     texts = [judge_prompt(task, answer, config.eval.parity == "reference") for answer in chosen]
@@ -116,10 +116,10 @@ def prepared(config: Config, task: Task, found: TaskAnswers) -> Judged:
         for answer, text in zip(chosen, texts, strict=True)
         if text is not None
     ]
-    return Judged(task, found, questions, texts.count(None))
+    return JudgedTask(task, found, questions, texts.count(None))
 
 
-def ask_judge(config: Config, run: RunDir, judged: list[Judged]) -> None:
+def ask_judge(config: Config, run: RunDir, judged: list[JudgedTask]) -> None:
     """Rows from a server. UserError where the cap on the price forbids it, or some answers stay without a rating."""
     judge, rows = config.judge, Rows.read(run, config.judge.max_tokens)
     model = judge.model or ""
@@ -159,7 +159,7 @@ def ask_judge(config: Config, run: RunDir, judged: list[Judged]) -> None:
     say_failures(tally, {q.digest: named(q.answer.key) for q in questions}, judge, config.allow_missing)
 
 
-def make_question(judge: JudgeConfig, task: Task, answer: Answer, text: str) -> Question:
+def make_question(judge: JudgeConfig, task: Task, answer: SavedAnswer, text: str) -> Question:
     """The question with its digest: of the prompt, the judge's name and its temperature, not of where it is served."""
     return Question(task, answer, value_digest([judge.model, judge.temperature, text]), text)
 
@@ -173,7 +173,7 @@ def share_rows(questions: list[Question], judge: str, rows: Rows) -> None:
             rows.add(question.digest, about, judge, Reply(row.response, 0, 0, row.finish_reason), usd=0)
 
 
-def say_counts(one: Judged, rows: Rows) -> None:
+def say_counts(one: JudgedTask, rows: Rows) -> None:
     """One line: how many answers of how many were judged, and what could not be."""
     assert one.task.judged is not None
     rows_of_it = [rows.by_digest[question.digest] for question in one.questions if rows.has(question)]

@@ -7,7 +7,7 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-from sciriff.data.saved_answers import Answer
+from sciriff.data.saved_answers import SavedAnswer
 from sciriff.run.user_error import UserError
 from sciriff.tasks.metrics.answer_end import stripped_as_reference, without_end_marker
 from sciriff.tasks.metrics.normalise import flat_elements
@@ -22,7 +22,7 @@ SURROGATE = re.compile("[\ud800-\udfff]")
 """Lone surrogates, which models emit and UTF-8 cannot encode: servers refuse the whole call."""
 
 
-def judge_prompt(task: Task, answer: Answer, parity: bool) -> str | None:
+def judge_prompt(task: Task, answer: SavedAnswer, parity: bool) -> str | None:
     """The judge's prompt for an answer; None for a missing answer, which is rated without a call.
 
     `parity` selects how the end of an answer is stripped, as in scoring. UserError with file and line for a malformed
@@ -41,7 +41,7 @@ def judge_prompt(task: Task, answer: Answer, parity: bool) -> str | None:
     return SURROGATE.sub("\ufffd", _wording(task.name).substitute(VALUES[task.name](answer, text)))
 
 
-def qasper_values(answer: Answer, text: str) -> dict[str, str]:
+def qasper_values(answer: SavedAnswer, text: str) -> dict[str, str]:
     """Placeholders of Qasper's judge prompt. The question is the last line of the prompt that starts with `Question:`;
     the document comes before it."""
     assert QASPER.parse is not None
@@ -62,12 +62,12 @@ def passages(evidence: Any) -> str:
     return "\n".join(map(str, flat_elements(evidence))) if isinstance(evidence, list) else ""
 
 
-def mup_values(answer: Answer, text: str) -> dict[str, str]:
+def mup_values(answer: SavedAnswer, text: str) -> dict[str, str]:
     """Placeholders of MuP's judge prompt."""
     return {"paper": answer.prompt.strip() or NOT_GIVEN, "reference": answer.reference, "answer": text}
 
 
-VALUES: Mapping[str, Callable[[Answer, str], dict[str, str]]] = {MUP.name: mup_values, QASPER.name: qasper_values}
+VALUES: Mapping[str, Callable[[SavedAnswer, str], dict[str, str]]] = {MUP.name: mup_values, QASPER.name: qasper_values}
 """Task -> function that fills the placeholders of its judge prompt."""
 
 

@@ -6,10 +6,11 @@ from typing import Any
 
 from sciriff.data import judgements
 from sciriff.data.judgements import RATED, UNREADABLE
-from sciriff.data.saved_answers import Answer
+from sciriff.data.records import AnswerKey, Judgement
+from sciriff.data.saved_answers import SavedAnswer
 from sciriff.models.api.calls import Reply
 from sciriff.models.api.limits import Price
-from sciriff.run.records import AnswerKey, Judgement, append_jsonl, mend_last_line
+from sciriff.run.json_lines import append_jsonl, repair_last_line
 from sciriff.run.run_dir import RunDir
 from sciriff.tasks import HELD_OUT
 from sciriff.tasks.task import Task
@@ -20,7 +21,7 @@ class Question:
     """One answer to judge."""
 
     task: Task
-    answer: Answer
+    answer: SavedAnswer
     digest: str
     """Of the prompt and of who is asked."""
     text: str
@@ -52,7 +53,7 @@ class Rows:
             path = rows.path(task)
             if task.judged is None or not path.is_file():
                 continue
-            if mend_last_line(path):
+            if repair_last_line(path):
                 print(f"{path}: its last line was only half written and is asked again", flush=True)
             for row in judgements.read_rows(path):
                 rows._note(task.name, row)

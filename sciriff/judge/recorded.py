@@ -1,12 +1,23 @@
 """Read responses of a judge that were saved by the original code, whose batches leave `<task>/lm_judge_raw.json`."""
 
-import json
 from pathlib import Path
+from typing import Any, TypedDict
 
 from sciriff.models.api.openai import reply_text
+from sciriff.run.typed_json import read_json
 from sciriff.run.user_error import UserError
 
 FILE = "lm_judge_raw.json"
+
+
+class _RecordedResponse(TypedDict):
+    body: Any
+
+
+class _RecordedRow(TypedDict):
+    """A line of the provider's batch interface; the other keys do not matter here."""
+
+    response: _RecordedResponse
 
 
 def recorded_file(folder: Path, task: str) -> Path | None:
@@ -22,10 +33,9 @@ def recorded_file(folder: Path, task: str) -> Path | None:
 def recorded_responses(path: Path) -> list[str]:
     """The texts of the responses in the order of the file, which is that of the judged answers: its ids are only
     numbers, and the original code pairs by position, too. UserError for another kind of file."""
+    what, fix = "the responses of a judge", "name a folder that holds them with judge.path"
+    rows = read_json(path, list[_RecordedRow], what, fix)
     try:
-        rows = json.loads(path.read_bytes())
-        if not isinstance(rows, list):
-            raise UserError("expected a list")
         return [reply_text(row["response"]["body"]) for row in rows]
-    except (ValueError, RecursionError, KeyError, TypeError) as error:
-        raise UserError(f"{path}: not the responses of a judge ({error})") from None
+    except ValueError as error:
+        raise UserError(f"{path}: not {what} ({error}); {fix}") from None

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from sciriff.config import Config, EvalConfig, MixSourceConfig, SourceConfig
+from sciriff.data.mix_card import MixCard, OverlapCard, read_mix_card, read_overlap
+from sciriff.data.records import Conversation
 from sciriff.data.source_files import source_digest, validation_split
 from sciriff.data.token_file import TokenFile
 from sciriff.mix.build import TRAIN, VALIDATION, build_mix, is_finished, used_sources
@@ -24,9 +26,10 @@ from sciriff.mix.recipe import BATCH
 from sciriff.mix.tokenise import Tokeniser, markup_digest
 from sciriff.models.loading import load_tokenizer
 from sciriff.run.digest import file_digest, value_digest
+from sciriff.run.json_lines import read_jsonl
 from sciriff.run.progress import Progress
-from sciriff.run.records import Conversation, read_jsonl
 from sciriff.run.run_dir import RunDir
+from sciriff.run.user_error import UserError
 from sciriff.run.whole_file import write_whole
 from sciriff.stage import run_stage
 
@@ -66,7 +69,7 @@ def main(config: Config, run: RunDir) -> None:
         digest = file_digest(rows)
         tokens = TokenFile(tokens_of(rows, digest))
         datasets = [conversation.dataset for conversation in read_jsonl(rows, Conversation)]
-        card = {
+        card: MixCard = {
             "digest": digest,
             "recipe": recipe,
             "licenses": licenses(used_sources(config.mix)),
@@ -81,12 +84,13 @@ def main(config: Config, run: RunDir) -> None:
                 file_digest(validation) if validation.exists() else None,
                 compared=check is not None,
             ),
-            **({"overlap": check.card(left_out=True)} if check and config.mix.overlap == "drop" else {}),
         }
+        if check and config.mix.overlap == "drop":
+            card["overlap"] = check.card(left_out=True)
         _write_card(into / "card.json", card)
 
     build_once(folder, "mix", lambda folder: _is_whole(folder, config), build)
-    card = json.loads((folder / "card.json").read_text(encoding="utf-8"))
+    card = read_mix_card(folder / "card.json")
     if config.mix.overlap != "drop":
         card["overlap"] = _overlap_of(config, folder / TRAIN, card["digest"], cache)
         if digest := card["validation"]["digest"]:
@@ -150,7 +154,7 @@ def _of_evaluation(config: Config, make: Callable[[EvalConfig], T]) -> T | None:
         return None
 
 
-def _overlap_of(config: Config, rows: Path, digest: str, cache: Path) -> dict[str, Any]:
+def _overlap_of(config: Config, rows: Path, digest: str, cache: Path) -> OverlapCard:
     """What finished rows share with the evaluation prompts, from the cache if it is known there.
 
     UserError where the prompts cannot be read and this run is to answer them. One that only trains goes on, and the
@@ -176,17 +180,18 @@ def _overlap_of(config: Config, rows: Path, digest: str, cache: Path) -> dict[st
             raise
         print(f"NOT CHECKED for text of the evaluation prompts: {error}", flush=True)
         return unchecked_card(str(error))
-    return json.loads((folder / "overlap.json").read_text(encoding="utf-8"))
+    return read_overlap(folder / "overlap.json")
 
 
 def _has_overlap(folder: Path) -> bool:
     try:
-        return "summary" in json.loads((folder / "overlap.json").read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError, TypeError):
+        read_overlap(folder / "overlap.json")
+    except (FileNotFoundError, UserError):
         return False
+    return True
 
 
-def _write_card(path: Path, card: dict[str, Any]) -> None:
+def _write_card(path: Path, card: MixCard | OverlapCard) -> None:
     write_whole(path, json.dumps(card, indent=2, ensure_ascii=False) + "\n")
 
 
@@ -225,7 +230,7 @@ def _is_whole(folder: Path, config: Config) -> bool:
     """The rows of a cached mix are those that its card was made for, and no source was out of reach then; nor were the
     evaluation prompts, unless they still are."""
     try:
-        card = json.loads((folder / "card.json").read_text(encoding="utf-8"))
+        card = read_mix_card(folder / "card.json")
         validation = card["validation"]
         digests = {TRAIN: card["digest"], VALIDATION: validation["digest"]}
         if any(half["out_of_reach"] is not None for half in validation["by_source"].values()):
@@ -233,7 +238,7 @@ def _is_whole(folder: Path, config: Config) -> bool:
         if card["recipe"].get(WATCHED_WITHOUT) and not validation["compared"] and _of_evaluation(config, overlap_check):
             return False
         return all(file_digest(folder / name) == digest for name, digest in digests.items() if digest is not None)
-    except (FileNotFoundError, ValueError, KeyError, TypeError):
+    except (FileNotFoundError, UserError):
         return False
 
 

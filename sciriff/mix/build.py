@@ -11,6 +11,7 @@ from pathlib import Path
 
 from sciriff.config import MixConfig, MixSourceConfig, SourceConfig
 from sciriff.data.hub_rows import OutOfReach
+from sciriff.data.records import Conversation
 from sciriff.mix.candidates import OVERLAP, Candidates, Fitting, Overlapping
 from sciriff.mix.recipe import (
     BATCH,
@@ -27,9 +28,9 @@ from sciriff.mix.recipe import (
 from sciriff.mix.science_filter import ScienceFilter
 from sciriff.mix.sources import read_conversations
 from sciriff.mix.spool import Spool
-from sciriff.mix.tally import Tally
+from sciriff.mix.tally import MixTally
 from sciriff.mix.validation import Drawn, Seen, draw, take_from_pools
-from sciriff.run.records import Conversation, read_jsonl, write_jsonl
+from sciriff.run.json_lines import read_jsonl, write_jsonl
 from sciriff.run.user_error import UserError
 
 TRAIN, VALIDATION = "train.jsonl", "validation.jsonl"
@@ -85,7 +86,7 @@ def is_finished(mix: MixConfig) -> bool:
 
 def build_mix(
     mix: MixConfig, folder: Path, fitting: Fitting, overlapping: Overlapping | None = None
-) -> tuple[Tally, dict[str, Drawn]]:
+) -> tuple[MixTally, dict[str, Drawn]]:
     """Write `train.jsonl` and, where mix.validation_rows finds any, `validation.jsonl` (of Conversation) into a folder.
 
     Rows of which `overlapping` is true are no validation rows, and with mix.overlap=drop they are left out of the mix,
@@ -94,7 +95,7 @@ def build_mix(
     Returns what was read and dropped, and the validation rows of each half of the mix, `science` and `general`.
     UserError where a source cannot be read, a row is bad, or no row is left.
     """
-    tally = Tally()
+    tally = MixTally()
     drawn: dict[str, Drawn] = {}
     used = used_sources(mix)
     if is_finished(mix):
@@ -128,7 +129,9 @@ def build_mix(
     return tally, drawn
 
 
-def _without(rows: Iterator[Conversation], overlapping: Overlapping, name: str, tally: Tally) -> Iterator[Conversation]:
+def _without(
+    rows: Iterator[Conversation], overlapping: Overlapping, name: str, tally: MixTally
+) -> Iterator[Conversation]:
     """The rows of a finished mix that hold no text of the evaluation prompts."""
     while batch := list(islice(rows, BATCH)):
         for row, overlaps in zip(batch, overlapping(batch), strict=True):
@@ -138,7 +141,7 @@ def _without(rows: Iterator[Conversation], overlapping: Overlapping, name: str, 
                 yield row
 
 
-def _counting_texts(rows: Iterator[Conversation], tally: Tally) -> Iterator[Conversation]:
+def _counting_texts(rows: Iterator[Conversation], tally: MixTally) -> Iterator[Conversation]:
     seen: set[bytes] = set()
     for row in rows:
         text = text_digest(row.messages)
@@ -147,7 +150,7 @@ def _counting_texts(rows: Iterator[Conversation], tally: Tally) -> Iterator[Conv
         yield row
 
 
-def _choose(candidates: Candidates, used: dict[str, SourceConfig], tally: Tally) -> dict[str, Choice]:
+def _choose(candidates: Candidates, used: dict[str, SourceConfig], tally: MixTally) -> dict[str, Choice]:
     """What the mix takes of each source that it reads. A hub dataset that is wanted for validation rows alone may be
     out of reach: the mix itself can be built without it."""
     mix, sources = candidates.mix, candidates.mix.sources
@@ -177,7 +180,7 @@ def _choose(candidates: Candidates, used: dict[str, SourceConfig], tally: Tally)
     return choices
 
 
-def _unique(name: str, rows: list[Candidate], seen: set[bytes], tally: Tally) -> list[Candidate]:
+def _unique(name: str, rows: list[Candidate], seen: set[bytes], tally: MixTally) -> list[Candidate]:
     first, again = without_duplicates(rows, seen)
     for row in again:
         tally.drop("the same text as another row", row.name, name, row.dataset)
@@ -191,7 +194,7 @@ def _capped(
     cap: int | None,
     candidates: Candidates,
     seen: set[bytes],
-    tally: Tally,
+    tally: MixTally,
 ) -> Choice:
     """The first rows of each group that can enter, at most `cap` of them, over the source's epochs."""
     over = {"sciriff": "over mix.per_task", "tulu": "over mix.tulu"}[name]

@@ -4,13 +4,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from sciriff.config import MixConfig, SourceConfig
+from sciriff.data.records import Conversation
 from sciriff.mix.recipe import Candidate, text_digest
 from sciriff.mix.science_filter import ScienceFilter
 from sciriff.mix.sources import SCIENCE, read_conversations
 from sciriff.mix.spool import Spool
-from sciriff.mix.tally import Tally
+from sciriff.mix.tally import MixTally
 from sciriff.run.progress import Progress
-from sciriff.run.records import Conversation
 from sciriff.tasks import HELD_OUT
 
 WINDOW_MARGIN = 20
@@ -43,7 +43,7 @@ class Candidates:
     overlapping: Overlapping | None = None
     """None where rows are not compared with the evaluation prompts."""
 
-    def read(self, name: str, source: SourceConfig, tally: Tally) -> Iterator[Candidate]:
+    def read(self, name: str, source: SourceConfig, tally: MixTally) -> Iterator[Candidate]:
         """The rows of `sciriff` or `tulu` that may enter, each put into the spool."""
         science = name == "sciriff"
         rows = read_conversations(name, source, self.mix.on_bad_row, tally, self.filter if science else None)

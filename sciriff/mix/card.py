@@ -1,13 +1,13 @@
 """Count what a mix holds: rows and tokens by task and source, what was left out and why: `mix/card.json`."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
 from sciriff.config import SourceConfig
+from sciriff.data.mix_card import FoundRows, MixPart, TallyCard, TokenCard, TokenCounts, ValidationCard
 from sciriff.mix.sources import SCIENCE
-from sciriff.mix.tally import Found, Tally
+from sciriff.mix.tally import Found, MixTally
 from sciriff.mix.validation import Drawn
 
 LONGEST = 5
@@ -21,7 +21,7 @@ LICENSES = {
 """Of datasets on the hub, as their pages say; parts of the Tulu-V2 mixture have further terms of their own."""
 
 
-def token_card(ids: Sequence[str], datasets: Sequence[str], lengths: np.ndarray, targets: np.ndarray) -> dict[str, Any]:
+def token_card(ids: Sequence[str], datasets: Sequence[str], lengths: np.ndarray, targets: np.ndarray) -> TokenCard:
     """Rows and tokens of all rows, of their science and general half, and of each dataset; and the longest rows.
 
     `ids`, `datasets`, `lengths` and `targets` (tokens, and those that are learnt) are of shape (rows,) in the same
@@ -31,7 +31,7 @@ def token_card(ids: Sequence[str], datasets: Sequence[str], lengths: np.ndarray,
     for place, name in enumerate(datasets):
         places.setdefault(name, []).append(place)
 
-    def part(rows: Sequence[int]) -> dict[str, Any]:
+    def part(rows: Sequence[int]) -> MixPart:
         prompt, target = (lengths - targets)[rows].astype(np.int64), targets[rows].astype(np.int64)
         return {
             "rows": len(rows),
@@ -56,7 +56,7 @@ def is_science(dataset: str) -> bool:
     return dataset.startswith(SCIENCE)
 
 
-def tally_card(tally: Tally) -> dict[str, Any]:
+def tally_card(tally: MixTally) -> TallyCard:
     """What was read, left out by reason with the first few rows of each, and where, and what stands there twice."""
     return {
         "read": tally.read,
@@ -74,7 +74,7 @@ def tally_card(tally: Tally) -> dict[str, Any]:
 
 def validation_card(
     drawn: Mapping[str, Drawn], wanted: int, digest: str | None, *, compared: bool = True
-) -> dict[str, Any]:
+) -> ValidationCard:
     """How many rows of each half watch the training, of how many that were asked for, and where they come from;
     `compared` if those with text of the evaluation prompts were left out."""
     return {
@@ -99,7 +99,7 @@ def licenses(used: Mapping[str, SourceConfig]) -> dict[str, str]:
     return {name: getattr(source, "license", None) or known[name] or "unknown" for name, source in used.items()}
 
 
-def _found(found: Found) -> dict[str, Any]:
+def _found(found: Found) -> FoundRows:
     return {"rows": found.rows, "first": found.first}
 
 
@@ -107,7 +107,7 @@ def _sorted(groups: dict[str, dict[str, int]]) -> dict[str, dict[str, int]]:
     return {group: dict(sorted(reasons.items())) for group, reasons in sorted(groups.items())}
 
 
-def _spread(values: np.ndarray) -> dict[str, Any]:
+def _spread(values: np.ndarray) -> TokenCounts:
     return {
         "sum": int(values.sum()),
         "mean": float(values.mean()),

@@ -7,10 +7,11 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from sciriff.config import MixConfig, as_dict
+from sciriff.data.mix_card import MixCard
 from sciriff.mix.card_table import DATASETS, groups, remarks
 
 
-def page(card: dict[str, Any], mix: MixConfig) -> str:
+def page(card: MixCard, mix: MixConfig) -> str:
     """Markdown of a card (`card.json`) and of the config that it was built by. Names that come out of the data are
     escaped: whoever wrote the rows chose them."""
     sections = [
@@ -80,13 +81,13 @@ def _without(values: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]
     return found
 
 
-def _kept(card: dict[str, Any], source: str, rows: int) -> int:
+def _kept(card: MixCard, source: str, rows: int) -> int:
     """Rows of a source in the mix."""
     dropped = sum(card["dropped_by_source"].get(source, {}).values())
     return rows - dropped + int(card["repeated"].get(source, 0))
 
 
-def _digests(card: dict[str, Any]) -> list[tuple[str, str]]:
+def _digests(card: MixCard) -> list[tuple[str, str]]:
     digests = [("train.jsonl", card["digest"])]
     if validation := card["validation"]["digest"]:
         digests.append(("validation.jsonl", validation))
@@ -94,7 +95,7 @@ def _digests(card: dict[str, Any]) -> list[tuple[str, str]]:
     return [*digests, ("tokenizer and markup", card["markup_digest"])]
 
 
-def _token_table(card: dict[str, Any]) -> str:
+def _token_table(card: MixCard) -> str:
     whole = card["target_tokens"]["sum"]
     rows = []
     for name, part in groups(card):

@@ -1,7 +1,6 @@
 """The card of a mix as a table for a terminal. Light, so that the driver may print it."""
 
-from typing import Any
-
+from sciriff.data.mix_card import MixCard, MixPart
 from sciriff.results.terminal_table import table_lines
 from sciriff.run.visible import visible_line
 
@@ -14,7 +13,7 @@ PAIRS = 5
 """Pairs of a row and an evaluation prompt that are named; card.json has more."""
 
 
-def table(card: dict[str, Any]) -> str:
+def table(card: MixCard) -> str:
     """The card for people: a line per dataset and the sums, then what was left out."""
     rows = []
     for name, part in groups(card):
@@ -24,7 +23,7 @@ def table(card: dict[str, Any]) -> str:
     return "\n".join([*table_lines(HEADER, rows, right=HEADER[:-1]), *map(visible_line, remarks(card))])
 
 
-def groups(card: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+def groups(card: MixCard) -> list[tuple[str, MixPart]]:
     """(name, counts) of each dataset, of the halves and of all. Of very many datasets the largest are named."""
     datasets = list(card["by_dataset"].items())
     if len(datasets) > DATASETS:
@@ -33,7 +32,7 @@ def groups(card: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
     return [*datasets, *card["by_source"].items(), ("all", card)]
 
 
-def remarks(card: dict[str, Any]) -> list[str]:
+def remarks(card: MixCard) -> list[str]:
     """What a person should know of a mix beside its table, a line each."""
     lines = [f"{card['target_share']:.1%} of the tokens are learnt"]
     if len(card["by_dataset"]) > DATASETS:
@@ -56,7 +55,7 @@ def remarks(card: dict[str, Any]) -> list[str]:
     return [*lines, *_validation_remarks(card), *_overlap_remarks(card)]
 
 
-def _validation_remarks(card: dict[str, Any]) -> list[str]:
+def _validation_remarks(card: MixCard) -> list[str]:
     validation = card["validation"]
     wanted = validation["wanted"]
     if not wanted:
@@ -74,10 +73,10 @@ def _validation_remarks(card: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _overlap_remarks(card: dict[str, Any]) -> list[str]:
+def _overlap_remarks(card: MixCard) -> list[str]:
     """The finding, and the first pairs of a row and the evaluation prompt whose text it holds."""
     lines = []
-    for name, part in (("", card["overlap"]), ("validation: ", card.get("validation_overlap"))):
+    for name, part in (("", card.get("overlap")), ("validation: ", card.get("validation_overlap"))):
         if part is not None:
             lines.append(f"{name}{part['summary']}")
             pairs = part.get("pairs", [])

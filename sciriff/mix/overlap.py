@@ -20,7 +20,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from sciriff.run.records import Conversation, Instance
+from sciriff.data.records import Conversation, Instance
 
 RULES = 1
 """Raised when the same texts would give other findings than before."""

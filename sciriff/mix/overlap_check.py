@@ -3,14 +3,14 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from sciriff.config import EvalConfig
 from sciriff.data.instances import read_instances
+from sciriff.data.mix_card import OverlapCard
+from sciriff.data.records import Conversation
 from sciriff.data.source_files import instances_source, source_digest
 from sciriff.mix.overlap import RULES, Overlap, OverlapIndex
 from sciriff.run.digest import value_digest
-from sciriff.run.records import Conversation
 from sciriff.run.user_error import UserError
 
 MOST_PAIRS = 1_000
@@ -49,7 +49,7 @@ class OverlapCheck:
             else:
                 self.more_pairs += 1
 
-    def card(self, left_out: bool = False) -> dict[str, Any]:
+    def card(self, left_out: bool = False) -> OverlapCard:
         """What the card says under `overlap`; `left_out` if the rows that were found are not in the mix."""
         if self.rows:
             summary = (
@@ -78,7 +78,7 @@ class OverlapCheck:
         }
 
 
-def unchecked_card(why: str) -> dict[str, Any]:
+def unchecked_card(why: str) -> OverlapCard:
     """The card of rows that were not compared with anything."""
     return {"summary": f"not checked for text of the evaluation prompts ({why})", "checked": 0}
 

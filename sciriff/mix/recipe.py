@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from sciriff.run.records import Message
+from sciriff.run.json_lines import Message
 
 BATCH = 4096
 

@@ -6,10 +6,11 @@ from functools import partial
 from typing import Any
 
 from sciriff.config import SourceConfig
+from sciriff.data.records import Conversation
 from sciriff.data.source_rows import read_rows
 from sciriff.mix.science_filter import ScienceFilter
-from sciriff.mix.tally import Tally
-from sciriff.run.records import Conversation, Message
+from sciriff.mix.tally import MixTally
+from sciriff.run.json_lines import Message
 from sciriff.run.user_error import UserError
 
 SCIENCE = "science"
@@ -48,7 +49,7 @@ def conversation_of(row: dict[str, Any]) -> Conversation:
 
 
 def read_conversations(
-    name: str, source: SourceConfig, on_bad_row: str, tally: Tally, science: ScienceFilter | None = None
+    name: str, source: SourceConfig, on_bad_row: str, tally: MixTally, science: ScienceFilter | None = None
 ) -> Iterator[Conversation]:
     """The conversations of the source `name`, as a stream; `tally` counts what is read.
 

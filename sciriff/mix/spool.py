@@ -3,8 +3,9 @@
 from pathlib import Path
 from sys import intern
 
+from sciriff.data.records import Conversation
 from sciriff.mix.recipe import Candidate, text_digest
-from sciriff.run.records import Conversation, Message
+from sciriff.run.json_lines import Message
 
 
 class Spool:

@@ -19,7 +19,7 @@ class Found:
 
 
 @dataclass
-class Tally:
+class MixTally:
     """Every row that was read is either kept or dropped for one reason."""
 
     read: dict[str, int] = field(default_factory=dict)

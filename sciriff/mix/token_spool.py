@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sciriff.run.records import Conversation, to_json
+from sciriff.data.records import Conversation
+from sciriff.run.json_lines import to_json
 
 
 class TokenRow(NamedTuple):

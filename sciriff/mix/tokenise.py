@@ -10,12 +10,13 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, cast
 
+from sciriff.data.records import Conversation
 from sciriff.data.token_file import write_token_file
 from sciriff.mix.token_spool import TokenRow, TokenSpool
 from sciriff.models.chat_markup import Markup, Rendered, TrainingRow, jinja_template
 from sciriff.run.digest import value_digest
+from sciriff.run.json_lines import record_of
 from sciriff.run.progress import Progress
-from sciriff.run.records import Conversation, record_of
 from sciriff.run.user_error import UserError
 
 if TYPE_CHECKING:

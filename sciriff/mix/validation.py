@@ -9,13 +9,13 @@ from itertools import islice
 
 from sciriff.config import SourceConfig
 from sciriff.data.hub_rows import MissingSplit
+from sciriff.data.records import Conversation, Instance
 from sciriff.data.source_files import validation_split
 from sciriff.mix.candidates import HELD_OUT_DATASETS, Candidates, Refusals
 from sciriff.mix.overlap import LEAST_PROMPTS, OverlapIndex
 from sciriff.mix.recipe import Candidate, by_task, in_turn
-from sciriff.mix.tally import Tally
+from sciriff.mix.tally import MixTally
 from sciriff.run.progress import Progress
-from sciriff.run.records import Conversation, Instance
 
 BATCH = 64
 
@@ -85,7 +85,7 @@ def draw(
     refusals = candidates.refusals(wanted, set(), candidates.overlapping)
     _take(candidates, drawn, wanted, spare, "left by the caps", seen, refusals)
     if len(drawn.pool) < wanted and (split := validation_split(source)):
-        tally = Tally()
+        tally = MixTally()
         try:
             rows = list(candidates.read(name, split, tally))
         except MissingSplit:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from sciriff.config import CHAT_FORMATS
-from sciriff.run.records import Message
+from sciriff.run.json_lines import Message
 from sciriff.run.user_error import UserError
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from sciriff.config import Config, ModelConfig
 from sciriff.models.chat_markup import jinja_template, prompt_ids
 from sciriff.models.loading import load_tokenizer
 from sciriff.run import machine
-from sciriff.run.records import Message
+from sciriff.run.json_lines import Message
 from sciriff.run.user_error import UserError
 
 QUESTION = (Message("user", "Which genes does the following abstract name? Answer with a list."),)

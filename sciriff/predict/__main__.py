@@ -10,6 +10,7 @@ from typing import Any
 
 from sciriff.config import Config, nearest
 from sciriff.data.instances import choose, read_instances
+from sciriff.data.records import AnswerKey, Prediction
 from sciriff.models import chat_markup
 from sciriff.models.engines import Answer, Request, Sampling
 from sciriff.models.engines.sampling import stream_of
@@ -23,7 +24,6 @@ from sciriff.run import machine
 from sciriff.run.digest import value_digest
 from sciriff.run.nodes.cluster import replicas_per_node
 from sciriff.run.progress import Progress
-from sciriff.run.records import AnswerKey, Prediction
 from sciriff.run.run_dir import RunDir
 from sciriff.run.user_error import UserError
 from sciriff.stage import run_stage

@@ -4,6 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 from sciriff.config import Config
+from sciriff.data.records import AnswerKey, Prediction, named
 from sciriff.models.api.calls import Call, Reply, Sent, Tally
 from sciriff.models.api.service import UNKNOWN_PRICE, Service, say, say_retries
 from sciriff.models.engines.sampling import seed_of, stream_of
@@ -17,7 +18,6 @@ from sciriff.predict.saved_rows import Asked
 from sciriff.run.digest import value_digest
 from sciriff.run.locks import hold_or_refuse
 from sciriff.run.progress import Progress
-from sciriff.run.records import AnswerKey, Prediction, named
 from sciriff.run.run_dir import RunDir
 from sciriff.run.user_error import UserError
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from sciriff.models.api.calls import Reply, Sent
 from sciriff.models.api.limits import Price
-from sciriff.run.records import append_jsonl, mend_last_line, read_json_objects
+from sciriff.run.json_lines import append_jsonl, read_json_objects, repair_last_line
 from sciriff.run.user_error import UserError
 
 
@@ -53,7 +53,7 @@ class PaidAnswers:
     def read(cls, path: Path) -> "PaidAnswers":
         """The rows of earlier starts. Half a line at the end, where a kill has left one, is cut off. UserError names
         file and line of one that is broken."""
-        if mend_last_line(path):
+        if repair_last_line(path):
             print(f"{path}: its last line was only half written and is asked again", flush=True)
         answers = cls(path)
         for row in _rows(path):

@@ -9,9 +9,9 @@ import random
 from dataclasses import replace
 from typing import Any
 
+from sciriff.data.records import Instance
 from sciriff.models.chat_markup import jinja_template
 from sciriff.predict.prompts import SERVERS, Prompt, fit, plain_ids
-from sciriff.run.records import Instance
 from sciriff.run.user_error import UserError
 
 ONE_SHOT_TASK = "evidence_inference"

@@ -6,8 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from sciriff.data.records import AnswerKey, Instance
 from sciriff.models.chat_markup import prompt_ids
-from sciriff.run.records import AnswerKey, Instance, Message
+from sciriff.run.json_lines import Message
 from sciriff.run.user_error import UserError
 
 CUT = " [...] "

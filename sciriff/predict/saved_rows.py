@@ -14,9 +14,10 @@ from pathlib import Path
 from types import NoneType
 from typing import Any
 
+from sciriff.data.records import AnswerKey, Prediction
 from sciriff.data.saved_answers import SAMPLES_KEY
 from sciriff.run.digest import value_digest
-from sciriff.run.records import AnswerKey, Prediction, dumps, to_json, write_jsonl
+from sciriff.run.json_lines import dumps, to_json, write_jsonl
 from sciriff.run.run_dir import RunDir
 from sciriff.run.user_error import UserError
 from sciriff.run.whole_file import append_lines, write_whole

@@ -9,22 +9,43 @@ import json
 import os
 import time
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
 
 from sciriff.models.engines import Answer
+from sciriff.run.json_lines import record_of
 from sciriff.run.locks import make_nodes_folder
 from sciriff.run.nodes import cluster, shared_files
 from sciriff.run.nodes.cluster import Cluster
 from sciriff.run.nodes.everywhere import START
-from sciriff.run.records import json_object
 from sciriff.run.run_dir import RunDir
+from sciriff.run.typed_json import Count
 from sciriff.run.user_error import UserError
 from sciriff.run.whole_file import append_lines, write_whole
 
 LOOK = 0.5
 """Seconds between two looks at files of other nodes, where nothing else is left to do."""
 
-HIGHEST_TOKEN = 2**31 - 1
+Token = Annotated[int, msgspec.Meta(ge=0, lt=2**31)]
+
+
+@dataclass(frozen=True)
+class NodeAnswer:
+    """An answer as another node has written it down."""
+
+    asked: str
+    """Digest of the prompts and settings that it is an answer to."""
+    place: Count
+    """Of its prompt."""
+    token_ids: list[Token]
+    finish_reason: Literal["stop", "length"]
+
+    @property
+    def answer(self) -> Answer:
+        return Answer(self.place, self.token_ids, self.finish_reason)
 
 
 def nodes() -> Cluster:
@@ -54,8 +75,8 @@ class Shares:
         found: list[Answer] = []
         for path in paths:
             with contextlib.suppress(UserError):
-                answers = _answers(path, path.read_bytes())
-                found += [answer for asked, answer in answers if asked == self._asked and answer.place in places]
+                rows = _answers(path, path.read_bytes())
+                found += [row.answer for row in rows if row.asked == self._asked and row.place in places]
         return found
 
     def deal(self, batches: list[list[int]]) -> list[list[int]]:
@@ -111,13 +132,13 @@ class Shares:
                 data = file.read()
             data = data[: data.rfind(b"\n") + 1]
             self._read[node] += len(data)
-            found = _answers(path, data)
-            for asked, answer in found:
-                if asked != self._asked or answer.place not in self._missing[node]:
-                    raise UserError(f"{path}: place {answer.place} is answered twice, or was not asked of node {node}")
-                self._missing[node].remove(answer.place)
-            if found:
-                yield [answer for _, answer in found]
+            rows = _answers(path, data)
+            for row in rows:
+                if row.asked != self._asked or row.place not in self._missing[node]:
+                    raise UserError(f"{path}: place {row.place} is answered twice, or was not asked of node {node}")
+                self._missing[node].remove(row.place)
+            if rows:
+                yield [row.answer for row in rows]
 
     def clear(self) -> None:
         """On the first node: remove the files of this start and of earlier ones, now that all answers are saved."""
@@ -126,16 +147,6 @@ class Shares:
                 path.unlink()
 
 
-def _answers(path: Path, data: bytes) -> list[tuple[str, Answer]]:
-    """The answers on whole lines, each with the digest of what it was made for. UserError names a line that is none."""
-    found = []
-    for number, line in enumerate(data.split(b"\n")[:-1], 1):
-        row = json_object(line, path, number)
-        match row:
-            case {"asked": str(asked), "place": int(place), "token_ids": list(ids), "finish_reason": str(reason)} if (
-                reason in ("stop", "length") and all(type(i) is int and 0 <= i <= HIGHEST_TOKEN for i in ids)
-            ):
-                found.append((asked, Answer(place, ids, reason)))
-            case _:
-                raise UserError(f"{path}:{number}: not an answer of another node")
-    return found
+def _answers(path: Path, data: bytes) -> list[NodeAnswer]:
+    """The answers on whole lines. UserError names a line that is none."""
+    return [record_of(line, NodeAnswer, path, number) for number, line in enumerate(data.split(b"\n")[:-1], 1)]

@@ -4,8 +4,10 @@ from pathlib import Path
 
 from sciriff.config import SAMPLE, Config, load
 from sciriff.report import run_scores
-from sciriff.report.mix_card import MixCard
+from sciriff.report.mix_card import MixSummary
 from sciriff.report.run_scores import RunScores
+from sciriff.results.scores import answers_of
+from sciriff.results.summary_table import judge_line
 from sciriff.run.number_format import short
 from sciriff.run.run_dir import RunDir
 
@@ -13,7 +15,7 @@ Facts = list[tuple[str, str]]
 """(what, value) as a list for people."""
 
 
-def notes(config: Config, scores: RunScores, mix: MixCard | None) -> list[str]:
+def notes(config: Config, scores: RunScores, mix: MixSummary | None) -> list[str]:
     """What a reader must know before comparing these numbers with others."""
     found = []
     missing = run_scores.missing_columns(scores)
@@ -26,7 +28,7 @@ def notes(config: Config, scores: RunScores, mix: MixCard | None) -> list[str]:
     if any("lm_judge" in key for key in scores.columns):
         if config.judge.provider != "recorded":
             found.append("The lm_judge columns were rated with prompts of our own wording, not the reference's.")
-        found += [f"{name}: {task.judged}." for name, task in scores.tasks.items() if task.judged]
+        found += [f"{name}: {judge_line(task['judge'])}." for name, task in scores.tasks.items() if "judge" in task]
     if config.eval.parity == "reference":
         found.append("Scored as the reference code does, its traps included (eval.parity=reference).")
     if mix is not None and mix.held_out_rows:
@@ -38,13 +40,13 @@ def notes(config: Config, scores: RunScores, mix: MixCard | None) -> list[str]:
             f"{scores.samples} samples of each answer were drawn, and each was scored by itself: scores are means over "
             "samples, ± is their standard deviation, and shares and errors are counted over all."
         )
-    lost = sum(task.missing for task in scores.tasks.values())
-    total = sum(task.answers for task in scores.tasks.values())
+    lost = sum(task["missing"] for task in scores.tasks.values())
+    total = sum(answers_of(task) for task in scores.tasks.values())
     if lost:
         found.append(
             f"{lost:,} of {lost + total:,} answers are missing; the scores are over the others (allow_missing)."
         )
-    differing = sum(task.end_differs for task in scores.tasks.values())
+    differing = sum(task["end_differs"] for task in scores.tasks.values())
     if differing:
         used = "as it was here" if config.eval.parity == "reference" else "as under eval.parity=reference"
         found.append(f"The reference's stripping of </s>, {used}, changes {differing:,} of {total:,} answers.")

@@ -7,7 +7,7 @@ from statistics import fmean
 from typing import TypeVar
 
 from sciriff.config import Config
-from sciriff.data.saved_answers import Answer, read_predictions
+from sciriff.data.saved_answers import SavedAnswer, read_predictions
 from sciriff.results.per_instance import InstanceNumbers, read_per_instance
 from sciriff.run.run_dir import RunDir
 from sciriff.run.user_error import UserError
@@ -19,10 +19,10 @@ Anything = TypeVar("Anything")
 
 
 @dataclass(frozen=True)
-class Row:
+class ShownAnswer:
     """One answer."""
 
-    answer: Answer
+    answer: SavedAnswer
     matches: Matches | None
     """None for a task whose texts are compared whole."""
     unreadable: str | None
@@ -48,7 +48,7 @@ class Answers:
     """The answers to one task, in the order in which they were asked."""
 
     task: Task
-    rows: list[Row]
+    rows: list[ShownAnswer]
 
     @property
     def prompt_tokens(self) -> list[int]:
@@ -97,14 +97,14 @@ def read_answers(config: Config, run: RunDir) -> dict[str, Answers]:
     return answers
 
 
-def _row(task: Task, answer: Answer, numbers: InstanceNumbers | None, parity: bool) -> Row:
+def _row(task: Task, answer: SavedAnswer, numbers: InstanceNumbers | None, parity: bool) -> ShownAnswer:
     try:
         matches = task.matches(answer.prediction, answer.reference, parity)
     except ValueError as error:
         raise UserError(f"{answer.place}: {error}") from None
     if numbers is None:
-        return Row(answer, matches, None, {})
-    return Row(answer, matches, numbers.unreadable, own_scores(task, numbers.vector))
+        return ShownAnswer(answer, matches, None, {})
+    return ShownAnswer(answer, matches, numbers.unreadable, own_scores(task, numbers.vector))
 
 
 def own_scores(task: Task, vector: Sequence[float]) -> dict[str, float]:

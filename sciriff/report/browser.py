@@ -11,9 +11,9 @@ from typing import Any
 
 from markupsafe import Markup
 
-from sciriff.report.answers import Answers, Row, evenly_spaced
+from sciriff.report.answers import Answers, ShownAnswer, evenly_spaced
 from sciriff.report.cards import UNREADABLE
-from sciriff.run.records import dumps
+from sciriff.run.json_lines import dumps
 from sciriff.run.visible import visible
 from sciriff.tasks.metrics.matches import MATCH, MISSED, PARTLY, SPURIOUS, WORDS, WRONG_TYPE, Item
 
@@ -24,14 +24,14 @@ MOST_ITEMS = 300
 
 
 @dataclass(frozen=True)
-class Part:
+class PagePart:
     """An element of the page that holds packed data."""
 
     name: str
     text: Markup
 
 
-def parts(answers: list[Answers], count: int | None) -> list[Part]:
+def parts(answers: list[Answers], count: int | None) -> list[PagePart]:
     """`index`, and for each task of it, by its place there, `answers-0` and `prompts-0`; `count` rows of each task."""
     chosen = [(found, evenly_spaced(found.rows, count)) for found in answers]
     chosen = [(found, rows) for found, rows in chosen if rows]
@@ -46,12 +46,12 @@ def parts(answers: list[Answers], count: int | None) -> list[Part]:
     return made
 
 
-def packed(name: str, value: Any) -> Part:
+def packed(name: str, value: Any) -> PagePart:
     """Any JSON value as an element that `unpack(name)` of page.js reads."""
-    return Part(f"data-{name}", Markup(base64.b64encode(zlib.compress(dumps(value).encode(), 9)).decode()))
+    return PagePart(f"data-{name}", Markup(base64.b64encode(zlib.compress(dumps(value).encode(), 9)).decode()))
 
 
-def _index(found: Answers, rows: list[Row]) -> dict[str, Any]:
+def _index(found: Answers, rows: list[ShownAnswer]) -> dict[str, Any]:
     """What lists and filters need: names, scores in thousandths, flags, and of several samples their numbers."""
     return {
         "name": found.task.name,
@@ -64,7 +64,7 @@ def _index(found: Answers, rows: list[Row]) -> dict[str, Any]:
     }
 
 
-def _flags(row: Row) -> str:
+def _flags(row: ShownAnswer) -> str:
     """A letter for each thing that a filter asks for."""
     items = (*row.matches.answer, *row.matches.reference) if row.matches else ()
     marks = {item.mark for item in items}
@@ -79,7 +79,7 @@ def _flags(row: Row) -> str:
     return "".join(letter for letter, holds in known.items() if holds)
 
 
-def _answer(row: Row) -> dict[str, Any]:
+def _answer(row: ShownAnswer) -> dict[str, Any]:
     """One answer as it is shown; what is empty is left out."""
     answer = row.answer
     shown: dict[str, Any] = {
@@ -105,7 +105,7 @@ def _item(item: Item) -> list[Any]:
     return [mark, visible(item.text), visible(item.kind)]
 
 
-def _prompts(rows: list[Row]) -> dict[str, Any]:
+def _prompts(rows: list[ShownAnswer]) -> dict[str, Any]:
     places: dict[str, int] = {}
     prompts = [
         [places.setdefault(line, len(places)) for line in visible(row.answer.prompt).split("\n")] for row in rows
@@ -113,7 +113,7 @@ def _prompts(rows: list[Row]) -> dict[str, Any]:
     return {"lines": list(places), "prompts": prompts}
 
 
-def _ending(row: Row) -> str:
+def _ending(row: ShownAnswer) -> str:
     """How one answer ended, in words."""
     answer = row.answer
     known = {

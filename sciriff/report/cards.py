@@ -6,7 +6,8 @@ from sciriff.report.answers import Answers
 from sciriff.report.bars import histogram
 from sciriff.report.errors import ErrorTable, error_tables
 from sciriff.report.figures import Figure
-from sciriff.report.run_scores import RunScores, Score
+from sciriff.report.run_scores import RunScores
+from sciriff.results.scores import ColumnScore, answers_of
 from sciriff.tasks import HELD_OUT
 
 UNREADABLE = {
@@ -25,8 +26,8 @@ class CardScore:
     """One column of the summary."""
 
     metric: str
-    score: Score | None
-    others: list[tuple[str, Score | None]]
+    score: ColumnScore | None
+    others: list[tuple[str, ColumnScore | None]]
     """(run, its score) of the runs beside."""
 
 
@@ -63,12 +64,12 @@ def cards(runs: list[RunScores], answers: dict[str, Answers]) -> list[Card]:
         scored, given = own.tasks.get(task.name), answers.get(task.name)
         if scored is None and given is None:
             continue
-        n = scored.answers if scored else len(given.rows) if given else 0
+        n = answers_of(scored) if scored else len(given.rows) if given else 0
         shares = []
-        if scored and scored.readable is not None:
-            kinds = sorted(scored.unreadable.items())
+        if scored:
+            kinds = sorted(scored["unreadable"].items())
             why = ", ".join(f"{count:,} {UNREADABLE.get(kind, kind)}" for kind, count in kinds if count)
-            shares.append(Share("readable", round(scored.readable * n), n, why))
+            shares.append(Share("readable", round(scored["readable"] * n), n, why))
         if given:
             shares.append(Share("prompt was cut", given.truncated, len(given.rows)))
             shares.append(Share("answer cut at the limit", given.at_limit, len(given.rows)))
@@ -90,7 +91,7 @@ def cards(runs: list[RunScores], answers: dict[str, Answers]) -> list[Card]:
                 shares=shares,
                 lengths=_lengths(given) if given else [],
                 errors=error_tables(task, [row.matches for row in given.rows if row.matches]) if given else [],
-                details=[_detail(name, value) for name, value in scored.details.items()] if scored else [],
+                details=[_detail(name, value) for name, value in scored["details"].items()] if scored else [],
                 shown=given is not None,
             )
         )

@@ -4,12 +4,12 @@ Drawn by hand: what a plotting library emits carries styles of its own, which th
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from sciriff.report.run_scores import Score
+from sciriff.results.scores import ColumnScore
 from sciriff.run.number_format import short
 
 WIDTH, HEIGHT = 480, 250
@@ -18,7 +18,7 @@ LEFT, RIGHT, TOP, BOTTOM = 58, 12, 10, 36
 POINTS = 400
 """Buckets that a longer line is thinned to; each keeps its lowest and its highest point, so no spike is lost."""
 
-Points = list[tuple[float, float]]
+Points = Sequence[tuple[float, float]]
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Figure:
 
 
 @dataclass(frozen=True)
-class Line:
+class Curve:
     """One curve. `style` is a class of the page; a y that is not finite leaves a gap."""
 
     style: str
@@ -77,7 +77,7 @@ class Frame:
         return parts
 
 
-def panel(title: str, description: str, lines: list[Line], marks: list[float], from_zero: bool) -> Figure | None:
+def panel(title: str, description: str, lines: list[Curve], marks: list[float], from_zero: bool) -> Figure | None:
     """Curves over optimizer steps, with dotted vertical lines at `marks` (the ends of epochs). None without a point."""
     finite = [point for line in lines for point in line.points if math.isfinite(point[1])]
     if not finite:
@@ -152,7 +152,7 @@ def ticks(low: float, high: float) -> list[float]:
     return [float(f"{k * step:.12g}") for k in range(first, last + 1)]
 
 
-def strip(score: Score | None, others: list[Score | None]) -> Markup:
+def strip(score: ColumnScore | None, others: list[ColumnScore | None]) -> Markup:
     """One column's values on a line from 0 to 100: a dot with its interval, and hollow dots for the runs beside."""
     parts = ['<svg class="strip" viewBox="0 0 208 18" aria-hidden="true">']
     parts += [f'<path class="grid" d="M{4 + 50 * quarter} 2v14"/>' for quarter in range(5)]
@@ -160,12 +160,13 @@ def strip(score: Score | None, others: list[Score | None]) -> Markup:
     def at(value: float) -> str:
         return f"{4 + 200 * min(max(value, 0.0), 1.0):.1f}"
 
-    for other in others:
-        if other is not None:
-            parts.append(f'<circle class="other" cx="{at(other.value)}" cy="9" r="3.5"/>')
+    for other in (run["value"] for run in others if run is not None):
+        parts.append(f'<circle class="other" cx="{at(other)}" cy="9" r="3.5"/>')
     if score is not None:
-        if score.low is not None and score.high is not None:
-            parts.append(f'<path class="interval" d="M{at(score.low)} 9H{at(score.high)}"/>')
-        parts.append(f'<circle class="dot" cx="{at(score.value)}" cy="9" r="4"/>')
+        value = score["value"]
+        if "ci95" in score:
+            low, high = score["ci95"]
+            parts.append(f'<path class="interval" d="M{at(low)} 9H{at(high)}"/>')
+        parts.append(f'<circle class="dot" cx="{at(value)}" cy="9" r="4"/>')
     parts.append("</svg>")
     return Markup("".join(parts))

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sciriff.run.user_error import UserError
+from sciriff.data.mix_card import MixPart, read_mix_card
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class MixLine:
 
 
 @dataclass(frozen=True)
-class MixCard:
+class MixSummary:
     """The whole mix, its halves and its datasets, what was left out as (why, rows), and all else as (name, text)."""
 
     whole: MixLine
@@ -49,32 +49,27 @@ KNOWN = (
 """Keys that have a place of their own, or are too long for a list (mix/card.md and card.json have them)."""
 
 
-def read(path: Path) -> MixCard | None:
-    """The card, None where there is none. UserError for a file that is not one."""
+def read(path: Path) -> MixSummary | None:
+    """What the card says, None where there is none. UserError for a file that is not one."""
     if not path.is_file():
         return None
-    try:
-        card = json.loads(path.read_bytes())
-        return MixCard(
-            whole=_line("all", card),
-            halves=[_line(name, part) for name, part in card["by_source"].items()],
-            datasets=sorted(
-                (_line(name, part) for name, part in card["by_dataset"].items()),
-                key=lambda line: (-line.tokens, line.name),
-            ),
-            dropped=[(reason, f"{int(part['rows']):,}") for reason, part in card["dropped"].items()],
-            held_out_rows=int(card.get("held_out_rows") or 0),
-            overlap=str((card.get("overlap") or {}).get("summary", "")),
-            other=[leaf for key, part in card.items() if key not in KNOWN for leaf in flat(part, key)],
-        )
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise UserError(f"{path}: not the card of a mix ({error!r}); run the mix stage again") from None
+    card = read_mix_card(path)
+    return MixSummary(
+        whole=_line("all", card),
+        halves=[_line(name, part) for name, part in card["by_source"].items()],
+        datasets=sorted(
+            (_line(name, part) for name, part in card["by_dataset"].items()), key=lambda line: (-line.tokens, line.name)
+        ),
+        dropped=[(reason, f"{part['rows']:,}") for reason, part in card["dropped"].items()],
+        held_out_rows=card["held_out_rows"],
+        overlap=card["overlap"]["summary"] if "overlap" in card else "",
+        other=[leaf for key, part in card.items() if key not in KNOWN for leaf in flat(part, key)],
+    )
 
 
-def _line(name: str, part: dict[str, Any]) -> MixLine:
+def _line(name: str, part: MixPart) -> MixLine:
     prompt, target = part["prompt_tokens"], part["target_tokens"]
-    tokens = int(prompt["sum"]) + int(target["sum"])
-    return MixLine(name, int(part["rows"]), tokens, float(prompt["mean"]), float(target["mean"]))
+    return MixLine(name, part["rows"], prompt["sum"] + target["sum"], prompt["mean"], target["mean"])
 
 
 def flat(value: Any, name: str = "") -> list[tuple[str, str]]:

@@ -1,12 +1,9 @@
 """The values that the other rules of scoring (`eval.parity`) would have given, beside those of this run."""
 
-import json
 from dataclasses import dataclass
-from typing import Any
 
+from sciriff.results.scores import Scores, other_values
 from sciriff.run.number_format import small_signed_points
-from sciriff.run.run_dir import RunDir
-from sciriff.run.user_error import UserError
 from sciriff.tasks import HELD_OUT
 
 
@@ -27,7 +24,7 @@ class ParityRow:
 
 
 @dataclass(frozen=True)
-class OtherParity:
+class OtherRules:
     """What scores.json says of the other rules."""
 
     parity: str
@@ -54,35 +51,27 @@ class OtherParity:
         return text
 
 
-def read(run: RunDir) -> OtherParity | None:
-    """Of a run with scores; None where these were made by a version that did not look. UserError names the file."""
-    try:
-        values = json.loads(run.scores.read_bytes())
-        return _parsed(values) if "other_parity" in values else None
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise UserError(f"{run.scores}: not the scores of a run ({error!r}); run the score stage again") from None
-
-
-def _parsed(values: dict[str, Any]) -> OtherParity:
-    other, summary = values["other_parity"], values["summary"]
+def other_parity(scores: Scores) -> OtherRules | None:
+    """What the other rules would have given; None of scores that a version made which did not look."""
+    other = scores.get("other_parity")
+    if other is None:
+        return None
     columns = []
-    for column, there in other["columns"].items():
+    for column, here, there in other_values(scores):
         task, _, name = column.partition("/")
-        columns.append(ParityRow(task, name, float(summary["columns"][column]["value"]), float(there)))
-    if columns:
-        columns += [ParityRow(name, "", float(summary[name]), float(other[name])) for name in ("mean", "median")]
+        columns.append(ParityRow(task, name, here, there))
     in_columns = {(task.name, task.summary[short]) for task in HELD_OUT for short in task.headline}
+    here_of = {task: row["details"] for task, row in scores["tasks"].items()}
     details = [
-        ParityRow(task, name, float(values["tasks"][task]["details"][name]), float(there))
+        ParityRow(task, name, here_of[task][name], there)
         for task, differing in other["tasks"].items()
         for name, there in differing["details"].items()
-        if (task, name) not in in_columns
+        if (task, name) not in in_columns and name in here_of.get(task, {})
     ]
-    tasks = other["tasks"].values()
-    return OtherParity(
-        parity=str(other["parity"]),
+    return OtherRules(
+        parity=other["parity"],
         columns=columns,
         details=details,
-        answers=sum(int(task["answers"]) for task in tasks),
-        judged=sum(int(task["judged"]) for task in tasks),
+        answers=sum(task["answers"] for task in other["tasks"].values()),
+        judged=sum(task["judged"] for task in other["tasks"].values()),
     )

@@ -1,21 +1,21 @@
 """Gather what the run folder knows and fill the template: one file, nothing fetched, reproducible bytes."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from sciriff.config import Config
+from sciriff.data.training_metrics import read_metrics
 from sciriff.report import about, bars, figures, mix_card, other_parity, run_scores, template
 from sciriff.report.answers import read_answers
 from sciriff.report.browser import parts
 from sciriff.report.cards import cards
 from sciriff.report.run_scores import COLUMNS, SHORT_NAMES
 from sciriff.report.times import stage_times, step_times
-from sciriff.report.training import curves, read_metrics, totals
+from sciriff.report.training import curves, totals
 from sciriff.run import number_format
+from sciriff.run.manifest import Manifest
 from sciriff.run.run_dir import RunDir
-from sciriff.run.user_error import UserError
 
 SCRIPTS = ("page.js", "prediction.js", "browser.js")
 SHADES = 5
@@ -44,11 +44,11 @@ def filled(shown: dict[str, Any]) -> bytes:
 def content(config: Config, run: RunDir) -> dict[str, Any]:
     """What the templates show, by the names that they use. UserError names the file that is missing or broken."""
     name = config.name or run.root.name
-    scores = run_scores.read_scores(run, name)
+    scores = run_scores.read_run_scores(run, name)
     beside = run_scores.read_beside(config.report.beside)
     runs = [scores, *beside]
     metrics = read_metrics(run.metrics)
-    manifest = _read_object(run.manifest)
+    manifest = Manifest.read(run.manifest)
     mix = mix_card.read(run.mix_card)
     answers = read_answers(config, run)
     return {
@@ -61,10 +61,10 @@ def content(config: Config, run: RunDir) -> dict[str, Any]:
         "short_names": SHORT_NAMES,
         "tasks_shown": _by_task(),
         "best": run_scores.best_per_column(runs),
-        "intervals": any(score.low is not None for run in runs for score in run.columns.values()),
+        "intervals": any("ci95" in score for run in runs for score in run.columns.values()),
         "sampled": any(run.samples > 1 for run in runs),
         "same_columns": len({tuple(run.columns) for run in runs}) == 1,
-        "other_parity": other_parity.read(run),
+        "other_parity": other_parity.other_parity(scores.scores),
         "cards": cards(runs, answers),
         "parts": parts(list(answers.values()), config.report.predictions_per_task),
         "metrics": metrics,
@@ -74,26 +74,13 @@ def content(config: Config, run: RunDir) -> dict[str, Any]:
         "mix": mix,
         "stages": stage_times(manifest),
         "step_times": step_times(manifest, metrics),
-        "provenance": mix_card.flat({key: value for key, value in manifest.items() if key != "stages"}),
+        "provenance": mix_card.flat(manifest.about),
         "config_text": run.config.read_text(encoding="utf-8"),
     }
 
 
 def _by_task() -> list[tuple[str, list[str]]]:
     return [(task, [column.metric for column in COLUMNS if column.task == task]) for task in SHORT_NAMES]
-
-
-def _read_object(path: Path) -> dict[str, Any]:
-    """A JSON object, empty where there is no such file. UserError for anything else."""
-    if not path.is_file():
-        return {}
-    try:
-        values = json.loads(path.read_bytes())
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{path}: not JSON ({error})") from None
-    if not isinstance(values, dict):
-        raise UserError(f"{path}: expected a JSON object, found {type(values).__name__}")
-    return values
 
 
 def _shade(count: int, row: tuple[int, ...]) -> int:

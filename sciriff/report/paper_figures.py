@@ -9,7 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from sciriff.report.mix_card import MixCard
+from sciriff.data.training_metrics import MetricsRow
+from sciriff.report.figures import Points
+from sciriff.report.mix_card import MixSummary
 from sciriff.report.run_scores import COLUMNS, SHORT_NAMES, RunScores
 from sciriff.report.training import points_and_means
 from sciriff.run.number_format import short
@@ -36,7 +38,7 @@ STYLE: dict[str, Any] = {
 """Type 42 fonts are those that conferences accept; names may hold a dollar sign, which is no formula."""
 
 
-def write_figures(folder: Path, runs: list[RunScores], metrics: list[dict[str, Any]], mix: MixCard | None) -> None:
+def write_figures(folder: Path, runs: list[RunScores], metrics: list[MetricsRow], mix: MixSummary | None) -> None:
     """Draw what there is data for: scores of all runs, the training of the first, its mix. Same data, same bytes."""
     from matplotlib import rc_context
 
@@ -47,7 +49,7 @@ def write_figures(folder: Path, runs: list[RunScores], metrics: list[dict[str, A
             figure.savefig(folder / f"{name}.pdf", metadata={"CreationDate": None})
 
 
-def _figures(runs: list[RunScores], metrics: list[dict[str, Any]], mix: MixCard | None) -> Iterator[tuple[str, Any]]:
+def _figures(runs: list[RunScores], metrics: list[MetricsRow], mix: MixSummary | None) -> Iterator[tuple[str, Any]]:
     if any(run.columns for run in runs):
         yield "scores", _scores(runs)
     if any("loss" in row for row in metrics):
@@ -71,9 +73,10 @@ def _scores(runs: list[RunScores]) -> Any:
     for place, run in enumerate(runs):
         shift = 0.5 * ((place + 0.5) / len(runs) - 0.5)
         known = [(at, run.columns[column.key]) for at, column in enumerate(columns) if column.key in run.columns]
-        values = [100 * score.value for _, score in known]
-        below = [100 * (score.value - (score.value if score.low is None else score.low)) for _, score in known]
-        above = [100 * ((score.value if score.high is None else score.high) - score.value) for _, score in known]
+        values = [100 * score["value"] for _, score in known]
+        limits = [(score["value"], score.get("ci95", (score["value"],) * 2)) for _, score in known]
+        below = [100 * (value - low) for value, (low, _) in limits]
+        above = [100 * (high - value) for value, (_, high) in limits]
         axes.errorbar(
             values,
             [at + shift for at, _ in known],
@@ -93,7 +96,7 @@ def _scores(runs: list[RunScores]) -> Any:
     return figure
 
 
-def _training(metrics: list[dict[str, Any]]) -> Any:
+def _training(metrics: list[MetricsRow]) -> Any:
     """Loss (with the validation losses, where there are some), learning rate, gradient norm."""
     figure = _new(3.6)
     upper, middle, lower = figure.subplots(3, 1, sharex=True, height_ratios=(2, 1, 1))
@@ -120,11 +123,11 @@ def _training(metrics: list[dict[str, Any]]) -> Any:
     return figure
 
 
-def _axes_of(points: list[tuple[float, float]]) -> tuple[list[float], list[float]]:
+def _axes_of(points: Points) -> tuple[list[float], list[float]]:
     return [x for x, _ in points], [y if math.isfinite(y) else math.nan for _, y in points]
 
 
-def _mix(mix: MixCard) -> Any:
+def _mix(mix: MixSummary) -> Any:
     """The tokens of the largest datasets, and of the others together."""
     shown = mix.datasets[:LARGEST]
     rest = sum(line.tokens for line in mix.datasets[LARGEST:])

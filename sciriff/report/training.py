@@ -2,43 +2,24 @@
 
 import math
 from itertools import pairwise
-from pathlib import Path
 from statistics import fmean, median
-from typing import Any
 
-from sciriff.report.figures import Figure, Line, Points, panel, trailing_mean
+from sciriff.data.training_metrics import MetricsRow, series, total
+from sciriff.report.figures import Curve, Figure, Points, panel, trailing_mean
 from sciriff.run.number_format import duration
-from sciriff.run.records import read_json_objects
-from sciriff.run.user_error import UserError
 
 
-def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """The rows of metrics.jsonl in the order of their steps; none where there was no training."""
-    if not path.is_file():
-        return []
-    rows = []
-    for number, row in read_json_objects(path):
-        if not isinstance(row.get("step"), int):
-            raise UserError(f"{path}:{number}: step={row.get('step')!r} must be a whole number")
-        rows.append(row)
-    return rows
-
-
-def _points(rows: list[dict[str, Any]], key: str) -> Points:
-    return [(row["step"], float(row[key])) for row in rows if isinstance(row.get(key), int | float)]
-
-
-def _window(rows: list[dict[str, Any]]) -> int:
+def _window(rows: list[MetricsRow]) -> int:
     return max(len(rows) // 50, 1)
 
 
-def points_and_means(rows: list[dict[str, Any]], key: str) -> tuple[Points, Points]:
+def points_and_means(rows: list[MetricsRow], key: str) -> tuple[Points, Points]:
     """(step, value) of the rows that have `key`, and their trailing means; no means of short runs."""
-    points = _points(rows, key)
+    points = series(rows, key)
     return points, trailing_mean(points, _window(rows))
 
 
-def curves(rows: list[dict[str, Any]]) -> list[Figure]:
+def curves(rows: list[MetricsRow]) -> list[Figure]:
     """Loss, learning rate, tokens a second and gradient norm, as far as the rows have them."""
     marks = _epoch_ends(rows)
     ended = " Dotted lines are the ends of epochs." if marks else ""
@@ -55,8 +36,8 @@ def curves(rows: list[dict[str, Any]]) -> list[Figure]:
         text = unit[:1].upper() + unit[1:] + "." if unit else ""
         if means:
             text += f" Thin: each step; bold: the mean of the last {window}."
-        lines = [Line("each" if means else "curve", points)]
-        lines += [Line("curve", means)] if means else []
+        lines = [Curve("each" if means else "curve", points)]
+        lines += [Curve("curve", means)] if means else []
         figure = panel(title, (text + ended).strip(), lines, marks, from_zero)
         found += [figure] if figure else []
     if validation := _validation_panel(rows, marks, ended):
@@ -64,43 +45,43 @@ def curves(rows: list[dict[str, Any]]) -> list[Figure]:
     return found
 
 
-def _validation_panel(rows: list[dict[str, Any]], marks: list[float], ended: str) -> Figure | None:
+def _validation_panel(rows: list[MetricsRow], marks: list[float], ended: str) -> Figure | None:
     """The losses on rows that are not trained on, science and general ones in one panel."""
     lines, told = [], []
     for half, style, looks in (("science", "curve", "solid"), ("general", "curve second", "dashed")):
-        if points := _points(rows, f"validation_{half}_loss"):
-            lines.append(Line(style, points))
+        if points := series(rows, f"validation_{half}_loss"):
+            lines.append(Curve(style, points))
             told.append(f"{looks}: {half} rows")
     text = f"Nats per target token of rows that are not trained on; {', '.join(told)}."
     return panel("Validation loss", text + ended, lines, marks, from_zero=False)
 
 
-def _epoch_ends(rows: list[dict[str, Any]]) -> list[float]:
+def _epoch_ends(rows: list[MetricsRow]) -> list[float]:
     """The steps with which an epoch ends: `epoch` counts the passes over the mix, fractions included."""
-    epochs = _points(rows, "epoch")
+    epochs = series(rows, "epoch")
     return [step for (_, before), (step, after) in pairwise(epochs) if math.floor(before) < math.floor(after)]
 
 
-def totals(rows: list[dict[str, Any]]) -> list[tuple[str, str]]:
+def totals(rows: list[MetricsRow]) -> list[tuple[str, str]]:
     """(what, how much) of the whole training."""
     if not rows:
         return []
     facts = [("Optimizer steps", f"{rows[-1]['step']:,}" + _of_planned(rows[-1]))]
-    losses = [y for _, y in _points(rows, "loss")]
+    losses = [y for _, y in series(rows, "loss")]
     finite = [loss for loss in losses if math.isfinite(loss)]
     if finite:
         tail = finite[-max(len(finite) // 50, 1) :]
         of = f"mean of the last {len(tail)} steps" if len(tail) > 1 else "last step"
         facts.append(("Loss", f"{finite[0]:.4f} at first, {fmean(tail):.4f} at the end ({of})"))
     for half in ("science", "general"):
-        facts += _validation_fact(half, _points(rows, f"validation_{half}_loss"))
+        facts += _validation_fact(half, series(rows, f"validation_{half}_loss"))
     if len(finite) < len(losses):
         facts.append(("Steps whose loss is not a number", f"{len(losses) - len(finite):,}"))
-    tokens, targets = _total(rows, "tokens"), _total(rows, "target_tokens")
+    tokens, targets = total(rows, "tokens"), total(rows, "target_tokens")
     if tokens:
         of_them = f", {targets:,.0f} of them targets ({targets / tokens:.0%})" if targets else ""
         facts.append(("Tokens", f"{tokens:,.0f}{of_them}"))
-    seconds = _total(rows, "seconds")
+    seconds = total(rows, "seconds")
     if seconds:
         rate = f"{tokens / seconds:,.0f} tokens a second" if tokens else ""
         target_rate = f", {targets / seconds:,.0f} of them targets" if targets else ""
@@ -110,10 +91,10 @@ def totals(rows: list[dict[str, Any]]) -> list[tuple[str, str]]:
         ("Packing", "packing_efficiency", "{:.1%} of the micro-batches' room (median of steps)"),
         ("Gradient norm", "grad_norm", "{:.2f} (median of steps)"),
     ):
-        values = [y for _, y in _points(rows, key) if math.isfinite(y)]
+        values = [y for _, y in series(rows, key) if math.isfinite(y)]
         if values:
             facts.append((name, form.format(median(values))))
-    memory = [y for _, y in _points(rows, "memory") if math.isfinite(y)]
+    memory = [y for _, y in series(rows, "memory") if math.isfinite(y)]
     if memory and max(memory) > 0:
         facts.append(("Peak GPU memory of the first process", f"{max(memory):.1f} GiB"))
     return facts
@@ -135,10 +116,6 @@ def _validation_fact(half: str, points: Points) -> list[tuple[str, str]]:
     return [(f"Validation loss, {half} rows", text)]
 
 
-def _of_planned(row: dict[str, Any]) -> str:
+def _of_planned(row: MetricsRow) -> str:
     steps = row.get("steps")
-    return f" of {steps:,} planned" if isinstance(steps, int) and steps != row["step"] else ""
-
-
-def _total(rows: list[dict[str, Any]], key: str) -> float:
-    return math.fsum(y for _, y in _points(rows, key) if math.isfinite(y))
+    return f" of {steps:,} planned" if steps is not None and steps != row["step"] else ""

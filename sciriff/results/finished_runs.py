@@ -2,7 +2,6 @@
 
 import difflib
 import glob
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,25 +10,16 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from sciriff.config import UNNAMED, read
+from sciriff.data.records import AnswerKey
 from sciriff.results.per_instance import InstanceNumbers, read_per_instance
+from sciriff.results.scores import ColumnScore, answers_of, columns_and_statistics, read_scores
 from sciriff.run.digest import value_digest
-from sciriff.run.records import AnswerKey
 from sciriff.run.run_dir import RunDir
 from sciriff.run.user_error import UserError
 from sciriff.tasks import HELD_OUT
 
 RUNS = "runs"
 """Where runs are by default, so that a name or a pattern of names is enough."""
-
-
-@dataclass(frozen=True)
-class Score:
-    """A value and its 95 % interval (0-1), None where it has none."""
-
-    value: float
-    ci95: tuple[float, float] | None
-    sd_over_samples: float | None = None
-    """Where each prompt has several answers: the standard deviation of the scores of one each."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +34,7 @@ class FinishedRun:
     """Task -> the model that judged it."""
     numbers: dict[str, dict[AnswerKey, InstanceNumbers]]
     """Task -> answer -> its numbers."""
-    scores: dict[str, Score]
+    scores: dict[str, ColumnScore]
     """As scores.json has them: of the columns that have one, and `mean` and `median`."""
     seed: int | None = None
     identity: str | None = None
@@ -110,14 +100,9 @@ def _runs_in(folder: Path) -> Iterator[Path]:
 def read_run(folder: Path) -> FinishedRun:
     """A run with the numbers of all its answers. UserError names the file that is missing or broken."""
     run = RunDir(folder)
-    try:
-        scores = json.loads(run.scores.read_bytes())
-        name, parity, counts = str(scores["model"]), str(scores["parity"]), dict(scores["tasks"])
-        judges = {task: str(row["judge"]["judge"]) for task, row in counts.items() if row.get("judge")}
-        expected = {task: int(row.get("answers", row["n"])) for task, row in counts.items()}
-        summary = _summary(scores["summary"])
-    except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError) as error:
-        raise UserError(f"{run.scores}: not the scores of a run ({error!r}); run the score stage again") from None
+    scores = read_scores(run.scores)
+    judges = {task: row["judge"]["judge"] for task, row in scores["tasks"].items() if "judge" in row}
+    expected = {task: answers_of(row) for task, row in scores["tasks"].items()}
     numbers = {}
     for task in HELD_OUT:
         if task.name in expected:
@@ -132,9 +117,9 @@ def read_run(folder: Path) -> FinishedRun:
                 )
     config = read_config(run.config) if run.config.is_file() else {}
     seed = config.pop("seed", None)
-    return FinishedRun(
-        name, folder, parity, judges, numbers, summary, seed, identity=value_digest(config) if config else None
-    )
+    known = columns_and_statistics(scores["summary"])
+    identity = value_digest(config) if config else None
+    return FinishedRun(scores["model"], folder, scores["parity"], judges, numbers, known, seed, identity)
 
 
 def read_runs(folders: Sequence[Path]) -> tuple[list[FinishedRun], dict[Path, str]]:
@@ -146,22 +131,6 @@ def read_runs(folders: Sequence[Path]) -> tuple[list[FinishedRun], dict[Path, st
         except ValueError as error:
             unreadable[folder] = str(error)
     return runs, unreadable
-
-
-def _summary(summary: dict[str, Any]) -> dict[str, Score]:
-    """The scores in the summary of scores.json by column, `mean` and `median` among them."""
-
-    columns = dict(summary["columns"])
-    for name in ("mean", "median"):
-        if summary[name] is not None:
-            more = {key: summary.get(f"{name}_{key}") for key in ("ci95", "sd_over_samples")}
-            columns[name] = {"value": summary[name], **more}
-    return {str(name): _score(**column) for name, column in columns.items()}
-
-
-def _score(value: Any, ci95: Any = None, sd_over_samples: Any = None) -> Score:
-    limits = None if ci95 is None else (float(ci95[0]), float(ci95[1]))
-    return Score(float(value), limits, None if sd_over_samples is None else float(sd_over_samples))
 
 
 def read_config(path: Path) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from itertools import pairwise
 from statistics import fmean, stdev
 
 from sciriff.results.comparison import HIGHER, LOWER, Comparison
-from sciriff.results.finished_runs import Score
+from sciriff.results.scores import ColumnScore
 from sciriff.results.seeds import Group
 from sciriff.run.number_format import count_of, interval, plus_minus, points
 from sciriff.tasks import COLUMNS, HELD_OUT
@@ -75,7 +75,7 @@ def _caption(groups: Sequence[Group], comparisons: Sequence[Comparison]) -> str:
     """What a reader must know of the numbers, made of what is in them."""
     runs = [run for group in groups for run in group.runs]
     parts = ["The nine held-out tasks of SciRIFF, 0 to 100"]
-    if any(score.ci95 for group in groups if len(group.runs) == 1 for score in group.runs[0].scores.values()):
+    if any("ci95" in score for group in groups if len(group.runs) == 1 for score in group.runs[0].scores.values()):
         parts.append(r"in brackets: 95\,\% bootstrap intervals over instances")
     if over := [name for name, found in (("seeds", _seeds(groups)), ("samples", _samples(groups))) if found]:
         which = ", of one run over its samples" if len(over) > 1 else ""
@@ -102,7 +102,7 @@ def _seeds(groups: Sequence[Group]) -> bool:
 def _samples(groups: Sequence[Group]) -> bool:
     """Whether some rows are of one run with several samples of each answer."""
     alone = [group.runs[0] for group in groups if len(group.runs) == 1]
-    return any(score.sd_over_samples is not None for run in alone for score in run.scores.values())
+    return any("sd_over_samples" in score for run in alone for score in run.scores.values())
 
 
 def _heading(counts: set[str]) -> list[str]:
@@ -134,7 +134,7 @@ def _rows(group: Group, verdicts: Mapping[str, str], same_coverage: bool) -> lis
         whole = len(scores) == len(group.runs)
         mark = "$^{*}$" if verdicts.get(column) in (HIGHER, LOWER) else ""
         values.append(_value(scores) + mark if whole else MISSING)
-        limits = scores[0].ci95 if whole and len(scores) == 1 else None
+        limits = scores[0].get("ci95") if whole and len(scores) == 1 else None
         intervals.append(_small(interval(limits)) if limits else "")
     lines = [_row([name, *values])]
     return [*lines, _row(["", *intervals])] if any(intervals) else lines
@@ -144,9 +144,9 @@ def _row(cells: Sequence[str]) -> str:
     return " & ".join(cells) + r" \\"
 
 
-def _value(scores: Sequence[Score]) -> str:
-    values = [score.value for score in scores]
-    sd = stdev(values) if len(values) > 1 else scores[0].sd_over_samples
+def _value(scores: Sequence[ColumnScore]) -> str:
+    values = [score["value"] for score in scores]
+    sd = stdev(values) if len(values) > 1 else scores[0].get("sd_over_samples")
     mean = points(fmean(values), digits=1)
     return mean if sd is None else f"{mean} {_small(plus_minus(sd, digits=1).replace('±', PLUS_MINUS))}"
 

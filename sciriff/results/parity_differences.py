@@ -7,9 +7,9 @@ other set's value of every column and detail in which they part, so that a numbe
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from statistics import fmean, median
-from typing import Any
 
 from sciriff.results.samples import averaged
+from sciriff.results.scores import ColumnScore, OtherParity, TaskDifferences
 from sciriff.tasks.task import Scored, Task
 
 SAME = 1e-12
@@ -34,7 +34,7 @@ def scored_by_other_rules(
 
 def task_differences(
     task: Task, scored: Sequence[Sequence[Scored]], other: Sequence[Sequence[Scored]]
-) -> dict[str, Any] | None:
+) -> TaskDifferences | None:
     """How many answers count otherwise under the other rules, how many of these a judge rated (it would be shown
     another text), and the details (0-1) that have another value there. None where nothing differs.
 
@@ -57,17 +57,19 @@ def task_differences(
 
 
 def other_parity(
-    tasks: Sequence[Task], parity: str, columns: Mapping[str, Mapping[str, Any]], differences: Mapping[str, Any]
-) -> dict[str, Any]:
+    tasks: Sequence[Task],
+    parity: str,
+    columns: Mapping[str, ColumnScore],
+    differences: Mapping[str, TaskDifferences],
+) -> OtherParity:
     """What scores.json says of the other rules: `differences` by task, those of `columns` (the summary's, 0-1) that
     have another value there, and the mean and the median with these."""
     there = {name: column["value"] for name, column in columns.items()}
     differing = {}
     for task in tasks:
         for column, short in zip(task.columns, task.headline, strict=True):
-            details = differences.get(task.name, {"details": {}})["details"]
-            if task.summary[short] in details:
-                differing[column] = details[task.summary[short]]
+            if task.name in differences and task.summary[short] in differences[task.name]["details"]:
+                differing[column] = differences[task.name]["details"][task.summary[short]]
     there |= differing
     return {
         "parity": OTHER[parity],

@@ -7,19 +7,25 @@ BLEU and of the judge, by their names. Scores are formulas of the sums.
 
 import hashlib
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
-from sciriff.run.records import AnswerKey, named, read_json_objects, write_jsonl
+from msgspec import Meta
+
+from sciriff.data.records import AnswerKey, named
+from sciriff.run.json_lines import read_json_objects, write_jsonl
+from sciriff.run.typed_json import FromOne, WrongType, typed
 from sciriff.run.user_error import UserError
 from sciriff.tasks.task import Scored, Task
 
 DIGITS = 16
 """Of the digest of a reference (SHA-256, hexadecimal): enough to see that two runs were given different ones."""
 
-LARGEST = sys.float_info.max
+Number = (
+    Annotated[int, Meta(ge=-(2**53), le=2**53)] | Annotated[float, Meta(ge=-sys.float_info.max, le=sys.float_info.max)]
+)
 
 
 @dataclass(frozen=True)
@@ -32,6 +38,17 @@ class InstanceNumbers:
     """As Task.vector has it: one number per name in Task.fields."""
     unreadable: str | None = None
     """Why it could not be read, one of UNREADABLE; None where it could."""
+
+
+@dataclass(frozen=True)
+class _Row:
+    """A line of the file, the numbers by their names gathered in `vector`."""
+
+    instance_id: str
+    reference: str
+    vector: tuple[Number, ...]
+    unreadable: str | None = None
+    sample: FromOne = 1
 
 
 def write_per_instance(path: Path, task: Task, answers: Iterable[tuple[str, int | None, str, Scored]]) -> None:
@@ -54,28 +71,23 @@ def write_per_instance(path: Path, task: Task, answers: Iterable[tuple[str, int 
 def read_per_instance(path: Path, task: Task) -> dict[AnswerKey, InstanceNumbers]:
     """What was written, by answer. UserError names file and line of a row that is not such a row."""
     found: dict[AnswerKey, InstanceNumbers] = {}
-    for number, row in read_json_objects(path):
-        instance_id, reference, unreadable = row.get("instance_id"), row.get("reference"), row.get("unreadable")
-        sample = row.get("sample", 1)
-        vector: list[Any] = [row.get(name) for name in task.fields]
-        texts = isinstance(instance_id, str) and isinstance(reference, str)
-        if not texts or type(sample) is not int or not _are_numbers(vector):
+    for number, values in read_json_objects(path):
+        place = f"{path}:{number}"
+        vector = [values.get(name) for name in task.fields]
+        try:
+            row = typed({**values, "vector": vector}, _Row)
+        except WrongType as error:
             raise UserError(
-                f"{path}:{number}: not the numbers of an answer to {task.name} as this version writes them; "
+                f"{place}: not the numbers of an answer to {task.name} as this version writes them ({error}); "
                 "run the score stage again"
-            )
-        key = (str(instance_id), sample)
+            ) from None
+        key = row.instance_id, row.sample
         if key in found:
-            raise UserError(f"{path}:{number}: instance {named(key)} stands here twice; run the score stage again")
-        known = unreadable if isinstance(unreadable, str) else None
-        found[key] = InstanceNumbers(str(reference), tuple(vector), known)
+            raise UserError(f"{place}: instance {named(key)} stands here twice; run the score stage again")
+        found[key] = InstanceNumbers(row.reference, row.vector, row.unreadable)
     return found
 
 
 def _number(value: float) -> float:
     """True as 1, so that the file holds numbers alone."""
     return int(value) if isinstance(value, bool) else value
-
-
-def _are_numbers(values: Sequence[Any]) -> bool:
-    return all(isinstance(v, int | float) and not isinstance(v, bool) and abs(v) <= LARGEST for v in values)

@@ -4,8 +4,8 @@ import csv
 import io
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
+from sciriff.results.scores import Scores, Summary, columns_and_statistics
 from sciriff.run.number_format import count_of, points
 from sciriff.run.whole_file import write_whole
 from sciriff.tasks import COLUMNS, HELD_OUT
@@ -14,9 +14,9 @@ MISSING = "NA"
 """A column without a value: what pandas and R read as missing."""
 
 
-def write_tables(folder: Path, models: Sequence[dict[str, Any]]) -> None:
+def write_tables(folder: Path, models: Sequence[Scores]) -> None:
     """summary.tsv (x100) with its two rows of headings and a row for each model, and one <task>.tsv of all scores
-    (0-1) for each task that a model has. `models` are values as in scores.json."""
+    (0-1) for each task that a model has."""
     for task in HELD_OUT:
         details = {m["model"]: m["tasks"][task.name]["details"] for m in models if task.name in m["tasks"]}
         if details:
@@ -36,10 +36,9 @@ def write_tables(folder: Path, models: Sequence[dict[str, Any]]) -> None:
     )
 
 
-def _summary_row(scores: dict[str, Any]) -> list[str]:
-    summary = scores["summary"]
-    values = [summary["columns"].get(name, {}).get("value") for name in COLUMNS]
-    values += [summary["mean"], summary["median"]]
+def _summary_row(scores: Scores) -> list[str]:
+    known = columns_and_statistics(scores["summary"])
+    values = [known[name]["value"] if name in known else None for name in (*COLUMNS, "mean", "median")]
     return [scores["model"], *(MISSING if value is None else points(value) for value in values)]
 
 
@@ -49,7 +48,7 @@ def _cell(value: float | None) -> str:
     return f"{value:.4f}" if isinstance(value, float) else str(value)
 
 
-def _coverage(summaries: Sequence[dict[str, Any]]) -> str:
+def _coverage(summaries: Sequence[Summary]) -> str:
     """What stands under `mean`, where the original code has an empty cell: `of 9 of 11`, or `of 7 to 11 of 11` where
     models differ; nothing where no column is missing."""
     counts = {len(summary["columns"]) for summary in summaries}

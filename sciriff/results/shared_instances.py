@@ -4,11 +4,11 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
+from sciriff.data.records import AnswerKey
 from sciriff.results.finished_runs import FinishedRun
 from sciriff.results.per_instance import InstanceNumbers
 from sciriff.results.resampled_columns import TaskColumns, parts
 from sciriff.results.statistics import Array
-from sciriff.run.records import AnswerKey
 from sciriff.run.user_error import UserError
 from sciriff.tasks import HELD_OUT
 from sciriff.tasks.task import Task

@@ -1,29 +1,37 @@
 """The summary of scores.json as a table for people, for the score stage and the driver to print."""
 
-from typing import Any
-
+from sciriff.results.scores import (
+    ColumnScore,
+    JudgeCounts,
+    Scores,
+    Summary,
+    TaskScores,
+    answers_of,
+    columns_and_statistics,
+    coverage,
+    other_values,
+)
 from sciriff.results.terminal_table import table_lines
-from sciriff.run.number_format import count_of, interval, plus_minus, points, small_signed_points
+from sciriff.run.number_format import interval, plus_minus, points, small_signed_points
 from sciriff.run.visible import visible_line
 from sciriff.tasks import COLUMNS, HELD_OUT
 
 JUDGED = frozenset(column for task in HELD_OUT for column in task.judged_columns)
 
 
-def summary_lines(scores: dict[str, Any]) -> list[str]:
+def summary_lines(scores: Scores) -> list[str]:
     """The summary as a table for people: every column with its n, readable share, value and 95 % interval (both x100),
     with several samples of each answer their standard deviation, then the mean."""
     summary, samples = scores["summary"], scores.get("samples", 1)
     header = ["column", "n", "readable", "score", "95 % interval", f"sd over {samples} samples"]
-    rows = []
+    rows, known = [], columns_and_statistics(summary)
     for name in COLUMNS:
-        result, column = scores["tasks"].get(name.partition("/")[0]), summary["columns"].get(name)
+        result = scores["tasks"].get(name.partition("/")[0])
         answers = [str(result["n"]), f"{result['readable']:.2f}"] if result else ["", ""]
-        value = points(column["value"]) if column else "missing"
-        rows.append([name, *answers, value, *_uncertainty(column or {})])
-    for statistic in ("mean", "median"):
-        value = "none" if summary[statistic] is None else points(summary[statistic])
-        rows.append([f"{statistic} of {coverage(summary)}", "", "", value, *_uncertainty(summary, f"{statistic}_")])
+        rows.append([name, *answers, *(_cells(known[name]) if name in known else ("missing", "", ""))])
+    for name in ("mean", "median"):
+        cells = _cells(known[name]) if name in known else ("none", "", "")
+        rows.append([f"{name} of {coverage(summary['columns'])}", "", "", *cells])
     if samples == 1:
         header, *rows = [row[:-1] for row in (header, *rows)]
     lines = table_lines(header, rows, right=header[1:])
@@ -31,13 +39,13 @@ def summary_lines(scores: dict[str, Any]) -> list[str]:
     return [*lines, "", *map(visible_line, remarks)] if remarks else lines
 
 
-def _uncertainty(values: dict[str, Any], prefix: str = "") -> tuple[str, str]:
-    """`[46.1, 57.0]` and `± 0.80`, the interval and the standard deviation over samples; empty where not known."""
-    limits, sd = values.get(f"{prefix}ci95"), values.get(f"{prefix}sd_over_samples")
-    return interval(limits) if limits else "", "" if sd is None else plus_minus(sd)
+def _cells(score: ColumnScore) -> tuple[str, str, str]:
+    """`51.53`, `[46.1, 57.0]` and `± 0.80`: value, interval and standard deviation over samples, as far as known."""
+    limits, sd = score.get("ci95"), score.get("sd_over_samples")
+    return points(score["value"]), interval(limits) if limits else "", "" if sd is None else plus_minus(sd)
 
 
-def _remarks(scores: dict[str, Any]) -> list[str]:
+def _remarks(scores: Scores) -> list[str]:
     """What a reader of the numbers must know beside them."""
     results = scores["tasks"]
     lines = []
@@ -66,14 +74,13 @@ def _remarks(scores: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _other_parity(scores: dict[str, Any]) -> list[str]:
+def _other_parity(scores: Scores) -> list[str]:
     """The columns that have another value under the other rules of scoring, and that value."""
-    other, summary = scores.get("other_parity"), scores["summary"]
+    other = scores.get("other_parity")
     if other is None or not other["tasks"]:  # of an earlier version, or nothing differs
         return []
-    rows = [(name, summary["columns"][name]["value"], value) for name, value in other["columns"].items()]
-    if rows:
-        rows += [(f"{name} of {coverage(summary)}", summary[name], other[name]) for name in ("mean", "median")]
+    covers = f" of {coverage(scores['summary']['columns'])}"
+    rows = [(name if name in COLUMNS else name + covers, here, to) for name, here, to in other_values(scores)]
     width = max((len(name) for name, _, _ in rows), default=0)
     details = sum(len(task["details"]) for task in other["tasks"].values())
     return [
@@ -83,7 +90,7 @@ def _other_parity(scores: dict[str, Any]) -> list[str]:
     ]
 
 
-def _lengths(result: dict[str, Any]) -> str:
+def _lengths(result: TaskScores) -> str:
     """What was too long for the model or for its limit, of a task in scores.json; empty where nothing was."""
     n = answers_of(result)
     cut, skipped, ended = (result[name] for name in ("truncated_prompts", "skipped_prompts", "cut_answers"))
@@ -95,13 +102,7 @@ def _lengths(result: dict[str, Any]) -> str:
     return ", ".join(part for part in parts if part)
 
 
-def answers_of(result: dict[str, Any]) -> int:
-    """How many answers of a task were scored: one to each of its n instances, or several samples."""
-    answers: int = result.get("answers", result["n"])
-    return answers
-
-
-def judge_line(judge: dict[str, Any]) -> str:
+def judge_line(judge: JudgeCounts) -> str:
     """What a judge did, of `judge` in scores.json: `judged by gpt-4o: 97 answers, 3 of the responses unreadable`."""
     parts = [f"{judge['judged']} answers"]
     if judge["unreadable"]:
@@ -113,15 +114,10 @@ def judge_line(judge: dict[str, Any]) -> str:
     return f"judged by {judge['judge'] or 'nobody'}: {', '.join(parts)}"
 
 
-def mean_line(summary: dict[str, Any]) -> str:
+def mean_line(summary: Summary) -> str:
     """The mean (x100) with its interval, its spread over samples and what it covers: `46.45 [41.5, 50.9] of 9 of 11`;
     empty without one."""
     if summary["mean"] is None:
         return ""
-    parts = [points(summary["mean"]), *_uncertainty(summary, "mean_"), f"of {coverage(summary)}"]
+    parts = [*_cells(columns_and_statistics(summary)["mean"]), f"of {coverage(summary['columns'])}"]
     return " ".join(filter(None, parts))
-
-
-def coverage(summary: dict[str, Any]) -> str:
-    """What its mean and median are made of: `9 of 11`."""
-    return count_of([len(summary["columns"])], len(COLUMNS))

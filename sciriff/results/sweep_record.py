@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from sciriff.run.run_dir import RunDir
+from sciriff.run.typed_json import read_json
 
 PAGE = "sweep.html"
 """The page of a sweep, in its folder."""
@@ -48,14 +49,18 @@ def write(place: Path, job: Job) -> None:
 def row(place: Path, number: int) -> Job | None:
     """The row of one job; None where there is none, or where a shared file system has just lost sight of it."""
     try:
-        return Job(**json.loads(_row(place, number).read_text()))
+        return _read(_row(place, number))
     except OSError:
         return None
 
 
 def jobs(place: Path) -> list[Job]:
     """The rows of a sweep, in the order of its jobs."""
-    return [Job(**json.loads(path.read_text())) for path in sorted(_rows(place).glob("*.json"))]
+    return [_read(path) for path in sorted(_rows(place).glob("*.json"))]
+
+
+def _read(path: Path) -> Job:
+    return read_json(path, Job, "the row of a job", "remove it, and the sweep's command makes it again")
 
 
 def forget(place: Path, number: int) -> None:

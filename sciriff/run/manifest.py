@@ -1,13 +1,26 @@
 """manifest.json: what each stage was given and what it made, so that finished work is known and skipped."""
 
 import json
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypedDict
+
+from msgspec import Meta
 
 from sciriff.run.digest import file_digest
-from sciriff.run.user_error import UserError
+from sciriff.run.typed_json import parsed_json
 from sciriff.run.whole_file import write_whole
+
+Seconds = Annotated[float, Meta(ge=0, le=sys.float_info.max)]
+
+
+class OutputRecord(TypedDict):
+    """A file as a stage left it."""
+
+    bytes: int
+    mtime_ns: int
+    sha256: str
 
 
 @dataclass
@@ -16,9 +29,13 @@ class StageRecord:
 
     status: str
     inputs: dict[str, str]
-    seconds: float = 0.0
-    outputs: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """Name relative to the run folder -> {bytes, mtime_ns, sha256}."""
+    seconds: Seconds = 0.0
+    outputs: dict[str, OutputRecord] = field(default_factory=dict)
+    """By the file's name relative to the run folder."""
+
+
+class _Stages(TypedDict):
+    stages: dict[str, StageRecord]
 
 
 @dataclass
@@ -35,12 +52,11 @@ class Manifest:
         """The manifest, empty where there is none yet. UserError for a file that is not one."""
         if not path.is_file():
             return cls(path)
-        try:
-            values = json.loads(path.read_text())
-            stages = {name: StageRecord(**record) for name, record in values.pop("stages").items()}
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise UserError(f"{path}: not a manifest ({error}); remove it to run every stage again") from None
-        return cls(path, values, stages)
+        data, of_file = path.read_bytes(), (path, "a manifest", "remove it to run every stage again")
+        stages = parsed_json(data, _Stages, *of_file)["stages"]
+        about = parsed_json(data, dict[str, Any], *of_file)
+        del about["stages"]
+        return cls(path, about, stages)
 
     @property
     def is_over(self) -> bool:
@@ -60,9 +76,9 @@ def _files(paths: list[Path]) -> list[Path]:
     return [p for p in found if p.is_file()]
 
 
-def record_outputs(root: Path, paths: list[Path]) -> dict[str, dict[str, Any]]:
+def record_outputs(root: Path, paths: list[Path]) -> dict[str, OutputRecord]:
     """Size, time and digest of every file among and below `paths`."""
-    outputs = {}
+    outputs: dict[str, OutputRecord] = {}
     for path in _files(paths):
         stat = path.stat()
         outputs[path.relative_to(root).as_posix()] = {
@@ -73,7 +89,7 @@ def record_outputs(root: Path, paths: list[Path]) -> dict[str, dict[str, Any]]:
     return outputs
 
 
-def damaged_output(root: Path, outputs: dict[str, dict[str, Any]]) -> str | None:
+def damaged_output(root: Path, outputs: dict[str, OutputRecord]) -> str | None:
     """The first output that is missing or differs from its record. A file with its old size and time is not read."""
     for name, record in outputs.items():
         path = root / name

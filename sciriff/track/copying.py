@@ -1,6 +1,5 @@
 """Copy the contents of a run folder, and what is added to it, to an open sink."""
 
-import json
 import os
 import select
 import sys
@@ -8,8 +7,9 @@ import time
 from pathlib import Path
 from typing import Any
 
+from sciriff.data.training_metrics import metrics_row
+from sciriff.results.scores import Summary, columns_and_statistics, parsed_summary
 from sciriff.run.run_dir import RunDir
-from sciriff.run.user_error import UserError
 from sciriff.track.logged_tables import tracked_tables
 from sciriff.track.sink import Sink, is_number
 from sciriff.track.tail import Tail
@@ -37,9 +37,7 @@ def copy_run(run: RunDir, sink: Sink, follow: bool) -> None:
     while True:
         untouched = {path: stamp for path, stamp in untouched.items() if stamp == _stamp(path) and not over}
         for number, row in tail.rows() if run.metrics not in untouched else ():
-            step = row.get("step")
-            if not isinstance(step, int):
-                raise UserError(f"{run.metrics}:{number}: step={step!r} must be a whole number")
+            step = metrics_row(row, f"{run.metrics}:{number}")["step"]
             if step != held_step:
                 _send(sink, held_step, held)
                 held_step, held = step, {}
@@ -52,7 +50,7 @@ def copy_run(run: RunDir, sink: Sink, follow: bool) -> None:
             _send(sink, held_step, held)
         if run.scores not in untouched and run.scores.is_file() and (text := run.scores.read_bytes()) != scores:
             scores = text
-            sink.scores(summary_values(run.scores, text))
+            sink.scores(summary_values(parsed_summary(text, run.scores)))
         if over:
             break
         over = closed(POLL)  # one more round copies what was written before standard input closed
@@ -70,22 +68,18 @@ def _send(sink: Sink, step: int, values: dict[str, float]) -> None:
         sink.logged = step
 
 
-def summary_values(path: Path, text: bytes) -> dict[str, Any]:
-    """Flatten scores.json for a tracker: the columns (0-1) with the ends of their 95 % intervals and their standard
-    deviations over samples, their mean and median, and the number of columns. UserError if it is malformed."""
-    try:
-        summary = json.loads(text)["summary"]
-        values = {name: column["value"] for name, column in summary["columns"].items()}
-        values |= {"mean": summary["mean"], "median": summary["median"], "columns_scored": len(values)}
-        beside = summary["columns"] | {"mean": {key: summary.get(f"mean_{key}") for key in ("ci95", "sd_over_samples")}}
-        for name, column in beside.items():
-            if (ends := column.get("ci95")) is not None:
-                values[f"{name}_ci95_low"], values[f"{name}_ci95_high"] = ends
-            values[f"{name}_sd_over_samples"] = column.get("sd_over_samples")
-        values["columns_missing"] = ", ".join(summary["missing"])
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{path}: not the scores of a run ({error!r}); run the score stage again") from None
-    return {name: value for name, value in values.items() if value is not None}
+def summary_values(summary: Summary) -> dict[str, Any]:
+    """Flatten the summary of scores.json for a tracker: the columns (0-1) with the ends of their 95 % intervals and
+    their standard deviations over samples, their mean and median, and the number of columns."""
+    values: dict[str, Any] = {}
+    known = columns_and_statistics(summary)
+    for name, column in known.items():
+        values[name] = column["value"]
+        if "ci95" in column:
+            values[f"{name}_ci95_low"], values[f"{name}_ci95_high"] = column["ci95"]
+        if "sd_over_samples" in column:
+            values[f"{name}_sd_over_samples"] = column["sd_over_samples"]
+    return values | {"columns_scored": len(summary["columns"]), "columns_missing": ", ".join(summary["missing"])}
 
 
 def _stamp(path: Path) -> tuple[int, int, int] | None:

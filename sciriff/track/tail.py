@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sciriff.run.records import json_object
+from sciriff.run.json_lines import json_object
 
 
 @dataclass

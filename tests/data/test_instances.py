@@ -7,7 +7,8 @@ import pytest
 
 from sciriff.config import EvalConfig
 from sciriff.data.instances import choose, read_instances, wanted_tasks
-from sciriff.run.records import Instance, write_jsonl
+from sciriff.data.records import Instance
+from sciriff.run.json_lines import write_jsonl
 
 
 def row(instance_id: str, prompt: str, reference: str = "[]") -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from sciriff.config import Config
-from sciriff.data.saved_answers import Answer, find_samples, models_below, read_answers, read_predictions
+from sciriff.data.saved_answers import SavedAnswer, find_samples, models_below, read_answers, read_predictions
 from sciriff.run.run_dir import RunDir
 from sciriff.score import main as score
 from sciriff.tasks import COLUMNS
@@ -41,7 +41,7 @@ def write(path: Path, rows: list[dict[str, Any]], as_list: bool = False) -> Path
     return path
 
 
-def answer_of(row: dict[str, Any], tmp_path: Path, task: str = NER) -> Answer:
+def answer_of(row: dict[str, Any], tmp_path: Path, task: str = NER) -> SavedAnswer:
     (answer,) = read_answers(write(tmp_path / "row.jsonl", [row]), task).values()
     return answer
 

@@ -19,7 +19,15 @@ from sciriff.results import sweep_record
 from sciriff.run.locks import own_run
 from sciriff.run.run_dir import RunDir
 
-SCORES = {"summary": {"columns": {"a/f1": {"value": 0.5}}, "mean": 0.4645, "mean_ci95": [0.41, 0.5], "missing": []}}
+SCORES = {
+    "summary": {
+        "columns": {"a/f1": {"value": 0.5}},
+        "mean": 0.4645,
+        "median": 0.5,
+        "mean_ci95": [0.41, 0.5],
+        "missing": [],
+    }
+}
 
 
 def test_table_of_a_sweep_has_scores_and_reasons(tmp_path: Path, monkeypatch):

@@ -12,8 +12,9 @@ from typing import Any
 from api_server import KEY
 
 from sciriff.config import Config, to_yaml
+from sciriff.data.records import Prediction
 from sciriff.judge.__main__ import main
-from sciriff.run.records import Prediction, write_jsonl
+from sciriff.run.json_lines import write_jsonl
 from sciriff.run.run_dir import RunDir
 from sciriff.score import main as score
 

@@ -4,7 +4,8 @@ import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from sciriff.run.records import Conversation, dumps
+from sciriff.data.records import Conversation
+from sciriff.run.json_lines import dumps
 
 
 def science(task: str, i: int) -> dict:

@@ -10,7 +10,7 @@ import pytest
 
 from sciriff.config import MixSourceConfig
 from sciriff.mix.sources import read_conversations
-from sciriff.mix.tally import Tally
+from sciriff.mix.tally import MixTally
 
 FORMATS = ["jsonl", "jsonl.gz", "json", "parquet"]
 ROWS = 12
@@ -67,8 +67,8 @@ def write(path: Path, rows: list[dict], damage: bytes | None = None) -> str:
     return f"{path}:5" if "jsonl" in path.name else f"{path}: row 5"
 
 
-def read(path: Path, on_bad_row: str) -> tuple[list[str], Tally]:
-    tally = Tally()
+def read(path: Path, on_bad_row: str) -> tuple[list[str], MixTally]:
+    tally = MixTally()
     rows = read_conversations("source", MixSourceConfig(path=str(path)), on_bad_row, tally)
     return [row.id for row in rows], tally
 

@@ -7,7 +7,7 @@ from sciriff.config import MixConfig, MixSourceConfig, SourceConfig, SourcesConf
 from sciriff.mix.card import licenses, tally_card, token_card, validation_card
 from sciriff.mix.card_page import page, recipe_yaml
 from sciriff.mix.card_table import table
-from sciriff.mix.tally import Tally
+from sciriff.mix.tally import MixTally
 from sciriff.mix.validation import Drawn
 
 HUB = SourcesConfig(
@@ -16,7 +16,7 @@ HUB = SourcesConfig(
 
 
 def card_of(dataset: str, *, wanted: int = 0, drawn: dict[str, Drawn] | None = None) -> dict:
-    tally = Tally(read={"sciriff": 12, "tulu": 2}, commits={"sciriff": "c0ffee"}, repeated={"tulu": 1}, shortened=4)
+    tally = MixTally(read={"sciriff": 12, "tulu": 2}, commits={"sciriff": "c0ffee"}, repeated={"tulu": 1}, shortened=4)
     tally.general_missing = 6
     for i in range(10):
         tally.drop("`output` is empty", f"train.jsonl:{i}", "sciriff")

@@ -14,10 +14,10 @@ import pytest
 from mix_rows import fitting, names, read
 
 from sciriff.config import Config, to_yaml
+from sciriff.data.records import Conversation
 from sciriff.data.token_file import NAME
 from sciriff.mix.__main__ import main
 from sciriff.mix.build import build_mix
-from sciriff.run.records import Conversation
 from sciriff.run.run_dir import RunDir
 from sciriff.tasks import HELD_OUT
 

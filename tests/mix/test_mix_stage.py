@@ -16,6 +16,7 @@ from largest_file import largest_file
 from transformers import AutoTokenizer
 
 from sciriff.config import SAMPLE, Config, to_yaml
+from sciriff.data.records import Conversation
 from sciriff.data.token_file import NAME, TokenFile, write_token_file
 from sciriff.mix import tokenise
 from sciriff.mix.__main__ import main
@@ -24,7 +25,7 @@ from sciriff.mix.token_spool import TokenRow, TokenSpool
 from sciriff.mix.tokenise import Tokeniser
 from sciriff.models.chat_markup import training_ids
 from sciriff.run.digest import file_digest
-from sciriff.run.records import Conversation, Message, read_jsonl, write_jsonl
+from sciriff.run.json_lines import Message, read_jsonl, write_jsonl
 from sciriff.run.run_dir import RunDir
 
 Make = Callable[..., tuple[Config, RunDir]]

@@ -8,11 +8,12 @@ import pytest
 
 from sciriff.config import SAMPLE, EvalConfig, SourceConfig
 from sciriff.data.instances import read_instances
+from sciriff.data.records import Conversation, Instance
 from sciriff.mix.overlap import GRAM, LEAST_SHORT, OverlapIndex
 from sciriff.mix.overlap_check import MOST_PAIRS, OverlapCheck, overlap_check
 from sciriff.mix.sources import read_conversations
 from sciriff.mix.tally import Tally
-from sciriff.run.records import Conversation, Instance, Message
+from sciriff.run.json_lines import Message
 
 CLAIMS = (
     "You are shown a claim and an abstract. Say whether the abstract supports it, contradicts it or gives too little "

@@ -16,7 +16,7 @@ from sciriff.mix.recipe import (
     text_digest,
     without_duplicates,
 )
-from sciriff.run.records import Message
+from sciriff.run.json_lines import Message
 from sciriff.tasks import HELD_OUT
 from sciriff.tasks.catalogue import catalogue
 

@@ -4,10 +4,11 @@ from pathlib import Path
 import pytest
 
 from sciriff.config import MixConfig, SourceConfig
+from sciriff.data.records import Conversation
 from sciriff.mix.science_filter import ScienceFilter
 from sciriff.mix.sources import BadRow, conversation_of, read_conversations
-from sciriff.mix.tally import Tally
-from sciriff.run.records import Conversation, Message
+from sciriff.mix.tally import MixTally
+from sciriff.run.json_lines import Message
 
 SCIENCE = {"input": "Is it?", "output": "yes", "_instance_id": "pubmedqa_qa:train:7", "metadata": {}}
 GENERAL = {
@@ -87,12 +88,12 @@ def write(path: Path, rows: list[dict]) -> SourceConfig:
 def test_a_bad_row_stops_the_build_with_its_place(tmp_path: Path) -> None:
     source = write(tmp_path / "train.jsonl", [SCIENCE, {**SCIENCE, "output": ""}])
     with pytest.raises(ValueError, match=r"train\.jsonl:2: `output` is empty; .*mix\.on_bad_row=drop"):
-        list(read_conversations("sciriff", source, "error", Tally()))
+        list(read_conversations("sciriff", source, "error", MixTally()))
 
 
 def test_bad_rows_are_counted_by_reason_with_the_first_five(tmp_path: Path) -> None:
     source = write(tmp_path / "train.jsonl", [{**SCIENCE, "output": ""}] * 7 + [SCIENCE, said(("user", "Hi"))])
-    tally = Tally()
+    tally = MixTally()
     assert [row.id for row in read_conversations("sciriff", source, "drop", tally)] == ["pubmedqa_qa:train:7"]
     assert tally.read == {"sciriff": 9} and tally.kept == 1
     assert tally.reasons == {"`output` is empty": 7, "the last message is not the assistant's": 1}
@@ -102,13 +103,13 @@ def test_bad_rows_are_counted_by_reason_with_the_first_five(tmp_path: Path) -> N
 def test_a_general_row_is_no_science(tmp_path: Path) -> None:
     source = write(tmp_path / "train.jsonl", [GENERAL])
     with pytest.raises(ValueError, match="a general row among the science rows"):
-        list(read_conversations("sciriff", source, "error", Tally(), ScienceFilter(MixConfig(name="x"))))
-    assert len(list(read_conversations("tulu", source, "error", Tally()))) == 1
+        list(read_conversations("sciriff", source, "error", MixTally(), ScienceFilter(MixConfig(name="x"))))
+    assert len(list(read_conversations("tulu", source, "error", MixTally()))) == 1
 
 
 def test_control_characters_of_pdf_files_are_kept_and_counted(tmp_path: Path) -> None:
     source = write(tmp_path / "train.jsonl", [{**SCIENCE, "input": "\x02̂κ"}, {**SCIENCE, "input": "\t\f\n x"}])
-    tally = Tally()
+    tally = MixTally()
     assert next(read_conversations("sciriff", source, "error", tally)).messages[0].content == "\x02̂κ"
-    list(read_conversations("sciriff", source, "error", tally := Tally()))
+    list(read_conversations("sciriff", source, "error", tally := MixTally()))
     assert tally.control_characters.first == [f"{tmp_path}/train.jsonl:1"]

@@ -8,9 +8,10 @@ import pytest
 from mix_rows import fitting, general, names, read, science, write
 
 from sciriff.config import MixConfig, MixSourceConfig, SourcesConfig
+from sciriff.data.records import Conversation
 from sciriff.mix.build import build_mix
 from sciriff.mix.validation import Drawn, question_digest
-from sciriff.run.records import Conversation, Message
+from sciriff.run.json_lines import Message
 
 TASKS = {"covid_qa": 30, "gene_ner": 12, "bioasq_list_qa": 9}  # the last is held out
 SCIENCE = [science(task, i) for task, rows in TASKS.items() for i in range(rows)]

@@ -10,7 +10,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from sciriff.config import CHAT_FORMATS, SAMPLE
 from sciriff.models.chat_markup import Markup, end_ids, jinja_template, prompt_ids, training_ids
-from sciriff.run.records import Message
+from sciriff.run.json_lines import Message
 
 OURS = tuple(chat for chat in CHAT_FORMATS if chat != "tokenizer")
 STRUCTURE = [

@@ -2,9 +2,9 @@
 
 import pytest
 
+from sciriff.data.records import Instance
 from sciriff.predict.estimated_tokens import EstimatedTokens, pieces
 from sciriff.predict.prompts import CUT, SERVERS, make_prompt
-from sciriff.run.records import Instance
 
 TOKENS = EstimatedTokens()
 

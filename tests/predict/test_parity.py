@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from predict_runs import finish, make_run, row, tiny_model, write_rows
 
+from sciriff.data.records import Instance
 from sciriff.models.loading import load_tokenizer
 from sciriff.predict import parity
-from sciriff.run.records import Instance
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,8 @@ import pytest
 from predict_runs import files_of, finish, make_run, row, start, tiny_model, write_rows
 
 from sciriff.config import EngineConfig
-from sciriff.run.records import Prediction, read_jsonl
+from sciriff.data.records import Prediction
+from sciriff.run.json_lines import read_jsonl
 from sciriff.run.run_dir import RunDir
 
 TASKS = ("scierc_ner", "bioasq_list_qa", "scifact_entailment")

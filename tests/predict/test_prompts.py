@@ -6,10 +6,11 @@ import pytest
 from predict_runs import tiny_model
 
 from sciriff.config import CHAT_FORMATS
+from sciriff.data.records import Instance
 from sciriff.models import chat_markup
 from sciriff.models.loading import load_tokenizer
 from sciriff.predict.prompts import CUT, SERVERS, Prompt, make_prompt, room_for_prompt
-from sciriff.run.records import Instance, Message
+from sciriff.run.json_lines import Message
 
 WORDS = [f"alpha{i} binds receptor{i}" for i in range(400)]
 INSTRUCTION = "List every receptor in the abstract as a JSON array of strings."

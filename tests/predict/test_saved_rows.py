@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from predict_runs import ROOT
 
+from sciriff.data.records import AnswerKey, Prediction
 from sciriff.predict import saved_rows
 from sciriff.predict.saved_rows import Asked
-from sciriff.run.records import AnswerKey, Prediction
 from sciriff.run.run_dir import RunDir
 
 SETTINGS = {"model": "m", "end tokens": [2]}
@@ -156,7 +156,7 @@ FILL = """
 import sys
 from pathlib import Path
 from sciriff.predict import saved_rows
-from sciriff.run.records import Prediction
+from sciriff.data.records import Prediction
 from sciriff.run.run_dir import RunDir
 
 for i in range(10_000):

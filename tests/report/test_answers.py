@@ -6,8 +6,8 @@ import pytest
 from report_runs import write_predictions
 
 from sciriff.config import Config
+from sciriff.data.records import Prediction
 from sciriff.report.answers import evenly_spaced, own_scores, read_answers
-from sciriff.run.records import Prediction
 from sciriff.run.run_dir import RunDir
 from sciriff.run.visible import LONGEST, visible
 from sciriff.tasks.biored import BIORED

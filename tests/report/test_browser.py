@@ -11,8 +11,8 @@ from chromium import PHONE, address, chromium, quiet_tab, serious_findings
 from report_runs import fill_run, write_predictions
 
 from sciriff.config import Config
+from sciriff.data.records import Prediction
 from sciriff.report.page import render
-from sciriff.run.records import Prediction
 from sciriff.run.run_dir import RunDir
 
 MakeRun = Callable[..., tuple[Config, RunDir]]

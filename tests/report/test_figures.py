@@ -3,8 +3,7 @@
 import math
 import random
 
-from sciriff.report.figures import POINTS, Line, panel, strip, thin, ticks, trailing_mean
-from sciriff.report.run_scores import Score
+from sciriff.report.figures import POINTS, Curve, panel, strip, thin, ticks, trailing_mean
 
 
 def test_ticks_are_few_round_and_inside() -> None:
@@ -35,22 +34,22 @@ def test_trailing_mean() -> None:
 
 
 def test_a_loss_that_is_not_a_number_leaves_a_gap() -> None:
-    figure = panel("t", "d", [Line("curve", [(1, 1.0), (2, math.nan), (3, 1.0), (4, math.inf)])], [], from_zero=False)
+    figure = panel("t", "d", [Curve("curve", [(1, 1.0), (2, math.nan), (3, 1.0), (4, math.inf)])], [], from_zero=False)
     assert figure is not None
     assert "nan" not in figure.svg and "inf" not in figure.svg
     assert figure.svg.count('class="curve" d="M') == 1 and figure.svg.count("h0") == 2
 
 
 def test_one_step_can_be_drawn_and_none_cannot() -> None:
-    assert panel("t", "d", [Line("curve", [(1, 0.0)])], [], from_zero=True) is not None
-    assert panel("t", "d", [Line("curve", [(1, math.nan)])], [], from_zero=True) is None
+    assert panel("t", "d", [Curve("curve", [(1, 0.0)])], [], from_zero=True) is not None
+    assert panel("t", "d", [Curve("curve", [(1, math.nan)])], [], from_zero=True) is None
 
 
 def test_a_title_is_escaped() -> None:
-    figure = panel("<b>", "&", [Line("curve", [(1, 0.0)])], [], from_zero=True)
+    figure = panel("<b>", "&", [Curve("curve", [(1, 0.0)])], [], from_zero=True)
     assert figure is not None and "<title>&lt;b&gt;. &amp;</title>" in figure.svg
 
 
 def test_a_strip_stays_inside_its_box() -> None:
-    assert 'cx="4.0"' in strip(Score(-0.5), []) and 'cx="204.0"' in strip(Score(7.0), [None])
-    assert strip(None, [Score(0.5)]).count("<circle") == 1
+    assert 'cx="4.0"' in strip({"value": -0.5}, []) and 'cx="204.0"' in strip({"value": 7.0}, [None])
+    assert strip(None, [{"value": 0.5}]).count("<circle") == 1

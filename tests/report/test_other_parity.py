@@ -9,9 +9,11 @@ import pytest
 
 from sciriff import score
 from sciriff.config import Config
+from sciriff.data.records import Prediction
 from sciriff.report import other_parity
 from sciriff.report.page import render
-from sciriff.run.records import Prediction, write_jsonl
+from sciriff.results.scores import read_scores
+from sciriff.run.json_lines import write_jsonl
 from sciriff.run.run_dir import RunDir
 
 GOLD = '{"verdict": "SUPPORT", "evidence": ["Pain was lower."]}'
@@ -37,7 +39,7 @@ def test_columns_that_differ_and_by_how_much(make_run: MakeRun):
     assert "scored under eval.parity=reference: 1 count otherwise, 2 columns and" in text
     assert "scifact_entailment f1_label 66.67 100.00 +33.33" in text
     assert "mean 66.67 100.00 +33.33" in text
-    found = other_parity.read(run)
+    found = other_parity.other_parity(read_scores(run.scores))
     assert found is not None
     assert [row.name for row in found.columns] == ["f1_label", "f1_evidence_token", "", ""]
     assert "all_label_r" in [row.name for row in found.details]
@@ -54,9 +56,9 @@ def test_nothing_that_differs_is_said(make_run: MakeRun):
 
 def test_scores_of_an_earlier_version_and_broken_ones(make_run: MakeRun):
     config, run = make_run("old", {"biored_ner/f1": 0.5})
-    assert other_parity.read(run) is None
+    assert other_parity.other_parity(read_scores(run.scores)) is None
     assert "other rules" not in words(render(config, run))
     values = json.loads(run.scores.read_text())
     run.scores.write_text(json.dumps({**values, "other_parity": {"columns": {"nothing": 1}}}))
     with pytest.raises(ValueError, match=r"scores.json: not the scores of a run"):
-        other_parity.read(run)
+        render(config, run)

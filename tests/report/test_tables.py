@@ -2,12 +2,15 @@
 
 import pytest
 
-from sciriff.report.run_scores import COLUMNS, RunScores, Score, best_per_column, difference, points, sentence
+from sciriff.report.run_scores import COLUMNS, RunScores, best_per_column, difference, points, sentence
+from sciriff.results.scores import ColumnScore, Summary
 
 
 def scored(name: str, columns: dict[str, float]) -> RunScores:
     mean = sum(columns.values()) / len(columns) if columns else None
-    return RunScores(name, "m", {key: Score(value) for key, value in columns.items()}, {}, mean, mean)
+    found: dict[str, ColumnScore] = {key: {"value": value} for key, value in columns.items()}
+    summary: Summary = {"columns": found, "mean": mean, "median": mean, "missing": []}
+    return RunScores(name, {"model": "m", "parity": "none", "tasks": {}, "summary": summary})
 
 
 def test_the_eleven_columns_stand_in_the_papers_order() -> None:

@@ -1,29 +1,31 @@
 """Where the time went, and lengths as bars."""
 
 import re
-from typing import Any
+from pathlib import Path
 
 from sciriff.report.bars import BINS, bar, histogram
 from sciriff.report.times import stage_times, step_times
+from sciriff.run.manifest import Manifest, StageRecord
 
 
-def manifest(**seconds: float) -> dict[str, Any]:
-    return {"stages": {name: {"status": "done", "seconds": spent} for name, spent in seconds.items()}}
+def manifest(**seconds: float) -> Manifest:
+    return Manifest(
+        Path("manifest.json"), stages={name: StageRecord("done", {}, spent) for name, spent in seconds.items()}
+    )
 
 
 def test_shares_are_of_all_finished_stages() -> None:
     given = manifest(mix=25.0, train=75.0)
-    given["stages"]["report"] = {"status": "running", "seconds": 1000.0}
-    given["stages"]["odd"] = 3
+    given.stages["report"] = StageRecord("running", {}, 1000.0)
     assert [(time.name, time.text, time.share) for time in stage_times(given)] == [
         ("mix", "25.0 s", 0.25),
         ("train", "1 min 15 s", 0.75),
     ]
-    assert stage_times({}) == stage_times({"stages": []}) == []
+    assert stage_times(manifest()) == []
 
 
 def test_what_training_spent_its_time_on() -> None:
-    step = {"seconds": 10.0, "seconds_data": 1.0, "seconds_compute": 8.0, "seconds_optimizer": float("nan")}
+    step = {"step": 1, "seconds": 10.0, "seconds_data": 1.0, "seconds_compute": 8.0, "seconds_optimizer": float("nan")}
     metrics = [step, {"step": 1, "validation_seconds": 5.0}, step]
     found = {time.name: (time.text, time.share) for time in step_times(manifest(train=40.0, score=10.0), metrics)}
     assert found == {
@@ -33,7 +35,7 @@ def test_what_training_spent_its_time_on() -> None:
         "validation": ("5.0 s", 0.1),
         "start, checkpoints and saving": ("15.0 s", 0.3),
     }
-    assert [time.name for time in step_times(manifest(train=40.0), [{"seconds": 20.0}])] == [
+    assert [time.name for time in step_times(manifest(train=40.0), [{"step": 1, "seconds": 20.0}])] == [
         "steps",
         "start, checkpoints and saving",
     ]

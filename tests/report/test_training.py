@@ -3,7 +3,8 @@
 import json
 from pathlib import Path
 
-from sciriff.report.training import curves, read_metrics, totals
+from sciriff.data.training_metrics import read_metrics
+from sciriff.report.training import curves, totals
 
 
 def test_no_training_has_no_rows(tmp_path: Path) -> None:

@@ -9,7 +9,9 @@ from sciriff.run.manifest import Manifest, StageRecord, damaged_output, record_o
 
 def test_written_and_read_back(tmp_path: Path):
     manifest = Manifest(tmp_path / "manifest.json", {"versions": {"python": "3"}})
-    manifest.stages["mix"] = StageRecord("done", {"recipe": "abc"}, 1.5, {"mix/train.jsonl": {"bytes": 3}})
+    manifest.stages["mix"] = StageRecord(
+        "done", {"recipe": "abc"}, 1.5, {"mix/train.jsonl": {"bytes": 3, "mtime_ns": 5, "sha256": "abc"}}
+    )
     manifest.write()
     assert Manifest.read(manifest.path) == manifest
 

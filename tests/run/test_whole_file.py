@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from largest_file import largest_file
 
-from sciriff.run.records import Instance, append_jsonl, read_jsonl, write_jsonl
+from sciriff.data.records import Instance
+from sciriff.run.json_lines import append_jsonl, read_jsonl, write_jsonl
 from sciriff.run.whole_file import whole, write_whole
 
 

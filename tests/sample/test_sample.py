@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sciriff.config import SAMPLE
-from sciriff.run.records import read_json_objects
+from sciriff.run.json_lines import read_json_objects
 from sciriff.tasks.catalogue import catalogue
 from tools.sample.documents import EFFECTS
 from tools.sample.generate import generate

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from sciriff.run.records import Prediction, write_jsonl
+from sciriff.data.records import Prediction
+from sciriff.run.json_lines import write_jsonl
 
 ROOT = Path(__file__).parents[2]
 FILES = ("tests/tasks/test_tasks.py", "tests/test_score.py")

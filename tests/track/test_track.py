@@ -14,6 +14,7 @@ import pytest
 from wandb_file import offline_file, read_wandb, steps_written
 
 from sciriff.config import Config, to_yaml
+from sciriff.results.scores import parsed_summary
 from sciriff.run.run_dir import RunDir
 from sciriff.track.copying import copy_run, summary_values
 from sciriff.track.logged_tables import TrackedTable
@@ -339,4 +340,4 @@ def test_a_step_and_its_validation_are_sent_as_one(make_run: MakeRun, tmp_path: 
 @pytest.mark.parametrize("text", ["{", "[]", '{"summary": {}}', '{"summary": {"columns": {"a/b": 3}}}'])
 def test_malformed_scores_are_refused_with_the_file_name(text: str) -> None:
     with pytest.raises(ValueError, match=r"scores\.json: not the scores"):
-        summary_values(Path("scores.json"), text.encode())
+        summary_values(parsed_summary(text.encode(), Path("scores.json")))

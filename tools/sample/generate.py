@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from sciriff.config import SAMPLE
-from sciriff.run.records import dumps, read_json_objects, write_jsonl
+from sciriff.run.json_lines import dumps, read_json_objects, write_jsonl
 from sciriff.tasks.catalogue import catalogue
 from tools.sample.general import conversations
 from tools.sample.heldout import HELD_OUT

@@ -1,9 +1,9 @@
 """How many rows and tokens an epoch has: of the finished mix, or from the known sizes of the hub's datasets."""
 
-import json
 from pathlib import Path
 
 from sciriff.config import Config, MixConfig
+from sciriff.data.mix_card import read_mix_card
 from sciriff.run.run_dir import RunDir
 from sciriff.tasks import HELD_OUT
 from sciriff.tasks.catalogue import CatalogueEntry, catalogue
@@ -20,7 +20,7 @@ def mix_size(config: Config) -> tuple[int | None, int | None]:
     datasets. None where a source must be read first."""
     card = RunDir(Path(config.run_dir)).mix_card
     if card.is_file():
-        finished = json.loads(card.read_text())
+        finished = read_mix_card(card)
         return finished["rows"], finished["prompt_tokens"]["sum"] + finished["target_tokens"]["sum"]
     mix = config.mix
     if mix.path or mix.sources.published.path:

@@ -1,6 +1,5 @@
 """The jobs of a sweep as the login node sees them: name, folder, config, and whether one fits or is done already."""
 
-import json
 import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -18,6 +17,7 @@ from sciriff.driver.frozen_config import refuse_another
 from sciriff.driver.separate_runs import composed_job, shared
 from sciriff.driver.untrained_baseline import untrained_config, wants_untrained, with_beside
 from sciriff.results import sweep_record
+from sciriff.results.scores import read_summary
 from sciriff.run.run_dir import RunDir
 from sciriff.run.user_error import UserError
 
@@ -59,8 +59,7 @@ class SweepJob:
         scores = RunDir(Path(self.run_dir)).scores
         if not self.makes_scores or not scores.is_file():
             return None
-        mean: float | None = json.loads(scores.read_bytes())["summary"]["mean"]
-        return mean
+        return read_summary(scores)["mean"]
 
 
 def compose(loader: ConfigLoader, master: DictConfig, overrides: Sequence[Sequence[str]], first: int) -> list[SweepJob]:

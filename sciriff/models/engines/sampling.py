@@ -7,7 +7,6 @@ import numpy as np
 import numpy.typing as npt
 
 from sciriff.run.digest import value_digest
-from sciriff.run.records import AnswerKey
 
 STREAM_BITS = 128
 """Bits of a stream's key: all that the generator takes, so that no two answers share numbers."""
@@ -17,8 +16,8 @@ SEED_BITS = 31
 """Bits of a seed that all engines and servers accept."""
 
 
-def stream_of(seed: int, task: str, key: AnswerKey) -> int:
-    """Key of an answer's random stream."""
+def stream_of(seed: int, task: str, key: tuple[str, int]) -> int:
+    """Key of the random stream of the answer with this instance id and sample number."""
     return int(value_digest([seed, task, *key]), 16) % 2**STREAM_BITS
 
 

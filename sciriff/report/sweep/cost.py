@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 
-from sciriff.report.training import read_metrics
+from sciriff.data.training_metrics import read_metrics, total
 from sciriff.run.manifest import Manifest
 from sciriff.run.run_dir import RunDir
 
@@ -36,13 +36,13 @@ def cost_of(folder: Path) -> Cost:
     metrics = read_metrics(run.metrics)
     seconds = {name: record.seconds for name, record in manifest.stages.items() if name in PAID}
     if metrics:
-        seconds["train"] = max(seconds.get("train", 0.0), _total(metrics, "seconds"))
+        seconds["train"] = max(seconds.get("train", 0.0), total(metrics, "seconds"))
     machine = manifest.about.get("machine")
     gpus = machine.get("gpus") if isinstance(machine, dict) else None
     hours = math.fsum(seconds.values()) / 3600 if seconds else None
     gpu_hours = hours * len(gpus) if hours is not None and isinstance(gpus, list) and gpus else None
     nothing = 0.0 if manifest.stages and "train" not in manifest.stages else None
-    tokens = _total(metrics, "tokens") if metrics else nothing
+    tokens = total(metrics, "tokens") if metrics else nothing
     return Cost(hours, gpu_hours, tokens)
 
 
@@ -58,8 +58,3 @@ def mean_cost(costs: Sequence[Cost]) -> Cost:
         mean([cost.gpu_hours for cost in costs]),
         mean([cost.tokens for cost in costs]),
     )
-
-
-def _total(metrics: list[dict[str, object]], key: str) -> float:
-    values = [row.get(key) for row in metrics]
-    return math.fsum(value for value in values if isinstance(value, int | float) and math.isfinite(value))

@@ -79,7 +79,7 @@ def _scored(group: Group, resamples: int) -> tuple[list[Pooled], list[str]]:
         return found, notes
     known = group.runs[0].scores
     names = [*(column.name for column in found[:-1]), "mean"]
-    limits = [known[name].ci95 if name in known else None for name in names]
+    limits = [known[name].get("ci95") if name in known else None for name in names]
     return [replace(column, ci95=ci95 or column.ci95) for column, ci95 in zip(found, limits, strict=True)], notes
 
 

@@ -8,13 +8,14 @@ from typing import Any
 from sciriff.report import figures, template
 from sciriff.report.browser import packed
 from sciriff.report.figures import Figure
-from sciriff.report.run_scores import COLUMNS, SHORT_NAMES, Column, Score, difference, points
+from sciriff.report.run_scores import COLUMNS, SHORT_NAMES, Column, difference, points
 from sciriff.report.sweep import drawings
 from sciriff.report.sweep.configs import SEED, AblationLine, caps_of, flat, lines_of, varying
 from sciriff.report.sweep.drawings import Point, Rule, Series
 from sciriff.report.sweep.groups import SweepRow, rows_of
 from sciriff.results.comparison import HIGHER, LOWER, Comparison, Difference
 from sciriff.results.finished_runs import read_config
+from sciriff.results.scores import ColumnScore
 from sciriff.results.seeds import Group, Pooled
 from sciriff.results.sweep_record import Job
 from sciriff.run.number_format import duration, p_value
@@ -63,7 +64,7 @@ def render(
         "strip": figures.strip,
         "swatch": drawings.swatch,
         "rule_swatch": drawings.rule_swatch,
-        "score": lambda row: Score(row.mean.value.mean, *(row.mean.ci95 or ())),
+        "score": _mean_score,
     }
     return template.filled(
         here / "sweep.html.jinja",
@@ -161,6 +162,11 @@ def _point(row: SweepRow, column: str, x: float, name: str, tag: str) -> Point:
 def _rule(baseline: SweepRow, column: str = "") -> Rule | None:
     found = baseline.columns.get(column) if column else baseline.mean
     return Rule(100 * found.value.mean, _in_points(found)) if found else None
+
+
+def _mean_score(row: SweepRow) -> ColumnScore:
+    score: ColumnScore = {"value": row.mean.value.mean}
+    return score | {"ci95": row.mean.ci95} if row.mean.ci95 else score
 
 
 def _in_points(found: Pooled) -> tuple[float, float] | None:

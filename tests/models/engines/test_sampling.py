@@ -13,10 +13,11 @@ from openai_server import OpenAiServer
 from predict_runs import files_of, finish, make_run, row, tiny_model, write_rows
 
 from sciriff.config import EngineConfig
+from sciriff.data.records import AnswerKey, Prediction
 from sciriff.models.engines import Sampling
 from sciriff.models.engines.sampling import random_bits, seed_of, stream_of
 from sciriff.models.engines.transformers import draw, most_likely
-from sciriff.run.records import AnswerKey, Prediction, read_jsonl
+from sciriff.run.json_lines import read_jsonl
 from sciriff.run.run_dir import RunDir
 
 TASKS = ("bioasq_list_qa", "scierc_ner", "scifact_entailment")

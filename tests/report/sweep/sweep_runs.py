@@ -9,8 +9,9 @@ from omegaconf import OmegaConf
 
 from sciriff import score
 from sciriff.config import Config, from_container, to_yaml
+from sciriff.data.records import Prediction
 from sciriff.results.sweep_record import Job
-from sciriff.run.records import Prediction, write_jsonl
+from sciriff.run.json_lines import write_jsonl
 from sciriff.run.run_dir import RunDir
 
 NER, LIST = "biored_ner", "bioasq_list_qa"

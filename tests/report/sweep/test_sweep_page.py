@@ -19,7 +19,7 @@ from sciriff.results import sweep_record
 from sciriff.results.comparison import compare as compared
 from sciriff.results.finished_runs import read_run
 from sciriff.results.seeds import pool_seeds
-from sciriff.run.records import write_jsonl
+from sciriff.run.json_lines import write_jsonl
 from sciriff.run.run_dir import RunDir
 from sciriff.sweep_page import main, write
 

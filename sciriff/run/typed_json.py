@@ -1,0 +1,93 @@
+"""Check what `json` has parsed against a type, and say in a line which key of which file is wrong.
+
+`json` parses and writes: msgspec's own decoder refuses the lone surrogates and NaN that rows of models have.
+"""
+
+import json
+import re
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import msgspec
+
+from sciriff.run.user_error import UserError
+
+T = TypeVar("T")
+
+LONGEST_SHOWN = 20
+"""Characters of a value that an error shows."""
+
+Count = Annotated[int, msgspec.Meta(ge=0)]
+FromOne = Annotated[int, msgspec.Meta(ge=1)]
+
+
+class WrongType(ValueError):
+    """Parsed JSON that is not of the type it must have; the message names the key and its value."""
+
+
+def typed(values: Any, kind: type[T]) -> T:
+    """The parsed JSON `values` as a dataclass, TypedDict or any type that msgspec knows. Keys that the type does not
+    have are ignored. WrongType for anything else."""
+    try:
+        return msgspec.convert(values, kind)
+    except msgspec.ValidationError as error:
+        raise WrongType(_explained(values, kind, str(error))) from None
+
+
+def read_json(path: Path, kind: type[T], what: str, fix: str) -> T:
+    """A JSON file as `kind`. UserError says that the file is not `what` and why, and how to `fix` it."""
+    return parsed_json(path.read_bytes(), kind, path, what, fix)
+
+
+def parsed_json(data: bytes, kind: type[T], path: Path, what: str, fix: str) -> T:
+    """As `read_json`, of the bytes of the file."""
+    try:
+        return typed(json.loads(data), kind)
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path}: not {what} ({error}); {fix}") from None
+
+
+def _explained(values: Any, kind: type[Any], message: str) -> str:
+    """msgspec's message with the keys in the place of `$.tasks[...].n`, and with the value that is there."""
+    said, _, path = message.partition(" - at ")
+    keys = _keys(values, kind, message, path.strip("`"))
+    name = "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in keys).removeprefix(".")
+    if missing := re.fullmatch("Object missing required field `(.*)`", said):
+        return f"{f'{name}.' if name else ''}{missing[1]} is missing"
+    for key in keys:
+        values = values[key]
+    shown = type(values).__name__ if isinstance(values, dict | list) else json.dumps(values)[:LONGEST_SHOWN]
+    expected = said.partition(", got ")[0].replace("`", "")
+    return f"{f'{name}=' if name else 'found '}{shown}: {expected[:1].lower()}{expected[1:]}"
+
+
+def _keys(values: Any, kind: type[Any], message: str, path: str) -> list[str | int]:
+    """The keys of msgspec's path. It writes `[...]` for any key of a dict: the one is looked for whose value alone
+    makes the same complaint."""
+    keys: list[str | int] = []
+    for name, place in re.findall(r"\.([^.\[]+)|\[(\.\.\.|\d+)\]", path):
+        inside = values
+        for key in keys:
+            inside = inside[key]
+        if place == "...":
+            keys.append(next(key for key in inside if _complaint(_only(values, keys, key), kind) == message))
+        else:
+            keys.append(name or int(place))
+    return keys
+
+
+def _only(values: Any, keys: list[str | int], key: str) -> Any:
+    """A copy in which the dict at `keys` has this key alone."""
+    if not keys:
+        return {key: values[key]}
+    copy = values.copy()
+    copy[keys[0]] = _only(values[keys[0]], keys[1:], key)
+    return copy
+
+
+def _complaint(values: Any, kind: type[Any]) -> str | None:
+    try:
+        msgspec.convert(values, kind)
+    except msgspec.ValidationError as error:
+        return str(error)
+    return None
