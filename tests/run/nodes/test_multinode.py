@@ -133,14 +133,16 @@ def test_two_commands_without_slurm_do_the_same_through_all_that_ends_them(one_m
     outputs = [node.communicate(timeout=MINUTES)[0] for node in nodes]
     assert [node.returncode for node in nodes] == [130, 130], outputs
     assert all("this goes on from there:" in output for output in outputs)
-    [checkpoint] = run.checkpoints.glob("step-*")
+    stopped_at = len(losses(run))
+    checkpoint = run.checkpoints / f"step-{stopped_at}"
+    assert checkpoint.is_dir()
 
-    nodes = trained_to(8, run, start_nodes(tmp_path, *command))
+    nodes = trained_to(stopped_at + 4, run, start_nodes(tmp_path, *command))
     assert f"going on from {checkpoint}" in run.log("train").read_text()
     nodes[1].kill()
     assert_named(1, nodes, run)
 
-    nodes = trained_to(12, run, start_nodes(tmp_path, *command))
+    nodes = trained_to(stopped_at + 8, run, start_nodes(tmp_path, *command))
     frozen = [nodes[0].pid, *processes_below(nodes[0].pid)]
     for pid in frozen:  # a machine that hangs
         os.kill(pid, signal.SIGSTOP)
