@@ -1,15 +1,15 @@
-"""How long the mix stage takes at the size of Tulu-V2, its memory, and its tokenising beside bare `tokenizers`.
+"""Measure the mix stage at the size of Tulu-V2: time, memory, and tokenization relative to bare `tokenizers`.
 
 python benchmarks/mix.py [--rows 330000] [--compare 20000]
 
-The source is made on the spot, the same on every machine: conversations of one to forty answers (3.4 kB on average,
-some far over the window), words drawn by Zipf's law from 60,000 invented ones, a few rows that are bad, science or
-there twice; beside it science rows of five tasks, of which the cap takes half. The tokenizer is a byte-level BPE of
-32,000 tokens trained on the same words.
+The sources are generated, the same on every machine: conversations of one to forty answers (3.4 kB on average, some
+far over the context window) with words drawn by Zipf's law from 60,000 invented ones, including a few malformed,
+science and duplicate rows; and science rows of five tasks, of which the cap takes half. The tokenizer is a byte-level
+BPE of 32,000 tokens trained on the same words.
 
-First the real stage runs, in a process of its own, on all rows. Then the stage's own tokenising (rows from the spool,
-render, cut, encode, keep on disk, read the finished mix, write to Arrow) takes turns with bare `encode_batch` and
-`encode_batch_fast` calls, which find the texts rendered and throw the result away: slices of the mix, one process, the
+First the real stage runs on all rows, in its own process. Then the stage's tokenization (read from the spool, render,
+truncate, encode, write to disk, read the finished mix, write to Arrow) alternates with bare `encode_batch` and
+`encode_batch_fast` calls on rendered texts, whose results are discarded: on slices of the mix, in one process with the
 same threads.
 """
 
@@ -40,6 +40,7 @@ from sciriff.data.token_file import TokenFile
 from sciriff.mix.spool import Spool
 from sciriff.mix.tokenise import Tokeniser
 from sciriff.models.chat_markup import jinja_template
+from sciriff.run import machine
 from sciriff.run.json_lines import dumps, read_jsonl
 from sciriff.run.run_dir import RunDir
 
@@ -51,11 +52,11 @@ WORDS = 60_000
 DRAWS = 1 << 20
 SLICES = 8
 BARE_BATCH = 2048
-"""Texts of one bare call; larger and smaller ones are no quicker."""
+"""Texts per bare call; more or fewer are no faster."""
 
 
 class Writer:
-    """Text of invented words, by Zipf's law. The same seed writes the same text."""
+    """Generator of text from invented words drawn by Zipf's law, reproducible by seed."""
 
     def __init__(self, seed: int) -> None:
         chance = random.Random(seed)
@@ -87,13 +88,13 @@ class Writer:
         return chance.choice(("{", "}", "def", "(x)", "=", "α", "—", "数据", "[1]", "<b>"))
 
     def text(self, words: int) -> str:
-        """So many words, at least one."""
+        """A text of `words` words, at least one."""
         drawn = self.numbers.integers(0, DRAWS, max(1, words)).tolist()
         return " ".join([self.words[i] for i in drawn])
 
 
 def general_rows(rows: int, writer: Writer, chance: random.Random) -> Iterator[dict[str, Any]]:
-    """As Tulu-V2's. Of a hundred rows two are science, one is there twice; of a thousand one has an empty answer."""
+    """Rows like Tulu-V2's. 2 % are science, 1 % are duplicates, 0.1 % have an empty answer."""
     before = None
     for i in range(rows):
         if before is not None and i % 100 == 7:
@@ -113,7 +114,7 @@ def general_rows(rows: int, writer: Writer, chance: random.Random) -> Iterator[d
 
 
 def science_rows(rows: int, writer: Writer, chance: random.Random) -> Iterator[dict[str, Any]]:
-    """As SciRIFF's, of five tasks that are not held out."""
+    """Rows like SciRIFF's, of five tasks that are not held out."""
     for i in range(rows):
         task = ("covid_deepset_qa", "chia_ner", "scitldr_aic", "qasa_abstractive_qa", "ddi_ner")[i % 5]
         source = writer.text(int(chance.lognormvariate(6.2, 0.6)))
@@ -127,7 +128,7 @@ def write_rows(path: Path, rows: Iterator[dict[str, Any]]) -> None:
 
 
 def trained_tokenizer(folder: Path) -> None:
-    """A byte-level BPE of VOCABULARY tokens, as Llama 3 and Qwen have one, saved to `folder`."""
+    """Train a byte-level BPE of VOCABULARY tokens, like Llama 3's and Qwen's, and save it to `folder`."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
@@ -148,7 +149,7 @@ def prepared_run(folder: Path, per_task: int) -> RunDir:
     overrides = [
         *("model=tiny", f"model.tokenizer={folder / 'tokenizer'}", f"model.shape.vocabulary={VOCABULARY}"),
         *("mix=tulu_all", f"mix.per_task={per_task}", f"model.chat={CHAT}", "log=none", "name=benchmark"),
-        "mix.overlap=none",  # benchmarks/overlap.py has what that costs
+        "mix.overlap=none",  # benchmarks/overlap.py measures it
         *(f"mix.sources.sciriff.path={folder / 'science.jsonl'}", f"mix.sources.tulu.path={folder / 'tulu.jsonl'}"),
         *(f"run_dir={run.root}", f"cache_dir={folder / 'cache'}"),
     ]
@@ -159,7 +160,7 @@ def prepared_run(folder: Path, per_task: int) -> RunDir:
 
 
 def measured_stage(run: RunDir) -> tuple[dict[str, float], float]:
-    """Seconds of each phase of the stage, told apart by what it says on its way, and its peak memory (MB)."""
+    """Seconds of each phase of the stage, recognised by its output, and its peak memory (MB)."""
     started = time.perf_counter()
     child = subprocess.Popen(
         [sys.executable, "-m", "sciriff.mix", str(run.root)], stdout=subprocess.PIPE, text=True, encoding="utf-8"
@@ -188,8 +189,8 @@ def measured_stage(run: RunDir) -> tuple[dict[str, float], float]:
 
 
 def compared(mix: Path, rows: int, folder: Path, tokenizer: PreTrainedTokenizerFast) -> dict[str, list[float]]:
-    """Seconds of ours and of the bare calls on each slice of `mix`, taking turns. Each has a tokenizer of its own: one
-    that has seen a text remembers its words, and would be quicker at the second look."""
+    """Seconds of ours and of the bare calls on each slice of `mix`, alternating. Each has its own tokenizer, since one
+    that has seen a text caches its words and is faster the second time."""
     seconds: dict[str, list[float]] = {"ours": [], "encode_batch": [], "encode_batch_fast": []}
     file = str(folder / "tokenizer" / "tokenizer.json")
     backends = {name: Tokenizer.from_file(file) for name in ("encode_batch", "encode_batch_fast")}
@@ -226,19 +227,16 @@ def rendered(row: Conversation, tokenizer: PreTrainedTokenizerFast) -> str:
 
 def main() -> None:
     """Print phases, memory and ratio beside their goals."""
+    commit = machine.git_commit(Path(__file__).parents[1]) or "unknown"
     parser = argparse.ArgumentParser()
     parser.add_argument("--rows", type=int, default=330_000, help="conversations of the generated source")
-    parser.add_argument("--compare", type=int, default=20_000, help="rows on which ours and bare calls take turns")
+    parser.add_argument("--compare", type=int, default=20_000, help="rows on which ours and bare calls alternate")
     arguments = parser.parse_args()
-    commit = subprocess.run(
-        ["git", "describe", "--always", "--dirty"],
-        cwd=Path(__file__).parent,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
     threads = os.environ.get("RAYON_NUM_THREADS", "as many as cores")
-    print(f"commit {commit.stdout.strip() or 'unknown'}, {platform.machine()}, {os.cpu_count()} cores", end="")
+    print(
+        f"commit {commit}, {platform.machine()}, {os.cpu_count()} cores",
+        end="",
+    )
     print(f", RAYON_NUM_THREADS {threads}, byte-level BPE of {VOCABULARY:,}", flush=True)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

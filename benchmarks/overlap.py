@@ -1,10 +1,10 @@
-"""Whether leaks of the evaluation prompts are found in a mix the size of Tulu-V2, and what looking for them costs.
+"""Measure the contamination check on a mix the size of Tulu-V2: recall on planted leaks, false alarms, time and memory.
 
 python benchmarks/overlap.py [general rows]
 
-All text is made on the spot, of invented words: 4,177 prompts of the nine held-out tasks at the mean lengths that these
-have in SciRIFF, three of a task about one document; 330,000 general conversations, 1.1 GB of JSON lines; 5,000 science
-rows that share the instructions of the held-out tasks and no document; and planted leaks of four kinds.
+All text is generated from invented words: 4,177 prompts of the nine held-out tasks at SciRIFF's mean lengths, three per
+document; 330,000 general conversations, 1.1 GB of JSON lines; 5,000 science rows that share the instructions of the
+held-out tasks but no document; and planted leaks of four kinds.
 """
 
 import json
@@ -23,6 +23,7 @@ from sciriff.data.records import Conversation
 from sciriff.mix.build import TRAIN, build_mix
 from sciriff.mix.overlap_check import overlap_check
 from sciriff.mix.recipe import BATCH
+from sciriff.run import machine
 from sciriff.run.json_lines import Message, read_jsonl, write_jsonl
 from sciriff.tasks import HELD_OUT
 from sciriff.tasks.catalogue import catalogue
@@ -31,9 +32,9 @@ ROWS = 330_000
 ROW_CHARACTERS = 3_200
 SCIENCE_ROWS = 5_000
 LEAKS = 250
-"""Of each kind."""
+"""Planted leaks of each kind."""
 EDITED = 0.08
-"""Share of the words of a lightly edited prompt that are others."""
+"""Share of words replaced in a lightly edited prompt."""
 WORDS_PER_TOKEN = 0.65
 GOALS = {"seconds": 180, "memory": 1_000}
 """Seconds, MB."""
@@ -42,7 +43,7 @@ CONSONANTS, VOWELS = "bcdfghklmnprstvz", "aeiou"
 
 
 class Writer:
-    """Sentences of invented words, the common ones common as in a language; and phrases that everybody uses."""
+    """Generator of sentences from invented words with natural frequencies, and of phrases common to many texts."""
 
     def __init__(self, seed: str) -> None:
         self.chance = random.Random(seed)
@@ -56,7 +57,7 @@ class Writer:
         self.phrases = [" ".join(phrases.choices(self.words, self.weights, k=9)) for _ in range(300)]
 
     def text(self, words: int) -> str:
-        """Some sentences with about so many words. One in ten sentences has a phrase that other texts have, too."""
+        """Sentences with about `words` words. One in ten has a phrase that other texts have, too."""
         found = self.chance.choices(self.words, self.weights, k=words)
         place = 0
         while (place := place + self.chance.randint(12, 30)) < len(found):
@@ -68,7 +69,7 @@ class Writer:
 
 
 def instructions() -> dict[str, str]:
-    """Of each held-out task: the first lines of all its prompts, with a number that differs from prompt to prompt."""
+    """Instruction of each held-out task, with a placeholder for a number that differs between prompts."""
     writer = Writer("instructions")
     return {task.name: writer.text(45) + " Give up to {number} of them. " + writer.text(25) for task in HELD_OUT}
 
@@ -95,7 +96,7 @@ def conversation(dataset: str, number: int, user: str, assistant: str) -> Conver
 
 
 def leaks(kind: str) -> Iterator[Conversation]:
-    """Planted rows of a kind, each made of another prompt."""
+    """Planted rows of one kind, each from a different prompt."""
     writer = Writer(f"leaks, {kind}")
     chance = writer.chance
     for number, (_, _, document, prompt) in enumerate(chance.sample(prompts(), LEAKS)):
@@ -116,7 +117,7 @@ KINDS = ("exact", "re-spaced", "lightly edited", "same document")
 
 
 def general_rows(rows: int) -> Iterator[Conversation]:
-    """Conversations of many lengths, of a stock of paragraphs."""
+    """Conversations of various lengths, from a stock of paragraphs."""
     writer = Writer("general")
     chance = writer.chance
     stock = [writer.text(60) for _ in range(20_000)]
@@ -128,7 +129,7 @@ def general_rows(rows: int) -> Iterator[Conversation]:
 
 
 def science_rows() -> Iterator[Conversation]:
-    """Rows with the instructions of the held-out tasks and documents of their own."""
+    """Rows with the instructions of the held-out tasks but unrelated documents."""
     writer = Writer("unrelated documents")
     texts = list(instructions().values())
     for number in range(SCIENCE_ROWS):
@@ -140,7 +141,7 @@ def science_rows() -> Iterator[Conversation]:
 
 
 def write(folder: Path, rows: int) -> None:
-    """The evaluation instances and the general source, the planted rows spread over it."""
+    """Write the evaluation instances and the general source, with the planted rows spread over it."""
     instances = [{"input": prompt, "output": "[]", "_instance_id": name} for _, name, _, prompt in prompts()]
     write_jsonl(folder / "validation.jsonl", instances)
     planted = [row for kind in KINDS for row in leaks(kind)] + list(science_rows())
@@ -158,7 +159,7 @@ def write(folder: Path, rows: int) -> None:
 
 
 def build(folder: Path, setting: str) -> None:
-    """What the mix stage does but for tokens, under a setting of mix.overlap; prints the card's `overlap`."""
+    """Run the mix stage without tokenization under a setting of mix.overlap, and print the card's `overlap`."""
     source = MixSourceConfig(path=str(folder / "general.jsonl"))
     sources = SourcesConfig(tulu=source)
     mix = MixConfig(name="bench", per_task=0, tulu="all", context_window=None, sources=sources, overlap=setting)
@@ -192,19 +193,13 @@ def measured(folder: Path, setting: str) -> tuple[dict, float, float, float]:
 
 
 def main() -> None:
-    """Print seconds and memory under each setting, and what was found of each kind."""
+    """Print seconds and memory under each setting, and the leaks found of each kind."""
+    commit = machine.git_commit(Path(__file__).parents[1]) or "unknown"
     if sys.argv[1:2] == ["--build"]:
         build(Path(sys.argv[3]), sys.argv[2])
         return
     rows = int(sys.argv[1]) if sys.argv[1:] else ROWS
-    commit = subprocess.run(
-        ["git", "describe", "--always", "--dirty"],
-        cwd=Path(__file__).parent,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    print(f"commit {commit.stdout.strip() or 'unknown'}, {os.cpu_count()} cores")
+    print(f"commit {commit}, {os.cpu_count()} cores")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write(folder, rows)

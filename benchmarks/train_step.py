@@ -1,21 +1,21 @@
-"""How quick a training step is: this engine, the padded recipe, and TRL where it is installed, on the same sequences.
+"""Measure training steps of sciriff's trainer, the padded recipe, and TRL (if installed) on the same sequences.
 
 python benchmarks/train_step.py [--shape llama2_7b|2.7b|tiny] [--only packed zero3 zero3_defaults] [--rounds 3]
 
-Each contender takes the same sequences through a model of the same shape, in a process of its own and in turn. Lengths
+The contenders train models of the same shape on the same sequences, one after the other in separate processes. Lengths
 are log-normal with a mean of about 1.0k, at most 4,096, like the science half of the mix (the tiny shape: a sixteenth
-of that). Without a GPU the tiny shape is the default, so that the command runs anywhere; that says little about a GPU.
+of that). Without a GPU the tiny shape is the default; its figures say little about a GPU.
 
-    packed   sciriff's own Trainer: packing, attention, loss, optimizer
-    padded   the original recipe: rows two at a time as they come, padded, SDPA, all layers computed again, all logits
-    trl      TRL's SFTTrainer: packing, FlashAttention and Liger on a GPU; where it is installed
+    packed   sciriff's Trainer: packing, attention, loss, optimizer
+    padded   the original recipe: two rows per micro-batch, padded, SDPA, all layers recomputed, all logits
+    trl      TRL's SFTTrainer, if installed: packing, on a GPU also FlashAttention and Liger
 
-and, named by --only, sciriff's Trainer under DeepSpeed ZeRO-3 in one process, in bf16 with fp32 master weights:
+and with --only, sciriff's Trainer under DeepSpeed ZeRO-3 in one process, in bf16 with fp32 master weights:
 
-    zero3            with the sizes that launch_files makes for the model and the GPU
-    zero3_defaults   with DeepSpeed's own sizes
+    zero3            with launch_files' bucket sizes for the model and the GPU
+    zero3_defaults   with DeepSpeed's default sizes
 
-All but these two train in pure bf16 on a GPU, and everything in fp32 without one.
+All others train in pure bf16 on a GPU; without a GPU all train in fp32.
 """
 
 import argparse
@@ -54,33 +54,33 @@ UNDER_DEEPSPEED = ("zero3", "zero3_defaults")
 RATIOS = (("packed", "padded"), ("packed", "trl"), ("zero3", "packed"), ("zero3", "zero3_defaults"))
 PADDED_ROWS = 2
 PRETEND = 80.0
-"""GiB of the GPU that the sizes are made for where there is none, so that the same code runs."""
+"""GiB of the GPU that the sizes are computed for on a machine without one, so that the same code runs."""
 
 
 def sequences(count: int, longest: int, vocabulary: int) -> list[list[int]]:
-    """Token ids: log-normal lengths whose mean is about a quarter of the longest."""
+    """Random token ids with log-normal lengths, whose mean is about a quarter of `longest`."""
     chance = random.Random(0)
     lengths = [round(chance.lognormvariate(math.log(longest / 4) - 0.32, 0.8)) for _ in range(count)]
     return [[chance.randrange(10, vocabulary) for _ in range(min(longest, max(8, length)))] for length in lengths]
 
 
-def settings(asked: argparse.Namespace, name: str, folder: Path) -> Config:
-    """The config of a contender's run of the asked shape; every token but the first is a target."""
-    tiny = asked.shape == "tiny"
-    on_gpu = asked.gpu
-    shape = SHAPES[asked.shape]
+def settings(arguments: argparse.Namespace, name: str, folder: Path) -> Config:
+    """Config of a contender's run; every token but the first is a target."""
+    tiny = arguments.shape == "tiny"
+    on_gpu = arguments.gpu
+    shape = SHAPES[arguments.shape]
     train = TrainConfig(
         method="full",
         num_processes=1,
         epochs=1,
-        max_steps=asked.steps + 1,
-        global_batch_size=asked.batch,
+        max_steps=arguments.steps + 1,
+        global_batch_size=arguments.batch,
         micro_batch_tokens=512 if tiny else 8192,
         max_length=shape.context,
         precision="fp32" if not on_gpu else "bf16" if name in UNDER_DEEPSPEED else "bf16_pure",
-        attention=asked.attention,
-        cross_entropy=asked.cross_entropy,
-        activation_checkpointing=asked.checkpointing,
+        attention=arguments.attention,
+        cross_entropy=arguments.cross_entropy,
+        activation_checkpointing=arguments.checkpointing,
         checkpoint_every=None,
     )
     from hydra import compose, initialize_config_dir
@@ -90,20 +90,20 @@ def settings(asked: argparse.Namespace, name: str, folder: Path) -> Config:
         composed = configuration.from_container(
             compose("config", overrides=["experiment=demo", "log=none", "name=bench", f"run_dir={folder}"])
         )
-    model = ModelConfig(name=asked.shape, tokenizer=str(SAMPLE / "tokenizer"), chat="tulu", shape=shape)
+    model = ModelConfig(name=arguments.shape, tokenizer=str(SAMPLE / "tokenizer"), chat="tulu", shape=shape)
     deepspeed = DeepspeedConfig(zero_stage=3 if name in UNDER_DEEPSPEED else 0, whole_layers=name == "zero3")
     return replace(composed, model=model, train=train, deepspeed=deepspeed)
 
 
 def report(seconds: list[float], targets: list[int], flops: list[float], memory: float | None) -> None:
-    """The line that the parent reads; the first step warms up and does not count."""
+    """Print the line that the parent reads, without the first step, which warms up."""
     print(
         "RESULT " + json.dumps({"seconds": seconds[1:], "targets": targets[1:], "flops": flops[1:], "memory": memory})
     )
 
 
 def packed(config: Config) -> None:
-    """Steps of the real Trainer."""
+    """Run steps of sciriff's Trainer."""
     from sciriff.finetune.loop import Trainer
     from sciriff.finetune.workers import Workers
 
@@ -116,7 +116,7 @@ def packed(config: Config) -> None:
 
 
 def padded(config: Config) -> None:
-    """The original recipe with plain torch and transformers."""
+    """Run the original recipe with plain torch and transformers."""
     import torch
 
     from sciriff.data.token_file import TokenFile
@@ -152,7 +152,7 @@ def padded(config: Config) -> None:
 
 
 def trl(config: Config) -> None:
-    """TRL's SFTTrainer on the same sequences, packed; one of its optimizer steps is as many tokens as one of ours."""
+    """Run TRL's SFTTrainer on the same sequences, packed, with as many tokens per optimizer step."""
     import torch
     from datasets import Dataset
     from transformers import TrainerCallback
@@ -202,7 +202,7 @@ def trl(config: Config) -> None:
     trainer = SFTTrainer(
         model, arguments, train_dataset=dataset, processing_class=load_tokenizer(config.model), callbacks=[Clock()]
     )
-    # TRL packs over the whole data set: what a step took is its share of what was packed.
+    # TRL packs over the whole data set, so a step's target tokens and FLOPs are its share of the total.
     share = len(trainer.train_dataset) / per_step
     trainer.train()
     lengths = data.lengths[rows].tolist()
@@ -213,7 +213,7 @@ def trl(config: Config) -> None:
 
 
 def step_rows(config: Config, step: int) -> list[int]:
-    """The rows that the engine takes in a step."""
+    """Rows of an optimizer step in sciriff's schedule."""
     from sciriff.data.token_file import TokenFile
     from sciriff.finetune import schedule
 
@@ -222,7 +222,7 @@ def step_rows(config: Config, step: int) -> list[int]:
 
 
 def work(model: Any, lengths: list[int]) -> float:
-    """Operations that sequences of these lengths need, without what is computed again."""
+    """FLOPs for sequences of these lengths, without recomputation."""
     from sciriff.finetune import throughput
 
     layers, width = model.config.num_hidden_layers, throughput.attention_width(model.config)
@@ -239,19 +239,19 @@ def peak(config: Config) -> float | None:
 
 
 def child(name: str, folder: Path) -> None:
-    """One contender's steps, in this process."""
+    """Run one contender's steps in this process."""
     {"padded": padded, "trl": trl}.get(name, packed)(configuration.load(RunDir(folder).config))
 
 
-def prepare(asked: argparse.Namespace, name: str, folder: Path, gpu_memory: float | None) -> Config:
-    """Lay out a contender's run folder: config, tokens, DeepSpeed's settings."""
+def prepare(arguments: argparse.Namespace, name: str, folder: Path, gpu_memory: float | None) -> Config:
+    """Write a contender's run folder: config, tokens, DeepSpeed's config."""
     from sciriff.finetune import launch_files
 
     run = RunDir(folder)
     folder.mkdir()
-    config = settings(asked, name, folder)
+    config = settings(arguments, name, folder)
     run.config.write_text(configuration.to_yaml(config))
-    ids = sequences(asked.batch * (asked.steps + 1), SHAPES[asked.shape].context, SHAPES[asked.shape].vocabulary)
+    ids = sequences(arguments.batch * (arguments.steps + 1), config.model.shape.context, config.model.shape.vocabulary)
     write_token_file(run.tokens, ((str(i), row, [False] + [True] * (len(row) - 1)) for i, row in enumerate(ids)))
     if config.deepspeed.zero_stage:
         sizes_for = (gpu_memory or PRETEND) if name == "zero3" else None
@@ -260,7 +260,7 @@ def prepare(asked: argparse.Namespace, name: str, folder: Path, gpu_memory: floa
 
 
 def measure(name: str, folder: Path) -> dict[str, Any]:
-    """Run one contender in a process of its own. SystemExit with what it printed where it fails."""
+    """Run one contender in its own process. SystemExit with its output if it fails."""
     environment = dict(os.environ)
     if name in UNDER_DEEPSPEED:
         on_gpu = environment.get("SCIRIFF_BENCH_GPU") == "1"
@@ -289,31 +289,32 @@ def main() -> None:
     parser.add_argument("--attention", default="auto", help="train.attention of the packed contender")
     parser.add_argument("--cross-entropy", default="auto", help="train.cross_entropy of the packed contender")
     parser.add_argument("--checkpointing", default=None, help="train.activation_checkpointing of the packed contender")
-    parser.add_argument("--batch", type=int, default=None, help="sequences a step; 32, or 16 without a GPU")
-    parser.add_argument("--steps", type=int, default=4, help="timed steps of a round, after one that warms up")
+    parser.add_argument("--batch", type=int, default=None, help="sequences per step; 32, or 16 without a GPU")
+    parser.add_argument("--steps", type=int, default=4, help="timed steps per round, after a warm-up step")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--only", nargs="+", choices=(*CONTENDERS, *UNDER_DEEPSPEED), default=CONTENDERS)
-    asked = parser.parse_args()
-    asked.gpu = bool(gpus)
-    asked.batch = asked.batch or (32 if gpus else 16)
-    asked.checkpointing = asked.checkpointing or ("all" if gpus else "none")
-    if asked.checkpointing.isdecimal():
-        asked.checkpointing = int(asked.checkpointing)
-    names = [name for name in asked.only if name != "trl" or importlib.util.find_spec("trl")]
+    arguments = parser.parse_args()
+    arguments.gpu = bool(gpus)
+    arguments.batch = arguments.batch or (32 if gpus else 16)
+    arguments.checkpointing = arguments.checkpointing or ("all" if gpus else "none")
+    if arguments.checkpointing.isdecimal():
+        arguments.checkpointing = int(arguments.checkpointing)
+    names = [name for name in arguments.only if name != "trl" or importlib.util.find_spec("trl")]
     os.environ["SCIRIFF_BENCH_GPU"] = str(int(bool(gpus)))
     results: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
     with tempfile.TemporaryDirectory() as temporary:
         gpu_memory = min((gpu.memory for gpu in gpus), default=None)
         folders = {name: Path(temporary) / name for name in names}
-        peaks = {name: peak(prepare(asked, name, folder, gpu_memory)) for name, folder in folders.items()}
-        for _ in range(asked.rounds):
+        peaks = {name: peak(prepare(arguments, name, folder, gpu_memory)) for name, folder in folders.items()}
+        for _ in range(arguments.rounds):
             for name, folder in folders.items():
                 results[name].append(measure(name, folder))
     commit = machine.git_commit(Path(__file__).parents[1]) or "unknown"
     print(
-        f"commit {commit}, {gpus[0].name if gpus else f'CPU, {machine.cores()} cores'}, shape {asked.shape}, ", end=""
+        f"commit {commit}, {gpus[0].name if gpus else f'CPU, {machine.cores()} cores'}, shape {arguments.shape}, ",
+        end="",
     )
-    print(f"{asked.batch} sequences a step, {asked.steps} steps x {asked.rounds} rounds")
+    print(f"{arguments.batch} sequences a step, {arguments.steps} steps x {arguments.rounds} rounds")
     print(f"{'':16}{'target tokens/s':>18}{'(rounds)':>22}{'MFU':>8}{'peak GiB':>10}")
     speeds = {n: [sum(r["targets"]) / sum(r["seconds"]) for r in rs] for n, rs in results.items()}
     for name, rounds in speeds.items():
@@ -328,7 +329,7 @@ def main() -> None:
         if one in speeds and other in speeds:
             ratio = statistics.median(a / b for a, b in zip(speeds[one], speeds[other], strict=True))
             print(f"{one} / {other}: {ratio:.2f}")
-    if "trl" in asked.only and "trl" not in names:
+    if "trl" in arguments.only and "trl" not in names:
         print("trl: not installed here")
     return None
 

@@ -18,7 +18,7 @@ from sciriff.models.identity import check_tensor_parallel, context_of, model_ide
 from sciriff.models.loading import load_config, load_tokenizer
 from sciriff.predict import over_api, parity, replicas, saved_rows, shares
 from sciriff.predict.prompts import SERVERS, Prompt, make_prompt, room_for_prompt
-from sciriff.predict.saved_rows import Asked, Saved
+from sciriff.predict.saved_rows import AskedAnswer, Saved
 from sciriff.predict.shares import Shares
 from sciriff.run import machine
 from sciriff.run.digest import value_digest
@@ -79,7 +79,7 @@ def main(config: Config, run: RunDir) -> None:
                 share.answer(stream)
         return
     asked = {
-        prompt.key: Asked(prompt.instance.task, digest, limit, prompt.instance.reference, prompt.sample)
+        prompt.key: AskedAnswer(prompt.instance.task, digest, limit, prompt.instance.reference, prompt.sample)
         for prompt, digest, limit in zip(prompts, digests, request.limits, strict=True)
     }
 

@@ -14,7 +14,7 @@ from sciriff.predict import access, parity, saved_rows
 from sciriff.predict.estimated_tokens import EstimatedTokens
 from sciriff.predict.paid_answers import PaidAnswer, PaidAnswers
 from sciriff.predict.prompts import Prompt
-from sciriff.predict.saved_rows import Asked
+from sciriff.predict.saved_rows import AskedAnswer
 from sciriff.run.digest import value_digest
 from sciriff.run.locks import hold_or_refuse
 from sciriff.run.progress import Progress
@@ -57,12 +57,12 @@ class Answering:
         self.service = service
         self.prompts = prompts
         self.api = config.answering_model.api
-        self.asked: dict[AnswerKey, Asked] = {}
+        self.asked: dict[AnswerKey, AskedAnswer] = {}
         self.asking: dict[str, list[Prompt]] = {}
         """Digest -> the prompts that it is of: instances that ask the same are asked once for each sample."""
         for prompt in prompts:
             instance, question = prompt.instance, self.question(prompt)
-            self.asked[prompt.key] = Asked(
+            self.asked[prompt.key] = AskedAnswer(
                 instance.task, question, self.limit(prompt), instance.reference, prompt.sample
             )
             if not prompt.skipped:

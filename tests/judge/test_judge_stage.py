@@ -15,7 +15,8 @@ from judge_runs import MUP, QASPER, judge_and_score, make_run, mup, qasper, rows
 from openai_server import OpenAiServer
 
 from sciriff import score
-from sciriff.config import Config
+from sciriff.config import Config, as_dict
+from sciriff.config.keys import check_values
 from sciriff.driver.stages import STAGES
 from sciriff.judge import access
 from sciriff.judge.__main__ import main
@@ -455,7 +456,7 @@ def test_settings_that_are_refused(judged: JudgedConfig, setting: dict[str, Any]
     with OpenAiServer() as server:
         judge = judged(server).judge
     with pytest.raises(ValueError, match=message) as caught:
-        replace(judge, **setting)
+        check_values({"judge": as_dict(replace(judge, **setting))})
     assert "secret" not in str(caught.value)
     assert "sk-1234" not in str(caught.value)
 
