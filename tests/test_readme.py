@@ -30,3 +30,11 @@ def test_large_models_fit_the_nodes_that_the_documents_propose(composed):
         words = [word for word in typed.split() if "=" in word and not word.startswith("plan.")]
         config = composed(*words, "plan.gpu=h100", "plan.gpus=8", "plan.nodes=4")
         assert not list(preflight.too_large(plan.make(config))), typed
+
+
+def test_every_path_that_answers_where_something_is_exists():
+    text = (PROJECT / "docs" / "where.md").read_text()
+    answers = [row.split("|")[2] for row in text.splitlines() if row.startswith("| ")][1:]
+    paths = [re.findall(r"`([\w./]+)`", answer) for answer in answers]
+    assert len(paths) >= 22 and all(paths)
+    assert not [path for found in paths for path in found if not (PROJECT / path).exists()]

@@ -9,56 +9,59 @@ from typing import Any
 from sciriff.run.json_lines import read_json_objects, record
 from sciriff.run.user_error import UserError
 
+HALVES = ("science", "general")
+"""The two kinds of validation rows."""
+
 MetricsRow = dict[str, Any]
 """Key -> number, bool or None: those of StepMetrics or of ValidationMetrics, as far as the row has them."""
 
 
 @dataclass(frozen=True)
 class StepMetrics:
-    """What one optimizer step did, over all processes."""
+    """Metrics of one optimizer step, over all ranks."""
 
     step: int
-    """From 1."""
+    """Counted from 1."""
     steps: int
-    """Of the whole training."""
+    """Steps of the whole training."""
     epoch: float
     """Epochs done after this step."""
     loss: float
     """Mean cross entropy of the step's target tokens, nats."""
     lr: float
     grad_norm: float
-    """Before clipping."""
+    """Norm before clipping."""
     tokens: int
-    """Targets and all others."""
+    """All tokens, targets included."""
     target_tokens: int
     packing_efficiency: float
-    """Tokens over the room for them in the step's micro-batches (packing.efficiency)."""
+    """Tokens over the token budget of the step's micro-batches (packing.efficiency)."""
     balance: float
-    """Work over the work of the processes that are waited for (packing.balance)."""
+    """Mean work over the work of the slowest rank (packing.balance)."""
     tokens_per_second: float
     """Target tokens."""
     total_tokens_per_second: float
     seconds: float
-    """Of the whole step on rank 0, and in it: reading and packing, forward and backward, optimizer."""
+    """The whole step on rank 0; then its parts: reading and packing, forward and backward, optimizer."""
     seconds_data: float
     seconds_compute: float
     seconds_optimizer: float
     mfu: float | None
-    """Share of the GPUs' dense bf16 peak; null where that is not known."""
+    """Model FLOP/s utilisation, a share of the GPUs' dense bf16 peak; null if that is unknown."""
     memory: float | None
-    """GiB that rank 0 has had allocated on its GPU at most; null on a CPU."""
+    """Peak GiB allocated on the GPU of rank 0; null on a CPU."""
     spike: bool
-    """The loss stands out above those before it (spikes.is_spike)."""
+    """True if the loss is far above those before it (spikes.is_spike)."""
 
 
 @dataclass(frozen=True)
 class ValidationMetrics:
-    """What was measured after so many optimizer steps: a row of its own, between that step's and the next one's."""
+    """Validation losses after `step` optimizer steps, in a row between that step's and the next one's."""
 
     step: int
     """0 before training."""
     steps: int
-    """Of the whole training."""
+    """Steps of the whole training."""
     validation_science_loss: float | None
     """Mean cross entropy of the target tokens of the science rows, nats; null without such rows."""
     validation_general_loss: float | None
@@ -66,13 +69,13 @@ class ValidationMetrics:
 
 
 def read_metrics(path: Path) -> list[MetricsRow]:
-    """The rows in the order of the file; none where there was no training. UserError names file and line."""
+    """Return the rows in file order; none if there was no training. UserError names file and line."""
     rows = read_json_objects(path) if path.is_file() else ()
     return [metrics_row(row, f"{path}:{number}") for number, row in rows]
 
 
 def metrics_row(row: dict[str, Any], place: str) -> MetricsRow:
-    """One row. UserError, with the `place`, where it is none."""
+    """Return one row. UserError, with its `place`, if it is none."""
     found: MetricsRow = record(row, dict[str, bool | int | float | None], place)
     if type(found.get("step")) is not int:
         raise UserError(f"{place}: step={found.get('step')!r} must be a whole number")
@@ -84,10 +87,10 @@ def is_validation(row: MetricsRow) -> bool:
 
 
 def series(rows: Iterable[MetricsRow], key: str) -> list[tuple[int, float]]:
-    """(step, value) of the rows that have one under `key`."""
+    """Return (step, value) of the rows that have a value under `key`."""
     return [(row["step"], float(row[key])) for row in rows if row.get(key) is not None]
 
 
 def total(rows: Iterable[MetricsRow], key: str) -> float:
-    """The sum of the finite values."""
+    """Return the sum of the finite values."""
     return math.fsum(value for _, value in series(rows, key) if math.isfinite(value))

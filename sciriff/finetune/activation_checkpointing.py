@@ -1,4 +1,4 @@
-"""Which layers are computed again in the backward pass instead of being kept: all, none, so many, or as few as fit."""
+"""Choose which layers recompute their activations in the backward pass: all, none, a number, or as few as fit."""
 
 from typing import Any
 
@@ -8,23 +8,21 @@ import torch
 from sciriff.config import TrainConfig
 from sciriff.finetune.backends import Backend
 from sciriff.finetune.model import SummedLoss
-from sciriff.finetune.packing import Batch, joined
+from sciriff.finetune.packing import Batch, concatenate
 from sciriff.finetune.workers import Workers
 from sciriff.run.user_error import UserError
 
 SHARE_OF_MEMORY = 0.92
-"""Of a GPU's memory that `auto` fills by its reckoning; the rest is for what falls between the allocator's blocks."""
+"""Share of a GPU's memory that `auto` plans to fill; the rest allows for fragmentation."""
 
 
 def enable(language_model: Any, train: TrainConfig, on_gpu: bool) -> int:
-    """Turn it on as `train.activation_checkpointing` says; `auto` begins with all layers. Returns how many layers.
-
-    UserError where the model has fewer layers than asked for.
-    """
+    """Turn checkpointing on as `train.activation_checkpointing` says; `auto` begins with all layers. Returns the number
+    of checkpointed layers. UserError if it is larger than the model's number of layers."""
     wanted = train.activation_checkpointing
     if wanted in ("none", 0) or (wanted == "auto" and not on_gpu):
         return 0
-    # The second name is older, and goes away in transformers 6.
+    # transformers 6 removes the older second name.
     new = getattr(language_model, "activation_checkpointing_enable", None)
     (new or language_model.gradient_checkpointing_enable)({"use_reentrant": False})
     layers = _layers(language_model)
@@ -33,17 +31,15 @@ def enable(language_model: Any, train: TrainConfig, on_gpu: bool) -> int:
     count = len(layers) if wanted == "auto" else int(wanted)
     if count > len(layers):
         raise UserError(
-            f"train.activation_checkpointing={count}, but the model has {len(layers)} layers that can be checkpointed"
+            f"train.activation_checkpointing={count}, but the model has {len(layers)} layers; "
+            "use at most that number, or all"
         )
     return set_count(language_model, count)
 
 
 def set_count(language_model: Any, count: int) -> int:
-    """Compute the first `count` layers again and keep the others.
-
-    The first, because the backward pass begins at the end: what the last layers keep is gone before a first one is
-    computed again.
-    """
+    """Checkpoint the first `count` layers and keep the activations of the others. The first, because the backward pass
+    begins at the end: the last layers' activations are freed before a first layer is recomputed."""
     for number, layer in enumerate(_layers(language_model)):
         layer.gradient_checkpointing = number < count
     return count
@@ -52,12 +48,12 @@ def set_count(language_model: Any, count: int) -> int:
 def fewest_that_fit(
     model: SummedLoss, backend: Backend, tokens: int, longest: int, vocabulary: int, workers: Workers
 ) -> int:
-    """As few layers as fit into the GPUs' memory with micro-batches of so many tokens, of which the longest row has
-    `longest`; the same number on every process, and set so. GPUs only.
+    """Set and return the smallest number of checkpointed layers that fits the GPUs' memory, the same on every rank.
 
-    Passes over the largest micro-batch there can be, with one layer kept and with two, say what a layer costs; their
-    gradients are scaled by 0, so that nothing is learnt. AdamW's moments, which are made in the first step, are added
-    to what was seen. UserError where not even these passes fit.
+    `tokens` is the size of a micro-batch and `longest` the longest row in it. GPUs only. Passes over the largest
+    possible micro-batch, with one layer kept and with two, measure what a layer costs; their gradients are scaled by 0,
+    so that nothing is learnt. AdamW's moments, which the first step allocates, are added. UserError if even these
+    passes do not fit.
     """
     layers = len(_layers(model.language_model))
     if layers < 2:
@@ -71,12 +67,12 @@ def fewest_that_fit(
             backend.accumulate(batch, 0.0, last=False)
         except torch.OutOfMemoryError as error:
             raise UserError(
-                f"train.activation_checkpointing=auto: {kept} of {layers} layers kept in the GPU's memory are too many "
-                f"to try; set train.activation_checkpointing=all ({str(error).splitlines()[0]})"
+                f"train.activation_checkpointing=auto: keeping {kept} of {layers} layers ran out of GPU memory; "
+                f"set train.activation_checkpointing=all ({str(error).splitlines()[0]})"
             ) from None
         return torch.cuda.max_memory_allocated(workers.device)
 
-    peak(1)  # what is allocated only once must not look like a layer's
+    peak(1)  # one-time allocations must not count as a layer's
     with_one, with_two = peak(1), peak(2)
     capacity = SHARE_OF_MEMORY * torch.cuda.get_device_properties(workers.device).total_memory
     count = checkpointed(layers, with_one, with_two, capacity - backend.memory_to_come())
@@ -85,18 +81,18 @@ def fewest_that_fit(
 
 
 def checkpointed(layers: int, with_one: float, with_two: float, capacity: float) -> int:
-    """How many of `layers` must be computed again, from the peak (bytes) with one layer kept and with two."""
+    """Return how many of `layers` must be recomputed, from the peak in bytes with one layer kept and with two."""
     if with_two > capacity:
         return layers - 1 if with_one <= capacity else layers
-    more = (capacity - with_two) // max(with_two - with_one, 1)
-    return max(0, layers - 2 - int(more))
+    further = (capacity - with_two) // max(with_two - with_one, 1)
+    return max(0, layers - 2 - int(further))
 
 
 def largest_batch(tokens: int, longest: int, vocabulary: int) -> Batch:
-    """A micro-batch of so many tokens in sequences as long as the longest, every token a target."""
+    """Return a micro-batch of `tokens` tokens in sequences of `longest`, every token a target."""
     whole, rest = divmod(tokens, longest)
     lengths = [longest] * whole + [rest] * (rest > 0)
-    return joined([(np.arange(length) % vocabulary, np.ones(length, np.bool_)) for length in lengths])
+    return concatenate([(np.arange(length) % vocabulary, np.ones(length, np.bool_)) for length in lengths])
 
 
 def _layers(language_model: Any) -> list[Any]:

@@ -1,6 +1,6 @@
 """LoRA: small trained matrices beside frozen layers (Hu et al. 2021, arXiv 2106.09685); added, saved, and merged.
 
-A layer with weight W then computes W x + lora_alpha / lora_rank * B (A x), of which only A and B are trained.
+A layer with weight W computes W x + lora_alpha / lora_rank * B (A x); only A and B are trained.
 """
 
 from collections.abc import Mapping
@@ -14,45 +14,39 @@ from sciriff.config import ModelConfig, TrainConfig, nearest
 from sciriff.run.user_error import UserError
 
 NAME = "default"
-"""peft's name for an adapter that is the only one."""
+"""peft's name for a single adapter."""
 
 PREFIX = "base_model.model."
-"""Stands before each name in peft's files: there the model is inside two wrappers."""
+"""Prefix of each name in peft's files, which wrap the model twice."""
 
 
 def add(language_model: Any, train: TrainConfig, *, seed: int, dtype: torch.dtype) -> None:
-    """Freeze the model and put an adapter, of weights of type `dtype`, beside the layers of `train.lora_targets`.
+    """Freeze the model and add an adapter with weights of type `dtype` to the layers of `train.lora_targets`.
 
-    Its first weights are a function of `seed` alone; B begins as 0, so that nothing has changed yet. The model stays of
-    its own class, with peft's layers in the places of the adapted ones. UserError names a target that is not there.
+    Its initial weights depend on `seed` alone; B is 0, so that the model's outputs are unchanged. The model keeps its
+    class, with peft's layers in place of the adapted ones. UserError names a target that does not exist.
     """
-    from peft import inject_adapter_in_model
+    from peft import LoraConfig, inject_adapter_in_model
 
     _check_targets(language_model, train.lora_targets)
+    settings = LoraConfig(
+        task_type="CAUSAL_LM",
+        r=train.lora_rank,
+        lora_alpha=train.lora_alpha,
+        lora_dropout=train.lora_dropout,
+        target_modules=train.lora_targets or "all-linear",  # which peft takes to exclude the head
+        bias="none",
+    )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        inject_adapter_in_model(configuration(train), language_model, NAME)
+        inject_adapter_in_model(settings, language_model, NAME)
     for parameter in language_model.parameters():
         if parameter.requires_grad:
             parameter.data = parameter.data.to(dtype)
 
 
-def configuration(train: TrainConfig) -> Any:
-    """peft's own description of the adapters that `train` asks for."""
-    from peft import LoraConfig
-
-    return LoraConfig(
-        task_type="CAUSAL_LM",
-        r=train.lora_rank,
-        lora_alpha=train.lora_alpha,
-        lora_dropout=train.lora_dropout,
-        target_modules=train.lora_targets or "all-linear",  # peft leaves the head out of these
-        bias="none",
-    )
-
-
 def _check_targets(language_model: Any, targets: list[str] | None) -> None:
-    """UserError for a name that no layer has: peft is content as soon as one of several is found."""
+    """UserError for a name that no layer has: peft accepts a list as soon as one of its names is found."""
     from transformers.pytorch_utils import Conv1D
 
     head = language_model.get_output_embeddings()
@@ -67,36 +61,37 @@ def _check_targets(language_model: Any, targets: list[str] | None) -> None:
 
 
 def save(language_model: Any, weights: Mapping[str, torch.Tensor], model: ModelConfig, folder: Path) -> None:
-    """Write the adapter as peft reads it: adapter_config.json and adapter_model.safetensors, read back bit for bit.
+    """Write adapter_config.json and adapter_model.safetensors for peft, and verify the file bit for bit.
 
-    `weights` are the language model's, those of the adapter whole. A frozen model that is on the hub is named in it.
+    `weights` are the language model's, with the adapter's whole. If the frozen model is on the hub, its id is written
+    too. UserError if the file reads back differently.
     """
     from safetensors.torch import load_file, save_file
 
-    mine = {
+    adapter = {
         PREFIX + name.replace(f".{NAME}.", "."): tensor.detach().cpu().contiguous()
         for name, tensor in weights.items()
-        if _is_adapters(name)
+        if ".lora_A." in name or ".lora_B." in name
     }
     folder.mkdir()
     file = folder / "adapter_model.safetensors"
-    save_file(mine, file, metadata={"format": "pt"})
+    save_file(adapter, file, metadata={"format": "pt"})
     about = language_model.peft_config[NAME]
     about.base_model_name_or_path, about.revision = model.hub_id, model.revision if model.hub_id else None
     about.inference_mode = True
-    about.target_modules = sorted(about.target_modules)  # a set, which is written in another order each time
+    about.target_modules = sorted(about.target_modules)  # a set, whose order changes
     about.save_pretrained(folder)
     read = load_file(file)
-    for name, tensor in mine.items():
+    for name, tensor in adapter.items():
         if name not in read or not torch.equal(read[name], tensor):
             raise UserError(f"{file}: {name} reads back differently from what was trained; is the disk full?")
 
 
 def merge(language_model: Any, weights: dict[str, torch.Tensor], dtype: torch.dtype) -> None:
-    """Make of all the model's weights those of one without adapters that computes the same: in each adapted layer
-    W + lora_alpha / lora_rank * B A, added up in float32 and rounded to `dtype` once, on the CPU.
+    """Replace `weights` by those of an equivalent model without adapters: W + lora_alpha / lora_rank * B A in each
+    adapted layer, summed in float32 and rounded to `dtype` once, on the CPU.
 
-    Layers in four bits are taken as what they stand for in training, their dequantised weights.
+    Layers in four bits are merged into their dequantised weights, which training computed with.
     """
     from peft.tuners.lora import LoraLayer
 
@@ -108,17 +103,18 @@ def merge(language_model: Any, weights: dict[str, torch.Tensor], dtype: torch.dt
     for name, module in language_model.named_modules():
         if isinstance(module, LoraLayer):
             a, b = (weights.pop(f"{name}.lora_{letter}.{NAME}.weight").float() for letter in "AB")
-            change = module.scaling[NAME] * (b @ a)
+            delta = module.scaling[NAME] * (b @ a)
             weight = weights.pop(f"{name}.base_layer.weight")
-            turned = change.T if module.fan_in_fan_out else change  # GPT-2's layers are transposed
-            weights[f"{name}.weight"] = (weight.float() + turned.to(weight.device)).to("cpu", dtype)
+            delta = delta.T if module.fan_in_fan_out else delta  # GPT-2's layers are transposed
+            weights[f"{name}.weight"] = (weight.float() + delta.to(weight.device)).to("cpu", dtype)
             if (bias := weights.pop(f"{name}.base_layer.bias", None)) is not None:
                 weights[f"{name}.bias"] = bias
 
 
 def is_four_bit(module: nn.Module) -> bool:
-    """Whether a layer keeps its own weights in four bits, packed into bytes."""
-    return hasattr(module._parameters.get("weight"), "quant_state")  # peft's layers show that of the layer inside
+    """Return whether a layer keeps its own weights in four bits, packed into bytes."""
+    weight = module._parameters.get("weight")  # not `.weight`: peft's layers show that of the layer inside
+    return hasattr(weight, "quant_state")
 
 
 def _dequantised(module: Any) -> torch.Tensor:
@@ -126,7 +122,3 @@ def _dequantised(module: Any) -> torch.Tensor:
 
     weight: torch.Tensor = dequantize_4bit(module.weight.data, module.weight.quant_state)
     return weight
-
-
-def _is_adapters(name: str) -> bool:
-    return ".lora_A." in name or ".lora_B." in name

@@ -1,8 +1,8 @@
 """Attention that keeps packed sequences apart: FlashAttention's variable-length kernels, or SDPA sequence by sequence.
 
-transformers documents both doors: the arguments `cu_seq_lens_q` and its neighbours (FlashAttentionKwargs), and
-functions of one's own under a name (AttentionInterface), for which it then makes no mask. `eager` needs neither:
-transformers makes a block mask of position ids that begin anew.
+Both use documented interfaces of transformers: the arguments `cu_seq_lens_q` etc. (FlashAttentionKwargs), and
+registered attention functions (AttentionInterface), for which it builds no mask. `eager` needs neither: transformers
+builds a block mask from position ids that restart.
 """
 
 from collections.abc import Sequence
@@ -14,34 +14,31 @@ from sciriff.config import TrainConfig
 from sciriff.run.user_error import UserError
 
 PACKED_SDPA = "packed_sdpa"
-"""Our function's name among transformers'. Because "sdpa" is in it, families that cannot do SDPA are refused."""
+"""Registered name of `packed_sdpa`; with "sdpa" in it, transformers refuses families without SDPA."""
 
 AMPERE, HOPPER = (8, 0), (9, 0)
-"""The compute capabilities from which on FlashAttention-2 works, and for which FlashAttention-3 is made."""
+"""Compute capabilities: the lowest that FlashAttention-2 supports, and the only one that FlashAttention-3 does."""
 
 
 def implementation(train: TrainConfig, device: torch.device) -> str:
-    """transformers' name of what `train.attention` stands for on this device. UserError where it cannot work."""
+    """Return transformers' name for what `train.attention` selects on this device. UserError if it cannot work."""
     usable = flash_attention(train, device)
-    match train.attention:
-        case "auto":
-            return usable[0] if usable else PACKED_SDPA
-        case "sdpa":
-            return PACKED_SDPA
-        case "eager":
-            return "eager"
-    if train.attention in usable:
+    if train.attention == "auto":
+        return usable[0] if usable else PACKED_SDPA
+    if train.attention == "sdpa":
+        return PACKED_SDPA
+    if train.attention in ("eager", *usable):
         return train.attention
     package = {"flash_attention_2": "flash-attn", "flash_attention_3": "flash-attn-3"}[train.attention]
     raise UserError(
-        f"train.attention={train.attention} needs a GPU that it supports, bf16 and the package {package}; here are "
+        f"train.attention={train.attention} needs a GPU that it supports, bf16 and the package {package}, and there is "
         f"{device.type}, {train.precision} and {', '.join(usable) or 'no FlashAttention that works'}; "
-        "train.attention=auto takes what works"
+        "use train.attention=auto, which takes what works"
     )
 
 
 def flash_attention(train: TrainConfig, device: torch.device) -> list[str]:
-    """The FlashAttentions that are installed and work on this device in this precision, the quickest first."""
+    """Return the FlashAttentions that are installed and work on this device in this precision, the fastest first."""
     from transformers.utils import is_flash_attn_2_available, is_flash_attn_3_available
 
     if device.type != "cuda" or train.precision == "fp32" or torch.cuda.get_device_capability(device) < AMPERE:
@@ -51,25 +48,20 @@ def flash_attention(train: TrainConfig, device: torch.device) -> list[str]:
 
 
 def register() -> None:
-    """Tell transformers of `packed_sdpa`; before the model is loaded."""
+    """Register `packed_sdpa` with transformers; call this before the model is loaded."""
     from transformers import AttentionInterface
 
     AttentionInterface.register(PACKED_SDPA, packed_sdpa)
 
 
 def arguments(name: str, lengths: tuple[int, ...], device: torch.device) -> dict[str, Any]:
-    """What the model's forward must be given besides tokens and positions for this implementation."""
+    """Return the arguments that the model's forward needs besides tokens and positions."""
     if name == PACKED_SDPA:
         return {"sequence_lengths": lengths}
     if name.startswith("flash_attention"):
         bounds = torch.tensor([0, *lengths]).cumsum(0, dtype=torch.int32).to(device, non_blocking=True)
         longest = max(lengths)
-        return {
-            "cu_seq_lens_q": bounds,
-            "cu_seq_lens_k": bounds,
-            "max_length_q": longest,
-            "max_length_k": longest,
-        }
+        return {"cu_seq_lens_q": bounds, "cu_seq_lens_k": bounds, "max_length_q": longest, "max_length_k": longest}
     return {}
 
 
@@ -84,25 +76,26 @@ def packed_sdpa(
     sliding_window: int | None = None,
     **arguments: Any,
 ) -> tuple[torch.Tensor, None]:
-    """Causal attention in each sequence of `query`, `key` and `value` (1, heads, tokens, width) by itself.
+    """Causal attention within each sequence of `query`, `key` and `value` (1, heads, tokens, width).
 
-    Sequence by sequence, because a block mask over all tokens costs their square in time and memory, and keeps torch
-    from its flash kernels. Returns (1, tokens, heads, width). UserError where a family wants what this does not do.
+    Runs sequence by sequence, because a block mask costs the square of all tokens in time and memory, and rules out
+    torch's flash kernels. Returns (1, tokens, heads, width). UserError if the model family needs something else.
     """
     from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
-    odd = [name for name in ("s_aux", "softcap", "position_bias") if arguments.get(name) is not None]
-    if sequence_lengths is None or attention_mask is not None or not getattr(module, "is_causal", True) or odd:
-        what = ", ".join(odd) or "attention that is not plainly causal"
+    unsupported = [name for name in ("s_aux", "softcap", "position_bias") if arguments.get(name) is not None]
+    if sequence_lengths is None or attention_mask is not None or not getattr(module, "is_causal", True) or unsupported:
+        what = ", ".join(unsupported) or "attention that is not plainly causal"
         raise UserError(
-            f"{type(module).__name__} has {what}, which SDPA cannot keep to packed sequences; try train.attention=eager"
+            f"{type(module).__name__} has {what}, which SDPA cannot restrict to packed sequences; "
+            "try train.attention=eager"
         )
     outputs = []
     for q, k, v in zip(*(states.split(list(sequence_lengths), dim=2) for states in (query, key, value)), strict=True):
         mask = None
         if sliding_window is not None and q.shape[2] > sliding_window:
-            places = torch.arange(q.shape[2], device=q.device)
-            back = places[:, None] - places[None, :]
-            mask = (back >= 0) & (back < sliding_window)
+            positions = torch.arange(q.shape[2], device=q.device)
+            distance = positions[:, None] - positions[None, :]
+            mask = (distance >= 0) & (distance < sliding_window)
         outputs.append(sdpa_attention_forward(module, q, k, v, mask, **{**arguments, "is_causal": True})[0])
     return torch.cat(outputs, dim=1), None

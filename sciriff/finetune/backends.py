@@ -1,4 +1,4 @@
-"""The two ways to do one and the same optimizer step: plain torch (one process, or DDP) and DeepSpeed."""
+"""The two implementations of an optimizer step: plain torch (one process, or DDP) and DeepSpeed."""
 
 import math
 from collections.abc import Iterable
@@ -15,50 +15,50 @@ from sciriff.finetune.packing import Batch
 from sciriff.finetune.workers import Workers
 
 NORM_AT_ONCE = 1 << 24
-"""Elements of a gradient whose squares are summed at a time: 128 MB."""
+"""Elements of a gradient whose squares are summed at a time: 128 MB in float64."""
 
 
 class Backend(Protocol):
-    """What the loop asks for. Gradients are averaged over processes by both, so `scale` carries their number."""
+    """The operations that the loop needs; every rank calls every method. Gradients are averaged over the ranks, so
+    `scale` contains their number."""
 
     def accumulate(self, batch: Batch, scale: float, last: bool) -> torch.Tensor:
-        """Forward and backward of one micro-batch; adds `scale` times the gradient of its summed loss, which it
-        returns (a scalar on the device). `last` says that the step ends with this micro-batch."""
+        """Run forward and backward of one micro-batch; adds `scale` times the gradient of its summed loss, which is
+        returned as a scalar on the device. `last` marks the last micro-batch of the step."""
 
-    def loss(self, batch: Batch) -> torch.Tensor:
-        """The summed loss of one micro-batch, without dropout and without a gradient. Every process calls it."""
-
-    def logits(self, batch: Batch) -> torch.Tensor:
-        """What that loss is computed of: (target tokens, vocabulary), float32. Every process calls it."""
+    def evaluate(self, batch: Batch, as_logits: bool = False) -> torch.Tensor:
+        """Return the summed loss of one micro-batch, without dropout and without a gradient; with `as_logits` the
+        logits that it is computed from, (target tokens, vocabulary), float32."""
 
     def memory_to_come(self) -> int:
-        """Bytes on this process's device that the first `update` will allocate and keep."""
+        """Return the bytes on this rank's device that the first `update` will allocate and keep."""
 
     def update(self, learning_rate: float) -> float:
-        """Clip, step, clear the gradients. Returns the gradient's norm before clipping.
+        """Clip the gradient, step the optimizer, clear the gradients. Returns the gradient's norm before clipping.
 
-        One that is not finite must not be learnt from: plain torch does not step, and DeepSpeed, which tells the norm
-        only afterwards, leaves weights behind that nobody may save.
+        The caller must not save weights after a norm that is not finite: plain torch then skips the step, but DeepSpeed
+        tells the norm only after it.
         """
 
     def save(self, folder: Path) -> None:
-        """Write weights and optimizer into `folder`, for any number of processes. Every process calls it."""
+        """Write weights and optimizer states into `folder`, in a form that any number of processes can load."""
 
     def load(self, folder: Path) -> None:
-        """Read what `save` wrote. Every process calls it."""
+        """Read what `save` wrote."""
 
     def weights(self) -> dict[str, torch.Tensor]:
-        """All weights, whole; complete on rank 0 only. Every process calls it."""
+        """Return all weights, whole; complete on rank 0 only."""
 
 
 def backend(config: Config, model: SummedLoss, workers: Workers) -> Backend:
-    """The backend that the config asks for, with the model on its device."""
+    """Return the backend that the config selects, with the model on its device."""
     if config.deepspeed.zero_stage:
         return Deepspeed(config.train, model, workers, offloaded=config.deepspeed.offload)
     return Plain(config.train, model, workers)
 
 
 def adamw(train: TrainConfig, model: SummedLoss, device: torch.device) -> torch.optim.Optimizer:
+    """Return the optimizer that `train.optimizer` names."""
     groups = parameter_groups(model, train.weight_decay)
     betas = train.adam_beta1, train.adam_beta2
     if train.optimizer == "adamw_8bit":
@@ -68,23 +68,23 @@ def adamw(train: TrainConfig, model: SummedLoss, device: torch.device) -> torch.
     )
 
 
-def clip_gradient(parameters: Iterable[torch.nn.Parameter], most: float) -> float:
-    """Scale the whole gradient down to the norm `most` if it is larger; returns its norm before.
+def clip_gradient(parameters: Iterable[torch.nn.Parameter], max_norm: float) -> float:
+    """Scale the whole gradient down to the norm `max_norm` if it is larger. Returns its norm before.
 
-    The norm is summed in float64, as DeepSpeed does. torch's own function sums in float32 and keeps bf16 for bf16
-    gradients; on a CPU it was seen to be 1e-4 off for one embedding table. Part by part, since it is a copy in float64
-    whose norm torch takes.
+    The norm is summed in float64, as DeepSpeed does; torch's own function sums in float32, or bf16 for bf16 gradients,
+    and was seen to be 1e-4 off for one embedding table on a CPU. Each part of NORM_AT_ONCE elements is copied to
+    float64 by itself.
     """
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
     parts = (part for gradient in gradients for part in gradient.flatten().split(NORM_AT_ONCE))
     norm = float(torch.stack([torch.linalg.vector_norm(part, dtype=torch.float64) for part in parts]).norm())
-    if norm > most:
+    if norm > max_norm:
         for gradient in gradients:
-            gradient.mul_(most / (norm + 1e-6))
+            gradient.mul_(max_norm / (norm + 1e-6))
     return norm
 
 
-def _without_learning(model: Any, batch: Batch, as_logits: bool = False) -> torch.Tensor:
+def _evaluate(model: Any, batch: Batch, as_logits: bool) -> torch.Tensor:
     model.eval()
     with torch.no_grad():
         result: torch.Tensor = model(*batch, as_logits)
@@ -93,7 +93,7 @@ def _without_learning(model: Any, batch: Batch, as_logits: bool = False) -> torc
 
 
 class Plain:
-    """One process, or DDP with a whole copy of the model in each."""
+    """One process, or DDP with a full replica of the model on each rank."""
 
     def __init__(self, train: TrainConfig, model: SummedLoss, workers: Workers) -> None:
         self._accelerator = workers.accelerator
@@ -110,11 +110,8 @@ class Plain:
             (loss * scale).backward()
         return loss.detach()
 
-    def loss(self, batch: Batch) -> torch.Tensor:
-        return _without_learning(self._model, batch.to(self._device))
-
-    def logits(self, batch: Batch) -> torch.Tensor:
-        return _without_learning(self._model, batch.to(self._device), as_logits=True)
+    def evaluate(self, batch: Batch, as_logits: bool = False) -> torch.Tensor:
+        return _evaluate(self._model, batch.to(self._device), as_logits)
 
     def memory_to_come(self) -> int:
         if self._in_8_bits:
@@ -143,7 +140,7 @@ class Plain:
         self._optimizer.load_state_dict(state["optimizer"])
 
     def _trained(self) -> dict[str, torch.Tensor]:
-        """The weights that training changes; frozen ones come from where they were read first."""
+        """Weights that training changes; frozen ones are read from the base model again."""
         return {name: p.detach() for name, p in self._module.named_parameters() if p.requires_grad}
 
     def weights(self) -> dict[str, torch.Tensor]:
@@ -151,7 +148,7 @@ class Plain:
 
 
 class Deepspeed:
-    """ZeRO: optimizer states, gradients and (stage 3) weights are shared among the processes."""
+    """ZeRO: optimizer states, gradients and (stage 3) weights are partitioned over the ranks."""
 
     def __init__(self, train: TrainConfig, model: SummedLoss, workers: Workers, *, offloaded: bool) -> None:
         self._accelerator = workers.accelerator
@@ -167,11 +164,8 @@ class Deepspeed:
         self._engine.backward(loss * scale)
         return loss.detach()
 
-    def loss(self, batch: Batch) -> torch.Tensor:
-        return _without_learning(self._engine, batch.to(self._device))
-
-    def logits(self, batch: Batch) -> torch.Tensor:
-        return _without_learning(self._engine, batch.to(self._device), as_logits=True)
+    def evaluate(self, batch: Batch, as_logits: bool = False) -> torch.Tensor:
+        return _evaluate(self._engine, batch.to(self._device), as_logits)
 
     def memory_to_come(self) -> int:
         moments = sum(2 * flat.numel() * flat.element_size() for flat in zero_state.masters(self._engine))

@@ -1,4 +1,4 @@
-"""Resumable training state: RUN/checkpoints/step-N, whole or not there, whatever moment the run is killed at."""
+"""Resumable training state: RUN/checkpoints/step-N, either whole or absent, at whatever moment the run is killed."""
 
 import json
 import shutil
@@ -16,18 +16,18 @@ from sciriff.run.run_dir import RunDir
 from sciriff.run.user_error import UserError
 
 STATE_FILE = "checkpoint.json"
-MAKE_ROOM = "Make room and start again: training goes on from the checkpoint before it"
+FREE_SPACE = "Free some space and start again: training resumes from the checkpoint before it"
 
 
 @dataclass(frozen=True)
 class Checkpoint:
     folder: Path
     step: int
-    """Optimizer steps that were done."""
+    """Optimizer steps done."""
 
 
 def settings(config: Config, run: RunDir) -> dict[str, Any]:
-    """Key -> value of all that training depends on. A checkpoint with other values belongs to another training."""
+    """Return every key that decides what is learnt, with its value; a checkpoint made with other values is refused."""
     model = {key: value for key, value in as_dict(config.model).items() if key in ("path", "revision")}
     if config.model.path is None:
         model |= as_dict(config.model.shape)
@@ -41,21 +41,23 @@ def settings(config: Config, run: RunDir) -> dict[str, Any]:
 
 
 class Checkpoints:
-    """The checkpoints of one run. Every process calls `save` and `newest`; rank 0 alone renames and removes."""
+    """Checkpoints of one run. All ranks call `save` and `newest`; only rank 0 renames and removes."""
 
-    def __init__(self, run: RunDir, workers: Workers, about: dict[str, Any]) -> None:
+    def __init__(self, run: RunDir, workers: Workers, settings: dict[str, Any]) -> None:
         self._root = run.checkpoints
         self._workers = workers
-        self._about = about
-        self._whole: set[int] = set()
-        """Steps whose checkpoints were made or checked by this start."""
+        self._settings = settings
+        self._verified: set[int] = set()
+        """Steps whose checkpoints this start has written or verified."""
         self._best: int | None = None
-        """The step whose checkpoint is kept besides the newest."""
+        """Step of the best model, whose checkpoint is kept besides the newest."""
 
     def save(self, step: int, write: Callable[[Path], None]) -> None:
-        """Make step-N with what `write(folder)` writes in every process, then remove all but the newest two and the
-        best; nothing where this start has it already. OSError in all processes where one could not write."""
-        if step in self._whole:
+        """Write step-N by calling `write(folder)` on every rank, then remove all but the newest two and the best.
+
+        Does nothing if this start has written or verified step N. OSError on all ranks if one of them could not write.
+        """
+        if step in self._verified:
             return
         final = self._root / f"step-{step}"
         partial = self._root / f"step-{step}.partial"
@@ -64,27 +66,27 @@ class Checkpoints:
             for leftover in self._root.glob("step-*.partial"):
                 _remove(leftover)
             partial.mkdir()
-        self._workers.see(partial)
-        self._write_whole(partial, write)
+        self._workers.wait_for_files(partial)
+        self._write(partial, write)
         share = self._share(self._all_names(partial))
         shared_files.wait_for(partial / name for name in share)
         mine = [[name, (partial / name).stat().st_size, file_digest(partial / name)] for name in share]
         files = self._workers.gather(mine)
         if self._workers.rank == 0:
-            state = {"step": step, "processes": self._workers.count, "settings": self._about, "files": files}
-            with disk.writing(partial, MAKE_ROOM):
+            state = {"step": step, "processes": self._workers.count, "settings": self._settings, "files": files}
+            with disk.writing(partial, FREE_SPACE):
                 (partial / STATE_FILE).write_text(json.dumps(state, indent=1))
             _remove(final)
             partial.rename(final)
-        self._whole.add(step)
+        self._verified.add(step)
         self._prune()
 
-    def _write_whole(self, partial: Path, write: Callable[[Path], None]) -> None:
-        """`write(partial)` in every process. Where it fails in one, all of them give up, and the room is given back:
-        a process that went on would wait for the others, and hide the reason behind an error of its own."""
+    def _write(self, partial: Path, write: Callable[[Path], None]) -> None:
+        """Call `write(partial)` on every rank. If one fails, all give up and the partial checkpoint is removed: a rank
+        that carried on would wait for the failed one, and its own error would hide the reason."""
         reason = None
         try:
-            with disk.writing(partial, MAKE_ROOM):
+            with disk.writing(partial, FREE_SPACE):
                 write(partial)
         except OSError as error:
             reason = str(error)
@@ -92,17 +94,17 @@ class Checkpoints:
         if reasons:
             if self._workers.rank == 0:
                 shutil.rmtree(partial)
-            self._workers.wait()
+            self._workers.barrier()
             raise OSError(reasons[0])
 
     def keep_best(self, step: int, write: Callable[[Path], None]) -> None:
-        """Make step-N as `save` does, and keep it until a better one comes."""
+        """Write step-N as `save` does, and keep it until a better one is written."""
         self.save(step, write)
         self._best = step
         self._prune()
 
-    def keep_still(self, step: int) -> None:
-        """Step N, of an earlier start, is the best so far."""
+    def mark_best(self, step: int) -> None:
+        """Mark step N, saved by an earlier start, as the best so far."""
         self._best = step
 
     def _prune(self) -> None:
@@ -112,38 +114,39 @@ class Checkpoints:
                     _remove(older.folder)
 
     def newest(self) -> Checkpoint | None:
-        """The newest whole checkpoint; a damaged one is named and passed over.
-
-        UserError where it belongs to other settings.
-        """
-        for candidate in self._workers.of_first(self._all()):
+        """Return the newest whole checkpoint, or None; reports damaged ones. UserError if its settings are others."""
+        for candidate in self._workers.broadcast(self._all()):
             if self._check(candidate):
                 return candidate
-            self._workers.say(f"{candidate.folder} is damaged; the one before it is used, if there is one")
+            self._workers.log(f"{candidate.folder} is damaged; falling back on the one before it, if there is one")
         return None
 
-    def whole(self, step: int) -> Checkpoint | None:
-        """The checkpoint of step N, if it is there and whole."""
+    def verified(self, step: int) -> Checkpoint | None:
+        """Return the checkpoint of step N, or None if it is missing or damaged."""
         candidate = Checkpoint(self._root / f"step-{step}", step)
         return candidate if self._check(candidate) else None
 
     def _check(self, candidate: Checkpoint) -> bool:
-        """Whether it is whole, by its digests, in the eyes of every process. UserError as `newest`."""
-        state = self._workers.of_first(_read_state(candidate.folder))
+        """Return whether every rank finds the files as they were written, by size and digest. UserError as `newest`."""
+        state = self._workers.broadcast(_read_state(candidate.folder))
         files = sorted(state["files"]) if state is not None else []
         paths = [candidate.folder / name for name, _, _ in files]
-        if state is None or not self._workers.of_first(all(path.is_file() for path in paths)):
+        if state is None or not self._workers.broadcast(all(path.is_file() for path in paths)):
             return False
-        self._workers.see(*paths)
-        sound = self._is_sound(candidate.folder, self._share(files))
-        if self._workers.total([not sound])[0]:
+        self._workers.wait_for_files(*paths)
+        intact = all(
+            path.stat().st_size == size and file_digest(path) == digest
+            for name, size, digest in self._share(files)
+            for path in [candidate.folder / name]
+        )
+        if self._workers.sum([not intact])[0]:
             return False
         self._refuse_other_settings(candidate.folder, state)
-        self._whole.add(candidate.step)
+        self._verified.add(candidate.step)
         return True
 
     def remove(self) -> None:
-        """Remove them all."""
+        """Remove all checkpoints."""
         if self._workers.rank == 0 and self._root.exists():
             shutil.rmtree(self._root)
 
@@ -153,36 +156,27 @@ class Checkpoints:
                 _remove(older.folder)
 
     def _all(self) -> list[Checkpoint]:
-        """Newest first."""
-        found = []
-        for folder in self._root.glob("step-*"):
-            number = folder.name.removeprefix("step-")
-            if number.isdecimal():
-                found.append(Checkpoint(folder, int(number)))
+        """Return the checkpoints on disk, newest first."""
+        numbered = [(folder.name.removeprefix("step-"), folder) for folder in self._root.glob("step-*")]
+        found = [Checkpoint(folder, int(number)) for number, folder in numbered if number.isdecimal()]
         return sorted(found, key=lambda checkpoint: -checkpoint.step)
 
     def _share(self, files: list[Any]) -> list[Any]:
-        """Those of all files whose digests this process computes: reading terabytes in one process would take an hour.
-        Where each process has written one, it is its own."""
+        """Return the files that this rank digests: a single process would take an hour over terabytes. If every rank
+        has written one file, it gets its own."""
         return files[self._workers.rank :: self._workers.count]
 
     def _all_names(self, folder: Path) -> list[str]:
-        """The files in a folder into which every process has written, some of which only their writer may see yet."""
-        seen = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
-        return sorted(set(self._workers.gather(seen)))
-
-    def _is_sound(self, folder: Path, files: list[list[Any]]) -> bool:
-        return all(
-            (folder / name).stat().st_size == size and file_digest(folder / name) == digest
-            for name, size, digest in files
-        )
+        """Names of the files that all ranks have written into `folder`; some are visible only to their writer yet."""
+        visible = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
+        return sorted(set(self._workers.gather(visible)))
 
     def _refuse_other_settings(self, folder: Path, state: dict[str, Any]) -> None:
-        then, now = state["settings"], json.loads(json.dumps(self._about))
-        for key in sorted({**then, **now}):
-            if then.get(key) != now.get(key):
+        saved, current = state["settings"], json.loads(json.dumps(self._settings))
+        for key in sorted({**saved, **current}):
+            if saved.get(key) != current.get(key):
                 raise UserError(
-                    f"{folder} was made with {key}={then.get(key)}, not {now.get(key)}; "
+                    f"{folder} was made with {key}={saved.get(key)}, not {current.get(key)}; "
                     f"delete {self._root} to train from the beginning, or use another run_dir"
                 )
 
@@ -197,7 +191,7 @@ def _read_state(folder: Path) -> dict[str, Any] | None:
 
 
 def _remove(folder: Path) -> None:
-    """Remove a folder under another name, so that what a kill leaves of it is never taken for a whole one."""
+    """Rename a folder before removing it, so that the rest that a kill leaves is never taken for a whole checkpoint."""
     if folder.exists():
         doomed = folder.with_name(folder.name + ".removed")
         if doomed.exists():

@@ -1,4 +1,4 @@
-"""Write what was trained as RUN/model, a plain Hugging Face folder, and RUN/adapter; verified before they are there."""
+"""Write the trained weights as RUN/model, a plain Hugging Face folder, and RUN/adapter; both are verified first."""
 
 import shutil
 from copy import deepcopy
@@ -11,33 +11,33 @@ import torch
 from sciriff.config import Config, ModelConfig
 from sciriff.finetune import adapters, model_card
 from sciriff.finetune.backends import Backend
-from sciriff.finetune.packing import Batch, joined
+from sciriff.finetune.packing import concatenate
 from sciriff.finetune.workers import Workers
 from sciriff.models import verification
 from sciriff.models.chat_markup import end_ids, jinja_template
 from sciriff.models.loading import load_tokenizer
 from sciriff.run.run_dir import RunDir
 
-SHARD = "5GB"
-"""Of the files that the weights are cut into at most: what uploads and slow disks take well."""
+SHARD_SIZE = "5GB"
+"""Maximum size of a weight file, convenient for uploads and slow disks."""
 
 
 def is_complete(folder: Path) -> bool:
-    """Whether a finished model stands here. It comes by a rename, so that its config means that the rest is there."""
+    """Return whether a folder holds a finished model. It appears by a rename, so its config implies the rest."""
     return (folder / "config.json").is_file() and any(folder.glob("*.safetensors"))
 
 
 def write(config: Config, run: RunDir, language_model: Any, backend: Backend, workers: Workers, step: int) -> None:
-    """Write RUN/model and, of LoRA, RUN/adapter, with the weights after `step` steps. Every process calls it.
+    """Write the weights after `step` optimizer steps to RUN/model and, for LoRA, RUN/adapter. Every rank calls it.
 
-    What is on disk is compared with what was trained, bit for bit and by an answer (verification.py), then renamed,
-    the adapter first. The weights that rank 0 collects are gone before it loads the folder. `language_model` is the
-    transformers model that was trained: of it the class, the configuration and the places of adapters are used.
-    UserError says what is not as trained.
+    The files are compared with the trained weights bit for bit and by an answer (verification.py), then renamed, the
+    adapter first. Rank 0 frees the weights it collected before it loads the folder. `language_model` is the trained
+    transformers model; only its class, configuration and adapted layers are used. UserError names what differs from
+    training.
     """
     weights = backend.weights()
     model, adapter = (path.with_name(path.name + ".partial") for path in (run.model, run.adapter))
-    asked = None
+    answer = None
     if workers.rank == 0:
         for path in (model, adapter):
             if path.exists():
@@ -48,12 +48,13 @@ def write(config: Config, run: RunDir, language_model: Any, backend: Backend, wo
             adapters.merge(language_model, weights, getattr(torch, config.model.dtype))
         digests = _write_model(config.model, language_model, weights, model)
         (model / "README.md").write_text(model_card.page(config, run, step), encoding="utf-8")
-        asked = verification.reload(config.model, model, digests)
+        answer = verification.reload(config.model, model, digests)
     del weights
-    tokens, answer = workers.gather([(asked.tokens, asked.answer)] if asked else [])[0]
-    logits = backend.logits(_as_batch(tokens, answer))  # of the trained model, by all processes
-    if asked:
-        verification.compare(asked, logits, config, model)
+    tokens, length = workers.broadcast((answer.tokens, answer.length) if answer else None)
+    is_answer = np.arange(len(tokens)) >= len(tokens) - length
+    logits = backend.evaluate(concatenate([(np.array(tokens), is_answer)]), as_logits=True)  # by all ranks together
+    if answer:
+        verification.compare(answer, logits, config, model)
     if workers.rank == 0:
         for partial, final in ((adapter, run.adapter), (model, run.model)):
             if final.exists():
@@ -62,20 +63,11 @@ def write(config: Config, run: RunDir, language_model: Any, backend: Backend, wo
                 partial.rename(final)
 
 
-def _as_batch(tokens: list[int], answer: int) -> Batch:
-    """The tokens as one sequence, of which the last `answer` are targets."""
-    targets = np.zeros(len(tokens), np.bool_)
-    targets[-answer:] = True
-    return joined([(np.array(tokens), targets)])
-
-
 def _write_model(
     model: ModelConfig, language_model: Any, weights: dict[str, torch.Tensor], folder: Path
 ) -> dict[str, verification.Digest]:
-    """Write weights in `model.dtype`, config, generation config and tokenizer. Returns the digest of each weight.
-
-    `weights` is empty afterwards.
-    """
+    """Write weights in `model.dtype`, config, generation config and tokenizer. Empties `weights`. Returns the digest of
+    each weight."""
     dtype = getattr(torch, model.dtype)
     for name in weights:
         weights[name] = weights[name].detach().to("cpu", dtype)
@@ -85,9 +77,10 @@ def _write_model(
         del config.quantization_config
     config.dtype = dtype
     with torch.device("meta"):
-        # Of the trained model's class, and without what adapters and four bits have made of its layers.
-        plain = type(language_model)(deepcopy(config))  # it writes its own type there
-    plain.save_pretrained(folder, state_dict=weights, max_shard_size=SHARD)
+        # The trained model's class, without the layers that adapters and quantisation have replaced. It changes
+        # the dtype of the config it is given.
+        plain = type(language_model)(deepcopy(config))
+    plain.save_pretrained(folder, state_dict=weights, max_shard_size=SHARD_SIZE)
     weights.clear()
     config.save_pretrained(folder)
     tokenizer = load_tokenizer(model)
@@ -99,8 +92,8 @@ def _write_model(
 
 
 def _generation_config(model: ModelConfig, tokenizer: Any) -> Any:
-    """Greedy, ended by what ends an answer in training. What a published model brings is not kept: its sampling
-    settings are of all kinds, and its end tokens are those of another markup."""
+    """Greedy decoding that ends at the tokens that end an answer in training. A published model's own generation config
+    is not kept: it may sample, and its end tokens belong to another markup."""
     from transformers import GenerationConfig
 
     return GenerationConfig(

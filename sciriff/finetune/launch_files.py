@@ -1,4 +1,4 @@
-"""What `accelerate launch` and DeepSpeed are told, made from the config. Loads no framework: the driver uses it."""
+"""Settings of `accelerate launch` and DeepSpeed, made from the config. Loads no framework: the driver uses it."""
 
 import json
 import os
@@ -25,29 +25,27 @@ from sciriff.run.nodes.cluster import RANK, Cluster, training_processes
 from sciriff.run.run_dir import RunDir
 from sciriff.run.user_error import UserError
 
-ALONE = Cluster()
+ONE_NODE = Cluster()
 
 SET_ELSEWHERE = {
     "gradient_clipping": "train.max_grad_norm",
     "bf16": "train.precision",
     "fp16": "train.precision",
-    "optimizer": "train.learning_rate and its neighbours",
+    "optimizer": "train.learning_rate, train.adam_beta1 and train.adam_beta2",
     "scheduler": "train.schedule",
     "gradient_accumulation_steps": "train.global_batch_size and train.micro_batch_tokens",
     "train_batch_size": "train.global_batch_size",
     "train_micro_batch_size_per_gpu": "train.micro_batch_tokens",
     "zero_optimization.stage": "deepspeed.zero_stage",
 }
-"""Keys of DeepSpeed's JSON that a key of ours decides; `deepspeed.extra` may not set them behind its back."""
+"""DeepSpeed's keys and the keys of ours that decide them; `deepspeed.extra` may not set these."""
 
 
 def write(
-    config: Config, run: RunDir, gpus: int, gpu_memory: float | None = None, cluster: Cluster = ALONE
+    config: Config, run: RunDir, gpus: int, gpu_memory: float | None = None, cluster: Cluster = ONE_NODE
 ) -> tuple[list[str], dict[str, str]]:
-    """Write accelerate.yaml and deepspeed.json into the run folder for nodes with so many GPUs of `gpu_memory` GiB.
-
-    Returns the command that starts training on each of the nodes, and the variables it needs beside the caller's.
-    """
+    """Write accelerate.yaml and deepspeed.json into the run folder, for nodes of `gpus` GPUs of `gpu_memory` GiB each.
+    Returns the command that starts training on each node, and the environment variables to add to the caller's."""
     processes = training_processes(config.train.num_processes, gpus, cluster.size)
     on_gpu = gpus > 0
     launch = accelerate_config(config, processes, on_gpu, cluster.size)
@@ -58,8 +56,8 @@ def write(
     return command(run, cluster), environment(config, processes // cluster.size, on_gpu)
 
 
-def command(run: RunDir, cluster: Cluster = ALONE, python: str = sys.executable) -> list[str]:
-    """The command that trains in a run folder; `write` has put accelerate.yaml there."""
+def command(run: RunDir, cluster: Cluster = ONE_NODE, python: str = sys.executable) -> list[str]:
+    """Return the command that trains a run folder in which `write` has put accelerate.yaml."""
     launcher = [python, "-m", "accelerate.commands.launch", "--config_file", str(run.accelerate), "--quiet"]
     if cluster.size > 1:
         launcher += ["--machine_rank", RANK, "--main_process_ip", cluster.address]
@@ -68,9 +66,11 @@ def command(run: RunDir, cluster: Cluster = ALONE, python: str = sys.executable)
 
 
 def environment(config: Config, processes: int, on_gpu: bool) -> dict[str, str]:
-    """Variables for the command on a node with so many processes: threads of each, and for DeepSpeed the CPU where
-    there is no GPU, and the ninja with which it compiles, where that stands beside an interpreter whose environment is
-    not activated."""
+    """Return environment variables for a node with `processes` ranks.
+
+    Sets the threads of each rank and, for DeepSpeed, the CPU as its accelerator if there is no GPU, and a PATH on which
+    it finds the ninja that it compiles with if that is in this interpreter's environment, which may not be activated.
+    """
     variables = {} if on_gpu else machine.short_spins()
     if "OMP_NUM_THREADS" not in os.environ:
         variables["OMP_NUM_THREADS"] = str(max(1, machine.cores() // processes))
@@ -83,11 +83,11 @@ def environment(config: Config, processes: int, on_gpu: bool) -> dict[str, str]:
 
 
 def accelerate_config(config: Config, num_processes: int, on_gpu: bool, nodes: int = 1) -> dict[str, Any]:
-    """The content of accelerate.yaml for so many processes on all nodes together.
+    """Return the content of accelerate.yaml for `num_processes` ranks on all `nodes` together.
 
-    Port 0 lets each start find a free one, so that two runs on a machine do not meet; over nodes the command names one,
-    with each node's rank, and accelerate starts processes on its own node (`standard`) instead of asking pdsh to.
-    MULTI_GPU is what accelerate calls torchrun, for CPU processes too: its MULTI_CPU wants mpirun.
+    Port 0 lets accelerate find a free one, so that two runs on one machine do not collide; on several nodes the command
+    line names the port and each node's rank, and accelerate starts the processes of its own node (`standard`) instead
+    of using pdsh. MULTI_GPU is accelerate's name for torchrun, for CPU processes too: its MULTI_CPU needs mpirun.
     """
     launch: dict[str, Any] = {
         "compute_environment": "LOCAL_MACHINE",
@@ -98,7 +98,7 @@ def accelerate_config(config: Config, num_processes: int, on_gpu: bool, nodes: i
         "debug": False,
     }
     if config.deepspeed.zero_stage:
-        # `use_cpu`, and a `mixed_precision` beside a DeepSpeed file, would each turn DeepSpeed off or be refused.
+        # `use_cpu` would turn DeepSpeed off, and `mixed_precision` is refused beside a DeepSpeed file.
         return {
             **launch,
             "distributed_type": "DEEPSPEED",
@@ -113,11 +113,11 @@ def accelerate_config(config: Config, num_processes: int, on_gpu: bool, nodes: i
 
 
 def deepspeed_config(config: Config, processes: int = 1, gpu_memory: float | None = None) -> dict[str, Any]:
-    """The content of deepspeed.json for so many processes on GPUs of `gpu_memory` GiB (None without a GPU), with
-    `deepspeed.extra` merged over it.
+    """Return the content of deepspeed.json, with `deepspeed.extra` merged over it.
 
-    The sizes of batches are nominal: the loop cuts micro-batches by their tokens, scales the loss itself and tells
-    DeepSpeed which micro-batch is a step's last. UserError names what does not go together.
+    `processes` and `gpu_memory` (GiB, None without a GPU) decide the sizes. The batch sizes are nominal: the loop cuts
+    micro-batches by tokens, scales the loss itself, and tells DeepSpeed which micro-batch is the last of a step.
+    UserError names keys that contradict each other.
     """
     train, deepspeed = config.train, config.deepspeed
     if train.precision == "bf16_pure" and deepspeed.offload:
@@ -137,7 +137,7 @@ def deepspeed_config(config: Config, processes: int = 1, gpu_memory: float | Non
         "gradient_accumulation_steps": 1,
         "gradient_clipping": train.max_grad_norm,
         "bf16": bf16,
-        # Else gradients of micro-batches would be summed up in bf16.
+        # DeepSpeed would otherwise accumulate the gradients of micro-batches in bf16.
         "data_types": {"grad_accum_dtype": "bf16" if train.precision == "bf16_pure" else "fp32"},
         "zero_optimization": zero,
     }
@@ -145,18 +145,19 @@ def deepspeed_config(config: Config, processes: int = 1, gpu_memory: float | Non
     for key, ours in SET_ELSEWHERE.items():
         section, _, name = key.rpartition(".")
         if name in (extra.get(section) or {} if section else extra):
-            raise UserError(f"deepspeed.extra.{key} is decided by {ours}; set that instead")
+            raise UserError(f"deepspeed.extra.{key} is overridden by {ours}; set that instead")
     return _merged(settings, extra)
 
 
 def _tuned(config: Config, processes: int, gpu_memory: float) -> dict[str, Any]:
-    """DeepSpeed's sizes for this model and these GPUs, by one rule.
+    """DeepSpeed's buffer and bucket sizes for this model and these GPUs.
 
-    Weights stay resident as far as the memory plan leaves room (training_memory.resident_weights): what is resident is
-    gathered once for each update instead of twice for each micro-batch. Others are fetched a layer ahead, so that one
-    layer computes while the next is on its way, and so many may be live. No bucket is larger than the gradients. A
-    process that is alone has nobody to send to: copies into a bucket and a stream of their own cost it time and bring
-    nothing. DeepSpeed's linear layer, which must not hold on to gathered weights, is for weights that go away.
+    As many weights stay resident as the memory plan leaves room for (training_memory.resident_weights): a resident
+    weight is gathered once per optimizer step instead of twice per micro-batch. The others are prefetched one layer
+    ahead, so that one layer computes while the next is in flight, and `live_weights` may be live. No bucket is larger
+    than the gradients. A single process has nothing to send: copying gradients into buckets and a stream of their own
+    would only cost time. DeepSpeed's memory-efficient linear layer, which does not keep gathered weights, is used where
+    weights are released.
     """
     shape = shape_of(config)
     zero: dict[str, Any] = {
@@ -181,9 +182,9 @@ def _tuned(config: Config, processes: int, gpu_memory: float) -> dict[str, Any]:
     return zero
 
 
-def _merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+def _merged(base: dict[str, Any], overrides: dict[str, Any]) -> dict[str, Any]:
     result = deepcopy(base)
-    for key, value in over.items():
+    for key, value in overrides.items():
         both = isinstance(value, dict) and isinstance(result.get(key), dict)
         result[key] = _merged(result[key], value) if both else value
     return result

@@ -1,4 +1,4 @@
-"""The output layer and the loss in one, so that the logits of all tokens never exist at once."""
+"""Output layer and cross entropy in one, so that the logits of all tokens never exist at once."""
 
 import importlib.util
 from functools import partial
@@ -14,20 +14,23 @@ from sciriff.run.user_error import UserError
 
 
 def choose(train: TrainConfig, device: torch.device) -> str:
-    """liger or chunked: what `train.cross_entropy` stands for on this device. UserError where it cannot work."""
+    """Return liger or chunked, whichever `train.cross_entropy` selects on this device. UserError if it cannot work."""
     usable = device.type == "cuda" and importlib.util.find_spec("liger_kernel") is not None
     if train.cross_entropy == "liger" and not usable:
-        raise UserError("train.cross_entropy=liger needs a GPU and the package liger-kernel; auto takes what works")
+        raise UserError(
+            "train.cross_entropy=liger needs a GPU and the package liger-kernel; "
+            "use train.cross_entropy=auto, which takes what works"
+        )
     if train.cross_entropy == "auto":
         return "liger" if usable else "chunked"
     return train.cross_entropy
 
 
 def attach(head: nn.Linear, config: Any, kind: str) -> None:
-    """Let `head(hidden, expected)` return the summed loss; `head(hidden)` still returns logits.
+    """Make `head(hidden, expected)` return the summed loss; `head(hidden)` still returns logits.
 
-    The loss is computed inside the layer's own call because that is where ZeRO-3 has its weight in place. `config` is
-    transformers' (of the text model): three families' ways to scale or cap logits are known by its fields.
+    The loss is computed inside the layer's call because ZeRO-3 has gathered its weight there. `config` is the text
+    model's transformers config, whose fields tell how three families scale or cap logits.
     """
     scale = getattr(config, "logit_scale", None) or 1 / (getattr(config, "logits_scaling", None) or 1)
     loss = partial(
@@ -52,22 +55,21 @@ def chunked(
     scale: float = 1.0,
     cap: float | None = None,
 ) -> torch.Tensor:
-    """Sum of the cross entropy (nats, float32) of `hidden` (tokens, width) against the token ids `expected` (tokens,).
+    """Return the summed cross entropy (nats, float32) of `hidden` (tokens, width) for the token ids `expected`
+    (tokens,). Works through chunks of tokens whose logits are recomputed in the backward pass, unless there is only
+    one."""
 
-    Some tokens at a time; their logits are computed again in the backward pass, except where they are all.
-    """
-
-    def piece(some: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
-        logits = functional.linear(some, weight, bias).float() * scale
+    def chunk_loss(hidden: torch.Tensor, expected: torch.Tensor) -> torch.Tensor:
+        logits = functional.linear(hidden, weight, bias).float() * scale
         if cap is not None:
             logits = torch.tanh(logits / cap) * cap
-        return functional.cross_entropy(logits, wanted, reduction="sum")
+        return functional.cross_entropy(logits, expected, reduction="sum")
 
     rows = max(1, LOGITS_AT_ONCE // weight.shape[0])
     if len(hidden) <= rows:
-        return piece(hidden, expected)
-    pieces = zip(hidden.split(rows), expected.split(rows), strict=True)
-    return torch.stack([checkpoint(piece, *pair, use_reentrant=False) for pair in pieces]).sum()
+        return chunk_loss(hidden, expected)
+    chunks = zip(hidden.split(rows), expected.split(rows), strict=True)
+    return torch.stack([checkpoint(chunk_loss, *chunk, use_reentrant=False) for chunk in chunks]).sum()
 
 
 def liger(
@@ -79,12 +81,12 @@ def liger(
     scale: float = 1.0,
     cap: float | None = None,
 ) -> torch.Tensor:
-    """The same by Liger's Triton kernel (Hsu et al. 2024, arXiv 2410.10989), with gradients summed up in float32."""
+    """Compute `chunked` with Liger's Triton kernel (Hsu et al. 2024, arXiv 2410.10989), gradients summed in float32."""
     from liger_kernel.transformers import LigerFusedLinearCrossEntropyLoss
 
-    if not len(hidden):  # its kernels cannot be started on nothing
+    if not len(hidden):  # its kernels cannot be launched on zero tokens
         return chunked(hidden, weight, bias, expected, scale=scale, cap=cap)
     loss = LigerFusedLinearCrossEntropyLoss(reduction="sum", softcap=cap, accum_dtype=torch.float32)
-    # Under autocast the weight, and after some norms the hidden states, are still in float32.
+    # Under autocast the weight is float32, and after some norms the hidden states are too.
     dtype = torch.get_autocast_dtype("cuda") if torch.is_autocast_enabled("cuda") else hidden.dtype
     return loss(weight.to(dtype), (hidden * scale).to(dtype), expected, None if bias is None else bias.to(dtype))

@@ -1,4 +1,4 @@
-"""The training loop: data order, optimizer steps, metrics, checkpoints, and the model at the end."""
+"""The training loop: data order, optimizer steps, metrics, checkpoints and the finished model."""
 
 import math
 import time
@@ -11,7 +11,7 @@ import torch
 from sciriff.config import Config
 from sciriff.data.token_file import NAME as TOKEN_FILE
 from sciriff.data.token_file import TokenFile
-from sciriff.data.training_metrics import StepMetrics, ValidationMetrics
+from sciriff.data.training_metrics import HALVES, StepMetrics, ValidationMetrics
 from sciriff.finetune import (
     activation_checkpointing,
     disk,
@@ -26,7 +26,7 @@ from sciriff.finetune.checkpoint import Checkpoints, settings
 from sciriff.finetune.model import SummedLoss, build
 from sciriff.finetune.packing import Plan, balance, collate, efficiency, pack
 from sciriff.finetune.spikes import is_spike
-from sciriff.finetune.validation import HALVES, Validation
+from sciriff.finetune.validation import Validation
 from sciriff.finetune.workers import Workers
 from sciriff.run.progress import Progress
 from sciriff.run.run_dir import RunDir
@@ -34,31 +34,29 @@ from sciriff.run.user_error import UserError
 
 
 def finetune(config: Config, run: RunDir) -> None:
-    """Train on RUN/mix/tokens and write RUN/model, from the newest checkpoint if there is one.
-
-    Ends early, with a checkpoint and without a model, when RUN/.stop appears.
-    """
+    """Train on RUN/mix/tokens, from the newest checkpoint if there is one, and write RUN/model. Returns early, with a
+    checkpoint and without a model, when RUN/.stop appears."""
     workers = Workers(config)
-    workers.see(run.tokens / TOKEN_FILE, run.validation_tokens / TOKEN_FILE)
-    workers.agree_on(run.stop_request)  # else one of the start before would be heard
-    if workers.of_first(finished_model.is_complete(run.model)):
-        workers.say(f"{run.model} is already there; nothing to train")
+    workers.wait_for_files(run.tokens / TOKEN_FILE, run.validation_tokens / TOKEN_FILE)
+    workers.wait_until_agreed(run.stop_request)  # the driver has just removed that of an earlier start
+    if workers.broadcast(finished_model.is_complete(run.model)):
+        workers.log(f"{run.model} is already there; nothing to train")
         checkpoints = Checkpoints(run, workers, settings(config, run))
     else:
         trainer = Trainer(config, run, workers)
         if not trainer.train(trainer.resume()):
-            return workers.part()
+            return workers.leave()
         trainer.write_model()
         checkpoints = trainer.checkpoints
     if config.train.keep_checkpoints:
         checkpoints.keep_only_newest()
     else:
         checkpoints.remove()
-    return workers.part()
+    return workers.leave()
 
 
 class Trainer:
-    """The model, its data and its optimizer; `optimizer_step` is one step."""
+    """The model, its data and its optimizer; `optimizer_step` does one step."""
 
     def __init__(self, config: Config, run: RunDir, workers: Workers) -> None:
         self.config = config
@@ -80,7 +78,7 @@ class Trainer:
         self.parameters = throughput.matrix_parameters(self.model.language_model)
         self.peak = throughput.peak_flops(workers.device, config.train.precision)
         self.losses: list[float] = []
-        """Of the steps done so far; whole on rank 0 only."""
+        """Losses of the steps done so far; complete on rank 0 only."""
         on_gpu = workers.device.type == "cuda"
         recomputed = activation_checkpointing.enable(self.model.language_model, config.train, on_gpu)
         self.backend: Backend = backend(config, self.model, workers)
@@ -90,66 +88,65 @@ class Trainer:
             recomputed = activation_checkpointing.fewest_that_fit(
                 self.model, self.backend, config.train.micro_batch_tokens, longest, self.vocabulary, workers
             )
-        workers.say(
+        workers.log(
             f"{self.steps} steps of {config.train.global_batch_size} of {len(self.rows)} rows; {workers.count} "
             f"{workers.device.type} process{'es' if workers.count > 1 else ''}, {config.train.precision}, attention "
             f"{self.model.attention_name}, cross entropy {self.model.cross_entropy}, {recomputed} of {self.layers} "
             "layers' activations computed again, "
             + (f"DeepSpeed ZeRO-{config.deepspeed.zero_stage}" if config.deepspeed.zero_stage else "no DeepSpeed")
         )
-        workers.say(self.validation.describe())
+        workers.log(self.validation.describe())
 
     def resume(self) -> int:
-        """Go back to the newest checkpoint, with metrics.jsonl. Returns the optimizer steps that are done."""
+        """Load the newest checkpoint and cut metrics.jsonl back to it. Returns the number of optimizer steps done."""
         done = 0
         if checkpoint := self.checkpoints.newest():
             self.backend.load(checkpoint.folder)
             done = checkpoint.step
-            self.workers.say(f"going on from {checkpoint.folder}")
+            self.workers.log(f"going on from {checkpoint.folder}")
         measured: list[tuple[int, dict[str, float | None]]] = []
         if self.workers.rank == 0:
             metrics.cut(self.run.metrics, done)
             self.losses = metrics.losses(self.run.metrics)
             measured = metrics.validations(self.run.metrics)
         for step, losses in self.workers.gather(measured):
-            if self.validation.note(step, losses):
-                self.checkpoints.keep_still(step)
+            if self.validation.record(step, losses):
+                self.checkpoints.mark_best(step)
         return done
 
     def train(self, done: int) -> bool:
-        """Do the steps after the first `done`. False where the driver asked to stop: a checkpoint was written."""
+        """Do the steps after the first `done`. Returns False, after a checkpoint, if the driver asked to stop."""
         every = self.config.train.checkpoint_every
         progress = Progress(self.steps)
         for step in range(done, self.steps):
             if not self.validate(step):
                 return self.stopped(step)
-            row, asked_to_stop = self.optimizer_step(step)
+            row, stop_requested = self.optimizer_step(step)
             if self.workers.rank == 0:
                 metrics.append(self.run.metrics, row)
                 progress(row.step, metrics.line(row))
                 if row.spike:
                     print(f"step {row.step}: loss spike, {row.loss:.4f}", flush=True)
             at_end = row.step == self.steps
-            if asked_to_stop and not at_end:
+            if stop_requested and not at_end:
                 return self.stopped(row.step)
             due = every is not None and (at_end or row.step % every == 0)
             if due or (at_end and self.config.train.keep_checkpoints):
-                # Before it is measured, so that whatever comes meanwhile costs no step.
+                # Before the validation, so that a kill during it costs no step.
                 self.checkpoints.save(row.step, self.backend.save)
         return self.validate(self.steps) or self.stopped(self.steps)
 
     def stopped(self, step: int) -> bool:
-        """Write the checkpoint after `step` steps, say so, and return False."""
+        """Write the checkpoint of step `step`, report it, and return False."""
         if step:
             self.checkpoints.save(step, self.backend.save)
-            self.workers.say(f"stopped as asked after step {step}; its checkpoint is in {self.run.checkpoints}")
+            self.workers.log(f"stopped as asked after step {step}; its checkpoint is in {self.run.checkpoints}")
         else:
-            self.workers.say("stopped as asked before the first step")
+            self.workers.log("stopped as asked before the first step")
         return False
 
     def validate(self, step: int) -> bool:
-        """Measure the loss on the validation rows if that is due after `step` steps. False where the driver asked to
-        stop meanwhile."""
+        """Measure the validation loss if it is due after `step` steps. Returns False if asked to stop meanwhile."""
         if not self.validation.due(step, self.steps):
             return True
         started = self.now()
@@ -161,37 +158,36 @@ class Trainer:
             row = ValidationMetrics(step, self.steps, science, general, round(self.now() - started, 4))
             metrics.append(self.run.metrics, row)
             print(metrics.validation_line(row), flush=True)
-        if self.validation.note(step, losses):
+        if self.validation.record(step, losses):
             self.checkpoints.keep_best(step, self.backend.save)
         return True
 
     def write_model(self) -> None:
-        """Write RUN/model: the last model, or the best one that can be read back."""
+        """Write RUN/model: the last model, or with train.keep=best the best one whose checkpoint is whole."""
         step = self.take_best() if self.config.train.keep == "best" else self.steps
-        with disk.writing(self.run.model, "Make room and start again: the checkpoints are still there"):
+        with disk.writing(self.run.model, "Free some space and start again: the checkpoints are still there"):
             finished_model.write(self.config, self.run, self.model.language_model, self.backend, self.workers, step)
-        self.workers.say(f"the model is in {self.run.model}")
+        self.workers.log(f"the model is in {self.run.model}")
 
     def take_best(self) -> int:
-        """Go back to the model with the best validation loss, or the next best where its checkpoint is damaged. Returns
-        the optimizer steps that it had."""
+        """Load the model with the best validation loss whose checkpoint is whole. Returns its step."""
         for step in self.validation.best_first():
-            found = None if step == self.steps else self.checkpoints.whole(step)
-            if found is not None:
-                self.backend.load(found.folder)
-            if found is not None or step == self.steps:
+            checkpoint = None if step == self.steps else self.checkpoints.verified(step)
+            if checkpoint is not None:
+                self.backend.load(checkpoint.folder)
+            if checkpoint is not None or step == self.steps:
                 loss = self.validation.measured[step]
-                self.workers.say(f"best {self.validation.chooses_by} validation loss: {loss:.4f}, after step {step}")
+                self.workers.log(f"best {self.validation.deciding_half} validation loss: {loss:.4f}, after step {step}")
                 return step
-            self.workers.say(f"the checkpoint of step {step}, the best one, is damaged or gone; the next best is taken")
+            self.workers.log(f"the checkpoint of step {step}, the best one, is damaged or gone; the next best is used")
         raise AssertionError("the last step was measured")
 
     def costs(self, lengths: list[int]) -> list[float]:
-        """Operations of a training pass over sequences of these lengths."""
+        """Return the FLOPs of a training pass over sequences of these lengths."""
         return [throughput.sequence_flops(self.parameters, n, self.layers, self.attention_width) for n in lengths]
 
     def optimizer_step(self, step: int) -> tuple[StepMetrics, bool]:
-        """Do optimizer step `step` (from 0). Returns its metrics and whether any process was asked to stop."""
+        """Do optimizer step `step` (from 0). Returns its metrics and whether any rank saw a request to stop."""
         train, workers = self.config.train, self.workers
         clock = [self.now()]
         torch.manual_seed(schedule.step_seed(self.config.seed, step, workers.rank))
@@ -201,14 +197,14 @@ class Trainer:
         plan = pack(lengths, costs, workers.count, train.micro_batch_tokens)
         batches = [collate(self.data, rows[piece].tolist(), self.vocabulary) for piece in plan[workers.rank]]
 
-        # One sum over all processes and micro-batches, before the first of them: what the loss is divided by.
+        # The loss is divided by the target tokens of all ranks and micro-batches, so they are counted first.
         count = sum(int(batch.targets.sum()) for batch in batches)
-        targets, stops = workers.total([count, self.run.stop_request.exists()])
+        targets, stops = workers.sum([count, self.run.stop_request.exists()])
         if not targets:
             raise UserError(f"step {step + 1} has no target token: rows {self.name_rows(rows)}")
         clock.append(self.now())
 
-        # Gradients are averaged over processes, so each is scaled up by their number.
+        # The backend averages gradients over the ranks; the loss is divided by the targets of all of them.
         scale = workers.count / targets
         losses = [self.backend.accumulate(b, scale, last=n == len(batches)) for n, b in enumerate(batches, 1)]
         loss = self.total_loss(losses, plan, rows, step) / targets
@@ -250,59 +246,60 @@ class Trainer:
         return row, stops > 0
 
     def now(self) -> float:
-        """Seconds of a clock, once what the GPU was given is done."""
+        """Read a clock in seconds, once the GPU has finished its queue."""
         if self.workers.device.type == "cuda":
             torch.cuda.synchronize(self.workers.device)
         return time.perf_counter()
 
     def total_loss(self, losses: list[torch.Tensor], plan: Plan, rows: np.ndarray, step: int) -> float:
-        """The sum of all processes' losses. UserError names the rows of a micro-batch whose loss is not finite."""
+        """Return the loss summed over all ranks. UserError names the rows of a micro-batch with a loss not finite."""
         mine = torch.stack(losses).double().tolist()
         slots = [0.0] * (len(plan) * len(mine))
         slots[self.workers.rank * len(mine) : (self.workers.rank + 1) * len(mine)] = mine
-        everyone = self.workers.total(slots)
+        everyone = self.workers.sum(slots)
         broken = [slot for slot, loss in enumerate(everyone) if not math.isfinite(loss)]
         if broken:
-            culprits = [row for slot in broken for row in rows[plan[slot // len(mine)][slot % len(mine)]]]
+            suspects = [row for slot in broken for row in rows[plan[slot // len(mine)][slot % len(mine)]]]
             raise UserError(
-                f"the loss of step {step + 1} is not finite: {self.name_rows(culprits)}; "
+                f"the loss of step {step + 1} is not finite: {self.name_rows(suspects)}; "
                 "look at these rows, or lower train.learning_rate"
             )
         return math.fsum(everyone)
 
-    def name_rows(self, rows: Sequence[int] | np.ndarray, most: int = 8) -> str:
+    def name_rows(self, rows: Sequence[int] | np.ndarray, limit: int = 8) -> str:
         ids = [self.data.ids[row] for row in rows]
-        return ", ".join(ids[:most]) + (f" and {len(ids) - most} more" if len(ids) > most else "")
+        return ", ".join(ids[:limit]) + (f" and {len(ids) - limit} more" if len(ids) > limit else "")
 
 
 def usable_rows(data: TokenFile, config: Config, workers: Workers) -> np.ndarray:
-    """Indices of the rows to train on: not too long, with something to learn. What is left out is said."""
+    """Return the indices of the rows to train on: within `train.max_length`, with a target token. Reports the rows left
+    out. UserError if none remains."""
     train = config.train
     too_long = data.lengths > train.max_length
-    nothing_to_learn = (data.target_counts == 0) & ~too_long
-    rows = np.flatnonzero(~too_long & ~nothing_to_learn)
+    no_target = (data.target_counts == 0) & ~too_long
+    rows = np.flatnonzero(~too_long & ~no_target)
     if too_long.any():
-        workers.say(f"{too_long.sum()} of {len(data)} rows left out: longer than train.max_length={train.max_length}")
-    if nothing_to_learn.any():
-        workers.say(f"{nothing_to_learn.sum()} of {len(data)} rows left out: no target token")
+        workers.log(f"{too_long.sum()} of {len(data)} rows left out: longer than train.max_length={train.max_length}")
+    if no_target.any():
+        workers.log(f"{no_target.sum()} of {len(data)} rows left out: no target token")
     if not len(rows):
         raise UserError(
-            f"none of the mix's {len(data)} rows can be trained on: see what the mix stage kept in mix/card.json, and "
-            f"train.max_length={train.max_length}"
+            f"none of the mix's {len(data)} rows can be trained on with train.max_length={train.max_length}; raise it, "
+            "or see mix/card.json for what the mix stage kept"
         )
     if train.global_batch_size > len(rows):
-        workers.say(
+        workers.log(
             f"warning: train.global_batch_size={train.global_batch_size} is more than the {len(rows)} rows: "
-            "an epoch is one step of them all"
+            "each epoch is one step over all of them"
         )
     return rows
 
 
 def check_context(data: TokenFile, rows: np.ndarray, context: int | None, config: Config) -> None:
-    """UserError where a row is longer than the model was made for; `context` is None where a model has no limit."""
+    """UserError if a row is longer than `context`, the model's context window in tokens; None is no limit."""
     longest = int(data.lengths[rows].max())
     if context is not None and longest > context:
         raise UserError(
-            f"row {data.ids[rows[data.lengths[rows].argmax()]]} has {longest} tokens, and {config.model.name} was made "
-            f"for {context}; set train.max_length={context}"
+            f"row {data.ids[rows[data.lengths[rows].argmax()]]} has {longest} tokens, and the context window of "
+            f"{config.model.name} is {context}; set train.max_length={context}"
         )

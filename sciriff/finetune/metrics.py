@@ -1,23 +1,23 @@
-"""metrics.jsonl: one row per optimizer step, one per validation, cut back to where training resumes."""
+"""metrics.jsonl: a row per optimizer step and per validation, cut back to the checkpoint when training resumes."""
 
 import json
 import os
 from dataclasses import asdict
 from pathlib import Path
 
-from sciriff.data.training_metrics import StepMetrics, ValidationMetrics, is_validation, read_metrics
+from sciriff.data.training_metrics import HALVES, StepMetrics, ValidationMetrics, is_validation, read_metrics
 from sciriff.finetune import disk
 from sciriff.run.json_lines import dumps
 
 
 def append(path: Path, row: StepMetrics | ValidationMetrics) -> None:
-    """Add a row; it can be read as soon as this returns."""
-    with disk.writing(path, "Make room and start again"), path.open("a", encoding="utf-8") as file:
+    """Append a row; readers see it once this returns."""
+    with disk.writing(path, "Free some space and start again"), path.open("a", encoding="utf-8") as file:
         file.write(dumps(asdict(row)) + "\n")
 
 
 def line(row: StepMetrics) -> str:
-    """A step as the terminal shows it."""
+    """Format a step for the terminal."""
     mfu = "" if row.mfu is None else f"  MFU {row.mfu:.0%}"
     memory = "" if row.memory is None else f"  {row.memory:.0f} GiB"
     return (
@@ -27,30 +27,26 @@ def line(row: StepMetrics) -> str:
 
 
 def validation_line(row: ValidationMetrics) -> str:
-    """A validation as the log and the terminal show it."""
-    science, general = row.validation_science_loss, row.validation_general_loss
-    measured = [f"{half} {loss:.4f}" for half, loss in (("science", science), ("general", general)) if loss is not None]
+    """Format a validation for the log and the terminal."""
+    losses = {half: getattr(row, f"validation_{half}_loss") for half in HALVES}
+    measured = [f"{half} {loss:.4f}" for half, loss in losses.items() if loss is not None]
     return f"validation after step {row.step}: {', '.join(measured) or 'not finite'} ({row.validation_seconds:.1f} s)"
 
 
 def losses(path: Path) -> list[float]:
-    """The losses of all steps, in order; of a file that `cut` left behind."""
+    """Return the losses of all steps, in order; `cut` must have been called."""
     return [row["loss"] for row in read_metrics(path) if not is_validation(row)]
 
 
 def validations(path: Path) -> list[tuple[int, dict[str, float | None]]]:
-    """(step, half -> loss) of all validations, in order; of a file that `cut` left behind."""
-    prefix, suffix = "validation_", "_loss"
-    return [
-        (row["step"], {key[len(prefix) : -len(suffix)]: row[key] for key in row if key.endswith(suffix)})
-        for row in read_metrics(path)
-        if is_validation(row)
-    ]
+    """Return (step, half -> loss) of all validations, in order; `cut` must have been called."""
+    measured = [row for row in read_metrics(path) if is_validation(row)]
+    return [(row["step"], {half: row[f"validation_{half}_loss"] for half in HALVES}) for row in measured]
 
 
 def cut(path: Path, step: int) -> None:
-    """Keep the rows up to `step`, in place: a tracker may be reading the file. A torn last line goes too, and what was
-    measured after `step`: it is measured again, since a stop may have come before it."""
+    """Truncate the file in place (a tracker may be reading it) after the row of step `step`. Removes a torn last line,
+    and the validation after `step` too: it is measured again, since a stop may have come before it."""
     if not path.exists():
         path.touch()
         return

@@ -1,4 +1,4 @@
-"""What is trained: the language model with its loss, in the precision and with the attention that were asked for."""
+"""The trained module: a language model and its loss, in the configured precision and with the configured attention."""
 
 from typing import Any
 
@@ -16,8 +16,8 @@ from sciriff.run.user_error import UserError
 class SummedLoss(nn.Module):
     """A causal language model whose forward returns the sum, not the mean, of the cross entropy over target tokens.
 
-    Sums add up over micro-batches and processes; a mean of means would weigh their tokens differently. It is a module
-    so that DDP's and DeepSpeed's hooks, which hang on `__call__`, see the whole computation.
+    Sums add up over micro-batches and processes; a mean of means would weigh tokens differently. It is one module so
+    that the hooks of DDP and DeepSpeed, which are attached to `__call__`, see the whole computation.
     """
 
     def __init__(self, language_model: Any, attention_name: str, cross_entropy: str) -> None:
@@ -27,7 +27,7 @@ class SummedLoss(nn.Module):
         self.cross_entropy = cross_entropy
         head = language_model.get_output_embeddings()
         self.own_head = not isinstance(head, nn.Linear)
-        """Take the logits of all tokens from the model's own forward: for families with a head of their own kind."""
+        """Compute the logits of all tokens with the model's own forward, for families with an unusual output layer."""
         if not self.own_head:
             linear_cross_entropy.attach(head, language_model.config.get_text_config(), cross_entropy)
 
@@ -39,11 +39,11 @@ class SummedLoss(nn.Module):
         lengths: tuple[int, ...],
         as_logits: bool = False,
     ) -> torch.Tensor:
-        """A micro-batch (packing.Batch, on the model's device) -> a scalar, float32; or, `as_logits`, what the loss is
-        computed of: (target tokens, vocabulary).
+        """Return the loss of a micro-batch (packing.Batch, on the model's device), a float32 scalar; with `as_logits`
+        the logits that it is computed from, (target tokens, vocabulary).
 
-        The token at t is predicted from those before it in its sequence. A sequence's first token is never a target,
-        so that its predecessor in the micro-batch predicts nothing.
+        The token at t is predicted from those before it in its sequence. The first token of a sequence is never a
+        target, so the last token of the sequence before it predicts nothing.
         """
         predicting, expected = targets[0, 1:], tokens[0, 1:][targets[0, 1:]]
         inputs = {"input_ids": tokens, "position_ids": positions, "use_cache": False}
@@ -52,13 +52,12 @@ class SummedLoss(nn.Module):
             logits = self.language_model(**inputs).logits[0, :-1][predicting]
             return logits.float() if as_logits else functional.cross_entropy(logits.float(), expected, reduction="sum")
         hidden = self.language_model.base_model(**inputs).last_hidden_state
-        # Only what predicts a target goes through the output layer.
+        # Only positions that predict a target go through the output layer.
         return self.language_model.get_output_embeddings()(hidden[0, :-1][predicting], expected)
 
 
 def build(config: Config, device: torch.device) -> SummedLoss:
-    """The model to train, in training mode, on the CPU (or, under ZeRO-3, already shared among the processes, and with
-    QLoRA on its device)."""
+    """Return the model in training mode, on the CPU (QLoRA: on its device; ZeRO-3: already partitioned)."""
     implementation = attention.implementation(config.train, device)
     attention.register()
     try:
@@ -75,7 +74,7 @@ def build(config: Config, device: torch.device) -> SummedLoss:
     if config.deepspeed.zero_stage:
         from transformers.integrations import unset_hf_deepspeed_config
 
-        # It made transformers share the weights out while it read them; whatever is loaded later shall be whole.
+        # With it transformers partitions weights while it reads them; models loaded later must be whole.
         unset_hf_deepspeed_config()
     if config.train.adapts:
         adapters.add(language_model, config.train, seed=config.seed, dtype=weights_dtype(config))
@@ -86,7 +85,7 @@ def build(config: Config, device: torch.device) -> SummedLoss:
 
 
 def _loaded(config: Config, device: torch.device, implementation: str) -> Any:
-    """The language model with this implementation of attention. UserError where its family cannot have it."""
+    """Load the language model with this attention implementation. UserError if its family does not support it."""
     try:
         return load_model(
             config.model,
@@ -102,10 +101,8 @@ def _loaded(config: Config, device: torch.device, implementation: str) -> Any:
 
 
 def fetch_layers_whole(language_model: Any) -> None:
-    """Tell ZeRO-3 to treat each layer as one module: one hook in each direction instead of a dozen, one message.
-
-    Hooks are most of what a small model does on a CPU; what this brings on a GPU has not been measured.
-    """
+    """Let ZeRO-3 treat each layer as one module: one hook in each direction instead of a dozen, one message. Hooks
+    dominate the time of a small model on a CPU; the effect on a GPU has not been measured."""
     from deepspeed.utils import set_z3_leaf_modules
     from transformers.modeling_layers import GradientCheckpointingLayer
 
@@ -115,28 +112,24 @@ def fetch_layers_whole(language_model: Any) -> None:
 
 
 def weights_dtype(config: Config) -> torch.dtype:
-    """Type of the weights that are trained. DeepSpeed makes fp32 master weights of bf16 ones by itself."""
-    match config.train.precision:
-        case "fp32":
-            return torch.float32
-        case "bf16":
-            return torch.bfloat16 if config.deepspeed.zero_stage else torch.float32
-    return torch.bfloat16
+    """Return the type of trained weights. DeepSpeed makes fp32 master weights from bf16 ones by itself."""
+    autocast = config.train.precision == "bf16" and not config.deepspeed.zero_stage
+    return torch.float32 if autocast or config.train.precision == "fp32" else torch.bfloat16
 
 
 def frozen_dtype(config: Config) -> torch.dtype:
-    """Type of the weights that stay as they are: no small change is lost in them, so that none needs fp32 in bf16."""
+    """Return the type of frozen weights: no small update can be lost in them, so bf16 is enough for both bf16 modes."""
     return torch.float32 if config.train.precision == "fp32" else torch.bfloat16
 
 
 def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Groups for AdamW: matrices decay, norms and biases never do."""
+    """Return parameter groups for AdamW: matrices decay, norms and biases never do."""
     named = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
     if weight_decay == 0:
         return [{"params": [parameter for _, parameter in named], "weight_decay": 0.0}]
-    # By name: under ZeRO-3 a parameter's shape is no longer its own.
-    fixed = {name for name, _ in named if name.endswith("bias") or "norm" in name.rsplit(".", 2)[-2].lower()}
+    # By name: ZeRO-3 replaces a parameter's shape.
+    no_decay = {name for name, _ in named if name.endswith("bias") or "norm" in name.rsplit(".", 2)[-2].lower()}
     return [
-        {"params": [p for name, p in named if name not in fixed], "weight_decay": weight_decay},
-        {"params": [p for name, p in named if name in fixed], "weight_decay": 0.0},
+        {"params": [p for name, p in named if name not in no_decay], "weight_decay": weight_decay},
+        {"params": [p for name, p in named if name in no_decay], "weight_decay": 0.0},
     ]

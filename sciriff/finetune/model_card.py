@@ -1,7 +1,7 @@
-"""README.md of a finished model: what it was made of, how, with what loss, and under which licences.
+"""README.md of a finished model: base model, data, recipe, losses and licences.
 
-Its head is YAML that the Hugging Face hub reads (huggingface.co/docs/hub/model-cards). No local path enters it: a model
-folder is passed on.
+It begins with YAML for the Hugging Face hub (huggingface.co/docs/hub/model-cards). It names no local path, because a
+model folder is passed on.
 """
 
 from collections.abc import Iterable, Sequence
@@ -14,20 +14,19 @@ from yaml import YAMLError
 
 from sciriff.config import Config, ModelConfig, SourceConfig, as_dict
 from sciriff.data.mix_card import MixCard, MixPart, read_mix_card
-from sciriff.data.training_metrics import read_metrics, series
+from sciriff.data.training_metrics import HALVES, read_metrics, series
 from sciriff.run import machine
 from sciriff.run.run_dir import RunDir
 
 HUB_LICENSES = ("apache-2.0", "gemma", "llama2", "llama3", "llama3.1", "llama3.2", "llama3.3", "mit", "odc-by")
-"""Licences that the hub knows by these names; any other is `other` to it, with a name of its own."""
+"""Licence names that the hub knows; any other is written as `other` with a `license_name`."""
 
 PACKAGES = ("python", "sciriff", "torch", "transformers", "accelerate", "deepspeed", "peft", "bitsandbytes")
-"""Whose versions can change what is learnt."""
+"""Packages whose versions can change what is learnt."""
 
 
 def page(config: Config, run: RunDir, step: int, *, of_adapter: bool = False) -> str:
-    """The card of RUN/model, or of RUN/adapter, in Markdown, from config, the mix's card and the metrics. `step` is the
-    number of optimizer steps after which the weights were as they are."""
+    """Return the Markdown card of RUN/model or RUN/adapter, whose weights are those after `step` optimizer steps."""
     mix = read_mix_card(run.mix_card) if run.mix_card.is_file() else None
     base = config.model.hub_id or ("a local folder" if config.model.path else "random weights")
     what = {"full": "All weights were trained.", "lora": _lora(config), "qlora": _lora(config)}[config.train.method]
@@ -57,7 +56,7 @@ def page(config: Config, run: RunDir, step: int, *, of_adapter: bool = False) ->
 
 
 def front_matter(config: Config, mix: MixCard | None, of_adapter: bool) -> dict[str, Any]:
-    """The head that the hub reads. What is not known is left out."""
+    """Return the YAML head for the hub; unknown values are left out."""
     head: dict[str, Any] = {}
     if (base := config.model.hub_id) is not None:
         head |= {"base_model": base, "base_model_relation": "adapter" if of_adapter else "finetune"}
@@ -70,7 +69,7 @@ def front_matter(config: Config, mix: MixCard | None, of_adapter: bool) -> dict[
 
 
 def license_of(model: ModelConfig) -> str | None:
-    """Of the base model: `model.license`, or what the head of a local folder's README.md says; None if nobody does."""
+    """Return `model.license`, or the licence that the README.md of a local model folder names, or None."""
     if model.license is not None or model.path is None:
         return model.license
     readme = Path(model.path) / "README.md"
@@ -81,29 +80,29 @@ def license_of(model: ModelConfig) -> str | None:
     if opening or not end:
         return None
     try:
-        said = OmegaConf.to_container(OmegaConf.create(head))
+        values = OmegaConf.to_container(OmegaConf.create(head))
     except (YAMLError, OmegaConfBaseException, ValueError):
         return None
-    name = (said.get("license_name") or said.get("license")) if isinstance(said, dict) else None
+    name = (values.get("license_name") or values.get("license")) if isinstance(values, dict) else None
     return name if isinstance(name, str) else None
 
 
 def _lora(config: Config) -> str:
-    text = "The base model's weights stayed as they were; adapters beside its layers (LoRA) were trained"
+    text = "The base model's weights were frozen; adapters beside its layers (LoRA) were trained"
     if config.train.method == "lora":
         return (
-            f"{text}. Here they are, or are merged into the weights, by themselves in the folder `adapter` of the run."
+            f"{text}. The run's folder `model` has them merged into the weights, its folder `adapter` has them alone."
         )
     return (
-        f"{text}, while the base model was kept in four bits (QLoRA, NF4 with double quantisation). The merged weights "
-        f"are those four-bit weights, dequantised, with the adapters added, in {config.model.dtype}: not the base "
-        "model's own, from which they differ by the error of the quantisation."
+        f"{text} on weights quantised to four bits (QLoRA, NF4 with double quantisation). The merged weights are the "
+        f"dequantised four-bit weights plus the adapters, in {config.model.dtype}; they differ from the base model's "
+        "own by the quantisation error."
     )
 
 
 def _use(config: Config, of_adapter: bool) -> str:
     if not of_adapter:
-        return "It loads with transformers and vLLM as any other model; its tokenizer renders the markup of training."
+        return "It loads with transformers and vLLM like any other model; its tokenizer renders the markup of training."
     base = config.model.hub_id or "the base model"
     how = ", loaded in four bits (NF4, double quantisation)" if config.train.method == "qlora" else ""
     return f"An adapter for {base}{how}: `PeftModel.from_pretrained(base, folder)`. The merged model needs no peft."
@@ -111,7 +110,7 @@ def _use(config: Config, of_adapter: bool) -> str:
 
 def _data(config: Config, mix: MixCard | None) -> Iterable[str]:
     if mix is None:
-        return ["Nothing is known of the mix but its name."]
+        return ["The mix has no card."]
     parts: dict[str, MixPart] = {**mix["by_source"], "all": mix}
     rows = [
         (name, part["rows"], part["prompt_tokens"]["sum"], part["target_tokens"]["sum"]) for name, part in parts.items()
@@ -125,32 +124,31 @@ def _data(config: Config, mix: MixCard | None) -> Iterable[str]:
 
 
 def _dataset(config: Config, name: str) -> str | None:
-    """The hub's name of a source of the mix; None where local files stood in for it."""
+    """Return the hub id of a source of the mix; None if local files replace it."""
     source: SourceConfig | None = getattr(config.mix.sources, name, None)
     return None if source is None or source.path is not None or config.mix.path is not None else source.hub
 
 
 def _losses(metrics: Path, step: int) -> Iterable[str]:
-    """Mean cross entropy per target token, nats: of the model after `step` steps, and what else was measured on
-    validation rows."""
+    """Mean cross entropy per target token in nats: of the model after `step` steps, and the other validation losses."""
     rows = read_metrics(metrics)
     trained = next(row for row in rows if "loss" in row and row["step"] == step)
     if step < trained["steps"]:
         yield f"Kept for its validation loss (`train.keep=best`): the model after step {step} of {trained['steps']}."
-    found = [(f"training, step {step} of {trained['steps']}", f"{trained['loss']:.4f}")]
-    for half in ("science", "general"):
+    losses = [(f"training, step {step} of {trained['steps']}", f"{trained['loss']:.4f}")]
+    for half in HALVES:
         key = f"validation_{half}_loss"
         measured = [(loss, at) for at, loss in series(rows, key)]
         shown = {"this model": [pair for pair in measured if pair[1] == step], "last": measured[-1:]}
         for what, pairs in (shown | {"lowest": [min(measured)] if measured else []}).items():
             for loss, at in pairs:
                 if what == "this model" or at != step:
-                    found.append((f"validation, {half} rows, {what}, after step {at}", f"{loss:.4f}"))
-    yield _table(("mean cross entropy of a target token (nats)", ""), found)
+                    losses.append((f"validation, {half} rows, {what}, after step {at}", f"{loss:.4f}"))
+    yield _table(("mean cross entropy of a target token (nats)", ""), losses)
 
 
 def _recipe(config: Config) -> list[tuple[str, str]]:
-    """Every setting of training that has a value. None of them is a path."""
+    """Every training setting that has a value. No value is a path."""
     train = {key: value for key, value in as_dict(config.train).items() if value is not None}
     keys = {f"train.{key}": value for key, value in train.items()}
     keys |= {"deepspeed.zero_stage": config.deepspeed.zero_stage, "seed": config.seed}

@@ -1,4 +1,4 @@
-"""Spread the sequences of one optimizer step over the processes and pack them into micro-batches, nothing padded."""
+"""Spread the sequences of an optimizer step over the ranks and pack them into micro-batches, without padding."""
 
 import math
 from collections.abc import Sequence
@@ -11,18 +11,18 @@ from sciriff.data.token_file import TokenFile
 from sciriff.run.user_error import UserError
 
 Plan = list[list[list[int]]]
-"""`[rank][micro-batch]` -> positions among the sequences of the step."""
+"""`plan[rank][micro_batch]`: indices into the sequences of the step."""
 
 
 class Batch(NamedTuple):
-    """One packed micro-batch: sequences one after the other, in tensors of shape (1, tokens)."""
+    """One packed micro-batch: sequences concatenated in tensors of shape (1, tokens)."""
 
     tokens: torch.Tensor
     """Token ids, int64."""
     targets: torch.Tensor
-    """Which tokens are learnt, bool; never the first of a sequence, which nothing predicts."""
+    """True for tokens that are learnt, bool; never the first of a sequence, which no token predicts."""
     positions: torch.Tensor
-    """Place of each token in its own sequence, int64: 0 begins a new one."""
+    """Position of each token in its own sequence, int64."""
     lengths: tuple[int, ...]
     """Tokens of each sequence."""
 
@@ -32,13 +32,14 @@ class Batch(NamedTuple):
 
 
 def pack(lengths: Sequence[int], costs: Sequence[float], ranks: int, micro_batch_tokens: int) -> Plan:
-    """Every sequence once, each micro-batch within `micro_batch_tokens`, as many micro-batches on every rank.
+    """Return a plan with every sequence once, each micro-batch within `micro_batch_tokens`, equally many on every rank.
 
-    They are as few as the tokens allow, or as few as were found to hold them: bin packing is NP-hard. Sequences go, the
-    dearest first, to the rank with the least to do and there to the micro-batch with the least (Graham 1969, longest
-    processing time), so that ranks need not wait for one another; where that leaves no room, to the fullest that has
-    some (best fit decreasing). A rank's dearest micro-batch comes first, since under ZeRO-3 the n-th ones wait for each
-    other. Only where there are fewer sequences than micro-batches is one of them empty.
+    The number of micro-batches is the smallest for which this heuristic finds a plan (bin packing is NP-hard).
+    Sequences are assigned in order of falling cost, to the rank with the least work and there to the micro-batch with
+    the least (longest processing time, Graham 1969), so that ranks do not wait for one another; where that leaves no
+    room, to the fullest with room (best fit decreasing). The costliest micro-batch of each rank comes first, since
+    under ZeRO-3 the n-th micro-batches of all ranks wait for each other. A micro-batch is empty only if there are fewer
+    sequences than micro-batches.
     """
     assert max(lengths) <= micro_batch_tokens, "TrainConfig refuses a max_length above micro_batch_tokens"
     fewest = math.ceil(sum(lengths) / (ranks * micro_batch_tokens))
@@ -51,7 +52,7 @@ def pack(lengths: Sequence[int], costs: Sequence[float], ranks: int, micro_batch
 def _pack_into(
     micro_batches: int, lengths: Sequence[int], costs: Sequence[float], ranks: int, micro_batch_tokens: int
 ) -> Plan | None:
-    """The plan with so many micro-batches on every rank; None where none was found."""
+    """Return a plan with `micro_batches` on every rank, or None if none is found."""
     shares = _spread(range(len(lengths)), ranks, micro_batches * micro_batch_tokens, lengths, costs, micro_batches)
     plan = []
     for share in shares or ():
@@ -63,51 +64,52 @@ def _pack_into(
 
 
 def _spread(
-    positions: Sequence[int], bins: int, capacity: int, lengths: Sequence[int], costs: Sequence[float], least: int
+    items: Sequence[int], bins: int, capacity: int, lengths: Sequence[int], costs: Sequence[float], least: int
 ) -> list[list[int]] | None:
-    """The positions in so many bins of `capacity` tokens, of even cost or else as full as they go, at least so many in
-    each as far as there are enough; None if some fit nowhere. `capacity` must hold any `least` of them."""
-    dearest_first = sorted(positions, key=lambda position: (-costs[position], position))
+    """Distribute `items` over bins of `capacity` tokens, evenly by cost or else as full as possible; None if one fits
+    nowhere.
+
+    Each bin gets at least `least` items as far as there are enough; `capacity` must hold any `least` of them.
+    """
+    costliest_first = sorted(items, key=lambda item: (-costs[item], item))
     for evenly in (True, False):
         content: list[list[int]] = [[] for _ in range(bins)]
         tokens, work = [0] * bins, [0.0] * bins
-        for position in dearest_first:
-            with_room = [b for b in range(bins) if tokens[b] + lengths[position] <= capacity]
+        for item in costliest_first:
+            with_room = [b for b in range(bins) if tokens[b] + lengths[item] <= capacity]
             if not with_room:
                 break
             chosen = min(with_room, key=work.__getitem__) if evenly else max(with_room, key=tokens.__getitem__)
-            content[chosen].append(position)
-            tokens[chosen] += lengths[position]
-            work[chosen] += costs[position]
+            content[chosen].append(item)
+            tokens[chosen] += lengths[item]
+            work[chosen] += costs[item]
         else:
             while len(few := min(content, key=len)) < least < len(many := max(content, key=len)):
-                few.append(many.pop(min(range(len(many)), key=lambda place: costs[many[place]])))
+                few.append(many.pop(min(range(len(many)), key=lambda index: costs[many[index]])))
             return content
     return None
 
 
 def efficiency(plan: Plan, lengths: Sequence[int], micro_batch_tokens: int) -> float:
-    """Tokens over the room for them: all micro-batches times `micro_batch_tokens`.
+    """Return the packing efficiency: tokens over `micro_batch_tokens` times the number of micro-batches.
 
-    What TRL and axolotl call packing efficiency. They pay for the rest with padding; here it is not computed: an
-    underfull micro-batch is a smaller one, and what it wastes is a share of the kernels' and ZeRO-3's overhead.
+    TRL and axolotl use the same measure, but pay for the rest with padding. Here an underfull micro-batch is just
+    smaller; it wastes a share of the overhead of kernels and of ZeRO-3.
     """
     return sum(lengths) / (sum(len(share) for share in plan) * micro_batch_tokens)
 
 
 def balance(plan: Plan, costs: Sequence[float]) -> float:
-    """Work over the work of those that are waited for, where the ranks meet after every micro-batch: 1 is no wait."""
+    """Return mean over slowest work of the ranks, if they synchronise after every micro-batch; 1 is no wait."""
     slowest = [max(sum(costs[p] for p in piece) for piece in pieces) for pieces in zip(*plan, strict=True)]
     return sum(costs) / (len(plan) * sum(slowest))
 
 
 def collate(data: TokenFile, rows: Sequence[int], vocabulary: int) -> Batch:
-    """The micro-batch of these rows; of no rows, one token that is not learnt.
-
-    UserError names a row with a token that the model has no embedding for.
-    """
+    """Return the micro-batch of these rows; without rows, a single token that is not a target. UserError names a row
+    with a token id that the model has no embedding for."""
     if not rows:
-        return joined([(np.zeros(1, np.int32), np.zeros(1, np.bool_))])
+        return concatenate([(np.zeros(1, np.int32), np.zeros(1, np.bool_))])
     sequences = [data[row] for row in rows]
     for row, (tokens, _) in zip(rows, sequences, strict=True):
         for token in (int(tokens.min()), int(tokens.max())):
@@ -116,15 +118,15 @@ def collate(data: TokenFile, rows: Sequence[int], vocabulary: int) -> Batch:
                     f"row {data.ids[row]} has token {token}, but the model has embeddings for {vocabulary}: "
                     "the mix was tokenised for another model; run the mix stage again"
                 )
-    return joined(sequences)
+    return concatenate(sequences)
 
 
-def joined(sequences: Sequence[tuple[np.ndarray, np.ndarray]]) -> Batch:
-    """The micro-batch of these sequences: token ids and targets of each, both of shape (tokens,)."""
+def concatenate(sequences: Sequence[tuple[np.ndarray, np.ndarray]]) -> Batch:
+    """Return the micro-batch of these sequences, each a pair of token ids and targets of shape (tokens,)."""
     lengths = tuple(len(tokens) for tokens, _ in sequences)
     tokens = np.concatenate([tokens for tokens, _ in sequences]).astype(np.int64)
     targets = np.concatenate([targets for _, targets in sequences]).astype(np.bool_)
     positions = np.concatenate([np.arange(length, dtype=np.int64) for length in lengths])
     targets[positions == 0] = False
-    ids, learnt, places = (torch.from_numpy(array)[None] for array in (tokens, targets, positions))
-    return Batch(ids, learnt, places, lengths)
+    token_ids, is_target, position = (torch.from_numpy(array)[None] for array in (tokens, targets, positions))
+    return Batch(token_ids, is_target, position, lengths)

@@ -1,55 +1,55 @@
-"""A few tokens before the first step: is the packed loss of this model family what its own forward gives alone?
+"""Check before the first step that packing does not change the loss of this model family.
 
 There are hundreds of families, with windows, caps, convolutions and positions of all kinds. Those whose packed
-sequences would see one another are refused, whatever the reason.
+sequences would influence one another are refused, whatever the reason.
 """
 
 import numpy as np
 
 from sciriff.finetune.backends import Backend
 from sciriff.finetune.model import SummedLoss
-from sciriff.finetune.packing import Batch, joined
+from sciriff.finetune.packing import Batch, concatenate
 from sciriff.finetune.workers import Workers
 from sciriff.run.user_error import UserError
 
-BEFORE, CHECKED = 24, 40
-"""Tokens of the sequence that comes first, and of the one whose loss is looked at."""
+PREFIX_TOKENS, CHECKED_TOKENS = 24, 40
+"""Tokens of the sequence that comes first, and of the one whose loss is compared."""
 
 ROUNDING = {"fp32": (1e-5, 1e-4), "bf16": (1e-3, 2e-2), "bf16_pure": (1e-3, 2e-2)}
-"""Relative difference of two losses that is rounding: in micro-batches of the same shape, and of different ones."""
+"""Relative difference of two losses that is rounding, for micro-batches of equal and of different shape."""
 
 
 def check(model: SummedLoss, backend: Backend, precision: str, vocabulary: int, workers: Workers) -> None:
-    """Compare losses of one sequence: packed behind two others of one length, alone, and by the model's own forward.
+    """Compare the loss of one sequence packed behind two different ones, alone, and by the model's own forward.
 
-    Where only the output layer is of a kind that is not known, the model's own is used from now on, and that is said.
-    UserError where packing changes the loss.
+    UserError if packing changes it. If only the output layer is of an unknown kind, the model's own logits are used
+    from then on, and a line reports it.
     """
-    checked = _tokens(CHECKED, 7, vocabulary), np.ones(CHECKED, np.bool_)
+    checked = _tokens(CHECKED_TOKENS, 7, vocabulary), np.ones(CHECKED_TOKENS, np.bool_)
 
-    def behind(step: int) -> Batch:
-        return joined([(_tokens(BEFORE, step, vocabulary), np.zeros(BEFORE, np.bool_)), checked])
+    def packed_behind(step: int) -> Batch:
+        return concatenate([(_tokens(PREFIX_TOKENS, step, vocabulary), np.zeros(PREFIX_TOKENS, np.bool_)), checked])
 
-    same_shape, other_shape = ROUNDING[precision]
+    same_shape, different_shape = ROUNDING[precision]
     packed, packed_otherwise, alone = (
-        float(backend.loss(batch)) for batch in (behind(5), behind(11), joined([checked]))
+        float(backend.evaluate(batch)) for batch in (packed_behind(5), packed_behind(11), concatenate([checked]))
     )
-    if not _agree(packed, packed_otherwise, same_shape) or not _agree(packed, alone, other_shape):
+    if not _agree(packed, packed_otherwise, same_shape) or not _agree(packed, alone, different_shape):
         family = type(model.language_model).__name__
         raise UserError(
-            f"{family} cannot be trained on packed sequences with {model.attention_name}: the loss of one was "
-            f"{alone:.6g} by itself, {packed:.6g} and {packed_otherwise:.6g} behind others; try train.attention=eager"
+            f"{family} cannot be trained on packed sequences with {model.attention_name}: the loss of a sequence was "
+            f"{alone:.6g} alone, {packed:.6g} and {packed_otherwise:.6g} behind others; try train.attention=eager"
         )
     if not model.own_head:
         model.own_head = True
-        model.own_head = not _agree(alone, float(backend.loss(joined([checked]))), other_shape)
+        model.own_head = not _agree(alone, float(backend.evaluate(concatenate([checked]))), different_shape)
         if model.own_head:
-            workers.say("the model makes its logits itself, all at once: its output layer is of an unknown kind")
+            workers.log("the output layer is of an unknown kind: the model makes its logits itself, all at once")
 
 
 def _tokens(count: int, step: int, vocabulary: int) -> np.ndarray:
     return (np.arange(1, count + 1) * step) % vocabulary
 
 
-def _agree(one: float, other: float, rounding: float) -> bool:
-    return abs(one - other) <= rounding * max(abs(one), abs(other), 1.0)
+def _agree(a: float, b: float, rounding: float) -> bool:
+    return abs(a - b) <= rounding * max(abs(a), abs(b), 1.0)

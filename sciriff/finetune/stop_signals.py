@@ -1,4 +1,4 @@
-"""What a training process does with the signals of a scheduler: finish its step for a checkpoint, or die at once."""
+"""A rank's response to a scheduler's signals: a checkpoint after the current step, or an immediate exit."""
 
 import os
 import signal
@@ -8,16 +8,17 @@ import time
 from sciriff.run.run_dir import RunDir
 
 REQUEST_WITHIN = 5.0
-"""Seconds after SIGTERM in which somebody must have asked for a checkpoint."""
+"""Seconds that a rank waits after SIGTERM for a request to write a checkpoint."""
 
 
 def listen(run: RunDir) -> None:
-    """SIGUSR1 asks all processes for a checkpoint, as the driver does.
+    """Let SIGUSR1 ask all ranks for a checkpoint, as the driver does, and SIGTERM end this rank unless one was asked
+    for.
 
-    SIGTERM is ambiguous. When Slurm ends a job it sends it to every process, the driver too, which then asks for a
-    checkpoint. When one process has failed, torchrun or srun sends it to the others, which may wait for the failed one
-    for hours. So without a request soon after it this process ends. A thread does that, since the main one may be
-    somewhere that no handler is run.
+    SIGTERM is ambiguous. When Slurm ends a job, every process gets it, the driver too, which then asks for a
+    checkpoint. When one rank has failed, torchrun or srun sends it to the others, which could wait for the failed one
+    for hours. So without a request within REQUEST_WITHIN seconds this rank exits. A thread does that, because the main
+    thread may be in a call during which Python runs no signal handler.
     """
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
@@ -38,7 +39,7 @@ def _act(reader: int, run: RunDir) -> None:
 
 def _requested(run: RunDir) -> bool:
     give_up_at = time.monotonic() + REQUEST_WITHIN
-    # To list the folder makes an NFS client ask the server for a file that another node has just written.
+    # Listing the folder makes an NFS client ask the server for a file that another node has just written.
     while run.stop_request.name not in os.listdir(run.root):  # noqa: PTH208
         if time.monotonic() > give_up_at:
             return False

@@ -1,4 +1,4 @@
-"""The loss on rows that are not trained on, science and general ones apart: what is learnt, and what is forgotten."""
+"""Validation loss, apart for science rows (what is learnt) and general ones (what is forgotten)."""
 
 import math
 from collections.abc import Callable
@@ -7,25 +7,25 @@ import numpy as np
 
 from sciriff.config import Config
 from sciriff.data.token_file import NAME, TokenFile
+from sciriff.data.training_metrics import HALVES
 from sciriff.finetune.backends import Backend
 from sciriff.finetune.packing import collate, pack
 from sciriff.finetune.workers import Workers
 from sciriff.run.run_dir import RunDir
 from sciriff.run.user_error import UserError
 
-HALVES = ("science", "general")
 ROWS_AT_A_TIME = 128
-"""Rows that are packed and evaluated together; between them a request to stop is heard."""
+"""Rows packed and evaluated together; a request to stop is noticed after each such chunk."""
 
 
 class Validation:
-    """The validation rows of a run, and the losses that were measured on them. Every process has one."""
+    """The validation rows of a run and the losses measured on them so far; the same on every rank."""
 
     def __init__(self, config: Config, run: RunDir, workers: Workers) -> None:
-        """UserError where the model is to be chosen by rows that are not there."""
+        """UserError if train.keep=best has no validation rows to choose by."""
         self.every = config.train.eval_every
         self.measured: dict[int, float] = {}
-        """Optimizer steps that were done -> the loss by which a model is chosen, of all evaluations so far."""
+        """Optimizer steps done -> the loss that decides which model is best."""
         self._train = config.train
         self._stop_request = run.stop_request
         self._workers = workers
@@ -35,17 +35,18 @@ class Validation:
             self._rows = usable_rows(self._data, config.train.max_length, workers)
         if config.train.keep == "best" and not self._rows:
             raise UserError(
-                f"train.keep=best chooses by the validation loss, and there are no rows in {run.validation_tokens} to "
-                f"measure it on (mix.validation_rows={config.mix.validation_rows}; mix/card.json says what was drawn)"
+                f"train.keep=best needs validation rows, and there are no rows in {run.validation_tokens} "
+                f"(mix.validation_rows={config.mix.validation_rows}; mix/card.json says what was drawn); "
+                "set train.keep=last, or run the mix stage with validation rows"
             )
 
     @property
-    def chooses_by(self) -> str:
-        """The half whose loss decides which model is best: science, where it has rows."""
+    def deciding_half(self) -> str:
+        """The half whose loss decides which model is best: science, if it has rows."""
         return next(half for half in HALVES if half in self._rows)
 
     def describe(self) -> str:
-        """What is measured, for people."""
+        """Return one line for the log on what will be measured, and when."""
         if self.every is None:
             return "no validation loss: train.eval_every=null"
         if not self._rows:
@@ -54,18 +55,18 @@ class Validation:
         return f"validation loss on {rows} rows before training, every {self.every} steps and at the end"
 
     def due(self, step: int, steps: int) -> bool:
-        """Whether to evaluate once `step` of `steps` optimizer steps are done."""
+        """Return whether to measure once `step` of `steps` optimizer steps are done."""
         return bool(self._rows) and self.every is not None and (step % self.every == 0 or step == steps)
 
     def losses(
         self, backend: Backend, costs: Callable[[list[int]], list[float]], vocabulary: int
     ) -> dict[str, float | None] | None:
-        """Half -> mean cross entropy of its target tokens, nats; None for one that is not finite. None for all where
-        the driver asks to stop meanwhile.
+        """Return half -> mean cross entropy of its target tokens in nats; None for a loss that is not finite.
 
-        `costs(lengths)` are the operations of sequences, by which they are spread over the processes.
+        `costs(lengths)` returns the FLOPs of sequences, by which they are spread over the ranks. Returns None
+        altogether if the driver asked to stop meanwhile.
         """
-        found: dict[str, float | None] = {}
+        means: dict[str, float | None] = {}
         for half, rows in self._rows.items():
             total, targets = 0.0, 0.0
             for start in range(0, len(rows), ROWS_AT_A_TIME):
@@ -73,43 +74,43 @@ class Validation:
                 if chunk is None:
                     return None
                 total, targets = total + chunk[0], targets + chunk[1]
-            found[half] = total / targets if math.isfinite(total) else None
-            if found[half] is None:
-                self._workers.say(f"warning: the validation loss of the {half} rows is not finite")
-        return found
+            means[half] = total / targets if math.isfinite(total) else None
+            if means[half] is None:
+                self._workers.log(f"warning: the validation loss of the {half} rows is not finite")
+        return means
 
     def _chunk_loss(
         self, backend: Backend, rows: np.ndarray, costs: Callable[[list[int]], list[float]], vocabulary: int
     ) -> tuple[float, float] | None:
-        """Summed loss and number of target tokens of some rows, over all processes; None when asked to stop."""
+        """Return the summed loss and the number of target tokens of `rows`, over all ranks; None if asked to stop."""
         assert self._data is not None
         lengths: list[int] = self._data.lengths[rows].tolist()
         plan = pack(lengths, costs(lengths), self._workers.count, self._train.micro_batch_tokens)
         batches = [collate(self._data, rows[piece].tolist(), vocabulary) for piece in plan[self._workers.rank]]
-        loss = math.fsum(float(backend.loss(batch)) for batch in batches)
+        loss = math.fsum(float(backend.evaluate(batch)) for batch in batches)
         targets = sum(int(batch.targets.sum()) for batch in batches)
-        total, count, stops = self._workers.total([loss, targets, self._stop_request.exists()])
+        total, count, stops = self._workers.sum([loss, targets, self._stop_request.exists()])
         return None if stops else (total, count)
 
-    def note(self, step: int, losses: dict[str, float | None]) -> bool:
-        """Remember what was measured after `step` steps. Returns whether it is the best so far, of those after the
-        first step, and the one to keep."""
-        loss = losses.get(self.chooses_by) if self._rows else None
+    def record(self, step: int, losses: dict[str, float | None]) -> bool:
+        """Record the losses measured after `step` steps. Returns True if train.keep=best and this is the best model so
+        far, the untrained one not counted."""
+        loss = losses.get(self.deciding_half) if self._rows else None
         value = math.inf if loss is None else loss
         best = step > 0 and value < min((v for s, v in self.measured.items() if s > 0), default=math.inf)
         self.measured[step] = value
         return best and self._train.keep == "best"
 
     def best_first(self) -> list[int]:
-        """The steps after which a model can be kept, the best first; of equal ones the earliest."""
+        """Return the measured steps after the first one, by rising loss; of equal ones the earlier first."""
         return sorted((step for step in self.measured if step > 0), key=lambda step: (self.measured[step], step))
 
 
 def usable_rows(data: TokenFile, max_length: int, workers: Workers) -> dict[str, np.ndarray]:
-    """Half -> indices of the rows to evaluate on, without a half that has none. What is left out is said."""
+    """Return half -> indices of the rows to evaluate on, for halves that have any. Reports the rows left out."""
     usable = (data.lengths <= max_length) & (data.target_counts > 0)
     if not usable.all():
-        workers.say(
+        workers.log(
             f"{(~usable).sum()} of {len(data)} validation rows left out: longer than train.max_length={max_length}, or "
             "without a target token"
         )

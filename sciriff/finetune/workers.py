@@ -1,4 +1,4 @@
-"""The processes that train together: one or many, CPU or GPU, plain torch or DeepSpeed, through accelerate."""
+"""The process group of a training: one or many processes, on CPU or GPU, through accelerate."""
 
 import os
 import time
@@ -16,11 +16,11 @@ from sciriff.run.nodes import shared_files
 from sciriff.run.user_error import UserError
 
 PATIENCE = timedelta(hours=2)
-"""How long a process waits for another. One that died is noticed at once; this is for writing very large files."""
+"""Timeout of a collective operation. Dead processes are noticed at once; this allows for writing large files."""
 
 
 class Workers:
-    """This process and its place among those that train; `accelerator` is accelerate's own handle."""
+    """This process and its rank among those that train; `accelerator` is accelerate's own handle."""
 
     def __init__(self, config: Config) -> None:
         deepspeed = config.deepspeed.zero_stage > 0
@@ -29,7 +29,7 @@ class Workers:
         on_gpu = torch.cuda.is_available()
         group = InitProcessGroupKwargs(timeout=PATIENCE)
         if not on_gpu and "LOCAL_RANK" in os.environ:
-            # Unless it is told, accelerate takes each CPU process under DeepSpeed for the only one.
+            # Without it accelerate takes each CPU process under DeepSpeed for the only one.
             group.backend = "gloo"
         mixed = "bf16" if config.train.precision == "bf16" or (deepspeed and config.train.precision != "fp32") else "no"
         self.accelerator = Accelerator(
@@ -42,36 +42,36 @@ class Workers:
         self.count: int = self.accelerator.num_processes
         self.device: torch.device = self.accelerator.device
 
-    def say(self, text: str) -> None:
-        """Print a line, once among all processes."""
+    def log(self, text: str) -> None:
+        """Print a line to the log, on rank 0 only."""
         if self.rank == 0:
             print(text, flush=True)
 
-    def total(self, values: Iterable[float]) -> list[float]:
-        """The sums over all processes, element by element, in float64."""
+    def sum(self, values: Iterable[float]) -> list[float]:
+        """Return the sums over all ranks, element by element, in float64."""
         mine = torch.tensor(list(values), dtype=torch.float64, device=self.device)
         if self.count > 1:
             torch.distributed.all_reduce(mine)
         return mine.tolist()
 
     def gather(self, items: list[Any]) -> list[Any]:
-        """The items of all processes, in the order of their ranks."""
+        """Return the items of all ranks, in rank order."""
         return gather_object(items) if self.count > 1 else items
 
-    def of_first(self, value: Any) -> Any:
-        """What the first process has, in all of them."""
+    def broadcast(self, value: Any) -> Any:
+        """Return rank 0's value on every rank."""
         return self.gather([value] if self.rank == 0 else [])[0]
 
-    def see(self, *paths: Path) -> None:
-        """Wait until every process sees those of the files and folders that the first one sees, which may have just
-        been written on its node. UserError where one never does."""
-        shared_files.wait_for(self.of_first([path for path in paths if path.exists()]))
+    def wait_for_files(self, *paths: Path) -> None:
+        """Wait until every rank sees those of `paths` that rank 0 sees, which its node may just have written. UserError
+        if one never does."""
+        shared_files.wait_for(self.broadcast([path for path in paths if path.exists()]))
 
-    def agree_on(self, path: Path) -> None:
-        """Wait until all processes see a file or none does: it may have just been removed on another node. UserError
-        where they never agree."""
+    def wait_until_agreed(self, path: Path) -> None:
+        """Wait until all ranks see the file or none does: another node may just have removed it. UserError if they
+        never agree."""
         give_up_at = time.monotonic() + shared_files.PATIENCE
-        while self.total([(here := shared_files.is_here(path)) != self.of_first(here)])[0]:
+        while self.sum([(here := shared_files.is_here(path)) != self.broadcast(here)])[0]:
             if time.monotonic() > give_up_at:
                 raise UserError(
                     f"{path} is seen on some nodes and not on others: run_dir must be on a file system "
@@ -79,11 +79,11 @@ class Workers:
                 )
             time.sleep(0.2)
 
-    def wait(self) -> None:
-        """Until every process is here."""
+    def barrier(self) -> None:
+        """Wait until every rank calls this."""
         self.accelerator.wait_for_everyone()
 
-    def part(self) -> None:
-        """Leave the group; the last thing to do."""
-        self.wait()
+    def leave(self) -> None:
+        """Leave the process group; nothing may follow."""
+        self.barrier()
         self.accelerator.end_training()

@@ -1,8 +1,8 @@
 """DeepSpeed's weights and optimizer states on disk, in a form that any number of processes can read.
 
-DeepSpeed's own checkpoints are shares cut for one number of processes, and its converter (universal checkpoints) writes
-all of them a second time, offline. Here each process writes what it holds as pieces of parameters, by name and place,
-and reads, whatever the cut was, those parts of the pieces that it now holds. No process ever has a whole parameter.
+DeepSpeed's own checkpoints are partitioned for one number of processes, and its converter (universal checkpoints)
+writes everything a second time, offline. Here each rank writes the pieces of parameters that it holds, by name and
+position, and reads those parts of all pieces that it holds now. No rank ever has a whole parameter.
 """
 
 from collections import defaultdict
@@ -13,76 +13,76 @@ from typing import Any
 import torch
 
 WEIGHTS = "weights"
-"""Key of the master weights among a piece's tensors; the others are the optimizer's: exp_avg, exp_avg_sq."""
+"""Key of a piece's master weights; its other keys are optimizer states, as exp_avg and exp_avg_sq."""
 
 
 @dataclass(frozen=True)
 class Piece:
-    """A part of a parameter that is in this process's care."""
+    """The part of a parameter that this rank holds."""
 
     name: str
-    """Of the parameter."""
+    """Name of the parameter."""
     start: int
-    """First element, in the parameter laid out flat."""
+    """First element, in the flattened parameter."""
     count: int
     flat: torch.Tensor
-    """This process's master weights of many parameters, shape (elements,), under which the optimizer keeps states."""
+    """This rank's flat master weights of many parameters, shape (elements,); the optimizer's key for their states."""
     offset: int
-    """Where the piece stands in `flat`."""
+    """First element of the piece in `flat`."""
 
     def tensors(self, optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
-        """The master weights and the optimizer's states of the piece, each of shape (count,), as views."""
+        """Return views of the piece's master weights and optimizer states, each of shape (count,)."""
         flats = {WEIGHTS: self.flat, **optimizer.state[self.flat]}
         end = self.offset + self.count
         return {key: flat.detach()[self.offset : end] for key, flat in flats.items() if key != "step"}
 
 
 def masters(engine: Any) -> list[torch.Tensor]:
-    """The flat master weights of this process, under ZeRO-2 or ZeRO-3. The optimizer's states have their size and type,
-    and DeepSpeed makes them in the first step."""
+    """Return this rank's flat master weights, under ZeRO-2 or ZeRO-3. DeepSpeed makes optimizer states of their size
+    and type in the first step."""
     zero = engine.optimizer
-    return zero.fp32_partitioned_groups_flat if _shares_weights(engine) else zero.single_partition_of_fp32_groups
+    return zero.fp32_partitioned_groups_flat if _is_stage_3(engine) else zero.single_partition_of_fp32_groups
 
 
-def _shares_weights(engine: Any) -> bool:
+def _is_stage_3(engine: Any) -> bool:
     return bool(engine.zero_optimization_stage() == 3)
 
 
 def pieces(engine: Any) -> list[Piece]:
-    """What this process holds of the parameters that are trained, under ZeRO-2 or ZeRO-3."""
+    """Return the pieces of trained parameters that this rank holds, under ZeRO-2 or ZeRO-3."""
     zero = engine.optimizer
     names = {id(parameter): name for name, parameter in engine.module.named_parameters()}
     found = []
-    if _shares_weights(engine):
+    if _is_stage_3(engine):
         for parameter in (parameter for group in zero.fp16_groups for parameter in group):
             group, offset, share = zero.grad_position[zero.get_param_id(parameter)]
             start = share * torch.distributed.get_rank(parameter.ds_process_group)
-            count = min(share, parameter.ds_numel - start)  # the last shares end in padding, or are nothing else
+            count = min(share, parameter.ds_numel - start)  # the last shares end in padding, or consist of it
             if count > 0:
                 found.append(Piece(names[id(parameter)], start, count, masters(engine)[group], offset))
         return found
     for parameters, flat in zip(zero.bit16_groups, masters(engine), strict=True):
         for parameter in parameters:
             if (mapping := parameter._hp_mapping) is not None:
-                here, there = mapping.lp_fragment_address, mapping.hp_fragment_address
-                found.append(Piece(names[id(parameter)], here.start, here.numel, flat, there.start))
+                source, target = mapping.lp_fragment_address, mapping.hp_fragment_address
+                found.append(Piece(names[id(parameter)], source.start, source.numel, flat, target.start))
     return found
 
 
 def save(engine: Any, folder: Path, rank: int) -> None:
-    """Write this process's pieces into `folder`. An optimizer step must have been done."""
+    """Write this rank's pieces into `folder`. At least one optimizer step must have been done."""
     optimizer = engine.optimizer.optimizer
-    mine = pieces(engine)
+    held = pieces(engine)
     content = {
-        "step": int(optimizer.state[mine[0].flat]["step"]) if mine else None,
-        # torch.save writes what lies behind many views once, and takes it off the GPU a flat tensor at a time.
-        "pieces": {piece.name: (piece.start, piece.tensors(optimizer)) for piece in mine},
+        "step": int(optimizer.state[held[0].flat]["step"]) if held else None,
+        # torch.save writes the storage behind many views once, and copies it from the GPU one flat tensor at a time.
+        "pieces": {piece.name: (piece.start, piece.tensors(optimizer)) for piece in held},
     }
     torch.save(content, folder / f"pieces-{rank:05d}.pt")
 
 
 def load(engine: Any, folder: Path) -> None:
-    """Take this process's pieces from what `save` wrote in however many processes. Every process calls it."""
+    """Fill this rank's pieces from what any number of ranks have saved. Every rank calls it."""
     zero = engine.optimizer
     saved: dict[str, list[tuple[int, dict[str, torch.Tensor]]]] = defaultdict(list)
     steps = set()
@@ -92,7 +92,7 @@ def load(engine: Any, folder: Path) -> None:
         for name, piece in part["pieces"].items():
             saved[name].append(piece)
     (step,) = steps
-    if engine.zero_optimization_stage() == 3:
+    if _is_stage_3(engine):
         zero.checkpoint_event_prologue()
     for piece in pieces(engine):
         _make_states(zero.optimizer, piece.flat, next(iter(saved[piece.name]))[1], step)
@@ -103,37 +103,37 @@ def load(engine: Any, folder: Path) -> None:
 def _make_states(
     optimizer: torch.optim.Optimizer, flat: torch.Tensor, like: dict[str, torch.Tensor], step: int
 ) -> None:
-    """The optimizer's states of `flat`, which it makes in its first step, as they are after `step` steps."""
+    """Make the optimizer's states of `flat`, as it does in its first step, with the step count set to `step`."""
     state = optimizer.state[flat]
     for key, tensor in like.items():
         if key != WEIGHTS and key not in state:
             state[key] = torch.zeros_like(flat, dtype=tensor.dtype)
     if isinstance(optimizer, torch.optim.AdamW):
-        place = flat.device if optimizer.defaults["fused"] else "cpu"
-        state["step"] = torch.tensor(float(step), dtype=torch.float32, device=place)
+        device = flat.device if optimizer.defaults["fused"] else "cpu"
+        state["step"] = torch.tensor(float(step), dtype=torch.float32, device=device)
     else:
-        state["step"] = step  # DeepSpeed's Adam for the CPU counts in a plain number
+        state["step"] = step  # DeepSpeed's CPU Adam has a plain number
 
 
 def _fill(piece: Piece, optimizer: torch.optim.Optimizer, saved: list[tuple[int, dict[str, torch.Tensor]]]) -> None:
-    """Copy into the piece what of the saved ones overlaps it; together they must cover it."""
+    """Copy the overlap of each saved piece into this one; together they must cover it."""
     end, covered = piece.start + piece.count, 0
-    mine = piece.tensors(optimizer)
-    for start, tensors in saved:
-        low, high = max(piece.start, start), min(end, start + len(tensors[WEIGHTS]))
+    tensors = piece.tensors(optimizer)
+    for start, source in saved:
+        low, high = max(piece.start, start), min(end, start + len(source[WEIGHTS]))
         if low < high:
             covered += high - low
-            for key, tensor in tensors.items():
-                mine[key][low - piece.start : high - piece.start].copy_(tensor[low - start : high - start])
+            for key, tensor in source.items():
+                tensors[key][low - piece.start : high - piece.start].copy_(tensor[low - start : high - start])
     assert covered == piece.count, f"{piece.name}: {covered} of {piece.count} elements were saved"
 
 
 def _refresh_weights(engine: Any) -> None:
-    """Make the weights that the model computes with from the master weights."""
+    """Update the weights that the model computes with from the master weights."""
     zero = engine.optimizer
-    if engine.zero_optimization_stage() == 3:
+    if _is_stage_3(engine):
         for group in range(len(zero.fp32_partitioned_groups_flat)):
             zero._reassign_or_swap_out_partitioned_parameters(group)
-        zero.checkpoint_event_epilogue()  # small parameters are kept whole on every process
+        zero.checkpoint_event_epilogue()  # gathers small parameters, which stay whole on every rank
     else:
         zero.update_lp_params()

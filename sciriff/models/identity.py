@@ -1,4 +1,4 @@
-"""What the stage must know of a model before it loads it: how much text it takes, and whether it is still the same."""
+"""Facts about a model that a stage needs before loading it: its identity, its context window, how it can be split."""
 
 import hashlib
 from pathlib import Path
@@ -10,22 +10,23 @@ from sciriff.run.digest import file_digest, value_digest
 from sciriff.run.user_error import UserError
 
 WHOLE = 16 * 2**20
-"""Files up to this size, bytes, are read whole."""
+"""Files up to this size in bytes are digested whole."""
 SAMPLES = 64
 SAMPLE_BYTES = 64 * 1024
 
 
-def model_identity(model: ModelConfig, own: Any | None, seed: int) -> str:
-    """The digest of a model: of a local folder its files, of the hub its id and commit, of a random one shape and seed.
+def model_identity(model: ModelConfig, hf_config: Any | None, seed: int) -> str:
+    """Return a digest of the model: of a local folder's files, a hub id and commit, or a random model's shape and seed.
 
-    Of a weight file the size and 64 evenly spaced samples count, 4 MiB in all: fine-tuning moves every one of them, and
-    a 140 GB model is told apart in a second. Times do not count, so that a copied run folder keeps its answers.
+    `hf_config` is its transformers config, None for a random model. From a large weight file the size and 64 evenly
+    spaced samples count, 4 MiB in all: fine-tuning changes every one of them, and a 140 GB model takes a second. File
+    times do not count, so that a copied run folder keeps its answers.
     """
     if model.path is None:
         return value_digest([as_dict(model.shape), seed])
     folder = Path(model.path)
     if not folder.is_dir():
-        return value_digest([model.path, model.revision, getattr(own, "_commit_hash", None)])
+        return value_digest([model.path, model.revision, getattr(hf_config, "_commit_hash", None)])
     files = sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
     return value_digest([[path.name, _sampled_digest(path)] for path in files])
 
@@ -42,21 +43,21 @@ def _sampled_digest(path: Path) -> str:
     return digest.hexdigest()
 
 
-def context_of(model: ModelConfig, own: Any | None) -> int:
-    """Tokens that the model takes: the smaller of its context as configured and what its own files say."""
-    said = getattr(own.get_text_config(), "max_position_embeddings", None) if own is not None else None
-    return min(model.context, said) if said else model.context
+def context_of(model: ModelConfig, hf_config: Any | None) -> int:
+    """Return the context window in tokens: the smaller of `model.context` and that of the model's own config."""
+    limit = getattr(hf_config.get_text_config(), "max_position_embeddings", None) if hf_config is not None else None
+    return min(model.context, limit) if limit else model.context
 
 
-def check_tensor_parallel(model: ModelConfig, own: Any | None, ways: int) -> None:
-    """UserError where `ways` GPUs (engine.tensor_parallel) cannot share the model's attention heads."""
+def check_tensor_parallel(model: ModelConfig, hf_config: Any | None, ways: int) -> None:
+    """UserError if `ways` GPUs (engine.tensor_parallel) do not divide the model's attention heads."""
     assert model.shape is not None, "ModelConfig refuses weights without one"
-    said = own.get_text_config() if own is not None else None
-    heads = getattr(said, "num_attention_heads", None) or model.shape.heads
-    kv_heads = getattr(said, "num_key_value_heads", None) or (model.shape.kv_heads if said is None else heads)
+    text = hf_config.get_text_config() if hf_config is not None else None
+    heads = getattr(text, "num_attention_heads", None) or model.shape.heads
+    kv_heads = getattr(text, "num_key_value_heads", None) or (model.shape.kv_heads if text is None else heads)
     if not shares_heads(heads, kv_heads, ways):
         fitting = [str(n) for n in range(1, heads + 1) if shares_heads(heads, kv_heads, n)]
         raise UserError(
-            f"engine.tensor_parallel={ways} does not share out the {heads} attention heads ({kv_heads} of keys and "
-            f"values) of this model; it can be {', '.join(fitting)}"
+            f"engine.tensor_parallel={ways} does not divide the model's {heads} attention heads ({kv_heads} of keys "
+            f"and values); use {', '.join(fitting)}"
         )

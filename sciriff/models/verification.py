@@ -1,9 +1,9 @@
-"""Is the model on disk the one that was trained? Every weight bit for bit, its tokenizer, and an answer.
+"""Verify that the model on disk is the one that was trained: every weight bit for bit, its tokenizer, and an answer.
 
-The folder is loaded as anybody would load it, with transformers, on the CPU of rank 0, once the weights that it was
-written from are gone from there: a 70B model in bf16 needs 140 GB of memory for it, as much as collecting its weights
-from the processes did. The trained model need not be loaded again anywhere: all processes together, under ZeRO-3 too,
-compute the logits of the folder's prompt and answer in one pass.
+Rank 0 loads the folder as anybody would, with transformers on its CPU, once the weights it was written from are freed:
+a 70B model in bf16 needs 140 GB of memory for that, as much as collecting its weights from the ranks did. The trained
+model is not loaded again: all ranks together, under ZeRO-3 too, compute the logits of the prompt and the answer in one
+pass.
 """
 
 import hashlib
@@ -23,15 +23,14 @@ from sciriff.run.json_lines import Message
 from sciriff.run.user_error import UserError
 
 QUESTION = (Message("user", "Which genes does the following abstract name? Answer with a list."),)
-ANSWER = 16
-"""Tokens that the folder's model answers it with at most."""
+MAX_NEW_TOKENS = 16
 
 ROUNDING = {"float32": 1e-3, "bfloat16": 0.1, "float16": 0.1}
-"""Difference of two logits, as a share of the largest, that can come of other kernels on another device, by the type
-that they compute in. Wide, because the weights have been compared already and a training must not fail on noise: what
-this looks for, another position encoding, another norm, an adapter left out, changes logits by their own size."""
+"""Difference of two logits, as a share of the largest, that other kernels or another device may cause, by computing
+type. Wide, because the weights have been compared already and noise must not fail a training; the errors that this
+finds (other position encoding, other norm, missing adapter) change logits by their own size."""
 
-ALL_THE_SAME = "its weights are those that were trained: rename it to `model` to use it all the same"
+USE_ANYWAY = "its weights are the trained ones: rename the folder to `model` to use it anyway"
 
 
 class Digest(NamedTuple):
@@ -39,30 +38,30 @@ class Digest(NamedTuple):
     sha256: str
 
 
-class Answer(NamedTuple):
-    """What the model in the folder says."""
+class GreedyAnswer(NamedTuple):
+    """The answer of the model in the folder to `QUESTION`."""
 
     tokens: list[int]
-    """The prompt's and the answer's."""
-    answer: int
-    """How many of them are the answer's."""
+    """Token ids of prompt and answer."""
+    length: int
+    """Number of tokens of the answer, the last of `tokens`."""
     logits: torch.Tensor
-    """Of the tokens of the answer, float32, (answer, vocabulary)."""
+    """Logits of the tokens of the answer, float32, (length, vocabulary)."""
 
 
 def digests(weights: Mapping[str, torch.Tensor]) -> dict[str, Digest]:
-    """Shape and SHA-256 of the bytes of each weight, all on the CPU."""
+    """Return the shape and the SHA-256 of the bytes of each weight; all must be on the CPU."""
 
-    def one(tensor: torch.Tensor) -> Digest:
+    def digest(tensor: torch.Tensor) -> Digest:
         content = tensor.detach().contiguous().reshape(-1).view(torch.uint8).numpy().data
         return Digest(tuple(tensor.shape), hashlib.sha256(content).hexdigest())
 
-    with ThreadPoolExecutor(machine.cores()) as pool:  # hashlib lets go of Python's lock
-        return dict(zip(weights, pool.map(one, weights.values()), strict=True))
+    with ThreadPoolExecutor(machine.cores()) as pool:  # hashlib releases Python's lock
+        return dict(zip(weights, pool.map(digest, weights.values()), strict=True))
 
 
-def reload(model: ModelConfig, folder: Path, trained: Mapping[str, Digest]) -> Answer:
-    """Load the folder, compare type, weights and tokenizer, and answer a question. UserError names what differs."""
+def reload(model: ModelConfig, folder: Path, trained: Mapping[str, Digest]) -> GreedyAnswer:
+    """Load the folder, compare type, weights and tokenizer, and answer `QUESTION`. UserError names what differs."""
     from transformers import AutoModelForCausalLM
     from transformers.utils import logging
 
@@ -74,7 +73,9 @@ def reload(model: ModelConfig, folder: Path, trained: Mapping[str, Digest]) -> A
         raise UserError(f"{folder}: its weights are of type {loaded.dtype}, and model.dtype={model.dtype}")
     found = digests(loaded.state_dict())
     if missing := sorted(trained.keys() ^ found.keys()):
-        raise UserError(f"{folder}: {missing[0]} was trained but not saved, or the other way round; is the disk full?")
+        raise UserError(
+            f"{folder}: {missing[0]} was trained but not saved, or saved but not trained; is the disk full?"
+        )
     for name, digest in trained.items():
         if digest != found[name]:
             raise UserError(f"{folder}: {name} reads back differently from what was trained; is the disk full?")
@@ -82,44 +83,46 @@ def reload(model: ModelConfig, folder: Path, trained: Mapping[str, Digest]) -> A
 
 
 def _prompt(model: ModelConfig, folder: Path) -> list[int]:
-    """The question's tokens, by the folder's tokenizer. UserError where it is not that of training."""
+    """Token ids of `QUESTION` by the folder's tokenizer. UserError if it differs from that of training."""
     trained, saved = load_tokenizer(model), load_tokenizer(replace(model, path=str(folder), tokenizer=None))
     prompt = prompt_ids(model.chat, QUESTION, saved)
     if prompt != prompt_ids(model.chat, QUESTION, trained):
-        raise UserError(f"{folder}: its tokenizer makes other tokens than that of training")
+        raise UserError(f"{folder}: its tokenizer makes other tokens than the one used in training")
     if saved.chat_template != (jinja_template(model.chat) or trained.chat_template):
         raise UserError(f"{folder}: its chat template is not that of model.chat={model.chat}")
     return prompt
 
 
-def _answer(loaded: Any, prompt: list[int]) -> Answer:
-    tokens = torch.tensor([prompt])
+def _answer(loaded: Any, prompt: list[int]) -> GreedyAnswer:
+    prompt_tokens = torch.tensor([prompt])
     with torch.inference_mode():
-        whole = loaded.generate(tokens, attention_mask=torch.ones_like(tokens), max_new_tokens=ANSWER)
-        logits = loaded(whole, use_cache=False).logits[0, len(prompt) - 1 : -1].float()
-    return Answer(whole[0].tolist(), len(logits), logits)
+        tokens = loaded.generate(
+            prompt_tokens, attention_mask=torch.ones_like(prompt_tokens), max_new_tokens=MAX_NEW_TOKENS
+        )
+        logits = loaded(tokens, use_cache=False).logits[0, len(prompt) - 1 : -1].float()
+    return GreedyAnswer(tokens[0].tolist(), len(logits), logits)
 
 
-def compare(said: Answer, trained: torch.Tensor, config: Config, folder: Path) -> None:
-    """Compare the logits of the folder's answer with those that the trained model has for the same tokens.
+def compare(answer: GreedyAnswer, trained: torch.Tensor, config: Config, folder: Path) -> None:
+    """Compare the logits of the folder's answer with `trained`, the trained model's logits for the same tokens, shape
+    (length, vocabulary).
 
-    `trained` is (answer, vocabulary). UserError where they differ by more than rounding, or where the trained model,
-    asked for its likeliest tokens, would have answered otherwise.
+    UserError if they differ by more than rounding, or if greedy decoding of the trained model would answer differently.
     """
     trained = trained.cpu()
     coarsest = config.model.dtype if config.train.precision == "fp32" else "bfloat16"
-    rounding = ROUNDING[coarsest] * float(said.logits.abs().max())
-    gap = float((trained - said.logits).abs().max())
+    rounding = ROUNDING[coarsest] * float(answer.logits.abs().max())
+    gap = float((trained - answer.logits).abs().max())
     if not gap <= rounding:
         raise UserError(
-            f"{folder}: its logits differ by up to {gap:.3g} from those of the trained model, and rounding explains "
-            f"{rounding:.3g}; {ALL_THE_SAME}"
+            f"{folder}: its logits differ by up to {gap:.3g} from those of the trained model, more than the rounding "
+            f"of {rounding:.3g}; {USE_ANYWAY}"
         )
-    answer = said.tokens[-said.answer :]
-    chosen = trained.gather(1, torch.tensor(answer)[:, None])[:, 0]
+    tokens = answer.tokens[-answer.length :]
+    chosen = trained.gather(1, torch.tensor(tokens)[:, None])[:, 0]
     behind = trained.max(dim=1).values - chosen
     if bool((behind > rounding).any()):
         raise UserError(
-            f"{folder}: its greedy answer is {answer}, and the trained model would have said "
-            f"{trained.argmax(dim=1).tolist()}; {ALL_THE_SAME}"
+            f"{folder}: its greedy answer is {tokens}, and that of the trained model "
+            f"{trained.argmax(dim=1).tolist()}; {USE_ANYWAY}"
         )

@@ -19,7 +19,7 @@ from sciriff.models.loading import load_config, load_tokenizer
 from sciriff.predict import over_api, parity, saved_rows
 from sciriff.predict.prompts import SERVERS, Prompt, make_prompt, room_for_prompt
 from sciriff.predict.replicas import Replicas
-from sciriff.predict.saved_rows import Asked, Saved
+from sciriff.predict.saved_rows import AskedAnswer, Saved
 from sciriff.run import machine
 from sciriff.run.digest import value_digest
 from sciriff.run.nodes import cluster
@@ -68,7 +68,7 @@ def main(config: Config, run: RunDir) -> None:
     }
     digests = [digest_of(prompt) for prompt in prompts]
     asked = {
-        prompt.key: Asked(prompt.instance.task, digest, limit, prompt.instance.reference, prompt.sample)
+        prompt.key: AskedAnswer(prompt.instance.task, digest, limit, prompt.instance.reference, prompt.sample)
         for prompt, digest, limit in zip(prompts, digests, request.limits, strict=True)
     }
     saved = saved_rows.begin(run, asked, settings)

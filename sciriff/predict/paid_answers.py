@@ -3,15 +3,16 @@
 predictions/<task>.jsonl is made from these rows and may be made again; these are only ever added to.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
+from sciriff.data.records import Dollars
 from sciriff.models.api.calls import Reply, Sent
-from sciriff.models.api.limits import Price
-from sciriff.run.json_lines import append_jsonl, read_json_objects, repair_last_line
-from sciriff.run.user_error import UserError
+from sciriff.models.api.prices import Price
+from sciriff.run.json_lines import append_jsonl, read_jsonl, repair_last_line
+from sciriff.run.typed_json import Count
+
+FIX = "not an answer as this stage writes them: move the file away"
 
 
 @dataclass(frozen=True)
@@ -23,10 +24,10 @@ class PaidAnswer:
     model: str
     text: str
     finish_reason: str | None
-    input_tokens: int
+    input_tokens: Count
     """By the server's count."""
-    output_tokens: int
-    usd: float | None
+    output_tokens: Count
+    usd: Dollars | None
     """What it cost at the price of its day; None where the price was not known."""
     question: str | None = None
     """The digest of the same without the limit. This and the limit are None in rows of older versions, which answer
@@ -56,7 +57,7 @@ class PaidAnswers:
         if repair_last_line(path):
             print(f"{path}: its last line was only half written and is asked again", flush=True)
         answers = cls(path)
-        for row in _rows(path):
+        for row in read_jsonl(path, PaidAnswer, FIX) if path.is_file() else ():
             answers._note(row)
         return answers
 
@@ -87,21 +88,3 @@ class PaidAnswers:
             price.of(row.input_tokens, row.output_tokens) if row.usd is None else row.usd
             for row in self.by_digest.values()
         )
-
-
-def _rows(path: Path) -> Iterator[PaidAnswer]:
-    names = [known.name for known in fields(PaidAnswer)]
-    for number, values in read_json_objects(path) if path.is_file() else ():
-        row: dict[str, Any] = {name: values.get(name) for name in names}
-        texts = [row[name] for name in ("digest", "model", "text")]
-        counts = [row[name] for name in ("input_tokens", "output_tokens")]
-        usd, limit = row["usd"], row["limit"]
-        good = all(isinstance(text, str) for text in texts) and all(type(n) is int and n >= 0 for n in counts)
-        if (
-            not good
-            or not all(isinstance(row[name], str | None) for name in ("finish_reason", "question"))
-            or not (limit is None or type(limit) is int)
-            or not (usd is None or (type(usd) in (int, float) and usd >= 0))
-        ):
-            raise UserError(f"{path}:{number}: not an answer as this stage writes them; move the file away")
-        yield PaidAnswer(**row)

@@ -7,28 +7,35 @@ Further tasks, a larger eval.limit, more eval.samples or other prompts of one ta
 that are no longer requested are kept in predictions/not_asked/.
 """
 
+import contextlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import NoneType
-from typing import Any
+from typing import Any, TypedDict
 
 from sciriff.data.records import AnswerKey, Prediction
 from sciriff.data.saved_answers import SAMPLES_KEY
 from sciriff.run.digest import value_digest
-from sciriff.run.json_lines import dumps, to_json, write_jsonl
+from sciriff.run.json_lines import dumps, record_of, to_json, write_jsonl
 from sciriff.run.run_dir import RunDir
+from sciriff.run.typed_json import typed
 from sciriff.run.user_error import UserError
 from sciriff.run.whole_file import append_lines, write_whole
 from sciriff.tasks import HELD_OUT
 
-NOT_SETTINGS = ("asked", "kept", "made with")
+WrittenKey = str | tuple[str, int]
+"""A key of an answer: the instance's id, of a sample with its number."""
+
+_NotSettings = TypedDict(
+    "_NotSettings", {"asked": str, "kept": dict[str, list[WrittenKey]], "made with": list[dict[str, Any]]}
+)
 """Other keys of settings.json; see `begin` and `note_versions`."""
+NOT_SETTINGS = tuple(_NotSettings.__annotations__)
 
 
 @dataclass(frozen=True)
-class Asked:
+class AskedAnswer:
     """One answer that the current config requests."""
 
     task: str
@@ -55,7 +62,7 @@ class Saved:
     """Keys of rows made when other answers were requested: finished, and excluded from batches."""
 
 
-def begin(run: RunDir, asked: Mapping[AnswerKey, Asked], settings: dict[str, Any]) -> Saved:
+def begin(run: RunDir, asked: Mapping[AnswerKey, AskedAnswer], settings: dict[str, Any]) -> Saved:
     """Load the rows that are still valid for `asked` (in order), and write expected.json and settings.json.
 
     In settings.json `asked` is the digest of all requested answers; when it changes, `kept` (task -> instance ids, or
@@ -106,7 +113,7 @@ def note_versions(run: RunDir, made_with: dict[str, Any]) -> None:
         _write_json(run.answered_with, {**settings, "made with": [*settings["made with"], made_with]})
 
 
-def keep_only(run: RunDir, asked: Mapping[AnswerKey, Asked], rows: Mapping[AnswerKey, Prediction]) -> None:
+def keep_only(run: RunDir, asked: Mapping[AnswerKey, AskedAnswer], rows: Mapping[AnswerKey, Prediction]) -> None:
     """Rewrite the files with exactly these rows, in the order of `asked`."""
     kept: dict[str, list[Prediction]] = {}
     for key, answer in asked.items():
@@ -128,7 +135,7 @@ def append(run: RunDir, rows: Iterable[Prediction]) -> None:
         append_lines(_file(run, task), added)
 
 
-def _take_over(run: RunDir, asked: Mapping[AnswerKey, Asked]) -> dict[AnswerKey, Prediction]:
+def _take_over(run: RunDir, asked: Mapping[AnswerKey, AskedAnswer]) -> dict[AnswerKey, Prediction]:
     """Load the rows that answer `asked`. Rows that are not requested move to not_asked/ (written there before they are
     removed here); outdated rows are dropped."""
     rows: dict[AnswerKey, Prediction] = {}
@@ -158,7 +165,7 @@ def _file(run: RunDir, task: str) -> Path:
     return run.predictions / f"{task}.jsonl"
 
 
-def _written(key: AnswerKey, answer: Asked) -> str | list[Any]:
+def _written(key: AnswerKey, answer: AskedAnswer) -> str | list[Any]:
     """A key as written in settings.json: the instance id, or with samples [instance id, sample]."""
     return key[0] if answer.sample is None else list(key)
 
@@ -167,7 +174,7 @@ def _key(written: str | list[Any]) -> AnswerKey:
     return (written, 1) if isinstance(written, str) else (written[0], written[1])
 
 
-def _by_task(keys: Iterable[AnswerKey], asked: Mapping[AnswerKey, Asked]) -> dict[str, list[str | list[Any]]]:
+def _by_task(keys: Iterable[AnswerKey], asked: Mapping[AnswerKey, AskedAnswer]) -> dict[str, list[str | list[Any]]]:
     """Task -> its answers among `keys`, in the order of `asked`."""
     chosen = set(keys)
     tasks: dict[str, list[str | list[Any]]] = {}
@@ -177,7 +184,7 @@ def _by_task(keys: Iterable[AnswerKey], asked: Mapping[AnswerKey, Asked]) -> dic
     return tasks
 
 
-def _expected(asked: Mapping[AnswerKey, Asked]) -> dict[str, Any]:
+def _expected(asked: Mapping[AnswerKey, AskedAnswer]) -> dict[str, Any]:
     """Task -> its instance ids; with several samples per instance also SAMPLES_KEY -> their number."""
     tasks: dict[str, list[str]] = {}
     for (instance_id, sample), answer in asked.items():
@@ -196,13 +203,11 @@ def _changed(before: dict[str, Any], settings: dict[str, Any]) -> list[str]:
 def _read(path: Path, task: str) -> dict[AnswerKey, Prediction]:
     """The readable rows of a file. A kill may leave a partial line or a torn block; those rows are made again."""
     rows: dict[AnswerKey, Prediction] = {}
-    for line in path.read_bytes().split(b"\n")[:-1] if path.exists() else []:
-        try:
-            row = Prediction(**json.loads(line))
-        except (ValueError, TypeError):
-            continue
-        if row.task == task and isinstance(row.instance_id, str) and type(row.sample) in (int, NoneType):
-            rows[row.key] = row
+    for number, line in enumerate(path.read_bytes().split(b"\n")[:-1] if path.exists() else [], 1):
+        with contextlib.suppress(UserError):
+            row = record_of(line, Prediction, path, number)
+            if row.task == task:
+                rows[row.key] = row
     return rows
 
 
@@ -210,11 +215,11 @@ def _read_settings(path: Path) -> dict[str, Any] | None:
     if not path.exists():
         return None
     try:
-        settings = json.loads(path.read_bytes())
-    except ValueError:
-        settings = None
-    if not isinstance(settings, dict) or not settings.keys() >= set(NOT_SETTINGS):
-        raise UserError(f"{path} is not as this version writes it; remove {path.parent} to answer all prompts again")
+        settings: dict[str, Any] = json.loads(path.read_bytes())
+        typed(settings, _NotSettings)
+    except (ValueError, RecursionError) as error:
+        fix = f"remove {path.parent} to answer all prompts again"
+        raise UserError(f"{path} is not as this version writes it; {fix} ({error})") from None
     return settings
 
 

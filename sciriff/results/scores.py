@@ -31,7 +31,7 @@ class Summary(TypedDict):
     mean_ci95: NotRequired[tuple[float, float]]
 
 
-class JudgeCounts(TypedDict):
+class JudgeReport(TypedDict):
     """What a judge did to the answers of a task."""
 
     judge: str
@@ -68,7 +68,7 @@ class TaskScores(TypedDict):
     answers: NotRequired[int]
     """Where there are several samples of each."""
     sd_over_samples: NotRequired[dict[str, float | None]]
-    judge: NotRequired[JudgeCounts]
+    judge: NotRequired[JudgeReport]
 
 
 class TaskDifferences(TypedDict):

@@ -2,7 +2,7 @@
 
 from sciriff.results.scores import (
     ColumnScore,
-    JudgeCounts,
+    JudgeReport,
     Scores,
     Summary,
     TaskScores,
@@ -102,7 +102,7 @@ def _lengths(result: TaskScores) -> str:
     return ", ".join(part for part in parts if part)
 
 
-def judge_line(judge: JudgeCounts) -> str:
+def judge_line(judge: JudgeReport) -> str:
     """What a judge did, of `judge` in scores.json: `judged by gpt-4o: 97 answers, 3 of the responses unreadable`."""
     parts = [f"{judge['judged']} answers"]
     if judge["unreadable"]:

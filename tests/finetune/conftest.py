@@ -1,4 +1,4 @@
-"""Run folders for the training stage, and trainings in this process that know nothing of one another."""
+"""Run folders for the training stage, and independent trainings in one process."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,13 +13,13 @@ Make = Callable[..., RunDir]
 
 @pytest.fixture
 def make(composed: Compose, tmp_path: Path) -> Make:
-    """`make("name", max_steps=5, ...)` is a run folder (finetune_runs.make_run)."""
+    """`make("name", max_steps=5, ...)` makes a run folder (finetune_runs.make_run)."""
     return lambda name="run", **values: make_run(composed, tmp_path / name, **values)
 
 
 @pytest.fixture
 def in_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """accelerate keeps its state for the life of a process; here many trainings share one, on the CPU."""
+    """Train on the CPU in this process, in which accelerate keeps its state from one training to the next."""
     import torch
     from accelerate.state import AcceleratorState
 

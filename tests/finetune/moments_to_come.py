@@ -1,4 +1,4 @@
-"""Run as a rank of the training stage: what `memory_to_come` says before the first step, and what came with it."""
+"""Run as a rank of the training stage: print what `memory_to_come` predicts, and the bytes that a step adds."""
 
 import json
 import sys

@@ -1,4 +1,4 @@
-"""LoRA and QLoRA in this process: what is trained, resumed, saved, merged and refused."""
+"""LoRA and QLoRA in this process: training, resuming, saving, merging and refusals."""
 
 import importlib.util
 from collections.abc import Callable
@@ -41,8 +41,8 @@ def make(composed: Compose, tmp_path: Path) -> Make:
     return make_with
 
 
-def base(settings: dict[str, Any]) -> Any:
-    """The frozen model of these runs, loaded as training does."""
+def frozen_model(settings: dict[str, Any]) -> Any:
+    """Load the frozen model of these runs as training does."""
     four_bits = torch.device("cpu") if settings["method"] == "qlora" else None
     return load_model(tiny_model(), seed=42, dtype=torch.float32, four_bits_on=four_bits).eval()
 
@@ -60,13 +60,13 @@ def test_the_adapter_on_its_base_and_the_merged_folder_compute_the_same(make: Ma
     assert type(merged).__name__ == "LlamaForCausalLM"
     assert not any("lora" in key for key in merged.state_dict())
     assert "quantization" not in (run.model / "config.json").read_text()
-    apart = PeftModel.from_pretrained(base(settings), str(run.adapter)).eval()
+    apart = PeftModel.from_pretrained(frozen_model(settings), str(run.adapter)).eval()
     with torch.no_grad():
-        ours, theirs, untrained = (model(TOKENS).logits for model in (merged, apart, base(settings)))
+        ours, theirs, untrained = (model(TOKENS).logits for model in (merged, apart, frozen_model(settings)))
     assert torch.allclose(ours, theirs, atol=1e-5)
     assert not torch.allclose(ours, untrained, atol=1e-2)
     frozen = "model.embed_tokens.weight"
-    assert torch.equal(merged.state_dict()[frozen], base(settings).state_dict()[frozen])
+    assert torch.equal(merged.state_dict()[frozen], frozen_model(settings).state_dict()[frozen])
 
 
 @pytest.mark.parametrize("settings", METHODS, ids=name)
@@ -85,7 +85,7 @@ def test_training_begins_with_the_model_as_it_was(make: Make) -> None:
 
 
 @pytest.mark.parametrize("settings", [{**LORA, "lora_dropout": 0.3}, QLORA], ids=name)
-def test_a_stopped_run_goes_on_bit_for_bit_from_the_adapter_alone(make: Make, settings: dict[str, Any]) -> None:
+def test_a_stopped_run_resumes_bit_for_bit_from_the_adapter_alone(make: Make, settings: dict[str, Any]) -> None:
     whole, stopped = finetune(make("whole", **settings)), make("stopped", **settings)
     stopped.stop_request.touch()
     for _ in range(2):
@@ -162,7 +162,7 @@ def test_other_families_are_merged_too(family: str) -> None:
 
 
 def test_the_work_of_a_frozen_weight_is_two_thirds_of_a_trained_ones() -> None:
-    model = base(LORA)
+    model = frozen_model(LORA)
     whole = throughput.matrix_parameters(model)
     adapters.add(model, replace(TRAIN, **LORA), seed=0, dtype=torch.float32)
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
@@ -171,9 +171,9 @@ def test_the_work_of_a_frozen_weight_is_two_thirds_of_a_trained_ones() -> None:
 
 def test_four_bits_hide_no_weights_from_the_count() -> None:
     pytest.importorskip("bitsandbytes")
-    loss = SummedLoss(base(QLORA), "eager", "chunked")
+    loss = SummedLoss(frozen_model(QLORA), "eager", "chunked")
     kept = sum(p.numel() for p in loss.language_model.parameters() if p.requires_grad)  # embeddings and norms
-    whole = throughput.matrix_parameters(base(LORA))
+    whole = throughput.matrix_parameters(frozen_model(LORA))
     assert throughput.matrix_parameters(loss.language_model) == pytest.approx(kept + (whole - kept) * 2 / 3, abs=2)
 
 

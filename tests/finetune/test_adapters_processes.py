@@ -1,4 +1,4 @@
-"""LoRA and QLoRA in processes of their own: DDP, and ZeRO-3, which shares the frozen weights out too."""
+"""LoRA and QLoRA in processes of their own: DDP, and ZeRO-3, which partitions the frozen weights too."""
 
 import shutil
 from collections.abc import Callable
@@ -32,7 +32,7 @@ def adapter(run: RunDir) -> dict[str, torch.Tensor]:
     return load_file(run.adapter / "adapter_model.safetensors")
 
 
-def test_lora_under_zero_3_goes_on_after_a_stop_and_does_what_one_process_does(make: Make) -> None:
+def test_lora_under_zero_3_resumes_after_a_stop_and_agrees_with_one_process(make: Make) -> None:
     pytest.importorskip("deepspeed")
     if shutil.which("g++") is None:
         pytest.skip("DeepSpeed compiles its CPU operator with g++")

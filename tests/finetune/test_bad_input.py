@@ -1,4 +1,4 @@
-"""What a person can get wrong, and a disk that fills up: one line that names it, and nothing that was done is lost."""
+"""Mistakes of a user, and a full disk: one line names the problem, and finished work is kept."""
 
 import json
 from collections.abc import Callable
@@ -20,13 +20,13 @@ Make = Callable[..., RunDir]
 def test_a_mix_of_no_rows(make: Make) -> None:
     run = make()
     write_token_file(run.tokens, [])
-    with pytest.raises(ValueError, match=r"none of the mix's 0 rows can be trained on: see .*mix/card\.json"):
+    with pytest.raises(ValueError, match=r"none of the mix's 0 rows can be trained on.*mix/card\.json"):
         finetune(run)
 
 
 @pytest.fixture
 def model_folder(make: Make) -> Path:
-    """A model of this project's own, with its tokenizer."""
+    """A model trained here, with its tokenizer."""
     return finetune(make("made", max_steps=1)).model
 
 
@@ -44,7 +44,9 @@ def test_a_vocabulary_that_does_not_match_the_tokenizer(make: Make, model_folder
     content = json.loads(tokenizer.read_text())
     content["model"]["vocab"]["beyond"] = 5000
     tokenizer.write_text(json.dumps(content))
-    match = r"model\.path=.*made/model has embeddings for 4096 tokens, and its tokenizer makes 5001; model\.tokenizer"
+    match = (
+        r"model\.path=.*made/model has embeddings for 4096 tokens, and its tokenizer makes 5001; set model\.tokenizer"
+    )
     with pytest.raises(ValueError, match=match):
         finetune(make(model=tiny_model(path=str(model_folder), tokenizer=None)))
     small = tiny_model(tokenizer=str(SAMPLE / "tokenizer"), shape=replace(SHAPE, vocabulary=300))
@@ -64,9 +66,9 @@ def test_tokens_of_another_model(make: Make) -> None:
 def test_a_disk_that_fills_up_in_the_middle_of_a_checkpoint(
     make: Make, composed: Compose, small_disk: Callable[[str], Path]
 ) -> None:
-    """Two checkpoints fit and the third does not, since the oldest goes only when it is there."""
+    """Two checkpoints fit and the third does not: the oldest is removed only after it."""
     run = make_run(composed, small_disk("11m") / "run", checkpoint_every=2)
-    with pytest.raises(OSError, match=r"step-6\.partial could not be written: the disk is full.*Make room"):
+    with pytest.raises(OSError, match=r"step-6\.partial could not be written: the disk is full.*Free some space"):
         finetune(run)
     assert sorted(folder.name for folder in run.checkpoints.iterdir()) == ["step-2", "step-4"]
     assert not run.model.exists()

@@ -1,4 +1,4 @@
-"""The finished model's folder: what is verified before it counts, and its card."""
+"""The folder of the finished model: what is verified before it counts, and its card."""
 
 import json
 import shutil
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.usefixtures("in_process")
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Compose], RunDir]:
-    """One run for all tests, made with the first of them."""
+    """One run for all tests, made by the first of them."""
     root = tmp_path_factory.mktemp("finished") / "run"
 
     def once(composed: Compose) -> RunDir:
@@ -34,7 +34,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Compose], Ru
 
 @pytest.fixture
 def run(finished: Callable[[Compose], RunDir], composed: Compose, tmp_path: Path) -> RunDir:
-    """A copy that a test may spoil."""
+    """A copy that a test may damage."""
     shutil.copytree(finished(composed).root, tmp_path / "copy")
     return RunDir(tmp_path / "copy")
 
@@ -78,9 +78,9 @@ def test_another_chat_template_is_refused(run: RunDir) -> None:
         verification.reload(tiny_model(), run.model, digests)
 
 
-def compare(run: RunDir, live: Any, answer: verification.Answer) -> None:
+def compare(run: RunDir, live: Any, answer: verification.GreedyAnswer) -> None:
     with torch.no_grad():
-        logits = live.eval()(torch.tensor([answer.tokens])).logits[0, -answer.answer - 1 : -1]
+        logits = live.eval()(torch.tensor([answer.tokens])).logits[0, -answer.length - 1 : -1]
     verification.compare(answer, logits, configuration.load(run.config), run.model)
 
 
@@ -96,7 +96,7 @@ def test_an_answer_that_is_not_the_likeliest_is_noticed(run: RunDir) -> None:
     live, digests = load_model(tiny_model(path=str(run.model)), seed=0, dtype=torch.float32), trained(run)
     change(run.model / "generation_config.json", do_sample=True, temperature=2.0)
     torch.manual_seed(0)
-    with pytest.raises(ValueError, match=r"its greedy answer is .* and the trained model would have said"):
+    with pytest.raises(ValueError, match=r"its greedy answer is .* that of the trained model"):
         compare(run, live, verification.reload(tiny_model(), run.model, digests))
 
 
@@ -125,18 +125,40 @@ def test_the_folder_holds_a_card_and_no_path_of_this_machine(run: RunDir) -> Non
                 assert str(place) not in file.read_text(), file
 
 
+def part(rows: int, prompt_tokens: int, target_tokens: int) -> dict[str, Any]:
+    """A part of the mix; the card of a model shows sums only."""
+    others = {"mean": 0.0, "median": 0.0, "max": 0}
+    sums = {"prompt_tokens": {"sum": prompt_tokens, **others}, "target_tokens": {"sum": target_tokens, **others}}
+    return {"rows": rows, "target_share": 0.0, **sums}
+
+
 MIX_CARD = {
-    "rows": 3000,
-    "prompt_tokens": {"sum": 50},
-    "target_tokens": {"sum": 9},
-    "by_source": {"science": {"rows": 2000, "prompt_tokens": {"sum": 40}, "target_tokens": {"sum": 7}}},
+    **part(3000, 50, 9),
+    "by_source": {"science": part(2000, 40, 7)},
+    "by_dataset": {},
+    "longest": [],
+    "read": {},
+    "commits": {},
+    "general_missing": 0,
+    "repeated": {},
+    "same_text": 0,
+    "shortened": 0,
+    "read_with_control_characters": {"rows": 0, "first": []},
+    "dropped": {},
+    "dropped_by_source": {},
+    "dropped_by_dataset": {},
+    "recipe": {},
+    "chat": "tulu",
+    "markup_digest": "0",
+    "held_out_rows": 0,
+    "validation": {"wanted": 0, "digest": None, "compared": False, "by_source": {}},
     "licenses": {"sciriff": "ODC-BY", "tulu": "unknown"},
     "digest": "abc123",
 }
 
 
 def published(run: RunDir, **model: Any) -> Config:
-    """The config as it would be with a model and data of the hub."""
+    """Return the config as it would be with a model and data from the hub."""
     config = configuration.load(run.config)
     sources = SourcesConfig(
         sciriff=MixSourceConfig(hub="allenai/SciRIFF"), tulu=MixSourceConfig(hub="x/y", path="/home/someone/rows")

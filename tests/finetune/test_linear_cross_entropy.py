@@ -1,4 +1,4 @@
-"""The chunked loss: equal to the plain one, and no tensor of all logits on the way."""
+"""The chunked loss: equal to the plain one, without a tensor of all logits."""
 
 from typing import Any
 
@@ -15,15 +15,15 @@ TOKENS, WIDTH, VOCABULARY = 300, 16, 2000
 
 
 class Largest(TorchDispatchMode):
-    """The elements of the largest tensor that any operation made, forward or backward."""
+    """Records the number of elements of the largest tensor that any operation makes, forward or backward."""
 
     elements = 0
 
     def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = function(*args, **(kwargs or {}))
-        for made in result if isinstance(result, tuple | list) else [result]:
-            if isinstance(made, torch.Tensor):
-                self.elements = max(self.elements, made.numel())
+        for output in result if isinstance(result, tuple | list) else [result]:
+            if isinstance(output, torch.Tensor):
+                self.elements = max(self.elements, output.numel())
         return result
 
 
@@ -33,8 +33,8 @@ def inputs(tokens: int = TOKENS, bias: bool = False) -> tuple[torch.Tensor, ...]
     return hidden, weight, torch.randn(VOCABULARY, requires_grad=True), torch.randint(VOCABULARY, (tokens,))
 
 
-def gradients(loss: torch.Tensor, *of: torch.Tensor) -> list[torch.Tensor]:
-    return list(torch.autograd.grad(loss, of))
+def gradients(loss: torch.Tensor, *inputs: torch.Tensor) -> list[torch.Tensor]:
+    return list(torch.autograd.grad(loss, inputs))
 
 
 @pytest.mark.parametrize(("scale", "cap"), [(1.0, None), (0.25, None), (1.0, 3.0)])
@@ -62,7 +62,7 @@ def test_no_tensor_holds_all_logits(monkeypatch: pytest.MonkeyPatch) -> None:
     assert largest.elements == max(rows, WIDTH) * VOCABULARY
     with Largest() as plain:
         gradients(functional.cross_entropy(functional.linear(hidden, weight), expected), hidden, weight)
-    assert plain.elements == TOKENS * VOCABULARY  # so it would have been seen
+    assert plain.elements == TOKENS * VOCABULARY  # the recorder does see one
 
 
 def test_bf16_is_summed_in_fp32(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -76,7 +76,7 @@ def test_bf16_is_summed_in_fp32(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_without_a_target_the_loss_is_0_and_has_a_gradient() -> None:
-    """ZeRO-3 must see every layer in every micro-batch, also in one that teaches nothing."""
+    """ZeRO-3 must see every layer in every micro-batch, also in one without targets."""
     hidden, weight, bias, expected = inputs(tokens=0)
     loss = chunked(hidden, weight, bias, expected)
     assert loss.item() == 0

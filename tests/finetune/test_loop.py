@@ -55,7 +55,7 @@ def test_every_step_has_a_row(make: Make) -> None:
     assert [row["step"] for row in rows] == list(range(1, 15))
     assert {row["steps"] for row in rows} == {14}
     assert rows[6]["epoch"] == 1.0
-    assert rows[6]["tokens"] < rows[0]["tokens"]  # 4 rows are left for the last of 7 steps
+    assert rows[6]["tokens"] < rows[0]["tokens"]  # the last of 7 steps takes the other 4 rows
     assert rows[0]["lr"] == pytest.approx(1e-3 / 3)
     assert all(row["grad_norm"] > 0 and 0 < row["packing_efficiency"] <= 1 and row["seconds"] > 0 for row in rows)
     for row in rows:
@@ -74,7 +74,7 @@ def test_weight_decay_spares_norms(make: Make) -> None:
     from transformers import AutoModelForCausalLM
 
     state = AutoModelForCausalLM.from_pretrained(run.model).state_dict()
-    # Adam's first step moves each weight by the learning rate; decay would take half of a norm's 1.0 besides.
+    # Adam's first step moves each weight by the learning rate; decay would also halve a norm's weight of 1.0.
     norm = state["model.layers.0.input_layernorm.weight"]
     assert ((norm - 1).abs() < 0.51).all()
     matrix = state["model.layers.0.mlp.up_proj.weight"]
@@ -127,7 +127,7 @@ def test_a_stop_request_ends_with_a_checkpoint_and_no_model(make: Make, capsys: 
     assert "stopped as asked after step 1" in capsys.readouterr().out
     assert not run.model.exists()
     assert [folder.name for folder in run.checkpoints.iterdir()] == ["step-1"]
-    finetune(run)  # each start does one step more
+    finetune(run)  # each start does one more step
     run.stop_request.unlink()
     finetune(run)
     assert weights(run) == weights(whole)
@@ -143,7 +143,7 @@ def test_a_stop_request_in_the_last_step_changes_nothing(make: Make) -> None:
 
 @pytest.fixture
 def checkpointed(make: Make) -> RunDir:
-    """Checkpoints of steps 2 and 4 of 10, and metrics that go on to step 5 with a torn line, as a kill leaves them."""
+    """Checkpoints of steps 2 and 4 of 10, and metrics up to step 5 and a torn line, as a kill leaves them."""
     run = make(checkpoint_every=2)
     kept = run.root / "kept"
     for step in (2, 4):
@@ -217,7 +217,7 @@ def test_a_checkpoint_of_another_mix_is_refused(checkpointed: RunDir) -> None:
         finetune(checkpointed)
 
 
-def test_a_run_may_go_on_with_other_micro_batches(checkpointed: RunDir, make: Make) -> None:
+def test_a_run_may_resume_with_other_micro_batches(checkpointed: RunDir, make: Make) -> None:
     finetune(checkpointed, micro_batch_tokens=100)
     assert losses(checkpointed) == pytest.approx(losses(finetune(make("whole"))), abs=1e-5)
 
@@ -255,7 +255,10 @@ def test_a_batch_of_more_than_all_rows_is_said(make: Make, capsys: pytest.Captur
 
 def test_rows_longer_than_the_model_are_refused(make: Make) -> None:
     model = tiny_model(shape=replace(SHAPE, context=32))
-    with pytest.raises(ValueError, match=r"row science\.made_up/\d+ has \d\d tokens, and t was made for 32"):
+    with pytest.raises(
+        ValueError,
+        match=r"row science\.made_up/\d+ has \d\d tokens, and the context window of t is 32; set train\.max_length=32",
+    ):
         finetune(make(model=model))
 
 
@@ -269,7 +272,7 @@ def test_a_loss_that_is_not_finite_names_step_and_rows(make: Make) -> None:
 
 def test_flash_attention_is_refused_without_a_gpu(make: Make) -> None:
     with pytest.raises(
-        ValueError, match=r"train\.attention=flash_attention_2 needs a GPU.*; train\.attention=auto takes what works"
+        ValueError, match=r"train\.attention=flash_attention_2 needs a GPU.*; use train\.attention=auto"
     ):
         finetune(make(attention="flash_attention_2"))
 
@@ -280,7 +283,7 @@ def test_deepspeed_needs_its_launcher(make: Make) -> None:
 
 
 def foreign_model(folder: Path, config: Any) -> Any:
-    """A folder with random weights of any family, and settings that name it."""
+    """Save random weights of any family in a folder, and return settings that name it."""
     from transformers import AutoModelForCausalLM
 
     torch.manual_seed(0)
@@ -289,7 +292,7 @@ def foreign_model(folder: Path, config: Any) -> Any:
 
 
 def test_a_family_whose_packed_sequences_would_meet_is_refused(make: Make, tmp_path: Path) -> None:
-    """LFM2's short convolutions know no sequences."""
+    """LFM2's short convolutions mix neighbouring sequences."""
     from transformers import Lfm2Config
 
     sizes = {"vocab_size": 4096, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2}
@@ -302,7 +305,7 @@ def test_a_family_whose_packed_sequences_would_meet_is_refused(make: Make, tmp_p
 def test_a_head_of_an_unknown_kind_is_left_to_the_model(
     make: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """HyperCLOVA X multiplies its logits by what has the name of Granite's divisor."""
+    """HyperCLOVA X multiplies its logits by `logits_scaling`, by which Granite divides them."""
     from transformers import HyperCLOVAXConfig
 
     sizes = {"vocab_size": 4096, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2}

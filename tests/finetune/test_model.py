@@ -1,4 +1,4 @@
-"""Which attention a model gets when its family refuses what is installed."""
+"""The attention of a model whose family does not support the installed implementation."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -16,7 +16,7 @@ from sciriff.finetune.model import build
 
 @pytest.fixture
 def config(composed: Callable[..., Config], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Config:
-    """Of a model whose family has no FlashAttention, as if that were installed."""
+    """Config of a model whose family has no FlashAttention, as if that were installed."""
     sizes = {
         "vocab_size": 4096,
         "hidden_size": 32,

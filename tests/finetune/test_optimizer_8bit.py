@@ -1,4 +1,4 @@
-"""AdamW with moments in 8 bits: it learns as the other does, and goes on from a checkpoint bit for bit."""
+"""AdamW with 8-bit moments: it learns like plain AdamW, and resumes from a checkpoint bit for bit."""
 
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.usefixtures("in_process")
 
 
 @pytest.mark.slow
-def test_it_learns_as_adamw_does_and_goes_on_bit_for_bit(composed: Compose, tmp_path: Path) -> None:
+def test_it_learns_as_adamw_does_and_resumes_bit_for_bit(composed: Compose, tmp_path: Path) -> None:
     def run(name: str, **values: Any) -> Any:
         return make_run(composed, tmp_path / name, **{"max_steps": 8, "learning_rate": 1e-2, **values})
 
@@ -29,7 +29,7 @@ def test_it_learns_as_adamw_does_and_goes_on_bit_for_bit(composed: Compose, tmp_
     sizes = {key: tensor.numel() for key, tensor in state["model"].items()}
     embeddings, largest = sizes["language_model.model.embed_tokens.weight"], sum(sizes.values())
     moments = (stopped.checkpoints / "step-3" / "state.pt").stat().st_size - 4 * largest
-    assert moments < 8 * embeddings + 4 * (largest - embeddings)  # the others' take 2 bytes an element, not 8
+    assert moments < 8 * embeddings + 4 * (largest - embeddings)  # 2 bytes an element for the others, not 8
     stopped.stop_request.unlink()
     finetune(stopped)
     assert losses(stopped) == losses(whole)
@@ -45,6 +45,6 @@ def test_the_memory_is_what_the_states_take() -> None:
         tensor.numel() * tensor.element_size()
         for state in optimizer.state.values()
         for key, tensor in state.items()
-        if key.startswith(("state", "absmax"))  # not the codes of the 8-bit numbers, which all share
+        if key.startswith(("state", "absmax"))  # not the codebook of the 8-bit numbers, which all share
     ]
     assert optimizer_8bit.memory(model) == sum(sizes)

@@ -1,4 +1,4 @@
-"""Packed logits and losses against those of sequences by themselves, for families with tricks of their own."""
+"""Packed logits and losses against those of single sequences, for families with special attention or logits."""
 
 from collections.abc import Callable
 from typing import Any
@@ -23,7 +23,7 @@ from transformers import (
 
 from sciriff.finetune import attention
 from sciriff.finetune.model import SummedLoss
-from sciriff.finetune.packing import Batch, joined
+from sciriff.finetune.packing import Batch, concatenate
 
 Family = Callable[[], Any]
 SIZES: dict[str, Any] = {
@@ -86,12 +86,12 @@ def sequences() -> list[tuple[np.ndarray, np.ndarray]]:
 
 
 def packed() -> Batch:
-    return joined(sequences())
+    return concatenate(sequences())
 
 
 @pytest.mark.parametrize(("family", "implementation"), CASES)
 def test_packed_logits_are_those_of_each_sequence_by_itself(family: str, implementation: str) -> None:
-    """The other side is transformers' own eager attention, one sequence at a time, without positions or masks."""
+    """The reference is transformers' own eager attention, one sequence at a time, without positions or masks."""
     batch = packed()
     inputs = attention.arguments(implementation, batch.lengths, batch.tokens.device)
     together = model(family, implementation)(

@@ -1,4 +1,4 @@
-"""Packing: what it promises for any lengths, how full it gets, and what the model is given."""
+"""Packing: its guarantees for any lengths, its efficiency, and the micro-batches given to the model."""
 
 import json
 import math
@@ -18,7 +18,7 @@ SHARED = Path(__file__).parents[3] / "shared" / "data"
 
 
 def cost(length: int) -> float:
-    """Of a sequence of a 7B Llama, relative to a token's: attention is a tenth more at 5,000 tokens."""
+    """Cost of a sequence in a 7B Llama, in units of a token: attention is a tenth more at 5,000 tokens."""
     return length + 2e-5 * length**2
 
 
@@ -33,7 +33,7 @@ def packed(lengths: list[int], ranks: int, budget: int) -> Plan:
 )
 @example(
     lengths=[1] * 4 + [33] * 2 + [35] * 3 + [68] * 5, ranks=7, budget=100
-)  # even costs alone would leave one empty
+)  # even costs alone would leave a micro-batch empty
 def test_every_sequence_once_within_the_budget_and_as_many_micro_batches_on_each_rank(
     lengths: list[int], ranks: int, budget: int
 ) -> None:
@@ -58,20 +58,20 @@ def test_a_rank_is_idle_only_where_there_are_too_few_sequences() -> None:
 
 
 def test_where_even_shares_leave_no_room_the_fullest_that_has_some_is_taken() -> None:
-    """Evenly spread, 6 and 5 4 would meet the two 3s: 9 and 12."""
+    """An even distribution would leave no room for one of the items: 9 and 12."""
     lengths = [6, 5, 4, 3, 2]
     assert [sum(lengths[p] for p in piece) for piece in packed(lengths, ranks=1, budget=10)[0]] == [10, 10]
 
 
 def log_normal(count: int) -> list[int]:
-    """Lengths like those of the science half of the mix: log-normal, mean about 1.0k, at most 4,096."""
+    """Lengths like those of the science half of the mix: log-normal, mean about 1,000, at most 4,096."""
     chance = random.Random(0)
     return [min(4096, max(16, round(chance.lognormvariate(math.log(1000) - 0.32, 0.8)))) for _ in range(count)]
 
 
 def measured(lengths: list[int], ranks: int, per_step: int = 128) -> tuple[float, float, float, float]:
-    """Of an epoch: efficiency, the most that there can be with steps of `per_step` sequences, the mean balance, and
-    tokens over what they would be if all micro-batches of a step were as large as its largest."""
+    """Pack an epoch; return its packing efficiency, the highest possible with steps of `per_step` sequences, the mean
+    balance, and the tokens relative to micro-batches that are all as large as the largest of their step."""
     tokens = slots = fewest = largest = 0
     balances = []
     for step in range(schedule.steps_per_epoch(len(lengths), per_step)):
@@ -90,7 +90,7 @@ def measured(lengths: list[int], ranks: int, per_step: int = 128) -> tuple[float
     ("ranks", "per_step", "least"), [(1, 128, 0.96), (1, 512, 0.98), (8, 128, 0.82), (8, 1024, 0.95)]
 )
 def test_generated_lengths_are_packed_as_tight_as_steps_allow(ranks: int, per_step: int, least: float) -> None:
-    """A step ends with its sequences, so that the last micro-batch of each rank is as full as these happen to be."""
+    """A step ends with its sequences, so the last micro-batch of each rank cannot always be full."""
     reached, possible, even, alike = measured(log_normal(10_240), ranks, per_step)
     assert least <= reached <= possible
     assert reached > 0.97 * possible

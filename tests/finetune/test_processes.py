@@ -61,7 +61,7 @@ def wait_for_step(run: RunDir, step: int, process: "subprocess.Popen[str]", time
 
 
 def ranks_of(run: RunDir) -> list[int]:
-    """Processes of the stage: those with the run folder on their command line."""
+    """Return the processes of the stage: those with the run folder on their command line."""
     found = []
     for folder in Path("/proc").iterdir():
         if folder.name.isdecimal():
@@ -85,7 +85,7 @@ def kill_launcher(run: RunDir, process: "subprocess.Popen[str]") -> None:
 
 
 @pytest.mark.slow
-def test_a_killed_run_goes_on_as_if_undisturbed_bit_for_bit(make: Make) -> None:
+def test_a_killed_run_resumes_as_if_undisturbed_bit_for_bit(make: Make) -> None:
     settings = {"max_steps": 150, "checkpoint_every": 20, "eval_every": 30, "keep": "best", "validation": 8}
     whole, killed = (make(name, **settings) for name in ("whole", "killed"))
     train(whole)
@@ -119,9 +119,9 @@ def test_two_processes_do_what_one_does(make: Make) -> None:
 @pytest.mark.usefixtures("needs_deepspeed")
 @pytest.mark.parametrize("stage", [3, pytest.param(2, marks=pytest.mark.slow)])
 def test_zero_in_two_processes_does_what_one_process_does(make: Make, stage: int) -> None:
-    """The curves of 20 steps depend neither on packing nor on the number of processes, nor on DeepSpeed's sizes, which
-    are here those for a GPU: of ZeRO-3 all weights resident, whole layers fetched."""
-    long_rows = [row for row in made_up_rows(200) if len(row[1]) > 30]  # of which no two fit into 60 tokens
+    """The losses of 20 steps depend neither on packing nor on the number of processes, nor on DeepSpeed's sizes, which
+    are those for a GPU here: under ZeRO-3 all weights resident and whole layers fetched."""
+    long_rows = [row for row in made_up_rows(200) if len(row[1]) > 30]  # no two of them fit into 60 tokens
     different = {
         "alone": {"micro_batch_tokens": 60},
         "one": {},
@@ -160,10 +160,10 @@ def test_zero_in_two_processes_does_what_one_process_does(make: Make, stage: int
 @pytest.mark.slow
 @pytest.mark.usefixtures("needs_deepspeed")
 @pytest.mark.parametrize(("stage", "precision"), [(3, "bf16_pure"), (2, "bf16")])
-def test_deepspeed_makes_the_moments_in_the_first_step_and_it_is_known_how_much_they_take(
+def test_the_size_of_the_moments_that_deepspeed_makes_in_the_first_step_is_known(
     make: Make, stage: int, precision: str
 ) -> None:
-    """`activation_checkpointing=auto` leaves the room for them."""
+    """`activation_checkpointing=auto` leaves room for them."""
     run = make("run", zero_stage=stage, precision=precision)
     command, environment = launch_files.write(configuration.load(run.config), run, gpus=0)
     module = command.index("--module")
@@ -179,7 +179,7 @@ def test_deepspeed_makes_the_moments_in_the_first_step_and_it_is_known_how_much_
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("needs_deepspeed")
-def test_zero_3_goes_on_after_a_kill_from_a_folder_that_it_reads_in_shares(make: Make) -> None:
+def test_zero_3_resumes_after_a_kill_from_a_folder_that_it_reads_in_shares(make: Make) -> None:
     start_from = make("start")
     train(start_from)
     model = tiny_model(path=str(start_from.model), tokenizer=None)
@@ -205,8 +205,8 @@ def test_zero_3_goes_on_after_a_kill_from_a_folder_that_it_reads_in_shares(make:
 @pytest.mark.slow
 @pytest.mark.usefixtures("needs_deepspeed")
 @pytest.mark.parametrize(("stage", "processes"), [(3, (2, 1)), (3, (1, 2)), (2, (2, 1)), (2, (1, 2)), (0, (1, 2))])
-def test_it_goes_on_in_another_number_of_processes(make: Make, stage: int, processes: tuple[int, int]) -> None:
-    """The optimizer's states too: without them the next losses differ by 1e-2."""
+def test_it_resumes_in_another_number_of_processes(make: Make, stage: int, processes: tuple[int, int]) -> None:
+    """With the optimizer states too: without them the next losses would differ by 1e-2."""
     whole, moved = make("whole"), make(num_processes=processes[0], zero_stage=stage, weight_decay=0.01)
     train(whole)
     moved.stop_request.touch()

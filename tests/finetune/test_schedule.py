@@ -45,7 +45,7 @@ def test_max_steps_decides_over_epochs() -> None:
 
 
 def test_the_order_depends_on_seed_and_epoch_only() -> None:
-    assert epoch_order(1, 0, 7).tolist() == [6, 2, 3, 5, 4, 0, 1]  # written down: it may never change
+    assert epoch_order(1, 0, 7).tolist() == [6, 2, 3, 5, 4, 0, 1]  # pinned: it may never change
     assert epoch_order(1, 0, 50).tolist() != epoch_order(2, 0, 50).tolist()
     assert epoch_order(1, 0, 50).tolist() != epoch_order(1, 1, 50).tolist()
 

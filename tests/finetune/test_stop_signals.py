@@ -1,4 +1,4 @@
-"""Signals to the training's own processes: a checkpoint where one was asked for, a quick end where one has failed."""
+"""Signals to the training's own processes: a checkpoint if one was requested, a quick exit if a rank has failed."""
 
 import os
 import signal
@@ -18,7 +18,7 @@ Training = tuple[RunDir, "subprocess.Popen[str]"]
 
 
 def ranks(run: RunDir) -> list[int]:
-    """The training processes, without their launcher."""
+    """Return the training processes, without their launcher."""
     wanted = ["-m", "sciriff.finetune", str(run.root)]
     found = []
     for folder in Path("/proc").iterdir():
@@ -55,15 +55,15 @@ def test_a_process_that_dies_takes_the_others_with_it(training: Training) -> Non
     assert not run.checkpoints.exists() and ranks(run) == []
 
 
-@pytest.mark.parametrize("asked", [True, False])
-def test_sigterm_to_all_ends_with_a_checkpoint_if_one_was_asked_for(training: Training, asked: bool) -> None:
+@pytest.mark.parametrize("requested", [True, False])
+def test_sigterm_to_all_ends_with_a_checkpoint_if_one_was_asked_for(training: Training, requested: bool) -> None:
     run, process = training
     for number in [*ranks(run), process.pid]:
         os.kill(number, signal.SIGTERM)
-    if asked:
+    if requested:
         run.stop_request.touch()
     output = finish(process, 60)
-    assert ("stopped as asked after step" in output) == run.checkpoints.exists() == asked
+    assert ("stopped as asked after step" in output) == run.checkpoints.exists() == requested
     assert ranks(run) == []
 
 

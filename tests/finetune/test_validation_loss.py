@@ -1,4 +1,4 @@
-"""Losses on rows that are not trained on, and the best model kept; trainings in this process."""
+"""Losses on validation rows, and the best model kept; trainings in this process."""
 
 import shutil
 import threading
@@ -32,8 +32,8 @@ pytestmark = pytest.mark.usefixtures("in_process")
 Make = Callable[..., RunDir]
 
 BEST = {"learning_rate": 3e-2, "schedule": "constant", "warmup_ratio": 0.0, "eval_every": 2, "keep": "best"}
-"""So high that the validation loss is lowest after two steps (8.3 beside 9.3 and more), and the same in each step,
-so that a shorter training is the beginning of this one."""
+"""A learning rate so high that the validation loss is lowest after two steps (8.3, then 9.3 and more), and constant, so
+that a shorter training is the beginning of this one."""
 
 
 def test_it_is_the_mean_over_the_target_tokens_of_each_half(make: Make) -> None:
@@ -98,8 +98,8 @@ def test_the_best_model_is_kept(make: Make, capsys: pytest.CaptureFixture[str]) 
     card = (run.model / "README.md").read_text()
     assert f"the model after step {best} of 10." in card
     assert f"| validation, science rows, this model, after step {best} | {lowest:.4f} |" in card
-    there = finetune(make("there", validation=8, **{**BEST, "keep": "last"}, max_steps=best))
-    assert weights(run) == weights(there)
+    shorter = finetune(make("shorter", validation=8, **{**BEST, "keep": "last"}, max_steps=best))
+    assert weights(run) == weights(shorter)
     assert not run.checkpoints.exists()
 
 
@@ -108,23 +108,23 @@ def test_where_the_best_is_gone_the_next_best_is_taken(make: Make, capsys: pytes
     last = finetune(make("last", **{**settings, "keep": "last"}))
     run = finetune(make(**settings))
     best = best_of(run)
-    shutil.rmtree(run.model)  # as after a kill while it was written, but that all checkpoints but the last are gone
+    shutil.rmtree(run.model)  # as after a kill while it was written, and all checkpoints but the last are gone
     capsys.readouterr()
     finetune(run)
     printed = capsys.readouterr().out
-    assert f"the checkpoint of step {best}, the best one, is damaged or gone; the next best is taken" in printed
+    assert f"the checkpoint of step {best}, the best one, is damaged or gone; the next best is used" in printed
     assert "validation loss: " in printed and ", after step 10" in printed
     assert losses(run) == losses(last)
     assert weights(run) == weights(last)
 
 
 def finetune_until(run: RunDir, last_step: int) -> None:
-    """Train, asked to stop as soon as `last_step` steps have their rows."""
+    """Train, and request a stop as soon as `last_step` steps have rows."""
 
     def ask() -> None:
         while not (run.metrics.exists() and run.metrics.read_bytes().count(b'"loss"') >= last_step):
             time.sleep(0.001)
-        run.stop_request.touch()  # heard in the validation, if one is due, or in the next step
+        run.stop_request.touch()  # noticed in the validation, if one is due, or in the next step
 
     thread = threading.Thread(target=ask)
     thread.start()
@@ -133,7 +133,7 @@ def finetune_until(run: RunDir, last_step: int) -> None:
     run.stop_request.unlink()
 
 
-def test_stopped_at_any_moment_it_goes_on_as_if_undisturbed(make: Make) -> None:
+def test_stopped_at_any_moment_it_resumes_as_if_undisturbed(make: Make) -> None:
     settings = {"validation": 8, "checkpoint_every": 3, **BEST}
     whole, stopped = finetune(make("whole", **settings)), make("stopped", **settings)
     stopped.stop_request.touch()
@@ -169,7 +169,7 @@ def test_a_loss_that_is_not_finite_is_said_and_left_out(make: Make, capsys: pyte
     start = finetune(make("start", max_steps=1, model=untied))
     file = start.model / "model.safetensors"
     state = load_file(file)
-    state["model.embed_tokens.weight"][3999] = float("inf")  # of a token that no row to train on has
+    state["model.embed_tokens.weight"][3999] = float("inf")  # a token of no training row
     save_file(state, file, metadata={"format": "pt"})
     model = tiny_model(path=str(start.model), tokenizer=None)
     run = make(model=model, validation=8, eval_every=1, max_steps=1)

@@ -12,7 +12,7 @@ from finetune_runs import SHAPE, TRAIN, Compose, losses, make_run, rows_of, tiny
 
 from sciriff.finetune import attention
 from sciriff.finetune.linear_cross_entropy import chunked, liger
-from sciriff.finetune.packing import Batch, joined
+from sciriff.finetune.packing import Batch, concatenate
 from sciriff.models.loading import load_model
 from sciriff.run.run_dir import RunDir
 
@@ -28,7 +28,7 @@ LENGTHS = (1, 90, 17, 128, 33)
 
 def packed() -> Batch:
     chance = np.random.default_rng(0)
-    return joined([(chance.integers(10, 4000, n), np.ones(n, np.bool_)) for n in LENGTHS]).to(torch.device("cuda"))
+    return concatenate([(chance.integers(10, 4000, n), np.ones(n, np.bool_)) for n in LENGTHS]).to(torch.device("cuda"))
 
 
 def logits(name: str, batch: Batch) -> torch.Tensor:

@@ -23,7 +23,7 @@ TEXT = [
     '{"Gene": ["BRCA1", "p53"], "Disease": []} and the other answers, one by one.',
 ]
 
-# A chat template as hub models have them: strict about turns, and it trims what is said.
+# A chat template as hub models have them: strict about roles, and it trims messages.
 OWN_TEMPLATE = (
     "{% for m in messages %}"
     "{% if m['role'] not in ['system', 'user', 'assistant'] %}{{ raise_exception('no such role') }}{% endif %}"
@@ -35,7 +35,7 @@ OWN_TEMPLATE = (
 
 @cache
 def byte_level() -> PreTrainedTokenizerFast:
-    """Byte-level BPE as in Llama 3 and Qwen, with the structure tokens of both, and one that is not marked special."""
+    """Byte-level BPE as in Llama 3 and Qwen, with the structure tokens of both, one of them not marked special."""
     tokenizer = Tokenizer(models.BPE())
     words = r"[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
@@ -57,9 +57,9 @@ def byte_level() -> PreTrainedTokenizerFast:
 
 
 def sentencepiece_like(*, legacy: bool) -> PreTrainedTokenizerFast:
-    """BPE with a space mark before every text and bytes for what it does not know, as in Llama 2.
+    """BPE with a space mark before every text and byte fallback, as in Llama 2.
 
-    `legacy` sets the mark behind every special token too, as older versions of the tokenizer do.
+    `legacy` adds the mark after every special token too, as older versions of the tokenizer do.
     """
     trained = Tokenizer(models.BPE())
     trained.pre_tokenizer = pre_tokenizers.Metaspace()
@@ -108,7 +108,7 @@ def assistant(content: str) -> Message:
 
 
 def learnt(ids: list[int], targets: list[bool], tokenizer: PreTrainedTokenizerFast) -> list[str]:
-    """The text of each run of targets."""
+    """Text of each run of targets."""
     runs: list[list[int]] = []
     before = False
     for token, target in zip(ids, targets, strict=True):
@@ -126,7 +126,7 @@ TWO_TURNS = [
     assistant("That is it."),
 ]
 
-# The whole of what is trained on TWO_TURNS, and how a prompt without a system message begins and ends.
+# The rendered TWO_TURNS, and a prompt without a system message.
 GOLDEN = {
     "tulu": (
         "<s><|system|>\nBe brief.\n<|user|>\nWhy?\n<|assistant|>\nBecause.</s>\n"
@@ -287,8 +287,8 @@ def test_the_first_turns_are_tokenised_as_they_are_alone(
 @pytest.mark.parametrize("chat", CHAT_FORMATS)
 @pytest.mark.parametrize(("kind", "turns"), [("byte_level", 4), ("legacy", 2)])
 def test_the_saved_template_gives_the_same_prompt(chat: str, kind: str, turns: int) -> None:
-    """Through `apply_chat_template`, as other tools do. SentencePiece tokenizers differ by space marks: newer ones set
-    none behind a BOS that stands in the text, older ones set one behind an EOS."""
+    """With `apply_chat_template`, as other tools use it. SentencePiece tokenizers differ by space marks: newer ones add
+    none after a BOS in the text, older ones add one after an EOS."""
     tokenizer = TOKENIZERS[kind]()
     for messages in (TWO_TURNS[:2], TWO_TURNS[1:2], TWO_TURNS[:turns]):
         conversation = [{"role": message.role, "content": message.content} for message in messages]
@@ -299,14 +299,14 @@ def test_the_saved_template_gives_the_same_prompt(chat: str, kind: str, turns: i
 
 
 def test_the_first_text_is_tokenised_as_one_that_stands_alone(tokenizer: PreTrainedTokenizerFast) -> None:
-    """As training of these models did: BOS by its id, then the text from its beginning."""
+    """As in the training of these models: BOS by its id, then the text from its beginning."""
     alone = tokenizer("<|user|>\nWhy?\n<|assistant|>\n", add_special_tokens=False)["input_ids"]
     assert prompt_ids("tulu", [user("Why?")], tokenizer) == [tokenizer.bos_token_id, *alone]
 
 
 @pytest.mark.parametrize("kind", ["metaspace", "legacy"])
 def test_an_answer_has_no_space_mark_of_its_own(kind: str) -> None:
-    """As in the tokens of the whole text: a model continues behind the newline with `The`, not with ` The`."""
+    """As in the tokens of the whole text: a model continues after the newline with `The`, not with ` The`."""
     tokenizer = TOKENIZERS[kind]()
     whole = tokenizer("<|user|>\nWhy?\n<|assistant|>\nThe answer", add_special_tokens=False)["input_ids"]
     ids, _ = training_ids("tulu", [user("Why?"), assistant("The answer")], tokenizer)
@@ -332,7 +332,7 @@ def test_the_sample_tokenizer_speaks_tulu() -> None:
 
 
 def changed(**changes: object) -> PreTrainedTokenizerFast:
-    """The byte-level tokenizer with other settings."""
+    """Return the byte-level tokenizer with other settings."""
     backend = Tokenizer.from_str(byte_level().backend_tokenizer.to_str())
     settings: dict = {"bos_token": "<s>", "eos_token": "</s>", "chat_template": OWN_TEMPLATE, **changes}
     return PreTrainedTokenizerFast(tokenizer_object=backend, **settings)

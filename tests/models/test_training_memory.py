@@ -1,4 +1,4 @@
-"""The memory formulas: sums done by hand, peaks that were measured on a GPU, and what autograd really keeps."""
+"""The memory formulas against manual calculations, peaks measured on a GPU, and what autograd keeps."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -26,7 +26,7 @@ PURE = ("model=llama2_7b", "deepspeed=none", "train.precision=bf16_pure")
 def test_peaks_that_were_measured_on_an_h100(composed: Compose, tokens: int, checkpointing: Any, peak: float) -> None:
     """GiB of a plain loop over packed micro-batches of a 7B shape in pure bf16, with FlashAttention.
 
-    Where layers are kept the plan is 7 to 11 % above: that loop's kernels kept less of a layer than transformers' own.
+    With layers kept, the plan is 7 to 11 % above: that loop's kernels kept less of a layer than transformers' own.
     """
     config = composed(*PURE, f"train.micro_batch_tokens={tokens}", f"train.activation_checkpointing={checkpointing}")
     assert training_memory(config, 1, on_gpu=True).allocated == pytest.approx(peak, rel=0.15)
@@ -39,7 +39,7 @@ def test_the_peak_under_offload_that_was_measured(composed: Compose) -> None:
 
 
 def test_states_of_7b_by_hand(composed: Compose) -> None:
-    """6.74e9 weights: in bf16 12.55 GiB, gradients in fp32 25.1, an fp32 master copy and two moments 75.3."""
+    """6.74e9 weights: 12.55 GiB in bf16, gradients in fp32 25.1, an fp32 master copy and two moments 75.3."""
     config = composed("model=llama2_7b")
     alone = training_memory(config, 1, on_gpu=True)
     assert (alone.weights, alone.gradients, alone.optimizer) == pytest.approx((12.55, 25.1, 75.31), abs=0.01)
@@ -66,7 +66,7 @@ def test_logits_do_not_grow_with_the_vocabulary(composed: Compose) -> None:
 
 
 def test_activations_of_kept_and_recomputed_layers(composed: Compose) -> None:
-    """8,192 tokens of 4,096: a hidden state is 64 MiB in bf16, and one layer is always there whole."""
+    """8,192 tokens of width 4,096: a hidden state is 64 MiB in bf16, and one layer is always whole."""
 
     def gib(value: object, on_gpu: bool = True) -> float:
         config = composed("model=llama2_7b", f"train.activation_checkpointing={value}")
@@ -113,15 +113,13 @@ def test_resident_weights_take_what_is_left_and_no_more(
         assert (resident == config.model.shape.parameters) is (memory >= 40)
 
 
-# A kept layer, in bytes a token: what autograd saves of the engine's own forward. All but a few bytes of norms'
-# reciprocal roots and attention's log-sum-exp are in the formula.
-
-
+# The next tests measure what autograd saves of a layer, in bytes per token. The formula leaves out only a few bytes:
+# the norms' reciprocal roots and attention's log-sum-exp.
 SHAPE = ShapeConfig(layers=1, hidden=256, intermediate=688, heads=4, kv_heads=4, vocabulary=4096, context=512)
 
 
 def kept(shape: ShapeConfig, kind: str, checkpointed: int) -> int:
-    """Bytes that a forward pass of 512 tokens keeps, weights aside."""
+    """Bytes that a forward pass over 512 tokens keeps, without weights."""
     tokens = 512
     dtype = torch.bfloat16 if kind == "bf16" else torch.float32
     attention.register()

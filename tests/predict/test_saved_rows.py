@@ -12,7 +12,7 @@ from predict_runs import ROOT
 
 from sciriff.data.records import AnswerKey, Prediction
 from sciriff.predict import saved_rows
-from sciriff.predict.saved_rows import Asked
+from sciriff.predict.saved_rows import AskedAnswer
 from sciriff.run.run_dir import RunDir
 
 SETTINGS = {"model": "m", "end tokens": [2]}
@@ -22,9 +22,13 @@ BIORED = "biored_ner:v:0"
 
 def asked_of(
     *instance_ids: str, digest: str = "d", limit: int = 9, reference: str = "reference", samples: int | None = None
-) -> dict[AnswerKey, Asked]:
+) -> dict[AnswerKey, AskedAnswer]:
     numbers = [None] if samples is None else range(1, samples + 1)
-    return {(i, n or 1): Asked(i.partition(":")[0], digest, limit, reference, n) for i in instance_ids for n in numbers}
+    return {
+        (i, n or 1): AskedAnswer(i.partition(":")[0], digest, limit, reference, n)
+        for i in instance_ids
+        for n in numbers
+    }
 
 
 def keys(*instance_ids: str) -> list[AnswerKey]:

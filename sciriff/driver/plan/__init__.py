@@ -1,4 +1,4 @@
-"""What a run would do and need, before anything starts: `make` computes it, `lines` says it."""
+"""What a run would do and need, before anything starts: `make` computes it, `lines` formats it."""
 
 from sciriff.driver.plan.printed_plan import lines
 from sciriff.driver.plan.run_plan import Plan, make

@@ -1,29 +1,29 @@
-"""Memory that answering needs: a copy of the model, and room for at least one sequence's keys and values."""
+"""GPU memory for answering: a copy of the model, and the keys and values of at least one sequence."""
 
 from sciriff.config import Config
 from sciriff.config.model import shares_heads
 from sciriff.models.training_memory import GIB, shape_of
 
 WORKSPACE = 2.0
-"""GiB that vLLM takes on each GPU for activations, CUDA graphs and the context, typical of 7B to 70B."""
+"""GiB that vLLM uses on each GPU for activations, CUDA graphs and the context, typical of 7B to 70B."""
 
 
-def generation_memory(config: Config, ways: int) -> float:
-    """GiB on each of `ways` GPUs that share one copy of the model: weights, and the keys and values of one sequence as
-    long as the model can take (two of width kv_heads * head size for each layer and token; Pope et al. 2022, arXiv
-    2211.05102)."""
+def generation_memory(config: Config, tensor_parallel: int) -> float:
+    """Return the GiB on each of the `tensor_parallel` GPUs that share a copy of the model.
+
+    Counts the weights, and the keys and values of one sequence as long as the context window (two of width kv_heads *
+    head size per layer and token; Pope et al. 2022, arXiv 2211.05102).
+    """
     shape = shape_of(config)
     width = 4 if config.answering_model.dtype == "float32" else 2
     keys = 2 * shape.layers * shape.keys
-    longest = min(shape.context, 8192)  # engines cut a longer context down where memory is short
-    return width * (shape.parameters + keys * longest) / ways / GIB + WORKSPACE
+    longest = min(shape.context, 8192)  # engines shorten the context if memory is short
+    return width * (shape.parameters + keys * longest) / tensor_parallel / GIB + WORKSPACE
 
 
 def problem(config: Config, gpus: int, capacity: float) -> str | None:
-    """Why the model cannot answer on GPUs of `capacity` GiB, `gpus` in the machine, and what would do; None if it can.
-
-    Nothing is known of `eval.model`, whose shape the config does not say.
-    """
+    """Return why the model cannot answer on `gpus` GPUs of `capacity` GiB in a machine, and what would help; None if it
+    can. `eval.model` is not checked: the config has no shape for it."""
     engine = config.engine
     if "predict" not in config.active_stages or config.eval.model is not None or engine.asks:
         return None
@@ -32,9 +32,9 @@ def problem(config: Config, gpus: int, capacity: float) -> str | None:
     needed = generation_memory(config, engine.tensor_parallel)
     if needed <= room:
         return None
-    said = f"answering needs about {needed:.0f} GiB on each GPU, of which {engine.name} may fill {room:.0f}: "
+    message = f"answering needs about {needed:.0f} GiB on each GPU, of which {engine.name} may fill {room:.0f}: "
     for ways in range(engine.tensor_parallel + 1, gpus + 1):
         if shares_heads(shape.heads, shape.kv_heads, ways) and generation_memory(config, ways) <= room:
             using = "" if engine.name == "vllm" else "engine=vllm "
-            return f"{said}{using}engine.tensor_parallel={ways} would fit"
-    return f"{said}use more or larger GPUs in one machine, or leave it out: stages=[mix,train]"
+            return f"{message}{using}engine.tensor_parallel={ways} would fit"
+    return f"{message}use more or larger GPUs in one machine, or leave it out: stages=[mix,train]"

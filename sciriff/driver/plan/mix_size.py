@@ -1,4 +1,4 @@
-"""How many rows and tokens an epoch has: of the finished mix, or from the known sizes of the hub's datasets."""
+"""Rows and tokens of an epoch: of the finished mix, or from the known sizes of the hub's datasets."""
 
 from pathlib import Path
 
@@ -9,15 +9,15 @@ from sciriff.tasks import HELD_OUT
 from sciriff.tasks.catalogue import CatalogueEntry, catalogue
 
 TULU_ROWS = 275_000
-"""General rows of allenai/tulu-v2-sft-mixture once its science rows are out (SciRIFF's paper, appendix)."""
+"""General rows of allenai/tulu-v2-sft-mixture without its science rows (SciRIFF's paper, appendix)."""
 
 TULU_ROW_TOKENS = 922
-"""Mean tokens of a general row: what is left of the 79M tokens of a published epoch after its 35,357 science rows."""
+"""Mean tokens of a general row: the 79M tokens of a published epoch, less those of its 35,357 science rows."""
 
 
 def mix_size(config: Config) -> tuple[int | None, int | None]:
-    """Rows and tokens of one epoch: of the finished mix where there is one, else from the known sizes of the hub's
-    datasets. None where a source must be read first."""
+    """Return rows and tokens of one epoch: of the finished mix if there is one, else from the hub datasets' known
+    sizes. (None, None) if a source must be read first."""
     card = RunDir(Path(config.run_dir)).mix_card
     if card.is_file():
         finished = read_mix_card(card)
@@ -37,7 +37,7 @@ def mix_size(config: Config) -> tuple[int | None, int | None]:
 
 
 def _science_size(config: Config) -> tuple[int, float] | None:
-    """Rows that the recipe chooses, each counted once, and their tokens; None for rows that are not SciRIFF's own."""
+    """Rows and tokens that the recipe selects, each row counted once; None for rows other than SciRIFF's own."""
     source, cap = config.mix.sources.sciriff, config.mix.per_task
     if not source.exists or cap == 0:
         return 0, 0.0
@@ -54,7 +54,7 @@ def _science_size(config: Config) -> tuple[int, float] | None:
 
 
 def _enters(mix: MixConfig, entry: CatalogueEntry) -> bool:
-    """Whether the filters of the mix let a task in."""
+    """Return whether the mix's filters select a task."""
     filters = ((mix.tasks, (entry.name,)), (mix.families, (entry.family,)), (mix.domains, entry.domains))
     return all(wanted is None or set(wanted) & set(has) for wanted, has in filters)
 
@@ -63,11 +63,12 @@ def _general_rows(config: Config, science: int | None) -> int | None:
     tulu, source = config.mix.tulu, config.mix.sources.tulu
     if tulu == "none" or not source.exists:
         return 0
-    there = None if source.path is not None else TULU_ROWS
-    if tulu == "all" or there is None:
-        return there
+    if source.path is not None:
+        return None
+    if tulu == "all":
+        return TULU_ROWS
     if tulu == "match":
         if science is None:
             return None
         tulu = round(science * source.weight / config.mix.sources.sciriff.weight)
-    return min(int(tulu), there)
+    return min(int(tulu), TULU_ROWS)

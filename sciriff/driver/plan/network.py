@@ -1,39 +1,38 @@
-"""What training sends between nodes, and how fast that must be so that the GPUs do not wait for it."""
+"""Traffic between nodes in training, and the bandwidth at which the GPUs do not wait for it."""
 
 import math
 from dataclasses import dataclass
 
 from sciriff.config import Config
-from sciriff.models.training_memory import frozen_bytes, resident_weights, trained_parameters
+from sciriff.models.training_memory import computing_bytes, frozen_bytes, resident_weights, trained_parameters
 
 
 @dataclass(frozen=True)
 class Traffic:
-    """What each node receives for one optimizer step, and sends as well."""
+    """Data that each node receives, and sends as well, for one optimizer step."""
 
     gigabytes: float
     """10^9 bytes."""
     seconds: float
-    """Of the step, if nothing waits for the network."""
+    """Duration of the step if nothing waits for the network."""
 
     @property
     def gigabytes_per_second(self) -> float:
-        """At which the network keeps up with the GPUs; with less it sets the pace."""
+        """Bandwidth in GB/s at which the network keeps up with the GPUs."""
         return self.gigabytes / self.seconds
 
 
 def traffic(config: Config, processes: int, nodes: int, capacity: float, tokens: float, seconds: float) -> Traffic:
-    """Of one step of so many `tokens` and `seconds` on GPUs of `capacity` GiB, the sum over all nodes being shared out
-    among them evenly.
+    """Return the traffic of one step of `tokens` tokens and `seconds` seconds on GPUs of `capacity` GiB, divided evenly
+    over the nodes.
 
-    A gather of W bytes, or a sum of as many that is left shared out, brings each of n nodes (n - 1) / n W at the least
-    (Thakur et al. 2005, doi 10.1177/1094342005051521); a sum that all have, twice that. Under ZeRO-3 (Rajbhandari et
-    al. 2020, arXiv 1910.02054, section 7) weights are gathered for the forward and for the backward pass of each
-    micro-batch, those that stay resident once for each step, and gradients are summed up after each micro-batch; under
-    ZeRO-2 weights are gathered once for each step.
+    An all-gather or a reduce-scatter of W bytes brings each of n nodes at least (n - 1) / n W (Thakur et al. 2005, doi
+    10.1177/1094342005051521); an all-reduce twice that. Under ZeRO-3 (Rajbhandari et al. 2020, arXiv 1910.02054,
+    section 7) weights are gathered for the forward and for the backward pass of each micro-batch, resident ones once
+    per step, and gradients are reduced after each micro-batch; under ZeRO-2 weights are gathered once per step.
     """
     stage = config.deepspeed.zero_stage
-    width = 4 if config.train.precision == "fp32" else 2
+    width = computing_bytes(config.train)
     trained = trained_parameters(config)
     micro_batches = max(1, math.ceil(tokens / processes / config.train.micro_batch_tokens))
     if stage == 3:

@@ -1,16 +1,17 @@
-"""The plan as a person reads it: what `dry_run=true` prints."""
+"""The plan as text: what `dry_run=true` prints."""
 
 from collections.abc import Iterator
 
 from sciriff.config import Config, ServerConfig
 from sciriff.driver.plan import answers, speed
 from sciriff.driver.plan.run_plan import Plan, checkpoints
+from sciriff.models.api.prices import Price
 from sciriff.run.nodes import cluster
 from sciriff.run.number_format import dollars
 
 
 def lines(config: Config, plan: Plan) -> list[str]:
-    """The plan as a person reads it."""
+    """Return the lines that `dry_run=true` prints."""
     parameters, api = config.model.shape.parameters if config.model.shape is not None else 0, config.model.api
     size = f"{parameters / 1e9:.2f}B" if parameters > 1e8 else f"{parameters / 1e6:.1f}M"
     what = f"({config.model.path or 'random weights'}), {size} parameters"
@@ -23,12 +24,13 @@ def lines(config: Config, plan: Plan) -> list[str]:
     if "train" in config.active_stages:
         text += _training(config, plan)
     if "predict" in config.active_stages:
-        found = answers.asked(config)
-        usd = answers.usd(config, found) if found else None
+        workload = answers.workload(config)
+        price = answers.price(config) if workload else None
+        usd = workload.usd(price) if workload and price else None
         cap = _cap(config.engine, usd) if config.engine.asks else ""
         where = "" if config.engine.asks else _replicas(config, plan)
         longest = f"{config.eval.max_new_tokens} new tokens at most"
-        text.append(f"predict   {config.engine.name}, {where}{_answers(config, found, usd)}{longest}{cap}")
+        text.append(f"predict   {config.engine.name}, {where}{_answers(config, workload, price)}{longest}{cap}")
     if "judge" in config.active_stages:
         judge = config.judge
         cap = _cap(judge) if judge.asks else ""
@@ -37,7 +39,7 @@ def lines(config: Config, plan: Plan) -> list[str]:
 
 
 def _machine(plan: Plan) -> str:
-    """What there is, and on several nodes what runs where."""
+    """Describe the hardware, and with several nodes which stages run where."""
     if len(plan.nodes) == 1:
         return plan.device
     first, *_, last = plan.nodes
@@ -46,9 +48,9 @@ def _machine(plan: Plan) -> str:
 
 
 def _replicas(config: Config, plan: Plan) -> str:
-    """`16 engines on 2 GPUs each, 4 on each of 4 nodes, `"""
+    """Format the engines, as in `16 engines on 2 GPUs each, 4 on each of 4 nodes, `."""
     ways, nodes = config.engine.tensor_parallel, len(plan.nodes)
-    # With fewer GPUs than it needs, what it needs: the problem is said elsewhere.
+    # Too few GPUs are reported by the checks before the run; the plan shows at least one engine on each node.
     counts = cluster.replicas_per_node(config.engine.replicas, ways, gpus=0, nodes=nodes)
     if config.engine.replicas == "auto":
         counts = [max(1, plan.gpus // ways)] * nodes
@@ -60,14 +62,15 @@ def _replicas(config: Config, plan: Plan) -> str:
     return f"{total} engine{'s' * (total > 1)}{gpus}{f', {per_node}' if nodes > 1 else ''}, "
 
 
-def _answers(config: Config, found: answers.Asked | None, usd: float | None) -> str:
-    """`16,708 answers (4 samples of each) for about $21, `, as far as it is known."""
+def _answers(config: Config, workload: answers.Workload | None, price: Price | None) -> str:
+    """Format what is known of the answers: `16,708 answers (4 samples of each) for about $21 (litellm 1.110.2), `."""
     samples = config.eval.samples
     each = f"{samples} samples of each answer" if samples > 1 else ""
-    if found is None:
+    if workload is None:
         return f"{each}, " if each else ""
-    price = "" if usd is None else f" for about {dollars(usd)}"
-    return f"{found.answers:,} answers{f' ({samples} samples of each)' if each else ''}{price}, "
+    source = f" ({price.source})" if price and price.source else ""
+    cost = f" for about {dollars(workload.usd(price))}{source}" if price else ""
+    return f"{workload.answers:,} answers{f' ({samples} samples of each)' if each else ''}{cost}, "
 
 
 def _cap(server: ServerConfig, usd: float | None = None) -> str:
@@ -95,36 +98,32 @@ def _training(config: Config, plan: Plan) -> Iterator[str]:
     spread = f", {plan.processes // nodes} on each of {nodes} nodes" if nodes > 1 else ""
     yield f"spawn     {plan.processes} training process{'es' * (plan.processes > 1)}{spread}, {how}"
     if plan.deepspeed_factor < 1 and plan.on_gpu:
-        yield f"          {_what_it_costs(config, plan)}"
+        yield f"          {_deepspeed_slowdown(config, plan)}"
     assert plan.memory is not None
     parts = ", ".join(f"{name} {gib:.1f}" for name, gib in vars(plan.memory).items() if gib)
     yield f"memory    {plan.memory.total:.1f} of {plan.capacity:.0f} GiB a process: {parts}"
-    yield f"disk      {plan.disk:.1f} GiB at the most ({_on_the_disk(config)})"
+    yield f"disk      {plan.disk:.1f} GiB at the most ({_disk_peaks(config)})"
     if plan.hours is None:
         return
     if not plan.on_gpu:
         yield f"time      about {plan.hours:.1f} hours of training"
         return
     mfu = f"{speed.utilisation(config) * plan.deepspeed_factor:.0%}"
-    measuring = (
-        f", {plan.measuring_hours:.1f} of them to measure validation rows" if plan.measuring_hours >= 0.05 else ""
-    )
-    yield f"time      about {plan.hours:.1f} hours of training{measuring}, at {mfu} of the peak as measured on one H100"
+    part = f", {plan.validation_hours:.1f} of them validation" if plan.validation_hours >= 0.05 else ""
+    yield f"time      about {plan.hours:.1f} hours of training{part}, at {mfu} of the peak as measured on one H100"
     if plan.network is not None:
         needed = plan.network.gigabytes_per_second
         yield (
             f"network   each node receives {plan.network.gigabytes:,.0f} GB in a step of {plan.network.seconds:.1f} s: "
-            f"below {needed:.0f} GB/s ({8 * needed:.0f} Gbit/s) the network sets the pace, not the GPUs"
+            f"below {needed:.0f} GB/s ({8 * needed:.0f} Gbit/s) the network is the bottleneck, not the GPUs"
         )
     if plan.price is not None:
-        own = (
-            "" if config.plan.usd_per_gpu_hour is not None else ", a typical list price; plan.usd_per_gpu_hour is yours"
-        )
-        yield f"price     about ${plan.price:,.0f} at ${plan.usd_per_gpu_hour:g} a GPU hour{own}"
+        source = "" if config.plan.usd_per_gpu_hour is not None else ", a typical list price; set plan.usd_per_gpu_hour"
+        yield f"price     about ${plan.price:,.0f} at ${plan.usd_per_gpu_hour:g} a GPU hour{source}"
 
 
-def _on_the_disk(config: Config) -> str:
-    """`3 checkpoints, then 2 and the model`"""
+def _disk_peaks(config: Config) -> str:
+    """Format what fills the disk at its two peaks, as in `3 checkpoints, then 2 and the model`."""
     match checkpoints(config):
         case 0:
             return "the model"
@@ -134,12 +133,10 @@ def _on_the_disk(config: Config) -> str:
             return f"{most} checkpoints, then {most - 1} and the model"
 
 
-def _what_it_costs(config: Config, plan: Plan) -> str:
-    """What the choice of DeepSpeed costs in speed, and what it is for."""
+def _deepspeed_slowdown(config: Config, plan: Plan) -> str:
+    """Say how much slower DeepSpeed is than plain torch, and why."""
     slower = f"{1 / plan.deepspeed_factor:.1f} times slower than plain torch where that fits (measured on one GPU)"
     if config.deepspeed.offload:
-        return f"{slower}: the optimizer in the machine's memory is the last resort"
-    kept = (
-        "all weights resident" if plan.deepspeed_factor == speed.ZERO3_RESIDENT else "weights gathered for each layer"
-    )
-    return f"{slower}: {kept}"
+        return f"{slower}: the optimizer in CPU memory is the last resort"
+    resident = plan.deepspeed_factor == speed.ZERO3_RESIDENT
+    return f"{slower}: {'all weights resident' if resident else 'weights gathered for each layer'}"

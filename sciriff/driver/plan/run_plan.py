@@ -1,4 +1,4 @@
-"""The plan of a run: rows, steps, tokens, memory, disk, hours and price, from numbers alone."""
+"""Compute the plan of a run: rows, steps, tokens, memory, disk, hours and price."""
 
 import math
 from dataclasses import dataclass
@@ -16,49 +16,49 @@ from sciriff.run.user_error import UserError
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run would do, computed from numbers alone."""
+    """What a run would do and need, from the config and the hardware alone."""
 
     rows: int | None
-    """Of one epoch; None where a source must be read first."""
+    """Rows of one epoch; None if a source must be read first."""
     tokens: int | None
-    """Of one epoch, prompts and targets, the model's markup aside."""
+    """Tokens of one epoch, prompts and targets, without markup."""
     steps: int | None
     processes: int
-    """Of training, on all nodes together."""
+    """Training processes, on all nodes together."""
     nodes: tuple[str, ...]
-    """Names of the nodes, or what stands for them."""
+    """Names of the nodes, or `node 0` etc. for a planned machine."""
     gpus: int
-    """Of each node."""
+    """GPUs of each node."""
     device: str
-    """What each node has."""
+    """Hardware of each node."""
     memory: Memory | None
     """None without training."""
     capacity: float
     """GiB of one GPU, or of the machine without a GPU."""
     disk: float
-    """GiB for the model and its checkpoints."""
+    """GiB for the model and its checkpoints at the peak."""
     hours: float | None
-    """Of training, measuring the loss on validation rows included."""
-    measuring_hours: float
-    """Of these, what the measuring takes."""
+    """Hours of training, validation included."""
+    validation_hours: float
+    """Hours of validation among them."""
     network: network.Traffic | None
-    """What must pass between the nodes; None on one node, or where the length of a step is not known."""
+    """Traffic between the nodes; None on one node, or if the duration of a step is unknown."""
     price: float | None
-    """US dollars of these hours on all GPUs; None where the price of a GPU hour is not known."""
+    """US dollars of these hours on all GPUs; None if the price of a GPU hour is unknown."""
     usd_per_gpu_hour: float | None
     deepspeed_factor: float
     """Speed under the chosen DeepSpeed settings over that of plain torch."""
     ways_to_fit: list[Way]
-    """Changes with which training would fit; none where it does."""
+    """Changes with which training would fit; empty if it does."""
     generation_problem: str | None
-    """Why the model cannot answer on these GPUs."""
+    """Reason why the model cannot answer on these GPUs; None if it can."""
     on_gpu: bool
     imagined: bool
-    """Made for a machine that plan.gpu and plan.gpus describe, not for this one."""
+    """True for a machine described by plan.gpu and plan.gpus instead of this one."""
 
 
 def make(config: Config) -> Plan:
-    """The plan of a run on this machine, or on the one that `plan.gpu`, `plan.gpus` and `plan.nodes` describe."""
+    """Return the plan of a run on this machine, or on that of `plan.gpu`, `plan.gpus` and `plan.nodes`."""
     imagined = config.plan.gpu is not None or config.plan.gpus is not None
     if config.plan.gpu is not None and config.plan.gpu not in GPU_TYPES:
         raise UserError(f"plan.gpu={config.plan.gpu} is not known{nearest(config.plan.gpu, GPU_TYPES)}")
@@ -71,8 +71,8 @@ def make(config: Config) -> Plan:
     rows, tokens = mix_size(config) if trains else (None, None)
     steps = _steps(config, rows)
     nodes = _nodes(config, imagined)
-    asked = config.train.num_processes if trains else len(nodes)
-    processes = cluster.training_processes(asked, len(present), len(nodes))
+    wanted = config.train.num_processes if trains else len(nodes)
+    processes = cluster.training_processes(wanted, len(present), len(nodes))
     on_gpu = bool(present)
     capacity = min((gpu.memory for gpu in present), default=machine.memory())
     memory = None
@@ -82,15 +82,15 @@ def make(config: Config) -> Plan:
         if on_gpu and not fits(memory, capacity):
             ways = ways_to_fit(config, processes // len(nodes), len(nodes), capacity)
     tflops = speed.tflops(config, present, processes) if trains else 0.0
-    learning = speed.hours(config, rows, tokens, steps, tflops) if trains else None
-    measuring = 0.0 if learning is None else speed.measuring_hours(config, rows, tokens, steps, tflops)
-    hours = None if learning is None else learning + measuring
+    training = speed.hours(config, rows, tokens, steps, tflops) if trains else None
+    validation = 0.0 if training is None else speed.validation_hours(config, rows, tokens, steps, tflops)
+    hours = None if training is None else training + validation
     traffic = None
-    if learning is not None and on_gpu and len(nodes) > 1:
+    if training is not None and on_gpu and len(nodes) > 1:
         assert tokens is not None
         assert steps is not None
-        each = tokens * speed.epochs(config, rows, steps) / steps
-        traffic = network.traffic(config, processes, len(nodes), capacity, each, learning * 3600 / steps)
+        step_tokens = tokens * speed.epochs(config, rows, steps) / steps
+        traffic = network.traffic(config, processes, len(nodes), capacity, step_tokens, training * 3600 / steps)
     usd = speed.usd_per_gpu_hour(config, present)
     return Plan(
         rows=rows,
@@ -104,7 +104,7 @@ def make(config: Config) -> Plan:
         capacity=capacity,
         disk=_disk(config) if trains else 0.0,
         hours=hours,
-        measuring_hours=measuring,
+        validation_hours=validation,
         network=traffic,
         price=None if hours is None or usd is None else hours * processes * usd,
         usd_per_gpu_hour=usd,
@@ -117,14 +117,14 @@ def make(config: Config) -> Plan:
 
 
 def _nodes(config: Config, imagined: bool) -> tuple[str, ...]:
-    """The nodes of this job, or so many as plan.nodes says."""
+    """Names of the nodes of this job, or of as many as plan.nodes says."""
     if config.plan.nodes is not None:
         return tuple(f"node {number}" for number in range(config.plan.nodes))
     return ("node 0",) if imagined else cluster.here().nodes
 
 
 def checkpoints(config: Config) -> int:
-    """How many are on the disk at the most: the newest two, the best, and the next one until it is whole."""
+    """Return how many checkpoints are on disk at most: the newest two, the best, and the one being written."""
     best = config.train.keep == "best"
     if config.train.checkpoint_every or best:
         return CHECKPOINTS_KEPT + best + 1
@@ -132,12 +132,13 @@ def checkpoints(config: Config) -> int:
 
 
 def _disk(config: Config) -> float:
-    """GiB at the most: all checkpoints, or the finished model beside those that are left then. A checkpoint is the
-    trained weights, and two moments of each."""
+    """Return the peak GiB on disk: all checkpoints, or the finished model beside those that are left then. A checkpoint
+    has the trained weights and two moments of each."""
     model = {"float32": 4}.get(config.model.dtype, 2) * shape_of(config).parameters
     checkpoint = {"bf16": 12, "bf16_pure": 6, "fp32": 12}[config.train.precision] * trained_parameters(config)
-    most = checkpoints(config)
-    return max(most * checkpoint, max(most - 1, int(config.train.keep_checkpoints)) * checkpoint + model) / GIB
+    count = checkpoints(config)
+    remaining = max(count - 1, int(config.train.keep_checkpoints))
+    return max(count * checkpoint, remaining * checkpoint + model) / GIB
 
 
 def _steps(config: Config, rows: int | None) -> int | None:

@@ -1,43 +1,42 @@
-"""How long training takes and what that costs: measured shares of a GPU's peak, and prices of GPU hours."""
+"""Duration and price of training: measured shares of a GPU's peak, and prices of GPU hours."""
 
 import math
 
 from sciriff.config import Config
-from sciriff.models.training_memory import resident_weights, shape_of
+from sciriff.models.training_memory import checkpointed_layers, resident_weights, shape_of
 from sciriff.run import machine
 from sciriff.run.machine import GPU_TYPES, Gpu
 
 # Model FLOP/s utilisation of packed micro-batches, measured in a plain loop on one H100 (a 7B shape in bf16, 4,096 to
 # 16,384 tokens). Other GPUs are planned with the same shares. Several GPUs that wait for one another reach less.
-ALL_COMPUTED_AGAIN = 0.43
-"""FlashAttention, all layers computed again in the backward pass: 0.42 to 0.44."""
-SOME_COMPUTED_AGAIN = 0.46
-"""FlashAttention, no more than three quarters of the layers: 0.45 (none) to 0.47."""
+ALL_CHECKPOINTED = 0.43
+"""FlashAttention, activation checkpointing of all layers: 0.42 to 0.44."""
+SOME_CHECKPOINTED = 0.46
+"""FlashAttention, checkpointing of at most three quarters of the layers: 0.45 (none) to 0.47."""
 SDPA = 0.23
-"""SDPA under a block mask, all layers computed again."""
+"""SDPA under a block mask, checkpointing of all layers."""
 
-# DeepSpeed on the same GPU, 12 layers of that shape (2.7B), beside 26,600 tokens a second without.
+# DeepSpeed on the same GPU with 12 layers of that shape (2.7B), relative to 26,600 tokens a second without it.
 ZERO3 = 0.60
-"""Weights gathered for each layer, DeepSpeed's own sizes: 15,900 to 16,300 tokens a second."""
+"""Weights gathered for each layer, DeepSpeed's default sizes: 15,900 to 16,300 tokens a second."""
 ZERO3_RESIDENT = 0.68
-"""Weights resident: 18,100. Planned for ZeRO-2 too, which keeps them whole."""
+"""Weights resident: 18,100. Used for ZeRO-2 too, which does not partition weights."""
 OFFLOAD = 0.12
-"""The optimizer in the machine's memory, 16 cores: 3,200."""
+"""The optimizer in CPU memory, 16 cores: 3,200."""
 
 ADAPTERS = 0.75
-"""Operations of LoRA over those of training all weights: no gradient of a frozen matrix, 6 of 8 with the layers
-computed again."""
+"""FLOPs of LoRA relative to full training: no gradients of frozen matrices, 6 of 8 if all is checkpointed."""
 
 CPU_PEAK = 0.05
 """TFLOP/s of one CPU core in fp32."""
 
 USD_PER_GPU_HOUR = {"a100_80gb": 1.3, "h100": 3.0, "h200": 4.0}
-"""On demand, from providers that rent GPUs alone; the middle of what was listed in May 2026 (mercatus-ai.com, cloud GPU
-pricing: 1.10-1.50, 2.50-3.50, 3.50-4.50). Large clouds ask up to twice that, small ones two thirds."""
+"""On-demand prices of providers that rent single GPUs; the middle of what was listed in May 2026 (mercatus-ai.com,
+cloud GPU pricing: 1.10-1.50, 2.50-3.50, 3.50-4.50). Large clouds ask up to twice that, small ones two thirds."""
 
 
 def tflops(config: Config, present: list[Gpu], processes: int) -> float:
-    """TFLOP/s of useful work that all processes reach together, planned from what was measured."""
+    """Return the useful TFLOP/s of all processes together, planned from measurements."""
     if not present:
         return CPU_PEAK * machine.cores()
     kind = kind_of(present[0])
@@ -48,18 +47,15 @@ def tflops(config: Config, present: list[Gpu], processes: int) -> float:
 
 
 def utilisation(config: Config) -> float:
-    """Model FLOP/s utilisation to plan with, without what DeepSpeed costs."""
+    """Return the model FLOP/s utilisation to plan with, before the cost of DeepSpeed."""
     if config.train.attention in ("sdpa", "eager"):
         return SDPA
-    layers = shape_of(config).layers
-    again = {"all": layers, "auto": layers, "none": 0}.get(
-        config.train.activation_checkpointing, config.train.activation_checkpointing
-    )
-    return ALL_COMPUTED_AGAIN if again > 0.75 * layers else SOME_COMPUTED_AGAIN
+    shape = shape_of(config)
+    return ALL_CHECKPOINTED if checkpointed_layers(shape, config.train) > 0.75 * shape.layers else SOME_CHECKPOINTED
 
 
 def deepspeed_factor(config: Config, processes: int, capacity: float) -> float:
-    """Speed under DeepSpeed over that of plain torch on one GPU; 1 without DeepSpeed."""
+    """Return the speed under DeepSpeed relative to plain torch on one GPU; 1 without DeepSpeed."""
     zero = config.deepspeed
     if zero.zero_stage == 0:
         return 1.0
@@ -69,37 +65,40 @@ def deepspeed_factor(config: Config, processes: int, capacity: float) -> float:
     return ZERO3_RESIDENT if whole else ZERO3
 
 
-def hours(config: Config, rows: int | None, tokens: int | None, steps: int | None, speed: float) -> float | None:
-    """Of training: six operations a weight and token (Kaplan et al. 2020, arXiv 2001.08361) at `speed` TFLOP/s."""
+def hours(config: Config, rows: int | None, tokens: int | None, steps: int | None, tflops: float) -> float | None:
+    """Return hours of training: six FLOPs per weight and token (Kaplan et al. 2020, arXiv 2001.08361) at `tflops`."""
     if not rows or tokens is None or steps is None:
         return None
-    return 6 * shape_of(config).parameters * tokens * epochs(config, rows, steps) / (speed * 1e12) / 3600
+    return 6 * shape_of(config).parameters * tokens * epochs(config, rows, steps) / (tflops * 1e12) / 3600
 
 
 def epochs(config: Config, rows: int | None, steps: int) -> float:
-    """How often so many steps go through the rows of the mix; the last step of an epoch has what is left."""
+    """Return how many epochs of the mix `steps` steps are; the last step of an epoch takes the rest of the rows."""
     return steps / math.ceil(rows / config.train.global_batch_size) if rows else 0.0
 
 
-def measuring_hours(config: Config, rows: int | None, tokens: int | None, steps: int | None, speed: float) -> float:
-    """Of the loss on validation rows: two operations a weight and token (the forward pass alone), before the first
-    step, every train.eval_every steps and after the last. Rows of both halves of the mix, as long as its own."""
+def validation_hours(config: Config, rows: int | None, tokens: int | None, steps: int | None, tflops: float) -> float:
+    """Return the hours of validation: two FLOPs per weight and token (the forward pass alone), before the first step,
+    every train.eval_every steps and after the last.
+
+    Assumes that both halves of the mix have validation rows, as long as its own.
+    """
     train, mix = config.train, config.mix
     if train.eval_every is None or not rows or tokens is None or steps is None:
         return 0.0
     times = 1 + -(-steps // train.eval_every)
     halves = mix.sources.sciriff.exists + mix.sources.tulu.exists
     measured = times * halves * mix.validation_rows * tokens / rows
-    return 2 * shape_of(config).parameters * measured / (speed * 1e12) / 3600
+    return 2 * shape_of(config).parameters * measured / (tflops * 1e12) / 3600
 
 
 def usd_per_gpu_hour(config: Config, present: list[Gpu]) -> float | None:
-    """What the user said, else what such a GPU typically costs; None where neither is known."""
+    """Return plan.usd_per_gpu_hour, else the typical price of such a GPU; None if neither is known."""
     if config.plan.usd_per_gpu_hour is not None or not present:
         return config.plan.usd_per_gpu_hour
     return USD_PER_GPU_HOUR.get(kind_of(present[0]) or "")
 
 
 def kind_of(gpu: Gpu) -> str | None:
-    """The kind of a GPU as `plan.gpu` names it; None for one that is not in the table."""
+    """Return the type of a GPU by its name in `plan.gpu`; None if it is not in the table."""
     return gpu.name if gpu.name in GPU_TYPES else machine.gpu_type(gpu.name)

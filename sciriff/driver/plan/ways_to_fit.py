@@ -1,4 +1,4 @@
-"""What would fit, where training does not: each change is tried with the plan's own formula before it is suggested."""
+"""Changes with which a training that does not fit would; each is checked with the formula of the plan first."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -15,7 +15,7 @@ MOST_NODES = 64
 
 @dataclass(frozen=True)
 class Way:
-    """Overrides under which training fits, and what they cost."""
+    """Overrides under which training fits, and their cost."""
 
     overrides: tuple[str, ...]
     remark: str = ""
@@ -25,49 +25,49 @@ class Way:
 
 
 def ways_to_fit(config: Config, gpus: int, nodes: int, capacity: float) -> list[Way]:
-    """Ways to train on GPUs of `capacity` GiB, where there are `gpus` in each of so many nodes.
+    """Return ways to train on GPUs of `capacity` GiB, with `gpus` in each of `nodes` nodes.
 
-    If the same recipe fits in smaller pieces, or with all states shared out, that alone is said. Else there may be
-    several: on so many more GPUs, with the optimizer off them, and with adapters, which is another recipe.
+    If the same recipe fits with smaller micro-batches, or with ZeRO-3, that is the only one. Otherwise there may be
+    several: on more GPUs, with the optimizer in CPU memory, and with adapters, which is another recipe.
     """
     ways: list[Way] = []
 
-    def fit(change: tuple[str, ...], changed: Config, processes: int, remark: str = "") -> bool:
-        """Whether the changed config fits, in smaller pieces if need be; then it is among the ways."""
+    def fit(overrides: tuple[str, ...], changed: Config, processes: int, remark: str = "") -> bool:
+        """Add the changed config if it fits, in smaller micro-batches if need be; returns whether it does."""
         for smaller, result in _smaller(changed):
             if fits(training_memory(result, processes, on_gpu=True, capacity=capacity), capacity):
-                ways.append(Way((*change, *smaller), remark))
+                ways.append(Way((*overrides, *smaller), remark))
                 return True
         return False
 
-    here = gpus * nodes
-    if fit((), config, here):
+    processes = gpus * nodes
+    if fit((), config, processes):
         return ways
-    can_share = config.train.method != "qlora"
-    change, shared = with_deepspeed(config, "zero3") if can_share else ((), config)
-    if change and here > 1 and fit(change, shared, here):
+    can_partition = config.train.method != "qlora"
+    change, partitioned = with_deepspeed(config, "zero3") if can_partition else ((), config)
+    if change and processes > 1 and fit(change, partitioned, processes):
         return ways
-    if can_share:
+    if can_partition:
         auto = ("train.num_processes=auto",) if config.train.num_processes != "auto" else ()
         for g, n in _larger_machines(gpus, nodes):
             machine = (f"plan.gpus={g}", *((f"plan.nodes={n}",) if n > 1 else ()))
-            if fit((*machine, *auto, *change), shared, g * n, f"{g * n} such GPUs"):
+            if fit((*machine, *auto, *change), partitioned, g * n, f"{g * n} such GPUs"):
                 break
     if not config.train.adapts:
         change, offloading = with_deepspeed(config, "zero3_offload")
         memory = 16 * trained_parameters(config) / nodes / GIB
         if config.train.precision != "bf16_pure":
-            fit(change, offloading, here, f"about 8 times slower, with {memory:,.0f} GiB of each machine's memory")
-        change, sharing = with_deepspeed(config, "zero3") if here > 1 else with_deepspeed(config, "none")
-        fit(("train=lora", *change), _with_adapters(sharing, "lora"), here, "adapters in place of all weights")
+            fit(change, offloading, processes, f"about 8 times slower, with {memory:,.0f} GiB of CPU memory per node")
+        change, base = with_deepspeed(config, "zero3") if processes > 1 else with_deepspeed(config, "none")
+        fit(("train=lora", *change), _with_adapters(base, "lora"), processes, "adapters instead of all weights")
     if config.train.method != "qlora":
-        change, alone = with_deepspeed(config, "none")
-        fit(("train=qlora", *change), _with_adapters(alone, "qlora"), here, "adapters over weights in four bits")
+        change, base = with_deepspeed(config, "none")
+        fit(("train=qlora", *change), _with_adapters(base, "qlora"), processes, "adapters over weights in four bits")
     return ways
 
 
 def _smaller(config: Config) -> Iterator[tuple[tuple[str, ...], Config]]:
-    """The config as it is, then without what is kept for speed alone, then with ever smaller micro-batches too."""
+    """Yield the config as it is, without settings that only improve speed, and with ever smaller micro-batches."""
     yield (), config
     train = config.train
     changes: tuple[str, ...] = ()
@@ -89,7 +89,7 @@ def _smaller(config: Config) -> Iterator[tuple[tuple[str, ...], Config]]:
 
 
 def _larger_machines(gpus: int, nodes: int) -> Iterator[tuple[int, int]]:
-    """GPUs and nodes, ever more of them: a node is filled before there is another."""
+    """Yield ever larger numbers of GPUs per node and of nodes; a node is filled before another is added."""
     for more in range(gpus + 1, GPUS_PER_NODE + 1):
         yield more, nodes
     for more in range(nodes + 1, MOST_NODES + 1):
@@ -97,7 +97,7 @@ def _larger_machines(gpus: int, nodes: int) -> Iterator[tuple[int, int]]:
 
 
 def with_deepspeed(config: Config, option: str) -> tuple[tuple[str, ...], Config]:
-    """The overrides that choose an option of conf/deepspeed, and the config with it; none where it is chosen."""
+    """Return the overrides that select an option of conf/deepspeed (none if selected), and that config."""
     chosen = replace(config.deepspeed, **{"offload": False, **_values("deepspeed", option)})
     if chosen == config.deepspeed:
         return (), config
@@ -114,7 +114,7 @@ def _with_adapters(config: Config, option: str) -> Config:
 
 
 def _values(group: str, option: str) -> dict[str, Any]:
-    """The keys that a file of conf/ sets."""
+    """Keys and values that a file of conf/ sets."""
     values = OmegaConf.to_container(OmegaConf.load(conf_dir() / group / f"{option}.yaml"))
     assert isinstance(values, dict)
     return {str(key): value for key, value in values.items() if key != "defaults"}
