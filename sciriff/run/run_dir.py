@@ -46,14 +46,29 @@ class RunDir:
         return self.root / ".stop"
 
     @property
-    def nodes_key(self) -> Path:
-        """What opens connections between nodes that were joined by hand; there as long as their driver is."""
-        return self.root / ".nodes-key"
+    def nodes(self) -> Path:
+        """How the nodes of a run talk to each other; its owner alone can read it."""
+        return self.root / ".nodes"
 
-    @property
-    def nodes_lock(self) -> Path:
-        """Held by the driver whose key that is."""
-        return self.root / ".nodes.lock"
+    def node(self, rank: int) -> Path:
+        """What a node without Slurm says to the others, one JSON object a line."""
+        return self.nodes / f"node-{rank}.jsonl"
+
+    def node_lock(self, rank: int) -> Path:
+        """Held by the one process that is this node."""
+        return self.nodes / f"node-{rank}.lock"
+
+    def heartbeat(self, rank: int) -> Path:
+        """Changes every few seconds while a node without Slurm is alive."""
+        return self.nodes / f"node-{rank}.heartbeat"
+
+    def shares(self, start: str) -> Path:
+        """Which node answers which prompts in one start of the stage."""
+        return self.nodes / f"shares-{start}.json"
+
+    def share(self, start: str, rank: int | str) -> Path:
+        """The answers of one node, one a line."""
+        return self.nodes / f"answers-{start}-{rank}.jsonl"
 
     @property
     def mix(self) -> Path:
