@@ -34,10 +34,8 @@ class RunDir:
     """Held by the stage that asks a server for predictions, for the same reason."""
     stop_request = _Below(".stop")
     """Exists while the driver wants training to write a checkpoint and end; ranks look for it each step."""
-    nodes_key = _Below(".nodes-key")
-    """Key to the connections between nodes that were joined by hand; exists as long as their driver does."""
-    nodes_lock = _Below(".nodes.lock")
-    """Held by the driver that wrote the key."""
+    nodes = _Below(".nodes")
+    """Files by which nodes without Slurm communicate; only the owner of the run can read them."""
 
     mix = _Below("mix/train.jsonl")
     """The finished mix, one Conversation a line."""
@@ -103,3 +101,23 @@ class RunDir:
     def log(self, stage: str) -> Path:
         """The output of one stage; its first line is the command."""
         return self.root / "logs" / f"{stage}.log"
+
+    def node(self, rank: int) -> Path:
+        """Messages of a node without Slurm to the others, one JSON object a line."""
+        return self.nodes / f"node-{rank}.jsonl"
+
+    def node_lock(self, rank: int) -> Path:
+        """Held by the one process that is this node."""
+        return self.nodes / f"node-{rank}.lock"
+
+    def heartbeat(self, rank: int) -> Path:
+        """Changes every few seconds while a node without Slurm is alive."""
+        return self.nodes / f"node-{rank}.heartbeat"
+
+    def shares(self, start: str) -> Path:
+        """The prompts that each node answers in one start of the stage."""
+        return self.nodes / f"shares-{start}.json"
+
+    def share(self, start: str, rank: int | str) -> Path:
+        """The answers of one node, one a line."""
+        return self.nodes / f"answers-{start}-{rank}.jsonl"

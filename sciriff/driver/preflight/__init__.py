@@ -97,8 +97,8 @@ def _unknown_filters(config: Config) -> Iterator[str]:
 
 
 def _busy_port(nodes: Cluster) -> Iterator[str]:
-    """A MASTER_PORT under Slurm that is in use. Without one, and on nodes without Slurm, a free port is chosen."""
-    if nodes.size == 1 or not nodes.slurm or nodes.port is None:
+    """A MASTER_PORT that is in use on the first node. Without one, a free port is chosen."""
+    if nodes.rank or nodes.port is None:
         return
     try:
         socket.create_server(("", nodes.port)).close()
