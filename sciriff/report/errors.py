@@ -132,7 +132,8 @@ def _confusion(caption: str, answers: Sequence[Matches]) -> ErrorTable:
         if missed or spurious:
             nothing: list[Label] = [End.NOTHING]
             pairs.update((due, given) for due in missed or nothing for given in spurious or nothing)
-    rows, columns = ([*labels, *(end for end in End if any(pair[side] is end for pair in pairs))] for side in range(2))
+    rows: list[Label] = [*labels, *(end for end in End if any(due is end for due, _ in pairs))]
+    columns: list[Label] = [*labels, *(end for end in End if any(given is end for _, given in pairs))]
     lines = tuple((_word(due), tuple(pairs[due, given] for given in columns)) for due in rows)
     return ErrorTable(caption, "expected ↓ given →", tuple(map(_word, columns)), lines, confusion=True)
 

@@ -30,7 +30,7 @@ def render(config: Config, run: RunDir) -> bytes:
 
 def filled(values: dict[str, Any]) -> bytes:
     """The page that shows what `content` gathered."""
-    functions = {
+    functions: template.Functions = {
         "points": run_scores.points,
         "exact_points": number_format.points,
         "coverage": coverage,

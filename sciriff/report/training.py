@@ -23,7 +23,7 @@ def curves(rows: list[MetricsRow]) -> list[Figure]:
     """Loss, learning rate, tokens a second and gradient norm, as far as the rows have them."""
     # The steps with which an epoch ends: `epoch` counts the passes over the mix, fractions included.
     epochs = pairwise(series(rows, "epoch"))
-    marks = [step for (_, before), (step, after) in epochs if math.floor(before) < math.floor(after)]
+    marks: list[float] = [step for (_, before), (step, after) in epochs if math.floor(before) < math.floor(after)]
     ended = " Dotted lines are the ends of epochs." if marks else ""
     drawn = []
     for title, key, text, from_zero, smooth in (

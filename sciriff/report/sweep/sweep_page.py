@@ -51,7 +51,7 @@ def render(
     outside of one."""
     rows = rows_of(groups, resamples, compared)
     here = Path(__file__).parent
-    functions = {
+    functions: template.Functions = {
         "points": points,
         "limits": _limits,
         "difference": difference,
