@@ -13,11 +13,11 @@ from sciriff.data import judgements
 from sciriff.data.judgements import AskedOfJudge
 from sciriff.data.records import named
 from sciriff.data.saved_answers import SavedAnswer, TaskAnswers, read_predictions, some
-from sciriff.judge import access
 from sciriff.judge.prompts import judge_prompt
 from sciriff.judge.questions import Question, Rows, was_cut
 from sciriff.judge.recorded import FILE, recorded_file, recorded_responses
 from sciriff.models.api.calls import Call, Reply, Sent, Tally
+from sciriff.models.api.configured import judge_problems, judging_service
 from sciriff.models.api.service import UNKNOWN_PRICE, say_retries
 from sciriff.run.digest import value_digest
 from sciriff.run.locks import hold_or_refuse
@@ -55,7 +55,7 @@ def main(config: Config, run: RunDir) -> None:
     """Add a row for every answer that is to be judged and has none."""
     if config.judge.provider == "none":
         raise UserError(f"{run.config}: this run has no judge; choose one with judge=openai, local or recorded")
-    if found := list(access.problems(config.judge)):
+    if found := list(judge_problems(config.judge)):
         raise UserError(found[0])
     with hold_or_refuse(run.judge_lock, f"{run.root}: another judge is at work on this run, and two would pay twice"):
         folder = Path(config.predictions) if config.predictions else run.predictions
@@ -120,7 +120,7 @@ def ask_judge(config: Config, run: RunDir, judged: list[JudgedTask]) -> None:
     model = judge.model or ""
     judgements.write_asked(run.asked_of_judge, {one.task.name: one.asked() for one in judged})
     questions = [question for one in judged for question in one.questions]
-    service = access.service(judge)
+    service = judging_service(judge)
 
     def add(call: Sent, reply: Reply) -> None:
         rows.add(call.id, call.about, call.model, reply, service.usd(call, reply))
@@ -191,7 +191,7 @@ def say_counts(one: JudgedTask, rows: Rows) -> None:
 def say_failures(tally: Tally, answers: dict[str, str], judge: JudgeConfig, allow_missing: bool) -> None:
     """UserError for calls without an answer; with `allow_missing` a printed line."""
     if tally.unasked:
-        raise UserError(access.service(judge).used_up(tally, "answers are not judged"))
+        raise UserError(judging_service(judge).used_up(tally, "answers are not judged"))
     failed = {digest: why for digest, why in tally.failed.items() if digest not in tally.filtered}
     if not failed:
         return

@@ -9,7 +9,7 @@ from sciriff.data.judgements import RATED, UNREADABLE
 from sciriff.data.records import AnswerKey, Judgement
 from sciriff.data.saved_answers import SavedAnswer
 from sciriff.models.api.calls import Reply
-from sciriff.models.api.limits import Price
+from sciriff.models.api.prices import Price
 from sciriff.run.json_lines import append_jsonl, repair_last_line
 from sciriff.run.run_dir import RunDir
 from sciriff.tasks import HELD_OUT

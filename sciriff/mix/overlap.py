@@ -26,8 +26,8 @@ RULES = 1
 """Version of the rules; raise it when the same texts give other findings."""
 
 GRAM = 8
-"""Words of a run, as in the decontamination of PaLM and of Tulu 3. With one word in ten changed, 43 % of runs of 8 words
-are whole and 25 % of runs of 13."""
+"""Words of a run, as in the decontamination of PaLM and of Tulu 3. With one word in ten changed, 43 % of runs of 8
+words are whole and 25 % of runs of 13."""
 
 LEAST_WORDS = 4 * GRAM
 """Shared words of a stretch that are an overlap in every prompt: more than the turns of phrase and the licence lines
