@@ -41,7 +41,7 @@ def load(path: Path) -> Config:
 
 def read(path: Path) -> DictConfig:
     """The values in a run's config.yaml, not checked against the schema: an older run may have other keys. UserError
-    for a file that is damaged, and what to do."""
+    for a damaged file."""
     try:
         values = OmegaConf.load(path)
         reason = "it is empty" if not values else "expected keys and values"
@@ -61,7 +61,7 @@ def to_yaml(config: Config) -> str:
 
 
 def as_dict(part: Any) -> Any:
-    """Plain containers of a config or a part of it, for digests and logs."""
+    """A config or a part of it as plain containers, for digests and logs."""
     return OmegaConf.to_container(OmegaConf.structured(part), resolve=True)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from hydra.errors import MissingConfigException, OverrideParseException
 
 from sciriff.config import conf_dir, nearest, nearest_key, optional_sections
-from sciriff.config.slurm import slurm_keys
+from sciriff.config.slurm import SLURM_KEYS
 from sciriff.run import known_errors
 
 KINDS = {"Integer": "a whole number", "Float": "a number", "Boolean": "true or false", "List": "a list"}
@@ -86,5 +86,5 @@ def _quoted(key: str, value: str) -> str:
 
 
 def _of_which_launcher(key: str) -> str:
-    known = [f"hydra.launcher.{name}" for name in slurm_keys()]
+    known = [f"hydra.launcher.{name}" for name in SLURM_KEYS]
     return "; hydra/launcher=slurm has it" if key in known else nearest(key, known)

@@ -9,7 +9,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from sciriff.config import known_keys
+from sciriff.config import KEYS
 from sciriff.driver import compose_error
 from sciriff.driver.run_name import default_name, typed_overrides
 from sciriff.run.user_error import UserError
@@ -72,7 +72,7 @@ def shared(run_dir: str, one: Sequence[str], other: Sequence[str]) -> str:
         return f"two jobs of this sweep are the same, {' '.join(one)}; leave one out"
     first, second = (" ".join(overrides) or "nothing" for overrides in differing)
     key = (differing[1] or differing[0])[0].lstrip("+").partition("=")[0]
-    known = list(known_keys())
+    known = list(KEYS)
     can_name = key in known and not any(name.startswith(f"{key}.") for name in known) and "/" not in first + second
     way = (
         f"give each a folder: 'run_dir=runs/${{name}}-${{{key}}}'"
