@@ -6,7 +6,7 @@ from sciriff.config.engine import EngineConfig
 from sciriff.config.eval import EvalConfig
 from sciriff.config.files import as_dict, from_container, load, read, to_yaml, what_decides
 from sciriff.config.judge import JudgeConfig
-from sciriff.config.keys import FREE_TO_CHANGE, KEYS, UNNAMED, nearest_key, optional_sections
+from sciriff.config.keys import FREE_TO_CHANGE, KEYS, UNNAMED, optional_sections, unknown_key
 from sciriff.config.log import LogConfig
 from sciriff.config.mix import MixConfig, MixSourceConfig, SourcesConfig
 from sciriff.config.model import CHAT_FORMATS, ApiModelConfig, ModelConfig, ShapeConfig

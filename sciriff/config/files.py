@@ -7,7 +7,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
 from yaml import YAMLError
 
-from sciriff.config.keys import KEYS, check_values, nearest_key
+from sciriff.config.keys import KEYS, check_values, unknown_key
 from sciriff.config.roles import Role
 from sciriff.config.root import Config
 from sciriff.run.user_error import UserError
@@ -23,8 +23,7 @@ def from_container(values: DictConfig) -> Config:
     except MissingMandatoryValue as error:
         raise UserError(f"{error.full_key} is not set: give {error.full_key}=...") from None
     except ConfigKeyError as error:
-        unknown = str(error.full_key)
-        raise UserError(f"{unknown} is not a key of the config{nearest_key(unknown)}") from None
+        raise UserError(unknown_key(str(error.full_key))) from None
     except OmegaConfBaseException as error:
         key = getattr(error, "full_key", None)
         raise UserError(f"{key + ': ' if key else ''}{str(error).splitlines()[0]}") from None

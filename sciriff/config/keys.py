@@ -76,8 +76,12 @@ MOST_SUGGESTED = 3
 """Suggestions that are worth naming; instead of more, all keys are listed."""
 
 
-def nearest_key(key: str) -> str:
-    """The end of a message on an unknown key: the key that may be meant, first of the same section, or all keys."""
+def unknown_key(key: str) -> str:
+    """Message on a key that the schema does not have, with the nearest one, first of the same section, or all keys."""
+    return f"{key} is not a key of the config{_nearest_key(key)}"
+
+
+def _nearest_key(key: str) -> str:
     if any(get_origin(hint) is dict and key.startswith(f"{known}.") for known, hint in _HINTS.items()):
         return f"; with a plus it is added: +{key}=..."
     keys = [*KEYS, "experiment"]
