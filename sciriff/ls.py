@@ -82,10 +82,8 @@ def all_listed(wanted: Sequence[str]) -> list[Listed]:
             task = in_slurm.get(folder.absolute())
             rows[folder.resolve()] = row if task is None else replace(row, status=f"{task.status} ({task.id})")
         for folder in queued:
-            task, shown = (
-                waiting[folder],
-                folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder,
-            )
+            task = waiting[folder]
+            shown = folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
             submitted = Path(task.script).stat().st_mtime
             rows.setdefault(folder.resolve(), Listed(shown, f"{task.status} ({task.id})", "", "", submitted))
     return list(rows.values())

@@ -26,7 +26,7 @@ from sciriff.driver.run_name import default_name
 from sciriff.driver.slurm.follow import LeftRunning
 from sciriff.driver.sweep_job import ONE_FAILED, job_of_sweep, refuse_launcher_without_sweep, say_of_sweep
 from sciriff.run import known_errors, spawn
-from sciriff.run.nodes import joining_node
+from sciriff.run.nodes.without_slurm import NodeFailed
 from sciriff.run.user_error import UserError
 from sciriff.stage import USER_ERROR, say_error
 
@@ -44,7 +44,7 @@ def compose_and_run(progress: ProgressSinceStart) -> None:
         try:
             refuse_launcher_without_sweep(hydra_config)
             return job(composed, progress) if sweep.own_number() is None else job_of_sweep(composed, progress)
-        except (UserError, OSError, RunFailed, joining_node.DriverFailed) as error:
+        except (UserError, OSError, RunFailed, NodeFailed) as error:
             # raised again below, outside Hydra, which would print a line of its own
             errors.append(error)
             return None
@@ -86,7 +86,7 @@ def exit_status(error: BaseException, progress: ProgressSinceStart) -> int:
             if said := after_stop(error.signals, progress):
                 _say(said)
             return 130
-        case RunFailed() | joining_node.DriverFailed():
+        case RunFailed() | NodeFailed():
             say_error(error)
             return 1
         case RuntimeError() if known_errors.STUDY_STOPPED.search(error) and sweep.has_failed_jobs():

@@ -29,7 +29,10 @@ class AnthropicServer(ApiServer):
         self.versions: set[str | None] = set()
 
     def note_key(self, handler: BaseHTTPRequestHandler) -> None:
-        super().note_key(handler)
+        # older clients send the key in a header of its own, newer ones as a bearer
+        bearer = (handler.headers.get("Authorization") or "").removeprefix("Bearer ")
+        with self.lock:
+            self.keys.add(handler.headers.get(self.key_header) or bearer or None)
         self.versions.add(handler.headers.get("anthropic-version"))
 
     def completion(self, answer: Answer) -> dict[str, Any]:

@@ -11,8 +11,8 @@ from openai_server import OpenAiServer
 from sciriff.config import Config, conf_dir
 from sciriff.driver.run_name import run_name
 from sciriff.driver.stages import STAGES
-from sciriff.models.api.limits import price_list
-from sciriff.predict import access
+from sciriff.models.api.configured import answering_service
+from sciriff.models.api.prices import price_list
 from sciriff.run.run_dir import RunDir
 
 Composed = Callable[..., Config]
@@ -30,7 +30,7 @@ def test_a_served_model_brings_its_engine_and_has_a_price(name: str, composed: C
     assert config.engine.name == config.model.api.provider
     assert config.model.api.name in price_list()
     assert config.engine.max_usd == 10
-    asked = access.service(config)
+    asked = answering_service(config)
     assert (asked.model, asked.provider) == (config.model.api.name, config.engine.name)
     assert asked.server.temperature == (0.0 if config.model.api.takes_temperature else None)
 
@@ -92,7 +92,7 @@ def test_what_cannot_be_is_refused_in_a_line(typed: str, line: str, composed: Co
 
 def test_a_run_that_was_trained_before_may_be_served(composed: Composed):
     config = composed("model=llama2_7b", "engine=local", "stages=[predict,score]", "run_dir=/runs/a")
-    assert access.service(config).model == "/runs/a/model"
+    assert answering_service(config).model == "/runs/a/model"
 
 
 def test_money_and_speed_make_no_other_run(composed: Composed, tmp_path: Path):

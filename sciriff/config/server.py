@@ -13,6 +13,17 @@ ADDRESS = re.compile(r"https?://[\w.:\[\]-]+(/[\w./~%-]*)?")
 PROVIDERS = ("openai", "local", "anthropic")
 """Who answers over HTTP: OpenAI, any other server that speaks OpenAI's language, Anthropic."""
 
+OWN_HOSTS = {"openai": "api.openai.com", "anthropic": "api.anthropic.com"}
+
+CLOUDS = {
+    ("openai", "azure"): ("https://NAME.openai.azure.com", "AZURE_OPENAI_API_KEY"),
+    ("anthropic", "azure"): ("https://NAME.services.ai.azure.com/anthropic", "ANTHROPIC_FOUNDRY_API_KEY"),
+    ("anthropic", "bedrock"): ("https://bedrock-runtime.REGION.amazonaws.com", None),
+    ("anthropic", "vertex"): ("https://REGION-aiplatform.googleapis.com/v1", None),
+}
+"""Provider and cloud -> how its address looks, and the variable that usually holds a key; None where the cloud's own
+sign-in (AWS's and Google's default credentials) needs none."""
+
 
 @dataclass
 class ServerConfig:
@@ -22,6 +33,9 @@ class ServerConfig:
     """Up to and including the version: https://api.openai.com/v1."""
     api_key_env: str | None = setting(None, HOW, runs_or_sends=True)
     """Environment variable that holds the key; null sends none. The key itself is written nowhere."""
+    via: str | None = setting(None, HOW, runs_or_sends=True)
+    """Cloud that serves the provider's models: azure (openai, anthropic), bedrock or vertex (anthropic); null is the
+    provider itself. base_url and api_key_env are then the cloud's."""
     temperature: float | None = setting(None, least=0)
     """Null is the server's own."""
     batch: bool = setting(False, HOW)
@@ -55,8 +69,26 @@ class ServerConfig:
             raise UserError(f"{section}.base_url must be http(s)://HOST[:PORT]/v1, with no password or key in it")
         if self.api_key_env is not None and not self.api_key_env.isidentifier():
             raise UserError(f"{section}.api_key_env must be the name of an environment variable, not the key itself")
+        self._check_cloud(section, chosen)
         if (self.input_usd is None) != (self.output_usd is None):
             raise UserError(f"{section}.input_usd and {section}.output_usd must be given together")
+
+    def _check_cloud(self, section: str, chosen: str) -> None:
+        if self.via is None:
+            return
+        if (chosen, self.via) not in CLOUDS:
+            known = ", ".join(via for provider, via in CLOUDS if provider == chosen)
+            raise UserError(
+                f"{section}.via={self.via} is not known: {section}={chosen} takes {known or 'none'} or null"
+            )
+        address, variable = CLOUDS[chosen, self.via]
+        if urlsplit(self.base_url or "").hostname == OWN_HOSTS[chosen]:
+            raise UserError(f"{section}.via={self.via} needs the cloud's own {section}.base_url={address}")
+        if self.api_key_env == f"{chosen.upper()}_API_KEY" or (self.api_key_env is None and variable):
+            own = variable or "null, which is the cloud's own sign-in"
+            raise UserError(f"{section}.via={self.via} needs a key of the cloud's own: {section}.api_key_env={own}")
+        if self.batch:
+            raise UserError(f"{section}.batch=true needs {section}.via=null: batches are the provider's own")
 
 
 def _is_address(url: str) -> bool:

@@ -11,8 +11,7 @@ from sciriff.driver.command_line import this_command
 from sciriff.driver.composed import checked
 from sciriff.driver.requeue import ProgressSinceStart
 from sciriff.driver.untrained_baseline import beside_untrained, wants_untrained
-from sciriff.run.locks import own_nodes
-from sciriff.run.nodes import cluster, joined_nodes, joining_node
+from sciriff.run.nodes import cluster, without_slurm
 from sciriff.run.run_dir import RunDir
 
 
@@ -25,15 +24,14 @@ def job(composed: DictConfig, progress: ProgressSinceStart) -> float | None:
         print("\n".join([*plan.lines(config, planned), *problems]))
         return None
     preflight.refuse(config, planned)
-    there = cluster.here()
-    if not there.by_hand:
+    nodes = cluster.here()
+    if not nodes.by_hand:
         return run_job(config, progress)
     run = RunDir(Path(config.run_dir))
-    run.root.mkdir(parents=True, exist_ok=True)
-    if there.rank > 0:
-        joining_node.serve(there, run, as_dict(config))
+    if nodes.rank > 0:
+        without_slurm.follow(nodes, run, as_dict(config), lambda order: pipeline.take_part(order, nodes))
         return None
-    with own_nodes(run), joined_nodes.joined(there, run, as_dict(config)):
+    with without_slurm.lead(nodes, run, as_dict(config)):
         return run_job(config, progress)
 
 

@@ -5,7 +5,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from sciriff.config import PACKAGE, Config
+from sciriff.config import PACKAGE, Config, load
 from sciriff.data.mix_card import read_mix_card
 from sciriff.driver import tracker_process
 from sciriff.driver.frozen_config import freeze, refuse_another
@@ -19,8 +19,10 @@ from sciriff.results.summary_table import summary_lines
 from sciriff.run import machine, spawn
 from sciriff.run.locks import own_run
 from sciriff.run.manifest import Manifest, StageRecord, damaged_output, record_outputs
-from sciriff.run.nodes import cluster, shared_files
-from sciriff.run.nodes.everywhere import everywhere
+from sciriff.run.nodes import shared_files
+from sciriff.run.nodes.cluster import Cluster, here
+from sciriff.run.nodes.everywhere import START, everywhere
+from sciriff.run.nodes.without_slurm import Order
 from sciriff.run.run_dir import RunDir
 from sciriff.run.user_error import UserError
 from sciriff.stage import say, say_error
@@ -149,16 +151,14 @@ def _run_stage(
 
 
 def _spawn(stage: Stage, config: Config, run: RunDir) -> None:
-    there = cluster.here()
-    command, environment = stage.command(config, run, there)
-    if not stage.on_all_nodes:
-        spawn.run(stage.name, command, run.log(stage.name), environment)
-        return
-    files = shared_files.as_written((run.config, run.accelerate, run.deepspeed))
+    cluster = here() if stage.on_all_nodes(config) else Cluster()
+    if cluster.size > 1:
+        cluster = replace(cluster, port=cluster.meeting_port())
+    command, environment = stage.command(config, run, cluster)
     run.stop_request.unlink(missing_ok=True)
-    ask_to_stop = run.stop_request.touch
     try:
-        with everywhere(there, command, files, environment) as start:
+        with everywhere(cluster, stage.name, run, command, _read_elsewhere(stage.name, config, run)) as start:
+            ask_to_stop = run.stop_request.touch if stage.stops_by_request else start.stop
             spawn.run(stage.name, start.command, run.log(stage.name), environment, ask_to_stop, start.variables)
     except spawn.ChildFailed:
         if lost := start.lost():
@@ -170,8 +170,27 @@ def _spawn(stage: Stage, config: Config, run: RunDir) -> None:
     finally:
         asked = run.stop_request.exists()
         run.stop_request.unlink(missing_ok=True)
-    if asked:  # a scheduler signalled its processes and not the driver
+    if asked:  # a scheduler signalled its processes and not the driver, or another node was told to stop
         raise spawn.Stopped
+
+
+def take_part(order: Order, cluster: Cluster) -> None:
+    """Do the part of node `cluster.rank`, which is not the first, of a stage on nodes without Slurm."""
+    stage, run = STAGES[order.stage], RunDir(Path(order.run_dir))
+    command, environment = stage.command(load(run.config), run, replace(cluster, port=order.port))
+    ask_to_stop = run.stop_request.touch if stage.stops_by_request else None
+    name = f"{stage.name}-node-{cluster.rank}"
+    spawn.run(name, command, run.log(name), environment, ask_to_stop, {START: order.id})
+
+
+def _read_elsewhere(stage: str, config: Config, run: RunDir) -> dict[str, str | None]:
+    """What the other nodes read of this run and must see as it is here: files that tell them what to do, with their
+    digests, and those of a model that may have just been written."""
+    files = shared_files.as_written((run.config, run.accelerate, run.deepspeed))
+    path = config.answering_model.path
+    if stage == "predict" and path and Path(path).is_dir():
+        files |= {str(file): None for file in Path(path).rglob("*") if file.is_file()}
+    return files
 
 
 def _remove(paths: list[Path]) -> None:

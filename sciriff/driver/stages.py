@@ -50,7 +50,9 @@ class Stage:
     keeps: bool = False
     """Its rows are keyed by all that they depend on, and were paid for, so the stage itself removes what is no longer
     good."""
-    on_all_nodes: bool = False
+    on_all_nodes: Callable[[Config], bool] = lambda config: False
+    stops_by_request: bool = False
+    """Whether it ends in order when RunDir.stop_request appears; others get a signal."""
 
     @property
     def again(self) -> str:
@@ -70,8 +72,23 @@ MODEL = ("model", "adapter", "metrics")
 
 TABLE = (
     Stage("mix", stage_inputs.of_mix, MIX, _module("mix")),
-    Stage("train", stage_inputs.of_training, MODEL, _training, scratch=("checkpoints",), on_all_nodes=True),
-    Stage("predict", stage_inputs.of_prediction, ("predictions",), _prediction, keeps=True),
+    Stage(
+        "train",
+        stage_inputs.of_training,
+        MODEL,
+        _training,
+        scratch=("checkpoints",),
+        on_all_nodes=lambda config: True,
+        stops_by_request=True,
+    ),
+    Stage(
+        "predict",
+        stage_inputs.of_prediction,
+        ("predictions",),
+        _prediction,
+        keeps=True,
+        on_all_nodes=lambda config: not config.engine.asks,
+    ),
     Stage("judge", stage_inputs.of_judge, ("judgements",), _module("judge"), keeps=True),
     Stage("score", stage_inputs.of_score, ("scores", "tables", "per_instance"), _module("score")),
     Stage("report", stage_inputs.of_report, ("report", "figures"), _module("report")),

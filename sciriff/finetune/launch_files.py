@@ -44,15 +44,17 @@ SET_ELSEWHERE = {
 def write(
     config: Config, run: RunDir, gpus: int, gpu_memory: float | None = None, cluster: Cluster = ONE_NODE
 ) -> tuple[list[str], dict[str, str]]:
-    """Write accelerate.yaml and deepspeed.json into the run folder, for nodes of `gpus` GPUs of `gpu_memory` GiB each.
-    Returns the command that starts training on each node, and the environment variables to add to the caller's."""
+    """Write accelerate.yaml and deepspeed.json into the run folder, for nodes of `gpus` GPUs of `gpu_memory` GiB each;
+    only the first node does. Returns the command that starts training on this node, or by srun on each, and the
+    environment variables to add to the caller's."""
     processes = training_processes(config.train.num_processes, gpus, cluster.size)
     on_gpu = gpus > 0
-    launch = accelerate_config(config, processes, on_gpu, cluster.size)
-    if config.deepspeed.zero_stage:
-        launch["deepspeed_config"]["deepspeed_config_file"] = str(run.deepspeed)
-        run.deepspeed.write_text(json.dumps(deepspeed_config(config, processes, gpu_memory), indent=2) + "\n")
-    run.accelerate.write_text(OmegaConf.to_yaml(OmegaConf.create(launch)))
+    if cluster.rank == 0:
+        launch = accelerate_config(config, processes, on_gpu, cluster.size)
+        if config.deepspeed.zero_stage:
+            launch["deepspeed_config"]["deepspeed_config_file"] = str(run.deepspeed)
+            run.deepspeed.write_text(json.dumps(deepspeed_config(config, processes, gpu_memory), indent=2) + "\n")
+        run.accelerate.write_text(OmegaConf.to_yaml(OmegaConf.create(launch)))
     return command(run, cluster), environment(config, processes // cluster.size, on_gpu)
 
 
@@ -60,8 +62,8 @@ def command(run: RunDir, cluster: Cluster = ONE_NODE, python: str = sys.executab
     """Return the command that trains a run folder in which `write` has put accelerate.yaml."""
     launcher = [python, "-m", "accelerate.commands.launch", "--config_file", str(run.accelerate), "--quiet"]
     if cluster.size > 1:
-        launcher += ["--machine_rank", RANK, "--main_process_ip", cluster.address]
-        launcher += ["--main_process_port", str(cluster.free_port())]
+        launcher += ["--machine_rank", RANK if cluster.slurm else str(cluster.rank)]
+        launcher += ["--main_process_ip", cluster.address, "--main_process_port", str(cluster.meeting_port())]
     return [*launcher, "--module", "sciriff.finetune", str(run.root)]
 
 

@@ -1,7 +1,7 @@
 """Answer the held-out tasks with the run's model and write predictions/<task>.jsonl. Resumes after a kill."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Generator, Iterable, Sequence
 from contextlib import closing
 from dataclasses import replace
 from importlib.util import find_spec
@@ -16,13 +16,13 @@ from sciriff.models.engines import Answer, Request, Sampling
 from sciriff.models.engines.sampling import stream_of
 from sciriff.models.identity import check_tensor_parallel, context_of, model_identity
 from sciriff.models.loading import load_config, load_tokenizer
-from sciriff.predict import over_api, parity, saved_rows
+from sciriff.predict import over_api, parity, replicas, saved_rows, shares
 from sciriff.predict.prompts import SERVERS, Prompt, make_prompt, room_for_prompt
-from sciriff.predict.replicas import Replicas
 from sciriff.predict.saved_rows import AskedAnswer, Saved
+from sciriff.predict.shares import Shares
 from sciriff.run import machine
 from sciriff.run.digest import value_digest
-from sciriff.run.nodes import cluster
+from sciriff.run.nodes.cluster import replicas_per_node
 from sciriff.run.progress import Progress
 from sciriff.run.run_dir import RunDir
 from sciriff.run.user_error import UserError
@@ -43,7 +43,8 @@ def main(config: Config, run: RunDir) -> None:
     tokenizer = load_tokenizer(model)
     own_config = load_config(model) if model.path is not None else None
     check_tensor_parallel(model, own_config, config.engine.tensor_parallel)
-    engines = Replicas(config.engine, cluster.here())
+    nodes = shares.nodes()
+    engines = replicas_per_node(config.engine.replicas, config.engine.tensor_parallel, len(machine.gpus()), nodes.size)
     context = context_of(model, own_config)
     prompts = make_prompts(config, tokenizer, context)
     request = Request(
@@ -67,32 +68,51 @@ def main(config: Config, run: RunDir) -> None:
         "parity": config.eval.parity,
     }
     digests = [digest_of(prompt) for prompt in prompts]
+    share = Shares(run, nodes, engines, value_digest([settings, digests, request.limits]))
+
+    def generate(batches: list[list[int]]) -> Generator[list[Answer], None, None]:
+        return replicas.generate(engine, replace(request, batches=batches), engines[nodes.rank], run)
+
+    if nodes.rank > 0:
+        if mine := share.dealt():
+            with closing(generate(mine)) as stream:
+                share.answer(stream)
+        return
     asked = {
         prompt.key: AskedAnswer(prompt.instance.task, digest, limit, prompt.instance.reference, prompt.sample)
         for prompt, digest, limit in zip(prompts, digests, request.limits, strict=True)
     }
+
+    def to_rows(answers: Iterable[Answer]) -> list[Prediction]:
+        parity_switch = config.eval.parity
+        return [to_row(prompts[one.place], digests[one.place], one, tokenizer, parity_switch) for one in answers]
+
     saved = saved_rows.begin(run, asked, settings)
+    late = to_rows(share.left_behind(range(len(prompts))))
+    saved_rows.append(run, late)
+    saved.rows.update((row.key, row) for row in late)
     rows, left = what_is_left(prompts, saved, request, engine)
     saved_rows.keep_only(run, asked, rows)
+    share.clear()
     if rows:
         print(f"{len(rows)} answers are here already", flush=True)
+    if nodes.size > 1:
+        print(f"{sum(engines)} engines on {nodes.size} nodes", flush=True)
+    mine = share.deal(left)
     if left:
         saved_rows.note_versions(run, made_with())
         started, tokens = time.monotonic(), 0
         progress = Progress(sum(not prompt.skipped for prompt in prompts))
-        request = replace(request, batches=left)
-        with closing(engines.generate(engine, request, run)) as stream:
-            for answers in stream:
-                new = [
-                    to_row(prompts[answer.place], digests[answer.place], answer, tokenizer, config.eval.parity)
-                    for answer in answers
-                ]
+        with closing(generate(mine)) as stream:
+            for answers in share.collect(stream):
+                new = to_rows(answers)
                 saved_rows.append(run, new)
                 rows.update((row.key, row) for row in new)
                 tokens += sum(len(answer.token_ids) for answer in answers)
                 progress(len(rows), f"answers, {tokens / (time.monotonic() - started):,.0f} tokens a second")
     rows.update((prompt.key, skipped_row(prompt)) for prompt in prompts if prompt.skipped)
     saved_rows.keep_only(run, asked, rows)
+    share.clear()
     endless = sum(row.finish_reason == "length" for row in rows.values())
     print(f"{len(rows)} answers, {endless} of them cut off at their limit", flush=True)
 

@@ -6,11 +6,12 @@ from typing import Any
 from sciriff.config import Config
 from sciriff.data.records import AnswerKey, Prediction, named
 from sciriff.models.api.calls import Call, Reply, Sent, Tally
+from sciriff.models.api.configured import answering_service
 from sciriff.models.api.service import UNKNOWN_PRICE, Service, say, say_retries
 from sciriff.models.engines.sampling import seed_of, stream_of
 from sciriff.models.identity import context_of
 from sciriff.models.loading import load_config, load_tokenizer
-from sciriff.predict import access, parity, saved_rows
+from sciriff.predict import parity, saved_rows
 from sciriff.predict.estimated_tokens import EstimatedTokens
 from sciriff.predict.paid_answers import PaidAnswer, PaidAnswers
 from sciriff.predict.prompts import Prompt
@@ -41,7 +42,7 @@ def tokenizer_and_context(config: Config) -> tuple[Any, int]:
 def answer(config: Config, run: RunDir, prompts: list[Prompt]) -> None:
     """Write the rows of all prompts. UserError where the cap on the price forbids it, or some stay without an answer;
     what was paid for is kept."""
-    service = access.service(config)
+    service = answering_service(config)
     if found := list(service.problems()):
         raise UserError(found[0])
     with hold_or_refuse(run.predict_lock, f"{run.root}: another stage asks for these answers, and two would pay twice"):

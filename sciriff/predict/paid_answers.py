@@ -8,7 +8,7 @@ from pathlib import Path
 
 from sciriff.data.records import Dollars
 from sciriff.models.api.calls import Reply, Sent
-from sciriff.models.api.limits import Price
+from sciriff.models.api.prices import Price
 from sciriff.run.json_lines import append_jsonl, read_jsonl, repair_last_line
 from sciriff.run.typed_json import Count
 

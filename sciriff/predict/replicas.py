@@ -1,129 +1,125 @@
 """Several engines side by side, each in a process with GPUs of its own, that draw their work from one queue.
 
 So they finish together, whatever the prompts turn out to cost. Answers come back to the stage, the only writer. It ends
-when a replica dies, and they die with it. Those of one machine are its children; over several nodes each connects to
-it, with a key that the stage makes up and hands on in the environment of what it starts there.
+when a replica dies, and they die with it. A replica asks for batches and sends back lists of answers, then None, or
+what went wrong.
 """
 
 import contextlib
+import importlib
 import multiprocessing
 import os
 import signal
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Generator, Iterator
-from dataclasses import replace
-from functools import partial
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from types import ModuleType
 
-from sciriff.config import EngineConfig, ModelConfig
+from sciriff.config import EngineConfig
 from sciriff.models.engines import Answer, Request
-from sciriff.predict import replica
-from sciriff.predict.replica import MORE, Task
-from sciriff.run import machine, spawn
-from sciriff.run.nodes import cluster, node_connection
-from sciriff.run.nodes.cluster import RANK, Cluster
-from sciriff.run.nodes.everywhere import everywhere
-from sciriff.run.nodes.node_connection import KEY_FILE
+from sciriff.run import machine
+from sciriff.run.locks import hold_as_worker
+from sciriff.run.parent_death import die_with_parent
 from sciriff.run.run_dir import RunDir
+from sciriff.run.user_error import UserError
 
 IN_HANDS = 4
 """A replica holds a quarter of its fair share of the prompts at most. More would leave one of them with a long tail
 when the queue is empty; of some thousand prompts a quarter still fills vLLM's batches."""
 LEAST_IN_HANDS = 32
 
-START = 300.0
-"""Seconds in which the other nodes' replicas must be there; a file system may bring a new environment slowly."""
-
 AT_THE_END = 60.0
 """Seconds that an engine has to end in order."""
 
 
-Died = Callable[[], str]
-"""Says of a replica whose connection broke which one it was, with a place for their number, and how it died."""
+MORE = "more"
+"""What a replica says that has room for another batch."""
 
 
-class Replicas:
-    """Those of a run: how many on which node."""
+@dataclass(frozen=True)
+class Task:
+    """What the stage tells each replica first."""
 
-    def __init__(self, engine: EngineConfig, there: Cluster) -> None:
-        """UserError where the GPUs do not suffice."""
-        self._engine = engine
-        self._cluster = there
-        self.per_node = cluster.replicas_per_node(
-            engine.replicas, engine.tensor_parallel, len(machine.gpus()), there.size
-        )
-        self.count = sum(self.per_node)
-
-    def generate(self, engine: ModuleType, request: Request, run: RunDir) -> Generator[list[Answer], None, None]:
-        """Yield the answers of all replicas as they come. UserError or OSError as the engine's, ChildProcessError
-        where a replica dies."""
-        if self.count == 1:
-            yield from engine.generate(request)
-            return
-        batches = list(request.batches)
-        in_hands = max(LEAST_IN_HANDS, -(-sum(map(len, batches)) // (IN_HANDS * self.count)))
-        task = Task(engine.__name__, replace(request, batches=(), in_hands=in_hands), run.root)
-        with self._on_this_machine(task) if self._cluster.size == 1 else self._on_all_nodes(task) as pipes:
-            yield from _share_out(batches, pipes)
-
-    @contextlib.contextmanager
-    def _on_this_machine(self, task: Task) -> Iterator[dict[Connection, Died]]:
-        context = multiprocessing.get_context("spawn")
-        processes = []
-        pipes: dict[Connection, Died] = {}
-        with contextlib.ExitStack() as stack:
-            for number, devices in enumerate(replica.gpu_groups(self.count, self._engine.tensor_parallel), 1):
-                ours, theirs = context.Pipe()
-                arguments = (theirs, task, devices, self.count)
-                process = context.Process(target=replica.work, args=arguments, name=f"replica {number}")
-                process.start()
-                theirs.close()
-                stack.callback(_end, process)
-                processes.append(process)
-                pipes[ours] = partial(_death_here, process)
-            yield pipes
-            for process in processes:  # each puts its engine away in its own time
-                process.join(timeout=AT_THE_END)
-
-    @contextlib.contextmanager
-    def _on_all_nodes(self, task: Task) -> Iterator[dict[Connection, Died]]:
-        there = self._cluster
-        # Nodes that have joined have a key already, in a file, and what they are told is not encrypted.
-        key = node_connection.new_key() if there.slurm else Path(os.environ[KEY_FILE]).read_bytes()
-        counts = [str(count) for count in self.per_node]
-        command = [sys.executable, "-m", "sciriff.predict.replica", RANK, str(self._engine.tensor_parallel), *counts]
-        with contextlib.ExitStack() as stack:
-            listener = stack.enter_context(node_connection.listen())
-            start = stack.enter_context(everywhere(there, command, _files(task.request.model), [replica.STAGE]))
-            stage = {replica.STAGE: f"{there.address}:{listener.getsockname()[1]}"}
-            if there.slurm:
-                stage[replica.KEY] = key.decode()
-            starter = spawn.popen(start.command, {**start.variables, **stage})
-            stack.callback(_end_starter, starter)
-            pipes: dict[Connection, Died] = {}
-            give_up_at = time.monotonic() + START
-            while len(pipes) < self.count:
-                if starter.poll() is not None or time.monotonic() > give_up_at:
-                    raise ChildProcessError(
-                        f"{len(pipes)} of {self.count} engines on {there.size} nodes have started; the lines before "
-                        "this one say more"
-                    )
-                if wait([listener], timeout=1) and (pipe := node_connection.accept(listener, key)) is not None:
-                    number, node = pipe.recv()
-                    pipe.send(task)
-                    pipes[pipe] = partial(str, f"replica {number} of {{}} of the engine, on {there.nodes[node]}, died")
-            print(f"{self.count} engines on {there.size} nodes", flush=True)
-            yield pipes
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                starter.wait(timeout=AT_THE_END)
+    engine: str
+    """Name of its module."""
+    request: Request
+    """Without batches."""
+    folder: Path
+    """Of the run."""
 
 
-def _share_out(batches: list[list[int]], replicas: dict[Connection, Died]) -> Iterator[list[Answer]]:
+def generate(engine: ModuleType, request: Request, count: int, run: RunDir) -> Generator[list[Answer], None, None]:
+    """Yield the answers of this machine's `count` engines as they come. UserError or OSError as the engine's,
+    ChildProcessError where a replica dies."""
+    if count == 1:
+        yield from engine.generate(request)
+        return
+    batches = list(request.batches)
+    in_hands = max(LEAST_IN_HANDS, -(-sum(map(len, batches)) // (IN_HANDS * count)))
+    task = Task(engine.__name__, replace(request, batches=(), in_hands=in_hands), run.root)
+    with _started(task, count, request.engine) as replicas:
+        yield from _share_out(batches, replicas)
+
+
+@contextlib.contextmanager
+def _started(task: Task, count: int, engine: EngineConfig) -> Iterator[dict[Connection, BaseProcess]]:
+    context = multiprocessing.get_context("spawn")
+    replicas: dict[Connection, BaseProcess] = {}
+    with contextlib.ExitStack() as stack:
+        for number, devices in enumerate(gpu_groups(count, engine.tensor_parallel), 1):
+            ours, theirs = context.Pipe()
+            arguments = (theirs, task, devices, count)
+            process: BaseProcess = context.Process(
+                target=_answer_batches, args=arguments, name=f"replica {number} of {count}"
+            )
+            process.start()
+            theirs.close()
+            stack.callback(_end, process)
+            replicas[ours] = process
+        yield replicas
+        for process in replicas.values():  # each puts its engine away in its own time
+            process.join(timeout=AT_THE_END)
+
+
+def gpu_groups(count: int, ways: int) -> list[str | None]:
+    """For each of a node's `count` replicas its CUDA_VISIBLE_DEVICES, of `ways` GPUs; None on a machine without."""
+    gpus = len(machine.gpus())
+    if gpus == 0:
+        return [None] * count
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    ids = visible.split(",") if visible else [str(number) for number in range(gpus)]
+    return [",".join(ids[first : first + ways]) for first in range(0, count * ways, ways)]
+
+
+def _answer_batches(pipe: Connection, task: Task, devices: str | None, beside: int) -> None:
+    """Answer batches until there are no more. `beside` replicas share this machine."""
+    die_with_parent()
+    if devices is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = devices
+    else:  # read when torch is imported, so before the engine is
+        os.environ.setdefault("OMP_NUM_THREADS", str(max(1, machine.cores() // beside)))
+
+    def batches() -> Iterator[list[int]]:
+        while True:
+            pipe.send(MORE)
+            batch = pipe.recv()
+            if batch is None:
+                return
+            yield batch
+
+    with hold_as_worker(RunDir(task.folder)):
+        try:
+            for answers in importlib.import_module(task.engine).generate(replace(task.request, batches=batches())):
+                pipe.send(answers)
+        except (UserError, OSError) as error:
+            pipe.send(error)
+        else:
+            pipe.send(None)
+
+
+def _share_out(batches: list[list[int]], replicas: dict[Connection, BaseProcess]) -> Iterator[list[Answer]]:
     """Hand batches to who asks for one, and yield the answers."""
     queue = iter(batches)
     working = dict(replicas)
@@ -135,25 +131,18 @@ def _share_out(batches: list[list[int]], replicas: dict[Connection, Died]) -> It
                 if message == MORE:
                     pipe.send(next(queue, None))
             except (EOFError, OSError):
-                death = working[pipe]().format(len(replicas))
-                raise ChildProcessError(f"{death}; the answers so far are kept, and the same command goes on") from None
+                process = working[pipe]
+                process.join(timeout=10)
+                raise ChildProcessError(
+                    f"{process.name} of the engine died ({_how_it_died(process)}); the answers so far are kept, "
+                    "and the same command goes on"
+                ) from None
             if isinstance(message, Exception):
                 raise message
             if message is None:
                 del working[pipe]
             elif message != MORE:
                 yield message
-
-
-def _files(model: ModelConfig) -> dict[str, None]:
-    """What the other nodes must see of a model that may have just been written."""
-    folder = Path(model.path) if model.path is not None else None
-    return {str(path): None for path in folder.rglob("*") if path.is_file()} if folder and folder.is_dir() else {}
-
-
-def _death_here(process: BaseProcess) -> str:
-    process.join(timeout=10)
-    return f"{process.name} of {{}} of the engine died ({replica.how_it_died(process)})"
 
 
 def _end(process: BaseProcess) -> None:
@@ -165,8 +154,6 @@ def _end(process: BaseProcess) -> None:
         process.join()
 
 
-def _end_starter(starter: "subprocess.Popen[str]") -> None:
-    """End what may be at work still on the nodes. Those that this does not reach end with the lifeline."""
-    if starter.poll() is None:
-        spawn.signal_group(starter, signal.SIGKILL)
-        starter.wait()
+def _how_it_died(process: BaseProcess) -> str:
+    code = process.exitcode
+    return f"killed by {signal.Signals(-code).name}" if code is not None and code < 0 else f"exit status {code}"

@@ -1,4 +1,4 @@
-"""Digests (SHA-256, hexadecimal) of files and values, by which stages know whether their inputs have changed."""
+"""Digests (SHA-256, hexadecimal) of files and values, which show whether a stage's inputs have changed."""
 
 import hashlib
 import json
@@ -7,18 +7,18 @@ from typing import Any
 
 
 def file_digest(path: Path) -> str:
-    """The digest of a file's bytes."""
+    """Digest of a file's bytes."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def value_digest(value: Any) -> str:
-    """The digest of a JSON value, the same whatever the order of its keys."""
+    """Digest of a JSON value; the order of its keys does not matter."""
     return hashlib.sha256(json.dumps(value, sort_keys=True, ensure_ascii=True).encode()).hexdigest()
 
 
 def tree_digest(path: Path) -> str:
-    """The digest of a file, or of all files below a folder with their relative names. Hidden files do not count."""
+    """Digest of a file, or of all files below a folder with their relative names. Hidden files do not count."""
     if path.is_file():
         return file_digest(path)
     files = sorted(

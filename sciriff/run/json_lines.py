@@ -28,17 +28,17 @@ _encoded = json.JSONEncoder(ensure_ascii=False).encode
 
 
 def dumps(row: Any) -> str:
-    """One compact JSON line without its newline. Lone surrogates (models do emit them) stay escaped, so it encodes."""
+    """Format JSON on one line, without its newline. Text with lone surrogates, which models emit, is escaped."""
     text = _encoded(row)
     try:
         text.encode()
     except UnicodeEncodeError:
-        text = json.dumps(row)
+        return json.dumps(row)
     return text
 
 
 def to_json(row: Any) -> str:
-    """The JSON line of a record, without the `sample` of one that is no sample."""
+    """Format a record as a JSON line; `sample` is left out if it is None."""
     values = msgspec.to_builtins(row)
     if values.get("sample", 0) is None:
         del values["sample"]
@@ -46,42 +46,40 @@ def to_json(row: Any) -> str:
 
 
 def write_jsonl(path: Path, rows: Iterable[Any]) -> None:
-    """Write records or plain dicts, whole or not at all."""
+    """Write records or dicts, whole or not at all."""
     with whole(path) as file:
         for row in rows:
             file.write((dumps(row) if isinstance(row, dict) else to_json(row)) + "\n")
 
 
 def append_jsonl(path: Path, row: Any) -> None:
-    """Add a record to a file, and return when it is on the disk."""
+    """Append a record to a file; it is on the disk when this returns."""
     append_lines(path, [to_json(row) + "\n"])
 
 
 def repair_last_line(path: Path) -> bool:
-    """Make a file that a killed process was writing to end in a whole line. Returns whether half a line was cut off."""
-    if not path.is_file():
-        return False
-    data = path.read_bytes()
+    """End a file that a killed process was writing in a whole line. Returns whether half a line was cut off."""
+    data = path.read_bytes() if path.is_file() else b""
     if not data or data.endswith(b"\n"):
         return False
     start = data.rfind(b"\n") + 1
     try:
-        whole = isinstance(json.loads(data[start:]), dict)
+        complete = isinstance(json.loads(data[start:]), dict)
     except (ValueError, RecursionError):
-        whole = False
+        complete = False
     with path.open("r+b") as file:
-        if whole:
+        if complete:
             file.seek(0, os.SEEK_END)
             file.write(b"\n")
         else:
             file.truncate(start)
         file.flush()
         os.fsync(file.fileno())
-    return not whole
+    return not complete
 
 
 def read_json_objects(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """(line number from 1, object) of every non-empty line. UserError names file and line of one that is broken."""
+    """Yield (line number from 1, object) of each line that is not empty. UserError names file and line."""
     with path.open("rb") as file:
         for number, line in enumerate(file, 1):
             if line.strip():
@@ -89,7 +87,7 @@ def read_json_objects(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 
 
 def json_object(line: bytes, path: Path, number: int) -> dict[str, Any]:
-    """The object on one line of a file, as `read_json_objects`."""
+    """Parse one line of a file. UserError as `read_json_objects`."""
     try:
         row = json.loads(line)
     except (ValueError, RecursionError) as error:
@@ -100,19 +98,18 @@ def json_object(line: bytes, path: Path, number: int) -> dict[str, Any]:
 
 
 def read_jsonl(path: Path, kind: type[T], fix: str = "") -> Iterator[T]:
-    """Records of one kind. Keys that the record does not have are ignored. UserError names file, line and key of what
-    is broken or missing, and how to `fix` it."""
+    """Yield the records of a file; unknown keys are ignored. UserError names file, line, key and how to `fix` it."""
     for number, row in read_json_objects(path):
         yield record(row, kind, f"{path}:{number}", fix)
 
 
 def record_of(line: bytes, kind: type[T], path: Path, number: int) -> T:
-    """The record on one line of a file; `path` and `number` (from 1) are for the UserError. As `read_jsonl`."""
+    """Parse the record on line `number` (from 1) of a file. UserError as `read_jsonl`."""
     return record(json_object(line, path, number), kind, f"{path}:{number}")
 
 
 def record(row: dict[str, Any], kind: type[T], place: str, fix: str = "") -> T:
-    """A row as a record. UserError names the `place` of one that is none, its key and how to `fix` it."""
+    """Convert a row to a record. UserError names its `place`, the key that is wrong and how to `fix` it."""
     try:
         return typed(row, kind)
     except WrongType as error:

@@ -1,7 +1,6 @@
 """Errors of other packages that only their text tells apart from others of the same type.
 
-Every text that the code looks for stands here, with the versions in which it was seen: a release may reword it, and
-whoever raises a version looks here first.
+Each has the versions in which the text was seen: a release may reword it, so look here first after an upgrade.
 """
 
 import re
@@ -10,16 +9,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class KnownError:
-    """An error of another package."""
-
     package: str
     seen: str
-    """The oldest and the newest version in which the text was seen."""
+    """Oldest and newest version in which the text was seen."""
     text: str
     """Regular expression, searched for in the error's message. Its groups are what callers show."""
 
     def search(self, error: object) -> re.Match[str] | None:
-        """The match in the message of an exception, or in a message; None where it is another error."""
+        """Return the match in an exception or its message; None if it is another error."""
         return re.search(self.text, str(error))
 
 
@@ -32,13 +29,13 @@ NULL_OPTION = KnownError("hydra-core", "1.3.2 - 1.3.8", r"^Config group override
 
 NO_SUCH_KEY = KnownError("omegaconf", "2.3.0 - 2.3.1", r"Key '([^']+)' (?:is )?not in (?:'(\w+)'|struct)")
 KEY_BELOW_NULL = KnownError("omegaconf", "2.3.0 - 2.3.1", r"^Unexpected type( for root)?: None")
-"""An assertion of OmegaConf's: a key is set below a section that is null."""
+"""An assertion of OmegaConf: a key is set below a section that is null."""
 WRONG_TYPE = KnownError("omegaconf", "2.3.0 - 2.3.1", r"could not be converted to (\w+)")
 NOT_A_LIST = KnownError("omegaconf", "2.3.0 - 2.3.1", r"is not a ListConfig")
 NOT_OPTIONAL = KnownError("omegaconf", "2.3.0 - 2.3.1", r"is not Optional")
 
 STUDY_STOPPED = KnownError("optuna, under hydra-optuna-sweeper 1.3", "2.10", r"Study\.stop")
-"""How the sweeper ends when the last job of a grid has failed; all others have ended then."""
+"""Raised by the sweeper if the last job of a grid has failed; all others have ended by then."""
 
 UNKNOWN_SPLIT = KnownError("datasets", "3.0 - 5.2", r"^Unknown split")
 
@@ -47,7 +44,7 @@ NO_SDPA = KnownError("transformers", "4.56 - 5.24", r"scaled_dot_product_attenti
 NEEDS_REMOTE_CODE = KnownError("transformers", "4.56 - 5.24", r"trust_remote_code")
 
 TORCH_WRITES = KnownError("torch", "2.4 - 2.13", r"inline_container|PytorchStreamWriter")
-"""torch.save could not write its file; that the disk is full is often not said."""
+"""torch.save could not write its file; often it does not say that the disk is full."""
 DISK_FULL = KnownError("torch, safetensors and the operating system", "0.8", r"No space left|os error 28|quota")
 
 NAN_LOGITS = KnownError("vllm", "0.10 - 0.32", r"NaNs detected in logits")

@@ -55,13 +55,25 @@ def own_run(run: RunDir, wait: bool = False) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def own_nodes(run: RunDir) -> Iterator[None]:
-    """Be the one driver that nodes join by the key in the folder, before `own_run`. Refused as there, before a key of
-    another is touched."""
-    with hold_or_refuse(run.nodes_lock, _in_use(run)):
-        with hold_or_refuse(run.lock, _in_use(run)):
-            pass
+def own_node(run: RunDir, rank: int) -> Iterator[None]:
+    """Be the one process that is this node of a run without Slurm. A second one is refused, as node 0 before it touches
+    what the other nodes read."""
+    make_nodes_folder(run)
+    refusal = (
+        f"NODE_RANK={rank} of {run.root} is another process's, which is still alive: give each node a number of its "
+        "own, or end that one first"
+    )
+    with hold_or_refuse(run.node_lock(rank), refusal if rank else _in_use(run)):
+        if rank == 0:
+            with hold_or_refuse(run.lock, _in_use(run)):
+                pass
         yield
+
+
+def make_nodes_folder(run: RunDir) -> None:
+    """Make the folder through which nodes talk to each other. OSError where it belongs to somebody else."""
+    run.nodes.mkdir(parents=True, exist_ok=True)
+    run.nodes.chmod(0o700)
 
 
 def hold_as_worker(run: RunDir) -> IO[bytes]:

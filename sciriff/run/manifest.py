@@ -1,8 +1,9 @@
-"""manifest.json: what each stage was given and what it made, so that finished work is known and skipped."""
+"""manifest.json: inputs and outputs of each stage, by which finished work is skipped."""
 
 import json
 import sys
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any, TypedDict
 
@@ -25,13 +26,13 @@ class OutputRecord(TypedDict):
 
 @dataclass
 class StageRecord:
-    """One stage of a run: done, failed, or `running`, which was started and has not ended: killed, or at work now."""
+    """One stage of a run. `status` is done, failed or running; a killed stage stays running."""
 
     status: str
     inputs: dict[str, str]
     seconds: Seconds = 0.0
     outputs: dict[str, OutputRecord] = field(default_factory=dict)
-    """By the file's name relative to the run folder."""
+    """By file name relative to the run folder."""
 
 
 class _Stages(TypedDict):
@@ -40,16 +41,16 @@ class _Stages(TypedDict):
 
 @dataclass
 class Manifest:
-    """The record of a run, read when the driver starts and written whenever a stage starts or ends."""
+    """The record of a run, read when the driver starts and written when a stage starts or ends."""
 
     path: Path
     about: dict[str, Any] = field(default_factory=dict)
-    """command, versions, git, machine, seeds: of the last time that a stage was started."""
+    """Command, versions, git, machine and seeds, as of the latest start of a stage."""
     stages: dict[str, StageRecord] = field(default_factory=dict)
 
     @classmethod
     def read(cls, path: Path) -> "Manifest":
-        """The manifest, empty where there is none yet. UserError for a file that is not one."""
+        """Read the manifest; empty if there is none yet. UserError for a broken file."""
         if not path.is_file():
             return cls(path)
         data, of_file = path.read_bytes(), (path, "a manifest", "remove it to run every stage again")
@@ -60,26 +61,21 @@ class Manifest:
 
     @property
     def is_over(self) -> bool:
-        """Whether all stages that were begun are done."""
+        """Whether all started stages are done."""
         return all(stage.status == "done" for stage in self.stages.values())
 
     def write(self) -> None:
-        """Write it whole, then rename, so that a kill leaves the old one or the new one."""
+        """Replace the file; a kill leaves the old or the new one."""
         values = {**self.about, "stages": {name: vars(record) for name, record in self.stages.items()}}
         write_whole(self.path, json.dumps(values, indent=2) + "\n")
 
 
-def _files(paths: list[Path]) -> list[Path]:
-    found = []
-    for path in paths:
-        found += sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
-    return [p for p in found if p.is_file()]
-
-
 def record_outputs(root: Path, paths: list[Path]) -> dict[str, OutputRecord]:
-    """Size, time and digest of every file among and below `paths`."""
+    """Record size, time and digest of every file among and below `paths`."""
     outputs: dict[str, OutputRecord] = {}
-    for path in _files(paths):
+    for path in chain.from_iterable(sorted(path.rglob("*")) if path.is_dir() else [path] for path in paths):
+        if not path.is_file():
+            continue
         stat = path.stat()
         outputs[path.relative_to(root).as_posix()] = {
             "bytes": stat.st_size,
@@ -90,7 +86,7 @@ def record_outputs(root: Path, paths: list[Path]) -> dict[str, OutputRecord]:
 
 
 def damaged_output(root: Path, outputs: dict[str, OutputRecord]) -> str | None:
-    """The first output that is missing or differs from its record. A file with its old size and time is not read."""
+    """Return the first output that is missing or differs from its record. Reads no file of the same size and time."""
     for name, record in outputs.items():
         path = root / name
         if not path.is_file():

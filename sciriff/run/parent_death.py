@@ -9,8 +9,8 @@ PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 def die_with_parent() -> None:
-    """Ask the kernel for a SIGKILL when the parent dies (Linux). torchrun starts ranks in sessions of their own, and
-    without this they outlive it. A parent that died before the call is noticed by its number."""
+    """Ask the kernel (Linux) for a SIGKILL when the parent dies; exit if it has died already. torchrun starts ranks in
+    sessions of their own, and without this they outlive it."""
     if sys.platform != "linux":
         return
     parent = os.getppid()

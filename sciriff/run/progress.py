@@ -1,4 +1,4 @@
-"""How a stage says how far it is: one line `[done/total] text`, which the driver turns into a bar."""
+"""Progress of a stage: lines `[done/total] text` on its output, which the driver turns into a bar."""
 
 import re
 import time
@@ -7,7 +7,7 @@ LINE = re.compile(r"^\[(\d+)/(\d+)\] ?(.*)$")
 
 
 class Progress:
-    """Prints `[done/total] text`, flushed, at most once per `interval` seconds; the last one always."""
+    """Prints progress at most once per `interval` seconds, and always at the end."""
 
     def __init__(self, total: int, interval: float = 0.5) -> None:
         self.total = total

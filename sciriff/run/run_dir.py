@@ -4,197 +4,120 @@ from dataclasses import dataclass
 from pathlib import Path
 
 
+class _Below:
+    """A path below the run folder: `RunDir(root).scores` is `root / "scores.json"`."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __get__(self, run: "RunDir", owner: object) -> Path:
+        return run.root / self.name
+
+
 @dataclass(frozen=True)
 class RunDir:
-    """The folder of one run. `RunDir(path).scores` is where its scores are, whether or not they exist yet."""
+    """The folder of one run. `RunDir(path).scores` is the path of its scores, whether or not they exist yet."""
 
     root: Path
 
-    @property
-    def config(self) -> Path:
-        """The composed, checked, resolved config. The stages read this and never see Hydra."""
-        return self.root / "config.yaml"
+    config = _Below("config.yaml")
+    """The composed, checked, resolved config. The stages read this and never see Hydra."""
+    manifest = _Below("manifest.json")
+    """Versions, machine, seeds, and per stage: status, seconds, digests of its inputs and outputs."""
+    lock = _Below(".lock")
+    """Held by the driver that owns the run."""
+    workers_lock = _Below(".workers.lock")
+    """Held (shared) by every child process, so that a new driver waits for the last child of a killed one."""
+    judge_lock = _Below(".judge.lock")
+    """Held by the judge, so that no second one pays for the same judgements."""
+    predict_lock = _Below(".predict.lock")
+    """Held by the stage that asks a server for predictions, for the same reason."""
+    stop_request = _Below(".stop")
+    """Exists while the driver wants training to write a checkpoint and end; ranks look for it each step."""
+    nodes = _Below(".nodes")
+    """Files by which nodes without Slurm communicate; only the owner of the run can read them."""
 
-    @property
-    def manifest(self) -> Path:
-        """Versions, machine, seeds, and per stage: status, seconds, digests of what went in and came out."""
-        return self.root / "manifest.json"
+    mix = _Below("mix/train.jsonl")
+    """The finished mix, one Conversation a line."""
+    mix_card = _Below("mix/card.json")
+    """Rows and tokens of the mix by source, what was dropped and why, digests."""
+    mix_card_page = _Below("mix/card.md")
+    """The card for people, with the recipe that builds the mix again (Markdown)."""
+    tokens = _Below("mix/tokens")
+    """The tokenised mix (Arrow), or a link to it in the cache."""
+    validation = _Below("mix/validation.jsonl")
+    """Rows for the validation loss, one Conversation a line; none of them is in the mix. Absent if there are none."""
+    validation_tokens = _Below("mix/validation_tokens")
+    """The tokenised validation rows, as `tokens`. Absent if there are none."""
 
-    @property
-    def lock(self) -> Path:
-        """Held by the driver that owns the run."""
-        return self.root / ".lock"
+    accelerate = _Below("accelerate.yaml")
+    """Settings of `accelerate launch`, so that no config file of the user's home plays a part."""
+    deepspeed = _Below("deepspeed.json")
+    """Settings of DeepSpeed."""
+    checkpoints = _Below("checkpoints")
+    """Resumable training state, one folder `step-N` each."""
+    model = _Below("model")
+    """The fine-tuned model: a plain Hugging Face folder, with an adapter merged into it."""
+    adapter = _Below("adapter")
+    """The LoRA adapter alone, as peft reads it. Absent if all weights were trained."""
+    metrics = _Below("metrics.jsonl")
+    """One row per optimizer step, and one per validation."""
 
-    @property
-    def workers_lock(self) -> Path:
-        """Held (shared) by every child process, so that a new driver waits until the last of an old one's is gone."""
-        return self.root / ".workers.lock"
+    predictions = _Below("predictions")
+    """One file `<task>.jsonl` per task."""
+    expected = _Below("predictions/expected.json")
+    """{task: ids of the requested instances, in their order}; predictions without it define their own set."""
+    answered_with = _Below("predictions/settings.json")
+    """The model and settings that the predictions depend on; an interrupted stage resumes only under the same."""
+    not_asked = _Below("predictions/not_asked")
+    """Answers to instances no longer requested, one file `<task>.jsonl` per task, for when they are again."""
+    paid_answers = _Below("paid/answers.jsonl")
+    """Every answer of a server, one a line; predictions are made from these, and none is paid for twice."""
+    answer_batch = _Below("paid/batch.json")
+    """The batch of prompts in flight at a server; removed once its answers are saved."""
 
-    @property
-    def judge_lock(self) -> Path:
-        """Held by the judge, so that no second one asks and pays for the same."""
-        return self.root / ".judge.lock"
+    judgements = _Below("judgements")
+    """One file `<task>.jsonl` per judged task."""
+    asked_of_judge = _Below("judgements/asked.json")
+    """By task: the prompt that each instance is judged by, and the digest of the answers."""
+    judge_batch = _Below("judgements/batch.json")
+    """The batch in flight at the judge's server; removed once its answers are saved."""
 
-    @property
-    def predict_lock(self) -> Path:
-        """Held by the stage that asks a server for predictions, as the judge's is."""
-        return self.root / ".predict.lock"
-
-    @property
-    def stop_request(self) -> Path:
-        """Exists while the driver wants training to write a checkpoint and end; ranks look for it each step."""
-        return self.root / ".stop"
-
-    @property
-    def nodes_key(self) -> Path:
-        """What opens connections between nodes that were joined by hand; there as long as their driver is."""
-        return self.root / ".nodes-key"
-
-    @property
-    def nodes_lock(self) -> Path:
-        """Held by the driver whose key that is."""
-        return self.root / ".nodes.lock"
-
-    @property
-    def mix(self) -> Path:
-        """The finished mix, one Conversation a line."""
-        return self.root / "mix" / "train.jsonl"
-
-    @property
-    def mix_card(self) -> Path:
-        """What went into the mix, what was dropped and why, digests."""
-        return self.root / "mix" / "card.json"
-
-    @property
-    def tokens(self) -> Path:
-        """The tokenised mix (Arrow), or a link to it in the cache."""
-        return self.root / "mix" / "tokens"
-
-    @property
-    def mix_card_page(self) -> Path:
-        """The card for people, with the recipe that builds the mix again (Markdown)."""
-        return self.root / "mix" / "card.md"
-
-    @property
-    def validation(self) -> Path:
-        """Rows to watch training with, one Conversation a line; none of them is in the mix. Absent without any."""
-        return self.root / "mix" / "validation.jsonl"
-
-    @property
-    def validation_tokens(self) -> Path:
-        """The tokenised validation rows, as `tokens`. Absent without any."""
-        return self.root / "mix" / "validation_tokens"
-
-    @property
-    def accelerate(self) -> Path:
-        """What `accelerate launch` is told, so that no config file of the user's home plays a part."""
-        return self.root / "accelerate.yaml"
-
-    @property
-    def deepspeed(self) -> Path:
-        """The JSON that DeepSpeed was given."""
-        return self.root / "deepspeed.json"
-
-    @property
-    def checkpoints(self) -> Path:
-        """Resumable training state, one folder `step-N` each."""
-        return self.root / "checkpoints"
-
-    @property
-    def model(self) -> Path:
-        """The fine-tuned model: a plain Hugging Face folder, with an adapter merged into it."""
-        return self.root / "model"
-
-    @property
-    def adapter(self) -> Path:
-        """What LoRA trained, by itself, as peft reads it. Absent where all weights were trained."""
-        return self.root / "adapter"
-
-    @property
-    def metrics(self) -> Path:
-        """One row per optimizer step, and one per validation."""
-        return self.root / "metrics.jsonl"
-
-    @property
-    def predictions(self) -> Path:
-        """One file `<task>.jsonl` per task."""
-        return self.root / "predictions"
-
-    @property
-    def expected(self) -> Path:
-        """{task: ids of the instances that were asked, in their order}; predictions without it define their own set."""
-        return self.predictions / "expected.json"
-
-    @property
-    def answered_with(self) -> Path:
-        """The model and settings that the predictions depend on; an interrupted stage goes on only under the same."""
-        return self.predictions / "settings.json"
-
-    @property
-    def not_asked(self) -> Path:
-        """Answers to instances that are no longer asked, one file `<task>.jsonl` per task, for when they are again."""
-        return self.predictions / "not_asked"
-
-    @property
-    def paid_answers(self) -> Path:
-        """Every answer that a server gave, one a line; predictions are made from these, and none is paid for twice."""
-        return self.root / "paid" / "answers.jsonl"
-
-    @property
-    def answer_batch(self) -> Path:
-        """The batch of prompts that is under way at a server; gone once its answers are here."""
-        return self.root / "paid" / "batch.json"
-
-    @property
-    def judgements(self) -> Path:
-        """One file `<task>.jsonl` per judged task."""
-        return self.root / "judgements"
-
-    @property
-    def asked_of_judge(self) -> Path:
-        """Which prompt each instance is judged by, and the digest of the answers, by task."""
-        return self.judgements / "asked.json"
-
-    @property
-    def judge_batch(self) -> Path:
-        """The batch that is under way at the judge's server; gone once its answers are here."""
-        return self.judgements / "batch.json"
-
-    @property
-    def scores(self) -> Path:
-        """All scores, with the summary."""
-        return self.root / "scores.json"
-
-    @property
-    def per_instance(self) -> Path:
-        """One file `<task>.jsonl` per task: the numbers of each answer that its scores are made of."""
-        return self.root / "per_instance"
-
-    @property
-    def tables(self) -> Path:
-        """`summary.tsv` in the reference's layout and `<task>.tsv` with the details."""
-        return self.root / "tables"
-
-    @property
-    def report(self) -> Path:
-        """The page for people."""
-        return self.root / "report.html"
-
-    @property
-    def figures(self) -> Path:
-        """The report's figures for papers, PNG and PDF. Absent unless report.figures asks for them."""
-        return self.root / "figures"
-
-    @property
-    def tracker(self) -> Path:
-        """Where a tracker keeps its offline files."""
-        return self.root / "wandb"
-
-    @property
-    def copied(self) -> Path:
-        """Names the tracker that has all of the run. Absent while one is at work, or lacks something."""
-        return self.root / ".copied"
+    scores = _Below("scores.json")
+    """All scores, with the summary."""
+    per_instance = _Below("per_instance")
+    """One file `<task>.jsonl` per task: the numbers of each answer from which its scores are computed."""
+    tables = _Below("tables")
+    """`summary.tsv` in the reference's layout and `<task>.tsv` with the details."""
+    report = _Below("report.html")
+    """The page for people."""
+    figures = _Below("figures")
+    """The report's figures for papers, PNG and PDF. Absent unless report.figures asks for them."""
+    tracker = _Below("wandb")
+    """A tracker's offline files."""
+    copied = _Below(".copied")
+    """Names the tracker that has all of the run. Absent while one is at work, or lacks something."""
 
     def log(self, stage: str) -> Path:
         """The output of one stage; its first line is the command."""
         return self.root / "logs" / f"{stage}.log"
+
+    def node(self, rank: int) -> Path:
+        """Messages of a node without Slurm to the others, one JSON object a line."""
+        return self.nodes / f"node-{rank}.jsonl"
+
+    def node_lock(self, rank: int) -> Path:
+        """Held by the one process that is this node."""
+        return self.nodes / f"node-{rank}.lock"
+
+    def heartbeat(self, rank: int) -> Path:
+        """Changes every few seconds while a node without Slurm is alive."""
+        return self.nodes / f"node-{rank}.heartbeat"
+
+    def shares(self, start: str) -> Path:
+        """The prompts that each node answers in one start of the stage."""
+        return self.nodes / f"shares-{start}.json"
+
+    def share(self, start: str, rank: int | str) -> Path:
+        """The answers of one node, one a line."""
+        return self.nodes / f"answers-{start}-{rank}.jsonl"

@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
 
-from sciriff.run.nodes import joined_nodes
 from sciriff.run.parent_death import die_with_parent
 from sciriff.run.progress import LINE
 
@@ -33,6 +32,7 @@ class ChildFailed(Exception):
     def __init__(self, name: str, status: int, reason: str, log: Path) -> None:
         how = f"killed by {signal.Signals(-status).name}" if status < 0 else f"exit status {status}"
         super().__init__(f"{name} failed ({how})")
+        self.status = status
         self.reason = reason
         self.log = log
 
@@ -71,7 +71,6 @@ def popen(
         text=True,
         errors="replace",
         start_new_session=True,
-        pass_fds=joined_nodes.connections(),
         preexec_fn=prepare,  # bars start later; a thread that runs already waits for connections
         **options,  # type: ignore[call-overload]
     )
@@ -111,7 +110,7 @@ def run(
             stderr=subprocess.STDOUT,
         )
         assert process.stdout is not None
-        with _forward_signals(process, ask_to_stop) as asked, _bar(name) as show:
+        with _killed_on_error(process), _forward_signals(process, ask_to_stop) as asked, _bar(name) as show:
             for line in process.stdout:
                 file.write(line)
                 file.flush()
@@ -128,6 +127,17 @@ def run(
         errors = [line for line in lines if line.startswith("error: ")]
         raise ChildFailed(name, status, errors[-1].removeprefix("error: ") if errors else "\n".join(tail), log)
     return lines
+
+
+@contextlib.contextmanager
+def _killed_on_error(process: "subprocess.Popen[str]") -> Iterator[None]:
+    """Leave no child behind when something else than its end ends the block."""
+    try:
+        yield
+    except BaseException:
+        signal_group(process, signal.SIGKILL)
+        process.wait()
+        raise
 
 
 @contextlib.contextmanager

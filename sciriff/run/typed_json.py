@@ -1,4 +1,4 @@
-"""Check what `json` has parsed against a type, and say in a line which key of which file is wrong.
+"""Check parsed JSON against a type; an error names the key and the file in one line.
 
 `json` parses and writes: msgspec's own decoder refuses the lone surrogates and NaN that rows of models have.
 """
@@ -15,32 +15,31 @@ from sciriff.run.user_error import UserError
 T = TypeVar("T")
 
 LONGEST_SHOWN = 20
-"""Characters of a value that an error shows."""
+"""Characters of a value shown in an error."""
 
 Count = Annotated[int, msgspec.Meta(ge=0)]
 FromOne = Annotated[int, msgspec.Meta(ge=1)]
 
 
 class WrongType(ValueError):
-    """Parsed JSON that is not of the type it must have; the message names the key and its value."""
+    """Parsed JSON is not of the required type; the message names the key and its value."""
 
 
 def typed(values: Any, kind: type[T]) -> T:
-    """The parsed JSON `values` as a dataclass, TypedDict or any type that msgspec knows. Keys that the type does not
-    have are ignored. WrongType for anything else."""
+    """Convert parsed JSON to a dataclass, TypedDict or any type that msgspec knows; unknown keys are ignored."""
     try:
-        return msgspec.convert(values, kind)
+        return msgspec.convert(values, kind, str_keys=True)
     except msgspec.ValidationError as error:
         raise WrongType(_explained(values, kind, str(error))) from None
 
 
 def read_json(path: Path, kind: type[T], what: str, fix: str) -> T:
-    """A JSON file as `kind`. UserError says that the file is not `what` and why, and how to `fix` it."""
+    """Read a JSON file as `kind`. UserError says that it is not `what`, why, and how to `fix` it."""
     return parsed_json(path.read_bytes(), kind, path, what, fix)
 
 
 def parsed_json(data: bytes, kind: type[T], path: Path, what: str, fix: str) -> T:
-    """As `read_json`, of the bytes of the file."""
+    """Parse the content of a JSON file, as `read_json`."""
     try:
         return typed(json.loads(data), kind)
     except (ValueError, RecursionError) as error:
@@ -48,22 +47,22 @@ def parsed_json(data: bytes, kind: type[T], path: Path, what: str, fix: str) -> 
 
 
 def _explained(values: Any, kind: type[Any], message: str) -> str:
-    """msgspec's message with the keys in the place of `$.tasks[...].n`, and with the value that is there."""
-    said, _, path = message.partition(" - at ")
+    """Rewrite msgspec's message: keys instead of `$.tasks[...].n`, and the value found."""
+    complaint, _, path = message.partition(" - at ")
     keys = _keys(values, kind, message, path.strip("`"))
     name = "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in keys).removeprefix(".")
-    if missing := re.fullmatch("Object missing required field `(.*)`", said):
+    if missing := re.fullmatch("Object missing required field `(.*)`", complaint):
         return f"{f'{name}.' if name else ''}{missing[1]} is missing"
     for key in keys:
         values = values[key]
     shown = type(values).__name__ if isinstance(values, dict | list) else json.dumps(values)[:LONGEST_SHOWN]
-    expected = said.partition(", got ")[0].replace("`", "")
+    expected = complaint.partition(", got ")[0].replace("`", "")
     return f"{f'{name}=' if name else 'found '}{shown}: {expected[:1].lower()}{expected[1:]}"
 
 
 def _keys(values: Any, kind: type[Any], message: str, path: str) -> list[str | int]:
-    """The keys of msgspec's path. It writes `[...]` for any key of a dict: the one is looked for whose value alone
-    makes the same complaint."""
+    """Return the keys of msgspec's path. It writes `[...]` for any key of a dict: that key whose value alone makes the
+    same complaint."""
     keys: list[str | int] = []
     for name, place in re.findall(r"\.([^.\[]+)|\[(\.\.\.|\d+)\]", path):
         inside = values
@@ -77,7 +76,7 @@ def _keys(values: Any, kind: type[Any], message: str, path: str) -> list[str | i
 
 
 def _only(values: Any, keys: list[str | int], key: str) -> Any:
-    """A copy in which the dict at `keys` has this key alone."""
+    """Return a copy in which the dict at `keys` has no other key than `key`."""
     if not keys:
         return {key: values[key]}
     copy = values.copy()
@@ -87,7 +86,7 @@ def _only(values: Any, keys: list[str | int], key: str) -> Any:
 
 def _complaint(values: Any, kind: type[Any]) -> str | None:
     try:
-        msgspec.convert(values, kind)
+        msgspec.convert(values, kind, str_keys=True)
     except msgspec.ValidationError as error:
         return str(error)
     return None

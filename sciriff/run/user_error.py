@@ -2,5 +2,5 @@
 
 
 class UserError(ValueError):
-    """A mistake of the user's, or trouble of the machine's: its message is one line that says what is wrong and what to
-    do. Commands show it without a traceback and exit with status 2; any other exception is a bug of ours."""
+    """A mistake of the user or trouble with the machine; its message says in one line what is wrong and what to do.
+    Commands show it without a traceback and exit with status 2; any other exception is a bug of ours."""

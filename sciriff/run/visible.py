@@ -1,24 +1,24 @@
-"""Text of a model or a file as it can stand on a page or in a terminal."""
+"""Make text of a model or a file safe to show on a page or in a terminal."""
 
 import re
 
 LONGEST = 50_000
-"""Characters of one text that are shown; a hostile or endless answer must not make a page unusable."""
+"""Characters shown of one text; a hostile or endless answer must not make a page unusable."""
 
 UNSHOWN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
-"""Control characters but newline and tab, those that turn the direction of writing, and lone surrogates."""
+"""Control characters other than newline and tab, those that change the writing direction, and lone surrogates."""
 
 
 def visible(text: object) -> str:
-    """Long texts cut, control characters as their pictures (U+2400 and up), lone surrogates and characters that turn
-    the direction of writing as replacement characters."""
+    """Cut a long text; replace control characters by their pictures (U+2400 and up), and characters that change the
+    writing direction and lone surrogates by the replacement character."""
     whole = str(text)
     shown = UNSHOWN.sub(_picture, whole[:LONGEST])
     return shown if len(whole) <= LONGEST else f"{shown} … and {len(whole) - LONGEST:,} more characters"
 
 
 def visible_line(text: object) -> str:
-    """The same on one line, with pictures for its ends and for tabs."""
+    """Make `visible` text one line, with pictures for newlines and tabs."""
     return visible(text).replace("\n", "\u240a").replace("\t", "\u2409")
 
 

@@ -1,4 +1,4 @@
-"""Write a file whole or not at all, or add lines to one. What cannot be written is said in a line that names it."""
+"""Write a file whole or not at all, or append lines; an error names the file."""
 
 import os
 from collections.abc import Iterable, Iterator
@@ -9,24 +9,21 @@ from typing import TextIO
 
 @contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """OSError says that this file could not be written, and why: that of a full disk, from a write, names none."""
+    """Name the file in an OSError that names none, such as that of a write to a full disk."""
     try:
         yield
     except OSError as error:
         if error.filename is not None:
             raise
-        named = OSError(
-            f"{path} could not be written ({error.strerror}); what was there before is kept, and the same command goes "
-            "on from there"
-        )
+        what = f"{path} could not be written ({error.strerror})"
+        named = OSError(f"{what}; what was there before is kept, and the same command resumes from there")
         named.errno = error.errno
         raise named from None
 
 
 @contextmanager
 def whole(path: Path) -> Iterator[TextIO]:
-    """A text file under a temporary name that gets its own when all of it is written. Where that fails the room that it
-    took is given back."""
+    """Open a text file under a temporary name, which is renamed at the end, or removed if anything fails."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")
     with naming(path):
@@ -40,7 +37,7 @@ def whole(path: Path) -> Iterator[TextIO]:
 
 
 def write_whole(path: Path, text: str, *, durable: bool = False) -> None:
-    """Replace a file by this text; with `durable` it is on the disk when this returns."""
+    """Replace a file's content; with `durable` it is on the disk when this returns."""
     with whole(path) as file:
         file.write(text)
         if durable:
@@ -49,7 +46,7 @@ def write_whole(path: Path, text: str, *, durable: bool = False) -> None:
 
 
 def append_lines(path: Path, lines: Iterable[str]) -> None:
-    """Add lines, each with its newline, and return when they are on the disk: all of them, or else none."""
+    """Append lines, each with its newline, all or none; they are on the disk when this returns."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with naming(path), path.open("ab", buffering=0) as file:
         before = file.tell()

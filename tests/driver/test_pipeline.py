@@ -2,7 +2,6 @@
 
 import fcntl
 import re
-import socket
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from sciriff.driver.frozen_config import freeze
 from sciriff.driver.stage_inputs import changed
 from sciriff.driver.stages import STAGES
 from sciriff.run import locks
-from sciriff.run.locks import own_nodes, own_run
+from sciriff.run.locks import own_node, own_run
 from sciriff.run.run_dir import RunDir
 
 
@@ -137,18 +136,20 @@ def test_a_second_driver_is_refused(run: RunDir):
         pass
 
 
-@pytest.mark.parametrize("first", [own_run, own_nodes])
-def test_a_second_driver_with_nodes_leaves_the_firsts_key(first, run: RunDir, cli, monkeypatch: pytest.MonkeyPatch):
-    run.nodes_key.write_text("the first's")
+@pytest.mark.parametrize("first", [own_run, lambda run: own_node(run, 0)], ids=["alone", "with nodes"])
+def test_a_second_driver_with_nodes_leaves_what_the_firsts_nodes_read(
+    first, run: RunDir, cli, monkeypatch: pytest.MonkeyPatch
+):
+    run.nodes.mkdir()
+    run.node(0).write_text("the first's")
     for name, value in {"NODES": "2", "NODE_RANK": "0", "MASTER_ADDR": "127.0.0.1"}.items():
         monkeypatch.setenv(name, value)
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        monkeypatch.setenv("MASTER_PORT", str(free.getsockname()[1]))
     with first(run):
         result = cli("experiment=demo", "stages=[mix]", f"run_dir={run.root}")
     assert (result.returncode, result.stderr.count("\n")) == (2, 1), result.stderr
     assert f"{run.root} is in use by another run" in result.stderr
-    assert run.nodes_key.read_text() == "the first's"
+    assert run.node(0).read_text() == "the first's"
+    assert not run.heartbeat(0).exists()
 
 
 def test_a_worker_that_is_still_alive_is_waited_for(run: RunDir, monkeypatch):

@@ -277,7 +277,7 @@ def test_the_plan_counts_every_sample(composed):
     assert predict_line(plain).startswith("predict   openai, 4,177 answers for about $")
     sampled = composed("train=none", "model=gpt_4o", "name=x", "eval.samples=4", "engine.temperature=0.7")
     assert predict_line(sampled).startswith("predict   openai, 16,708 answers (4 samples of each) for about $")
-    once, four = (float(predict_line(config).split("$")[1].split(",")[0]) for config in (plain, sampled))
+    once, four = (float(predict_line(config).split("$")[1].split()[0].rstrip(",")) for config in (plain, sampled))
     assert once > 10
     assert predict_line(plain).endswith(", $10 at most, so it would be refused: raise engine.max_usd")
     assert predict_line(composed("train=none", "model=gpt_4o", "name=x", "engine.max_usd=20")).endswith(", $20 at most")

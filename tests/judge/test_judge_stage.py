@@ -18,10 +18,10 @@ from sciriff import score
 from sciriff.config import Config, as_dict
 from sciriff.config.keys import check_values
 from sciriff.driver.stages import STAGES
-from sciriff.judge import access
 from sciriff.judge.__main__ import main
 from sciriff.judge.questions import Rows
-from sciriff.models.api.limits import Price
+from sciriff.models.api.configured import judging_service
+from sciriff.models.api.prices import Price
 from sciriff.run.json_lines import repair_last_line
 from sciriff.run.locks import hold_or_refuse
 from sciriff.run.run_dir import RunDir
@@ -328,7 +328,7 @@ def test_rows_say_what_they_cost_and_the_cap_counts_them_all(judged: JudgedConfi
         main(unpriced, run)
         assert [row["usd"] for row in rows_of(run)][2:] == [None, None]
         priced = judged(server, model="unheard-of", input_usd=1, output_usd=1)
-        price = access.service(priced.judge).price()
+        price = judging_service(priced.judge).price()
         assert price is not None
         assert Rows.read(run, 512).spent("unheard-of", price) == pytest.approx(0.525 + 0.22)
         assert Rows.read(run, 512).spent("gpt-4.1", price) == pytest.approx(0.525)

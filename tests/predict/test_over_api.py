@@ -18,8 +18,8 @@ from predict_runs import files_of, finish, make_run, row, tiny_model, write_rows
 
 from sciriff.config import EngineConfig
 from sciriff.models.api import limits
-from sciriff.models.api.anthropic_batch import AnthropicBatches
-from sciriff.models.api.openai_batch import OpenAiBatches
+from sciriff.models.api.anthropic import AnthropicBatches
+from sciriff.models.api.openai import OpenAiBatches
 from sciriff.run.locks import hold_or_refuse
 from sciriff.run.run_dir import RunDir
 
@@ -129,6 +129,25 @@ def test_the_cap_holds_and_a_higher_one_goes_on(tmp_path: Path, server: ApiServe
     assert f"{12 - paid} calls, " in output
     assert f"${0.1 * paid:.2f} spent before" in output
     assert set(server.asked.values()) == {1}
+
+
+def test_the_cap_holds_at_a_cloud_whose_answers_are_those_of_its_provider(
+    tmp_path: Path, instances: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("OPENAI_API_VERSION", "2024-10-21")
+    with OpenAiServer(lambda prompt, nth: Answer("Yes.", 0, 100)) as server:
+        plain = server.chat_path
+        server.chat_path = "/openai/deployments/openai-model/chat/completions?api-version=2024-10-21"
+        cloud = {"via": "azure", "base_url": server.base_url.removesuffix("/v1"), "max_concurrency": 1}
+        with pytest.raises(ValueError, match=r"engine\.max_usd=0\.3 is used up and 9 prompts are not answered"):
+            finish(api_run(tmp_path / "run", server, instances, engine={**cloud, "max_usd": 0.3}))
+        assert server.asked.total() == 3
+        run = api_run(tmp_path / "run", server, instances, engine={**cloud, "max_usd": 5})
+        assert "$0.30 spent before" in finish(run)
+        assert set(server.asked.values()) == {1}
+        assert len(rows_of(run)) == 12
+        server.chat_path = plain
+        assert "12 answers are here already" in finish(api_run(tmp_path / "run", server, instances))
 
 
 def test_a_price_that_is_not_known(tmp_path: Path, server: ApiServer, instances: Path):

@@ -12,7 +12,7 @@ from predict_runs import files_of, finish, make_run, processes_below, row, start
 
 from sciriff.config import EngineConfig
 from sciriff.models.loading import load_model
-from sciriff.predict.replica import gpu_groups
+from sciriff.predict.replicas import gpu_groups
 from sciriff.run import machine
 from sciriff.run.machine import Gpu
 

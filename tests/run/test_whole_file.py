@@ -36,7 +36,7 @@ def test_rows_are_added_whole_or_not_at_all(full: tuple[Path, str]) -> None:
             append_jsonl(path, instance(written))
             written += 1
     assert str(error.value) == (
-        f"{path} could not be written ({why}); what was there before is kept, and the same command goes on from there"
+        f"{path} could not be written ({why}); what was there before is kept, and the same command resumes from there"
     )
     assert written > 5
     assert list(read_jsonl(path, Instance)) == [instance(number) for number in range(written)]

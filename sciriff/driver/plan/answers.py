@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from sciriff.config import Config
+from sciriff.models.api.prices import Price
 from sciriff.models.api.service import Service
 from sciriff.tasks import NAMES
 from sciriff.tasks.catalogue import catalogue
@@ -16,6 +17,10 @@ class Workload:
     prompt_tokens: float
     answer_tokens: float
     """Tokens of as many reference answers."""
+
+    def usd(self, price: Price) -> float:
+        """US dollars for these answers."""
+        return price.of(round(self.prompt_tokens), round(self.answer_tokens))
 
 
 def workload(config: Config) -> Workload | None:
@@ -33,12 +38,11 @@ def workload(config: Config) -> Workload | None:
     )
 
 
-def usd(config: Config, workload: Workload) -> float | None:
-    """Price of the workload in US dollars; None if the price or the number of thinking tokens is unknown."""
+def price(config: Config) -> Price | None:
+    """Price of a token of this engine; None if it or the number of thinking tokens is unknown."""
     engine, model = config.engine, config.answering_model
     api = model.api
     name = engine.model or (api.name if api else model.path)
     if not engine.asks or name is None or (api is not None and api.thinking_tokens):
         return None
-    price = Service("engine", engine.name, name, engine, "", "").price()
-    return None if price is None else price.of(round(workload.prompt_tokens), round(workload.answer_tokens))
+    return Service("engine", engine.name, name, engine, "", "").price()

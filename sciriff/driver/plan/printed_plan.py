@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from sciriff.config import Config, ServerConfig
 from sciriff.driver.plan import answers, speed
 from sciriff.driver.plan.run_plan import Plan, checkpoints
+from sciriff.models.api.prices import Price
 from sciriff.run.nodes import cluster
 from sciriff.run.number_format import dollars
 
@@ -24,11 +25,12 @@ def lines(config: Config, plan: Plan) -> list[str]:
         text += _training(config, plan)
     if "predict" in config.active_stages:
         workload = answers.workload(config)
-        usd = answers.usd(config, workload) if workload else None
+        price = answers.price(config) if workload else None
+        usd = workload.usd(price) if workload and price else None
         cap = _cap(config.engine, usd) if config.engine.asks else ""
         where = "" if config.engine.asks else _replicas(config, plan)
         longest = f"{config.eval.max_new_tokens} new tokens at most"
-        text.append(f"predict   {config.engine.name}, {where}{_answers(config, workload, usd)}{longest}{cap}")
+        text.append(f"predict   {config.engine.name}, {where}{_answers(config, workload, price)}{longest}{cap}")
     if "judge" in config.active_stages:
         judge = config.judge
         cap = _cap(judge) if judge.asks else ""
@@ -60,14 +62,15 @@ def _replicas(config: Config, plan: Plan) -> str:
     return f"{total} engine{'s' * (total > 1)}{gpus}{f', {per_node}' if nodes > 1 else ''}, "
 
 
-def _answers(config: Config, workload: answers.Workload | None, usd: float | None) -> str:
-    """Format what is known of the answers, as in `16,708 answers (4 samples of each) for about $21, `."""
+def _answers(config: Config, workload: answers.Workload | None, price: Price | None) -> str:
+    """Format what is known of the answers: `16,708 answers (4 samples of each) for about $21 (litellm 1.110.2), `."""
     samples = config.eval.samples
     each = f"{samples} samples of each answer" if samples > 1 else ""
     if workload is None:
         return f"{each}, " if each else ""
-    price = "" if usd is None else f" for about {dollars(usd)}"
-    return f"{workload.answers:,} answers{f' ({samples} samples of each)' if each else ''}{price}, "
+    source = f" ({price.source})" if price and price.source else ""
+    cost = f" for about {dollars(workload.usd(price))}{source}" if price else ""
+    return f"{workload.answers:,} answers{f' ({samples} samples of each)' if each else ''}{cost}, "
 
 
 def _cap(server: ServerConfig, usd: float | None = None) -> str:

@@ -8,9 +8,8 @@ from pathlib import Path
 from sciriff.config import Config, nearest
 from sciriff.driver.plan import Plan
 from sciriff.driver.preflight import files, packages
-from sciriff.judge import access
+from sciriff.models.api.configured import answering_service, judge_problems
 from sciriff.models.training_memory import fits
-from sciriff.predict import access as engine_access
 from sciriff.run import machine
 from sciriff.run.nodes import cluster
 from sciriff.run.nodes.cluster import Cluster
@@ -40,12 +39,12 @@ def problems(config: Config, plan: Plan) -> Iterator[str]:
     if config.log.tracker == "wandb" and config.log.mode == "online":
         yield from packages.missing_key()
     if "predict" in stages and config.engine.asks:
-        yield from engine_access.service(config).problems()
+        yield from answering_service(config).problems()
     yield from _missing_gpus(config, len(plan.nodes))
     if "train" in stages:
         yield from _busy_port(cluster.here())
     if "judge" in stages:
-        yield from access.problems(config.judge)
+        yield from judge_problems(config.judge)
     yield from files.missing_files(config)
     yield from files.missing_models(config)
     if "train" in stages and plan.disk:
@@ -98,8 +97,8 @@ def _unknown_filters(config: Config) -> Iterator[str]:
 
 
 def _busy_port(nodes: Cluster) -> Iterator[str]:
-    """A MASTER_PORT under Slurm that is in use. Without one, and on nodes without Slurm, a free port is chosen."""
-    if nodes.size == 1 or not nodes.slurm or nodes.port is None:
+    """A MASTER_PORT that is in use on the first node. Without one, a free port is chosen."""
+    if nodes.rank or nodes.port is None:
         return
     try:
         socket.create_server(("", nodes.port)).close()

@@ -1,4 +1,5 @@
 """Clients of models that answer over HTTP: calls are bounded, paced, retried and capped in price.
 
-Only the standard library is needed. Keys are handed in by the caller and are blanked out of everything that comes back.
+The providers' own clients are loaded when the first call is made. Keys are handed in by the caller and are blanked out
+of everything that comes back.
 """

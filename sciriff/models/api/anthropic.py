@@ -1,16 +1,27 @@
-"""Anthropic's Messages (https://platform.claude.com/docs/en/api/messages)."""
+"""Anthropic's Messages (https://platform.claude.com/docs/en/api/messages) and its batches.
 
-from collections.abc import Mapping
+For a batch one request holds all calls, and a stream of results comes back. A batch bears no name of ours, so the mark
+is in the names of its calls, which only its results show. The batch whose submission was never answered is therefore
+looked for among those that are newer than the newest one before it and have as many calls; each is waited for until its
+results can be read. So the same calls are never paid for twice.
+"""
+
+import json
+import time
+from collections.abc import Iterator, Sequence
 from typing import Any
+from urllib.parse import quote
 
-from sciriff.models.api.calls import Call, Dialect, Reply, Sent, believed
+from msgspec import Struct
+
+from sciriff.models.api.batch import Batches, BatchState, ListedBatch
+from sciriff.models.api.calls import Call, Dialect, Refused, Reply, Sent, believed
 from sciriff.models.api.limits import estimated_tokens
-from sciriff.models.api.transport import Endpoint
+from sciriff.models.api.transport import Response
+from sciriff.run.typed_json import WrongType, typed
 from sciriff.run.user_error import UserError
 
 MESSAGES = "/messages"
-VERSION = "2023-06-01"
-"""Of the language, in the header anthropic-version, which every request needs."""
 
 FINISH_REASONS = {
     "end_turn": "stop",
@@ -20,48 +31,133 @@ FINISH_REASONS = {
 }
 """Its stop_reason -> our name for the same; others (refusal, pause_turn) keep theirs."""
 
+LONGEST_NAME = 64
+"""Characters of a call's name in a batch, of a-z, A-Z, 0-9, _ and -."""
+STATUS = {"api_error": 500, "overloaded_error": 529, "rate_limit_error": 429, "timeout_error": 504}
+"""Kinds of errors in a batch that another attempt may fix -> the status of the same error to a single call."""
 
-def anthropic_endpoint(base_url: str, key: str | None, timeout: float) -> Endpoint:
-    """A server of this language: the key has a header of its own."""
-    return Endpoint(base_url, key, timeout, "x-api-key", "", (("anthropic-version", VERSION),))
+
+class Block(Struct):
+    type: str
+    text: Any = None
 
 
-def message_call(
-    id: str,
-    model: str,
-    text: str,
-    longest: int,
-    temperature: float | None,
-    more: Mapping[str, Any] | None = None,
-    about: Mapping[str, Any] | None = None,
-) -> Call:
-    """A call with one user message. No temperature is the server's own, and models since Claude 5 take no other.
-    `more` has further keys, such as thinking."""
-    body: dict[str, Any] = {"model": model, "messages": [{"role": "user", "content": text}], "max_tokens": longest}
-    if temperature is not None:
-        body["temperature"] = temperature
-    return Call(id, model, estimated_tokens(text), dict(about or {}), {**body, **(more or {})}, longest)
+class Message(Struct):
+    """What is read of a message."""
+
+    content: list[Block]
+    usage: Any = None
+    stop_reason: Any = None
+
+
+class Batch(ListedBatch, kw_only=True):
+    """What is read of a batch."""
+
+    processing_status: str
+
+
+class BatchResult(Struct):
+    type: str
+    message: Any = None
+    error: Any = None
+
+
+class BatchRow(Struct):
+    """A line of a batch's results."""
+
+    custom_id: str
+    result: BatchResult
 
 
 def read_reply(body: Any, call: Sent) -> Reply:
     """The answer in a message: the text of all its text blocks, without what was thought. UserError where there is
     none. Tokens that the server does not tell, or that cannot be, are estimated."""
     try:
-        blocks = body["content"]
-        texts = [block["text"] for block in blocks if block["type"] == "text"]
-        usage, stop_reason = body.get("usage"), body.get("stop_reason")
-    except (KeyError, TypeError, AttributeError):
-        raise UserError("not a message") from None
-    if not isinstance(blocks, list) or not all(isinstance(text, str) for text in texts):
+        message = typed(body, Message)
+    except WrongType as error:
+        raise UserError(f"not a message: {error}") from None
+    texts = [block.text for block in message.content if block.type == "text"]
+    if not all(isinstance(text, str) for text in texts):
         raise UserError("not a message: its content is not a list of texts")
-    text = "".join(texts)
-    usage = usage if isinstance(usage, dict) else {}
+    text, stop_reason = "".join(texts), message.stop_reason
     return Reply(
         text,
-        believed(usage.get("input_tokens"), call.input_tokens),
-        believed(usage.get("output_tokens"), estimated_tokens(text)),
+        believed(message.usage, "input_tokens", call.input_tokens),
+        believed(message.usage, "output_tokens", estimated_tokens(text)),
         FINISH_REASONS.get(stop_reason, stop_reason) if isinstance(stop_reason, str) else None,
     )
 
 
 ANTHROPIC = Dialect(MESSAGES, read_reply)
+
+
+class AnthropicBatches(Batches[Batch]):
+    """https://platform.claude.com/docs/en/build-with-claude/batch-processing"""
+
+    most_calls = 100_000
+    most_bytes = 256 * 10**6 - len('{"requests":[]}')
+    path = f"{MESSAGES}/batches"
+    after_name = "after_id"
+    kind = Batch
+
+    def name_of(self, call: Sent, mark: str) -> str:
+        return f"{mark}-{call.id}"[:LONGEST_NAME]
+
+    def item(self, call: Call, mark: str) -> dict[str, Any]:
+        return {"custom_id": self.name_of(call, mark), "params": call.body}
+
+    def prepare(self, items: Sequence[dict[str, Any]]) -> str:
+        """The name of the newest batch so far; empty where there is none."""
+        newest = next(self.listed(), None)
+        return newest.id if newest else ""
+
+    def creation(self, state: BatchState, items: Sequence[dict[str, Any]]) -> dict[str, Any]:
+        return {"requests": items}
+
+    def find(self, state: BatchState) -> str | None:
+        for batch in self.listed():
+            if batch.id == state.prepared:
+                return None
+            if sum((batch.request_counts or {}).values()) == state.calls and self._is_marked(batch.id, state.mark):
+                return batch.id
+        return None
+
+    def _is_marked(self, name: str, mark: str) -> bool:
+        """Whether a batch is ours; waits until it can be known."""
+        waited = False
+        while True:
+            batch = self.look(name)
+            status, ended = self.status(batch)
+            if ended:
+                break
+            if not waited:
+                self.say(f"batch {name}: {status}; whether it is ours will be seen when it has ended")
+                waited = True
+            time.sleep(self.poll_seconds)
+        line = next((line for line in self.results(batch) if line.strip()), "{}")
+        try:
+            return typed(self.endpoint.parse(line), BatchRow).custom_id.startswith(f"{mark}-")
+        except ValueError:
+            raise Refused(f"{self.endpoint.base_url}: the results of {name} are broken: {line[:80]!r}") from None
+
+    def status(self, batch: Batch) -> tuple[str, bool]:
+        status, counts = batch.processing_status, batch.request_counts or {}
+        return f"{status}, {counts.get('succeeded', 0)} of {sum(counts.values())} answered", status == "ended"
+
+    def results(self, batch: Batch) -> Iterator[str]:
+        # not from its results_url: whatever that is would get the key
+        yield from self.ask("GET", f"{self.path}/{quote(batch.id, safe='')}/results").split("\n")
+
+    def result(self, row: Any, by_name: dict[str, Sent]) -> tuple[Sent, Reply | Response] | None:
+        found = typed(row, BatchRow)
+        call, problem = by_name.get(found.custom_id), found.result.error
+        if call is None or found.result.type in ("expired", "canceled"):
+            return None
+        if found.result.type == "succeeded":
+            try:
+                return call, read_reply(found.result.message, call)
+            except UserError as error:
+                problem = {"error": {"message": str(error)}}
+        inner = problem.get("error") if isinstance(problem, dict) else None
+        status = STATUS.get(str(inner.get("type")), 400) if isinstance(inner, dict) else 400
+        return call, Response(status, {}, json.dumps(problem), self.endpoint)

@@ -3,7 +3,7 @@
 A small state file carries a batch over the death of its process. It is written before the batch is submitted, with a
 random mark that the batch bears, and again when the server has said what the batch's name is. A process that finds the
 first and not the second asks the server for a batch with that mark before it submits anything. What the services do
-differently is in openai_batch.py and anthropic_batch.py.
+differently is in openai.py and anthropic.py.
 """
 
 import json
@@ -13,12 +13,15 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 from urllib.parse import quote
+
+import msgspec
 
 from sciriff.models.api.calls import Call, CallFailed, Refused, Reply, Sent, Tally, verdict
 from sciriff.models.api.limits import backoff, retry_after
-from sciriff.models.api.transport import LARGEST_RESPONSE, Endpoint, Response, Unreachable, request
+from sciriff.models.api.transport import Endpoint, Response, Unreachable, request
+from sciriff.run.typed_json import WrongType, read_json, typed
 from sciriff.run.user_error import UserError
 from sciriff.run.whole_file import write_whole
 
@@ -44,27 +47,8 @@ class BatchState:
 
 def read_state(path: Path) -> BatchState | None:
     """The batch that is under way, if one is. UserError for a file that does not say so."""
-    if not path.is_file():
-        return None
-    try:
-        values = json.loads(path.read_bytes())
-        sent = tuple(Sent(**call) for call in values.pop("sent", ()))
-        state = BatchState(**values, sent=sent)
-        texts = [
-            state.mark,
-            state.prepared,
-            state.batch or "",
-            *(text for call in sent for text in (call.id, call.model)),
-        ]
-        if not all(isinstance(text, str) for text in texts):
-            raise TypeError("its values must be texts")
-        if not all(type(count) is int for count in (state.calls, *(call.input_tokens for call in sent))):
-            raise TypeError("calls and tokens must be numbers")
-        if not all(isinstance(call.about, dict) for call in sent):
-            raise TypeError("about must be an object")
-    except (ValueError, TypeError, AttributeError, RecursionError) as error:
-        raise UserError(f"{path}: does not say which batch is under way ({error}); look it up at the server") from None
-    return state
+    known = "a batch that is under way"
+    return read_json(path, BatchState, known, "look it up at the server") if path.is_file() else None
 
 
 def write_state(path: Path, state: BatchState) -> None:
@@ -72,8 +56,30 @@ def write_state(path: Path, state: BatchState) -> None:
     write_whole(path, json.dumps(asdict(state)), durable=True)
 
 
-class Batches(ABC):
-    """The batch interface of one server, for one batch at a time."""
+class ListedBatch(msgspec.Struct):
+    """What is read of any batch in a service's list, those of others included."""
+
+    id: str
+    metadata: Any = None
+    request_counts: dict[str, int] | None = None
+    errors: Any = None
+
+
+class Page(msgspec.Struct):
+    data: list[ListedBatch]
+    has_more: bool | None = None
+
+
+class Named(msgspec.Struct):
+    id: str
+
+
+B = TypeVar("B", bound=ListedBatch)
+T = TypeVar("T")
+
+
+class Batches(ABC, Generic[B]):
+    """The batch interface of one server, for one batch at a time. `B` is what is read of a batch."""
 
     most_calls: int
     """Of one batch, by the service's rules."""
@@ -81,6 +87,9 @@ class Batches(ABC):
     """Of one batch as it is sent."""
     path: str
     """Where batches are."""
+    after_name: str
+    """The parameter that continues a list after a batch."""
+    kind: type[B]
 
     def __init__(
         self, endpoint: Endpoint, state_file: Path, attempts: int, poll_seconds: float, say: Callable[[str], None]
@@ -92,15 +101,15 @@ class Batches(ABC):
         self.say = say
 
     @abstractmethod
-    def line(self, call: Call, mark: str) -> str:
-        """A call as one item of a batch, in JSON."""
+    def item(self, call: Call, mark: str) -> dict[str, Any]:
+        """A call as one item of a batch."""
 
     @abstractmethod
-    def prepare(self, lines: Sequence[str]) -> str:
+    def prepare(self, items: Sequence[dict[str, Any]]) -> str:
         """What comes before a batch is made, and costs nothing: see BatchState.prepared."""
 
     @abstractmethod
-    def creation(self, state: BatchState, lines: Sequence[str]) -> bytes:
+    def creation(self, state: BatchState, items: Sequence[dict[str, Any]]) -> dict[str, Any]:
         """The body of the request that makes the batch."""
 
     @abstractmethod
@@ -108,17 +117,17 @@ class Batches(ABC):
         """The name of the batch that was made with this state, if there is one."""
 
     @abstractmethod
-    def status(self, batch: dict[str, Any]) -> tuple[str, bool]:
-        """How far a batch is, in words, and whether it has ended. KeyError where it does not say."""
+    def status(self, batch: B) -> tuple[str, bool]:
+        """How far a batch is, in words, and whether it has ended."""
 
     @abstractmethod
-    def results(self, batch: dict[str, Any]) -> Iterator[str]:
+    def results(self, batch: B) -> Iterator[str]:
         """The lines of an ended batch's result."""
 
     @abstractmethod
-    def result(self, row: dict[str, Any], by_name: dict[str, Sent]) -> tuple[Sent, Reply | Response] | None:
-        """The call that a line of the result is about and what became of it; None where it is none of ours.
-        KeyError, TypeError, AttributeError or UserError for a line that says nothing of any call."""
+    def result(self, row: Any, by_name: dict[str, Sent]) -> tuple[Sent, Reply | Response] | None:
+        """The call that a line of the result is about and what became of it; None where it is none of ours. UserError
+        for a line that says nothing of any call."""
 
     def name_of(self, call: Sent, mark: str) -> str:
         """What a call is called in a batch."""
@@ -173,10 +182,10 @@ class Batches(ABC):
     def submit(self, calls: Sequence[Call]) -> BatchState:
         """Submit a batch, where none is under way. Refused where the server has no such interface, or is silent."""
         mark = secrets.token_hex(16)
-        lines = [self.line(call, mark) for call in calls]
-        state = BatchState(mark, self.prepare(lines), calls=len(calls), sent=tuple(call.sent for call in calls))
+        items = [self.item(call, mark) for call in calls]
+        state = BatchState(mark, self.prepare(items), calls=len(calls), sent=tuple(call.sent for call in calls))
         write_state(self.state_file, state)
-        state = replace(state, batch=self._create(state, self.creation(state, lines)))
+        state = replace(state, batch=self._create(state, self.creation(state, items)))
         write_state(self.state_file, state)
         return state
 
@@ -203,7 +212,10 @@ class Batches(ABC):
                 f"again to fetch it again, or remove {self.state_file} to ask anew for what is missing"
             )
         self.state_file.unlink()
-        return answered, f"the batch {state.batch} has {self.status(batch)[0]} without an answer to it{_errors(batch)}"
+        return (
+            answered,
+            f"the batch {state.batch} has {self.status(batch)[0]} without an answer to it{_errors(batch.errors)}",
+        )
 
     def _parts(self, calls: Sequence[Call]) -> list[list[Call]]:
         """The calls in as few batches as they fit. UserError for one that fits none."""
@@ -211,7 +223,7 @@ class Batches(ABC):
         size = 0
         for call in calls:
             # in its place, the mark has the length of any other
-            more = len(self.line(call, "0" * 32)) + 1
+            more = len(json.dumps(self.item(call, "0" * 32))) + 1
             if more > self.most_bytes:
                 raise UserError(f"a prompt of {more:,} bytes does not fit a batch of {self.most_bytes:,}")
             if not parts or len(parts[-1]) == self.most_calls or size + more > self.most_bytes:
@@ -232,7 +244,7 @@ class Batches(ABC):
         """One line of a batch's result."""
         try:
             found = self.result(self.endpoint.parse(line), by_name)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except ValueError as error:
             raise _BrokenLine(f"{type(error).__name__}: {error}") from None
         if found is None or found[0].id in answered:
             return
@@ -250,7 +262,7 @@ class Batches(ABC):
             why = str(error)
         tally.give_up(call.id, CallFailed(f"in the batch: {why}", filtered))
 
-    def _create(self, state: BatchState, body: bytes) -> str:
+    def _create(self, state: BatchState, body: dict[str, Any]) -> str:
         """Make the batch. Where the server's answer is lost or says nothing sure, time passes and the batch is looked
         for before another is made."""
         for attempt in range(1, self.attempts + 1):
@@ -278,39 +290,31 @@ class Batches(ABC):
                 return found
         raise Refused(f"{self.endpoint.base_url}: the batch cannot be submitted: {why}")
 
-    def listed(self, after_name: str) -> Iterator[dict[str, Any]]:
-        """All batches that the server has, the newest first. `after_name` is what it calls the parameter that goes on
-        after a batch."""
+    def listed(self) -> Iterator[ListedBatch]:
+        """All batches that the server has, the newest first."""
         after = ""
         for _ in range(MOST_PAGES):
             text = self.ask("GET", f"{self.path}?limit={PAGE}{after}")
-            page = self.object(text)
-            batches = page.get("data")
-            if not isinstance(batches, list) or not all(_is_batch(batch) for batch in batches):
-                raise self.odd(text)
-            yield from batches
-            if not page.get("has_more") or not batches:
+            page = self.read(text, Page)
+            yield from page.data
+            if not page.has_more or not page.data:
                 return
-            after = f"&{after_name}={quote(batches[-1]['id'], safe='')}"
+            after = f"&{self.after_name}={quote(page.data[-1].id, safe='')}"
         raise Refused(f"{self.endpoint.base_url}: no end of batches; look there for the one of {self.state_file}")
 
-    def look(self, name: str) -> tuple[dict[str, Any], str, bool]:
-        """A batch as the server describes it, how far it is, and whether it has ended."""
-        text = self.ask("GET", f"{self.path}/{quote(name, safe='')}")
-        batch = self.object(text)
-        try:
-            return batch, *self.status(batch)
-        except KeyError:
-            raise self.odd(text) from None
+    def look(self, name: str) -> B:
+        """A batch as the server describes it."""
+        return self.read(self.ask("GET", f"{self.path}/{quote(name, safe='')}"), self.kind)
 
-    def _wait(self, state: BatchState) -> dict[str, Any]:
+    def _wait(self, state: BatchState) -> B:
         """The batch as the server describes it once it has ended."""
         said = None
         while True:
             try:
-                batch, status, ended = self.look(str(state.batch))
+                batch = self.look(str(state.batch))
             except Refused as error:
                 raise Refused(f"{error}; {self.state_file} says that {state.batch} is under way there") from None
+            status, ended = self.status(batch)
             if status != said:
                 self.say(f"batch {state.batch}: {status}")
                 said = status
@@ -322,14 +326,13 @@ class Batches(ABC):
         self,
         method: str,
         path: str,
-        body: bytes | None = None,
-        content_type: str = "application/json",
-        largest: int = LARGEST_RESPONSE,
+        body: dict[str, Any] | None = None,
+        file: tuple[str, bytes, str] | None = None,
     ) -> str:
         """The body of the response to a request that may safely be made again."""
         for attempt in range(1, self.attempts + 1):
             try:
-                response = request(self.endpoint, method, path, body, content_type, largest)
+                response = request(self.endpoint, method, path, body, file)
                 if response.good:
                     return response.text
                 why = self._verdict(response)
@@ -346,40 +349,34 @@ class Batches(ABC):
         except CallFailed as error:
             raise Refused(f"{self.endpoint.base_url}: {error}") from None
 
-    def object(self, text: str) -> dict[str, Any]:
-        """A JSON object that the server sent."""
+    def read(self, text: str, kind: type[T]) -> T:
+        """What the server sent, as this type."""
         try:
-            value = self.endpoint.parse(text)
+            return typed(self.endpoint.parse(text), kind)
         except ValueError:
-            value = None
-        if not isinstance(value, dict):
-            raise self.odd(text)
-        return value
+            raise Refused(f"{self.endpoint.base_url}: not what a batch interface answers: {text[:80]!r}") from None
 
     def name(self, text: str) -> str:
         """The id of an object that the server sent."""
-        name = self.object(text).get("id")
-        if not isinstance(name, str):
-            raise self.odd(text)
-        return name
-
-    def odd(self, text: str) -> Refused:
-        return Refused(f"{self.endpoint.base_url}: not what a batch interface answers: {text[:80]!r}")
+        return self.read(text, Named).id
 
 
 class _BrokenLine(Exception):
     """A line of a batch's result that says nothing of any call."""
 
 
-def _is_batch(value: Any) -> bool:
-    return isinstance(value, dict) and isinstance(value.get("id"), str)
+class BatchError(msgspec.Struct):
+    message: str
 
 
-def _errors(batch: dict[str, Any]) -> str:
+class BatchErrors(msgspec.Struct):
+    data: list[BatchError]
+
+
+def _errors(errors: Any) -> str:
     """What the server says is wrong with a batch."""
-    errors = batch.get("errors")
-    data = errors.get("data") if isinstance(errors, dict) else None
-    messages = (
-        [str(error.get("message")) for error in data if isinstance(error, dict)] if isinstance(data, list) else []
-    )
-    return f": {messages[0]}" if messages else ""
+    try:
+        found = typed(errors, BatchErrors).data
+    except WrongType:
+        return ""
+    return f": {found[0].message}" if found else ""

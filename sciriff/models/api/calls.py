@@ -1,13 +1,13 @@
 """Ask a model behind a server many things at once: every answer is handed on as it comes, every failure retried."""
 
-import json
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from sciriff.models.api.limits import LONGEST_RETRY_AFTER, Budget, Pacer, Price, backoff, retry_after
+from sciriff.models.api.limits import LONGEST_RETRY_AFTER, Budget, Pacer, backoff, estimated_tokens, retry_after
+from sciriff.models.api.prices import Price
 from sciriff.models.api.transport import Endpoint, Response, Unreachable, request
 from sciriff.run.user_error import UserError
 
@@ -127,8 +127,30 @@ class Dialect:
     """The answer in what comes back, as JSON. UserError where there is none."""
 
 
-def believed(counted: Any, estimated: int) -> int:
+def chat_call(
+    id: str,
+    model: str,
+    text: str,
+    longest: int,
+    limit_name: str,
+    temperature: float | None,
+    more: Mapping[str, Any] | None = None,
+    about: Mapping[str, Any] | None = None,
+) -> Call:
+    """A call with one user message, as all services take it. `limit_name` is what the server calls the limit on an
+    answer's tokens: OpenAI max_completion_tokens, all others max_tokens. No temperature is the server's own, and models
+    that think take no other. `more` has further keys, such as thinking."""
+    # No request can hold a lone surrogate; a question mark stands for it.
+    content = text.encode("utf-8", "replace").decode()
+    body = {"model": model, "messages": [{"role": "user", "content": content}], limit_name: longest}
+    if temperature is not None:
+        body["temperature"] = temperature
+    return Call(id, model, estimated_tokens(text), dict(about or {}), {**body, **(more or {})}, longest)
+
+
+def believed(usage: Any, name: str, estimated: int) -> int:
     """A number of tokens that a server told, or the estimate where it cannot be one."""
+    counted = usage.get(name) if isinstance(usage, dict) else None
     return counted if type(counted) is int and 0 <= counted <= MOST_TOKENS else estimated
 
 
@@ -152,6 +174,7 @@ def ask_all(
     finished and the rest is counted as unasked. Refused ends everything, after the calls under way; Ctrl-C at once,
     but never in the middle of `on_reply`. `say` gets a line for each first trouble of its kind.
     """
+    _ = endpoint.connection  # here, for what it lacks is no thread's business
     work = _Work(endpoint, dialect, iter(calls), on_reply, price, budget, pacer, attempts, say)
     # daemons, for Python's exit waits for all others, and so would Ctrl-C for a server that says nothing
     threads = [threading.Thread(target=work.run, daemon=True) for _ in range(at_once)]
@@ -232,14 +255,13 @@ class _Work:
     def ask(self, call: Call) -> Reply:
         """Make one call until it is answered. CallFailed when it cannot be, or when the work stops between attempts;
         Refused when no call can be."""
-        body = json.dumps(call.body).encode()
         for attempt in range(1, self.attempts + 1):
             if not self.pacer.wait(self.stop, call.input_tokens + call.longest):
                 raise CallFailed("stopped before it was answered")
             pause: float | None = None
             cause: Exception | None = None
             try:
-                found = self.attempt(call, body)
+                found = self.attempt(call)
                 if isinstance(found, Reply):
                     return found
                 why, pause, short = verdict(found, self.endpoint), retry_after(found.headers), f"status {found.status}"
@@ -260,7 +282,7 @@ class _Work:
                 raise CallFailed(f"{why}; stopped before it was answered")
         raise AssertionError("attempts is at least 1")
 
-    def attempt(self, call: Call, body: bytes) -> Reply | Response:
+    def attempt(self, call: Call) -> Reply | Response:
         """Make one call once: its answer, or the response that refuses one. Unreachable, or _Broken for an answer that
         is none: these may have been paid for, so they count as the most that the call can cost."""
         most = call.most(self.price)
@@ -268,7 +290,7 @@ class _Work:
             raise _OverBudget
         cost, certain = 0.0, True
         try:
-            response = request(self.endpoint, "POST", self.dialect.path, body)
+            response = request(self.endpoint, "POST", self.endpoint.path_of(self.dialect.path), call.body)
             if not response.good:
                 return response
             try:

@@ -1,19 +1,12 @@
-"""What a remote model may cost and how fast it may be asked: prices, a cap that holds, pacing, waits before retries."""
+"""What a remote model may cost and how fast it may be asked: a cap that holds, pacing, waits before retries."""
 
-import csv
 import email.utils
 import math
 import random
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cache
-from pathlib import Path
-
-BATCH_DISCOUNT = 0.5
-"""A batch costs this share of the price of single calls (OpenAI's and Anthropic's price lists)."""
 
 BYTES_PER_TOKEN = 3
 """To estimate tokens before they are counted. English has about 4.3 with today's tokenizers, so this is on the safe
@@ -23,30 +16,6 @@ FIRST_WAIT = 1.0
 LONGEST_BACKOFF = 60.0
 LONGEST_RETRY_AFTER = 3600.0
 """Seconds. A server that wants a longer pause has in truth said no for today."""
-
-
-@dataclass(frozen=True)
-class Price:
-    """US dollars per million tokens."""
-
-    input: float
-    output: float
-
-    def of(self, input_tokens: int, output_tokens: int) -> float:
-        """US dollars for these numbers of tokens."""
-        return (self.input * input_tokens + self.output * output_tokens) / 1e6
-
-    def in_batch(self) -> "Price":
-        """The price of the same tokens through the batch interface."""
-        return Price(self.input * BATCH_DISCOUNT, self.output * BATCH_DISCOUNT)
-
-
-@cache
-def price_list() -> dict[str, Price]:
-    """The list prices of known models by exact name, from prices.tsv, which says where they are from."""
-    with Path(__file__).with_name("prices.tsv").open(newline="") as file:
-        rows = csv.DictReader((line for line in file if not line.startswith("#")), delimiter="\t")
-        return {row["model"]: Price(float(row["input"]), float(row["output"])) for row in rows}
 
 
 def estimated_tokens(text: str) -> int:

@@ -3,6 +3,7 @@
 A key is read from the environment alone, when it is needed, and is handed to nobody but the server.
 """
 
+import importlib.util
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -11,13 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from sciriff.config import ServerConfig
-from sciriff.models.api.anthropic import ANTHROPIC, anthropic_endpoint, message_call
-from sciriff.models.api.anthropic_batch import AnthropicBatches
+from sciriff.models.api.anthropic import ANTHROPIC, AnthropicBatches
 from sciriff.models.api.batch import Batches, read_state
-from sciriff.models.api.calls import Call, Reply, Sent, Tally, ask_all
-from sciriff.models.api.limits import Budget, Pacer, Price, price_list
-from sciriff.models.api.openai import OPENAI, chat_call
-from sciriff.models.api.openai_batch import OpenAiBatches
+from sciriff.models.api.calls import Call, Reply, Sent, Tally, ask_all, chat_call
+from sciriff.models.api.limits import Budget, Pacer
+from sciriff.models.api.openai import OPENAI, OpenAiBatches
+from sciriff.models.api.prices import Price, price_list
 from sciriff.models.api.transport import Endpoint
 from sciriff.run.number_format import dollars
 from sciriff.run.user_error import UserError
@@ -25,6 +25,8 @@ from sciriff.run.user_error import UserError
 KEY = re.compile(r"[!-~]+")
 """Printable ASCII. Python's own complaint about another character in a header would show the key."""
 UNKNOWN_PRICE = Price(0, 0)
+SIGN_IN = {"bedrock": ("boto3", "anthropic[bedrock]"), "vertex": ("google.auth", "anthropic[vertex]")}
+"""Cloud -> the module that its sign-in needs besides the client, and what installs it."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,14 @@ class Service:
     def problems(self) -> Iterator[str]:
         """Why this model cannot be asked from here, one line each."""
         server, section = self.server, self.section
-        key = self.endpoint().key
+        key, package = self.endpoint().key, self.endpoint().package
+        if not _installed(package):
+            yield f"{section}={self.provider} needs the package {package}, which is missing: pip install 'sciriff[api]'"
+        if server.via in SIGN_IN and not _installed(SIGN_IN[server.via][0]):
+            module, installs = SIGN_IN[server.via]
+            yield f"{section}.via={server.via} needs the package {module}, which is missing: pip install '{installs}'"
+        if server.via == "azure" and package == "openai" and not os.environ.get("OPENAI_API_VERSION"):
+            yield f"{section}.via=azure needs the environment variable OPENAI_API_VERSION, such as 2024-10-21"
         if server.api_key_env is not None and key is None:
             yield (
                 f"{section}={self.provider} needs a key in the environment variable {server.api_key_env}; "
@@ -67,15 +76,15 @@ class Service:
         if server.input_usd is not None and server.output_usd is not None:
             found: Price | None = Price(server.input_usd, server.output_usd)
         else:
-            found = price_list().get(self.model)
+            found = price_list(server.via).get(self.model)
         return found.in_batch() if found is not None and server.batch else found
 
     def endpoint(self) -> Endpoint:
         """The server, with the key that opens it."""
         server = self.server
         key = os.environ.get(server.api_key_env) if server.api_key_env else None
-        make = anthropic_endpoint if self.provider == "anthropic" else Endpoint
-        return make((server.base_url or "").rstrip("/"), (key or "").strip() or None, server.timeout)
+        address = (server.base_url or "").rstrip("/")
+        return Endpoint(address, (key or "").strip() or None, server.timeout, self.provider, server.via)
 
     def call(
         self,
@@ -87,11 +96,8 @@ class Service:
     ) -> Call:
         """One question, to be answered in at most `longest` tokens. `more` has further keys of the request, `about` is
         handed back with the answer."""
-        temperature = self.server.temperature
-        if self.provider == "anthropic":
-            return message_call(id, self.model, text, longest, temperature, more, about)
         limit_name = "max_completion_tokens" if self.provider == "openai" else "max_tokens"
-        return chat_call(id, self.model, text, longest, limit_name, temperature, more, about)
+        return chat_call(id, self.model, text, longest, limit_name, self.server.temperature, more, about)
 
     def usd(self, call: Sent, reply: Reply) -> float | None:
         """What an answer costs; None where the price is not known. It may be of another model than is asked now."""
@@ -118,14 +124,14 @@ class Service:
     ) -> Tally:
         """Say what the calls cost, then make them: one by one, or as a batch that `batch_file` carries over a kill.
         UserError where the cap on the price, of which `spent` is gone, does not allow them."""
-        price = self.price() or UNKNOWN_PRICE
+        known = self.price()
+        price = known or UNKNOWN_PRICE
         most = sum(call.most(price) for call in calls)
-        before = f"{dollars(spent)} spent before"
-        known = self.price() is not None
-        cost = f"{dollars(most)} at most by estimate, {before}" if known else f"at a price not known here, {before}"
+        source = f" ({price.source})" if price.source else ""
+        cost = f"{dollars(most)} at most by estimate{source}" if known else "at a price not known here"
         say(
             f"{self.model}: {len(calls)} calls, about {sum(call.input_tokens for call in calls):,} tokens of prompts "
-            f"and at most {sum(call.longest for call in calls):,} of responses: {cost}"
+            f"and at most {sum(call.longest for call in calls):,} of responses: {cost}, {dollars(spent)} spent before"
         )
         self.check_cap(spent + most)
         if self.server.batch:
@@ -163,6 +169,13 @@ class Service:
             f"{self.section}.max_usd={self.server.max_usd:g} is used up{lost if tally.uncertain else ''} and "
             f"{tally.unasked} {what}; what was paid for is kept, and a higher {self.section}.max_usd goes on from there"
         )
+
+
+def _installed(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ImportError:  # the package that it is in is missing, too
+        return False
 
 
 def say(line: str) -> None:

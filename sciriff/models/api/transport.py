@@ -1,21 +1,18 @@
-"""One HTTP request with a key, a deadline and a limit on what comes back. Follows no redirect, so the key stays put."""
+"""One request to a provider: its answer as text without the key, or why none came."""
 
 import json
-import time
-import urllib.request
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.client import HTTPException, HTTPResponse
+from functools import cached_property
 from typing import Any
-from urllib.error import HTTPError, URLError
 
-from sciriff import __version__
 from sciriff.run.user_error import UserError
 
 LARGEST_RESPONSE = 4 * 2**20
 """Bytes. An answer of 100,000 tokens has less than one megabyte."""
 LARGEST_FILE = 512 * 2**20
 """Bytes. The result of a whole batch may have 200 MB."""
-PIECE = 64 * 1024
 KEY_SHOWN_AS = "[key]"
 SHORTEST_SECRET = 8
 """Characters. Servers that want no key are given a word such as EMPTY, which answers may hold."""
@@ -32,7 +29,7 @@ class Unreachable(Exception):
         """Whether the request went out whole, so that the server may have acted and may want money."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class Endpoint:
     """Where a service is, and what opens it."""
 
@@ -41,15 +38,54 @@ class Endpoint:
     key: str | None = field(default=None, repr=False)
     timeout: float = 120.0
     """Seconds for a whole response."""
-    key_header: str = "Authorization"
-    key_scheme: str = "Bearer "
-    """What stands before the key in its header."""
-    headers: tuple[tuple[str, str], ...] = ()
-    """What every request carries besides."""
+    provider: str = "openai"
+    """openai, local or anthropic."""
+    via: str | None = None
+    """The cloud that serves the provider's models: azure, bedrock or vertex; None is the provider itself."""
+    secrets: set[str] = field(default_factory=set, repr=False)
+    """What has opened the service so far; tokens of a cloud change."""
+
+    def __post_init__(self) -> None:
+        if self.key:
+            self.secrets.add(self.key)
+
+    @property
+    def package(self) -> str:
+        """The provider's client, by the name under which Python finds it."""
+        return "anthropic" if self.provider == "anthropic" else "openai"
+
+    def path_of(self, path: str) -> str:
+        """A path as the client knows it: Anthropic's clients for a cloud expect the version in it, which their address
+        lacks, and make another path of it."""
+        return f"/v1{path}" if self.via and self.package == "anthropic" else path
+
+    @cached_property
+    def connection(self) -> Any:
+        """The provider's client, see client.py. UserError names what its cloud lacks here."""
+        from sciriff.models.api.client import Connection
+
+        with self.one_line():
+            return Connection(self)
+
+    @contextmanager
+    def one_line(self) -> Iterator[None]:
+        """Turn what a cloud's sign-in says is wrong into a UserError."""
+        try:
+            yield
+        except Unreachable:
+            raise
+        except Exception as error:
+            if self.via is None:
+                raise
+            why = self.without_key(" ".join(str(error).split()))[:SHOWN]
+            raise UserError(f"{self.base_url} (via {self.via}): {why or type(error).__name__}") from None
 
     def without_key(self, text: str) -> str:
         """The text, should a server have sent our key back, without it."""
-        return text.replace(self.key, KEY_SHOWN_AS) if self.key and len(self.key) >= SHORTEST_SECRET else text
+        for secret in tuple(self.secrets):  # other threads may add to them
+            if len(secret) >= SHORTEST_SECRET:
+                text = text.replace(secret, KEY_SHOWN_AS)
+        return text
 
     def parse(self, text: str) -> Any:
         """JSON that this server sent, without our key in any spelling. UserError where it is none."""
@@ -116,68 +152,16 @@ class Response:
         return code if isinstance(code, str) else None
 
 
-class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """urllib would send the key to wherever a redirect points."""
-
-    def redirect_request(self, *args: Any, **kwargs: Any) -> None:
-        return None
-
-
-_opener = urllib.request.build_opener(_NoRedirect)
-
-
 def request(
     endpoint: Endpoint,
     method: str,
     path: str,
-    body: bytes | None = None,
-    content_type: str = "application/json",
-    largest: int = LARGEST_RESPONSE,
+    body: Mapping[str, Any] | None = None,
+    file: tuple[str, bytes, str] | None = None,
 ) -> Response:
-    """Make one request, whatever status it ends in. Unreachable where no whole response comes in time, or more than
-    `largest` bytes."""
-    headers = {"User-Agent": f"sciriff/{__version__}", "Accept": "application/json"}
-    if body is not None:
-        headers["Content-Type"] = content_type
-    headers |= dict(endpoint.headers)
-    asked = urllib.request.Request(endpoint.base_url + path, data=body, headers=headers, method=method)
-    if endpoint.key:
-        asked.add_unredirected_header(endpoint.key_header, endpoint.key_scheme + endpoint.key)
-    deadline = time.monotonic() + endpoint.timeout
-    try:
-        try:
-            response: HTTPResponse | HTTPError = _opener.open(asked, timeout=endpoint.timeout)
-        except HTTPError as error:
-            response = error
-        with response:
-            text = _read(response, deadline, largest).decode("utf-8", errors="replace")
-            found = {name.lower(): value for name, value in response.headers.items()}
-            return Response(response.status or 0, found, endpoint.without_key(text), endpoint)
-    except TimeoutError:
-        raise Unreachable(f"no whole response within {endpoint.timeout:g} s") from None
-    except URLError as error:
-        # what urllib wraps in this happened before the whole request was out
-        late = isinstance(error.reason, TimeoutError)
-        why = f"no connection within {endpoint.timeout:g} s" if late else endpoint.without_key(str(error.reason))
-        raise Unreachable(why, sent=False) from None
-    except UnicodeError as error:
-        raise Unreachable(f"no such host: {error}", sent=False) from None
-    except (OSError, HTTPException) as error:
-        raise Unreachable(endpoint.without_key(str(error)) or type(error).__name__) from None
-
-
-def _read(response: Any, deadline: float, largest: int) -> bytes:
-    """The body. A socket's own timeout is for each piece, so a server that drips is caught here; and that a connection
-    ended before its time only shows in the length."""
-    pieces, size = [], 0
-    while piece := response.read1(PIECE):
-        pieces.append(piece)
-        size += len(piece)
-        if size > largest:
-            raise OSError(f"the response has more than {largest:,} bytes")
-        if time.monotonic() > deadline:
-            raise TimeoutError
-    announced = response.headers.get("Content-Length", "")
-    if announced.isdecimal() and int(announced) != size:
-        raise OSError(f"the connection ended after {size} of {announced} bytes")
-    return b"".join(pieces)
+    """Make one request, whatever status it ends in: with a body in JSON, or with a form of its fields and a file (name,
+    content, type). Unreachable where no whole response comes in time."""
+    with endpoint.one_line():
+        found = endpoint.connection.send(method, path, body, file)
+    text = endpoint.without_key(found.content.decode("utf-8", errors="replace"))
+    return Response(found.status_code, {name.lower(): value for name, value in found.headers.items()}, text, endpoint)

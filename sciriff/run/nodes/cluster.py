@@ -1,6 +1,6 @@
 """Where the driver is: on one machine, on the first node of a Slurm allocation, or on one of some nodes without Slurm.
 
-One driver runs, on the first node; everywhere.py starts what runs on all of them. Loads no framework.
+One driver runs the stages, on the first node; everywhere.py starts what runs on all of them. Loads no framework.
 """
 
 import os
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from sciriff.run.user_error import UserError
 
 RANK = "NODE_RANK"
-"""A word of a command that stands for the number of the node it runs on (on_node.py puts it in)."""
+"""The variable with the number of a node, and a word that stands for it in a command for srun (on_node.py)."""
 
 STEP_OF_SRUN = 0xFFFFFFF0
 """Slurm's own steps (batch, interactive ...) have numbers from here on (slurm.h); srun counts from 0."""
@@ -34,9 +34,9 @@ class Cluster:
     address: str = "127.0.0.1"
     """Of the first node, as the others reach it."""
     port: int | None = None
-    """On the first node, where one is given (MASTER_PORT)."""
+    """On the first node, where training's processes meet; None takes a free one (MASTER_PORT)."""
     slurm: bool = False
-    """Whether srun starts processes on the nodes; else each was joined by hand."""
+    """Whether srun starts processes on the nodes; else the command was started on each."""
     cores: int = 1
     """Of each node that belong to the job, under Slurm."""
     gpus: int = 0
@@ -48,12 +48,12 @@ class Cluster:
 
     @property
     def by_hand(self) -> bool:
-        """Whether the other nodes must join."""
+        """Whether the command was started on each of several nodes."""
         return self.size > 1 and not self.slurm
 
-    def free_port(self) -> int:
-        """A port for something that the first node opens and the others connect to."""
-        return self.port if self.slurm and self.port else _free_port()
+    def meeting_port(self) -> int:
+        """A port of the first node where the processes of training meet."""
+        return self.port or _free_port()
 
     def srun(self, command: list[str]) -> list[str]:
         """The command that starts `command` once on every node, and ends all of them when one ends badly."""
@@ -116,8 +116,8 @@ def _by_hand(environment: Mapping[str, str]) -> Cluster:
         return Cluster()
     if not environment.get("MASTER_ADDR"):
         raise UserError(f"NODES={nodes} needs MASTER_ADDR, the name or address of node 0 as the others reach it")
-    port = _number({"MASTER_PORT": "29500", **environment}, "MASTER_PORT", least=1)
-    return Cluster(tuple(f"node {number}" for number in range(nodes)), rank, environment["MASTER_ADDR"], port)
+    names = tuple(f"node {number}" for number in range(nodes))
+    return Cluster(names, rank, environment["MASTER_ADDR"], _port(environment))
 
 
 def _by_slurm(environment: Mapping[str, str]) -> Cluster:
@@ -142,11 +142,10 @@ def _by_slurm(environment: Mapping[str, str]) -> Cluster:
         for word in _ask("scontrol", "--oneliner", "show", "node", nodes[0]).split(" ")
         if "=" in word
     )
-    port = _number(environment, "MASTER_PORT", least=1) if "MASTER_PORT" in environment else None
     return Cluster(
         nodes=nodes,
         address=environment.get("MASTER_ADDR") or facts.get("NodeAddr", nodes[0]),
-        port=port,
+        port=_port(environment),
         slurm=True,
         cores=_least(environment.get("SLURM_JOB_CPUS_PER_NODE", "1")),
         gpus=_number({"SLURM_GPUS_ON_NODE": "0", **environment}, "SLURM_GPUS_ON_NODE", least=0),
@@ -156,6 +155,10 @@ def _by_slurm(environment: Mapping[str, str]) -> Cluster:
 def _least(per_node: str) -> int:
     """The least of Slurm's numbers per node: 36 of `72(x2),36`."""
     return min(int(number.partition("(")[0]) for number in per_node.split(","))
+
+
+def _port(environment: Mapping[str, str]) -> int | None:
+    return _number(environment, "MASTER_PORT", least=1) if "MASTER_PORT" in environment else None
 
 
 def _number(environment: Mapping[str, str], name: str, least: int) -> int:

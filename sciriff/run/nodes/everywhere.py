@@ -1,45 +1,58 @@
-"""Start a command on every node of a run, as one child of this process: by srun, or on nodes that have joined."""
+"""Start a stage on every node of a run, as one child of this process and what the other nodes start by themselves."""
 
 import contextlib
 import json
+import secrets
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 
-from sciriff.run.nodes import lifeline, on_node, start_on_joined
+from sciriff.run.nodes import lifeline, on_node, without_slurm
 from sciriff.run.nodes.cluster import Cluster
+from sciriff.run.run_dir import RunDir
+
+START = "SCIRIFF_START"
+"""Variable: the id of a start of a stage on all nodes, the same on each of them."""
 
 
 @dataclass(frozen=True)
 class Start:
-    """How a child is started that is there on every node."""
+    """How to start this process's child."""
 
     command: list[str]
-    variables: dict[str, str]
+    variables: dict[str, str] = field(default_factory=dict)
     """For this one start, not for the log: whoever pastes the command has another driver, or none."""
     lost: Callable[[], str | None] = lambda: None
     """The name of the node whose end has ended the command on all of them."""
+    stop: Callable[[], None] | None = None
+    """Ends the command on all nodes; None where a signal to the child does."""
 
 
 @contextlib.contextmanager
 def everywhere(
-    cluster: Cluster, command: list[str], files: Mapping[str, str | None], variables: Iterable[str] = ()
+    cluster: Cluster, stage: str, run: RunDir, command: list[str], files: Mapping[str, str | None]
 ) -> Iterator[Start]:
-    """How to start `command` once on every node, after these files have come there, those with a digest as they are
-    here (shared_files.as_written). A word cluster.RANK in it is the node's number. All that was started ends with this
-    block, or with this process. srun hands on all variables, nodes that have joined get those of these names."""
+    """Have `command` run once on every node, after these files have come there, those with a digest as they are here
+    (shared_files.as_written). Under Slurm a word cluster.RANK in it is the node's number; without it, the other nodes
+    make the command for the stage themselves. All that was started ends with this block, or with this process."""
     if cluster.size == 1:
-        yield Start(command, {})
-        return
-    waits_for = {on_node.FILES: json.dumps(files)}
-    if not cluster.slurm:
-        given = {**waits_for, start_on_joined.VARIABLES: json.dumps(list(variables))}
-        yield Start([sys.executable, "-m", "sciriff.run.nodes.start_on_joined", *command], given)
-        return
-    with lifeline.hold() as line:
-        driver = {on_node.DRIVER: f"{cluster.address}:{line.port}:{line.key}"}
-        yield Start(
-            cluster.srun([sys.executable, "-m", "sciriff.run.nodes.on_node", *command]),
-            {**waits_for, **driver},
-            lost=lambda: None if line.lost is None else cluster.nodes[line.lost],
-        )
+        yield Start(command)
+    elif cluster.slurm:
+        with lifeline.hold() as line:
+            variables = {
+                START: secrets.token_hex(8),
+                on_node.FILES: json.dumps(files),
+                on_node.DRIVER: f"{cluster.address}:{line.port}:{line.key}",
+                "NODES": str(cluster.size),
+                "MASTER_ADDR": cluster.address,
+            }
+            yield Start(
+                cluster.srun([sys.executable, "-m", "sciriff.run.nodes.on_node", *command]),
+                variables,
+                lost=lambda: None if line.lost is None else cluster.nodes[line.lost],
+                stop=line.end,
+            )
+    else:
+        assert without_slurm.leading is not None, "only node 0 runs stages"
+        with without_slurm.leading.together(stage, run, dict(files), cluster.port) as key:
+            yield Start(command, {START: key})

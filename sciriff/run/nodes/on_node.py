@@ -1,6 +1,7 @@
-"""What runs once on each node: wait for the run folder's files, run a command, end it when its driver ends.
+"""What runs once on each node under Slurm: wait for the run folder's files, run a command, end it with its driver.
 
-`srun ... python -m sciriff.run.nodes.on_node COMMAND`; of COMMAND's words, RANK becomes the node's number.
+`srun ... python -m sciriff.run.nodes.on_node COMMAND`; of COMMAND's words, RANK becomes the node's number, which the
+command has as NODE_RANK too.
 """
 
 import contextlib
@@ -9,7 +10,6 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
 
 from sciriff.run.nodes import lifeline, shared_files
 from sciriff.run.nodes.cluster import RANK
@@ -20,27 +20,21 @@ DRIVER, FILES = "SCIRIFF_DRIVER", "SCIRIFF_FILES"
 """Variables: address:port:key of the driver's lifeline, and as JSON the files to wait for with their digests."""
 
 
-def start(command: list[str], rank: int, files: Mapping[str, str | None], **options: object) -> "subprocess.Popen[str]":
-    """Start the command of a node once its files are here; it dies with this process. UserError as
-    shared_files.wait_for."""
-    shared_files.wait_for(files)
-    words = [str(rank) if word == RANK else word for word in command]
-    return subprocess.Popen(words, text=True, preexec_fn=die_with_parent, **options)  # type: ignore[call-overload]
-
-
 def main() -> int:
-    """Returns the command's exit status, or 2 after a mistake that a person can mend."""
+    """Returns the command's exit status, or 2 after a mistake that a person can fix."""
     # Schedulers send these to all processes of a job. Those of training stop in their own way, with a checkpoint; the
     # end of the driver ends the rest.
     for number in (signal.SIGTERM, signal.SIGUSR1):
         signal.signal(number, signal.SIG_IGN)
-    rank = int(os.environ.get("SLURM_NODEID", "0"))
+    rank = os.environ.get("SLURM_NODEID", "0")
     try:
-        process = start(sys.argv[1:], rank, json.loads(os.environ.get(FILES, "{}")))
+        shared_files.wait_for(json.loads(os.environ.get(FILES, "{}")))
+        words = [rank if word == RANK else word for word in sys.argv[1:]]
+        process = subprocess.Popen(words, env={**os.environ, RANK: rank}, preexec_fn=die_with_parent)
         line = None
         if driver := os.environ.get(DRIVER):
             address, port, key = driver.rsplit(":", 2)
-            line = lifeline.watch(address, int(port), key, rank, gone=process.kill)
+            line = lifeline.watch(address, int(port), key, int(rank), gone=process.kill)
     except (UserError, OSError) as error:
         print(f"error: {error}", file=sys.stderr, flush=True)
         return 2

