@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from sciriff.config import SAMPLE, Config, load
-from sciriff.report.mix_card import MixSummary
+from sciriff.data.mix_card import MixCard
 from sciriff.report.run_scores import MISSING, RunScores
 from sciriff.results.scores import answers_of
 from sciriff.results.summary_table import judge_line
@@ -15,7 +15,7 @@ Facts = list[tuple[str, str]]
 """(what, value) as a list for people."""
 
 
-def notes(config: Config, scores: RunScores, mix: MixSummary | None) -> list[str]:
+def notes(config: Config, scores: RunScores, mix: MixCard | None) -> list[str]:
     """What a reader must know before comparing these numbers with others."""
     found = []
     if missing := [column for column in COLUMNS if column not in scores.columns]:
@@ -30,8 +30,10 @@ def notes(config: Config, scores: RunScores, mix: MixSummary | None) -> list[str
         found += [f"{name}: {judge_line(task['judge'])}." for name, task in scores.tasks.items() if "judge" in task]
     if config.eval.parity == "reference":
         found.append("Scored as the reference code does, its traps included (eval.parity=reference).")
-    if mix is not None and mix.held_out_rows:
-        found.append(f"{mix.held_out_rows:,} training rows are of the held-out tasks, which so are not unseen tasks.")
+    if mix is not None and mix["held_out_rows"]:
+        found.append(
+            f"{mix['held_out_rows']:,} training rows are of the held-out tasks, which so are not unseen tasks."
+        )
     if config.eval.limit is not None:
         found.append(f"A seeded choice of at most {config.eval.limit:,} instances of each task (eval.limit).")
     if scores.samples > 1:

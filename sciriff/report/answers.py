@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from sciriff.config import Config
 from sciriff.data.saved_answers import SavedAnswer, read_predictions
@@ -37,29 +37,25 @@ class ShownAnswer:
 
 @dataclass(frozen=True)
 class Answers:
-    """The answers to one task, in the order of the prompts. Counts are None if no row has what they need."""
+    """The answers to one task, in the order of the prompts."""
 
     task: Task
     rows: list[ShownAnswer]
 
-    @property
-    def prompt_tokens(self) -> list[int]:
-        return [row.answer.prompt_tokens for row in self.rows if row.answer.prompt_tokens is not None]
-
-    @property
-    def output_tokens(self) -> list[int]:
-        return [row.answer.output_tokens for row in self.rows if row.answer.output_tokens is not None]
+    def known(self, name: str) -> list[Any]:
+        """A field of the saved answers, without those that do not have it."""
+        return [value for row in self.rows if (value := getattr(row.answer, name)) is not None]
 
     @property
     def at_limit(self) -> int | None:
-        """Answers that ended at the limit on their tokens."""
-        reasons = [row.answer.finish_reason for row in self.rows if row.answer.finish_reason is not None]
+        """Answers that ended at the limit on their tokens; None if it is not known of any."""
+        reasons = self.known("finish_reason")
         return reasons.count("length") if reasons else None
 
     @property
     def truncated(self) -> int | None:
-        """Prompts that were cut to fit the model."""
-        cuts = [row.answer.truncated_tokens for row in self.rows if row.answer.truncated_tokens is not None]
+        """Prompts that were cut to fit the model; None if it is not known of any."""
+        cuts = self.known("truncated_tokens")
         return sum(map(bool, cuts)) if cuts else None
 
     @property

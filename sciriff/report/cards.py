@@ -81,9 +81,9 @@ def _lengths(given: Answers) -> list[Figure]:
     """Histograms of prompts and answers, in tokens where the engine counted them, else in characters."""
     rows = [row.answer for row in given.rows]
     drawn = [
-        histogram("Prompt, tokens", given.prompt_tokens)
+        histogram("Prompt, tokens", given.known("prompt_tokens"))
         or histogram("Prompt, characters", [len(row.prompt) for row in rows if row.prompt]),
-        histogram("Answer, tokens", given.output_tokens)
+        histogram("Answer, tokens", given.known("output_tokens"))
         or histogram("Answer, characters", [len(row.prediction) for row in rows]),
     ]
     return [figure for figure in drawn if figure is not None]

@@ -36,6 +36,7 @@ def filled(values: dict[str, Any]) -> bytes:
         "coverage": coverage,
         "strip": figures.strip,
         "bar": bars.bar,
+        "tokens": mix_card.tokens,
         "shade": _shade,
     }
     scripts = [HERE / name for name in SCRIPTS]
@@ -72,6 +73,8 @@ def content(config: Config, run: RunDir) -> dict[str, Any]:
         "totals": totals(metrics),
         "facts": about.facts(config),
         "mix": mix,
+        "datasets": mix_card.datasets(mix) if mix else [],
+        "mix_others": mix_card.others(mix) if mix else [],
         "stages": stage_times(manifest),
         "step_times": step_times(manifest, metrics),
         "provenance": mix_card.listed(manifest.about),

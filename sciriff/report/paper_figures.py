@@ -9,9 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from sciriff.data.mix_card import MixCard
 from sciriff.data.training_metrics import MetricsRow
 from sciriff.report.figures import Points
-from sciriff.report.mix_card import MixSummary
+from sciriff.report.mix_card import datasets, tokens
 from sciriff.report.run_scores import TITLES, RunScores
 from sciriff.report.training import points_and_means
 from sciriff.run.number_format import short
@@ -38,7 +39,7 @@ STYLE: dict[str, Any] = {
 """Type 42 fonts are those that conferences accept; names may hold a dollar sign, which is no formula."""
 
 
-def write_figures(folder: Path, runs: list[RunScores], metrics: list[MetricsRow], mix: MixSummary | None) -> None:
+def write_figures(folder: Path, runs: list[RunScores], metrics: list[MetricsRow], mix: MixCard | None) -> None:
     """Draw what there is data for: scores of all runs, the training of the first, its mix. Same data, same bytes."""
     from matplotlib import rc_context
 
@@ -49,12 +50,12 @@ def write_figures(folder: Path, runs: list[RunScores], metrics: list[MetricsRow]
             figure.savefig(folder / f"{name}.pdf", metadata={"CreationDate": None})
 
 
-def _figures(runs: list[RunScores], metrics: list[MetricsRow], mix: MixSummary | None) -> Iterator[tuple[str, Any]]:
+def _figures(runs: list[RunScores], metrics: list[MetricsRow], mix: MixCard | None) -> Iterator[tuple[str, Any]]:
     if any(run.columns for run in runs):
         yield "scores", _scores(runs)
     if any("loss" in row for row in metrics):
         yield "training", _training(metrics)
-    if mix is not None and mix.datasets:
+    if mix is not None and mix["by_dataset"]:
         yield "mix", _mix(mix)
 
 
@@ -127,14 +128,15 @@ def _coordinates(points: Points) -> tuple[list[float], list[float]]:
     return [x for x, _ in points], [y if math.isfinite(y) else math.nan for _, y in points]
 
 
-def _mix(mix: MixSummary) -> Any:
+def _mix(mix: MixCard) -> Any:
     """The tokens of the largest datasets, and of the others together."""
-    bars = [(visible(line.name)[:60], line.tokens) for line in mix.datasets[:LARGEST]]
-    if rest := sum(line.tokens for line in mix.datasets[LARGEST:]):
-        bars.append((f"{len(mix.datasets) - LARGEST} more", rest))
+    sizes = [(visible(name)[:60], tokens(part)) for name, part in datasets(mix)]
+    bars, rest = sizes[:LARGEST], sizes[LARGEST:]
+    if rest:
+        bars.append((f"{len(rest)} more", sum(size for _, size in rest)))
     figure = _new(0.6 + 0.16 * len(bars))
     axes = figure.subplots()
-    axes.barh(range(len(bars)), [tokens for _, tokens in bars], color=COLOURS[0], height=0.65)
+    axes.barh(range(len(bars)), [size for _, size in bars], color=COLOURS[0], height=0.65)
     axes.set_yticks(range(len(bars)), [name for name, _ in bars])
     axes.set_ylim(len(bars) - 0.4, -0.6)
     axes.set_xlabel("tokens")

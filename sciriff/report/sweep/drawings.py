@@ -3,7 +3,6 @@
 A line is told from the others by colour, dash and marker, so by any of them alone.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup
@@ -52,9 +51,7 @@ class Series:
     joined: bool = True
 
 
-def ablation(
-    key: str, title: str, caps: Sequence[str], series: Sequence[Series], baseline: Point | None
-) -> Figure | None:
+def ablation(key: str, title: str, caps: list[str], series: list[Series], baseline: Point | None) -> Figure | None:
     """A score over the caps of the mix, evenly spaced. None without a point. `key` begins its ids."""
     if not any(line.points for line in series):
         return None
@@ -63,9 +60,7 @@ def ablation(
     return _drawn(key, title, frame, labels, "instances per task", series, baseline)
 
 
-def cost_against_score(
-    key: str, title: str, unit: str, series: Sequence[Series], baseline: Point | None
-) -> Figure | None:
+def cost_against_score(key: str, title: str, unit: str, series: list[Series], baseline: Point | None) -> Figure | None:
     """The mean over a cost, from 0. None where no run has that cost."""
     highest = max((point.x for line in series for point in line.points), default=0.0)
     if not highest > 0:
@@ -85,7 +80,7 @@ def swatch(style: int | None) -> Markup:
     return Markup(f'<svg class="swatch" viewBox="0 0 40 16" aria-hidden="true">{parts}</svg>')
 
 
-def _heights(series: Sequence[Series], baseline: Point | None) -> tuple[float, float]:
+def _heights(series: list[Series], baseline: Point | None) -> tuple[float, float]:
     """What the vertical axis spans, so that every interval is on it."""
     points = [point for line in series for point in line.points] + ([baseline] if baseline else [])
     heights = [y for point in points for y in (point.y, *(point.limits or ()))]
@@ -100,7 +95,7 @@ def _drawn(
     frame: Frame,
     labels: list[tuple[float, str]],
     unit: str,
-    series: Sequence[Series],
+    series: list[Series],
     baseline: Point | None,
 ) -> Figure:
     texts = [f"Baseline {baseline}."] if baseline else []
