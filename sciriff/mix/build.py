@@ -202,17 +202,17 @@ def _capped(
     for rows in groups:
         selection = capped(rows, cap, refusals)
         times = over_epochs(selection.kept, source.epochs)
-        never = selection.kept[len(times) :]  # of less than one epoch
+        unused = selection.kept[len(times) :]  # of less than one epoch
         for reason, dropped in (
             *selection.refused.items(),
             (over, selection.over),
-            (f"over mix.sources.{name}.epochs", never),
+            (f"over mix.sources.{name}.epochs", unused),
         ):
             for row in dropped:
                 tally.drop(reason, row.name, name, row.dataset)
         choice.rows += len(selection.kept)
         choice.times += times
-        choice.spare.append(never + selection.over)
+        choice.spare.append(unused + selection.over)
     if repeated := sum(number > 0 for number, _ in choice.times):
         tally.repeated[name] = repeated
     return choice
