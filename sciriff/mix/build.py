@@ -29,7 +29,7 @@ from sciriff.mix.science_filter import ScienceFilter
 from sciriff.mix.sources import read_conversations
 from sciriff.mix.spool import Spool
 from sciriff.mix.tally import MixTally
-from sciriff.mix.validation import Drawn, Seen, draw, take_from_pools
+from sciriff.mix.validation import Drawn, Marks, draw, noting, take_from_pools
 from sciriff.run.json_lines import read_jsonl, write_jsonl
 from sciriff.run.user_error import UserError
 
@@ -109,8 +109,8 @@ def build_mix(
             order = shuffled((time for choice in choices.values() for time in choice.times), mix.seed)
             tally.shortened = sum(map(spool.is_short, order))
             rows = map(spool.read, order)
-            seen = Seen()
-            write_jsonl(folder / TRAIN, seen.noting(rows) if mix.validation_rows else rows)
+            seen: Marks = set()
+            write_jsonl(folder / TRAIN, noting(rows, seen) if mix.validation_rows else rows)
             if mix.validation_rows:
                 for name, choice in choices.items():
                     half = {"sciriff": "science", "tulu": "general"}[name]
