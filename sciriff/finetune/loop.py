@@ -34,8 +34,8 @@ from sciriff.run.user_error import UserError
 
 
 def finetune(config: Config, run: RunDir) -> None:
-    """Train on RUN/mix/tokens, from the newest checkpoint if there is one, and write RUN/model. Returns early, with a
-    checkpoint and without a model, when RUN/.stop appears."""
+    """Train on RUN/mix/tokens, from the newest checkpoint if there is one, and write RUN/model; if RUN/.stop appears, a
+    checkpoint instead."""
     workers = Workers(config)
     workers.wait_for_files(run.tokens / TOKEN_FILE, run.validation_tokens / TOKEN_FILE)
     workers.wait_until_agreed(run.stop_request)  # the driver has just removed that of an earlier start
