@@ -1,6 +1,6 @@
-"""The card of a mix as a page for people: `mix/card.md`, with the recipe that builds it again."""
+"""Write the card of a mix as Markdown, `mix/card.md`, with the recipe that builds it again."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
@@ -9,19 +9,19 @@ from omegaconf import OmegaConf
 from sciriff.config import MixConfig, as_dict
 from sciriff.data.mix_card import MixCard
 from sciriff.mix.card_table import DATASETS, groups, remarks
+from sciriff.results.markdown_table import escaped, markdown_table
 
 
 def page(card: MixCard, mix: MixConfig) -> str:
-    """Markdown of a card (`card.json`) and of the config that it was built by. Names that come out of the data are
-    escaped: whoever wrote the rows chose them."""
+    """Markdown of a card and of the config of the mix. Names from the data are escaped: anyone may have chosen them."""
     sections = [
-        f"# Mix {_text(mix.name)}",
-        _list(_text(line) for line in remarks(card)),
+        f"# Mix {escaped(mix.name)}",
+        "\n".join(f"- {escaped(line)}" for line in remarks(card)),
         "## Rows and tokens",
         f"By the model's tokenizer, markup (`{card['chat']}`) included.",
         _token_table(card),
         "## Read and left out",
-        _table(
+        markdown_table(
             ("source", "revision", "licence", "rows read", "kept"),
             [
                 (name, card["commits"].get(name, ""), card["licenses"][name], rows, _kept(card, name, rows))
@@ -33,22 +33,28 @@ def page(card: MixCard, mix: MixConfig) -> str:
         sections.append("What is unknown here the config can say: `mix.sources.NAME.license=...`.")
     if card["dropped"]:
         firsts = [(why, part["rows"], ", ".join(part["first"])) for why, part in card["dropped"].items()]
-        sections.append(_table(("left out because", "rows", "the first"), firsts))
+        sections.append(markdown_table(("left out because", "rows", "the first"), firsts))
     if of_dataset := card["dropped_by_dataset"]:
         rows = [(name, why, count) for name, reasons in of_dataset.items() for why, count in reasons.items()]
         if len(of_dataset) > DATASETS:
             rows = sorted(rows, key=lambda row: (-row[2], row[:2]))[:DATASETS]
-        sections.append(_table(("dataset", "left out because", "rows"), rows))
+        sections.append(markdown_table(("dataset", "left out because", "rows"), rows))
     if (odd := card["read_with_control_characters"])["rows"]:
         sections.append(
             f"{odd['rows']:,} rows were read with control characters (papers that were read out of PDF files have "
-            f"them), such as {_text(', '.join(odd['first']))}."
+            f"them), such as {escaped(', '.join(odd['first']))}."
         )
+    digests = [
+        ("train.jsonl", card["digest"]),
+        ("validation.jsonl", card["validation"]["digest"]),
+        *((f"the source {name}", source["digest"]) for name, source in card["recipe"]["sources"].items()),
+        ("tokenizer and markup", card["markup_digest"]),
+    ]
     sections += [
         "## Longest rows",
-        _table(("row", "tokens"), [(row["row"], row["tokens"]) for row in card["longest"]]),
+        markdown_table(("row", "tokens"), [(row["row"], row["tokens"]) for row in card["longest"]]),
         "## Digests",
-        _table(("of", "SHA-256"), _digests(card)),
+        markdown_table(("of", "SHA-256"), [row for row in digests if row[1]]),
         "## Recipe",
         "As a file of `conf/mix/` this builds the same mix, with the same tokenizer and markup from the same rows.",
         f"```yaml\n{recipe_yaml(mix, card['commits'])}```",
@@ -57,8 +63,8 @@ def page(card: MixCard, mix: MixConfig) -> str:
 
 
 def recipe_yaml(mix: MixConfig, commits: Mapping[str, str]) -> str:
-    """The settings of a mix that are not the schema's own defaults, as a file of conf/mix/. Hub datasets are written
-    with the commits that their rows are from, whatever is newest later."""
+    """Settings of a mix that differ from the schema's defaults, as a file of conf/mix/. Hub datasets are pinned to the
+    commits of their rows."""
     values = _without(as_dict(mix), as_dict(MixConfig(name="")))
     for name, commit in commits.items():
         values["sources"][name]["revision"] = commit
@@ -68,31 +74,17 @@ def recipe_yaml(mix: MixConfig, commits: Mapping[str, str]) -> str:
 
 
 def _without(values: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
-    """What differs from the defaults."""
-    found = {}
-    for key, value in values.items():
-        if isinstance(value, dict):
-            value = _without(value, defaults[key])
-            if not value:
-                continue
-        elif value == defaults[key]:
-            continue
-        found[key] = value
-    return found
+    """Values that differ from the defaults, at any depth."""
+    return {
+        key: _without(value, defaults[key]) if isinstance(value, dict) else value
+        for key, value in values.items()
+        if value != defaults[key]
+    }
 
 
 def _kept(card: MixCard, source: str, rows: int) -> int:
     """Rows of a source in the mix."""
-    dropped = sum(card["dropped_by_source"].get(source, {}).values())
-    return rows - dropped + int(card["repeated"].get(source, 0))
-
-
-def _digests(card: MixCard) -> list[tuple[str, str]]:
-    digests = [("train.jsonl", card["digest"])]
-    if validation := card["validation"]["digest"]:
-        digests.append(("validation.jsonl", validation))
-    digests += [(f"the source {name}", source["digest"]) for name, source in card["recipe"]["sources"].items()]
-    return [*digests, ("tokenizer and markup", card["markup_digest"])]
+    return rows - sum(card["dropped_by_source"].get(source, {}).values()) + card["repeated"].get(source, 0)
 
 
 def _token_table(card: MixCard) -> str:
@@ -103,22 +95,4 @@ def _token_table(card: MixCard) -> str:
         spread = [f"{spread[key]:,.0f}" for spread in (prompt, target) for key in ("median", "mean", "max")]
         rows.append((name, part["rows"], *spread, f"{target['sum'] / whole:.1%}"))
     tokens = [f"{what} {key}" for what in ("prompt", "target") for key in ("median", "mean", "max")]
-    return _table(("dataset", "rows", *tokens, "share of targets"), rows)
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    cells = [[f"{cell:,}" if isinstance(cell, int) else _text(str(cell)) for cell in line] for line in lines]
-    return "\n".join(f"| {' | '.join(line)} |" for line in cells)
-
-
-def _list(lines: Iterable[str]) -> str:
-    return "\n".join(f"- {line}" for line in lines)
-
-
-def _text(text: str) -> str:
-    """Text that Markdown shows as it is, on one line."""
-    text = " ".join(text.split())
-    for mark in "\\`*_[]<>|#":
-        text = text.replace(mark, "\\" + mark)
-    return text
+    return markdown_table(("dataset", "rows", *tokens, "share of targets"), rows)

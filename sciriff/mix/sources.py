@@ -1,4 +1,4 @@
-"""Turn the raw rows of SciRIFF and Tulu-V2 into conversations, and say of a row that cannot be used why."""
+"""Turn the raw rows of SciRIFF and Tulu-V2 into conversations, or name the reason why a row cannot be used."""
 
 import re
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ from sciriff.run.json_lines import Message
 from sciriff.run.user_error import UserError
 
 SCIENCE = "science"
-"""Datasets of science rows are called `science.<task>`; Tulu-V2 has some whose names begin so, too."""
+"""Datasets of science rows are called `science.<task>`; Tulu-V2 has some with such names, too."""
 
 ROLES = ("system", "user", "assistant")
 
@@ -25,42 +25,39 @@ C1 = re.compile(r"[\x80-\x9f]")
 C1_BEGINS = b"\xc2"
 
 NO_NAME = re.compile(r"[\0-\x1f\x7f-\x9f\u2028\u2029]")
-"""Controls and ends of lines, of which no name has one."""
+"""Controls and ends of lines, which no name may have."""
 
 
 class BadRow(Exception):
-    """A row that cannot be trained on. The message is the reason, the same for all such rows, so that it is counted."""
+    """A row that cannot be trained on. The message is the reason by which such rows are counted."""
 
 
 def conversation_of(row: dict[str, Any]) -> Conversation:
-    """The conversation of a raw row; BadRow where it is none that a model could learn from.
+    """Convert a raw row; BadRow if a model could not learn from it.
 
     The keys say what the row is: `messages` with `dataset` and `id` (Tulu-V2 and finished mixes), or `input` and
     `output` with `_instance_id` = `task:split:index` (SciRIFF).
     """
     if "messages" in row:
-        conversation = _general(row)
-    elif "input" in row and "output" in row:
-        conversation = _science(row)
-    else:
-        raise BadRow("neither `messages` nor `input` and `output`")
-    _check(conversation.messages)
-    return conversation
+        return _general(row)
+    if "input" in row and "output" in row:
+        return _science(row)
+    raise BadRow("neither `messages` nor `input` and `output`")
 
 
 def read_conversations(
     name: str, source: SourceConfig, on_bad_row: str, tally: MixTally, science: ScienceFilter | None = None
 ) -> Iterator[Conversation]:
-    """The conversations of the source `name`, as a stream; `tally` counts what is read.
+    """Stream the conversations of the source `name`; `tally` counts what is read.
 
-    A bad row is a UserError with its place and reason, or with `on_bad_row="drop"` a drop of the tally: one that no
-    model could learn from, and a line that cannot be decoded. A file that breaks off is a UserError always. `science`
-    makes a bad row of one that belongs to no science task, and says which of the others enter.
+    A bad row or a line that cannot be decoded is a UserError with its place and reason; with `on_bad_row="drop"` it is
+    counted and left out. A file that breaks off is always a UserError. With `science` a row of no science task is a bad
+    row, and the filter selects among the others.
     """
 
     def bad_row(where: str, reason: str) -> None:
         if on_bad_row == "error":
-            raise UserError(f"{where}: {reason}; mend it, or leave such rows out with mix.on_bad_row=drop")
+            raise UserError(f"{where}: {reason}; fix it, or leave such rows out with mix.on_bad_row=drop")
         tally.drop(reason, where, name)
 
     def unreadable(where: str, reason: str) -> None:
@@ -79,7 +76,7 @@ def read_conversations(
             bad_row(where, str(bad))
             continue
         if any(_has_controls(message.content) for message in conversation.messages):
-            tally.control_characters.add(where)
+            tally.read_with_control_characters.add(where)
         task = conversation.dataset.removeprefix(SCIENCE + ".")
         if science is not None and (refusal := science.refusal(task, row, where)):
             tally.drop(refusal, conversation.name, name, conversation.dataset)
@@ -89,52 +86,43 @@ def read_conversations(
 
 def _science(row: dict[str, Any]) -> Conversation:
     instance_id = row.get("_instance_id")
-    task, colon, _ = instance_id.partition(":") if isinstance(instance_id, str) else ("", "", "")
+    task, colon, _ = str(instance_id).partition(":")
     if not (task and colon and isinstance(instance_id, str)):
         raise BadRow("`_instance_id` is not task:split:index")
-    _check_name(instance_id, "`_instance_id`")
-    for key in ("input", "output"):
-        _check_text(row[key], f"`{key}`")
-    messages = (Message("user", row["input"]), Message("assistant", row["output"]))
-    return Conversation(f"{SCIENCE}.{task}", instance_id, messages)
+    question = Message("user", _text(row["input"], "`input`"))
+    answer = Message("assistant", _text(row["output"], "`output`"))
+    return Conversation(f"{SCIENCE}.{task}", _name(instance_id, "`_instance_id`"), (question, answer))
 
 
 def _general(row: dict[str, Any]) -> Conversation:
-    dataset, row_id, turns = row.get("dataset"), row.get("id"), row["messages"]
-    if isinstance(row_id, int) and not isinstance(row_id, bool):
-        row_id = str(row_id)
-    _check_name(dataset, "`dataset`")
-    _check_name(row_id, "`id`")
+    row_id, turns = row.get("id"), row["messages"]
+    dataset = _name(row.get("dataset"), "`dataset`")
+    row_id = _name(str(row_id) if type(row_id) is int else row_id, "`id`")
     if not isinstance(turns, list) or not turns:
         raise BadRow("`messages` is not a list of messages")
     messages = []
     for turn in turns:
         if not isinstance(turn, dict) or "role" not in turn or "content" not in turn:
             raise BadRow("a message without `role` and `content`")
-        if turn["role"] not in ROLES:
+        if (role := turn["role"]) not in ROLES:
             raise BadRow(f"a role other than {', '.join(ROLES)}")
-        messages.append(Message(turn["role"], turn["content"]))
-    assert isinstance(dataset, str) and isinstance(row_id, str)
-    return Conversation(dataset, row_id, tuple(messages))
-
-
-def _check(messages: tuple[Message, ...]) -> None:
-    for message in messages:
-        _check_text(message.content, f"the text of the {message.role}", may_be_empty=message.role == "system")
+        messages.append(Message(role, _text(turn["content"], f"the text of the {role}", may_be_empty=role == "system")))
     if messages[-1].role != "assistant":
         raise BadRow("the last message is not the assistant's")
     if next(message.role for message in messages if message.role != "system") == "assistant":
         raise BadRow("the assistant speaks first")
+    return Conversation(dataset, row_id, tuple(messages))
 
 
-def _check_name(name: object, what: str) -> None:
-    """A name is printed to terminals, which some characters command, and stands in a line."""
-    _check_text(name, what)
-    if NO_NAME.search(str(name)):
+def _name(name: object, what: str) -> str:
+    """Check a name, which is printed to terminals: it may have no control characters and line ends."""
+    text = _text(name, what)
+    if NO_NAME.search(text):
         raise BadRow(f"{what} has control characters")
+    return text
 
 
-def _check_text(text: object, what: str, *, may_be_empty: bool = False) -> None:
+def _text(text: object, what: str, *, may_be_empty: bool = False) -> str:
     if not isinstance(text, str):
         raise BadRow(f"{what} is not a string")
     if not may_be_empty and not text.strip():
@@ -145,6 +133,7 @@ def _check_text(text: object, what: str, *, may_be_empty: bool = False) -> None:
         text.encode()
     except UnicodeEncodeError:
         raise BadRow(f"{what} has lone surrogates") from None
+    return text
 
 
 def _has_controls(text: str) -> bool:

@@ -113,7 +113,7 @@ def test_a_row_leaves_twenty_tokens_of_the_window_free(tmp_path: Path, window: i
 
 
 def turns(*lengths: int) -> list[dict]:
-    """Messages of so many characters, the user's and the assistant's in turn."""
+    """Messages of these lengths in characters, the user's and the assistant's in turn."""
     return [{"role": ("user", "assistant")[i % 2], "content": "x" * length} for i, length in enumerate(lengths)]
 
 
@@ -238,7 +238,7 @@ def with_metadata(row: dict, family: str, *domains: str) -> dict:
 
 
 def filtered(tmp_path: Path, **settings: object) -> tuple[MixTally, dict[str, int]]:
-    """What a filter lets in of a question answering and a recognition task, and of one that is held out."""
+    """Rows that pass a filter, from a question answering, a recognition and a held-out task."""
     rows = [with_metadata(science("covid_qa", i), "qa.abstractive", "biomedicine") for i in range(5)]
     rows += [with_metadata(science("gene_ner", i), "ie.named_entity_recognition", "biomedicine") for i in range(4)]
     both = ("biomedicine", "chemistry")
@@ -255,7 +255,7 @@ def test_filters_choose_by_task_family_and_domain(tmp_path: Path) -> None:
     assert rows == {"gene_ner": 7} and tally.reasons == {"not of mix.tasks": 7}
     tally, rows = filtered(tmp_path, families=["qa.abstractive"])
     assert rows == {"covid_qa": 5} and tally.reasons == {"not of mix.families": 7, "of a held-out task": 2}
-    assert tally.dropped_of_dataset["science.gene_ner"] == {"not of mix.families": 7}
+    assert tally.dropped_by_dataset["science.gene_ner"] == {"not of mix.families": 7}
     assert filtered(tmp_path, domains=["chemistry", "misc"])[1] == {"gene_ner": 3}
     assert filtered(tmp_path, domains=["biomedicine"], families=["ie.named_entity_recognition"])[1] == {"gene_ner": 7}
     assert filtered(tmp_path, tasks=["bioasq_list_qa"], include_heldout=True)[1] == {"bioasq_list_qa": 2}

@@ -125,7 +125,8 @@ def _http_client(library: Any, endpoint: Endpoint) -> Any:
                 raise Unreachable(f"no connection within {endpoint.timeout:g} s", sent=False) from None
             except (library.TransportError, OSError) as error:
                 if not (watch.late or isinstance(error, library.TimeoutException)):
-                    raise Unreachable(endpoint.without_key(str(error)) or type(error).__name__, watch.sent) from None
+                    why = endpoint.without_key(f"{str(error) or type(error).__name__}{watch.no_http()}")
+                    raise Unreachable(why, watch.sent) from None
                 watch.late = True
             finally:
                 timer.cancel()
@@ -158,17 +159,31 @@ class _Watch:
         """Whether the request went out whole, so that the server may have acted and may want money."""
         self.late = False
         self._stream: Any = None
+        self._first = b""
         self._to_proxy = False
 
     def __call__(self, event: str, info: dict[str, Any]) -> None:
         if event.endswith((".connect_tcp.complete", ".start_tls.complete")):
             self._stream = info["return_value"]
+            self._stream.read = self._noting_the_first(self._stream.read)
             if self.late:
                 self.cut()
         elif event.endswith(".send_request_headers.started"):
             self._to_proxy = info["request"].method == b"CONNECT"
         elif event.endswith(".send_request_body.complete"):
             self.sent = not self._to_proxy
+
+    def _noting_the_first(self, read: Any) -> Any:
+        def noting(*arguments: Any, **options: Any) -> bytes:
+            piece: bytes = read(*arguments, **options)
+            self._first = self._first or piece
+            return piece
+
+        return noting
+
+    def no_http(self) -> str:
+        """What a server of another kind said, which httpcore does not tell where its first line is its last."""
+        return "" if self._first.startswith(b"HTTP/") else f" {self._first.decode(errors='replace')}"
 
     def cut(self) -> None:
         """End the connection, so that whoever waits for it sees its end. A client's own timeout is for each piece, and
