@@ -39,7 +39,7 @@ def hold_or_wait(path: Path, notice: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def own_run(run: RunDir, wait: bool = False) -> Iterator[None]:
-    """Hold a run folder as its driver. A second driver is refused, or with `wait` waits for the first. The last worker of
+    """Hold a run folder as its driver. A second one is refused, or with `wait` waits for the first. The last worker of
     a killed one is waited for."""
     waiting = f"{run.root}: another run is making it; waiting"
     driver = hold_or_wait(run.lock, waiting) if wait else hold_or_refuse(run.lock, _in_use(run))
