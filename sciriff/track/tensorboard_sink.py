@@ -11,7 +11,7 @@ from sciriff.config import Config, to_yaml
 from sciriff.run.run_dir import RunDir
 from sciriff.run.user_error import UserError
 from sciriff.track.logged_tables import TrackedTable
-from sciriff.track.sink import is_number, tag
+from sciriff.track.sink import is_number
 
 
 @dataclass
@@ -31,7 +31,7 @@ class TensorboardSink:
         self.writer.add_event(Event(wall_time=time.time(), step=step, summary=summary))
 
     def step(self, step: int, values: dict[str, float]) -> None:
-        self._add(step, {tag(name): value for name, value in values.items()})
+        self._add(step, values)
 
     def scores(self, values: dict[str, Any]) -> None:
         self._add(max(self.logged, 0), {k if "/" in k else f"summary/{k}": v for k, v in values.items()})
