@@ -13,6 +13,7 @@ from sciriff.results.finished_runs import FinishedRun, find_runs, read_run, read
 from sciriff.results.seeds import pool_seeds
 from sciriff.results.statistics import RESAMPLES
 from sciriff.results.sweep_record import PAGE, Job, jobs
+from sciriff.run.number_format import duration
 from sciriff.run.run_dir import RunDir
 from sciriff.run.user_error import UserError
 from sciriff.run.whole_file import write_whole
@@ -50,7 +51,8 @@ def write(place: Path, resamples: int) -> None:
         try:
             runs += _runs_of(job)
         except ValueError as error:
-            left_out.append(LeftOut.of_job(job, str(error)))
+            time = duration(job.seconds) if job.seconds else "–"
+            left_out.append(LeftOut(job.name, str(error), job.status, time, job.overrides))
     finished = len(found) - len(left_out)
     beside, unreadable = _beside(runs)
     left_out += [LeftOut(folder.name, reason, UNREADABLE) for folder, reason in unreadable.items()]

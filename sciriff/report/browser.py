@@ -1,7 +1,7 @@
 """The data of the prediction browser, packed into the page: a script unpacks a task's part when it is looked at.
 
-A part is JSON, compressed with zlib and written in base64, so no text of a model can end the element that holds it. The
-prompts of a task are lists of numbers into one list of its different lines: instructions and papers stand in many.
+A part is JSON, compressed with zlib and written in base64, so no text of a model can end the element that holds it.
+Prompts repeat instructions and papers: a task has one list of its distinct lines, a prompt is a list of places in it.
 """
 
 import base64

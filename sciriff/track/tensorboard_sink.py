@@ -19,7 +19,7 @@ class TensorboardSink:
     writer: Any
     logged: int = -1
 
-    def _add(self, step: int, values: dict[str, Any]) -> None:
+    def step(self, step: int, values: dict[str, Any]) -> None:
         from tensorboard.compat.proto.summary_pb2 import Summary
 
         scalars = [Summary.Value(tag=k, simple_value=v) for k, v in values.items() if is_number(v)]
@@ -30,11 +30,8 @@ class TensorboardSink:
 
         self.writer.add_event(Event(wall_time=time.time(), step=step, summary=summary))
 
-    def step(self, step: int, values: dict[str, float]) -> None:
-        self._add(step, values)
-
     def scores(self, values: dict[str, Any]) -> None:
-        self._add(max(self.logged, 0), {k if "/" in k else f"summary/{k}": v for k, v in values.items()})
+        self.step(max(self.logged, 0), {k if "/" in k else f"summary/{k}": v for k, v in values.items()})
 
     def text(self, tag: str, text: str) -> None:
         """Add a Markdown text, shown in the tab Text."""

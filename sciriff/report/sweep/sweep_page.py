@@ -16,7 +16,6 @@ from sciriff.report.sweep.groups import SweepRow, rows_of
 from sciriff.results.comparison import HIGHER, LOWER, Comparison, Difference
 from sciriff.results.scores import ColumnScore
 from sciriff.results.seeds import Group, Pooled
-from sciriff.results.sweep_record import Job
 from sciriff.run.number_format import duration, p_value
 from sciriff.run.visible import visible
 
@@ -32,10 +31,6 @@ class LeftOut:
     status: str
     time: str = "–"
     overrides: str = ""
-
-    @classmethod
-    def of_job(cls, job: Job, reason: str) -> "LeftOut":
-        return cls(job.name, reason, job.status, duration(job.seconds) if job.seconds else "–", job.overrides)
 
 
 def render(
