@@ -42,8 +42,7 @@ def render(
     left_out: Sequence[LeftOut] = (),
     jobs: tuple[int, int] | None = None,
 ) -> bytes:
-    """The page of these groups, the baseline first. `jobs` is how many of how many of a sweep are finished, None
-    outside of one."""
+    """The page of these groups, the baseline first. `jobs`: finished and all jobs of a sweep, or None."""
     rows = rows_of(groups, resamples, compared)
     here = Path(__file__).parent
     functions: template.Functions = {
