@@ -409,7 +409,7 @@ def test_judgements_of_other_answers_are_not_scored(judged: JudgedConfig):
         (b"7", b"", True),
     ],
 )
-def test_a_last_line_is_mended(tmp_path: Path, before: bytes, after: bytes, cut: bool):
+def test_a_half_written_last_line_is_repaired(tmp_path: Path, before: bytes, after: bytes, cut: bool):
     path = tmp_path / "x.jsonl"
     path.write_bytes(before)
     assert repair_last_line(path) == cut
@@ -446,7 +446,7 @@ def test_rows_that_the_stage_cannot_go_on_from(judged: JudgedConfig, line: str, 
         ({"base_url": "http://host:99999/v1"}, "judge.base_url must be http"),
         ({"api_key_env": "sk-1234"}, "must be the name of an environment variable"),
         ({"input_usd": 1}, "judge.input_usd and judge.output_usd must be given together"),
-        ({"max_concurrency": 0}, r"judge.max_concurrency=0 is too small"),
+        ({"max_concurrency": 0}, r"judge.max_concurrency=0 must be at least"),
         ({"timeout": 0}, r"judge.timeout=0.* must be above 0"),
         ({"model": None}, "judge=openai needs judge.model"),
         ({"provider": "open"}, "judge.provider=open is not known"),
