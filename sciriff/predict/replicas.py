@@ -1,8 +1,7 @@
-"""Several engines side by side, each in a process with GPUs of its own, that draw their work from one queue.
+"""Several replicas of an engine, each a process with its own GPUs, that take batches from one queue.
 
-So they finish together, whatever the prompts turn out to cost. Answers come back to the stage, the only writer. It ends
-when a replica dies, and they die with it. A replica asks for batches and sends back lists of answers, then None, or
-what went wrong.
+So they finish together, whatever the prompts cost. The stage, the only writer, ends when a replica dies, and replicas
+die with it. A replica asks for batches and sends lists of answers, then None or its error.
 """
 
 import contextlib
@@ -26,65 +25,63 @@ from sciriff.run.run_dir import RunDir
 from sciriff.run.user_error import UserError
 
 IN_HANDS = 4
-"""A replica holds a quarter of its fair share of the prompts at most. More would leave one of them with a long tail
-when the queue is empty; of some thousand prompts a quarter still fills vLLM's batches."""
+"""A replica holds at most a quarter of its fair share of the prompts. More would leave one with a long tail when the
+queue is empty; a quarter of some thousand prompts still fills vLLM's batches."""
 LEAST_IN_HANDS = 32
 
 AT_THE_END = 60.0
-"""Seconds that an engine has to end in order."""
-
+"""Seconds within which an engine must end in order."""
 
 MORE = "more"
-"""What a replica says that has room for another batch."""
+"""Message of a replica with room for another batch."""
 
 
 @dataclass(frozen=True)
-class Task:
-    """What the stage tells each replica first."""
+class ReplicaTask:
+    """Work of a replica, sent when it starts."""
 
     engine: str
-    """Name of its module."""
+    """Name of the engine's module."""
     request: Request
-    """Without batches."""
+    """The request, without batches."""
     folder: Path
-    """Of the run."""
+    """The run folder."""
 
 
 def generate(engine: ModuleType, request: Request, count: int, run: RunDir) -> Generator[list[Answer], None, None]:
-    """Yield the answers of this machine's `count` engines as they come. UserError or OSError as the engine's,
-    ChildProcessError where a replica dies."""
+    """Yield the answers of this machine's `count` replicas as they come. UserError or OSError as the engine's;
+    ChildProcessError if a replica dies."""
     if count == 1:
         yield from engine.generate(request)
         return
     batches = list(request.batches)
     in_hands = max(LEAST_IN_HANDS, -(-sum(map(len, batches)) // (IN_HANDS * count)))
-    task = Task(engine.__name__, replace(request, batches=(), in_hands=in_hands), run.root)
+    task = ReplicaTask(engine.__name__, replace(request, batches=(), in_hands=in_hands), run.root)
     with _started(task, count, request.engine) as replicas:
         yield from _share_out(batches, replicas)
 
 
 @contextlib.contextmanager
-def _started(task: Task, count: int, engine: EngineConfig) -> Iterator[dict[Connection, BaseProcess]]:
+def _started(task: ReplicaTask, count: int, engine: EngineConfig) -> Iterator[dict[Connection, BaseProcess]]:
     context = multiprocessing.get_context("spawn")
     replicas: dict[Connection, BaseProcess] = {}
     with contextlib.ExitStack() as stack:
         for number, devices in enumerate(gpu_groups(count, engine.tensor_parallel), 1):
             ours, theirs = context.Pipe()
             arguments = (theirs, task, devices, count)
-            process: BaseProcess = context.Process(
-                target=_answer_batches, args=arguments, name=f"replica {number} of {count}"
-            )
+            name = f"replica {number} of {count}"
+            process: BaseProcess = context.Process(target=_answer_batches, args=arguments, name=name)
             process.start()
             theirs.close()
             stack.callback(_end, process)
             replicas[ours] = process
         yield replicas
-        for process in replicas.values():  # each puts its engine away in its own time
+        for process in replicas.values():  # each shuts its engine down in its own time
             process.join(timeout=AT_THE_END)
 
 
 def gpu_groups(count: int, ways: int) -> list[str | None]:
-    """For each of a node's `count` replicas its CUDA_VISIBLE_DEVICES, of `ways` GPUs; None on a machine without."""
+    """Return CUDA_VISIBLE_DEVICES of each of a node's `count` replicas, with `ways` GPUs each; None without GPUs."""
     gpus = len(machine.gpus())
     if gpus == 0:
         return [None] * count
@@ -93,13 +90,13 @@ def gpu_groups(count: int, ways: int) -> list[str | None]:
     return [",".join(ids[first : first + ways]) for first in range(0, count * ways, ways)]
 
 
-def _answer_batches(pipe: Connection, task: Task, devices: str | None, beside: int) -> None:
-    """Answer batches until there are no more. `beside` replicas share this machine."""
+def _answer_batches(pipe: Connection, task: ReplicaTask, devices: str | None, replicas: int) -> None:
+    """Answer batches until there are no more, as one of `replicas` on this machine."""
     die_with_parent()
     if devices is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = devices
     else:  # read when torch is imported, so before the engine is
-        os.environ.setdefault("OMP_NUM_THREADS", str(max(1, machine.cores() // beside)))
+        os.environ.setdefault("OMP_NUM_THREADS", str(max(1, machine.cores() // replicas)))
 
     def batches() -> Iterator[list[int]]:
         while True:
@@ -120,7 +117,7 @@ def _answer_batches(pipe: Connection, task: Task, devices: str | None, beside: i
 
 
 def _share_out(batches: list[list[int]], replicas: dict[Connection, BaseProcess]) -> Iterator[list[Answer]]:
-    """Hand batches to who asks for one, and yield the answers."""
+    """Send batches to replicas that ask for one, and yield the answers."""
     queue = iter(batches)
     working = dict(replicas)
     while working:
@@ -133,9 +130,10 @@ def _share_out(batches: list[list[int]], replicas: dict[Connection, BaseProcess]
             except (EOFError, OSError):
                 process = working[pipe]
                 process.join(timeout=10)
+                code = process.exitcode
+                how = f"killed by {signal.Signals(-code).name}" if code and code < 0 else f"exit status {code}"
                 raise ChildProcessError(
-                    f"{process.name} of the engine died ({_how_it_died(process)}); the answers so far are kept, "
-                    "and the same command goes on"
+                    f"{process.name} of the engine died ({how}); its answers are kept, resume with the same command"
                 ) from None
             if isinstance(message, Exception):
                 raise message
@@ -146,14 +144,9 @@ def _share_out(batches: list[list[int]], replicas: dict[Connection, BaseProcess]
 
 
 def _end(process: BaseProcess) -> None:
-    """End a replica that may be at work still."""
+    """End a replica that may still be working."""
     process.terminate()
     process.join(timeout=10)
     if process.is_alive():
         process.kill()
         process.join()
-
-
-def _how_it_died(process: BaseProcess) -> str:
-    code = process.exitcode
-    return f"killed by {signal.Signals(-code).name}" if code is not None and code < 0 else f"exit status {code}"

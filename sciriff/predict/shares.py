@@ -1,10 +1,11 @@
-"""Share the prompts out over the nodes of a run: the first one says who answers what, and writes the predictions.
+"""Distribute the prompts over the nodes of a run: the first node assigns batches and writes the predictions.
 
-Two kinds of files pass between nodes, in `.nodes` of the run folder and named after this start of the stage: which
-batches are whose, and each other node's answers as token ids. What is read there is data, and checked.
+Files in `.nodes` of the run folder, named after this start of the stage, hold the batches of each node, and each other
+node's answers as token ids. What is read from them is checked.
 """
 
 import contextlib
+import itertools
 import json
 import os
 import time
@@ -27,19 +28,19 @@ from sciriff.run.user_error import UserError
 from sciriff.run.whole_file import append_lines, write_whole
 
 LOOK = 0.5
-"""Seconds between two looks at files of other nodes, where nothing else is left to do."""
+"""Seconds between two looks at files of other nodes when nothing else is left to do."""
 
 Token = Annotated[int, msgspec.Meta(ge=0, lt=2**31)]
 
 
 @dataclass(frozen=True)
 class NodeAnswer:
-    """An answer as another node has written it down."""
+    """An answer in another node's file."""
 
     asked: str
-    """Digest of the prompts and settings that it is an answer to."""
+    """Digest of the prompts and settings."""
     place: Count
-    """Of its prompt."""
+    """Index of the prompt."""
     token_ids: list[Token]
     finish_reason: Literal["stop", "length"]
 
@@ -49,54 +50,50 @@ class NodeAnswer:
 
 
 def nodes() -> Cluster:
-    """The nodes that answer together: those on which the driver has started this stage, else this machine alone."""
+    """Return the nodes on which the driver has started this stage, else this machine alone."""
     return cluster.here() if START in os.environ else Cluster()
 
 
 class Shares:
-    """Who answers what in one start of the stage, on several nodes or one."""
+    """The batches and answers of each node in one start of the stage, on several nodes or one."""
 
-    def __init__(self, run: RunDir, there: Cluster, engines: Sequence[int], asked: str) -> None:
-        """`engines` counts those of each node. `asked` is the digest of the prompts and settings, which must be the
-        same on all of them."""
+    def __init__(self, run: RunDir, cluster: Cluster, engines: Sequence[int], asked: str) -> None:
+        """`engines` has the number of replicas on each node; `asked` is the digest of the prompts and settings, which
+        must be the same on all nodes."""
         self._run = run
-        self._rank = there.rank
+        self._rank = cluster.rank
         self._engines = [node for node, count in enumerate(engines) for _ in range(count)]
-        self._others = range(1, there.size)
+        self._others = range(1, cluster.size)
         self._start = os.environ.get(START, "")
         self._asked = asked
         self._read = dict.fromkeys(self._others, 0)
         self._missing: dict[int, set[int]] = {}
 
     def left_behind(self, places: Collection[int]) -> list[Answer]:
-        """On the first node: answers to these prompts that other nodes wrote down in an earlier start, when the first
-        one had been killed. What cannot be read is answered again."""
-        paths = sorted(self._run.nodes.glob(self._run.share("*", "*").name))
-        found: list[Answer] = []
-        for path in paths:
+        """On the first node: read answers to these prompts that other nodes wrote in an earlier start, in which the
+        first was killed. What cannot be read is answered again."""
+        answers: list[Answer] = []
+        for path in sorted(self._run.nodes.glob(self._run.share("*", "*").name)):
             with contextlib.suppress(UserError):
-                rows = _answers(path, path.read_bytes())
-                found += [row.answer for row in rows if row.asked == self._asked and row.place in places]
-        return found
+                rows = _read_answers(path, path.read_bytes())
+                answers += [row.answer for row in rows if row.asked == self._asked and row.place in places]
+        return answers
 
     def deal(self, batches: list[list[int]]) -> list[list[int]]:
-        """On the first node: write down which node answers which batches. Returns those of this one."""
-        shares: dict[int, list[list[int]]] = {node: [] for node in (0, *self._others)}
-        for number, batch in enumerate(batches):
-            shares[self._engines[number % len(self._engines)]].append(batch)
+        """On the first node: write which node answers which batches. Returns this node's."""
+        shares: list[list[list[int]]] = [[] for _ in (0, *self._others)]
+        for engine, batch in zip(itertools.cycle(self._engines), batches, strict=False):
+            shares[engine].append(batch)
         if self._others:
             make_nodes_folder(self._run)
-            write_whole(
-                self._run.shares(self._start), json.dumps({"asked": self._asked, "batches": [*shares.values()]})
-            )
-        self._missing = {node: {place for batch in shares[node] for place in batch} for node in self._others}
+            write_whole(self._run.shares(self._start), json.dumps({"asked": self._asked, "batches": shares}))
+        self._missing = {node: set(itertools.chain(*shares[node])) for node in self._others}
         return shares[0]
 
     def dealt(self) -> list[list[int]]:
-        """On another node: its batches, once the first one has written them down. UserError where it asks other
-        prompts."""
+        """On another node: wait for its batches. UserError if the first node has other prompts or settings."""
         path = self._run.shares(self._start)
-        while not shared_files.is_here(path):  # as long as the first node needs; its end ends this process
+        while not shared_files.is_here(path):  # this process ends with the first node
             time.sleep(LOOK)
         plan = json.loads(path.read_bytes())
         if plan["asked"] != self._asked:
@@ -107,14 +104,14 @@ class Shares:
         return batches
 
     def answer(self, stream: Iterable[list[Answer]]) -> None:
-        """On another node: write its answers down as they come."""
+        """On another node: write its answers as they come."""
         path = self._run.share(self._start, self._rank)
         for answers in stream:
             append_lines(path, (json.dumps({"asked": self._asked, **vars(answer)}) + "\n" for answer in answers))
 
-    def collect(self, own: Iterable[list[Answer]]) -> Iterator[list[Answer]]:
-        """On the first node: yield its own answers and those of the others, as they come."""
-        for answers in own:
+    def collect(self, stream: Iterable[list[Answer]]) -> Iterator[list[Answer]]:
+        """On the first node: yield its answers, from `stream`, and those of the others as they come."""
+        for answers in stream:
             yield answers
             yield from self._arrived()
         while any(self._missing.values()):
@@ -122,7 +119,7 @@ class Shares:
             yield from self._arrived()
 
     def _arrived(self) -> Iterator[list[Answer]]:
-        """What the other nodes have written since the last look."""
+        """Yield what the other nodes have written since the last look."""
         for node in self._others:
             path = self._run.share(self._start, node)
             if not shared_files.is_here(path):
@@ -132,7 +129,7 @@ class Shares:
                 data = file.read()
             data = data[: data.rfind(b"\n") + 1]
             self._read[node] += len(data)
-            rows = _answers(path, data)
+            rows = _read_answers(path, data)
             for row in rows:
                 if row.asked != self._asked or row.place not in self._missing[node]:
                     raise UserError(f"{path}: place {row.place} is answered twice, or was not asked of node {node}")
@@ -141,12 +138,12 @@ class Shares:
                 yield [row.answer for row in rows]
 
     def clear(self) -> None:
-        """On the first node: remove the files of this start and of earlier ones, now that all answers are saved."""
+        """On the first node: remove the files of this and earlier starts, once all answers are saved."""
         for pattern in (self._run.shares("*"), self._run.share("*", "*")):
             for path in self._run.nodes.glob(pattern.name):
                 path.unlink()
 
 
-def _answers(path: Path, data: bytes) -> list[NodeAnswer]:
-    """The answers on whole lines. UserError names a line that is none."""
+def _read_answers(path: Path, data: bytes) -> list[NodeAnswer]:
+    """Read the answers on complete lines. UserError names a line that is not an answer."""
     return [record_of(line, NodeAnswer, path, number) for number, line in enumerate(data.split(b"\n")[:-1], 1)]

@@ -1,1 +1,1 @@
-"""A sweep as an array in Slurm: submitted once, followed as long as somebody looks, found again by its command."""
+"""A sweep as a Slurm job array: submit it, follow it, and find it again with the same command."""

@@ -1,4 +1,4 @@
-"""What hydra/launcher=slurm does with the jobs of a sweep: submit what is neither done nor on its way, and follow."""
+"""Run the jobs of a sweep with hydra/launcher=slurm: submit those neither finished nor in Slurm, and follow them."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,16 +15,17 @@ from sciriff.driver.slurm.follow import follow
 from sciriff.driver.slurm.sweep_jobs import SweepJob
 from sciriff.results import sweep_record
 from sciriff.run.locks import hold_or_wait
+from sciriff.run.messages import say, say_error
+from sciriff.run.slurm_command import NoAnswer
 from sciriff.run.user_error import UserError
-from sciriff.stage import say, say_error
 
 
 def launch(master: DictConfig, loader: ConfigLoader, overrides: Sequence[Sequence[str]], first: int) -> list[JobReturn]:
-    """Hydra's hook: run these jobs, `first` being the number of the first. UserError when Slurm refuses them,
-    LeftRunning when a person stops looking."""
-    given = OmegaConf.to_container(master.hydra.launcher, resolve=True)
-    assert isinstance(given, dict)
-    settings = slurm_config({str(key): value for key, value in given.items() if key != "_target_"})
+    """Run these jobs, numbered from `first`; called by Hydra. UserError if Slurm refuses them, LeftRunning after
+    Ctrl-C."""
+    keys = OmegaConf.to_container(master.hydra.launcher, resolve=True)
+    assert isinstance(keys, dict)
+    settings = slurm_config({str(key): value for key, value in keys.items() if key != "_target_"})
     jobs = sweep_jobs.compose(loader, master, overrides, first)
     if sweep.searches(master.hydra.sweeper) and not all(job.makes_scores for job in jobs):
         raise UserError(sweep.NO_MEAN)
@@ -48,7 +49,7 @@ def launch(master: DictConfig, loader: ConfigLoader, overrides: Sequence[Sequenc
 def _submit(
     place: Path, jobs: Sequence[SweepJob], settings: SlurmConfig, options: Sequence[str]
 ) -> list[sweep_record.Job]:
-    """Submit the jobs that are neither done nor in Slurm. Returns the rows, as submitted, of all that are there now."""
+    """Submit the jobs that are neither done nor in Slurm. Returns the rows, as submitted, of all that are in Slurm."""
     try:
         alive = queue.of_sweep(place, queue.tasks().values())
         if not jobs[0].number:
@@ -74,7 +75,7 @@ def _submit(
             submitted = array.submit(script)
             say(f"{len(wanted)} of {len(jobs)} jobs submitted to Slurm as {submitted}: {script}")
             in_slurm += [job.row("queued", f"{submitted}_{job.number}") for job in wanted]
-    except queue.NoAnswer as error:  # of sbatch: its jobs may be there all the same, and the next command finds them
+    except NoAnswer as error:  # sbatch may have submitted the jobs all the same; the next command finds them
         raise UserError(f"Slurm does not answer: {error}") from None
     for row in in_slurm:
         _note(place, row)
@@ -82,22 +83,22 @@ def _submit(
 
 
 def _note(place: Path, row: sweep_record.Job) -> None:
-    """Write a row, unless the job's driver has written its own: of the same task, or of the same finished run."""
+    """Write a row, unless the job's driver has written its own, for the same task or the same finished run."""
     known = sweep_record.row(place, row.number)
-    same = known is not None and known.run_dir == row.run_dir
-    if known is None or not same or not (known.slurm == row.slurm if row.slurm else known.status == row.status):
+    compared = ("run_dir", "slurm" if row.slurm else "status")
+    if known is None or any(getattr(known, key) != getattr(row, key) for key in compared):
         sweep_record.write(place, row)
 
 
 def _plan(place: Path, jobs: Sequence[SweepJob], settings: SlurmConfig, options: Sequence[str]) -> None:
-    """What dry_run=true prints: the plan of each job on the launcher's nodes where they are known, and the script."""
+    """Print the plan of each job on the launcher's nodes, if known, and the script, for dry_run=true."""
     for job in jobs:
         if job.config is None:
             print(f"run       {job.name}\nproblem   {job.mistake}")
             continue
-        there = sweep_jobs.planned(job.config, settings)
-        if there is not None:
-            print("\n".join(plan.lines(sweep_jobs.for_the_plan(job.config, settings), there)))
+        job_plan = sweep_jobs.planned(job.config, settings)
+        if job_plan is not None:
+            print("\n".join(plan.lines(sweep_jobs.for_the_plan(job.config, settings), job_plan)))
         else:
             print(f"run       {job.name} in {job.run_dir}\nmachine   not known here: give plan.gpu and plan.gpus")
         print("".join(f"problem   {problem}\n" for problem in sweep_jobs.problems(job.config, settings)), end="")
@@ -105,19 +106,19 @@ def _plan(place: Path, jobs: Sequence[SweepJob], settings: SlurmConfig, options:
 
 
 def _same_folders(master: DictConfig) -> list[str]:
-    """What was typed of the folders of a person's files, which a job needs to compose the same."""
+    """Return the options that name the user's config folders, which a job needs to compose the same config."""
     folders = [source.path for source in master.hydra.runtime.config_sources if source.provider == "command-line"]
     search = [typed for typed in master.hydra.overrides.hydra if typed.startswith("hydra.searchpath=")]
     return [*(f"--config-dir={folder}" for folder in folders), *search]
 
 
 def _returned(job: SweepJob, row: sweep_record.Job | None = None) -> JobReturn:
-    """What a sweeper gets of a job: its mean, or the failure that it raises."""
-    result = JobReturn(overrides=list(job.overrides), task_name=job.name)
+    """Return a job's result for the sweeper: its mean, or the failure that the sweeper raises."""
+    result = JobReturn(overrides=list(job.overrides), task_name=job.name, status=JobStatus.COMPLETED)
     if row is None:
-        result.status, result.return_value = JobStatus.COMPLETED, None
+        result.return_value = None
     elif row.status == "done":
-        result.status, result.return_value = JobStatus.COMPLETED, job.mean
+        result.return_value = job.mean
     else:
         result.status = JobStatus.FAILED
         result.return_value = RunFailed("a job of the sweep failed; the others went on")

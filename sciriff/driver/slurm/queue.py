@@ -1,42 +1,36 @@
-"""What Slurm says of a user's jobs: one call of squeue, which every cluster answers, with accounting or without."""
+"""Read the user's jobs from squeue, which every cluster has, with accounting or without."""
 
-import os
 import re
 import shlex
 import shutil
-import subprocess
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-ENDED = frozenset(
-    (
-        *("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "DEADLINE", "NODE_FAIL", "BOOT_FAIL", "LAUNCH_FAILED"),
-        *("OUT_OF_MEMORY", "PREEMPTED", "REVOKED"),
-    )
-)
-"""States from which a job does not come back by itself. All others are of jobs that wait or run."""
+from sciriff.run.slurm_command import ask
 
-RUNNING = frozenset(("RUNNING", "COMPLETING", "CONFIGURING", "SUSPENDED", "STOPPED", "SIGNALING", "STAGE_OUT"))
+ENDED = (
+    *("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "DEADLINE", "NODE_FAIL", "BOOT_FAIL", "LAUNCH_FAILED"),
+    *("OUT_OF_MEMORY", "PREEMPTED", "REVOKED"),
+)
+"""States from which a job does not return by itself. In all others it waits or runs."""
+
+RUNNING = ("RUNNING", "COMPLETING", "CONFIGURING", "SUSPENDED", "STOPPED", "SIGNALING", "STAGE_OUT")
 
 FIELDS = "%F|%K|%T|%r|%N|%o"
-"""Array's id, task of the array (N/A), state, reason, nodes, script; the script last, for a path may have a bar."""
+"""Array's id, task of the array (N/A), state, reason, nodes, script; the script is last, its path may have a bar."""
 
 RUN = re.compile(r"^(\d+)\) run=(.+?) job=\(", re.MULTILINE)
-"""How an array's script (array.py) says which run each of its tasks is."""
-
-
-class NoAnswer(Exception):
-    """squeue could not say anything: Slurm's controller is down, or far."""
+"""The run of each task in an array's script (array.py)."""
 
 
 @dataclass(frozen=True)
 class SlurmTask:
-    """A job, or a task of an array, as Slurm has it."""
+    """A job, or a task of a job array, in Slurm."""
 
     array: str
     number: str
-    """Of the task; N/A where the job is no array."""
+    """Number of the task; N/A for a job without an array."""
     state: str
     reason: str
     """Why it waits, or how it ended."""
@@ -45,7 +39,7 @@ class SlurmTask:
 
     @property
     def id(self) -> str:
-        """As scancel and scontrol take it."""
+        """Id for scancel and scontrol."""
         return self.array if self.number == "N/A" else f"{self.array}_{self.number}"
 
     @property
@@ -59,47 +53,36 @@ class SlurmTask:
 
 
 def is_there() -> bool:
-    """Whether this machine has Slurm's commands."""
+    """Return whether this machine has Slurm's commands."""
     return shutil.which("squeue") is not None
 
 
 def tasks() -> dict[str, SlurmTask]:
-    """The user's jobs and tasks by their ids: those that wait, run, or ended in the last minutes (MinJobAge of
-    slurm.conf). NoAnswer with squeue's own words."""
-    command = ["squeue", "--me", "--noheader", "--array", "--states=all", f"--format={FIELDS}"]
-    # Without SQUEUE_FORMAT, SQUEUE_STATES and the like, by which a person changes what it prints.
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("SQUEUE_")}
-    try:
-        result = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=environment)
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise NoAnswer(f"squeue: {error}") from None
-    if result.returncode:
-        raise NoAnswer(" ".join(result.stderr.split()) or f"squeue ended with {result.returncode}")
-    return parse(result.stdout)
+    """Return the user's jobs and tasks by id: those that wait, run, or ended in the last minutes (MinJobAge in
+    slurm.conf). NoAnswer if squeue fails."""
+    return parse(ask("squeue", "--me", "--noheader", "--array", "--states=all", f"--format={FIELDS}"))
 
 
 def parse(text: str) -> dict[str, SlurmTask]:
-    """The tasks in what squeue printed."""
+    """Parse squeue's output."""
     rows = [SlurmTask(*line.split("|", 5)) for line in text.splitlines() if line.count("|") >= 5]
     return {task.id: task for task in rows}
 
 
 def scripts_of(place: Path) -> Path:
-    """Where the scripts and logs of a sweep's arrays are."""
+    """Return the folder with the scripts and logs of a sweep's arrays."""
     return place / "slurm"
 
 
 def of_sweep(place: Path, tasks: Iterable[SlurmTask]) -> dict[str, SlurmTask]:
-    """Run folder -> its task, of all that wait or run in Slurm with a script of this sweep. The scripts are the whole
-    record of what was submitted: nothing is lost when the command that called sbatch dies before it hears the id."""
-    found: dict[str, SlurmTask] = {}
-    runs: dict[str, dict[str, str]] = {}
+    """Return run folder -> task for all tasks that wait or run with a script of this sweep. The scripts alone record what
+    was submitted: nothing is lost if the command that called sbatch dies before it gets the id."""
+    runs: dict[str, SlurmTask] = {}
     for task in tasks:
         script = Path(task.script)
         if task.ended or script.parent.resolve() != scripts_of(place).resolve() or not script.is_file():
             continue
-        if task.script not in runs:
-            runs[task.script] = {number: shlex.split(run)[0] for number, run in RUN.findall(script.read_text())}
-        if task.number in runs[task.script]:
-            found[runs[task.script][task.number]] = task
-    return found
+        folders = dict(RUN.findall(script.read_text()))
+        if task.number in folders:
+            runs[shlex.split(folders[task.number])[0]] = task
+    return runs

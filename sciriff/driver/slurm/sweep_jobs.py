@@ -1,4 +1,4 @@
-"""The jobs of a sweep as the login node sees them: name, folder, config, and whether one fits or is done already."""
+"""Jobs of a sweep as the login node sees them: name, folder, config, and whether each fits or is finished."""
 
 import shlex
 from collections.abc import Iterator, Sequence
@@ -22,7 +22,7 @@ from sciriff.run.run_dir import RunDir
 from sciriff.run.user_error import UserError
 
 OF_THE_LOGIN_NODE = ("plan.gpu", "plan.gpus", "plan.nodes", "dry_run", "hydra")
-"""Keys that a job is not given: it plans for the node that it has, and composes a single run."""
+"""Keys not passed on to a job: it plans for its own node, and composes a single run."""
 
 
 @dataclass(frozen=True)
@@ -34,28 +34,33 @@ class SweepJob:
     name: str
     run_dir: str
     config: Config | None
-    """None where it cannot be."""
+    """None if it is not valid."""
     mistake: str | None = None
-    """Why it cannot be."""
+    """Why the config is not valid."""
 
     def row(self, status: str, task: str | None = None, reason: str | None = None) -> sweep_record.Job:
-        """Its row in the sweep's folder; `task` is its id in Slurm."""
+        """Return the job's row in the sweep's folder; `task` is its id in Slurm."""
         typed = shlex.join(self.overrides)
         return sweep_record.Job(self.number, self.name, self.run_dir, typed, status, reason=reason, slurm=task)
 
     @property
     def for_the_node(self) -> list[str]:
-        """The overrides that are left for the node."""
-        return [o for o in self.overrides if not _is_one_of(o.lstrip("+~").partition("=")[0], OF_THE_LOGIN_NODE)]
+        """Overrides without those of OF_THE_LOGIN_NODE."""
+        keys = {override: override.lstrip("+~").partition("=")[0] for override in self.overrides}
+        return [
+            override
+            for override, key in keys.items()
+            if not any(key == other or key.startswith((f"{other}.", f"{other}/")) for other in OF_THE_LOGIN_NODE)
+        ]
 
     @property
     def makes_scores(self) -> bool:
-        """Whether it does, or fails before anything starts."""
+        """Whether the job has a score stage, or is not valid."""
         return self.config is None or "score" in self.config.active_stages
 
     @property
     def mean(self) -> float | None:
-        """Of its summary (0-1); None without scores."""
+        """Mean of the summary (0-1); None without scores."""
         scores = RunDir(Path(self.run_dir)).scores
         if not self.makes_scores or not scores.is_file():
             return None
@@ -63,74 +68,66 @@ class SweepJob:
 
 
 def compose(loader: ConfigLoader, master: DictConfig, overrides: Sequence[Sequence[str]], first: int) -> list[SweepJob]:
-    """The jobs, `first` being the number of the first; each is named as it would be in a sweep on one machine, and one
-    that would have the folder of another is told so. Where a search has tried the same values twice, it is one run."""
-    found: list[SweepJob] = []
-    for number, given in enumerate(overrides, start=first):
-        composed, typed = named(loader.load_sweep_config(master, list(given)))
+    """Compose the jobs, numbered from `first` and named as in a sweep on one machine. A job with the folder of an earlier
+    one is a mistake, unless their overrides are the same, as when a search tries values twice."""
+    jobs: list[SweepJob] = []
+    for number, swept in enumerate(overrides, start=first):
+        composed, typed = named(loader.load_sweep_config(master, list(swept)))
         run_dir = str(Path(composed.run_dir).absolute())
         job = SweepJob(number, tuple(typed), composed.name, run_dir, None)
-        other = next((earlier for earlier in found if earlier.run_dir == run_dir), None)
+        other = next((earlier for earlier in jobs if earlier.run_dir == run_dir), None)
         if other and other.overrides != job.overrides:
-            found.append(replace(job, mistake=shared(run_dir, other.overrides, typed)))
+            jobs.append(replace(job, mistake=shared(run_dir, other.overrides, typed)))
             continue
         try:
-            found.append(replace(job, config=checked(composed)))
+            jobs.append(replace(job, config=checked(composed)))
         except ValueError as error:
-            found.append(replace(job, mistake=str(error)))
-    return found
+            jobs.append(replace(job, mistake=str(error)))
+    return jobs
 
 
 def planned(config: Config, settings: SlurmConfig) -> plan.Plan | None:
-    """The plan of a job on the nodes that the launcher asks for; None where their GPUs are not known here."""
-    there = for_the_plan(config, settings)
-    return plan.make(there) if there.plan.gpu and there.plan.gpus else None
+    """Plan a job on the nodes that the launcher requests; None if their GPUs are not known."""
+    config = for_the_plan(config, settings)
+    return plan.make(config) if config.plan.gpu and config.plan.gpus else None
 
 
 def for_the_plan(config: Config, settings: SlurmConfig) -> Config:
-    """The config with what the launcher's keys say of the nodes."""
-    typed = config.plan
-    nodes = replace(
-        typed,
-        gpu=typed.gpu or settings.gpu,
-        gpus=typed.gpus or settings.gpus,
-        nodes=typed.nodes or settings.nodes,
+    """Fill plan.gpu, plan.gpus and plan.nodes from the launcher's keys."""
+    keys = ("gpu", "gpus", "nodes")
+    return replace(
+        config, plan=replace(config.plan, **{key: getattr(config.plan, key) or getattr(settings, key) for key in keys})
     )
-    return replace(config, plan=nodes)
 
 
 def problem(job: SweepJob, settings: SlurmConfig) -> str | None:
-    """Why a job is not worth queueing, as far as a machine without its GPUs can know; None where it is."""
+    """Return why a job is not worth queueing, as far as a machine without its GPUs can know; None if it is."""
     if job.config is None:
         return job.mistake
     try:
-        found = list(problems(job.config, settings))
-        if not found:
+        reasons = list(problems(job.config, settings))
+        if not reasons:
             refuse_another(job.config, RunDir(Path(job.run_dir)))
     except (UserError, OSError) as error:
         return str(error)
-    return f"does not fit what hydra.launcher asks for: {'; '.join(found)}" if found else None
+    return f"does not fit what hydra.launcher asks for: {'; '.join(reasons)}" if reasons else None
 
 
 def problems(config: Config, settings: SlurmConfig) -> Iterator[str]:
-    """What keeps a config from running, on any machine or on the nodes that are asked for."""
+    """Yield what keeps a config from running, on any machine or on the requested nodes."""
     yield from preflight.anywhere(config)
-    if (there := planned(config, settings)) is not None:
-        yield from preflight.too_large(there)
+    if (job_plan := planned(config, settings)) is not None:
+        yield from preflight.too_large(job_plan)
 
 
 def is_finished(job: SweepJob) -> bool:
-    """Whether nothing is left to do for a job."""
+    """Return whether nothing is left to do for a job."""
     config = job.config
     if config is None or (config.predictions and models_below(Path(config.predictions))):
         return False
     if wants_untrained(config):
-        before = untrained_config(config, job.overrides)
-        if not pipeline.is_finished(before):
+        untrained = untrained_config(config, job.overrides)
+        if not pipeline.is_finished(untrained):
             return False
-        config = with_beside(config, before)
+        config = with_beside(config, untrained)
     return pipeline.is_finished(config)
-
-
-def _is_one_of(key: str, keys: Sequence[str]) -> bool:
-    return any(key == other or key.startswith((f"{other}.", f"{other}/")) for other in keys)

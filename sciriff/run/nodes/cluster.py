@@ -4,43 +4,39 @@ One driver runs the stages, on the first node; everywhere.py starts what runs on
 """
 
 import os
-import shlex
 import shutil
 import socket
-import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from sciriff.run.slurm_command import NoAnswer, ask
 from sciriff.run.user_error import UserError
 
 RANK = "NODE_RANK"
-"""The variable with the number of a node, and a word that stands for it in a command for srun (on_node.py)."""
+"""The variable with a node's number, and the word for it in a command for srun (on_node.py)."""
 
 STEP_OF_SRUN = 0xFFFFFFF0
 """Slurm's own steps (batch, interactive ...) have numbers from here on (slurm.h); srun counts from 0."""
 
-PATIENCE = 60
-"""Seconds that Slurm's controller has to answer."""
-
 
 @dataclass(frozen=True)
 class Cluster:
-    """The nodes of this run; the first of them has the driver."""
+    """The nodes of this run; the driver is on the first."""
 
     nodes: tuple[str, ...] = ("this machine",)
-    """Their names."""
+    """Names."""
     rank: int = 0
-    """Of the node that asks."""
+    """Number of this node."""
     address: str = "127.0.0.1"
-    """Of the first node, as the others reach it."""
+    """Address of the first node for the others."""
     port: int | None = None
-    """On the first node, where training's processes meet; None takes a free one (MASTER_PORT)."""
+    """Port of the first node where training's processes meet (MASTER_PORT); None takes a free one."""
     slurm: bool = False
     """Whether srun starts processes on the nodes; else the command was started on each."""
     cores: int = 1
-    """Of each node that belong to the job, under Slurm."""
+    """CPU cores of each node that belong to the job, under Slurm."""
     gpus: int = 0
-    """Of each node that Slurm has given to the job; 0 where it manages none."""
+    """GPUs of each node that Slurm has given to the job; 0 if it manages none."""
 
     @property
     def size(self) -> int:
@@ -52,11 +48,15 @@ class Cluster:
         return self.size > 1 and not self.slurm
 
     def meeting_port(self) -> int:
-        """A port of the first node where the processes of training meet."""
-        return self.port or _free_port()
+        """Return the port of the first node where training's processes meet."""
+        if self.port:
+            return self.port
+        with socket.socket() as probe:
+            probe.bind(("", 0))
+            return int(probe.getsockname()[1])
 
     def srun(self, command: list[str]) -> list[str]:
-        """The command that starts `command` once on every node, and ends all of them when one ends badly."""
+        """Return the srun command that starts `command` once on every node, and ends all when one fails."""
         return [
             *("srun", f"--nodes={self.size}", f"--ntasks={self.size}", "--ntasks-per-node=1"),
             # Else a task may be bound to one core: srun does not take over what sbatch was told.
@@ -68,8 +68,8 @@ class Cluster:
 
 
 def here(environment: Mapping[str, str] = os.environ) -> Cluster:
-    """The nodes that a driver started here has: those of NODES, NODE_RANK and MASTER_ADDR, else the allocation's, else
-    this machine alone. UserError where these variables do not go together, and in all but one of several processes."""
+    """Return the nodes of a driver started here: by NODES, NODE_RANK and MASTER_ADDR, else the Slurm allocation's, else
+    this machine alone. UserError if these variables contradict each other or srun started several processes."""
     if "NODE_RANK" in environment or ("NODES" in environment and "SLURM_JOB_ID" not in environment):
         return _by_hand(environment)
     if "SLURM_JOB_ID" in environment:
@@ -78,7 +78,8 @@ def here(environment: Mapping[str, str] = os.environ) -> Cluster:
 
 
 def training_processes(asked: int | str, gpus: int, nodes: int) -> int:
-    """Of train.num_processes, over all nodes with so many GPUs each. UserError where it does not go with these."""
+    """Return the number of training processes on `nodes` nodes with `gpus` GPUs each; `asked` is train.num_processes.
+    UserError if it cannot be spread over them."""
     if asked == "auto":
         return nodes * max(1, gpus)
     wanted = int(asked)
@@ -93,8 +94,8 @@ def training_processes(asked: int | str, gpus: int, nodes: int) -> int:
 
 
 def replicas_per_node(asked: int | str, ways: int, gpus: int, nodes: int) -> list[int]:
-    """Of engine.replicas, which counts those of all nodes, how many each node has, with `ways` of its GPUs for each.
-    UserError where a node has too few."""
+    """Return the number of replicas on each node, with `ways` GPUs each; `asked` is engine.replicas, which counts those
+    of all nodes. UserError if a node has too few GPUs."""
     if asked == "auto":
         counts = [max(1, gpus // ways)] * nodes
     else:
@@ -136,25 +137,21 @@ def _by_slurm(environment: Mapping[str, str]) -> Cluster:
             "this job has several nodes, and there is no srun here to start processes on them; in a container, see "
             "launch/README.md"
         )
-    nodes = tuple(_ask("scontrol", "show", "hostnames", environment["SLURM_JOB_NODELIST"]).split())
-    facts = dict(
-        word.split("=", 1)
-        for word in _ask("scontrol", "--oneliner", "show", "node", nodes[0]).split(" ")
-        if "=" in word
-    )
+    try:
+        nodes = tuple(ask("scontrol", "show", "hostnames", environment["SLURM_JOB_NODELIST"]).split())
+        words = ask("scontrol", "--oneliner", "show", "node", nodes[0]).split(" ")
+    except NoAnswer as error:
+        raise UserError(f"Slurm does not answer: {error}; try again later") from None
+    facts = dict(word.split("=", 1) for word in words if "=" in word)
+    cores_per_node = environment.get("SLURM_JOB_CPUS_PER_NODE", "1").split(",")  # as in 72(x2),36
     return Cluster(
         nodes=nodes,
         address=environment.get("MASTER_ADDR") or facts.get("NodeAddr", nodes[0]),
         port=_port(environment),
         slurm=True,
-        cores=_least(environment.get("SLURM_JOB_CPUS_PER_NODE", "1")),
+        cores=min(int(cores.partition("(")[0]) for cores in cores_per_node),
         gpus=_number({"SLURM_GPUS_ON_NODE": "0", **environment}, "SLURM_GPUS_ON_NODE", least=0),
     )
-
-
-def _least(per_node: str) -> int:
-    """The least of Slurm's numbers per node: 36 of `72(x2),36`."""
-    return min(int(number.partition("(")[0]) for number in per_node.split(","))
 
 
 def _port(environment: Mapping[str, str]) -> int | None:
@@ -166,22 +163,3 @@ def _number(environment: Mapping[str, str], name: str, least: int) -> int:
     if not text.isdecimal() or int(text) < least:
         raise UserError(f"{name}={text} must be a whole number of at least {least}" if text else f"{name} is not set")
     return int(text)
-
-
-def _ask(*command: str) -> str:
-    try:
-        result = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
-    except subprocess.TimeoutExpired:
-        raise UserError(
-            f"Slurm does not answer: {shlex.join(command)} has not ended within {PATIENCE} s; try again later"
-        ) from None
-    if result.returncode:
-        raise UserError(f"{shlex.join(command)}: {result.stderr.strip()}")
-    return result.stdout
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("", 0))
-        port: int = probe.getsockname()[1]
-        return port

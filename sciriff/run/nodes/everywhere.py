@@ -1,4 +1,4 @@
-"""Start a stage on every node of a run, as one child of this process and what the other nodes start by themselves."""
+"""Start a stage on every node of a run. This process has one child; the other nodes may start theirs themselves."""
 
 import contextlib
 import json
@@ -12,7 +12,7 @@ from sciriff.run.nodes.cluster import Cluster
 from sciriff.run.run_dir import RunDir
 
 START = "SCIRIFF_START"
-"""Variable: the id of a start of a stage on all nodes, the same on each of them."""
+"""Variable with the id of one start of a stage, the same on all nodes."""
 
 
 @dataclass(frozen=True)
@@ -21,20 +21,20 @@ class Start:
 
     command: list[str]
     variables: dict[str, str] = field(default_factory=dict)
-    """For this one start, not for the log: whoever pastes the command has another driver, or none."""
+    """For this start and not for the log: a pasted command has another driver, or none."""
     lost: Callable[[], str | None] = lambda: None
-    """The name of the node whose end has ended the command on all of them."""
+    """Returns the name of the node whose end ended the command on all nodes; None if there is none."""
     stop: Callable[[], None] | None = None
-    """Ends the command on all nodes; None where a signal to the child does."""
+    """Ends the command on all nodes; None if a signal to the child does."""
 
 
 @contextlib.contextmanager
 def everywhere(
     cluster: Cluster, stage: str, run: RunDir, command: list[str], files: Mapping[str, str | None]
 ) -> Iterator[Start]:
-    """Have `command` run once on every node, after these files have come there, those with a digest as they are here
-    (shared_files.as_written). Under Slurm a word cluster.RANK in it is the node's number; without it, the other nodes
-    make the command for the stage themselves. All that was started ends with this block, or with this process."""
+    """Run `command` once on every node, after `files` have arrived there (shared_files.wait_for). Under Slurm the word
+    cluster.RANK becomes the node's number; without Slurm the other nodes make the command of the stage themselves. All
+    that was started ends with this block, or with this process."""
     if cluster.size == 1:
         yield Start(command)
     elif cluster.slurm:

@@ -1,8 +1,7 @@
-"""A connection between the process that starts others on the nodes and each of these, which tells that an end is gone.
+"""Connections between the driver and its processes on the nodes: each notices when the other ends.
 
-Slurm's tasks outlive a killed srun, and a dead node is noticed by Slurm after minutes (SlurmdTimeout) and by NCCL after
-more. The kernel closes a connection when a process ends, however that comes about, and its probes find out that a
-machine has lost its power or its network.
+Slurm's tasks outlive a killed srun, and Slurm notices a dead node after minutes (SlurmdTimeout), NCCL after more. The
+kernel closes a connection when a process ends, however it ends, and its probes notice a lost machine or network.
 """
 
 import contextlib
@@ -12,32 +11,32 @@ import threading
 from collections.abc import Callable, Iterator
 
 MOST = 1024
-"""Connections that are waiting; more nodes than that nobody has here."""
+"""Connections that may wait to be accepted: more than a run has nodes."""
 
 STARTS_WITHIN = 60.0
-"""Seconds in which the first node must answer."""
+"""Seconds within which the driver must answer."""
 
 GOODBYE = b"."
-"""What a node says when what it ran has ended, well or badly."""
+"""Sent by a node when its command has ended, well or badly."""
 
 
 class Lifeline:
-    """The end of the process that starts the others."""
+    """The driver's end of the connections."""
 
     def __init__(self, listener: socket.socket) -> None:
         self.key = secrets.token_hex(16)
         self.port: int = listener.getsockname()[1]
         self.lost: int | None = None
-        """The number of the node that was gone without a goodbye while nothing had ended yet on any."""
+        """Number of the first node to end, if that was without a goodbye."""
         self._listener = listener
         self._lines: list[socket.socket] = []
         self._over = False
-        """Whether one has ended: what happens to the others is a consequence."""
+        """Whether a node has ended: what happens to the others is a consequence."""
         self._lock = threading.Lock()
         threading.Thread(target=self._accept, daemon=True).start()
 
     def end(self) -> None:
-        """Close all connections, at which the nodes kill what they run."""
+        """Close all connections; the nodes then kill their commands."""
         with self._lock:
             self._over = True
         for line in (self._listener, *self._lines):
@@ -70,7 +69,7 @@ class Lifeline:
 
 @contextlib.contextmanager
 def hold() -> Iterator[Lifeline]:
-    """Be there for the others as long as this block lasts."""
+    """Accept the nodes' connections while this block lasts."""
     # On all addresses: a machine's own name often means its loopback in its /etc/hosts.
     with socket.create_server(("", 0), backlog=MOST) as listener:
         lifeline = Lifeline(listener)
@@ -81,8 +80,8 @@ def hold() -> Iterator[Lifeline]:
 
 
 def watch(address: str, port: int, key: str, number: int, gone: Callable[[], None]) -> socket.socket:
-    """Connect node `number`, and call `gone`, in a thread, once the process that holds the line has ended. OSError
-    where it has already. Returns the connection, for a GOODBYE."""
+    """Connect node `number` and return the connection, for a GOODBYE. A thread calls `gone` once the driver has ended;
+    OSError if it has already."""
     line = socket.create_connection((address, port), timeout=STARTS_WITHIN)
     line.settimeout(None)
     keep_alive(line)
@@ -99,7 +98,7 @@ def watch(address: str, port: int, key: str, number: int, gone: Callable[[], Non
 
 
 def keep_alive(line: socket.socket) -> None:
-    """Notice within half a minute that the machine at the other end has lost its power or its network."""
+    """Notice within half a minute that the other machine has lost its power or its network."""
     line.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for option, value in (("TCP_KEEPIDLE", 15), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", 3)):
         if hasattr(socket, option):  # Linux

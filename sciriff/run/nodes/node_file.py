@@ -1,4 +1,4 @@
-"""A file through which one node tells the others something: lines of JSON that it alone writes."""
+"""A file with messages of one node to the others: lines of JSON that it alone writes."""
 
 import json
 from pathlib import Path
@@ -6,8 +6,8 @@ from typing import Any
 
 
 class NodeFile:
-    """Lines of JSON. They are written in place and not by renaming, and the file is opened for each read: so NFS shows
-    their newest content on every node (close-to-open consistency)."""
+    """Lines of JSON. The file is written in place, not renamed, and opened for each read: so NFS shows its newest
+    content on every node (close-to-open consistency)."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -25,10 +25,9 @@ class NodeFile:
             file.write(json.dumps(line) + "\n")
 
     def read(self) -> list[dict[str, Any]]:
-        """Its whole lines; none where there is no such file yet."""
+        """Return the complete lines; none if there is no such file yet."""
         try:
-            lines = self.path.read_bytes().split(b"\n")[:-1]
-            found = [json.loads(line) for line in lines]
+            lines = [json.loads(line) for line in self.path.read_bytes().split(b"\n")[:-1]]
         except (OSError, ValueError):
             return []
-        return found if all(isinstance(line, dict) for line in found) else []
+        return lines if all(isinstance(line, dict) for line in lines) else []

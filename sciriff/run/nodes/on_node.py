@@ -1,7 +1,7 @@
-"""What runs once on each node under Slurm: wait for the run folder's files, run a command, end it with its driver.
+"""Run a command on a node under Slurm: wait for the run folder's files, start it, end it with its driver.
 
-`srun ... python -m sciriff.run.nodes.on_node COMMAND`; of COMMAND's words, RANK becomes the node's number, which the
-command has as NODE_RANK too.
+`srun ... python -m sciriff.run.nodes.on_node COMMAND`; the word RANK in COMMAND becomes the node's number, which the
+command also gets as NODE_RANK.
 """
 
 import contextlib
@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 
+from sciriff.run.messages import say_error
 from sciriff.run.nodes import lifeline, shared_files
 from sciriff.run.nodes.cluster import RANK
 from sciriff.run.parent_death import die_with_parent
@@ -21,9 +22,9 @@ DRIVER, FILES = "SCIRIFF_DRIVER", "SCIRIFF_FILES"
 
 
 def main() -> int:
-    """Returns the command's exit status, or 2 after a mistake that a person can fix."""
-    # Schedulers send these to all processes of a job. Those of training stop in their own way, with a checkpoint; the
-    # end of the driver ends the rest.
+    """Return the command's exit status, or 2 after an error that a person can fix."""
+    # Schedulers send these to all processes of a job. Training stops by itself, with a checkpoint; the rest ends with
+    # the driver.
     for number in (signal.SIGTERM, signal.SIGUSR1):
         signal.signal(number, signal.SIG_IGN)
     rank = os.environ.get("SLURM_NODEID", "0")
@@ -36,11 +37,11 @@ def main() -> int:
             address, port, key = driver.rsplit(":", 2)
             line = lifeline.watch(address, int(port), key, int(rank), gone=process.kill)
     except (UserError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr, flush=True)
+        say_error(error)
         return 2
     status = process.wait()
     if line is not None:
-        with contextlib.suppress(OSError):  # it may be the driver that has ended
+        with contextlib.suppress(OSError):  # the driver may have ended
             line.sendall(lifeline.GOODBYE)
     return 128 - status if status < 0 else status
 

@@ -1,6 +1,6 @@
-"""What one node has written and another reads: on a shared file system it comes late, so it is waited for.
+"""Wait for files of another node, which a shared file system shows late.
 
-Who writes renames a whole file or folder into its place, or writes last the file that means that all is there.
+Writers rename a whole file or folder into place, or write last the file whose existence means that all is there.
 """
 
 import os
@@ -16,13 +16,13 @@ PATIENCE = 120.0
 
 
 def as_written(paths: Iterable[Path]) -> dict[str, str | None]:
-    """Path -> digest of files as they are here, for `wait_for` elsewhere."""
+    """Return path -> digest of the files that exist here, for `wait_for` elsewhere."""
     return {str(path): file_digest(path) for path in paths if path.exists()}
 
 
 def wait_for(wanted: Iterable[Path] | Mapping[str, str | None], patience: float = PATIENCE) -> None:
-    """Wait until all these files or folders are here, those with a digest as they were written. UserError names the
-    first that does not come."""
+    """Wait until all these files or folders are here, with their digests if given. UserError names the first that is
+    not within `patience` seconds."""
     digests: Mapping[str, str | None] = wanted if isinstance(wanted, Mapping) else dict.fromkeys(map(str, wanted))
     give_up_at = time.monotonic() + patience
     for path, digest in digests.items():
@@ -36,10 +36,10 @@ def wait_for(wanted: Iterable[Path] | Mapping[str, str | None], patience: float 
 
 
 def is_here(path: Path, digest: str | None = None) -> bool:
-    """Whether a file or folder, with this digest, is here by now."""
+    """Return whether a file or folder, with this digest, is here by now."""
     try:
-        # To list the folder makes an NFS client ask the server; without it, it remembers that a file was not there.
-        there = path.name in os.listdir(path.parent)  # noqa: PTH208
-        return there and path.exists() and (digest is None or file_digest(path) == digest)
+        # Listing the folder makes an NFS client ask the server; else it remembers that a file was not there.
+        listed = path.name in os.listdir(path.parent)  # noqa: PTH208
+        return listed and path.exists() and (digest is None or file_digest(path) == digest)
     except OSError:
         return False

@@ -10,9 +10,10 @@ from sciriff.config.slurm import slurm_config
 from sciriff.driver import sweep
 from sciriff.driver.slurm import array, follow, queue
 from sciriff.driver.slurm.follow import LeftRunning, outcome
-from sciriff.driver.slurm.queue import NoAnswer, SlurmTask, of_sweep, parse
+from sciriff.driver.slurm.queue import SlurmTask, of_sweep, parse
 from sciriff.driver.slurm.sweep_jobs import SweepJob
 from sciriff.results import sweep_record
+from sciriff.run.slurm_command import NoAnswer
 
 ROW = sweep_record.Job(1, "demo-s1", "/runs/demo-s1", "seed=1", "running", slurm="41_1")
 TASK = SlurmTask("41", "1", "RUNNING", "None", "n1", "/sweep/slurm/0001.sh")

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from sciriff.driver import plan, preflight
+from sciriff.run import slurm_command
 from sciriff.run.nodes import cluster, lifeline, shared_files
 from sciriff.run.nodes.cluster import Cluster, replicas_per_node, training_processes
 from sciriff.run.nodes.everywhere import everywhere
@@ -32,7 +33,7 @@ def test_a_controller_that_does_not_answer_is_named(tmp_path: Path, monkeypatch:
         (tmp_path / name).write_text("#!/bin/sh\nexec sleep 60\n")
         (tmp_path / name).chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
-    monkeypatch.setattr(cluster, "PATIENCE", 0.2)
+    monkeypatch.setattr(slurm_command, "PATIENCE", 0.2)
     silent = r"Slurm does not answer: scontrol show hostnames 'n\[1-2\]' has not ended within 0\.2 s; try again later"
     with pytest.raises(ValueError, match=silent):
         cluster.here({"SLURM_JOB_ID": "7", "SLURM_JOB_NUM_NODES": "2", "SLURM_JOB_NODELIST": "n[1-2]"})
