@@ -75,14 +75,13 @@ def scripts_of(place: Path) -> Path:
 
 
 def of_sweep(place: Path, tasks: Iterable[SlurmTask]) -> dict[str, SlurmTask]:
-    """Return run folder -> task for all tasks that wait or run with a script of this sweep. The scripts alone record what
-    was submitted: nothing is lost if the command that called sbatch dies before it gets the id."""
+    """Return run folder -> task for all that wait or run with a script of this sweep. The scripts alone record what was
+    submitted: nothing is lost if the command that called sbatch dies before it gets the id."""
     runs: dict[str, SlurmTask] = {}
-    for task in tasks:
-        script = Path(task.script)
-        if task.ended or script.parent.resolve() != scripts_of(place).resolve() or not script.is_file():
-            continue
-        folders = dict(RUN.findall(script.read_text()))
-        if task.number in folders:
-            runs[shlex.split(folders[task.number])[0]] = task
+    alive = [task for task in tasks if not task.ended]
+    for path in dict.fromkeys(task.script for task in alive):
+        script = Path(path)
+        if script.parent.resolve() == scripts_of(place).resolve() and script.is_file():
+            folders = {number: shlex.split(run)[0] for number, run in RUN.findall(script.read_text())}
+            runs |= {folders[task.number]: task for task in alive if task.script == path and task.number in folders}
     return runs
