@@ -9,14 +9,7 @@ from omegaconf import OmegaConf
 
 from sciriff.report.sweep.configs import METHOD, flat
 from sciriff.report.sweep.sweep_page import UNREADABLE, LeftOut, render
-from sciriff.results.finished_runs import (
-    FinishedRun,
-    find_runs,
-    read_config,
-    read_run,
-    read_runs,
-    with_own_names,
-)
+from sciriff.results.finished_runs import FinishedRun, find_runs, read_config, read_run, read_runs, with_own_names
 from sciriff.results.seeds import Group, pool_seeds
 from sciriff.results.statistics import RESAMPLES
 from sciriff.results.sweep_record import PAGE, Job, jobs
@@ -28,10 +21,8 @@ from sciriff.stage import command
 
 @command
 def main() -> int:
-    """Run the command line. Returns the exit status: 0, or 2 for what a person can mend."""
-    parser = argparse.ArgumentParser(
-        prog="python -m sciriff.sweep_page", description=(__doc__ or "").partition("\n")[0]
-    )
+    """Run the command line and return its exit status."""
+    parser = argparse.ArgumentParser(prog="python -m sciriff.sweep_page", description=__doc__)
     parser.add_argument("sweep", type=Path, metavar="SWEEP_DIR", help="runs/sweep-...")
     parser.add_argument("--resamples", type=int, default=RESAMPLES, metavar="N", help=f"({RESAMPLES})")
     arguments = parser.parse_args()
@@ -41,7 +32,7 @@ def main() -> int:
 
 
 def write(place: Path, resamples: int) -> None:
-    """Write the page of a sweep. UserError where there are no rows of jobs."""
+    """Write the page of a sweep. UserError without any jobs."""
     found = jobs(place)
     if not found:
         raise UserError(f"{place}: no sweep has noted its jobs here; name the folder runs/sweep-... of one")
@@ -59,50 +50,44 @@ def write(place: Path, resamples: int) -> None:
     write_whole(place / PAGE, page.decode())
 
 
+WITHOUT_SCORES = {
+    "stopped": "stopped by a person; the sweep's command resumes it",
+    "queued": "it waits in Slurm; the sweep's command follows it",
+    "running": "still running, or it was killed; the sweep's command resumes it",
+}
+"""Status of a job -> why it has no scores yet."""
+
+
 def _runs_of(job: Job) -> list[FinishedRun]:
     """The runs that a job left with scores. UserError says why there are none."""
-    if job.status == "failed":
-        raise UserError(job.reason or "its reason was not noted")
-    if job.status == "stopped":
-        raise UserError("stopped by a person; the sweep's command goes on from there")
-    if job.status == "queued":
-        raise UserError("it waits in Slurm; the sweep's command follows it")
     if job.status != "done":
-        raise UserError("still running, or it was killed; the sweep's command goes on from there")
+        raise UserError(WITHOUT_SCORES.get(job.status) or job.reason or "its reason was not recorded")
     if not Path(job.run_dir).is_dir():
         raise UserError(f"{job.run_dir} is gone")
     return [read_run(folder) for folder in find_runs([job.run_dir])[0]]
 
 
 def _beside(runs: Sequence[FinishedRun]) -> tuple[list[FinishedRun], dict[Path, str]]:
-    """The untrained models that the reports of these runs show beside them (report.untrained), each once, and why
-    others cannot be read."""
+    """The untrained baselines in the reports of these runs (report.untrained), each once, and why others cannot be
+    read."""
     known = {run.folder.resolve() for run in runs}
-    folders = dict.fromkeys(Path(text) for run in runs for text in _shown_beside(run))
-    there = (RunDir(folder) for folder in folders if folder.resolve() not in known)
-    found, unreadable = read_runs([run.root for run in there if run.scores.is_file() and run.config.is_file()])
-    untrained = [run for run in found if flat(read_config(RunDir(run.folder).config)).get(METHOD) == "none"]
-    return untrained, unreadable
+    configs = filter(Path.is_file, (RunDir(run.folder).config for run in runs))
+    shown = [OmegaConf.select(OmegaConf.load(path), "report.beside") or [] for path in configs]
+    folders = dict.fromkeys(Path(text) for texts in shown for text in texts)
+    others = (RunDir(folder) for folder in folders if folder.resolve() not in known)
+    found, unreadable = read_runs([run.root for run in others if run.scores.is_file() and run.config.is_file()])
+    return [run for run in found if _is_untrained(run)], unreadable
 
 
-def _shown_beside(run: FinishedRun) -> list[str]:
-    """Of a run whose config could be read."""
+def _is_untrained(run: FinishedRun) -> bool:
     path = RunDir(run.folder).config
-    beside = OmegaConf.select(OmegaConf.load(path), "report.beside") if path.is_file() else None
-    return [str(folder) for folder in beside or []]
+    return path.is_file() and flat(read_config(path)).get(METHOD) == "none"
 
 
 def _baseline_first(groups: list[Group]) -> list[Group]:
     """The first untrained model before all others; without one the order stays, and the first job is the baseline."""
-    return sorted(groups, key=lambda group: group is not _untrained(groups))
-
-
-def _untrained(groups: Sequence[Group]) -> Group | None:
-    for group in groups:
-        path = RunDir(group.runs[0].folder).config
-        if path.is_file() and flat(read_config(path)).get(METHOD) == "none":
-            return group
-    return None
+    baseline = next((group for group in groups if _is_untrained(group.runs[0])), None)
+    return sorted(groups, key=lambda group: group is not baseline)
 
 
 if __name__ == "__main__":
