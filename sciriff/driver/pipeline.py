@@ -182,8 +182,8 @@ def take_part(order: Order, cluster: Cluster) -> None:
 
 
 def _read_elsewhere(stage: str, config: Config, run: RunDir) -> dict[str, str | None]:
-    """What the other nodes read of this run and must see as it is here: files that tell them what to do, with their
-    digests, and those of a model that may have just been written."""
+    """Files that the other nodes read and must see as they are here: the run's own, with their digests, and those of a
+    model that may have just been written."""
     files = shared_files.as_written((run.config, run.accelerate, run.deepspeed))
     path = config.answering_model.path
     if stage == "predict" and path and Path(path).is_dir():

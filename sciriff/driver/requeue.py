@@ -26,7 +26,7 @@ class ProgressSinceStart:
 
 
 def _state(run: RunDir) -> tuple[list[str], list[str], int]:
-    """What the next start resumes from: finished stages, checkpoints and bytes of answers."""
+    """State that the next start resumes from: finished stages, checkpoints and bytes of answers."""
     done = sorted(name for name, record in Manifest.read(run.manifest).stages.items() if record.status == "done")
     checkpoints = sorted(path.name for path in run.checkpoints.glob("step-*") if path.suffix != ".partial")
     rows = [run.predictions, run.paid_answers.parent, run.judgements]

@@ -55,11 +55,11 @@ class Stage:
 
     @property
     def again(self) -> str:
-        """What it does when its inputs have changed."""
+        """The end of a message on changed inputs."""
         return "runs again on what it has" if self.keeps else "starts afresh"
 
     def stale(self, run: RunDir) -> list[Path]:
-        """What is removed when the stage starts afresh."""
+        """Paths to remove when the stage starts afresh."""
         return [] if self.keeps else self.paths(run, self.outputs + self.scratch)
 
     def paths(self, run: RunDir, names: tuple[str, ...]) -> list[Path]:
