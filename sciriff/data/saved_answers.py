@@ -62,7 +62,7 @@ class TaskAnswers:
 
     answers: list[SavedAnswer]
     """Ordered by instance, then by sample."""
-    asked: list[str]
+    requested: list[str]
     """Ids of the requested instances, in order."""
     missing: int
     """Requested answers that are not there; above 0 only under allow_missing."""
@@ -79,7 +79,7 @@ class TaskAnswers:
     def drawn(self, rule: Callable[[int], list[int]]) -> set[str]:
         """Ids the judge's sampling rule selects from all requested instances, so that a missing answer does not change
         which others are drawn."""
-        return {self.asked[place] for place in rule(len(self.asked))}
+        return {self.requested[place] for place in rule(len(self.requested))}
 
     @property
     def numbers(self) -> list[int]:
@@ -94,16 +94,6 @@ class TaskAnswers:
         return parted
 
 
-@dataclass(frozen=True)
-class Expected:
-    """The requested answers."""
-
-    instances: dict[str, list[str]]
-    """Task -> ids; empty without an expected.json."""
-    samples: int | None = None
-    """Answers to each instance; None leaves that to the files."""
-
-
 def read_predictions(folder: Path, names: Sequence[str] | None, allow_missing: bool) -> dict[str, TaskAnswers]:
     """Read the answers in a folder by task, for the tasks in `names`, or all that are there.
 
@@ -116,25 +106,25 @@ def read_predictions(folder: Path, names: Sequence[str] | None, allow_missing: b
             raise UserError(f"eval.tasks: {name} is not a held-out task{nearest(name, NAMES)}")
     samples = find_samples(folder)
     files = _files(folder, samples)
-    expected = Expected({}) if samples else read_expected(folder / RunDir(folder).expected.name)
+    expected, each = ({}, None) if samples else read_expected(folder / RunDir(folder).expected.name)
     if not files:
         raise UserError(
             f"{folder}: there are no predictions here; run the predict stage, or name a folder of <task>.jsonl files "
             "or of lm-eval's samples_<task>_*.jsonl with predictions=FOLDER"
         )
-    known = files.keys() | expected.instances.keys()
+    known = files.keys() | expected.keys()
     wanted = [name for name in NAMES if name in (known if names is None else names)]
     paths = {name: files.get(name, folder / f"{name}.jsonl") for name in wanted}
     read = {name: read_answers(path, name) if path.is_file() else {} for name, path in paths.items()}
-    each = expected.samples or max((sample for answers in read.values() for _, sample in answers), default=1)
-    found = {
-        name: asked_answers(paths[name], name, answers, expected.instances.get(name), each, allow_missing)
+    each = each or max((sample for answers in read.values() for _, sample in answers), default=1)
+    tasks = {
+        name: asked_answers(paths[name], name, answers, expected.get(name), each, allow_missing)
         for name, answers in read.items()
     }
-    found = {name: task for name, task in found.items() if task.answers}
-    if not found:
+    tasks = {name: task for name, task in tasks.items() if task.answers}
+    if not tasks:
         raise UserError(f"{folder}: there are no predictions of the chosen tasks here")
-    return found
+    return tasks
 
 
 def _files(folder: Path, samples: Mapping[str, dict[str, Path]]) -> dict[str, Path]:
@@ -205,35 +195,35 @@ def asked_answers(
     what = "samples" if samples > 1 else "instances"
     if strangers := [named(key) for key in answers if key[0] not in instances or key[1] > samples]:
         raise UserError(f"{path}: {some(strangers)} not among the {what} that were asked")
-    asked = len(instances) * samples
-    missing = asked - len(answers)
+    requested = len(instances) * samples
+    missing = requested - len(answers)
     if missing and not allow_missing:
         # never all at once: a row may name any number as its sample
         keys = ((instance_id, sample) for instance_id in instances for sample in range(1, samples + 1))
         first = islice((named(key) for key in keys if key not in answers), SHOWN)
         raise UserError(
-            f"{path}: {some(first, missing)} missing of {asked} {what}; run the predict stage "
+            f"{path}: {some(first, missing)} missing of {requested} {what}; run the predict stage "
             "again, or score what is there with allow_missing=true"
         )
     if not answers and not allow_missing:
         raise UserError(f"{path}: there is no prediction in it" if path.is_file() else f"{path} does not exist")
     entry = catalogue().get(task) if expected is None else None
     places = {instance_id: place for place, instance_id in enumerate(instances)}
-    found = [answers[key] for key in sorted(answers, key=lambda key: (places[key[0]], key[1]))]
-    return TaskAnswers(found, list(instances), missing, entry.validation if entry else None, samples)
+    ordered = [answers[key] for key in sorted(answers, key=lambda key: (places[key[0]], key[1]))]
+    return TaskAnswers(ordered, list(instances), missing, entry.validation if entry else None, samples)
 
 
-def read_expected(path: Path) -> Expected:
-    """Read expected.json; no file means that nothing is known of the requested answers."""
+def read_expected(path: Path) -> tuple[dict[str, list[str]], int | None]:
+    """Task -> ids of the requested instances, and answers to each; empty and None without the file."""
     if not path.is_file():
-        return Expected({})
+        return {}, None
     what, fix = "the instances that were asked for", "run the predict stage again"
     written = read_json(path, dict[str, list[str] | FromOne], what, fix)
     samples = written.pop(SAMPLES_KEY, 1)
     instances = {task: ids for task, ids in written.items() if isinstance(ids, list)}
     if not isinstance(samples, int) or len(instances) < len(written):
         raise UserError(f"{path}: not {what} ({SAMPLES_KEY} is a number, any task a list of ids); {fix}")
-    return Expected(instances, samples)
+    return instances, samples
 
 
 def read_answers(path: Path, task: str) -> dict[AnswerKey, SavedAnswer]:

@@ -1,10 +1,10 @@
 """README.md of a finished model: base model, data, recipe, losses and licences.
 
-It begins with YAML for the Hugging Face hub (huggingface.co/docs/hub/model-cards). It names no local path, because a
-model folder is passed on.
+It begins with YAML for the Hugging Face hub (huggingface.co/docs/hub/model-cards) and names no local path.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +15,17 @@ from yaml import YAMLError
 from sciriff.config import Config, ModelConfig, SourceConfig, as_dict
 from sciriff.data.mix_card import MixCard, MixPart, read_mix_card
 from sciriff.data.training_metrics import HALVES, read_metrics, series
+from sciriff.results.markdown_table import code_kept, markdown_table
 from sciriff.run import machine
 from sciriff.run.run_dir import RunDir
 
 HUB_LICENSES = ("apache-2.0", "gemma", "llama2", "llama3", "llama3.1", "llama3.2", "llama3.3", "mit", "odc-by")
-"""Licence names that the hub knows; any other is written as `other` with a `license_name`."""
+"""Licences that the hub knows; any other is written as `other` with a `license_name`."""
 
 PACKAGES = ("python", "sciriff", "torch", "transformers", "accelerate", "deepspeed", "peft", "bitsandbytes")
 """Packages whose versions can change what is learnt."""
+
+_table = partial(markdown_table, escape=code_kept)
 
 
 def page(config: Config, run: RunDir, step: int, *, of_adapter: bool = False) -> str:
@@ -112,9 +115,7 @@ def _data(config: Config, mix: MixCard | None) -> Iterable[str]:
     if mix is None:
         return ["The mix has no card."]
     parts: dict[str, MixPart] = {**mix["by_source"], "all": mix}
-    rows = [
-        (name, part["rows"], part["prompt_tokens"]["sum"], part["target_tokens"]["sum"]) for name, part in parts.items()
-    ]
+    rows = [(name, p["rows"], p["prompt_tokens"]["sum"], p["target_tokens"]["sum"]) for name, p in parts.items()]
     sources = [(name, _dataset(config, name) or "local files", terms) for name, terms in mix["licenses"].items()]
     return [
         _table(("rows of", "rows", "prompt tokens", "target tokens"), rows),
@@ -153,9 +154,3 @@ def _recipe(config: Config) -> list[tuple[str, str]]:
     keys = {f"train.{key}": value for key, value in train.items()}
     keys |= {"deepspeed.zero_stage": config.deepspeed.zero_stage, "seed": config.seed}
     return [(key, f"`{value}`") for key, value in keys.items()]
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    cells = [[f"{cell:,}" if isinstance(cell, int) else " ".join(str(cell).split()) for cell in line] for line in lines]
-    return "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in cells)
