@@ -8,22 +8,13 @@ from pathlib import Path
 from sciriff import config as configuration
 from sciriff.config import Config
 from sciriff.run.locks import hold_as_worker
+from sciriff.run.messages import say_error
 from sciriff.run.parent_death import die_with_parent
 from sciriff.run.run_dir import RunDir
 from sciriff.run.user_error import UserError
 
 USER_ERROR = 2
 """Exit status after what a person can fix; 1 is a crash of ours."""
-
-
-def say(text: str) -> None:
-    """Print a line for people, which standard output, for results, does not have."""
-    print(text, file=sys.stderr, flush=True)
-
-
-def say_error(error: BaseException | str) -> None:
-    """Print what went wrong."""
-    say(f"error: {error}")
 
 
 def command(body: Callable[[], int]) -> Callable[[], int]:

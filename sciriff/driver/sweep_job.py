@@ -16,9 +16,9 @@ from sciriff.driver.requeue import ProgressSinceStart, job_id
 from sciriff.driver.run_name import typed_overrides
 from sciriff.results import sweep_record
 from sciriff.run import spawn
+from sciriff.run.messages import say_error
 from sciriff.run.nodes import cluster
 from sciriff.run.user_error import UserError
-from sciriff.stage import say_error
 
 ONE_FAILED = "a job of the sweep failed; the others went on"
 

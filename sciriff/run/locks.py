@@ -5,12 +5,12 @@ The files stay: if one were removed, two processes could hold two files of one n
 
 import contextlib
 import fcntl
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
+from sciriff.run.messages import say
 from sciriff.run.run_dir import RunDir
 from sciriff.run.user_error import UserError
 
@@ -32,7 +32,7 @@ def hold_or_wait(path: Path, notice: str) -> Iterator[None]:
     """Hold a lock; if another process holds it, print `notice` and wait."""
     with path.open("ab") as lock:
         if not _take(lock):
-            print(notice, file=sys.stderr, flush=True)
+            say(notice)
             fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 

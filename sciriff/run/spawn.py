@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
 
+from sciriff.run.messages import say
 from sciriff.run.parent_death import die_with_parent
 from sciriff.run.progress import LINE
 
@@ -148,10 +149,10 @@ def _forward_signals(process: "subprocess.Popen[str]", ask: Callable[[], None] |
         insists = number != signal.SIGUSR1 and any(before != signal.SIGUSR1 for before in received)
         received.append(number)
         if insists:
-            print("stopping now", file=sys.stderr, flush=True)
+            say("stopping now")
             signal_group(process, signal.SIGKILL)
         elif ask is not None:
-            print("stopping after this step; once more to stop at once", file=sys.stderr, flush=True)
+            say("stopping after this step; once more to stop at once")
             ask()
         else:
             signal_group(process, signal.SIGTERM)
@@ -180,7 +181,7 @@ def _bar(name: str) -> Iterator[Callable[[int, int, str], None]]:
             nonlocal printed_at
             if time.monotonic() - printed_at >= 10:
                 printed_at = time.monotonic()
-                print(f"{name}: {done}/{total} {text}".rstrip(), file=sys.stderr, flush=True)
+                say(f"{name}: {done}/{total} {text}".rstrip())
 
         yield line
         return

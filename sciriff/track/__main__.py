@@ -13,6 +13,7 @@ from pathlib import Path
 from sciriff.config import Config, load
 from sciriff.run.locks import hold_as_worker
 from sciriff.run.manifest import Manifest
+from sciriff.run.messages import say_error
 from sciriff.run.parent_death import die_with_parent
 from sciriff.run.run_dir import RunDir
 from sciriff.stage import command
@@ -47,7 +48,7 @@ def copy(config: Config, run: RunDir, follow: bool) -> None:
                 raise
             if str(error) != last_error:
                 last_error = str(error)
-                print(f"error: {last_error}; trying again every {RETRY_EVERY:.0f} s", file=sys.stderr, flush=True)
+                say_error(f"{last_error}; trying again every {RETRY_EVERY:.0f} s")
 
 
 @command

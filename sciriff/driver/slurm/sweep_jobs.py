@@ -68,8 +68,8 @@ class SweepJob:
 
 
 def compose(loader: ConfigLoader, master: DictConfig, overrides: Sequence[Sequence[str]], first: int) -> list[SweepJob]:
-    """Compose the jobs, numbered from `first` and named as in a sweep on one machine. A job with the folder of another is
-    a mistake, unless their overrides are the same, as when a search tries values twice."""
+    """Compose the jobs, numbered from `first` and named as in a sweep on one machine. A job with the folder of another
+    is a mistake, unless their overrides are the same, as when a search tries values twice."""
     jobs: list[SweepJob] = []
     for number, swept in enumerate(overrides, start=first):
         composed, typed = named(loader.load_sweep_config(master, list(swept)))
