@@ -11,8 +11,8 @@ from openai_server import OpenAiServer
 from sciriff.config import Config, conf_dir
 from sciriff.driver.run_name import run_name
 from sciriff.driver.stages import STAGES
-from sciriff.models.api.configured import answering_service
 from sciriff.models.api.prices import price_list
+from sciriff.models.api.service import answering_service
 from sciriff.run.run_dir import RunDir
 
 Composed = Callable[..., Config]

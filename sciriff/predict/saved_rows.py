@@ -35,7 +35,7 @@ NOT_SETTINGS = tuple(_NotSettings.__annotations__)
 
 
 @dataclass(frozen=True)
-class AskedAnswer:
+class RequestedAnswer:
     """One answer that the current config requests."""
 
     task: str
@@ -62,7 +62,7 @@ class Saved:
     """Keys of rows made when other answers were requested: finished, and excluded from batches."""
 
 
-def begin(run: RunDir, asked: Mapping[AnswerKey, AskedAnswer], settings: dict[str, Any]) -> Saved:
+def begin(run: RunDir, asked: Mapping[AnswerKey, RequestedAnswer], settings: dict[str, Any]) -> Saved:
     """Load the rows that are still valid for `asked` (in order), and write expected.json and settings.json.
 
     In settings.json `asked` is the digest of all requested answers; when it changes, `kept` (task -> instance ids, or
@@ -113,7 +113,7 @@ def note_versions(run: RunDir, made_with: dict[str, Any]) -> None:
         _write_json(run.answered_with, {**settings, "made with": [*settings["made with"], made_with]})
 
 
-def keep_only(run: RunDir, asked: Mapping[AnswerKey, AskedAnswer], rows: Mapping[AnswerKey, Prediction]) -> None:
+def keep_only(run: RunDir, asked: Mapping[AnswerKey, RequestedAnswer], rows: Mapping[AnswerKey, Prediction]) -> None:
     """Rewrite the files with exactly these rows, in the order of `asked`."""
     kept: dict[str, list[Prediction]] = {}
     for key, answer in asked.items():
@@ -135,7 +135,7 @@ def append(run: RunDir, rows: Iterable[Prediction]) -> None:
         append_lines(_file(run, task), added)
 
 
-def _take_over(run: RunDir, asked: Mapping[AnswerKey, AskedAnswer]) -> dict[AnswerKey, Prediction]:
+def _take_over(run: RunDir, asked: Mapping[AnswerKey, RequestedAnswer]) -> dict[AnswerKey, Prediction]:
     """Load the rows that answer `asked`. Rows that are not requested move to not_asked/ (written there before they are
     removed here); outdated rows are dropped."""
     rows: dict[AnswerKey, Prediction] = {}
@@ -165,7 +165,7 @@ def _file(run: RunDir, task: str) -> Path:
     return run.predictions / f"{task}.jsonl"
 
 
-def _written(key: AnswerKey, answer: AskedAnswer) -> str | list[Any]:
+def _written(key: AnswerKey, answer: RequestedAnswer) -> str | list[Any]:
     """A key as written in settings.json: the instance id, or with samples [instance id, sample]."""
     return key[0] if answer.sample is None else list(key)
 
@@ -174,7 +174,7 @@ def _key(written: str | list[Any]) -> AnswerKey:
     return (written, 1) if isinstance(written, str) else (written[0], written[1])
 
 
-def _by_task(keys: Iterable[AnswerKey], asked: Mapping[AnswerKey, AskedAnswer]) -> dict[str, list[str | list[Any]]]:
+def _by_task(keys: Iterable[AnswerKey], asked: Mapping[AnswerKey, RequestedAnswer]) -> dict[str, list[str | list[Any]]]:
     """Task -> its answers among `keys`, in the order of `asked`."""
     chosen = set(keys)
     tasks: dict[str, list[str | list[Any]]] = {}
@@ -184,7 +184,7 @@ def _by_task(keys: Iterable[AnswerKey], asked: Mapping[AnswerKey, AskedAnswer]) 
     return tasks
 
 
-def _expected(asked: Mapping[AnswerKey, AskedAnswer]) -> dict[str, Any]:
+def _expected(asked: Mapping[AnswerKey, RequestedAnswer]) -> dict[str, Any]:
     """Task -> its instance ids; with several samples per instance also SAMPLES_KEY -> their number."""
     tasks: dict[str, list[str]] = {}
     for (instance_id, sample), answer in asked.items():
