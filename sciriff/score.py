@@ -29,7 +29,7 @@ from sciriff.run.run_dir import RunDir
 from sciriff.run.user_error import UserError
 from sciriff.stage import run_stage
 from sciriff.tasks import COLUMNS, HELD_OUT
-from sciriff.tasks.metrics.answer_end import stripped_as_reference, without_end_marker
+from sciriff.tasks.metrics.answer_end import end_differs
 from sciriff.tasks.task import UNREADABLE, Scored, Task
 
 
@@ -147,16 +147,13 @@ def task_scores(task: Task, found: TaskAnswers, scored: list[Scored], samples: l
     details = averaged(samples)
     spreads = {name: spread([sample[name] for sample in samples]) for name in details}
     unreadable = {kind: sum(row.unreadable == kind for row in scored) for kind in UNREADABLE}
-    ends = (
-        without_end_marker(answer.prediction) != stripped_as_reference(answer.prediction) for answer in found.answers
-    )
     result: TaskScores = {
         "n": len(found.instances),
         "missing": found.missing,
         "benchmark": found.benchmark,
         "readable": 1 - sum(unreadable.values()) / len(scored),
         "unreadable": unreadable,
-        "end_differs": sum(ends),  # answers of which the reference's stripping leaves something else than ours
+        "end_differs": sum(end_differs(answer.prediction) for answer in found.answers),
         # what the model did not see, and did not get to say; 0 of another tool's rows, which do not tell
         "truncated_prompts": sum(bool(answer.truncated_tokens) for answer in found.answers),
         "truncated_tokens": sum(answer.truncated_tokens or 0 for answer in found.answers),

@@ -13,17 +13,22 @@ from sciriff.run.run_dir import RunDir
 from sciriff.run.user_error import UserError
 
 USER_ERROR = 2
-"""Exit status after a mistake that a person can fix, as opposed to 1 after a crash of ours."""
+"""Exit status after what a person can fix; 1 is a crash of ours."""
+
+
+def say(text: str) -> None:
+    """Print a line for people, which standard output, for results, does not have."""
+    print(text, file=sys.stderr, flush=True)
 
 
 def say_error(error: BaseException | str) -> None:
-    """Say in one line what went wrong."""
-    print(f"error: {error}", file=sys.stderr, flush=True)
+    """Print what went wrong."""
+    say(f"error: {error}")
 
 
 def command(body: Callable[[], int]) -> Callable[[], int]:
-    """Let a command that returns its exit status end with one line and USER_ERROR after a user's mistake or trouble
-    with a file. Any other exception is a bug of ours and keeps its traceback."""
+    """End a command, whose `body` returns the exit status, with one line and USER_ERROR after a user's mistake or
+    trouble with a file. Any other exception is a bug and keeps its traceback."""
 
     @functools.wraps(body)
     def checked() -> int:
@@ -37,7 +42,7 @@ def command(body: Callable[[], int]) -> Callable[[], int]:
 
 
 def run_stage(body: Callable[[Config, RunDir], None]) -> None:
-    """Run one stage on the folder that the command line names: `python -m sciriff.STAGE RUN_DIR`."""
+    """Run one stage from the command line: `python -m sciriff.STAGE RUN_DIR`."""
     die_with_parent()
     if len(sys.argv) != 2:
         sys.exit(f"usage: python -m {body.__module__.removesuffix('.__main__')} RUN_DIR")

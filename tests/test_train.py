@@ -26,7 +26,7 @@ from sciriff.driver.preflight import packages
         ("experiment=dmeo", "experiment=dmeo is not known; did you mean 'demo'?"),
         ("seed=abc", "seed=abc: the value must be a whole number"),
         ("train.learning_rate=fast", "train.learning_rate=fast: the value must be a number"),
-        ("train.global_batch_size=0", "train.global_batch_size=0 is too small: it must be 1 or more"),
+        ("train.global_batch_size=0", "train.global_batch_size=0 must be at least 1"),
         ("mix.take=frist", "mix.take=frist is not known; did you mean 'first'?"),
         ("mix.tulu=some", "mix.tulu=some must be none, match, all or a whole number of 0 or more"),
         ("stages=[mix,trian]", "stages=trian is not known; did you mean 'train'?"),

@@ -197,7 +197,7 @@ def test_killed_whole_and_started_again_gives_the_undisturbed_result(
     assert not run.scores.exists(), "it was killed too late to show anything"
     again = cli(*options)
     assert again.returncode == 0, again.stderr
-    assert "goes on where it was interrupted" in again.stderr
+    assert "resumes where it was interrupted" in again.stderr
     assert (run.model / "model.safetensors").read_bytes() == (undisturbed.model / "model.safetensors").read_bytes()
     for task in TASKS:
         name = f"{task}.jsonl"
@@ -229,7 +229,7 @@ def test_a_sweep_that_was_killed_and_has_a_broken_job_is_completed_by_the_same_c
 
     second = cli(*command, timeout=900)
     assert second.returncode == 1
-    assert "train: goes on where it was interrupted" in second.stderr
+    assert "train: resumes where it was interrupted" in second.stderr
     assert f"1 of 4 jobs failed; the same command runs only what is not done:\n  {broken.root.name}: " in second.stdout
     [page] = (tmp_path / "runs").glob("sweep-*/sweep.html")
     assert f"page: {page}" in second.stdout

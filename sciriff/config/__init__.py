@@ -6,7 +6,7 @@ from sciriff.config.engine import EngineConfig
 from sciriff.config.eval import EvalConfig
 from sciriff.config.files import as_dict, from_container, load, read, to_yaml, what_decides
 from sciriff.config.judge import JudgeConfig
-from sciriff.config.keys import FREE_TO_CHANGE, KEYS, UNNAMED, known_keys, nearest_key, optional_sections
+from sciriff.config.keys import FREE_TO_CHANGE, KEYS, UNNAMED, optional_sections, unknown_key
 from sciriff.config.log import LogConfig
 from sciriff.config.mix import MixConfig, MixSourceConfig, SourcesConfig
 from sciriff.config.model import CHAT_FORMATS, ApiModelConfig, ModelConfig, ShapeConfig
@@ -17,46 +17,3 @@ from sciriff.config.root import STAGES, Config
 from sciriff.config.server import ADDRESS, PROVIDERS, ServerConfig
 from sciriff.config.source import SourceConfig
 from sciriff.config.train import ATTENTIONS, CHECKPOINTS_KEPT, LOGITS_AT_ONCE, TrainConfig
-
-__all__ = [
-    "ADDRESS",
-    "ATTENTIONS",
-    "CHAT_FORMATS",
-    "CHECKPOINTS_KEPT",
-    "FREE_TO_CHANGE",
-    "KEYS",
-    "LOGITS_AT_ONCE",
-    "PACKAGE",
-    "PROVIDERS",
-    "SAMPLE",
-    "STAGES",
-    "UNNAMED",
-    "ApiModelConfig",
-    "Config",
-    "DeepspeedConfig",
-    "EngineConfig",
-    "EvalConfig",
-    "JudgeConfig",
-    "LogConfig",
-    "MixConfig",
-    "MixSourceConfig",
-    "ModelConfig",
-    "PlanConfig",
-    "ReportConfig",
-    "ServerConfig",
-    "ShapeConfig",
-    "SourceConfig",
-    "SourcesConfig",
-    "TrainConfig",
-    "as_dict",
-    "conf_dir",
-    "from_container",
-    "known_keys",
-    "load",
-    "nearest",
-    "nearest_key",
-    "optional_sections",
-    "read",
-    "to_yaml",
-    "what_decides",
-]

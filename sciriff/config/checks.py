@@ -4,41 +4,32 @@ import difflib
 import math
 from collections.abc import Iterable
 
+from sciriff.config.roles import Setting
 from sciriff.run.user_error import UserError
 
 
 def nearest(word: str, names: Iterable[str]) -> str:
-    """`; did you mean 'x'?` for the name most like `word`, or the names there are where none is like it."""
+    """`; did you mean 'x'?` for the name most like `word`, or the known names where none is like it."""
     names = sorted(names)
     close = difflib.get_close_matches(word, names, n=1, cutoff=0.5)
     return f"; did you mean {close[0]!r}?" if close else f"; it is one of {', '.join(names)}"
 
 
-def one_of(key: str, value: object, allowed: tuple[object, ...]) -> None:
-    if value not in allowed:
-        raise UserError(f"{key}={value} is not known{nearest(str(value), map(str, allowed))}")
-
-
-def finite(key: str, value: float | None) -> None:
-    if value is not None and not math.isfinite(value):
-        raise UserError(f"{key}={value} must be a number that is finite")
-
-
-def at_least(key: str, value: float | None, least: float) -> None:
-    finite(key, value)
-    if value is not None and value < least:
-        raise UserError(f"{key}={value} is too small: it must be {least} or more")
-
-
-def number_or(key: str, value: object, least: int, words: tuple[object, ...]) -> None:
-    """A field that holds a word or a whole number (OmegaConf cannot merge a union into a section still missing)."""
-    if isinstance(value, int) and not isinstance(value, bool):
-        at_least(key, value, least)
-    elif value not in words:
-        raise UserError(f"{key}={value} must be {', '.join(map(str, words))} or a whole number of {least} or more")
-
-
-def above_zero(key: str, value: float | None) -> None:
-    finite(key, value)
-    if value is not None and value <= 0:
-        raise UserError(f"{key}={value} must be above 0")
+def check(key: str, value: object, setting: Setting) -> None:
+    """UserError where the key does not take the value. Whether it may be null is a matter of its type."""
+    words = setting.choices
+    if words and setting.least is not None and (not isinstance(value, int) or isinstance(value, bool)):
+        # a word or a whole number: OmegaConf cannot merge a union into a section that is still missing
+        if value not in words:
+            allowed = f"{', '.join(map(str, words))} or a whole number of {setting.least} or more"
+            raise UserError(f"{key}={value} must be {allowed}")
+    elif words and setting.least is None:
+        if value is not None and value not in words:
+            raise UserError(f"{key}={value} is not known{nearest(str(value), map(str, words))}")
+    elif isinstance(value, int | float) and setting.bounds:
+        if not math.isfinite(value):
+            raise UserError(f"{key}={value} must be a number that is finite")
+        if not all(holds(value, limit) for _, limit, holds in setting.bounds):
+            raise UserError(
+                f"{key}={value} must be {' and '.join(f'{words} {limit}' for words, limit, _ in setting.bounds)}"
+            )

@@ -16,11 +16,9 @@ class DeepspeedConfig:
     offload: bool = False
     """Keep the optimizer's states in the machine's memory; several times slower, so only where they do not fit."""
     resident_weights: str = setting("auto", choices=("auto", "all", "none"))
-    """zero3: weights that stay whole on every GPU between passes instead of being gathered for each layer anew: auto
-    (as many as fit, by the plan), all, or none."""
+    """zero3: weights that stay whole on every GPU, not gathered for each layer: auto (what fits), all or none."""
     whole_layers: bool = True
-    """zero3: fetch the weights of a layer in one piece and add its gradients up together, not matrix by matrix; where
-    all weights are trained."""
+    """zero3: gather the weights of a layer and reduce its gradients in one piece; for full fine-tuning."""
     extra: dict[str, Any] = setting(factory=dict, runs_or_sends=True)
     """Any other key of DeepSpeed's JSON, merged over ours; `+deepspeed.extra.zero_optimization.overlap_comm=false`."""
 

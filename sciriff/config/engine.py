@@ -13,45 +13,39 @@ from sciriff.run.user_error import UserError
 @dataclass
 class EngineConfig(ServerConfig):
     name: str = setting(MISSING, choices=("vllm", "transformers", *PROVIDERS))
-    """vllm or transformers, which run the model here; openai, anthropic, or local (any server that speaks OpenAI's
-    language), which ask for its answers."""
+    """vllm or transformers run the model here; openai, anthropic or local (any server with OpenAI's API) ask for its
+    answers."""
     batch_tokens: int = setting(16384, least=1)
-    """transformers: prompt and answer tokens, padding included, that are in one batch at most."""
+    """transformers: tokens of prompts and answers in one batch at most, padding included."""
     tensor_parallel: int = setting(1, least=1)
     """vllm: GPUs that share one copy of the model."""
     replicas: Any = setting("auto", HOW, choices=("auto",), least=1)
     """vllm, transformers: engines side by side, each with a copy of the model on engine.tensor_parallel GPUs of its
     own; they share the prompts. Counted over all nodes; auto: as many as their GPUs give, or one per node without."""
-    memory_fraction: float = setting(0.9, HOW)
+    memory_fraction: float = setting(0.9, HOW, above=0, most=1)
     """vllm: share of each GPU's memory that it may take."""
     batch_invariant: bool = False
-    """vllm: only kernels whose results do not depend on what else is computed at the time (VLLM_BATCH_INVARIANT), so
-    that a prompt has the same answer in every run, whatever was resumed or shared out. Slower, and for NVIDIA GPUs of
-    compute capability 8.0 or more alone (9.0 in older versions of vLLM)."""
+    """vllm: only kernels whose results do not depend on the rest of the batch (VLLM_BATCH_INVARIANT), so that a prompt
+    has the same answer in every run, resumed or not. Slower; needs compute capability 8.0 (9.0 in older vLLM)."""
     extra: dict[str, Any] = setting(factory=dict, runs_or_sends=True)
     """vllm: any other of its engine arguments, merged over ours; `+engine.extra.max_num_seqs=64`."""
-    python: str | None = setting(None, HOW, runs_or_sends=True)
-    """Interpreter for the prediction stage; vLLM pins its torch, so it often lives in an environment of its own."""
+    python: str | None = setting(None, HOW, runs_or_sends=True, path=True)
+    """Interpreter of the prediction stage; vLLM pins its torch, so it often has an environment of its own."""
     model: str | None = None
     """The server's name for the model; null is model.api.name, or else model.path, which is what `vllm serve` takes."""
     temperature: float | None = setting(0.0, ANSWERED, least=0)
-    """0 takes the most likely token each time, more draws it by chance, as eval.samples needs. Null is a server's own;
-    an engine that runs here has none, so there it is 0."""
-    top_p: float = 1.0
-    """Draws from the most likely tokens alone that together have this share of the probability; 1 draws from all."""
-    timeout: float = setting(600, HOW, above_zero=True)
-    """Seconds for one call. Longer than a judge's: an answer that is given up on may be paid for, and then again."""
+    """0 is greedy, more samples, as eval.samples needs. Null is a server's own, and 0 for an engine that runs here."""
+    top_p: float = setting(1.0, above=0, most=1)
+    """Sample among the most likely tokens that together have this share of the probability."""
+    timeout: float = setting(600, HOW, above=0)
+    """Seconds for one call. Longer than a judge's: an answer that is given up on may have to be paid for twice."""
 
     def __post_init__(self) -> None:
-        if not 0 < self.top_p <= 1:
-            raise UserError(f"engine.top_p={self.top_p:g} must be above 0 and at most 1")
         if self.top_p < 1 and (self.temperature == 0 or (self.temperature is None and not self.asks)):
             raise UserError(
                 f"engine.top_p={self.top_p:g} means nothing at engine.temperature={self.temperature or 0:g}, which "
                 "draws no token; give both, or neither"
             )
-        if not 0 < self.memory_fraction <= 1:
-            raise UserError(f"engine.memory_fraction={self.memory_fraction} must be above 0 and at most 1")
         if self.asks:
             self.check("engine", self.name)
             if self.python is not None:

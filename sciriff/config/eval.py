@@ -10,7 +10,7 @@ from sciriff.config.source import SourceConfig
 class EvalConfig:
     tasks: list[str] | None = setting(None, HOW_MUCH)
     """Held-out tasks to answer; null is all nine."""
-    path: str | None = None
+    path: str | None = setting(None, path=True)
     """Local instances in SciRIFF's row format (a file, or a folder); they replace the hub's."""
     source: SourceConfig = setting(factory=SourceConfig)
     split: str = "validation"
@@ -18,12 +18,12 @@ class EvalConfig:
     limit: int | None = setting(None, HOW_MUCH, least=1)
     """Instances of each task at most: a seeded choice."""
     samples: int = setting(1, HOW_MUCH, least=1)
-    """Answers to each prompt, each drawn anew at engine.temperature and scored by itself. Scores are their means, with
-    the standard deviation over samples beside them."""
-    model: str | None = None
+    """Answers to each prompt, sampled at engine.temperature and scored by themselves. Scores are their means, with the
+    standard deviation over samples beside them."""
+    model: str | None = setting(None, path=True, or_hub_id=True)
     """Answer with this folder or hub id instead of the run's own model."""
     parity: str = setting("none", choices=("none", "reference"))
-    """reference: score as the original code does, its traps included, so that numbers can be set beside its own."""
+    """reference: score as the original code does, its traps included, for comparison with its numbers."""
     resamples: int = setting(10_000, HOW, least=0)
     """Bootstrap samples behind the 95 % intervals of the scores; 0 leaves the intervals out."""
     truncation: str = setting("middle_of_document", HOW_MUCH, choices=("middle_of_document", "left", "error", "skip"))
@@ -31,7 +31,7 @@ class EvalConfig:
     max_new_tokens: int = setting(1024, HOW_MUCH, least=1)
     """Longest answer, tokens."""
     max_new_tokens_of: dict[str, int] = setting(role=HOW_MUCH, factory=dict, least=1)
-    """The same for single tasks, where it is another: `+eval.max_new_tokens_of.biored_ner=2048`."""
+    """The same for single tasks: `+eval.max_new_tokens_of.biored_ner=2048`."""
 
     def longest_answer(self, task: str) -> int:
         """Tokens that an answer to this task may have."""

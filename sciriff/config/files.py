@@ -7,7 +7,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
 from yaml import YAMLError
 
-from sciriff.config.keys import KEYS, check_values, nearest_key
+from sciriff.config.keys import KEYS, check_values, unknown_key
 from sciriff.config.roles import Role
 from sciriff.config.root import Config
 from sciriff.run.user_error import UserError
@@ -23,8 +23,7 @@ def from_container(values: DictConfig) -> Config:
     except MissingMandatoryValue as error:
         raise UserError(f"{error.full_key} is not set: give {error.full_key}=...") from None
     except ConfigKeyError as error:
-        unknown = str(error.full_key)
-        raise UserError(f"{unknown} is not a key of the config{nearest_key(unknown)}") from None
+        raise UserError(unknown_key(str(error.full_key))) from None
     except OmegaConfBaseException as error:
         key = getattr(error, "full_key", None)
         raise UserError(f"{key + ': ' if key else ''}{str(error).splitlines()[0]}") from None
@@ -41,7 +40,7 @@ def load(path: Path) -> Config:
 
 def read(path: Path) -> DictConfig:
     """The values in a run's config.yaml, not checked against the schema: an older run may have other keys. UserError
-    for a file that is damaged, and what to do."""
+    for a damaged file."""
     try:
         values = OmegaConf.load(path)
         reason = "it is empty" if not values else "expected keys and values"
@@ -61,7 +60,7 @@ def to_yaml(config: Config) -> str:
 
 
 def as_dict(part: Any) -> Any:
-    """Plain containers of a config or a part of it, for digests and logs."""
+    """A config or a part of it as plain containers, for digests and logs."""
     return OmegaConf.to_container(OmegaConf.structured(part), resolve=True)
 
 

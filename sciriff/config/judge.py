@@ -12,13 +12,13 @@ from sciriff.run.user_error import UserError
 @dataclass
 class JudgeConfig(ServerConfig):
     provider: str = setting(MISSING, choices=("none", "recorded", *PROVIDERS))
-    """openai, anthropic, local (any server that speaks OpenAI's language), recorded (responses that were saved before),
-    or none: the two columns that need a judge stay missing, and say so."""
+    """openai, anthropic, local (any server with OpenAI's API), recorded (responses saved before), or none: the two
+    columns that need a judge are reported as missing."""
     model: str | None = None
     """The judge, by the server's name for it. Its answers are kept under this name and the prompt, never paid twice."""
     max_tokens: int = setting(512, least=1)
-    """Longest response, tokens. A response that it cut off before its rating is asked for again with a larger one."""
-    path: str | None = None
+    """Longest response, tokens. A response that was cut off before its rating is asked for again with a larger one."""
+    path: str | None = setting(None, path=True)
     """recorded: a folder with `<task>/lm_judge_raw.json`, as the original code's batches leave them."""
 
     def __post_init__(self) -> None:

@@ -2,17 +2,16 @@
 
 import difflib
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass, replace
 from typing import Any, get_args, get_origin
 
-from sciriff.config.checks import above_zero, at_least, number_or, one_of
+from sciriff.config.checks import check
 from sciriff.config.roles import Setting, setting_of
 from sciriff.config.root import Config
 
 KEYS: dict[str, Setting] = {}
-"""Key -> its setting, `train.learning_rate` and the like, sections among them. A key whose field names no role has that
-of its section."""
+"""Key, such as `train.learning_rate`, or section -> its setting. A field without a role has that of its section."""
 _HINTS: dict[str, Any] = {}
 _INSIDE: dict[str, list[str]] = defaultdict(list)
 """Section -> its keys; "" is the whole config."""
@@ -22,10 +21,9 @@ def _collect(kind: type, section: str, of_section: Setting) -> None:
     for known in fields(kind):
         key = f"{section}.{known.name}" if section else known.name
         own = setting_of(known)
-        inherited = {
-            name: getattr(of_section, name) for name in ("role", "named", "may_change") if getattr(own, name) is None
-        }
-        KEYS[key], _HINTS[key] = replace(own, **inherited), known.type
+        unsaid = [name for name in ("role", "named", "may_change") if getattr(own, name) is None]
+        KEYS[key] = replace(own, **{name: getattr(of_section, name) for name in unsaid})
+        _HINTS[key] = known.type
         _INSIDE[section].append(key)
         for inner in (known.type, *get_args(known.type)):  # of an optional section, too
             if is_dataclass(inner) and isinstance(inner, type):
@@ -51,7 +49,7 @@ FREE_TO_CHANGE = tuple(keys_that(lambda setting: setting.may_differ))
 """Keys that may have other values when a run that was started is resumed."""
 
 UNNAMED = tuple(keys_that(lambda setting: not setting.in_name))
-"""Keys that make no other run: they are not part of its default name."""
+"""Keys that make no other run, so that they are not part of its default name."""
 
 
 def check_values(values: Mapping[str, Any], section: str = "") -> None:
@@ -62,62 +60,42 @@ def check_values(values: Mapping[str, Any], section: str = "") -> None:
             check_values(value or {}, key)
             continue
         if isinstance(value, dict):
-            single = [(f"{key}.{inner}", part) for inner, part in value.items()]
+            for inner, part in value.items():
+                check(f"{key}.{inner}", part, KEYS[key])
         else:
-            single = [(key, part) for part in (value if isinstance(value, list) else [value])]
-        for named, part in single:
-            _check(named, part, KEYS[key])
-
-
-def _check(key: str, value: Any, setting: Setting) -> None:
-    if setting.choices and setting.least is not None:
-        number_or(key, value, int(setting.least), setting.choices)
-    elif setting.choices and value is not None:
-        one_of(key, value, setting.choices)
-    elif setting.least is not None:
-        at_least(key, value, setting.least)
-    elif setting.above_zero:
-        above_zero(key, value)
-
-
-def known_keys() -> Iterator[str]:
-    """Every key of the schema, sections among them."""
-    return iter(KEYS)
-
-
-def open_keys() -> list[str]:
-    """Keys below which a person may add any."""
-    return [key for key, hint in _HINTS.items() if get_origin(hint) is dict]
+            for part in value if isinstance(value, list) else [value]:
+                check(key, part, KEYS[key])
 
 
 def optional_sections() -> list[str]:
-    """Keys that have keys of their own, or are null."""
+    """Sections that may be null."""
     return [key for key, hint in _HINTS.items() if any(map(is_dataclass, get_args(hint)))]
 
 
-MOST_MEANT = 3
-"""Keys that are named as what may be meant; more say no more than which there are."""
+MOST_SUGGESTED = 3
+"""Suggestions that are worth naming; instead of more, all keys are listed."""
 
 
-def nearest_key(key: str) -> str:
-    """What to say after a key that is not in the schema: the one that may be meant, of the same section if there is one
-    like it, or which keys there are."""
-    if any(key.startswith(f"{known}.") for known in open_keys()):
+def unknown_key(key: str) -> str:
+    """Message on a key that the schema does not have, with the nearest one, first of the same section, or all keys."""
+    return f"{key} is not a key of the config{_nearest_key(key)}"
+
+
+def _nearest_key(key: str) -> str:
+    if any(get_origin(hint) is dict and key.startswith(f"{known}.") for known, hint in _HINTS.items()):
         return f"; with a plus it is added: +{key}=..."
-    keys = [*known_keys(), "experiment"]
+    keys = [*KEYS, "experiment"]
     section, _, word = key.rpartition(".")
     if section and section not in keys:
-        return "".join(
-            f"; did you mean {name!r}?" for name in difflib.get_close_matches(section, keys, n=1, cutoff=0.5)
-        )
+        return "".join(f"; did you mean {name!r}?" for name in difflib.get_close_matches(section, keys, 1, cutoff=0.5))
     below = [known for known in keys if not section or known.startswith(f"{section}.")]
     beside = {_last(known): known for known in below if known.rpartition(".")[0] == section}
-    close = [beside[name] for name in difflib.get_close_matches(word, beside, n=1, cutoff=0.5)]
+    close = [beside[name] for name in difflib.get_close_matches(word, beside, 1, cutoff=0.5)]
     close = close or sorted(beside[name] for name in beside if len(word) > 1 and _initials(name).endswith(word))
     if not close:
-        deeper = difflib.get_close_matches(word, map(_last, below), n=1, cutoff=0.75)
+        deeper = difflib.get_close_matches(word, map(_last, below), 1, cutoff=0.75)
         close = [known for known in below if _last(known) in deeper]
-    if 0 < len(close) <= MOST_MEANT:
+    if 0 < len(close) <= MOST_SUGGESTED:
         return f"; did you mean {' or '.join(map(repr, close))}?"
     if section and beside:
         return f"; {section} has {', '.join(sorted(beside))}"

@@ -16,6 +16,6 @@ class LogConfig:
     project: str = setting("sciriff", runs_or_sends=True)
     entity: str | None = setting(None, runs_or_sends=True)
     group: str | None = None
-    """Null is none, or in a sweep the sweep's name."""
+    """Null: in a sweep its name, else none."""
     tags: list[str] = setting(factory=list)
-    """None are model, mix and method."""
+    """Default: model, mix and method."""

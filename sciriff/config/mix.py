@@ -14,17 +14,15 @@ from sciriff.run.user_error import UserError
 class MixSourceConfig(SourceConfig):
     """A source that the recipe of a mix chooses rows from."""
 
-    weight: float = setting(1.0, above_zero=True)
-    """The source's share of the mix under mix.tulu=match, relative to the other's: with mix.sources.tulu.weight=2 the
-    mix takes two general rows for each science row. Only the ratio counts. mix.tulu=all or a number says itself
-    how many general rows there are, and refuses a weight."""
-    epochs: float = setting(1.0, above_zero=True)
-    """How often the rows that the mix takes from this source stand in it, once all else (caps, mix.tulu, weights) has
-    been decided by counting each of them once. 2 has each row twice, under the same id, at two places of the order. Of
-    a part of an epoch the first rows that the cap takes are there: 0.5 has half of each science task, or of the general
-    rows, rounded; those of a smaller part are among those of a larger."""
+    weight: float = setting(1.0, above=0)
+    """The source's share under mix.tulu=match, relative to the other's: with mix.sources.tulu.weight=2 the mix takes
+    two general rows for each science row. Refused with mix.tulu=all or a number, which say how many there are."""
+    epochs: float = setting(1.0, above=0)
+    """How often the mix repeats the rows of this source, after caps, mix.tulu and weights have counted each once. 2 has
+    each row twice, under the same id. A part of an epoch takes the first rows of the cap: 0.5 has half of each science
+    task, or of the general rows, rounded; a smaller part is a subset of a larger."""
     license: str | None = None
-    """What the card says of these rows' licence; null is what is known of the hub's datasets."""
+    """Licence of the rows for the card; null looks up known datasets of the hub."""
 
 
 @dataclass
@@ -54,30 +52,28 @@ class MixConfig:
     include_heldout: bool = False
     """Let the training rows of the nine held-out tasks in."""
     context_window: int | None = setting(4096, least=32)
-    """Rows longer than this less 20 tokens, by the model's tokenizer and markup, are left out; null keeps all."""
+    """Rows longer than this less 20 tokens, with the model's tokenizer and markup, are left out; null keeps all."""
     truncate: str = setting("drop", choices=("drop", "turns"))
-    """What becomes of a row longer than that: drop, or turns (it keeps the first turns that fit whole, up to the end of
-    an answer, and is left out where the first answer does not fit). No answer is ever cut."""
+    """What becomes of a longer row: drop, or turns (keep the first turns that fit up to the end of an answer; drop the
+    row where the first answer does not fit). No answer is ever cut."""
     take: str = setting("sample", choices=("sample", "first"))
     """Which rows a cap keeps: a seeded sample, or the first of each task, as the published mix did."""
     on_bad_row: str = setting("error", choices=("error", "drop"))
     """A row that cannot be used stops the build (error), or is left out and counted (drop)."""
     overlap: str = setting("report", choices=("report", "drop", "none"))
-    """Rows that hold text of the evaluation prompts (the whole prompt, or the document in it), by whatever way it came
-    there: report lists them in the card, drop leaves them out before the caps are filled, none does not look. The
-    prompts are those of all held-out tasks at `eval.path` or `eval.source`. Where these cannot be read, drop and a run
-    that is to answer them stop; a run that only trains says that its rows were not checked, and so does its card."""
+    """Contamination: rows that hold an evaluation prompt or its document. report lists them in the card, drop leaves
+    them out before the caps are filled, none does not look. The prompts are those of all held-out tasks at `eval.path`
+    or `eval.source`. Where these cannot be read, drop and a run that is to answer them stop; a run that only trains
+    says in log and card that its rows were not checked."""
     validation_rows: int = setting(0, least=0)
-    """Rows to watch training with: so many science rows, and as many general ones, where the source of these is given,
-    also if the mix itself takes none of it. They are drawn from what the caps leave, each task in turn, and where that
-    is not enough from the source's own validation split. None is of a held-out task, begins like a training row,
-    asks about a document of one or, unless mix.overlap=none, holds text of the evaluation prompts. A hub dataset that
-    is wanted for these rows alone may be out of reach, which the card then says."""
+    """Science rows, and as many general ones, for the validation loss, from each source that is given, even if the mix
+    takes none of it. They are drawn from what the caps leave, each task in turn, then from the source's own validation
+    split. None is of a held-out task, begins like a training row, asks about a document of one or, unless
+    mix.overlap=none, holds text of the evaluation prompts. The card says where a hub dataset was out of reach."""
     seed: int = 76
-    """Of the mix alone, so that a sweep over `seed` shares one mix."""
-    path: str | None = None
-    """A finished mix (jsonl of `dataset`, `id`, `messages`) to use as it is: it replaces the sources and the recipe,
-    and so leaves no rows for validation_rows."""
+    """Seed of the mix alone, so that a sweep over `seed` shares one mix."""
+    path: str | None = setting(None, path=True)
+    """A finished mix (jsonl of `dataset`, `id`, `messages`) in place of sources and recipe; without validation rows."""
 
     def __post_init__(self) -> None:
         for name in ("tasks", "families", "domains"):
@@ -90,18 +86,9 @@ class MixConfig:
                     f"mix.sources.{name}.weight={source.weight} is a share under mix.tulu=match, and mix.tulu is "
                     f"{self.tulu}: leave the weight out, or match"
                 )
-        if self.sources.published.exists and self.path is None:
-            self._refuse_a_recipe()
-
-    def _refuse_a_recipe(self) -> None:
-        """The rows of a published mix are taken whole, so settings that choose among them say what cannot be done."""
         for name in ("tasks", "families", "domains", "validation_rows"):
-            if value := getattr(self, name):
+            if self.sources.published.exists and self.path is None and (value := getattr(self, name)):
                 raise UserError(
                     f"mix.{name}={value} cannot be had of mix.sources.published, a finished mix that is taken whole; "
                     "choose a mix that is built of sources (mix=scitulu), or leave it out"
                 )
-
-    @property
-    def has_source(self) -> bool:
-        return self.sources.sciriff.exists or self.sources.tulu.exists or self.sources.published.exists

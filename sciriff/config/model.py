@@ -6,7 +6,6 @@ from typing import Any
 
 from omegaconf import MISSING
 
-from sciriff.config.checks import one_of
 from sciriff.config.roles import setting
 from sciriff.run.user_error import UserError
 
@@ -14,8 +13,8 @@ CHAT_FORMATS = ("tulu", "llama2", "llama3", "qwen", "general", "tokenizer")
 
 
 def shares_heads(heads: int, kv_heads: int, ways: int) -> bool:
-    """Whether so many GPUs can share the attention heads of a model evenly, as vLLM needs: query heads are split, key
-    and value heads split or repeated."""
+    """Whether `ways` GPUs can share attention heads evenly, as vLLM needs: query heads are split, key and value heads
+    split or repeated."""
     return heads % ways == 0 and (kv_heads % ways == 0 or ways % kv_heads == 0)
 
 
@@ -70,41 +69,40 @@ class ApiModelConfig:
     """A model whose weights nobody has but its provider."""
 
     provider: str = setting(MISSING, choices=("openai", "anthropic"))
-    """openai or anthropic."""
     name: str = MISSING
-    """The provider's own name for it. One with a date stays what it is."""
+    """The provider's name for it. One with a date does not change."""
     context: int = setting(MISSING, least=1)
-    """Tokens that prompt and answer may take together, at the price that is known here."""
+    """Tokens of prompt and answer together, at the price that is known here."""
     takes_temperature: bool = True
-    """Whether a request may say engine.temperature. Models that think refuse it, and answer as their provider likes."""
+    """Whether a request may have a temperature. Models that think refuse it."""
     thinking_tokens: int = setting(0, least=0)
-    """Tokens that it may think before it answers, on top of eval.max_new_tokens; they are paid for like an answer."""
+    """Thinking tokens on top of eval.max_new_tokens; they are paid for like an answer."""
     request: dict[str, Any] = setting(factory=dict, runs_or_sends=True)
-    """Further keys of every request, in the provider's own words: `+model.api.request.reasoning_effort=low`."""
+    """Further keys of every request, as the provider names them: `+model.api.request.reasoning_effort=low`."""
 
 
 @dataclass
 class ModelConfig:
     name: str = MISSING
     """The name in tables and run folders."""
-    path: str | None = None
+    path: str | None = setting(None, path=True, or_hub_id=True)
     """A Hugging Face folder or hub id; null builds a Llama of `shape` with random weights from the seed."""
     api: ApiModelConfig | None = None
-    """Set where there are no weights, only a provider who answers: then path, tokenizer and shape are null."""
+    """Set for a model behind an API: then path, tokenizer and shape are null."""
     revision: str | None = None
     """Branch, tag or commit on the hub."""
-    tokenizer: str | None = None
+    tokenizer: str | None = setting(None, path=True, or_hub_id=True)
     """Folder or hub id of the tokenizer; null is `path`."""
-    chat: str = MISSING
-    """Markup of a conversation (chat.py): tulu, llama2, llama3, qwen, general, or the tokenizer's own template. With
-    engine=openai, local or anthropic the server gets messages and writes the markup; a model with `api` says server."""
+    chat: str = setting(MISSING, choices=(*CHAT_FORMATS, "server"))
+    """Markup of a conversation: tulu, llama2, llama3, qwen, general, or the tokenizer's own template. A server gets
+    messages and writes the markup; a model with `api` says server."""
     dtype: str = setting("bfloat16", choices=("bfloat16", "float16", "float32"))
-    """Of the saved weights and of generation: bfloat16, float16 or float32."""
+    """Precision of the saved weights and of generation."""
     trust_remote_code: bool = setting(False, runs_or_sends=True)
-    """Let a hub repository run its own Python code here. Off unless you turn it on."""
+    """Let a hub repository run its own Python code here."""
     license: str | None = None
-    """Licence of the weights, by the hub's name for it (apache-2.0, llama2), for the card of what is trained from them;
-    null is what the README.md of a local folder says, if it says so."""
+    """Licence of the weights for the card of a trained model, by the hub's name (apache-2.0, llama2); null is that in
+    the README.md of a local folder, if any."""
     shape: ShapeConfig | None = None
 
     def __post_init__(self) -> None:
@@ -120,7 +118,8 @@ class ModelConfig:
             return
         if self.shape is None:
             raise UserError("model.shape is not set: give model.shape=..., as in conf/model/llama2_7b.yaml")
-        one_of("model.chat", self.chat, CHAT_FORMATS)
+        if self.chat == "server":
+            raise UserError(f"model.chat=server needs model.api; of weights it is one of {', '.join(CHAT_FORMATS)}")
         if self.path is None and self.tokenizer is None:
             raise UserError(
                 "model.path is null, so model.tokenizer must name a tokenizer; or give model.path=FOLDER_OR_HUB_ID"
@@ -128,7 +127,7 @@ class ModelConfig:
 
     @property
     def context(self) -> int:
-        """Tokens that prompt and answer may take together."""
+        """Longest prompt and answer together, tokens."""
         if self.api is not None:
             return self.api.context
         assert self.shape is not None, "refused above"

@@ -25,9 +25,9 @@ def register() -> None:
 def composing() -> Iterator[None]:
     """Change two things of Hydra (1.3) and PyYAML while Hydra composes and runs jobs.
 
-    Hydra copies its store of configs, of which there is but one, for each group that --help lists: half of its time.
-    YAML 1.1 reads 12:00:00 to the base of 60, as 43200, which sbatch would take for minutes (hydra.launcher.time in a
-    file); here it is text. Only the reader of YAML gets this rule: the writers would no longer put clocks into quotes.
+    Hydra copies its one store of configs for each group that --help lists: half of its time. YAML 1.1 reads 12:00:00
+    to the base of 60, as 43200, which sbatch would take for minutes (hydra.launcher.time in a file); here it is text.
+    Only the reader gets this rule: with it, writers would no longer quote clocks.
     """
     rules = yaml.SafeLoader.yaml_implicit_resolvers
     clocks = {
@@ -43,7 +43,7 @@ def composing() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _set(kind: type, name: str, value: Any) -> Iterator[None]:
-    """Give a class an attribute that it has from elsewhere or not at all, and take it away again."""
+    """Give a class an attribute that it does not define itself, and take it away again."""
     assert name not in vars(kind), f"{kind.__name__}.{name}"
     setattr(kind, name, value)
     try:

@@ -7,13 +7,12 @@ from sciriff.config.roles import setting
 
 @dataclass
 class ReportConfig:
-    beside: list[str] = setting(factory=list)
+    beside: list[str] = setting(factory=list, path=True)
     """Run folders whose scores are shown beside this run's."""
     untrained: bool = False
-    """Show the model as it was before training, too: in a run of its own, `train=none` with the same model and
-    evaluation, which is made first where it is not there and shared by all runs that it belongs to."""
+    """Show the untrained model, too: a run of its own, `train=none` with the same model and evaluation, made first if
+    missing and shared by all runs with this baseline."""
     predictions_per_task: int | None = setting(None, least=0)
-    """How many predictions of each task the page holds, evenly spaced over its file; null for all. SciRIFF's 4,177 make
-    a page of some 7 MB."""
+    """Predictions of each task in the page, evenly spaced over its file; null is all, 7 MB for SciRIFF's 4,177."""
     figures: bool = False
-    """Draw the scores, the training and the mix for papers too, as PNG and PDF in figures/ (needs sciriff[figures])."""
+    """Draw scores, training and mix for papers, as PNG and PDF in figures/ (needs sciriff[figures])."""

@@ -1,6 +1,7 @@
 """What role a key of the config plays and which values it takes, written on its field."""
 
 import enum
+import operator
 from collections.abc import Callable
 from dataclasses import Field, dataclass, field
 from typing import Any, TypeVar, overload
@@ -23,7 +24,7 @@ LEARNT, ANSWERED, BOTH, HOW_MUCH, HOW = Role
 
 @dataclass(frozen=True)
 class Setting:
-    """Metadata of a key. None stands for what its section says, or else for what follows from the role."""
+    """Metadata of a key. Null `role`, `named` and `may_change` are those of its section, or follow from the role."""
 
     role: Role | None = None
     named: bool | None = None
@@ -31,10 +32,16 @@ class Setting:
     runs_or_sends: bool = False
     """Whether a value of it can make this machine run code that is neither ours nor of an installed package's defaults,
     or decides who is sent prompts, keys or results."""
+    path: bool = False
+    """Whether it names local files, by paths that are made absolute before a run starts."""
+    or_hub_id: bool = False
+    """Whether what is no local path is an id on the Hugging Face hub."""
     choices: tuple[object, ...] = ()
     """All values that it takes; beside `least`, the words that may stand for a number. Of a list, of each element."""
     least: float | None = None
-    above_zero: bool = False
+    above: float | None = None
+    below: float | None = None
+    most: float | None = None
 
     @property
     def in_name(self) -> bool:
@@ -45,6 +52,17 @@ class Setting:
     def may_differ(self) -> bool:
         """Whether it may have another value when a run that was started is resumed."""
         return self.role in (Role.HOW, Role.HOW_MUCH) if self.may_change is None else self.may_change
+
+    @property
+    def bounds(self) -> list[tuple[str, float, Callable[[float, float], bool]]]:
+        """The bounds of a number: words, limit, and whether (number, limit) is right."""
+        known = (
+            ("at least", self.least, operator.ge),
+            ("above", self.above, operator.gt),
+            ("below", self.below, operator.lt),
+            ("at most", self.most, operator.le),
+        )
+        return [(words, limit, holds) for words, limit, holds in known if limit is not None]
 
 
 @overload

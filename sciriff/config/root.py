@@ -33,7 +33,7 @@ class Config:
     engine: EngineConfig = setting(MISSING, ANSWERED)
     eval: EvalConfig = setting(MISSING, ANSWERED)
     judge: JudgeConfig = setting(MISSING, ANSWERED, named=False, may_change=True)
-    """It often comes later, or with more money, and its rows say whose they are: no other judge makes another run."""
+    """Another judge makes no other run: it often comes later, and its rows say whose they are."""
     log: LogConfig = setting(MISSING, HOW)
     report: ReportConfig = setting(role=HOW, factory=ReportConfig)
     plan: PlanConfig = setting(role=HOW, factory=PlanConfig)
@@ -41,18 +41,17 @@ class Config:
     name: str | None = setting(None, HOW, may_change=False)
     """Name of the run; null makes it from the choices and overrides that were typed."""
     stages: list[str] = setting(role=HOW, factory=lambda: list(STAGES), choices=STAGES)
-    """Which stages to run, of mix, train, predict, judge, score, report."""
-    run_dir: str = setting("runs/${name}", HOW)
-    cache_dir: str = setting(MISSING, HOW)
-    """Where mixes and their tokens are kept and shared by all runs."""
+    run_dir: str = setting("runs/${name}", HOW, path=True)
+    cache_dir: str = setting(MISSING, HOW, path=True)
+    """Mixes and their tokens, shared by all runs."""
     seed: int = setting(42, BOTH)
     """Drives the order of training, initial weights and sampling."""
     dry_run: bool = setting(False, HOW)
     """Print the plan and stop."""
-    predictions: str | None = setting(None, ANSWERED)
+    predictions: str | None = setting(None, ANSWERED, path=True)
     """Score the predictions of this folder instead of generating any."""
     allow_missing: bool = setting(False, HOW)
-    """Score what is there when instances are missing, and say so."""
+    """Score what is there when instances are missing; the scores say so."""
 
     def __post_init__(self) -> None:
         if not self.stages:
@@ -61,12 +60,8 @@ class Config:
             raise UserError(f"seed={self.seed} must be at least 0 and below 2**32")
         if self.name is not None and ("/" in self.name or self.name in ("", ".", "..")):
             raise UserError(f"name={self.name!r} must be a plain folder name")
-        if "train" in self.active_stages and not self.mix.path and not self.mix.has_source:
-            raise UserError("mix has no source: give mix.sources.sciriff.path=FOLDER, or choose a mix")
-        if "train" in self.active_stages and self.deepspeed.zero_stage:
-            self._refuse_with_deepspeed()
-        if "train" in self.active_stages and self.train.keep == "best":
-            self._refuse_a_choice_without_rows()
+        if "train" in self.active_stages:
+            self._check_training()
         if "predict" in self.active_stages:
             self._check_sampling()
         if self.model.api is not None:
@@ -87,18 +82,18 @@ class Config:
 
     @property
     def temperature(self) -> float | None:
-        """At which prompts are answered; None is the server's own."""
+        """Temperature that answers are sampled at; None is the server's own."""
         if self.model.api is not None and not self.model.api.takes_temperature:
             return None
         return self.engine.temperature if self.engine.asks else self.engine.temperature or 0.0
 
     def _check_sampling(self) -> None:
-        """UserError for samples that would all be the same, and for chance where the original code has none."""
+        """UserError for samples that would all be the same, and for sampling under eval.parity=reference."""
         samples, temperature = self.eval.samples, self.temperature
         if samples > 1 and temperature == 0:
             raise UserError(
-                f"eval.samples={samples} needs a temperature, for at engine.temperature=0 all {samples} answers are "
-                "the same: add engine.temperature=0.7, or leave eval.samples out"
+                f"eval.samples={samples} needs a temperature; at engine.temperature=0 all {samples} answers are the "
+                "same: add engine.temperature=0.7, or leave eval.samples out"
             )
         if self.eval.parity == "reference" and (samples > 1 or temperature):
             key = f"eval.samples={samples}" if samples > 1 else f"engine.temperature={temperature:g}"
@@ -108,7 +103,7 @@ class Config:
             )
 
     def _check_api_model(self, api: ApiModelConfig) -> None:
-        """UserError for what cannot be done with a model that only its provider has."""
+        """UserError for what a model behind an API cannot do."""
         model = self.model.name
         if self.train.method != "none":
             raise UserError(f"model={model} cannot be trained here, for {api.provider} keeps its weights: train=none")
@@ -123,23 +118,25 @@ class Config:
         if not api.takes_temperature and self.engine.top_p < 1:
             raise UserError(f"engine.top_p={self.engine.top_p:g}: model={model} takes neither it nor a temperature")
 
-    def _refuse_with_deepspeed(self) -> None:
-        stage = f"deepspeed.zero_stage={self.deepspeed.zero_stage}"
-        if self.train.method == "qlora":
+    def _check_training(self) -> None:
+        """UserError where mix, deepspeed and train do not fit each other."""
+        mix, stage = self.mix, f"deepspeed.zero_stage={self.deepspeed.zero_stage}"
+        sources = mix.sources
+        if not (mix.path or sources.sciriff.exists or sources.tulu.exists or sources.published.exists):
+            raise UserError("mix has no source: give mix.sources.sciriff.path=FOLDER, or choose a mix")
+        if self.deepspeed.zero_stage and self.train.method == "qlora":
             raise UserError(
                 f"train=qlora does not go with {stage}, which cannot share out four-bit weights: choose "
                 "deepspeed=none, where each GPU has a whole copy, or train=lora"
             )
-        if self.train.optimizer != "adamw":
+        if self.deepspeed.zero_stage and self.train.optimizer != "adamw":
             raise UserError(
                 f"train.optimizer={self.train.optimizer} does not go with {stage}, which shares out AdamW's states "
                 "itself: leave train.optimizer out, or choose deepspeed=none"
             )
-
-    def _refuse_a_choice_without_rows(self) -> None:
-        if self.mix.path is not None:
-            raise UserError(f"train.keep=best needs validation rows, and mix.path={self.mix.path} brings none")
-        if not self.mix.validation_rows:
+        if self.train.keep == "best" and mix.path is not None:
+            raise UserError(f"train.keep=best needs validation rows, and mix.path={mix.path} brings none")
+        if self.train.keep == "best" and not mix.validation_rows:
             raise UserError(
                 "train.keep=best chooses by the loss on validation rows, and mix.validation_rows=0 draws none"
             )
@@ -147,18 +144,17 @@ class Config:
     @property
     def active_stages(self) -> list[str]:
         """The chosen stages in their order, without those that other choices leave out."""
-        left_out: set[str] = set()
-        if self.train.method == "none":
-            left_out |= {"mix", "train"}
-        if self.judge.provider == "none":
-            left_out.add("judge")
-        if self.predictions is not None:
-            left_out |= {"mix", "train", "predict"}
-        return [stage for stage in STAGES if stage in self.stages and stage not in left_out]
+        active = {
+            "mix": self.train.method != "none" and self.predictions is None,
+            "train": self.train.method != "none" and self.predictions is None,
+            "predict": self.predictions is None,
+            "judge": self.judge.provider != "none",
+        }
+        return [stage for stage in STAGES if stage in self.stages and active.get(stage, True)]
 
     @property
     def answering_model(self) -> ModelConfig:
-        """Whose answers are scored: `eval.model`, else the model that this run trains, else `model` as it is. Under
+        """The model that answers: `eval.model`, else the one that this run trains, else `model`. Under
         eval.parity=reference it computes in float16, as the original code has vLLM do."""
         model = replace(self.model, dtype="float16") if self.eval.parity == "reference" else self.model
         if self.eval.model is not None:

@@ -50,15 +50,15 @@ class ServerConfig:
     """The same for responses."""
     max_concurrency: int = setting(8, HOW, least=1)
     """Calls under way at once."""
-    requests_per_minute: float | None = setting(None, HOW, above_zero=True)
+    requests_per_minute: float | None = setting(None, HOW, above=0)
     """Calls a minute at most, evenly spread; null sets no bound, and waits only when the server says so."""
-    tokens_per_minute: float | None = setting(None, HOW, above_zero=True)
+    tokens_per_minute: float | None = setting(None, HOW, above=0)
     """The same for tokens: a call counts with its prompt, by estimate, and the longest answer it may bring."""
-    timeout: float = setting(120, HOW, above_zero=True)
+    timeout: float = setting(120, HOW, above=0)
     """Seconds for one call."""
     attempts: int = setting(8, HOW, least=1)
     """How often a call is made before it counts as failed."""
-    poll_seconds: float = setting(60, HOW, above_zero=True)
+    poll_seconds: float = setting(60, HOW, above=0)
     """Seconds between looks at a batch."""
 
     def check(self, section: str, chosen: str) -> None:

@@ -1,13 +1,15 @@
-"""A place that rows come from."""
+"""source: a place that rows come from, in mix and eval."""
 
 from dataclasses import dataclass
+
+from sciriff.config.roles import setting
 
 
 @dataclass
 class SourceConfig:
     """Where rows come from: a local file or folder, or a dataset of the Hugging Face hub."""
 
-    path: str | None = None
+    path: str | None = setting(None, path=True)
     """A local jsonl, jsonl.gz, json or parquet file, or a folder of them. It replaces `hub`."""
     hub: str | None = None
     """Dataset id on the hub; a source with neither `path` nor `hub` does not exist."""
@@ -15,7 +17,7 @@ class SourceConfig:
     """Configuration of the hub dataset (for SciRIFF the context length)."""
     split: str = "train"
     revision: str | None = None
-    """Branch, tag or commit of the hub dataset; null is the newest there, or without a network the copy made last."""
+    """Branch, tag or commit of the hub dataset; null is the newest, or offline the last copy."""
 
     @property
     def exists(self) -> bool:

@@ -11,84 +11,77 @@ from sciriff.run.user_error import UserError
 ATTENTIONS = ("auto", "flash_attention_3", "flash_attention_2", "sdpa", "eager")
 
 CHECKPOINTS_KEPT = 2
-"""The newest, so that one that turns out to be damaged costs only the steps since the one before."""
+"""Newest checkpoints that are kept, so that a damaged one costs only the steps since the one before."""
 
 LOGITS_AT_ONCE = 1 << 25
-"""Logits that the training loss makes at a time: 128 MiB in fp32. Of a vocabulary of 32,000 that is 1,048 tokens,
-enough to keep a GPU busy; a small model's whole micro-batch is one piece."""
+"""Logits that the training loss makes at a time: 128 MiB in fp32, 1,048 tokens of a vocabulary of 32,000, which keep a
+GPU busy."""
 
 
 @dataclass
 class TrainConfig:
     method: str = setting(MISSING, choices=("full", "lora", "qlora", "none"))
-    """full (all weights), lora (a small adapter beside each linear layer, the model's own weights frozen), qlora (the
-    same over weights that are kept in four bits), or none: evaluate the model as it is."""
+    """full (all weights), lora (adapters beside linear layers, the model's own weights frozen), qlora (the same over
+    weights in four bits), or none: evaluate the model as it is."""
     lora_rank: int | None = setting(None, least=1)
-    """Rank of the adapters: one of a layer from m to n features has lora_rank * (m + n) weights. This and the other
-    three are for lora and qlora alone."""
-    lora_alpha: float | None = setting(None, above_zero=True)
-    """What an adapter gives is multiplied with lora_alpha / lora_rank."""
-    lora_dropout: float | None = None
-    """Share of an adapter's inputs that are dropped in training. Above 0 the losses depend on how rows are packed."""
+    """Rank of the adapters (lora and qlora): a layer from m to n features gets lora_rank * (m + n) weights."""
+    lora_alpha: float | None = setting(None, above=0)
+    """An adapter's output is scaled by lora_alpha / lora_rank."""
+    lora_dropout: float | None = setting(None, least=0, below=1)
+    """Dropout on an adapter's inputs. Above 0 the losses depend on how rows are packed."""
     lora_targets: list[str] | None = None
     """Names of the layers that get an adapter, such as [q_proj, v_proj]; null is every linear layer but the head."""
     num_processes: Any = setting("auto", HOW, choices=("auto",), least=1)
-    """Training processes, over all nodes, each of which has as many; auto is one per GPU, or one per node without."""
+    """Training processes over all nodes, equally many on each; auto is one per GPU, or one per node without GPUs."""
     epochs: int = setting(2, least=1)
     max_steps: int | None = setting(None, least=1)
-    """End after so many optimizer steps, whatever `epochs` says; the learning rate is planned for that end."""
-    learning_rate: float = setting(2e-5, above_zero=True)
-    """Its peak, after warm-up."""
+    """Optimizer steps instead of `epochs`; the learning rate's schedule ends there."""
+    learning_rate: float = setting(2e-5, above=0)
+    """Peak, after warm-up."""
     schedule: str = setting("linear", choices=("linear", "cosine", "constant"))
     """After warm-up: linear (to 0), cosine (to 0) or constant."""
-    warmup_ratio: float = 0.03
+    warmup_ratio: float = setting(0.03, least=0, below=1)
     """Share of all steps in which the learning rate rises."""
     weight_decay: float = setting(0.0, least=0)
     optimizer: str = setting("adamw", choices=("adamw", "adamw_8bit"))
-    """adamw, or adamw_8bit: its two moments in 8 bits (bitsandbytes), a quarter of the memory, without DeepSpeed."""
-    adam_beta1: float = 0.9
-    adam_beta2: float = 0.999
-    adam_epsilon: float = setting(1e-8, above_zero=True)
-    max_grad_norm: float = setting(1.0, above_zero=True)
-    """Clip the norm of the whole gradient; set on every path, since DeepSpeed and torch have different defaults."""
+    """adamw, or adamw_8bit: its moments in 8 bits (bitsandbytes), a quarter of the memory, without DeepSpeed."""
+    adam_beta1: float = setting(0.9, least=0, below=1)
+    adam_beta2: float = setting(0.999, least=0, below=1)
+    adam_epsilon: float = setting(1e-8, above=0)
+    max_grad_norm: float = setting(1.0, above=0)
+    """Clipping of the whole gradient's norm; always set, since DeepSpeed and torch have different defaults."""
     global_batch_size: int = setting(128, least=1)
     """Sequences per optimizer step, over all processes and micro-batches."""
     micro_batch_tokens: int = setting(8192, HOW, least=1)
-    """Tokens that one process takes through the model at a time, at most. Whole sequences are packed together, none of
-    which sees another; memory depends on it, and not what is learnt."""
+    """Tokens at most in one forward pass of one process. Whole sequences are packed together, none of which attends to
+    another; memory depends on it, and not what is learnt."""
     max_length: int = setting(4096, least=1)
-    """Longest sequence, tokens. Rows that are longer are left out of training and counted."""
+    """Longest sequence, tokens. Longer rows are left out of training and counted."""
     precision: str = setting("bf16", choices=("bf16", "bf16_pure", "fp32"))
     """bf16 (fp32 master weights), bf16_pure (weights and optimizer in bf16 too) or fp32."""
     attention: str = setting("auto", HOW, choices=ATTENTIONS)
-    """flash_attention_3 (Hopper), flash_attention_2, sdpa, eager, or auto: the first of them that is installed and
-    works on this device in this precision. sdpa works everywhere; eager is slow, for families that need it."""
+    """flash_attention_3 (Hopper), flash_attention_2, sdpa (works everywhere), eager (slow, for some families) or auto:
+    the first that is installed and works on this device in this precision."""
     cross_entropy: str = setting("auto", HOW, choices=("auto", "liger", "chunked"))
-    """liger (a kernel for GPUs, from liger-kernel), chunked (plain torch), or auto: liger where it works. Neither makes
-    the logits of all tokens at once."""
+    """liger (its GPU kernel), chunked (plain torch) or auto: liger where it works. Neither makes all logits at once."""
     activation_checkpointing: Any = setting("all", HOW, choices=("all", "none", "auto"), least=0)
-    """Layers that are computed again in the backward pass, to save memory: all, none, so many of the first ones, or
-    auto: as few as fit, measured on the GPU with the largest micro-batch. Without a GPU auto is none."""
+    """Layers that are computed again in the backward pass to save memory: all, none, a number of first layers, or auto:
+    as few as fit, measured on the GPU with the largest micro-batch. Without a GPU auto is none."""
     checkpoint_every: int | None = setting(200, HOW, least=1)
-    """Optimizer steps between resumable checkpoints; null writes none except when asked to stop."""
+    """Optimizer steps between resumable checkpoints; null writes one only when asked to stop."""
     keep_checkpoints: bool = setting(False, HOW)
     """Keep the last checkpoint after training has finished."""
     eval_every: int | None = setting(None, least=1)
-    """Optimizer steps between measurements of the loss on the mix's validation rows (`mix.validation_rows`), science
-    and general ones apart; also before the first step and after the last. Null measures none. It changes nothing of
-    what is learnt, and costs a third of training on as many tokens."""
+    """Optimizer steps between measurements of the loss on `mix.validation_rows`, science and general apart; also before
+    the first step and after the last. Null measures none. It costs a third of training on as many tokens."""
     keep: str = setting("last", choices=("last", "best"))
-    """Which model is written in the end: last, or best, that of the measurement with the lowest science loss (general,
-    where there are no science rows). A checkpoint of the best so far is kept besides the newest."""
+    """Which model is written in the end: last, or best, that of the lowest validation loss on science rows (on general
+    ones where there are no others). A checkpoint of the best so far is kept besides the newest."""
 
     def __post_init__(self) -> None:
         self._check_lora()
         if self.method == "none":
             return
-        for name in ("warmup_ratio", "adam_beta1", "adam_beta2"):
-            value = getattr(self, name)
-            if not 0 <= value < 1:
-                raise UserError(f"train.{name}={value} must be at least 0 and below 1")
         if self.keep == "best" and self.eval_every is None:
             raise UserError("train.keep=best needs train.eval_every=STEPS, and it is null: nothing would be measured")
         if self.max_length > self.micro_batch_tokens:
@@ -106,12 +99,10 @@ class TrainConfig:
         for name in ("lora_rank", "lora_alpha", "lora_dropout", "lora_targets"):
             value = getattr(self, name)
             if not self.adapts and value is not None:
-                raise UserError(f"train.{name}={value} is of train=lora and train=qlora, and this is {self.method}")
+                raise UserError(f"train.{name}={value} is for train=lora and train=qlora, and this is {self.method}")
             if self.adapts and value is None and name != "lora_targets":
-                raise UserError(f"train.method={self.method} needs train.{name}; train={self.method} has one")
-        if not self.adapts:
-            return
-        if not 0 <= (self.lora_dropout or 0.0) < 1:
-            raise UserError(f"train.lora_dropout={self.lora_dropout} must be at least 0 and below 1")
+                raise UserError(
+                    f"train.method={self.method} needs train.{name}; choose train={self.method}, which sets it"
+                )
         if self.lora_targets == []:
             raise UserError("train.lora_targets=[] gives no layer an adapter; null is every linear layer but the head")

@@ -10,24 +10,23 @@ from sciriff.run import known_errors
 from sciriff.run.user_error import UserError
 
 COMMIT = re.compile("[0-9a-f]{40}")
-"""A commit of a repository, as `datasets` names the folder of its copy after it."""
+"""Commit of a repository, after which `datasets` names the folder of its copy."""
 
 
 class MissingSplit(UserError):
-    """A hub dataset without the split that was asked for."""
+    """A hub dataset without the requested split."""
 
 
 class OutOfReach(UserError):
-    """A hub dataset that cannot be had from here: no network, no copy, or no permission."""
+    """A hub dataset that cannot be read from here: no network, no copy, or no permission."""
 
 
 def hub_rows(
     source: SourceConfig, columns: Collection[str], on_commit: Callable[[str], None]
 ) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Every row of a hub dataset with its place; of its columns those of `columns`.
+    """Stream every row of a hub dataset with its place, without other columns than `columns`.
 
-    `on_commit` is told which commit of the dataset they are from, where that can be known. UserError, in one line,
-    says what keeps the dataset away and what to do about it.
+    `on_commit` is called with the dataset's commit if it is known. UserError says why it is out of reach, and the fix.
     """
     keys = ("config", "split", "revision")
     name = " ".join([str(source.hub)] + [f"{key}={value}" for key in keys if (value := getattr(source, key))])
@@ -72,5 +71,5 @@ def _commit(rows: Any) -> str | None:
 
 
 def first_line(error: BaseException) -> str:
-    """What an error says first, or its type where it says nothing."""
+    """First line of an error's message, or its type without one."""
     return next(iter(str(error).strip().splitlines()), type(error).__name__)

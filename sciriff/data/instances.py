@@ -1,33 +1,33 @@
-"""Read the instances of the held-out tasks that a config asks for: what is answered, and what no mix should hold."""
+"""Read the instances of the held-out tasks that a config asks for: they are answered, and no mix should hold them."""
 
 import hashlib
+from collections.abc import Sequence
 
 from sciriff.config import EvalConfig, nearest
 from sciriff.data.records import Instance
 from sciriff.data.source_files import instances_source
 from sciriff.data.source_rows import read_rows
 from sciriff.run.user_error import UserError
-from sciriff.tasks import HELD_OUT
+from sciriff.tasks import NAMES
 
 
-def wanted_tasks(names: list[str] | None) -> list[str]:
-    """The chosen held-out tasks in the paper's order; None is all nine. UserError for a name that is none of them."""
-    known = [task.name for task in HELD_OUT]
+def wanted_tasks(names: Sequence[str] | None) -> list[str]:
+    """The chosen held-out tasks in the paper's order; None is all nine. UserError for an unknown name."""
     if names is None:
-        return known
+        return list(NAMES)
     for name in names:
-        if name not in known:
-            raise UserError(f"eval.tasks: {name!r} is not a held-out task{nearest(name, known)}")
+        if name not in NAMES:
+            raise UserError(f"eval.tasks: {name!r} is not a held-out task{nearest(name, NAMES)}")
     if not names:
         raise UserError("eval.tasks=[] asks for nothing; name some tasks, or null for all nine")
-    return [name for name in known if name in names]
+    return [name for name in NAMES if name in names]
 
 
 def read_instances(config: EvalConfig) -> dict[str, list[Instance]]:
-    """Task -> all its instances in the order of the source. Rows of other tasks are passed over.
+    """Task -> all its instances in the order of the source. Rows of other tasks are skipped.
 
-    The task is the first part of `_instance_id` (`task:split:index`). UserError says which row is broken or double, or
-    which task that was asked for by name has no row.
+    The task is the first part of `_instance_id` (`task:split:index`). UserError names a row that is broken or a
+    duplicate, or a task named in `eval.tasks` without a row.
     """
     wanted = wanted_tasks(config.tasks)
     source = instances_source(config)
@@ -59,8 +59,8 @@ def read_instances(config: EvalConfig) -> dict[str, list[Instance]]:
 
 
 def choose(instances: list[Instance], limit: int | None, seed: int) -> list[Instance]:
-    """`limit` of the instances in their own order. Which ones depends on seed and ids only, not on what else is there:
-    those with the smallest keyed hashes, so that a larger limit contains a smaller one."""
+    """Choose `limit` instances, in their own order: those with the smallest hashes of seed and id, so that the choice
+    does not depend on other instances and a larger limit contains a smaller one."""
     if limit is None or len(instances) <= limit:
         return instances
     keys = {i.instance_id: hashlib.sha256(f"{seed}:{i.instance_id}".encode()).digest() for i in instances}

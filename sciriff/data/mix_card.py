@@ -1,4 +1,4 @@
-"""mix/card.json: what the mix stage says of a mix, and what everybody else reads."""
+"""Types and readers of mix/card.json and of the cached overlaps."""
 
 from pathlib import Path
 from typing import Any, NotRequired, TypedDict
@@ -7,7 +7,7 @@ from sciriff.run.typed_json import read_json
 
 
 class TokenCounts(TypedDict):
-    """Tokens of several rows."""
+    """Statistics of the tokens of several rows."""
 
     sum: int
     mean: float
@@ -16,7 +16,7 @@ class TokenCounts(TypedDict):
 
 
 class MixPart(TypedDict):
-    """Rows of a dataset, of a half of the mix, or of all of it."""
+    """Counts of a dataset, a half of the mix, or all of it."""
 
     rows: int
     prompt_tokens: TokenCounts
@@ -25,7 +25,7 @@ class MixPart(TypedDict):
 
 
 class LongRow(TypedDict):
-    """A row that is named for its length."""
+    """One of the longest rows."""
 
     row: str
     tokens: int
@@ -35,20 +35,20 @@ class TokenCard(MixPart):
     """Rows and tokens of the mix and of its parts."""
 
     by_source: dict[str, MixPart]
-    """Of its science and its general half."""
+    """Keys are `science` and `general`."""
     by_dataset: dict[str, MixPart]
     longest: list[LongRow]
 
 
 class FoundRows(TypedDict):
-    """Rows of one kind: how many, and where the first few stand or what they are called."""
+    """Rows of one kind, with the places or names of the first few."""
 
     rows: int
     first: list[str]
 
 
 class TallyCard(TypedDict):
-    """What was read, and what of it was left out. Dicts are by source, unless they say otherwise."""
+    """Rows that were read and left out; see MixTally. Dicts are by source unless named otherwise."""
 
     read: dict[str, int]
     commits: dict[str, str]
@@ -58,7 +58,7 @@ class TallyCard(TypedDict):
     shortened: int
     read_with_control_characters: FoundRows
     dropped: dict[str, FoundRows]
-    """By reason."""
+    """Keys are reasons."""
     dropped_by_source: dict[str, dict[str, int]]
     dropped_by_dataset: dict[str, dict[str, int]]
 
@@ -71,7 +71,7 @@ WatchedHalf = TypedDict(
 
 
 class ValidationCard(TypedDict):
-    """The rows that watch the training."""
+    """The validation rows."""
 
     wanted: int
     digest: str | None
@@ -91,7 +91,7 @@ class OverlappingPair(TypedDict):
 
 
 class OverlapCard(TypedDict):
-    """What rows share with the evaluation prompts; only the first two keys where nothing was compared."""
+    """Text that rows share with the evaluation prompts; only the first two keys if nothing was compared."""
 
     summary: str
     checked: int
@@ -113,15 +113,15 @@ class MixCard(TallyCard, TokenCard):
     held_out_rows: int
     validation: ValidationCard
     overlap: NotRequired[OverlapCard]
-    """This and the next are added in the run folder; the cache is shared by runs with other evaluation prompts."""
+    """This and the next exist in the run folder alone: runs with other evaluation prompts share the cache."""
     validation_overlap: NotRequired[OverlapCard]
 
 
 def read_mix_card(path: Path) -> MixCard:
-    """The card. UserError names the file that is missing or broken."""
+    """Read card.json. UserError names the file that is missing or broken."""
     return read_json(path, MixCard, "the card of a mix", "run the mix stage again")
 
 
 def read_overlap(path: Path) -> OverlapCard:
-    """What a folder of the cache says of a mix and some evaluation prompts."""
+    """Read the cached comparison of a mix with evaluation prompts."""
     return read_json(path, OverlapCard, "what a mix shares with evaluation prompts", "remove its folder")

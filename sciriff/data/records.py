@@ -17,8 +17,19 @@ Dollars = Annotated[float, Meta(ge=0, le=sys.float_info.max)]
 
 
 def named(key: AnswerKey) -> str:
-    """An answer as people read it: the instance's id, and which sample it is where that is not the first."""
+    """Name of an answer for messages: the instance's id, and the sample's number from 2."""
     return key[0] if key[1] == 1 else f"{key[0]} (sample {key[1]})"
+
+
+class Keyed:
+    """An answer, or a row about one: dataclasses with these two fields have its key."""
+
+    instance_id: str
+    sample: int | None
+
+    @property
+    def key(self) -> AnswerKey:
+        return self.instance_id, self.sample or 1
 
 
 @dataclass(frozen=True)
@@ -34,7 +45,7 @@ class Conversation:
 
     @property
     def name(self) -> str:
-        """As messages and the files of tokens call it."""
+        """Name in messages and token files."""
         return f"{self.dataset}/{self.id}"
 
 
@@ -49,8 +60,8 @@ class Instance:
 
 
 @dataclass(frozen=True)
-class Prediction:
-    """What a model answered to one instance. Token counts are those of the model's own tokenizer."""
+class Prediction(Keyed):
+    """A model's answer to one instance. Token counts are of the model's own tokenizer."""
 
     task: str
     instance_id: str
@@ -58,47 +69,38 @@ class Prediction:
     prediction: str
     reference: str
     finish_reason: str | None = None
-    """`stop` (the model ended its answer), `length` (it ran into the limit), `skipped` (the prompt is too long); of a
+    """`stop` (the model ended its answer), `length` (it ran into the limit), `skipped` (the prompt is too long); from a
     server also `refusal`, `content_filter`, or another word of its own."""
     prompt_tokens: int | None = None
     output_tokens: int | None = None
     truncated_tokens: int = 0
-    """How many tokens of the document were cut so that the prompt fits the model."""
+    """Tokens of the document that were cut so that the prompt fits the model."""
     prompt_digest: str | None = None
-    """Of all that was given to the model, by which an answer is known to be still that to the same prompt."""
+    """Digest of the whole input; a saved answer is reused only while it is unchanged."""
     sample: FromOne | None = None
-    """Which of several answers to the same prompt it is, from 1; None where only one is asked for."""
-
-    @property
-    def key(self) -> AnswerKey:
-        return self.instance_id, self.sample or 1
+    """Number of the answer among several to the same prompt, from 1; None if there is only one."""
 
 
 @dataclass(frozen=True)
-class Judgement:
-    """What a judge said of one prediction, and how it was read."""
+class Judgement(Keyed):
+    """A judge's response about one prediction, and the rating read from it."""
 
     instance_id: str
     judge: str
     prompt_digest: str
     response: str
     rating: Rating | None
-    """1 to 5, or None where the response could not be read."""
+    """1 to 5, or None if the response could not be read."""
     status: str
     """`rated` or `unreadable`."""
     input_tokens: int = 0
-    """By the server's count."""
+    """The server's count."""
     output_tokens: int = 0
     usd: Dollars | None = None
-    """What the response cost at the price of its day, so that a later start knows what was spent; None where the price
-    was not known."""
+    """Cost at the price of its day, so that a later start knows what was spent; None if the price was unknown."""
     sample: FromOne | None = None
-    """As that of the prediction."""
+    """As in Prediction."""
     finish_reason: str | None = None
-    """As that of a prediction."""
+    """As in Prediction; None in rows of earlier versions."""
     limit: int | None = None
-    """Tokens that the response might have. This and the reason are None where nobody wrote them down."""
-
-    @property
-    def key(self) -> AnswerKey:
-        return self.instance_id, self.sample or 1
+    """Most tokens that the response might have; None in rows of earlier versions."""

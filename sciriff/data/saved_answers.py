@@ -1,7 +1,7 @@
-"""Read saved answers, ours or another tool's, and check that they are what was asked."""
+"""Read saved answers, ours or another tool's, and check that they are those that were asked for."""
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -10,7 +10,7 @@ from typing import Annotated, Any, TypeVar
 from msgspec import Meta
 
 from sciriff.config import nearest
-from sciriff.data.records import AnswerKey, named
+from sciriff.data.records import AnswerKey, Keyed, named
 from sciriff.run.json_lines import read_json_objects, record
 from sciriff.run.run_dir import RunDir
 from sciriff.run.typed_json import FromOne, read_json
@@ -21,78 +21,73 @@ from sciriff.tasks.catalogue import catalogue
 Value = TypeVar("Value")
 
 SHOWN = 3
-"""How many instances an error names; the rest are counted."""
+"""Instances that an error names; the rest are counted."""
 
 Tokens = Annotated[int, Meta(ge=0, le=10**9)]
-"""Of one text. More is no count of tokens, and no page could draw it."""
+"""Tokens of one text. More is no count of tokens, and no page could draw it."""
 
 SAMPLES = re.compile(r"samples_(?P<task>.+?)(_\d{4}-\d\d-\d\dT[\d.-]+)?\.jsonl")
-"""What lm-eval 0.4.3 and later call a file of answers: `samples_biored_ner_2025-01-31T09-30-00.123456.jsonl`."""
+"""File of answers of lm-eval from 0.4.3 on: `samples_biored_ner_2025-01-31T09-30-00.123456.jsonl`."""
 OLD_SAMPLES = re.compile(r"(pretrained|model)__.*_(?P<task>" + "|".join(NAMES) + r")\.jsonl")
-"""What it was before: the model's arguments, then the task."""
+"""The same before 0.4.3: the model's arguments, then the task."""
 WHOLE_GROUP = "science_adapt"
-"""The folder in which the original code keeps the answers of all tasks until it sorts them into one folder a task."""
+"""Folder in which the original code keeps the answers of all tasks until it sorts them into folders by task."""
 
 SAMPLES_KEY = "samples"
-"""In expected.json, beside the tasks: how many answers to each instance were asked for, where it is not one."""
+"""Key of expected.json beside the tasks: answers to each instance, if more than one."""
 
 
 @dataclass(frozen=True)
-class SavedAnswer:
-    """What is needed of one row of predictions."""
+class SavedAnswer(Keyed):
+    """The part of a row of predictions that later stages need."""
 
     instance_id: str
     prompt: str
-    """What was asked, with or without its markup; empty where the row does not say."""
+    """Prompt with or without its markup; empty if the row has none."""
     prediction: str
     reference: str
     place: str
     """`file:line`, for errors."""
     finish_reason: str | None = None
-    """This and the tokens as in Prediction; None where the rows of another tool do not say."""
+    """This and the tokens are as in Prediction; rows of other tools may lack them."""
     prompt_tokens: Tokens | None = None
     output_tokens: Tokens | None = None
     truncated_tokens: Tokens | None = None
     sample: FromOne | None = None
 
-    @property
-    def key(self) -> AnswerKey:
-        return self.instance_id, self.sample or 1
-
 
 @dataclass(frozen=True)
 class TaskAnswers:
-    """What is scored of one task."""
+    """The answers of one task."""
 
     answers: list[SavedAnswer]
-    """Instance after instance, of each its samples."""
+    """Ordered by instance, then by sample."""
     asked: list[str]
-    """The ids of the instances that were asked for, in their order."""
+    """Ids of the requested instances, in order."""
     missing: int
-    """Answers that were asked for and are not there; above 0 only under allow_missing."""
+    """Requested answers that are not there; above 0 only under allow_missing."""
     benchmark: int | None = None
-    """Instances that SciRIFF's validation split has of this task, where nothing else says how many were asked; None of
-    a task that SciRIFF has not."""
+    """Instances of this task in SciRIFF's validation split, if nothing else says how many were requested."""
     samples: int = 1
     """Answers to each instance, each scored as if it was the only one."""
 
     @property
     def instances(self) -> list[str]:
-        """The ids of those that have an answer, in their order."""
+        """Ids of the answered instances, in order."""
         return list(dict.fromkeys(answer.instance_id for answer in self.answers))
 
-    def drawn(self, positions: Callable[[int], list[int]]) -> set[str]:
-        """The instances that a rule for so many draws, of those that were asked for: whether an answer is missing must
-        not change which others are drawn."""
-        return {self.asked[place] for place in positions(len(self.asked))}
+    def drawn(self, rule: Callable[[int], list[int]]) -> set[str]:
+        """Ids the judge's sampling rule selects from all requested instances, so that a missing answer does not change
+        which others are drawn."""
+        return {self.asked[place] for place in rule(len(self.asked))}
 
     @property
     def numbers(self) -> list[int]:
-        """Of the samples that have an answer."""
+        """Numbers of the samples that have an answer."""
         return sorted({answer.key[1] for answer in self.answers})
 
     def by_sample(self, values: Sequence[Value]) -> dict[int, list[Value]]:
-        """One value for each answer, parted by the number of the sample."""
+        """Group one value per answer by the number of the sample."""
         parted: dict[int, list[Value]] = {number: [] for number in self.numbers}
         for answer, value in zip(self.answers, values, strict=True):
             parted[answer.key[1]].append(value)
@@ -101,37 +96,27 @@ class TaskAnswers:
 
 @dataclass(frozen=True)
 class Expected:
-    """Which answers were asked for."""
+    """The requested answers."""
 
     instances: dict[str, list[str]]
-    """Task -> ids; empty where nobody wrote it down."""
+    """Task -> ids; empty without an expected.json."""
     samples: int | None = None
-    """Answers to each; None leaves that to the files."""
-
-
-@dataclass(frozen=True)
-class Samples:
-    """The files of answers that lm-eval, or the original code through it, wrote below a folder."""
-
-    models: dict[str, dict[str, Path]]
-    """Folder of a model, relative, `.` for the folder itself -> held-out task -> file."""
-    others: list[Path]
-    """Files of tasks that are none of the nine."""
+    """Answers to each instance; None leaves that to the files."""
 
 
 def read_predictions(folder: Path, names: Sequence[str] | None, allow_missing: bool) -> dict[str, TaskAnswers]:
-    """The answers in a folder by task, of the tasks in `names`, or of all that are there.
+    """Read the answers in a folder by task, for the tasks in `names`, or all that are there.
 
-    The folder holds our `<task>.jsonl`, or lm-eval's samples at any depth. Of ours, expected.json beside them, where it
-    is there, says what was asked; other answers define their own set. UserError for a name or a file that belongs to
-    no task, for answers of several models, for what read_task refuses, and where nothing is left to score.
+    The folder holds our `<task>.jsonl`, or lm-eval's samples at any depth. An expected.json beside ours lists the
+    requested instances; other answers define their own set. UserError for a name or a file that belongs to no task, for
+    answers of several models, for what `asked_answers` refuses, and if nothing is left to score.
     """
     for name in names or ():
         if name not in NAMES:
             raise UserError(f"eval.tasks: {name} is not a held-out task{nearest(name, NAMES)}")
     samples = find_samples(folder)
-    files = _our_files(folder, samples)
-    expected = Expected({}) if samples.models else read_expected(folder / RunDir(folder).expected.name)
+    files = _files(folder, samples)
+    expected = Expected({}) if samples else read_expected(folder / RunDir(folder).expected.name)
     if not files:
         raise UserError(
             f"{folder}: there are no predictions here; run the predict stage, or name a folder of <task>.jsonl files "
@@ -152,42 +137,42 @@ def read_predictions(folder: Path, names: Sequence[str] | None, allow_missing: b
     return found
 
 
-def _our_files(folder: Path, samples: Samples) -> dict[str, Path]:
-    """Task -> file, of our own layout or of the one model whose samples lie here."""
-    ours = {path.stem: path for path in sorted(folder.glob("*.jsonl"))}
-    if samples.models:
-        both = [path for name, path in ours.items() if name in NAMES]
-        if both:
-            raise UserError(f"{folder}: {both[0].name} and files of lm-eval lie here side by side; keep one kind")
-        if len(samples.models) > 1:
-            models = ", ".join(samples.models)
-            raise UserError(
-                f"{folder}: these are answers of {len(samples.models)} models ({models}); choose one with "
-                f"predictions={folder / list(samples.models)[-1]}"
-            )
-        return next(iter(samples.models.values()))
-    for name, path in ours.items():
-        if name not in NAMES and path not in samples.others:
-            raise UserError(f"{path}: {name} is not a held-out task{nearest(name, NAMES)}")
-    return {name: path for name, path in ours.items() if name in NAMES}
+def _files(folder: Path, samples: Mapping[str, dict[str, Path]]) -> dict[str, Path]:
+    """Task -> file, in our own layout or lm-eval's of a single model."""
+    named = {path.stem: path for path in sorted(folder.glob("*.jsonl"))}
+    ours = {name: path for name, path in named.items() if name in NAMES}
+    if not samples:
+        for name, path in named.items():
+            if name not in NAMES and not _task_of_samples(path):
+                raise UserError(f"{path}: {name} is not a held-out task{nearest(name, NAMES)}")
+        return ours
+    for path in ours.values():
+        raise UserError(f"{folder}: {path.name} and files of lm-eval lie here side by side; keep one kind")
+    first, *others = samples
+    if others:
+        raise UserError(
+            f"{folder}: these are answers of {len(samples)} models ({', '.join(samples)}); choose one with "
+            f"predictions={folder / others[-1]}"
+        )
+    return samples[first]
 
 
-def find_samples(folder: Path) -> Samples:
-    """lm-eval's files below a folder, by model.
+def _task_of_samples(path: Path) -> str | None:
+    match = SAMPLES.fullmatch(path.name) or OLD_SAMPLES.fullmatch(path.name)
+    return match and match["task"]
 
-    Known are what lm-eval writes (`[MODEL/]samples_<task>_<time>.jsonl`) and the tree of the original code, which calls
-    lm-eval once a task or once for all (`[MODEL/]<task>/...`, `[MODEL/]science_adapt/...`). UserError where a model
-    has two files of one task.
+
+def find_samples(folder: Path) -> dict[str, dict[str, Path]]:
+    """Find the files that lm-eval, or the original code through it, wrote below a folder: relative folder of a model
+    (`.` for the folder itself) -> held-out task -> file.
+
+    Known layouts are lm-eval's (`[MODEL/]samples_<task>_<time>.jsonl`) and that of the original code, which calls
+    lm-eval once a task or once for all (`[MODEL/]<task>/...`, `[MODEL/]science_adapt/...`). UserError for two files of
+    one model and task.
     """
     models: dict[str, dict[str, Path]] = {}
-    others = []
     for path in sorted(folder.rglob("*.jsonl")):
-        match = SAMPLES.fullmatch(path.name) or OLD_SAMPLES.fullmatch(path.name)
-        if match is None:
-            continue
-        task = match["task"]
-        if task not in NAMES:
-            others.append(path)
+        if (task := _task_of_samples(path)) not in NAMES:
             continue
         parts = path.relative_to(folder).parts[:-1]
         ends = [place for place, part in enumerate(parts) if part in (task, WHOLE_GROUP)]
@@ -195,13 +180,12 @@ def find_samples(folder: Path) -> Samples:
         first = models.setdefault(model, {}).setdefault(task, path)
         if first is not path:
             raise UserError(f"{first} and {path} are both answers to {task}; move one of them away")
-    return Samples(models, others)
+    return models
 
 
 def models_below(folder: Path) -> list[str]:
-    """The folders, relative, of the models whose answers lie below this one; empty unless there are several, each in a
-    folder of its own."""
-    models = find_samples(folder).models if folder.is_dir() else {}
+    """Relative folders of the models with answers below this one; empty unless there are several, each in its own."""
+    models = find_samples(folder) if folder.is_dir() else {}
     return list(models) if len(models) > 1 and "." not in models else []
 
 
@@ -213,24 +197,22 @@ def asked_answers(
     samples: int,
     allow_missing: bool,
 ) -> TaskAnswers:
-    """Of the answers that a file holds those that were asked for, in that order; `expected` None takes the file's word
-    for which instances these are.
+    """Order the answers of a file by the `expected` instances; None means those in the file.
 
-    UserError for one that was not asked for, and, unless `allow_missing`, for one that is missing or a file that holds
-    nothing.
+    UserError for an unexpected answer, and, unless `allow_missing`, for a missing one or an empty file.
     """
     instances = dict.fromkeys([i for i, _ in answers] if expected is None else expected)
-    strangers = [key for key in answers if key[0] not in instances or key[1] > samples]
-    if strangers:
-        raise UserError(f"{path}: {some(map(named, strangers))} not among the {_asked_for(samples)} that were asked")
+    what = "samples" if samples > 1 else "instances"
+    if strangers := [named(key) for key in answers if key[0] not in instances or key[1] > samples]:
+        raise UserError(f"{path}: {some(strangers)} not among the {what} that were asked")
     asked = len(instances) * samples
     missing = asked - len(answers)
     if missing and not allow_missing:
-        # never all of them at once: one row may have any number as that of its sample
+        # never all at once: a row may name any number as its sample
         keys = ((instance_id, sample) for instance_id in instances for sample in range(1, samples + 1))
         first = islice((named(key) for key in keys if key not in answers), SHOWN)
         raise UserError(
-            f"{path}: {some(first, missing)} missing of {asked} {_asked_for(samples)}; run the predict stage "
+            f"{path}: {some(first, missing)} missing of {asked} {what}; run the predict stage "
             "again, or score what is there with allow_missing=true"
         )
     if not answers and not allow_missing:
@@ -241,12 +223,8 @@ def asked_answers(
     return TaskAnswers(found, list(instances), missing, entry.validation if entry else None, samples)
 
 
-def _asked_for(samples: int) -> str:
-    return "samples" if samples > 1 else "instances"
-
-
 def read_expected(path: Path) -> Expected:
-    """Which answers were asked for; nothing where nobody wrote it down."""
+    """Read expected.json; no file means that nothing is known of the requested answers."""
     if not path.is_file():
         return Expected({})
     what, fix = "the instances that were asked for", "run the predict stage again"
@@ -259,13 +237,13 @@ def read_expected(path: Path) -> Expected:
 
 
 def read_answers(path: Path, task: str) -> dict[AnswerKey, SavedAnswer]:
-    """The rows of one file, lm-eval's in the order of the data set. UserError names file and line."""
+    """Read the rows of one file, lm-eval's in the order of the data set. UserError names file and line."""
     answers: dict[AnswerKey, SavedAnswer] = {}
     ranks: dict[str, int] = {}
     for place, row in _rows(path):
         if "filtered_resps" in row or "resps" in row:
             answer = sample_answer(row, task, place)
-            # Several processes write their shares one after the other; who is judged depends on the order.
+            # several processes write their shares one after the other; which answers are judged depends on the order
             ranks[answer.instance_id] = row["doc_id"] if type(row.get("doc_id")) is int else len(ranks)
         else:
             answer = our_answer(row, task, place)
@@ -276,7 +254,7 @@ def read_answers(path: Path, task: str) -> dict[AnswerKey, SavedAnswer]:
 
 
 def _rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """(place, row) of JSON lines, or of the one JSON list that lm-eval wrote at first under the same name."""
+    """Yield (place, row) of JSON lines, or of the JSON list that early versions of lm-eval wrote under this name."""
     with path.open("rb") as file:
         is_list = file.read(1) == b"["
     if not is_list:
@@ -288,7 +266,7 @@ def _rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def our_answer(row: dict[str, Any], task: str, place: str) -> SavedAnswer:
-    """The answer in a row of ours. UserError says what is wrong with it."""
+    """Read a row of ours. UserError says what is wrong with it."""
     if row.get("task", task) != task:
         raise UserError(f"{place}: this row is of the task {row['task']!r}, not {task}")
     prompt, ended = row.get("prompt"), row.get("finish_reason")  # another tool may have them in a form of its own
@@ -301,37 +279,30 @@ def our_answer(row: dict[str, Any], task: str, place: str) -> SavedAnswer:
 
 
 def sample_answer(row: dict[str, Any], task: str, place: str) -> SavedAnswer:
-    """The answer in a row of lm-eval. UserError says what is wrong with it.
+    """Read a row of lm-eval. UserError says what is wrong with it.
 
     `doc` is the instance as the data set has it. Its output is taken before `target`, which some of lm-eval's templates
-    have passed through Python's eval. `filtered_resps` holds the first response, as the original code reads it;
-    `resps` all of them, one list a request.
+    have passed through Python's eval. `filtered_resps` holds the first response, as the original code reads it; `resps`
+    all of them, a list per request.
     """
-    doc = row.get("doc") if isinstance(row.get("doc"), dict) else {}
-    assert isinstance(doc, dict)
-    instance_id = doc.get("_instance_id")
-    if not isinstance(instance_id, str):
-        if type(row.get("doc_id")) is not int:
-            raise UserError(f"{place}: neither doc._instance_id nor doc_id says which instance this is")
-        instance_id = f"{task}:{row['doc_id']}"
-    prediction = _first_text(row.get("filtered_resps"))
-    if prediction is None:
-        prediction = _first_text(row.get("resps"))
-    if prediction is None:
+    doc: Any = row.get("doc") if isinstance(row.get("doc"), dict) else {}
+    doc_id = f"{task}:{row['doc_id']}" if type(row.get("doc_id")) is int else None
+    if (instance_id := _text(doc.get("_instance_id"), doc_id)) is None:
+        raise UserError(f"{place}: neither doc._instance_id nor doc_id says which instance this is")
+    if (prediction := _text(_innermost(row.get("filtered_resps")), _innermost(row.get("resps")))) is None:
         raise UserError(f"{place}: neither filtered_resps nor resps holds a text")
-    reference = doc.get("output")
-    if not isinstance(reference, str):
-        reference = row.get("target")
-    if not isinstance(reference, str):
+    if (reference := _text(doc.get("output"), row.get("target"))) is None:
         raise UserError(f"{place}: neither doc.output nor target is a text")
-    prompt = doc.get("input")
-    if not isinstance(prompt, str):
-        prompt = _first_text(row.get("arguments")) or ""
+    prompt = _text(doc.get("input"), _innermost(row.get("arguments"))) or ""
     return SavedAnswer(instance_id, prompt, prediction, reference, place)
 
 
-def _first_text(value: Any) -> str | None:
-    """The text, or the first of a list (of lists), or of `gen_args_0` and then `arg_0`; None where there is none."""
+def _text(*values: Any) -> str | None:
+    return next((value for value in values if isinstance(value, str)), None)
+
+
+def _innermost(value: Any) -> str | None:
+    """The first text of nested lists, or that of `gen_args_0` and then `arg_0`."""
     while not isinstance(value, str):
         if isinstance(value, list) and value:
             value = value[0]
@@ -343,9 +314,9 @@ def _first_text(value: Any) -> str | None:
 
 
 def some(names: Iterable[str], count: int | None = None) -> str:
-    """`a, b, c and 7 more are`, as the subject of a sentence; of `count` names the first suffice."""
-    instance_ids = list(names)
-    count = len(instance_ids) if count is None else count
-    shown = ", ".join(instance_ids[:SHOWN])
+    """List names as a sentence's subject, `a, b, c and 7 more are`; with `count` the first SHOWN names suffice."""
+    names = list(names)
+    count = len(names) if count is None else count
+    shown = ", ".join(names[:SHOWN])
     more = f" and {count - SHOWN} more" if count > SHOWN else ""
     return f"{shown}{more} {'is' if count == 1 else 'are'}"

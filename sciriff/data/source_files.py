@@ -1,4 +1,4 @@
-"""Which local files a data source names, and a digest of what it holds. Light, so that the driver may ask."""
+"""Local files of a data source, and a digest of its contents. Light, so that the driver can use it."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -12,10 +12,9 @@ SPLITS = ("train", "validation", "test", "dev")
 
 
 def source_files(source: SourceConfig) -> list[Path]:
-    """The local files of a source, sorted by name: the file itself, or of a folder those of `source.split`.
+    """Local files of a source, sorted by name: the file itself, or the files of `source.split` in a folder.
 
-    In a folder those are the files whose name begins with the split's; where none does, all that do not begin with the
-    name of another split.
+    Their names begin with the split's name; if none does, all files count that do not begin with another split's.
     """
     assert source.path is not None
     path = Path(source.path).expanduser()
@@ -37,7 +36,7 @@ def source_files(source: SourceConfig) -> list[Path]:
 
 
 def instances_source(evaluation: EvalConfig) -> SourceConfig:
-    """Where the evaluation instances are: the local `eval.path` before the hub's `eval.source`."""
+    """Source of the evaluation instances: the local `eval.path` before the hub's `eval.source`."""
     source = replace(evaluation.source, split=evaluation.split)
     if evaluation.path is not None:
         source = replace(source, path=evaluation.path)
@@ -47,8 +46,8 @@ def instances_source(evaluation: EvalConfig) -> SourceConfig:
 
 
 def validation_split(source: SourceConfig) -> SourceConfig | None:
-    """The validation split beside a source's rows, or None where there is none: a single file has no other, and of a
-    folder only files that are named after the split count. Whether a hub dataset has one only reading it tells."""
+    """The validation split beside a source's rows, or None. A single file has none, and in a folder only files named
+    after the split count. Whether a hub dataset has one is known once it is read."""
     if not source.exists or source.split == "validation":
         return None
     if source.path is not None:
@@ -60,8 +59,8 @@ def validation_split(source: SourceConfig) -> SourceConfig | None:
 
 
 def source_digest(source: SourceConfig) -> str:
-    """Digest of what a source holds: of the contents of its local files in reading order, wherever the folder stands;
-    of a hub dataset its id, configuration, split and revision."""
+    """Digest of a source: the contents of its local files in reading order, wherever the folder stands; for a hub
+    dataset its id, configuration, split and revision."""
     if source.path is None:
         return value_digest(
             {"hub": source.hub, "config": source.config, "split": source.split, "revision": source.revision}

@@ -16,24 +16,24 @@ from sciriff.data.source_files import source_files
 from sciriff.run.user_error import UserError
 
 COLUMNS = ("input", "output", "metadata", "_instance_id", "dataset", "id", "messages")
-"""Of both row formats. Other columns of a table are not read: they may hold values that Python has no type for."""
+"""Columns of both row formats. Others are not read: they may hold values that Python has no type for."""
 
 PARQUET_BATCH_ROWS = 256
 
 MOST_LINE_BYTES = 64_000_000
-"""Of one line: a file that is no JSON lines may have a single one of any length, and a small gz file too."""
+"""Limit of one line: a file that is no JSON lines may have a single one of any length, and a small gz file too."""
 
 GZIP, PARQUET, LFS = b"\x1f\x8b", b"PAR1", b"version https://git-lfs"
-"""How files begin that are compressed, are tables, or only stand for the file that Git LFS keeps elsewhere."""
+"""First bytes of compressed files, of Parquet tables, and of pointers to a file that Git LFS keeps elsewhere."""
 
 UNDECODED = re.compile(r"[\udc80-\udcff]")
 """Bytes that are not UTF-8, as Python's `surrogateescape` keeps them."""
 
 Rows = Iterator[tuple[str, dict[str, Any]]]
-"""(where it stands, the row)"""
+"""(place, row)"""
 
 OnUnreadable = Callable[[str, str], None]
-"""Is told (where it stands, the reason) of a line or row that cannot be decoded, and raises or lets it be passed by."""
+"""Called with (place, reason) for a line or row that cannot be decoded; raises, or returns to skip it."""
 
 
 def refuse(where: str, reason: str) -> None:
@@ -46,11 +46,11 @@ def read_rows(
     on_unreadable: OnUnreadable = refuse,
     on_commit: Callable[[str], None] = lambda commit: None,
 ) -> Rows:
-    """Every row of a source with the place where it stands, such as `data/train.jsonl:17`, as a stream.
+    """Stream every row of a source with its place, such as `data/train.jsonl:17`.
 
-    Local files are read in the order of their names; how they begin says what they are, and where it does not their
-    name. UserError, in one line, names the file that cannot be read to its end, or says what keeps a hub dataset away
-    and what to do about it; so does by default one row that is no row. `on_commit` is told the commit of a hub dataset.
+    Local files are read in the order of their names; their first bytes decide the format, else their name. UserError
+    names a file that cannot be read to its end, the reason why a hub dataset is out of reach, and by default a broken
+    row. `on_commit` is called with the commit of a hub dataset.
     """
     if source.path is None:
         yield from hub_rows(source, COLUMNS, on_commit)
@@ -60,9 +60,7 @@ def read_rows(
             begins = file.read(len(LFS))
             file.seek(0)
             if begins == LFS:
-                raise UserError(
-                    f"{path}: stands for a file that Git LFS keeps elsewhere; fetch that with `git lfs pull`"
-                )
+                raise UserError(f"{path}: a pointer to a file that Git LFS keeps elsewhere; run `git lfs pull`")
             if begins.startswith(PARQUET) or path.name.endswith(".parquet"):
                 yield from _parquet_rows(path, on_unreadable)
             elif begins.startswith(GZIP) or path.name.endswith(".gz"):
@@ -84,7 +82,7 @@ def _gzip_rows(path: Path, file: IO[bytes], on_unreadable: OnUnreadable) -> Rows
 
 
 def _first_character(file: IO[bytes]) -> bytes:
-    """The first that is neither white space nor a byte order mark; the file is rewound."""
+    """The first character that is neither white space nor a byte order mark; the file is rewound."""
     if file.read(len(BOM_UTF8)) != BOM_UTF8:
         file.seek(0)
     while (character := file.read(1)).isspace():
@@ -101,59 +99,40 @@ def _line_rows(path: Path, file: IO[bytes] | gzip.GzipFile, on_unreadable: OnUnr
             raise UserError(
                 f"{where}: longer than {MOST_LINE_BYTES:,} bytes; a file of JSON lines has a row on each line"
             )
-        if not line.strip():
-            continue
-        try:
-            row = _object(_parsed(_text(line)))
-        except _Unreadable as reason:
-            on_unreadable(where, str(reason))
-        else:
-            yield where, row
+        if line.strip():
+            yield from _row(where, line, on_unreadable)
 
 
 def _list_rows(path: Path, content: bytes, on_unreadable: OnUnreadable) -> Rows:
-    """Rows of one JSON list, which is held whole. Bytes that are not UTF-8 are kept as lone surrogates, by which their
-    row is known."""
+    """Rows of a JSON list, which is held whole. Bytes that are not UTF-8 become lone surrogates, to mark their row."""
     text = content.decode("utf-8-sig", errors="surrogateescape")
     undecoded = UNDECODED.search(text) is not None
     try:
-        rows = _parsed(text)
-    except _Unreadable as reason:
-        raise UserError(f"{path}: {reason}") from None
-    for number, item in enumerate(rows, 1):
-        where = f"{path}: row {number}"
-        try:
-            row = _object(item)
-            if undecoded and UNDECODED.search(json.dumps(row, ensure_ascii=False)):
-                raise _Unreadable("not UTF-8")
-        except _Unreadable as reason:
-            on_unreadable(where, str(reason))
-        else:
-            yield where, row
-
-
-class _Unreadable(Exception):
-    """What keeps bytes from being a row."""
-
-
-def _text(content: bytes) -> str:
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise _Unreadable(f"not UTF-8 (byte {error.start}: {error.reason})") from None
-
-
-def _parsed(text: str) -> Any:
-    try:
-        return json.loads(text)
+        rows = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise _Unreadable(f"not JSON ({error})") from None
+        raise UserError(f"{path}: not JSON ({error})") from None
+    for number, row in enumerate(rows, 1):
+        where = f"{path}: row {number}"
+        if undecoded and UNDECODED.search(json.dumps(row, ensure_ascii=False)):
+            on_unreadable(where, "not UTF-8")
+        else:
+            yield from _row(where, row, on_unreadable)
 
 
-def _object(row: Any) -> dict[str, Any]:
-    if not isinstance(row, dict):
-        raise _Unreadable(f"a row must be a JSON object, and this is of type {type(row).__name__}")
-    return row
+def _row(where: str, row: Any, on_unreadable: OnUnreadable) -> Rows:
+    """The row, parsed if it is bytes, or nothing if it is no JSON object."""
+    try:
+        row = json.loads(row.decode("utf-8-sig")) if isinstance(row, bytes) else row
+    except UnicodeDecodeError as error:
+        reason = f"not UTF-8 (byte {error.start}: {error.reason})"
+    except (ValueError, RecursionError) as error:
+        reason = f"not JSON ({error})"
+    else:
+        if isinstance(row, dict):
+            yield where, row
+            return
+        reason = f"a row must be a JSON object, and this is of type {type(row).__name__}"
+    on_unreadable(where, reason)
 
 
 def _parquet_rows(path: Path, on_unreadable: OnUnreadable) -> Rows:
@@ -178,8 +157,8 @@ def _parquet_rows(path: Path, on_unreadable: OnUnreadable) -> Rows:
 
 
 def _batch_rows(batch: Any) -> Iterator[dict[str, Any] | UnicodeDecodeError]:
-    """The rows of an Arrow batch. Arrow does not look into strings until they are wanted: where one of them is not
-    UTF-8, the rows are taken one by one, and the error stands in the place of its row."""
+    """Rows of an Arrow batch. Arrow does not check strings before they are converted: if one is not UTF-8, the rows are
+    taken one by one, with the error in place of its row."""
     try:
         yield from batch.to_pylist()
     except UnicodeDecodeError:

@@ -20,16 +20,16 @@ SCHEMA = pa.schema(
 )
 
 TOKENS_PER_BATCH = 1 << 20
-"""Rows are written in Arrow batches of about so many tokens: what the writer holds in memory."""
+"""Tokens of an Arrow batch, which the writer holds in memory."""
 
 
 Numbers = np.ndarray | Sequence[int]
 
 
 def write_token_file(folder: Path, rows: Iterable[tuple[str, Numbers, Numbers]]) -> None:
-    """Write rows (id `dataset/id`, token ids, of each token whether it is a target) into `folder`, whole or not at all.
+    """Write rows (id `dataset/id`, token ids, target flags) into `folder`, atomically and in their order.
 
-    The rows are consumed as a stream and keep their order. Arrays (int32, bool) are written without a detour.
+    The rows are consumed as a stream. Arrays (int32, bool) are written without a copy as lists.
     """
     folder.mkdir(parents=True, exist_ok=True)
     partial = folder / (NAME + ".partial")
@@ -66,10 +66,10 @@ def write_token_file(folder: Path, rows: Iterable[tuple[str, Numbers, Numbers]])
 
 
 class TokenFile:
-    """A folder that `write_token_file` made. The rows stay on disk; reading one maps only its pages.
+    """Rows written by `write_token_file`. They stay on disk; reading one maps only its pages.
 
-    `ids` are the row ids, `lengths` the tokens of each row (int32) and `target_counts` how many of them are targets.
-    UserError where the file is missing or damaged.
+    `ids` are the row ids, `lengths` the tokens of each row (int32) and `target_counts` its targets. UserError if the
+    file is missing or damaged.
     """
 
     def __init__(self, folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""metrics.jsonl: one row per optimizer step and one per validation, and its one reader."""
+"""Types and reader of metrics.jsonl: one row per optimizer step and one per validation."""
 
 import math
 from collections.abc import Iterable
@@ -13,7 +13,7 @@ HALVES = ("science", "general")
 """The two kinds of validation rows."""
 
 MetricsRow = dict[str, Any]
-"""Key -> number, bool or None: those of StepMetrics or of ValidationMetrics, as far as the row has them."""
+"""Key of StepMetrics or ValidationMetrics -> number, bool or None; a row of an earlier version may lack some."""
 
 
 @dataclass(frozen=True)

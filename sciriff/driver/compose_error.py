@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from hydra.errors import MissingConfigException, OverrideParseException
 
-from sciriff.config import conf_dir, nearest, nearest_key, optional_sections
-from sciriff.config.slurm import slurm_keys
+from sciriff.config import conf_dir, nearest, optional_sections, unknown_key
+from sciriff.config.slurm import SLURM_KEYS
 from sciriff.run import known_errors
 
 KINDS = {"Integer": "a whole number", "Float": "a number", "Boolean": "true or false", "List": "a list"}
@@ -15,7 +15,6 @@ KINDS = {"Integer": "a whole number", "Float": "a number", "Boolean": "true or f
 
 def explain(error: BaseException) -> str:
     """One line about a composition that failed."""
-    text = str(error)
     if isinstance(error, OverrideParseException):
         return _unreadable(error.override)
     if found := known_errors.AMBIGUOUS_VALUE.search(error):
@@ -28,30 +27,31 @@ def explain(error: BaseException) -> str:
         return f"{group}={option} is not known{nearest(option, error.options)}"
     if found := known_errors.NO_SUCH_OVERRIDE.search(error):
         if found[1].startswith("hydra.launcher."):
-            return f"{found[1]} is not a key of the launcher{_of_which_launcher(found[1])}"
-        return f"{found[1]} is not a key of the config{nearest_key(found[1])}"
+            known = [f"hydra.launcher.{key}" for key in SLURM_KEYS]
+            hint = "; hydra/launcher=slurm has it" if found[1] in known else nearest(found[1], known)
+            return f"{found[1]} is not a key of the launcher{hint}"
+        return unknown_key(found[1])
     if found := known_errors.NO_SUCH_KEY.search(error):
-        place = re.match(r"In '([^']+)'", text)
+        place = re.match(r"In '(([^'/]+)[^']*)'", str(error))
         if place is None:
-            return f"{found[1]} is not a key of the config{nearest_key(found[1])}"
-        group = place[1].partition("/")[0]
-        hint = nearest_key(found[1] if group == "experiment" else f"{group}.{found[1]}")
-        return f"{place[1]}.yaml: {found[1]} is not a key of the config{hint}"
+            return unknown_key(found[1])
+        return f"{place[1]}.yaml: {unknown_key(found[1] if place[2] == 'experiment' else f'{place[2]}.{found[1]}')}"
     if found := known_errors.BAD_OVERRIDE.search(error):
         cause = str(error.__cause__ or error.__context__ or "")
-        if kind := known_errors.WRONG_TYPE.search(cause):
-            return f"{found[1]}: the value must be {KINDS.get(kind[1], kind[1])}"
         key, _, value = found[1].partition("=")
-        if known_errors.NOT_A_LIST.search(cause):
-            return f"{found[1]}: the value must be a list: {key}=[{value}]"
-        if known_errors.NOT_OPTIONAL.search(cause):
-            return f"{found[1]}: it cannot be null"
-        return f"{found[1]}: {cause.splitlines()[0] if cause else 'the value does not fit'}"
-    return " ".join(line.strip() for line in text.splitlines()[:2])
+        reason = cause.splitlines()[0] if cause else "the value does not fit"
+        if kind := known_errors.WRONG_TYPE.search(cause):
+            reason = f"the value must be {KINDS.get(kind[1], kind[1])}"
+        elif known_errors.NOT_A_LIST.search(cause):
+            reason = f"the value must be a list: {key}=[{value}]"
+        elif known_errors.NOT_OPTIONAL.search(cause):
+            reason = "it cannot be null"
+        return f"{found[1]}: {reason}"
+    return " ".join(line.strip() for line in str(error).splitlines()[:2])
 
 
 def in_hydra(error: BaseException, typed: Sequence[str]) -> str | None:
-    """One line about what was typed and broke Hydra or OmegaConf themselves; None where that is not why."""
+    """One line about what was typed and broke Hydra or OmegaConf themselves; None for another error."""
     pairs = [override.lstrip("+~").partition("=")[::2] for override in typed if "=" in override]
     if known_errors.NULL_OPTION.search(error):
         for group, value in pairs:
@@ -62,15 +62,14 @@ def in_hydra(error: BaseException, typed: Sequence[str]) -> str | None:
                 return f"{group}=null is no option; {none} one of {others}"
     if known_errors.KEY_BELOW_NULL.search(error):
         below = [(section, key) for section in optional_sections() for key, _ in pairs if key.startswith(f"{section}.")]
-        sections, keys = (
-            (" or ".join(dict.fromkeys(names)) for names in zip(*below, strict=True)) if below else ("", "")
-        )
-        return f"{sections} is null here, so {keys} cannot be set; choose a model=... that has it" if below else None
+        if below:
+            sections, keys = (" or ".join(dict.fromkeys(names)) for names in zip(*below, strict=True))
+            return f"{sections} is null here, so {keys} cannot be set; choose a model=... that has it"
     return None
 
 
 def _unreadable(override: str) -> str:
-    """One line about an override that Hydra's grammar does not have."""
+    """One line about an override that Hydra's grammar refuses."""
     key, equals, value = override.partition("=")
     if not equals:
         return f"{override}: what is typed must be KEY=VALUE or GROUP=OPTION"
@@ -83,8 +82,3 @@ def _quoted(key: str, value: str) -> str:
     """The override with the value as one text, as a shell takes it."""
     inside = value.replace('"', '\\"')
     return shlex.quote(f'{key}="{inside}"')
-
-
-def _of_which_launcher(key: str) -> str:
-    known = [f"hydra.launcher.{name}" for name in slurm_keys()]
-    return "; hydra/launcher=slurm has it" if key in known else nearest(key, known)

@@ -1,4 +1,4 @@
-"""The config in a run folder: written once, and which of its keys may be other ones when the run goes on."""
+"""The config in a run folder: written once; only some keys may have other values when the run is resumed."""
 
 from omegaconf import OmegaConf
 
@@ -9,14 +9,13 @@ from sciriff.run.whole_file import write_whole
 
 
 def freeze(config: Config, run: RunDir) -> None:
-    """Write config.yaml, or check that the folder was made with the same config. UserError names the first key that
-    differs; keys that only say what to do now are replaced."""
+    """Write config.yaml, where the folder is new or was made with the same config but for keys that may change."""
     refuse_another(config, run)
     write_whole(run.config, to_yaml(config))
 
 
 def refuse_another(config: Config, run: RunDir) -> None:
-    """UserError naming the first key that differs, where the folder is another run's, or what its config lacks."""
+    """UserError where the folder is another run's, with the first key that differs or that its config lacks."""
     if not run.config.is_file():
         return
     old, new = OmegaConf.to_container(read(run.config)), OmegaConf.to_container(OmegaConf.create(to_yaml(config)))
@@ -28,19 +27,13 @@ def refuse_another(config: Config, run: RunDir) -> None:
             "command writes it again and keeps what is finished, or choose another name=..."
         )
     if difference := _first_difference(old, new):
-        key, before, now = difference
-        raise UserError(
-            f"{run.root} was made with {key}={before}, not {now}; choose another name=... or remove that folder"
-        )
+        raise UserError(f"{run.root} was made with {difference}; choose another name=... or remove that folder")
 
 
-def _first_difference(old: object, new: object, key: str = "") -> tuple[str, object, object] | None:
+def _first_difference(old: object, new: object, key: str = "") -> str | None:
+    """`train.epochs=2, not 3`, of keys that may not change; None without any."""
     if isinstance(old, dict) and isinstance(new, dict):
-        for name in {**new, **old}:
-            inner = f"{key}.{name}" if key else str(name)
-            if inner in FREE_TO_CHANGE:
-                continue
-            if found := _first_difference(old.get(name), new.get(name), inner):
-                return found
-        return None
-    return None if old == new else (key, old, new)
+        inner = ((name, f"{key}.{name}" if key else str(name)) for name in {**new, **old})
+        found = (_first_difference(old.get(name), new.get(name), k) for name, k in inner if k not in FREE_TO_CHANGE)
+        return next(filter(None, found), None)
+    return None if old == new else f"{key}={old}, not {new}"

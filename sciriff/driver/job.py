@@ -1,6 +1,5 @@
 """One run from its composed config: plan it, check it against this machine, and run its stages."""
 
-import sys
 from pathlib import Path
 
 from omegaconf import DictConfig
@@ -37,8 +36,7 @@ def job(composed: DictConfig, progress: ProgressSinceStart) -> float | None:
 
 
 def run_job(config: Config, progress: ProgressSinceStart) -> float | None:
-    """The run of a config, on the node that has the driver."""
-    print(f"{config.name}: {', '.join(config.active_stages)} in {config.run_dir}", file=sys.stderr, flush=True)
+    """Run a config on the node that has the driver."""
     if config.predictions and (models := models_below(Path(config.predictions))):
         pipeline.run_each_model(config, models, again=this_command(), progress=progress)
         return None

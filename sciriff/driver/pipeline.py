@@ -1,7 +1,6 @@
-"""Which stages run, in what order, each as a child process; finished ones are skipped, interrupted ones go on."""
+"""Which stages run, in what order, each as a child process; finished ones are skipped, interrupted ones resume."""
 
 import shutil
-import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -26,16 +25,18 @@ from sciriff.run.nodes.everywhere import START, everywhere
 from sciriff.run.nodes.without_slurm import Order
 from sciriff.run.run_dir import RunDir
 from sciriff.run.user_error import UserError
+from sciriff.stage import say, say_error
 
 
 class RunFailed(Exception):
-    """A stage of a run failed; the message is for a person, and what was finished is kept."""
+    """A stage of a run failed; what was finished is kept."""
 
 
 def run(config: Config, again: str, progress: ProgressSinceStart, wait: bool = False) -> float | None:
     """Run the active stages and return the summary mean (0-1), or None without scores. `again` is the command that
-    goes on after a failure. A folder that another driver owns is refused, or with `wait` waited for. UserError refuses
-    the folder, RunFailed tells of a stage, spawn.Stopped of Ctrl-C."""
+    resumes. UserError where the folder is another run's or another driver owns it, which `wait` waits for; RunFailed
+    after a failed stage, spawn.Stopped after Ctrl-C."""
+    say(f"{config.name}: {', '.join(config.active_stages)} in {config.run_dir}")
     run = RunDir(Path(config.run_dir))
     run.root.mkdir(parents=True, exist_ok=True)
     with own_run(run, wait):
@@ -50,23 +51,23 @@ def run(config: Config, again: str, progress: ProgressSinceStart, wait: bool = F
                 except spawn.ChildFailed as error:
                     raise RunFailed(
                         f"{error}: {error.reason}\nThe whole log: {error.log}\n"
-                        f"What is finished is kept. Once the cause is mended, this goes on from there:\n  {again}"
+                        f"What is finished is kept. Fix the cause, then resume with:\n  {again}"
                     ) from None
     mean = None
     if config.active_stages[-1:] == ["mix"]:
         print(card_table.table(read_mix_card(run.mix_card)), flush=True)
-        _say(f"the card: {run.mix_card_page}")
+        say(f"the card: {run.mix_card_page}")
     if "score" in config.active_stages:
         scores = read_scores(run.scores)
         print("\n".join(summary_lines(scores)), flush=True)
         mean = scores["summary"]["mean"]
     if "report" in config.active_stages:
-        _say(f"report: {run.report}")
+        say(f"report: {run.report}")
     return mean
 
 
 def is_finished(config: Config) -> bool:
-    """Whether `run` would find every stage up to date. Reads the folder and changes nothing."""
+    """Whether `run` would find every stage up to date. Changes nothing."""
     run = RunDir(Path(config.run_dir))
     try:
         manifest = Manifest.read(run.manifest)
@@ -78,32 +79,30 @@ def is_finished(config: Config) -> bool:
             and damaged_output(run.root, record.outputs) is None
             for stage in config.active_stages
         )
-    except (UserError, OSError):  # a file is damaged, or one that a stage reads is gone: the run will say so
+    except (UserError, OSError):  # a file is damaged or gone: the run will say so
         return False
 
 
 def run_each_model(config: Config, models: list[str], again: str, progress: ProgressSinceStart) -> None:
-    """A run of its own, in a folder of run_dir, for each of the models whose answers lie below `predictions` (relative
-    folders), and tables of all of them beside these. Each can be compared and reported on like any run. RunFailed, in
-    the end, when one of them failed; the others are not kept from theirs."""
+    """Run each of several models, folders below `predictions`, as a run of its own below run_dir, and write tables of
+    all. RunFailed, in the end, when one of them failed."""
     assert config.predictions is not None
-    given, root = Path(config.predictions), Path(config.run_dir)
+    answers, root = Path(config.predictions), Path(config.run_dir)
     finished = []
     for model in models:
         recorded = Path(config.judge.path) / model if config.judge.path else None
         judge = replace(config.judge, path=str(recorded)) if recorded and recorded.is_dir() else config.judge
         name = model.replace("/", "-")
-        _say(f"{name}: {given / model}")
-        one = replace(config, name=name, predictions=str(given / model), run_dir=str(root / model), judge=judge)
+        one = replace(config, name=name, predictions=str(answers / model), run_dir=str(root / model), judge=judge)
         try:
             run(one, again, progress)
             finished.append(RunDir(root / model))
         except (UserError, RunFailed) as error:
-            _say(f"error: {name}: {error}")
+            say_error(f"{name}: {error}")
     if finished and "score" in config.active_stages:
         tables = RunDir(root).tables
         write_tables(tables, [read_scores(run_dir.scores) for run_dir in finished])
-        _say(f"{len(finished)} models: {tables / 'summary.tsv'}")
+        say(f"{len(finished)} models: {tables / 'summary.tsv'}")
     if len(finished) < len(models):
         raise RunFailed(f"{len(models) - len(finished)} of {len(models)} models failed; the others went on")
 
@@ -112,21 +111,21 @@ def _run_stage(
     stage: Stage, config: Config, run: RunDir, manifest: Manifest, again: str, tracker: tracker_process.Tracker
 ) -> None:
     """Run one stage, unless it is up to date. Work of a stage whose inputs have changed is removed first."""
-    given = stage.inputs(config, run)
+    inputs = stage.inputs(config, run)
     record = manifest.stages.get(stage.name)
     if record is not None:
-        if names := changed(record.inputs, given):
-            _say(f"{stage.name}: its {' and '.join(names)} changed, so it {stage.again}")
+        if names := changed(record.inputs, inputs):
+            say(f"{stage.name}: its {' and '.join(names)} changed, so it {stage.again}")
             _remove(stage.stale(run))
         elif record.status == "done":
             damaged = damaged_output(run.root, record.outputs)
             if damaged is None:
-                _say(f"{stage.name}: up to date")
+                say(f"{stage.name}: up to date")
                 return
-            _say(f"{stage.name}: {damaged} is missing or changed, so it {stage.again}")
+            say(f"{stage.name}: {damaged} is missing or changed, so it {stage.again}")
             _remove(stage.stale(run))
         else:
-            _say(f"{stage.name}: goes on where it {'failed' if record.status == 'failed' else 'was interrupted'}")
+            say(f"{stage.name}: resumes where it {'failed' if record.status == 'failed' else 'was interrupted'}")
     tracker.begin()
     manifest.about = {
         "command": again,
@@ -135,21 +134,20 @@ def _run_stage(
         "machine": machine.describe(),
         "seeds": {"seed": config.seed, "mix.seed": config.mix.seed},
     }
-    manifest.stages[stage.name] = StageRecord("running", given)
+    record = manifest.stages[stage.name] = StageRecord("running", inputs)
     manifest.write()
-    _say(f"{stage.name}: started, log in {run.log(stage.name)}")
+    say(f"{stage.name}: started, log in {run.log(stage.name)}")
     started = time.monotonic()
     try:
         _spawn(stage, config, run)
     except spawn.ChildFailed:
-        manifest.stages[stage.name] = StageRecord("failed", given, round(time.monotonic() - started, 2))
+        record.status, record.seconds = "failed", round(time.monotonic() - started, 2)
         manifest.write()
         raise
-    seconds = time.monotonic() - started
-    outputs = record_outputs(run.root, stage.paths(run, stage.outputs))
-    manifest.stages[stage.name] = StageRecord("done", given, round(seconds, 2), outputs)
+    record.status, record.seconds = "done", round(time.monotonic() - started, 2)
+    record.outputs = record_outputs(run.root, stage.paths(run, stage.outputs))
     manifest.write()
-    _say(f"{stage.name}: done in {seconds:.1f} s")
+    say(f"{stage.name}: done in {record.seconds:.1f} s")
 
 
 def _spawn(stage: Stage, config: Config, run: RunDir) -> None:
@@ -201,7 +199,3 @@ def _remove(paths: list[Path]) -> None:
             shutil.rmtree(path)
         else:
             path.unlink(missing_ok=True)
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)

@@ -48,7 +48,7 @@ def after_stop(
     """
     if "SLURM_JOB_ID" not in environment or signal.SIGINT in signals:
         return None
-    job = _name(environment)
+    job = job_id(environment)
     try:
         facts = _facts(_ask("scontrol", "--oneliner", "show", "job", job))
         if facts.get("BatchFlag") != "1":
@@ -75,7 +75,7 @@ def after_stop(
     return f"job {job} is back in the queue; it resumes when it starts again"
 
 
-def _name(environment: Mapping[str, str]) -> str:
+def job_id(environment: Mapping[str, str]) -> str:
     """The job's id for scontrol. For a task of an array, SLURM_JOB_ID may stand for the whole array."""
     if "SLURM_ARRAY_TASK_ID" in environment:
         return f"{environment['SLURM_ARRAY_JOB_ID']}_{environment['SLURM_ARRAY_TASK_ID']}"

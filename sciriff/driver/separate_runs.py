@@ -1,4 +1,4 @@
-"""Each job of a sweep is a run in a folder of its own: where two would have the same, there is a line that says why."""
+"""Refuse a sweep of which two jobs would be one run, in one folder."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -6,36 +6,26 @@ from pathlib import Path
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from sciriff.config import known_keys
+from sciriff.config import KEYS
 from sciriff.driver import compose_error
-from sciriff.driver.run_name import default_name, typed_overrides
+from sciriff.driver.composed import named
+from sciriff.driver.run_name import typed_overrides
 from sciriff.run.user_error import UserError
 
 
-def composed_job(loader: ConfigLoader, master: DictConfig, overrides: Sequence[str]) -> tuple[DictConfig, list[str]]:
-    """One job of a sweep, composed and named as in a process of its own, and what it is given."""
-    composed = loader.load_sweep_config(master, list(overrides))
-    typed = typed_overrides(composed.hydra)
-    if composed.name is None:
-        composed.name = default_name(composed.hydra)
-    with open_dict(composed):
-        del composed["hydra"]
-    return composed, typed
-
-
 def refuse_shared(loader: ConfigLoader, master: DictConfig) -> None:
-    """UserError where two jobs of a sweep over all that was typed would be one run. What a user typed that cannot be
-    composed is left to the sweeper, which says so when it composes all jobs itself."""
+    """UserError where two jobs of a sweep would be one run. What cannot be composed is left to the sweeper, which
+    composes the jobs, too, and says what is wrong."""
     from hydra._internal.core_plugins.basic_sweeper import BasicSweeper  # loads what only a sweep needs
 
     overrides = typed_overrides(master.hydra)
     try:
         typed = OverridesParser.create(config_loader=loader).parse_overrides(overrides)
         [jobs] = BasicSweeper.split_arguments(typed, None)
-        composed = [composed_job(loader, master, job) for job in jobs] if len(jobs) > 1 else []
+        composed = [named(loader.load_sweep_config(master, list(job))) for job in jobs] if len(jobs) > 1 else []
         runs = [(str(Path(config.run_dir).absolute()), given) for config, given in composed]
     except (HydraException, OmegaConfBaseException):
         return
@@ -50,7 +40,7 @@ def refuse_shared(loader: ConfigLoader, master: DictConfig) -> None:
 
 
 def fixed(overrides: Iterable[str]) -> str | None:
-    """The key by which all jobs of a sweep get the same folder; None where none does."""
+    """The key that gives all jobs of a sweep the same folder, if any."""
     typed = dict(override.lstrip("+").partition("=")[::2] for override in overrides)
     if "$" in typed.get("run_dir", ""):
         return None
@@ -58,13 +48,13 @@ def fixed(overrides: Iterable[str]) -> str | None:
 
 
 def one_for_all(key: str) -> str:
-    """Why run_dir= or name= as it was typed is not for a sweep."""
+    """Message on run_dir= or name= that gives all jobs of a sweep one folder."""
     line = f"{key}= is one folder for all jobs of a sweep; leave it out, and each job gets its own"
     return f"{line}, or keep ${{name}} in it: 'run_dir=FOLDER/${{name}}'" if key == "run_dir" else line
 
 
 def shared(run_dir: str, one: Sequence[str], other: Sequence[str]) -> str:
-    """Why two jobs with these overrides have one folder, and what to do."""
+    """Message on two jobs whose overrides, `one` and `other`, give them one folder."""
     if key := fixed(other):
         return one_for_all(key)
     differing = [[override for override in a if override not in b] for a, b in ((one, other), (other, one))]
@@ -72,13 +62,9 @@ def shared(run_dir: str, one: Sequence[str], other: Sequence[str]) -> str:
         return f"two jobs of this sweep are the same, {' '.join(one)}; leave one out"
     first, second = (" ".join(overrides) or "nothing" for overrides in differing)
     key = (differing[1] or differing[0])[0].lstrip("+").partition("=")[0]
-    known = list(known_keys())
-    can_name = key in known and not any(name.startswith(f"{key}.") for name in known) and "/" not in first + second
-    way = (
-        f"give each a folder: 'run_dir=runs/${{name}}-${{{key}}}'"
-        if can_name
-        else "run each with a run_dir= of its own"
-    )
+    way = "run each with a run_dir= of its own"
+    if key in KEYS and not any(name.startswith(f"{key}.") for name in KEYS) and "/" not in first + second:
+        way = f"give each a folder: 'run_dir=runs/${{name}}-${{{key}}}'"
     return (
         f"two jobs of this sweep would be one run, {run_dir}: one has {first}, the other {second}, and a run's name "
         f"does not tell these apart; leave one out, or {way}"

@@ -1,17 +1,13 @@
-"""What became of the jobs of a sweep: a row for each in the sweep's folder, and one table when all have ended.
+"""The folder of a sweep, and the table and page at its end.
 
-The folder is `runs/sweep-<what was typed>`. Jobs may run one after the other in this process or beside each other in
-others (hydra/launcher=joblib, hydra/launcher=slurm), which inherit the folder's name through the environment; each
-writes a file of its own.
+The folder is `runs/sweep-<what was typed>`. Jobs run one after the other in this process, or beside each other in
+others (hydra/launcher=joblib, hydra/launcher=slurm), which inherit the folder's name through the environment.
 """
 
 import contextlib
 import os
 import shlex
 import sys
-import time
-from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -36,16 +32,15 @@ from sciriff.run.visible import visible_line
 FOLDER = "SCIRIFF_SWEEP_DIR"
 """Environment variable: the folder of the sweep that a job belongs to."""
 NUMBER = "SCIRIFF_SWEEP_JOB"
-"""Environment variable: which job of that sweep this process is, where it is a process of its own (in Slurm)."""
+"""Environment variable: which job of that sweep this process is, where each has a process of its own (in Slurm)."""
 LAUNCHER = "hydra_plugins.sciriff_slurm_launcher.SlurmLauncher"
-"""The launcher whose jobs outlive the command, so that their rows do, too."""
+"""The launcher whose jobs, and so their rows, outlive the command."""
 _HELD = contextlib.ExitStack()
-"""Locks that this process has until its end."""
+"""Locks that this process holds until its end."""
 LAST = ("done", "failed")
-"""The status of jobs that have ended by themselves."""
+"""Status of jobs that have ended by themselves."""
 SEARCH = {"direction": "maximize", "max_failure_rate": 0.99}
-"""Of a search by Optuna, unless typed: scores are to be high, which by its own default are to be low, and a failed job
-ends the search only when all that ran beside it failed too."""
+"""Defaults of a search by Optuna, whose own minimise. A failed job ends it only when all that ran beside it failed."""
 NO_DRY_RUN = (
     "dry_run=true does not go with hydra/sweeper=optuna, which chooses values by the scores of earlier jobs; "
     "without -m and the sweeper it prints the plan of one job"
@@ -54,15 +49,15 @@ NO_MEAN = "hydra/sweeper=optuna looks for the highest summary mean, and this job
 
 
 class SweepRefused(BaseException):
-    """A sweep that may not begin. Of an Exception Hydra (1.3) makes a warning where it calls SweepFolder."""
+    """A sweep that may not begin. No Exception, of which Hydra (1.3) makes a warning where it calls SweepFolder."""
 
 
 class SweepBroke(BaseException):
-    """A bug of ours, its cause, before a sweep began: it is no warning, either."""
+    """A bug of ours, its cause, before a sweep began."""
 
 
 class SweepFolder(Callback):
-    """Hydra's hook (conf/config.yaml): names the folder of a sweep before its first job starts, and holds it."""
+    """Hydra's hook (conf/config.yaml), which names and locks the folder of a sweep before its first job starts."""
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         try:
@@ -75,7 +70,7 @@ class SweepFolder(Callback):
 
 def _begin(config: DictConfig) -> None:
     _refuse(config)
-    if config.dry_run:  # it notes no jobs, and those of an earlier sweep are none of its own
+    if config.dry_run:  # has no jobs to record
         return
     folder = folder_of(config)
     if config.hydra.launcher.get("_target_") != LAUNCHER:
@@ -94,8 +89,7 @@ def _begin(config: DictConfig) -> None:
 
 
 def _refuse(config: DictConfig) -> None:
-    """UserError where jobs of a sweep would be one run, or a search is to come without scores, as far as that is known
-    before it begins."""
+    """UserError where jobs of a sweep would be one run, or a search would have no scores, as far as is known before."""
     if searches(config.hydra.sweeper):
         if config.dry_run:
             raise UserError(NO_DRY_RUN)
@@ -108,14 +102,14 @@ def _refuse(config: DictConfig) -> None:
 def folder_of(config: DictConfig) -> Path:
     """The folder of the sweep that was composed."""
     name = f"sweep-{default_name(config.hydra)}"
-    typed = config.copy()
-    typed.name = name
-    place = Path(typed.run_dir).absolute()
+    as_run = config.copy()
+    as_run.name = name
+    place = Path(as_run.run_dir).absolute()
     return place if name in place.name else place.with_name(name)  # run_dir need not have the name in it
 
 
 def searches(sweeper: DictConfig) -> bool:
-    """Whether Hydra's sweeper chooses values by what came out before."""
+    """Whether Hydra's sweeper chooses values by the scores of earlier jobs."""
     return "optuna" in str(sweeper.get("_target_"))
 
 
@@ -124,41 +118,16 @@ def folder() -> Path | None:
     return Path(os.environ[FOLDER]) if FOLDER in os.environ else None
 
 
-def own_number(environment: Mapping[str, str] = os.environ) -> int | None:
-    """Which job of the sweep this process is; None where it is not one by itself."""
-    return int(environment[NUMBER]) if NUMBER in environment else None
-
-
-def own_slurm_id(environment: Mapping[str, str] = os.environ) -> str | None:
-    """The id in Slurm of the job that this process is."""
-    if own_number(environment) is None:
-        return None
-    return f"{environment['SLURM_ARRAY_JOB_ID']}_{environment['SLURM_ARRAY_TASK_ID']}"
+def own_number() -> int | None:
+    """Number in the sweep of the job that has this process for itself; None for any other process."""
+    return int(os.environ[NUMBER]) if NUMBER in os.environ else None
 
 
 def refuse_folder_of_another(place: Path, job: Job) -> None:
-    """UserError where an earlier job of a search, whose values nobody knew before, had the same folder by others."""
+    """UserError where an earlier job of a search, with other values, had the same folder."""
     for other in jobs(place):
         if other.number < job.number and other.run_dir == job.run_dir and other.overrides != job.overrides:
             raise UserError(shared(job.run_dir, shlex.split(other.overrides), shlex.split(job.overrides)))
-
-
-def note(job: Job) -> None:
-    """Write the job's row, replacing its earlier one."""
-    place = folder()
-    assert place is not None, "SweepFolder names it before a job starts"
-    sweep_record.write(place, job)
-
-
-def ended(job: Job, status: str, started: float, reason: str | None = None) -> Job:
-    """The job as it ended; `started` is time.monotonic() of its start."""
-    return replace(job, status=status, seconds=round(time.monotonic() - started, 1), reason=reason)
-
-
-def in_one_line(reason: str) -> str:
-    """The first line of a reason, with the next one where it is the head of a list."""
-    first, _, rest = reason.partition("\n")
-    return f"{first} {rest.partition(chr(10))[0].strip(' -')}" if first.endswith(":") and rest else first
 
 
 def has_failed_jobs() -> bool:
@@ -168,9 +137,7 @@ def has_failed_jobs() -> bool:
 
 
 def table(found: list[Job]) -> list[str]:
-    """What happened, a line for each job, and why some failed."""
-    if not found:
-        return []
+    """Lines of a table of all jobs, and why some failed."""
     rows = [(job.name, job.status, clock(job.seconds), _mean(job)) for job in found]
     lines = table_lines(("job", "status", "time", "mean"), rows, right=("time",))
     failed = [job for job in found if job.status == "failed"]
@@ -184,11 +151,8 @@ def table(found: list[Job]) -> list[str]:
 
 
 def make_page(place: Path) -> list[str]:
-    """Write the page of the sweep in a child, which loads what this process does not. Returns what to say of it: where
-    it is, or why there is none, which changes nothing of the sweep.
-
-    spawn.Stopped when it was asked to stop.
-    """
+    """Write the page of the sweep in a child, which loads what this process does not, and return lines on where it is,
+    or why there is none. spawn.Stopped when it was asked to stop."""
     command = [sys.executable, "-m", "sciriff.sweep_page", str(place)]
     log = place / "sweep_page.log"
     try:

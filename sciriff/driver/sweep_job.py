@@ -1,7 +1,7 @@
 """One job of a sweep, with its row in the sweep's folder, and the table and page when all have ended."""
 
+import os
 import shlex
-import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -12,58 +12,57 @@ from omegaconf import DictConfig
 
 from sciriff.driver import pipeline, sweep
 from sciriff.driver.job import job
-from sciriff.driver.requeue import ProgressSinceStart
+from sciriff.driver.requeue import ProgressSinceStart, job_id
 from sciriff.driver.run_name import typed_overrides
 from sciriff.results import sweep_record
 from sciriff.run import spawn
 from sciriff.run.nodes import cluster
 from sciriff.run.user_error import UserError
+from sciriff.stage import say_error
 
 ONE_FAILED = "a job of the sweep failed; the others went on"
 
 
 def job_of_sweep(composed: DictConfig, progress: ProgressSinceStart) -> float | None:
-    """One job of a sweep, with its row in the sweep's folder. A failure is told when it happens, so that the jobs after
-    it run; being asked to stop ends the sweep, which Stopped does as a KeyboardInterrupt."""
-    hydra_config = HydraConfig.get()
-    overrides = typed_overrides(hydra_config)
+    """Run one job of a sweep and keep its row. Its failure is reported at once and leaves the jobs after it running;
+    Stopped, a KeyboardInterrupt, ends the sweep."""
+    hydra_config, own_number, place = HydraConfig.get(), sweep.own_number(), sweep.folder()
     if composed.dry_run:
         return job(composed, progress)
     if cluster.here().by_hand:
         raise UserError("NODES and NODE_RANK are for a single run: a sweep (-m) over several nodes needs Slurm")
-    place = sweep.folder()
-    assert place is not None
+    assert place is not None, "SweepFolder names it before a job starts"
     if composed.log.group is None:
         composed.log.group = place.name
-    run_dir = str(Path(composed.run_dir).absolute())
-    number = sweep.own_number()
-    if number is None:
-        number = hydra_config.job.num
-    row = sweep_record.Job(number, composed.name, run_dir, shlex.join(overrides), slurm=sweep.own_slurm_id())
+    number = hydra_config.job.num if own_number is None else own_number
+    run_dir, overrides = str(Path(composed.run_dir).absolute()), shlex.join(typed_overrides(hydra_config))
+    slurm = None if own_number is None else job_id(os.environ)
+    row = sweep_record.Job(number, composed.name, run_dir, overrides, slurm=slurm)
     before = sweep_record.row(place, number)
     if before is not None and before.slurm and before.slurm == row.slurm:  # requeued
         row = replace(row, seconds=before.seconds)
-    sweep.note(row)
     started = time.monotonic() - row.seconds
+
+    def end(status: str, reason: str | None = None) -> None:
+        seconds = round(time.monotonic() - started, 1)
+        sweep_record.write(place, replace(row, status=status, seconds=seconds, reason=reason))
+
+    sweep_record.write(place, row)
     try:
-        if sweep.own_number() is None:
+        if own_number is None:
             sweep.refuse_folder_of_another(place, row)
-        mean = _objective(job(composed, progress))
+        mean = job(composed, progress)
+        if mean is None and sweep.searches(hydra_config.sweeper):
+            raise UserError(sweep.NO_MEAN)
     except (UserError, OSError, pipeline.RunFailed) as error:
-        print(f"error: {row.name}: {error}", file=sys.stderr, flush=True)
-        sweep.note(sweep.ended(row, "failed", started, sweep.in_one_line(str(error))))
-        raise pipeline.RunFailed(ONE_FAILED if sweep.own_number() is None else "a job of the sweep failed") from None
+        say_error(f"{row.name}: {error}")
+        first, _, rest = str(error).partition("\n")
+        end("failed", f"{first} {rest.partition(chr(10))[0].strip(' -')}" if first.endswith(":") and rest else first)
+        raise pipeline.RunFailed(ONE_FAILED if own_number is None else "a job of the sweep failed") from None
     except spawn.Stopped:
-        sweep.note(sweep.ended(row, "stopped", started))
+        end("stopped")
         raise
-    sweep.note(sweep.ended(row, "done", started))
-    return mean
-
-
-def _objective(mean: float | None) -> float | None:
-    """The mean as a sweeper takes it. UserError where it searches for the highest and there is none."""
-    if mean is None and sweep.searches(HydraConfig.get().sweeper):
-        raise UserError(sweep.NO_MEAN)
+    end("done")
     return mean
 
 

@@ -1,7 +1,7 @@
 """Have a judge rate the answers that no formula can score: adds rows to judgements/<task>.jsonl, pays for none twice.
 
-The key of a row is the digest of what was asked and of whom. What is there already, from an earlier start or for
-another instance with the very same prompt, is not asked again; a stage that was killed goes on from its last row.
+The key of a row is the digest of the prompt and the judge. Rows of an earlier start, or of another instance with the
+same prompt, are not asked again; a killed stage resumes from its last row.
 """
 
 from dataclasses import dataclass
@@ -28,51 +28,46 @@ from sciriff.tasks import HELD_OUT
 from sciriff.tasks.task import Task
 
 RECORDED = "recorded responses"
-"""The name of the judge of recorded responses, which do not say who it was."""
+"""Name of the judge of recorded responses, which do not name it."""
 FILTERED = "content_filter"
-"""How a question ends that a filter of the provider lets nobody answer. To ask again is no use."""
+"""Finish reason of a question that the provider's filter blocks; it is not asked again."""
 
 
 @dataclass(frozen=True)
 class JudgedTask:
-    """What is to be judged of one task."""
+    """One task's answers and the questions about them."""
 
     task: Task
     found: TaskAnswers
     questions: list[Question]
     missing: int = 0
-    """Answers that are rated without being asked about."""
+    """Answers that are rated without a question."""
 
     def asked(self) -> AskedOfJudge:
-        """What score.py reads to find the rows of these answers among all rows."""
+        """The entry of asked.json, by which scoring finds the rows of these answers."""
         answers = ((answer.instance_id, answer.sample, answer.prediction) for answer in self.found.answers)
         prompts = {question.answer.key: question.digest for question in self.questions}
         return AskedOfJudge(judgements.answers_digest(answers), prompts)
 
 
 def main(config: Config, run: RunDir) -> None:
-    """The stage: what is to be judged, what of it is judged already, what the rest costs, and the rest."""
+    """Add a row for every answer that is to be judged and has none."""
     if config.judge.provider == "none":
         raise UserError(f"{run.config}: this run has no judge; choose one with judge=openai, local or recorded")
     if found := list(judge_problems(config.judge)):
         raise UserError(found[0])
     with hold_or_refuse(run.judge_lock, f"{run.root}: another judge is at work on this run, and two would pay twice"):
-        judge_answers(config, run)
-
-
-def judge_answers(config: Config, run: RunDir) -> None:
-    """Add a row for every answer that is to be judged and has none."""
-    folder = Path(config.predictions) if config.predictions else run.predictions
-    answers = read_predictions(folder, config.eval.tasks, config.allow_missing)
-    judged = [(task, answers[task.name]) for task in HELD_OUT if task.judged is not None and task.name in answers]
-    if config.judge.asks:
-        ask_judge(config, run, [prepared(config, task, found) for task, found in judged])
-    else:
-        take_recorded(Path(config.judge.path or ""), run, judged)
+        folder = Path(config.predictions) if config.predictions else run.predictions
+        answers = read_predictions(folder, config.eval.tasks, config.allow_missing)
+        judged = [(task, answers[task.name]) for task in HELD_OUT if task.judged is not None and task.name in answers]
+        if config.judge.asks:
+            ask_judge(config, run, [prepared(config, task, found) for task, found in judged])
+        else:
+            take_recorded(Path(config.judge.path or ""), run, judged)
 
 
 def take_recorded(folder: Path, run: RunDir, judged: list[tuple[Task, TaskAnswers]]) -> None:
-    """Rows from the responses that a judge of another run left in a folder."""
+    """Add rows for the responses that a judge of another run left in a folder."""
     rows, asked = Rows.read(run, limit=0), {}
     for task, found in judged:
         path = recorded_file(folder, task.name)
@@ -84,7 +79,7 @@ def take_recorded(folder: Path, run: RunDir, judged: list[tuple[Task, TaskAnswer
         if len(responses) != len(chosen):
             raise UserError(
                 f"{path}: {len(responses)} responses, but {len(chosen)} of these answers are judged; "
-                "they are of another set of answers"
+                "they belong to another set of answers"
             )
         questions = [
             Question(task, answer, value_digest([RECORDED, answer.instance_id, text]), text)
@@ -100,18 +95,18 @@ def take_recorded(folder: Path, run: RunDir, judged: list[tuple[Task, TaskAnswer
 
 
 def sampled(task: Task, found: TaskAnswers) -> list[SavedAnswer]:
-    """Those answers that a judge sees: every sample of the instances that are drawn."""
+    """Answers that the judge sees: every sample of the drawn instances."""
     assert task.judged is not None
     drawn = found.drawn(task.judged.rule.sample)
     return [answer for answer in found.answers if answer.instance_id in drawn]
 
 
 def prepared(config: Config, task: Task, found: TaskAnswers) -> JudgedTask:
-    """The questions about one task's answers."""
+    """Questions about one task's answers. Their digest does not depend on where the judge is served."""
     chosen = sampled(task, found)
     texts = [judge_prompt(task, answer, config.eval.parity == "reference") for answer in chosen]
     questions = [
-        make_question(config.judge, task, answer, text)
+        Question(task, answer, value_digest([config.judge.model, config.judge.temperature, text]), text)
         for answer, text in zip(chosen, texts, strict=True)
         if text is not None
     ]
@@ -119,7 +114,7 @@ def prepared(config: Config, task: Task, found: TaskAnswers) -> JudgedTask:
 
 
 def ask_judge(config: Config, run: RunDir, judged: list[JudgedTask]) -> None:
-    """Rows from a server. UserError where the cap on the price forbids it, or some answers stay without a rating."""
+    """Add rows from a server. UserError if the cap on the price is reached or some answers get no rating."""
     judge, rows = config.judge, Rows.read(run, config.judge.max_tokens)
     model = judge.model or ""
     judgements.write_asked(run.asked_of_judge, {one.task.name: one.asked() for one in judged})
@@ -158,13 +153,8 @@ def ask_judge(config: Config, run: RunDir, judged: list[JudgedTask]) -> None:
     say_failures(tally, {q.digest: named(q.answer.key) for q in questions}, judge, config.allow_missing)
 
 
-def make_question(judge: JudgeConfig, task: Task, answer: SavedAnswer, text: str) -> Question:
-    """The question with its digest: of the prompt, the judge's name and its temperature, not of where it is served."""
-    return Question(task, answer, value_digest([judge.model, judge.temperature, text]), text)
-
-
 def share_rows(questions: list[Question], judge: str, rows: Rows) -> None:
-    """Give an answer without a row the response to the very same prompt of another."""
+    """Copy the response to the same prompt for answers without a row."""
     for question in questions:
         row = rows.response(question.digest)
         if row is not None and not rows.has(question):
@@ -173,7 +163,7 @@ def share_rows(questions: list[Question], judge: str, rows: Rows) -> None:
 
 
 def say_counts(one: JudgedTask, rows: Rows) -> None:
-    """One line: how many answers of how many were judged, and what could not be."""
+    """Print how many answers were judged, and what could not be, in a line."""
     assert one.task.judged is not None
     rows_of_it = [rows.by_digest[question.digest] for question in one.questions if rows.has(question)]
     unreadable = sum(row.rating is None for row in rows_of_it)
@@ -198,7 +188,7 @@ def say_counts(one: JudgedTask, rows: Rows) -> None:
 
 
 def say_failures(tally: Tally, answers: dict[str, str], judge: JudgeConfig, allow_missing: bool) -> None:
-    """UserError for calls without an answer; under `allow_missing` a printed line, where asking again is no use."""
+    """UserError for calls without an answer; with `allow_missing` a printed line."""
     if tally.unasked:
         raise UserError(judging_service(judge).used_up(tally, "answers are not judged"))
     failed = {digest: why for digest, why in tally.failed.items() if digest not in tally.filtered}

@@ -9,7 +9,7 @@ from typing import Any
 
 from sciriff.data.saved_answers import SavedAnswer
 from sciriff.run.user_error import UserError
-from sciriff.tasks.metrics.answer_end import stripped_as_reference, without_end_marker
+from sciriff.tasks.metrics.answer_end import without_end
 from sciriff.tasks.metrics.normalise import flat_elements
 from sciriff.tasks.metrics.qa_f1 import answer_text
 from sciriff.tasks.mup import MUP
@@ -37,7 +37,7 @@ def judge_prompt(task: Task, answer: SavedAnswer, parity: bool) -> str | None:
             return None
     except ValueError as error:
         raise UserError(f"{answer.place}: {error}") from None
-    text = stripped_as_reference(answer.prediction) if parity else without_end_marker(answer.prediction)
+    text = without_end(answer.prediction, parity)
     return SURROGATE.sub("\ufffd", _wording(task.name).substitute(VALUES[task.name](answer, text)))
 
 

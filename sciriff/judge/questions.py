@@ -1,4 +1,4 @@
-"""The judge's rows on the disk: what was asked before is found here, what is asked now is added here."""
+"""Look up the judge's rows on disk, and add new ones."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,31 +23,31 @@ class Question:
     task: Task
     answer: SavedAnswer
     digest: str
-    """Of the prompt and of who is asked."""
+    """Digest of the prompt and the judge."""
     text: str
 
     @property
     def about(self) -> dict[str, Any]:
-        """What its row needs besides, as it travels with the call."""
+        """Data for its row that travels with the call."""
         return {"task": self.task.name, "instance_id": self.answer.instance_id, "sample": self.answer.sample}
 
 
 @dataclass
 class Rows:
-    """All rows that are on the disk, and the way to add one."""
+    """All rows on the disk."""
 
     run: RunDir
     limit: int
-    """Tokens that a response may have today."""
+    """Most tokens of a response today."""
     every: list[Judgement] = field(default_factory=list)
     by_digest: dict[str, Judgement] = field(default_factory=dict)
-    """Of several rows one with a rating, else the last."""
+    """A row with a rating if there is one, else the last."""
     written: dict[tuple[str, AnswerKey, str], Judgement] = field(default_factory=dict)
-    """The same by task, answer and digest."""
+    """The last row by task, answer and digest."""
 
     @classmethod
     def read(cls, run: RunDir, limit: int) -> "Rows":
-        """The rows of earlier starts. Half a line at the end of a file, where a kill has left one, is cut off."""
+        """Read the rows of earlier starts. Half a line that a kill left at the end of a file is cut off."""
         rows = cls(run, limit)
         for task in HELD_OUT:
             path = rows.path(task)
@@ -74,18 +74,17 @@ class Rows:
         return row is not None and self.is_final(row)
 
     def response(self, digest: str) -> Judgement | None:
-        """The row of a prompt, for whichever answer, that need not be asked again."""
+        """Final row of a prompt, for any answer."""
         row = self.by_digest.get(digest)
         return row if row is not None and self.is_final(row) else None
 
     def is_final(self, row: Judgement) -> bool:
-        """Whether the judge would say no more if it was asked again: not where it came to no rating within fewer tokens
-        than it has today."""
+        """Whether asking again is of no use: there is a rating, or none with as many tokens as today's limit."""
         return row.rating is not None or not was_cut(row) or (row.limit or 0) >= self.limit
 
     def add(self, digest: str, about: dict[str, Any], judge: str, reply: Reply, usd: float | None) -> None:
-        """Write the row of an answered question, whose digest and `about` these are, and that cost so much; on the disk
-        when this returns. An answer of a batch may come twice, and is written once."""
+        """Write the row of an answered question with its `digest`, `about` and cost to the disk. An answer that a batch
+        brings twice is written once."""
         task = next(task for task in HELD_OUT if task.name == about["task"])
         assert task.judged is not None
         rating = task.judged.rule.read(reply.text)
@@ -109,13 +108,13 @@ class Rows:
             self._note(task.name, row)
 
     def spent(self, judge: str, price: Price) -> float:
-        """US dollars that all rows have cost. Rows that do not say it count at today's price if they are this judge's,
-        and as nothing if they are another's."""
-        said = sum(row.usd for row in self.every if row.usd is not None)
-        unsaid = [row for row in self.every if row.usd is None and row.judge == judge]
-        return said + sum(price.of(row.input_tokens, row.output_tokens) for row in unsaid)
+        """US dollars that all rows have cost. Rows without a cost count at today's price if this judge wrote them, else
+        as nothing."""
+        known = sum(row.usd for row in self.every if row.usd is not None)
+        unknown = [row for row in self.every if row.usd is None and row.judge == judge]
+        return known + sum(price.of(row.input_tokens, row.output_tokens) for row in unknown)
 
 
 def was_cut(row: Judgement) -> bool:
-    """Whether a response without a rating is one that ran into its limit."""
+    """Whether a response has no rating and ran into its limit."""
     return row.rating is None and row.finish_reason == "length" and row.limit is not None

@@ -21,7 +21,7 @@ class _RecordedRow(TypedDict):
 
 
 def recorded_file(folder: Path, task: str) -> Path | None:
-    """The one such file somewhere below a folder named after the task. UserError where there are several."""
+    """Find FILE below a folder named after the task. UserError if there are several."""
     found = [path for path in sorted(folder.rglob(FILE)) if task in (folder.name, *path.relative_to(folder).parts)]
     if len(found) > 1:
         raise UserError(
@@ -31,8 +31,8 @@ def recorded_file(folder: Path, task: str) -> Path | None:
 
 
 def recorded_responses(path: Path) -> list[str]:
-    """The texts of the responses in the order of the file, which is that of the judged answers: its ids are only
-    numbers, and the original code pairs by position, too. UserError for another kind of file."""
+    """Texts of the responses, in the order of the judged answers: ids are only numbers, and the original code pairs by
+    position, too. UserError for another kind of file."""
     what, fix = "the responses of a judge", "name a folder that holds them with judge.path"
     rows = read_json(path, list[_RecordedRow], what, fix)
     try:

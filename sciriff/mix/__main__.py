@@ -1,4 +1,4 @@
-"""The mix stage: find or build the mix and its tokens in the cache, and lay them into the run folder."""
+"""The mix stage: find or build the mix and its tokens in the cache, and put them into the run folder."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import gc
 import json
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,7 +20,7 @@ from sciriff.data.token_file import TokenFile
 from sciriff.mix.build import TRAIN, VALIDATION, build_mix, is_finished, used_sources
 from sciriff.mix.cache import build_once
 from sciriff.mix.candidates import HELD_OUT_DATASETS
-from sciriff.mix.card import licenses, tally_card, token_card, validation_card
+from sciriff.mix.card import licenses, token_card, validation_card
 from sciriff.mix.card_page import page
 from sciriff.mix.card_table import table
 from sciriff.mix.overlap_check import evaluation_digest, overlap_check, unchecked_card
@@ -34,11 +36,11 @@ from sciriff.run.whole_file import write_whole
 from sciriff.stage import run_stage
 
 LAYOUT = 3
-"""Raised when the same recipe and sources would give other rows, tokens or another card than before."""
+"""Version of the cache; raise it when the same recipe and sources give other rows, tokens or another card."""
 
 
 def main(config: Config, run: RunDir) -> None:
-    """Build what `config.mix` describes, or find it built, and copy it to the run folder (tokens as a link)."""
+    """Build the mix or find it in the cache, and copy it to the run folder (tokens as a link)."""
     chat = config.model.chat
     cache = Path(config.cache_dir).expanduser().resolve()
     recipe = recipe_of(config)
@@ -47,15 +49,17 @@ def main(config: Config, run: RunDir) -> None:
     folder = cache / "mixes" / _key(recipe, markup)
     cache.mkdir(parents=True, exist_ok=True)
     tokeniser = Tokeniser(chat, tokenizer, cache)
-    gc.freeze()  # what libraries have loaded; else each full collection walks through it, 0.1 s
+    gc.freeze()  # else each full collection walks through what libraries have loaded, 0.1 s
 
     made: dict[str, Path] = {}
 
     def tokens_of(rows: Path, digest: str) -> Path:
-        """The folder of the cache with the tokens of these rows, made if need be."""
+        """Folder of the cache with the tokens of these rows, built if need be."""
         if digest not in made:
             made[digest] = cache / "tokens" / _key(digest, markup)
-            _have_tokens(made[digest], rows, tokeniser)
+            count = _lines(rows)
+            is_whole = partial(_has_tokens, count)
+            build_once(made[digest], "tokens", is_whole, lambda into: tokeniser.write(rows, count, into))
         return made[digest]
 
     def build(into: Path) -> None:
@@ -75,7 +79,7 @@ def main(config: Config, run: RunDir) -> None:
             "licenses": licenses(used_sources(config.mix)),
             "chat": chat,
             "markup_digest": markup,
-            **tally_card(tally),
+            **tally.card(),
             "held_out_rows": sum(dataset in HELD_OUT_DATASETS for dataset in datasets),
             **token_card(tokens.ids, datasets, tokens.lengths, tokens.target_counts),
             "validation": validation_card(
@@ -97,14 +101,16 @@ def main(config: Config, run: RunDir) -> None:
             card["validation_overlap"] = _overlap_of(config, folder / VALIDATION, digest, cache)
 
     run.mix.parent.mkdir(parents=True, exist_ok=True)
-    _copy(folder / TRAIN, run.mix)
-    _link(tokens_of(run.mix, card["digest"]), run.tokens)
-    if card["validation"]["digest"] is None:
-        run.validation.unlink(missing_ok=True)
-        run.validation_tokens.unlink(missing_ok=True)
-    else:
-        _copy(folder / VALIDATION, run.validation)
-        _link(tokens_of(run.validation, card["validation"]["digest"]), run.validation_tokens)
+    for digest, cached, rows, tokens in (
+        (card["digest"], folder / TRAIN, run.mix, run.tokens),
+        (card["validation"]["digest"], folder / VALIDATION, run.validation, run.validation_tokens),
+    ):
+        if digest is None:
+            rows.unlink(missing_ok=True)
+            tokens.unlink(missing_ok=True)
+        else:
+            _copy(cached, rows)
+            _link(tokens_of(rows, digest), tokens)
     _write_card(run.mix_card, card)
     write_whole(run.mix_card_page, page(card, config.mix))
     print(table(card), flush=True)
@@ -116,13 +122,12 @@ RECIPE = (
 )
 """Settings of MixConfig that choose among the rows of the sources."""
 
-
 WATCHED_WITHOUT = "validation_without_text_of"
-"""Key of the recipe: the digest of the evaluation prompts of which no validation row has text."""
+"""Key of the recipe: digest of the evaluation prompts whose text no validation row has."""
 
 
 def recipe_of(config: Config) -> dict[str, Any]:
-    """All that decides which rows a mix has: what its sources hold, and the settings that play a part."""
+    """Everything that decides which rows a mix has: the contents of its sources, and settings."""
     mix = config.mix
     used = used_sources(mix)
     recipe: dict[str, Any] = {
@@ -145,7 +150,7 @@ T = TypeVar("T")
 
 
 def _of_evaluation(config: Config, make: Callable[[EvalConfig], T]) -> T | None:
-    """What is made of the evaluation prompts; None where they cannot be read and this run is not to answer them."""
+    """Apply `make` to the evaluation; None if its prompts cannot be read and this run does not answer them."""
     try:
         return make(config.eval)
     except ValueError:
@@ -155,10 +160,10 @@ def _of_evaluation(config: Config, make: Callable[[EvalConfig], T]) -> T | None:
 
 
 def _overlap_of(config: Config, rows: Path, digest: str, cache: Path) -> OverlapCard:
-    """What finished rows share with the evaluation prompts, from the cache if it is known there.
+    """Compare finished rows with the evaluation prompts, or take the cached result.
 
-    UserError where the prompts cannot be read and this run is to answer them. One that only trains goes on, and the
-    card says that nothing was checked.
+    UserError if the prompts cannot be read and this run answers them. For a run that only trains, the card says that
+    nothing was checked.
     """
     if config.mix.overlap == "none":
         return unchecked_card("mix.overlap=none")
@@ -184,11 +189,16 @@ def _overlap_of(config: Config, rows: Path, digest: str, cache: Path) -> Overlap
 
 
 def _has_overlap(folder: Path) -> bool:
-    try:
+    with suppress(FileNotFoundError, UserError):
         read_overlap(folder / "overlap.json")
-    except (FileNotFoundError, UserError):
-        return False
-    return True
+        return True
+    return False
+
+
+def _has_tokens(rows: int, folder: Path) -> bool:
+    with suppress(ValueError):
+        return len(TokenFile(folder)) == rows
+    return False
 
 
 def _write_card(path: Path, card: MixCard | OverlapCard) -> None:
@@ -201,8 +211,8 @@ def _lines(path: Path) -> int:
 
 
 def _provenance(source: SourceConfig) -> dict[str, Any]:
-    """What a source holds, its name on the hub and how it is used. Not the path of a local one: the same rows are the
-    same mix."""
+    """Digest, name on the hub and use of a source. The path of a local one does not count: the same rows are the same
+    mix."""
     keys: tuple[str, ...] = () if source.path is not None else ("hub", "config", "split", "revision")
     if isinstance(source, MixSourceConfig):
         keys += ("weight", "epochs", "license")
@@ -213,49 +223,35 @@ def _key(*parts: Any) -> str:
     return value_digest([LAYOUT, *parts])[:32]
 
 
-def _have_tokens(folder: Path, mix: Path, tokeniser: Tokeniser) -> None:
-    """Have the tokens of the rows of a file in their folder of the cache."""
-    rows = _lines(mix)
-
-    def is_whole(folder: Path) -> bool:
-        try:
-            return len(TokenFile(folder)) == rows
-        except ValueError:
-            return False
-
-    build_once(folder, "tokens", is_whole, lambda into: tokeniser.write(mix, rows, into))
-
-
 def _is_whole(folder: Path, config: Config) -> bool:
-    """The rows of a cached mix are those that its card was made for, and no source was out of reach then; nor were the
-    evaluation prompts, unless they still are."""
-    try:
+    """Whether the rows of a cached mix are those of its card, no source was out of reach then, nor were the evaluation
+    prompts unless they still are."""
+    with suppress(FileNotFoundError, UserError):
         card = read_mix_card(folder / "card.json")
         validation = card["validation"]
-        digests = {TRAIN: card["digest"], VALIDATION: validation["digest"]}
         if any(half["out_of_reach"] is not None for half in validation["by_source"].values()):
             return False
         if card["recipe"].get(WATCHED_WITHOUT) and not validation["compared"] and _of_evaluation(config, overlap_check):
             return False
+        digests = {TRAIN: card["digest"], VALIDATION: validation["digest"]}
         return all(file_digest(folder / name) == digest for name, digest in digests.items() if digest is not None)
-    except (FileNotFoundError, UserError):
-        return False
+    return False
 
 
 def _copy(source: Path, target: Path) -> None:
-    partial = target.with_name(target.name + ".partial")
-    shutil.copyfile(source, partial)
-    partial.replace(target)
+    unfinished = target.with_name(target.name + ".partial")
+    shutil.copyfile(source, unfinished)
+    unfinished.replace(target)
 
 
 def _link(folder: Path, link: Path) -> None:
     """Make `link` point to `folder`, whatever it was before."""
     if link.is_dir() and not link.is_symlink():
         shutil.rmtree(link)
-    partial = link.with_name(link.name + ".partial")
-    partial.unlink(missing_ok=True)
-    partial.symlink_to(folder, target_is_directory=True)
-    partial.replace(link)
+    unfinished = link.with_name(link.name + ".partial")
+    unfinished.unlink(missing_ok=True)
+    unfinished.symlink_to(folder, target_is_directory=True)
+    unfinished.replace(link)
 
 
 if __name__ == "__main__":

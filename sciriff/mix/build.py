@@ -1,7 +1,7 @@
-"""Build a mix: read the sources, let the recipe choose, write the chosen rows down in their order.
+"""Build a mix: read the sources, choose rows by the recipe, write them in their order.
 
-The text of the rows is kept on disk, in a spool beside the result; in memory there is a name, a digest and a place per
-row of the sources, some hundred bytes each.
+The text of the rows is kept on disk, in a spool beside the result; memory holds some hundred bytes per row of the
+sources: its name, digest and place.
 """
 
 from collections.abc import Iterator, Sequence
@@ -38,20 +38,20 @@ TRAIN, VALIDATION = "train.jsonl", "validation.jsonl"
 
 @dataclass
 class Choice:
-    """What the recipe takes of one source."""
+    """The rows that the recipe takes from one source."""
 
     rows: int = 0
-    """Chosen, each counted once."""
+    """Chosen rows, each counted once."""
     times: list[tuple[int, Candidate]] = field(default_factory=list)
-    """(pass, row) for every time that one stands in the mix."""
+    """(pass, row) for every occurrence in the mix."""
     spare: list[list[Candidate]] = field(default_factory=list)
-    """Usable rows that are not in the mix, of each task, or all together of the general source."""
+    """Usable rows that are not in the mix, by task; the general source has a single group."""
     out_of_reach: str | None = None
-    """Why there is nothing of a source that the mix takes no row of anyway."""
+    """Why a source that only gives validation rows could not be read."""
 
 
 def used_sources(mix: MixConfig) -> dict[str, SourceConfig]:
-    """The sources that this mix reads, by name. UserError where one that it needs is not there."""
+    """The sources that this mix reads, by name. UserError if one that it needs is not configured."""
     if mix.path is not None:
         return {"path": SourceConfig(path=mix.path)}
     sources = mix.sources
@@ -80,20 +80,18 @@ def used_sources(mix: MixConfig) -> dict[str, SourceConfig]:
 
 
 def is_finished(mix: MixConfig) -> bool:
-    """Whether the mix is somebody's finished one, which is taken whole and in its own order."""
+    """Whether the mix is a finished one, which is taken whole and in its own order."""
     return mix.path is not None or mix.sources.published.exists
 
 
 def build_mix(
     mix: MixConfig, folder: Path, fitting: Fitting, overlapping: Overlapping | None = None
 ) -> tuple[MixTally, dict[str, Drawn]]:
-    """Write `train.jsonl` and, where mix.validation_rows finds any, `validation.jsonl` (of Conversation) into a folder.
+    """Write `train.jsonl` and, if mix.validation_rows finds any, `validation.jsonl` (of Conversation) into a folder.
 
-    Rows of which `overlapping` is true are no validation rows, and with mix.overlap=drop they are left out of the mix,
-    of a finished one too.
-
-    Returns what was read and dropped, and the validation rows of each half of the mix, `science` and `general`.
-    UserError where a source cannot be read, a row is bad, or no row is left.
+    Rows for which `overlapping` is true are no validation rows, and mix.overlap=drop leaves them out of the mix, a
+    finished one too. Returns counts, and the validation rows of each half, `science` and `general`. UserError if a
+    source cannot be read, a row is bad, or no row is left.
     """
     tally = MixTally()
     drawn: dict[str, Drawn] = {}
@@ -132,7 +130,7 @@ def build_mix(
 def _without(
     rows: Iterator[Conversation], overlapping: Overlapping, name: str, tally: MixTally
 ) -> Iterator[Conversation]:
-    """The rows of a finished mix that hold no text of the evaluation prompts."""
+    """Yield the rows of a finished mix without text of the evaluation prompts."""
     while batch := list(islice(rows, BATCH)):
         for row, overlaps in zip(batch, overlapping(batch), strict=True):
             if overlaps:
@@ -151,8 +149,8 @@ def _counting_texts(rows: Iterator[Conversation], tally: MixTally) -> Iterator[C
 
 
 def _choose(candidates: Candidates, used: dict[str, SourceConfig], tally: MixTally) -> dict[str, Choice]:
-    """What the mix takes of each source that it reads. A hub dataset that is wanted for validation rows alone may be
-    out of reach: the mix itself can be built without it."""
+    """Choose rows from each source. A hub dataset that only gives validation rows may be out of reach: the mix can be
+    built without it."""
     mix, sources = candidates.mix, candidates.mix.sources
     seen: set[bytes] = set()
     choices: dict[str, Choice] = {}
@@ -196,7 +194,7 @@ def _capped(
     seen: set[bytes],
     tally: MixTally,
 ) -> Choice:
-    """The first rows of each group that can enter, at most `cap` of them, over the source's epochs."""
+    """Choose the first rows of each group that can enter, at most `cap` of them, over the source's epochs."""
     over = {"sciriff": "over mix.per_task", "tulu": "over mix.tulu"}[name]
     expected = sum(len(rows) if cap is None else min(cap, len(rows)) for rows in groups)
     refusals = candidates.refusals(expected, seen, candidates.overlapping if candidates.mix.overlap == "drop" else None)

@@ -1,4 +1,4 @@
-"""Share what is dear to build among runs: a folder per key, built once under a lock, and whole or not there at all."""
+"""Share what is costly to build among runs: a folder per key, built once under a lock, complete or not there."""
 
 import errno
 import os
@@ -10,14 +10,14 @@ from sciriff.run.locks import hold_or_wait
 from sciriff.run.user_error import UserError
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-"""The disk, the user's part of it or the largest allowed file is full: errors that do not name a file."""
+"""Errors of a full disk, quota or file size limit, which do not name a file."""
 
 
 def build_once(folder: Path, what: str, is_whole: Callable[[Path], bool], build: Callable[[Path], None]) -> bool:
-    """Have `folder` built unless it is there and whole; True where this call has built it.
+    """Build `folder` unless it is there and `is_whole`; return whether this call has built it.
 
-    `build` fills an empty folder that is then renamed. Another process that wants the same folder waits for it, and
-    says so. What a killed process left behind is cleared away. UserError where there is no room for it.
+    `build` fills an empty folder that is then renamed. Another process that wants the same folder waits and says so.
+    What a killed process left is removed. UserError if the disk is full.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     lock = folder.with_name(folder.name + ".lock")
@@ -30,17 +30,14 @@ def build_once(folder: Path, what: str, is_whole: Callable[[Path], bool], build:
         partial.mkdir()
         try:
             build(partial)
-        except OSError as error:
+        except BaseException as error:
             shutil.rmtree(partial, ignore_errors=True)
-            if error.errno not in NO_ROOM:
+            if not isinstance(error, OSError) or error.errno not in NO_ROOM:
                 raise
             why = os.strerror(error.errno)
             raise UserError(
                 f"{folder}: there is no room for the {what} ({why}); make some, or set cache_dir to a folder elsewhere"
             ) from None
-        except BaseException:
-            shutil.rmtree(partial, ignore_errors=True)
-            raise
         if folder.exists():
             print(f"{what}: what was kept is not whole, built anew ({folder})", flush=True)
             shutil.rmtree(folder)

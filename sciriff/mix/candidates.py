@@ -14,19 +14,19 @@ from sciriff.run.progress import Progress
 from sciriff.tasks import HELD_OUT
 
 WINDOW_MARGIN = 20
-"""Tokens of mix.context_window that a row leaves free."""
+"""Tokens of mix.context_window that stay free."""
 
 HELD_OUT_DATASETS = frozenset(f"{SCIENCE}.{task.name}" for task in HELD_OUT)
 
 Fitting = Callable[[Iterable[Conversation], int, str], list[int | None]]
-"""How many of its last messages each conversation must lose to fit into so many tokens, under mix.truncate; None where
-it cannot fit. By the model's tokenizer and markup (Tokeniser.fitting)."""
+"""`Tokeniser.fitting`: (conversations, tokens, mix.truncate) -> last messages that each must lose, None if it cannot
+fit."""
 
 Overlapping = Callable[[Sequence[Conversation]], list[bool]]
 """Whether each conversation holds text of an evaluation prompt."""
 
 Refusals = Callable[[Sequence[Candidate]], list[str | None]]
-"""Why each row cannot enter, None of one that can."""
+"""Why each row cannot enter, or None."""
 
 TOO_LONG = "longer than mix.context_window"
 OVERLAP = "with text of an evaluation prompt"
@@ -41,10 +41,10 @@ class Candidates:
     fitting: Fitting
     filter: ScienceFilter
     overlapping: Overlapping | None = None
-    """None where rows are not compared with the evaluation prompts."""
+    """None if rows are not compared with the evaluation prompts."""
 
     def read(self, name: str, source: SourceConfig, tally: MixTally) -> Iterator[Candidate]:
-        """The rows of `sciriff` or `tulu` that may enter, each put into the spool."""
+        """Put the rows of `sciriff` or `tulu` that may enter into the spool."""
         science = name == "sciriff"
         rows = read_conversations(name, source, self.mix.on_bad_row, tally, self.filter if science else None)
         for row in rows:
@@ -56,10 +56,10 @@ class Candidates:
                 yield self.spool.add(row)
 
     def refusals(self, expected: int, seen: set[bytes], overlapping: Overlapping | None) -> Refusals:
-        """A function that says why rows cannot enter for their text, and shows how many of `expected` can.
+        """Return a function that checks the text of rows, and shows how many of `expected` can enter.
 
-        A row that mix.truncate=turns shortens cannot enter if its text is in `seen`, to which it is added. It is the
-        shortened row that may be `overlapping`.
+        A row shortened by mix.truncate=turns cannot enter if its text is in `seen`, to which it is added, and is
+        compared as `overlapping` in its short form.
         """
         if self.mix.context_window is None and overlapping is None:
             return lambda rows: [None] * len(rows)
@@ -88,7 +88,7 @@ class Candidates:
         return refusals
 
     def _is_seen_when_shorter(self, row: Candidate, surplus: int, seen: set[bytes]) -> bool:
-        """Shorten a row in the spool by its last messages; whether what is left is in `seen`, to which it is added."""
+        """Cut `surplus` last messages of a row in the spool; return whether its text is in `seen`, and add it there."""
         self.spool.shorten(row, surplus)
         text = text_digest(self.spool.read(row).messages)
         again = text in seen

@@ -1,31 +1,29 @@
-"""Count what a mix holds: rows and tokens by task and source, what was left out and why: `mix/card.json`."""
+"""Count rows and tokens by task and source, and the validation rows, for `mix/card.json`."""
 
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from sciriff.config import SourceConfig
-from sciriff.data.mix_card import FoundRows, MixPart, TallyCard, TokenCard, TokenCounts, ValidationCard
+from sciriff.data.mix_card import MixPart, TokenCard, TokenCounts, ValidationCard
 from sciriff.mix.sources import SCIENCE
-from sciriff.mix.tally import Found, MixTally
 from sciriff.mix.validation import Drawn
 
 LONGEST = 5
-"""Rows that are named for their length."""
+"""Rows that the card names for their length."""
 
 LICENSES = {
     "allenai/SciRIFF": "ODC-BY",
     "allenai/SciRIFF-train-mix": "ODC-BY",
     "allenai/tulu-v2-sft-mixture": "ODC-BY",
 }
-"""Of datasets on the hub, as their pages say; parts of the Tulu-V2 mixture have further terms of their own."""
+"""Licences on the pages of hub datasets; parts of the Tulu-V2 mixture have further terms of their own."""
 
 
 def token_card(ids: Sequence[str], datasets: Sequence[str], lengths: np.ndarray, targets: np.ndarray) -> TokenCard:
-    """Rows and tokens of all rows, of their science and general half, and of each dataset; and the longest rows.
+    """Count rows and tokens in all, by half and by dataset, and name the longest rows.
 
-    `ids`, `datasets`, `lengths` and `targets` (tokens, and those that are learnt) are of shape (rows,) in the same
-    order. Tokens are given as sum, mean, median and maximum over rows.
+    `ids`, `datasets`, `lengths` (tokens) and `targets` (learnt tokens) are of shape (rows,), in the same order.
     """
     places: dict[str, list[int]] = {}
     for place, name in enumerate(datasets):
@@ -42,7 +40,7 @@ def token_card(ids: Sequence[str], datasets: Sequence[str], lengths: np.ndarray,
 
     halves: dict[str, list[int]] = {"science": [], "general": []}
     for name, rows in places.items():
-        halves["science" if is_science(name) else "general"] += rows
+        halves["science" if name.startswith(SCIENCE) else "general"] += rows
     by_length = sorted(set(zip(ids, lengths.tolist(), strict=True)), key=lambda row: (-row[1], row[0]))
     return {
         **part(range(len(datasets))),
@@ -52,31 +50,11 @@ def token_card(ids: Sequence[str], datasets: Sequence[str], lengths: np.ndarray,
     }
 
 
-def is_science(dataset: str) -> bool:
-    return dataset.startswith(SCIENCE)
-
-
-def tally_card(tally: MixTally) -> TallyCard:
-    """What was read, left out by reason with the first few rows of each, and where, and what stands there twice."""
-    return {
-        "read": tally.read,
-        "commits": tally.commits,
-        "general_missing": tally.general_missing,
-        "repeated": tally.repeated,
-        "same_text": tally.same_text,
-        "shortened": tally.shortened,
-        "read_with_control_characters": _found(tally.control_characters),
-        "dropped": {reason: _found(found) for reason, found in sorted(tally.dropped.items())},
-        "dropped_by_source": _sorted(tally.dropped_of_source),
-        "dropped_by_dataset": _sorted(tally.dropped_of_dataset),
-    }
-
-
 def validation_card(
     drawn: Mapping[str, Drawn], wanted: int, digest: str | None, *, compared: bool = True
 ) -> ValidationCard:
-    """How many rows of each half watch the training, of how many that were asked for, and where they come from;
-    `compared` if those with text of the evaluation prompts were left out."""
+    """Count the validation rows of each half and where they come from. `wanted` were asked for; with `compared` those
+    with text of the evaluation prompts were left out."""
     return {
         "wanted": wanted,
         "digest": digest,
@@ -94,17 +72,9 @@ def validation_card(
 
 
 def licenses(used: Mapping[str, SourceConfig]) -> dict[str, str]:
-    """The licence of each source: what the config says, what is known of the hub's dataset, or `unknown`."""
+    """Source -> licence: the config's, that of the hub's page, or `unknown`."""
     known = {name: LICENSES.get(source.hub or "") if source.path is None else None for name, source in used.items()}
     return {name: getattr(source, "license", None) or known[name] or "unknown" for name, source in used.items()}
-
-
-def _found(found: Found) -> FoundRows:
-    return {"rows": found.rows, "first": found.first}
-
-
-def _sorted(groups: dict[str, dict[str, int]]) -> dict[str, dict[str, int]]:
-    return {group: dict(sorted(reasons.items())) for group, reasons in sorted(groups.items())}
 
 
 def _spread(values: np.ndarray) -> TokenCounts:

@@ -1,5 +1,6 @@
-"""The card of a mix as a page for people: `mix/card.md`, with the recipe that builds it again."""
+"""Write the card of a mix as Markdown, `mix/card.md`, with the recipe that builds it again."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any
@@ -12,11 +13,10 @@ from sciriff.mix.card_table import DATASETS, groups, remarks
 
 
 def page(card: MixCard, mix: MixConfig) -> str:
-    """Markdown of a card (`card.json`) and of the config that it was built by. Names that come out of the data are
-    escaped: whoever wrote the rows chose them."""
+    """Markdown of a card and of the config of the mix. Names from the data are escaped: anyone may have chosen them."""
     sections = [
         f"# Mix {_text(mix.name)}",
-        _list(_text(line) for line in remarks(card)),
+        "\n".join(f"- {_text(line)}" for line in remarks(card)),
         "## Rows and tokens",
         f"By the model's tokenizer, markup (`{card['chat']}`) included.",
         _token_table(card),
@@ -57,8 +57,8 @@ def page(card: MixCard, mix: MixConfig) -> str:
 
 
 def recipe_yaml(mix: MixConfig, commits: Mapping[str, str]) -> str:
-    """The settings of a mix that are not the schema's own defaults, as a file of conf/mix/. Hub datasets are written
-    with the commits that their rows are from, whatever is newest later."""
+    """Settings of a mix that differ from the schema's defaults, as a file of conf/mix/. Hub datasets are pinned to the
+    commits of their rows."""
     values = _without(as_dict(mix), as_dict(MixConfig(name="")))
     for name, commit in commits.items():
         values["sources"][name]["revision"] = commit
@@ -68,23 +68,17 @@ def recipe_yaml(mix: MixConfig, commits: Mapping[str, str]) -> str:
 
 
 def _without(values: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
-    """What differs from the defaults."""
-    found = {}
-    for key, value in values.items():
-        if isinstance(value, dict):
-            value = _without(value, defaults[key])
-            if not value:
-                continue
-        elif value == defaults[key]:
-            continue
-        found[key] = value
-    return found
+    """Values that differ from the defaults, at any depth."""
+    return {
+        key: _without(value, defaults[key]) if isinstance(value, dict) else value
+        for key, value in values.items()
+        if value != defaults[key]
+    }
 
 
 def _kept(card: MixCard, source: str, rows: int) -> int:
     """Rows of a source in the mix."""
-    dropped = sum(card["dropped_by_source"].get(source, {}).values())
-    return rows - dropped + int(card["repeated"].get(source, 0))
+    return rows - sum(card["dropped_by_source"].get(source, {}).values()) + card["repeated"].get(source, 0)
 
 
 def _digests(card: MixCard) -> list[tuple[str, str]]:
@@ -112,13 +106,6 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in cells)
 
 
-def _list(lines: Iterable[str]) -> str:
-    return "\n".join(f"- {line}" for line in lines)
-
-
 def _text(text: str) -> str:
-    """Text that Markdown shows as it is, on one line."""
-    text = " ".join(text.split())
-    for mark in "\\`*_[]<>|#":
-        text = text.replace(mark, "\\" + mark)
-    return text
+    """Escape text for Markdown, on one line."""
+    return re.sub(r"([\\`*_\[\]<>|#])", r"\\\1", " ".join(text.split()))

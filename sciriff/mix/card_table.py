@@ -1,4 +1,4 @@
-"""The card of a mix as a table for a terminal. Light, so that the driver may print it."""
+"""Draw the card of a mix as a table for a terminal. Light, so that the driver can print it."""
 
 from sciriff.data.mix_card import MixCard, MixPart
 from sciriff.results.terminal_table import table_lines
@@ -7,14 +7,14 @@ from sciriff.run.visible import visible_line
 HEADER = ("rows", "prompt mean", "max", "target mean", "max", "tokens", "dataset")
 
 DATASETS = 100
-"""That are listed: more than SciRIFF and Tulu-V2 have together."""
+"""Most datasets that are listed: more than SciRIFF and Tulu-V2 have together."""
 
 PAIRS = 5
-"""Pairs of a row and an evaluation prompt that are named; card.json has more."""
+"""Pairs of a row and an evaluation prompt that are listed; card.json has more."""
 
 
 def table(card: MixCard) -> str:
-    """The card for people: a line per dataset and the sums, then what was left out."""
+    """Draw a line per dataset and the sums, then remarks."""
     rows = []
     for name, part in groups(card):
         prompt, target = part["prompt_tokens"], part["target_tokens"]
@@ -24,16 +24,13 @@ def table(card: MixCard) -> str:
 
 
 def groups(card: MixCard) -> list[tuple[str, MixPart]]:
-    """(name, counts) of each dataset, of the halves and of all. Of very many datasets the largest are named."""
-    datasets = list(card["by_dataset"].items())
-    if len(datasets) > DATASETS:
-        largest = sorted(datasets, key=lambda group: (-group[1]["rows"], group[0]))[:DATASETS]
-        datasets = sorted(largest)
-    return [*datasets, *card["by_source"].items(), ("all", card)]
+    """(name, counts) of the largest datasets, of the halves and of all."""
+    largest = sorted(card["by_dataset"].items(), key=lambda group: (-group[1]["rows"], group[0]))[:DATASETS]
+    return [*sorted(largest), *card["by_source"].items(), ("all", card)]
 
 
 def remarks(card: MixCard) -> list[str]:
-    """What a person should know of a mix beside its table, a line each."""
+    """Lines that a reader of the table must know."""
     lines = [f"{card['target_share']:.1%} of the tokens are learnt"]
     if len(card["by_dataset"]) > DATASETS:
         lines.append(f"the {DATASETS} largest of {len(card['by_dataset']):,} datasets are listed; card.json has all")
@@ -74,7 +71,7 @@ def _validation_remarks(card: MixCard) -> list[str]:
 
 
 def _overlap_remarks(card: MixCard) -> list[str]:
-    """The finding, and the first pairs of a row and the evaluation prompt whose text it holds."""
+    """The summary, and the first pairs of a row and an evaluation prompt that share text."""
     lines = []
     for name, part in (("", card.get("overlap")), ("validation: ", card.get("validation_overlap"))):
         if part is not None:

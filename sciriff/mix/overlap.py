@@ -23,11 +23,11 @@ import pyarrow.compute as pc
 from sciriff.data.records import Conversation, Instance
 
 RULES = 1
-"""Raised when the same texts would give other findings than before."""
+"""Version of the rules; raise it when the same texts give other findings."""
 
 GRAM = 8
-"""Words of a run, as in the decontamination of PaLM and of Tulu 3. With one word in ten changed, 43 % of the runs of 8
-are whole and 25 % of those of 13."""
+"""Words of a run, as in the decontamination of PaLM and of Tulu 3. With one word in ten changed, 43 % of runs of 8
+words are whole and 25 % of runs of 13."""
 
 LEAST_WORDS = 4 * GRAM
 """Shared words of a stretch that are an overlap in every prompt: more than the turns of phrase and the licence lines
@@ -43,23 +43,23 @@ Turns of phrase that are strewn over two long papers do not add up."""
 
 LEAST_BYTES = 12
 LEAST_DISTINCT = 5
-"""Of the eight words of a run: `0 0 0 0 ...` and `1 2 3 4 ...` are in many tables and programs."""
+"""Least bytes and distinct words of a run: `0 0 0 0 ...` and `1 2 3 4 ...` are in many tables and programs."""
 
 PHRASE = 5
 """Words of the phrases by which an instruction is known. They are shorter than a run, because a number or a name in the
 middle of an instruction may differ from prompt to prompt."""
 
 LEAST_PROMPTS = 4
-"""A task with fewer prompts shows nothing of what is instruction; all its text counts as document."""
+"""With fewer prompts of a task its instruction cannot be told; all the text counts as document."""
 
 FILTER_BITS = 26
-"""Of the table that is asked before the sorted keys: 64 MB at most."""
+"""Most bits of the table that is looked up before the sorted keys: 64 MB."""
 
 FACTOR = np.uint64(0x9E3779B97F4A7C15)
 """The key of a run is the polynomial in this number whose coefficients are the numbers of its words, modulo 2**64."""
 
 OTHER_MARKS = re.compile(r"[^\w\0-\x7f]+")
-"""What is neither ASCII nor a letter or digit: typographic quotes and dashes, wide spaces, lone surrogates."""
+"""Characters beyond ASCII that are no letters or digits: quotes, dashes, wide spaces, lone surrogates."""
 
 PLAIN = bytes(c if c >= 128 else ord(chr(c).lower()) if chr(c).isalnum() else 32 for c in range(256))
 """Each byte of UTF-8 as it is compared: lower case, and a space for what is no letter or digit."""
@@ -67,15 +67,15 @@ PLAIN = bytes(c if c >= 128 else ord(chr(c).lower()) if chr(c).isalnum() else 32
 
 @dataclass(frozen=True)
 class Overlap:
-    """What one training row shares with one evaluation prompt."""
+    """Text that a training row shares with an evaluation prompt."""
 
     instance: str
-    """Id of the instance whose prompt it is."""
+    """Id of the prompt's instance."""
     kind: str
     """`exact` (a message is the prompt, word for word) or `text` (a part of the prompt is in the row)."""
     shared_words: int
     share: float
-    """Of the prompt's words without its instruction, 0 to 1."""
+    """Share of the prompt's words without its instruction, 0 to 1."""
 
 
 @dataclass(frozen=True)
@@ -83,9 +83,9 @@ class Words:
     """The words of some texts, one after another. Arrays of shape (words,)."""
 
     values: np.ndarray
-    """Their numbers: from 1 on in the vocabulary, 0 for a word that it does not have."""
+    """Numbers in the vocabulary from 1; 0 for a word that it lacks."""
     text: np.ndarray
-    """The number of each word's text, from 0 on."""
+    """Number of each word's text, from 0."""
 
     def keys(self, n: int) -> np.ndarray:
         """A key of the n words from each place on, of shape (words - n + 1,) or (0,)."""

@@ -1,4 +1,4 @@
-"""Compare rows with the evaluation prompts of a config, and say in the card what was found."""
+"""Compare rows with the evaluation prompts of a config, and write the findings for the card."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -19,14 +19,14 @@ MOST_PAIRS = 1_000
 
 @dataclass
 class OverlapCheck:
-    """Looks rows up among the evaluation prompts and remembers what it came across."""
+    """Looks rows up among the evaluation prompts and collects the overlaps."""
 
     index: OverlapIndex
     checked: int = 0
     rows: dict[str, None] = field(default_factory=dict)
-    """Names of the rows that overlap, in the order in which they were met."""
+    """Names of the rows that overlap, in order."""
     instances: set[str] = field(default_factory=set)
-    """Ids of the instances whose prompts they overlap."""
+    """Ids of the instances that they overlap with."""
     pairs: dict[tuple[str, str], Overlap] = field(default_factory=dict)
     """The first MOST_PAIRS by row and instance."""
     more_pairs: int = 0
@@ -36,21 +36,19 @@ class OverlapCheck:
         found = self.index.find(conversations)
         for conversation, overlaps in zip(conversations, found, strict=True):
             if overlaps:
-                self._remember(conversation.name, overlaps)
+                self.rows[conversation.name] = None
+            for overlap in overlaps:
+                self.instances.add(overlap.instance)
+                pair = conversation.name, overlap.instance
+                if len(self.pairs) < MOST_PAIRS or pair in self.pairs:
+                    self.pairs[pair] = overlap
+                else:
+                    self.more_pairs += 1
         self.checked += len(conversations)
         return [bool(overlaps) for overlaps in found]
 
-    def _remember(self, row: str, overlaps: Sequence[Overlap]) -> None:
-        self.rows[row] = None
-        for overlap in overlaps:
-            self.instances.add(overlap.instance)
-            if len(self.pairs) < MOST_PAIRS or (row, overlap.instance) in self.pairs:
-                self.pairs[row, overlap.instance] = overlap
-            else:
-                self.more_pairs += 1
-
     def card(self, left_out: bool = False) -> OverlapCard:
-        """What the card says under `overlap`; `left_out` if the rows that were found are not in the mix."""
+        """The card's `overlap`; `left_out` if the rows that were found are not in the mix."""
         if self.rows:
             summary = (
                 f"{len(self.rows):,} of {self.checked:,} rows hold text of {len(self.instances):,} of the "
@@ -79,24 +77,19 @@ class OverlapCheck:
 
 
 def unchecked_card(why: str) -> OverlapCard:
-    """The card of rows that were not compared with anything."""
+    """The card's `overlap` without a comparison."""
     return {"summary": f"not checked for text of the evaluation prompts ({why})", "checked": 0}
 
 
 def evaluation_digest(evaluation: EvalConfig) -> str:
-    """Digest of the prompts that rows are compared with, and of the rules by which they are.
-
-    UserError where there are none.
-    """
+    """Digest of the evaluation prompts and of the rules of comparison. UserError if there are no prompts."""
     with _way_out():
         return value_digest([RULES, MOST_PAIRS, source_digest(instances_source(evaluation))])
 
 
 def overlap_check(evaluation: EvalConfig) -> OverlapCheck:
-    """A check against the instances of all held-out tasks, whatever eval.tasks and eval.limit ask of this run.
-
-    UserError where they cannot be read.
-    """
+    """Index the instances of all held-out tasks, whatever eval.tasks and eval.limit choose. UserError if they cannot be
+    read."""
     with _way_out():
         pools = read_instances(replace(evaluation, tasks=None))
     return OverlapCheck(OverlapIndex([instance for pool in pools.values() for instance in pool]))
@@ -104,7 +97,7 @@ def overlap_check(evaluation: EvalConfig) -> OverlapCheck:
 
 @contextmanager
 def _way_out() -> Iterator[None]:
-    """What a user can do who has no evaluation prompts, behind the error that says so."""
+    """Add what to do to an error that there are no evaluation prompts."""
     try:
         yield
     except ValueError as error:

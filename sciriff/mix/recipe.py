@@ -1,7 +1,7 @@
-"""Which rows a mix takes, and in what order. Pure functions: nothing here reads a file or draws a random number.
+"""Choose and order the rows of a mix. Pure functions: nothing here reads a file or draws a random number.
 
-A sample is the beginning of an order that a keyed hash gives: SHA-256 of the seed, a purpose and the row's own name and
-text. So it is the same whatever the order of files and rows, and the rows of a smaller cap are among those of a larger.
+A sample is the beginning of an order by a keyed hash: SHA-256 of the seed, a purpose and the row's own name and text.
+So it does not depend on the order of files and rows, and a larger cap keeps the rows of a smaller one.
 """
 
 import hashlib
@@ -23,7 +23,7 @@ class Candidate:
     text: bytes
     """Digest of its messages."""
     place: int
-    """Where it stands; rises in the order of reading."""
+    """Position in the spool; rises in the order of reading."""
 
     @property
     def name(self) -> str:
@@ -32,31 +32,30 @@ class Candidate:
 
 @dataclass
 class Selection:
-    """What became of candidates under a cap: the rows it keeps, and those left out, each in the order of the walk."""
+    """Candidates that a cap keeps and leaves out, each in the order of the walk."""
 
     kept: list[Candidate]
     refused: dict[str, list[Candidate]]
-    """By reason."""
+    """Rows by the reason why they cannot enter."""
     over: list[Candidate]
-    """Left when the cap was full; nobody has looked at their text."""
+    """Rows after the cap was full; their text was not checked."""
 
 
 def text_digest(messages: Iterable[Message]) -> bytes:
-    """Sixteen bytes that are the same for the same messages only; no message has a NUL character."""
+    """Digest of messages, 16 bytes; no message has a NUL character."""
     text = "\0".join([f"{message.role}\0{message.content}" for message in messages])
     return hashlib.sha256(text.encode()).digest()[:16]
 
 
 def ranked(candidates: Iterable[Candidate], take: str, seed: int) -> list[Candidate]:
-    """The order in which a cap takes rows: `first` as they were read, `sample` by the keyed hash."""
+    """Order in which a cap takes rows: with take=`first` as they were read, with `sample` by the keyed hash."""
     if take == "first":
         return sorted(candidates, key=lambda candidate: candidate.place)
     return sorted(candidates, key=lambda candidate: _keyed(seed, "sample", candidate))
 
 
 def over_epochs(candidates: Sequence[Candidate], epochs: float) -> list[tuple[int, Candidate]]:
-    """(number of the pass, row) of every time that a row stands in the mix: all of them so many times, and for the part
-    of an epoch that is left the first of their order."""
+    """List (pass, row) for every occurrence in the mix; a last part of an epoch takes the first rows."""
     whole = math.floor(epochs)
     part = _rounded((epochs - whole) * len(candidates))
     times = [(number, candidate) for number in range(whole) for candidate in candidates]
@@ -64,8 +63,8 @@ def over_epochs(candidates: Sequence[Candidate], epochs: float) -> list[tuple[in
 
 
 def shuffled(times: Iterable[tuple[int, Candidate]], seed: int) -> list[Candidate]:
-    """The order of the finished mix. Its hash has another purpose than the sample's, or the rows of large tasks, which
-    are sampled for their small hashes, would all come first; and another for each pass, or a row's times would stand
+    """Order of the finished mix. Its hash has another purpose than the sample's, or the rows of large tasks, which are
+    sampled for their small hashes, would all come first; and another in each pass, or a row's repetitions would stand
     together."""
     order = [
         (_keyed(seed, f"order {number}" if number else "order", candidate), candidate) for number, candidate in times
@@ -74,7 +73,7 @@ def shuffled(times: Iterable[tuple[int, Candidate]], seed: int) -> list[Candidat
 
 
 def in_turn(groups: Iterable[Sequence[Candidate]], purpose: str, seed: int) -> list[Candidate]:
-    """A seeded order that takes one row of each group in turn, so that its beginning has as many of each as it can."""
+    """Seeded order that takes one row of each group in turn, so that its beginning is balanced."""
     turns = []
     for group in groups:
         keys = sorted(((_keyed(seed, purpose, candidate), candidate) for candidate in group), key=lambda row: row[0])
@@ -83,7 +82,7 @@ def in_turn(groups: Iterable[Sequence[Candidate]], purpose: str, seed: int) -> l
 
 
 def without_duplicates(candidates: Iterable[Candidate], seen: set[bytes]) -> tuple[list[Candidate], list[Candidate]]:
-    """(the first of each text, the others). `seen` has the texts of earlier calls and is added to."""
+    """Return (the first row of each text, the others). `seen` has the texts of earlier calls and is added to."""
     first: list[Candidate] = []
     again: list[Candidate] = []
     for candidate in candidates:
@@ -93,7 +92,7 @@ def without_duplicates(candidates: Iterable[Candidate], seen: set[bytes]) -> tup
 
 
 def by_task(candidates: Iterable[Candidate]) -> dict[str, list[Candidate]]:
-    """The candidates of each dataset, in alphabetical order of the datasets and their own order within."""
+    """Group candidates by dataset; datasets in alphabetical order, rows in their own."""
     groups: dict[str, list[Candidate]] = {}
     for candidate in candidates:
         groups.setdefault(candidate.dataset, []).append(candidate)
@@ -103,10 +102,9 @@ def by_task(candidates: Iterable[Candidate]) -> dict[str, list[Candidate]]:
 def capped(
     candidates: Sequence[Candidate], cap: int | None, refusals: Callable[[Sequence[Candidate]], list[str | None]]
 ) -> Selection:
-    """Walk the candidates in their order and keep those that are not refused until there are `cap` (None: all).
+    """Walk the candidates in order and keep those that are not refused until there are `cap` (None: all).
 
-    `refusals` gives for each candidate the reason to leave it out, or None. It is asked about no more candidates than
-    are still wanted, since it has to read and tokenise them.
+    `refusals` is asked about no more candidates than are still wanted, since it reads and tokenises them.
     """
     chosen = Selection([], {}, [])
     start = 0
@@ -124,18 +122,10 @@ def capped(
 
 
 def general_rows(tulu: str | int, science_rows: int, per_science_row: float = 1.0) -> int | None:
-    """How many general rows mix.tulu asks for beside so many science rows; None is all there are. `match` takes
-    `per_science_row` of them for each."""
-    match tulu:
-        case "none":
-            return 0
-        case "match":
-            return _rounded(science_rows * per_science_row)
-        case "all":
-            return None
-        case int():
-            return tulu
-    raise AssertionError(f"MixConfig refuses mix.tulu={tulu}")
+    """Number of general rows that mix.tulu asks for; None is all. `match` takes `per_science_row` per science row."""
+    if isinstance(tulu, int):
+        return tulu
+    return {"none": 0, "match": _rounded(science_rows * per_science_row), "all": None}[tulu]
 
 
 def _rounded(rows: float) -> int:

@@ -1,4 +1,4 @@
-"""Which science rows enter a mix: those of the tasks, task families and domains that the config names."""
+"""Choose science rows by the tasks, task families and domains that the config names."""
 
 from typing import Any
 
@@ -9,8 +9,7 @@ from sciriff.tasks.catalogue import names as known_names
 
 
 class ScienceFilter:
-    """`mix.tasks`, `mix.families` and `mix.domains`, asked about one row after another; it remembers what it has seen,
-    so that a name that no row has is found in the end."""
+    """Filter by `mix.tasks`, `mix.families` and `mix.domains` that notes the names it sees, to find unknown ones."""
 
     def __init__(self, mix: MixConfig) -> None:
         self._wanted = {"tasks": mix.tasks, "families": mix.families, "domains": mix.domains}
@@ -20,8 +19,8 @@ class ScienceFilter:
                 raise UserError(f"mix.tasks: {name} is a held-out task; mix.include_heldout=true lets it in")
 
     def refusal(self, task: str, row: dict[str, Any], where: str) -> str | None:
-        """Why a raw row of this task is left out, or None where it enters. UserError with its place where the row
-        does not say what a filter asks for: nobody can tell then which rows the filter means."""
+        """Why a raw row of this task is left out, or None. UserError with its place if the row lacks what a filter
+        needs."""
         refusal = None
         for key, wanted in self._wanted.items():
             if wanted is None:
@@ -33,7 +32,7 @@ class ScienceFilter:
         return refusal
 
     def check_names(self) -> None:
-        """UserError for a name that none of the rows has, with the nearest that some row or SciRIFF has."""
+        """UserError, with the nearest known name, for a name that no row has."""
         for key, wanted in self._wanted.items():
             for name in wanted or ():
                 if name in self._seen[key]:
@@ -46,7 +45,7 @@ class ScienceFilter:
 
 
 def _metadata(row: dict[str, Any], key: str, where: str) -> list[str]:
-    """What a row's metadata says of its family (one) or domains."""
+    """Family (one) or domains in a row's metadata."""
     name = {"families": "task_family", "domains": "domains"}[key]
     metadata = row.get("metadata")
     value = metadata.get(name) if isinstance(metadata, dict) else None

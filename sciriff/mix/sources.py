@@ -1,4 +1,4 @@
-"""Turn the raw rows of SciRIFF and Tulu-V2 into conversations, and say of a row that cannot be used why."""
+"""Turn the raw rows of SciRIFF and Tulu-V2 into conversations, or name the reason why a row cannot be used."""
 
 import re
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ from sciriff.run.json_lines import Message
 from sciriff.run.user_error import UserError
 
 SCIENCE = "science"
-"""Datasets of science rows are called `science.<task>`; Tulu-V2 has some whose names begin so, too."""
+"""Datasets of science rows are called `science.<task>`; Tulu-V2 has some with such names, too."""
 
 ROLES = ("system", "user", "assistant")
 
@@ -25,15 +25,15 @@ C1 = re.compile(r"[\x80-\x9f]")
 C1_BEGINS = b"\xc2"
 
 NO_NAME = re.compile(r"[\0-\x1f\x7f-\x9f\u2028\u2029]")
-"""Controls and ends of lines, of which no name has one."""
+"""Controls and ends of lines, which no name may have."""
 
 
 class BadRow(Exception):
-    """A row that cannot be trained on. The message is the reason, the same for all such rows, so that it is counted."""
+    """A row that cannot be trained on. The message is the reason by which such rows are counted."""
 
 
 def conversation_of(row: dict[str, Any]) -> Conversation:
-    """The conversation of a raw row; BadRow where it is none that a model could learn from.
+    """Convert a raw row; BadRow if a model could not learn from it.
 
     The keys say what the row is: `messages` with `dataset` and `id` (Tulu-V2 and finished mixes), or `input` and
     `output` with `_instance_id` = `task:split:index` (SciRIFF).
@@ -51,16 +51,16 @@ def conversation_of(row: dict[str, Any]) -> Conversation:
 def read_conversations(
     name: str, source: SourceConfig, on_bad_row: str, tally: MixTally, science: ScienceFilter | None = None
 ) -> Iterator[Conversation]:
-    """The conversations of the source `name`, as a stream; `tally` counts what is read.
+    """Stream the conversations of the source `name`; `tally` counts what is read.
 
-    A bad row is a UserError with its place and reason, or with `on_bad_row="drop"` a drop of the tally: one that no
-    model could learn from, and a line that cannot be decoded. A file that breaks off is a UserError always. `science`
-    makes a bad row of one that belongs to no science task, and says which of the others enter.
+    A bad row or a line that cannot be decoded is a UserError with its place and reason; with `on_bad_row="drop"` it is
+    counted and left out. A file that breaks off is always a UserError. With `science` a row of no science task is a bad
+    row, and the filter selects among the others.
     """
 
     def bad_row(where: str, reason: str) -> None:
         if on_bad_row == "error":
-            raise UserError(f"{where}: {reason}; mend it, or leave such rows out with mix.on_bad_row=drop")
+            raise UserError(f"{where}: {reason}; fix it, or leave such rows out with mix.on_bad_row=drop")
         tally.drop(reason, where, name)
 
     def unreadable(where: str, reason: str) -> None:
@@ -79,7 +79,7 @@ def read_conversations(
             bad_row(where, str(bad))
             continue
         if any(_has_controls(message.content) for message in conversation.messages):
-            tally.control_characters.add(where)
+            tally.read_with_control_characters.add(where)
         task = conversation.dataset.removeprefix(SCIENCE + ".")
         if science is not None and (refusal := science.refusal(task, row, where)):
             tally.drop(refusal, conversation.name, name, conversation.dataset)
@@ -128,7 +128,7 @@ def _check(messages: tuple[Message, ...]) -> None:
 
 
 def _check_name(name: object, what: str) -> None:
-    """A name is printed to terminals, which some characters command, and stands in a line."""
+    """Refuse control characters and line ends too, since names are printed to terminals."""
     _check_text(name, what)
     if NO_NAME.search(str(name)):
         raise BadRow(f"{what} has control characters")

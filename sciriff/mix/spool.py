@@ -1,4 +1,4 @@
-"""Conversations on disk while a mix is built, so that memory holds a name, a digest and a place of each."""
+"""Keep conversations on disk while a mix is built; memory holds a name, a digest and a place of each."""
 
 from pathlib import Path
 from sys import intern
@@ -9,10 +9,10 @@ from sciriff.run.json_lines import Message
 
 
 class Spool:
-    """Conversations in a temporary file, found again by where they begin in it. Removed at the end of the `with`.
+    """Conversations in a temporary file, addressed by offset. The `with` block removes the file.
 
-    A row is its length in bytes, a newline, and its strings with NUL characters between them, which no text of a mix
-    has: read and written in a third of the time that JSON takes.
+    A row is its length in bytes, a newline, and its strings joined by NUL characters, which no text of a mix has: a
+    third of JSON's time.
     """
 
     def __init__(self, path: Path) -> None:
@@ -40,7 +40,7 @@ class Spool:
         return Candidate(intern(conversation.dataset), conversation.id, text_digest(conversation.messages), place)
 
     def shorten(self, candidate: Candidate, surplus: int) -> None:
-        """From now on the row lacks so many of its last messages."""
+        """Drop the last `surplus` messages of the row from now on."""
         self._surplus[candidate.place] = surplus
 
     def is_short(self, candidate: Candidate) -> bool:

@@ -1,13 +1,16 @@
-"""What building a mix came across: rows read, and for each that is left out why."""
+"""Count the rows that building a mix reads, and those that it leaves out by reason."""
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from sciriff.data.mix_card import TallyCard
 
 EXAMPLES = 5
 
 
 @dataclass
 class Found:
-    """Rows of one kind: how many, and where the first few stand (or what they are called)."""
+    """Rows of one kind, with the places or names of the first few."""
 
     rows: int = 0
     first: list[str] = field(default_factory=list)
@@ -20,35 +23,35 @@ class Found:
 
 @dataclass
 class MixTally:
-    """Every row that was read is either kept or dropped for one reason."""
+    """Counts under the names of TallyCard. Every row that was read is either kept or dropped for one reason."""
 
     read: dict[str, int] = field(default_factory=dict)
     """Rows by source."""
-    dropped: dict[str, Found] = field(default_factory=dict)
-    """Rows by reason."""
-    dropped_of_source: dict[str, dict[str, int]] = field(default_factory=dict)
-    """Rows by source and reason."""
-    dropped_of_dataset: dict[str, dict[str, int]] = field(default_factory=dict)
-    """Rows by dataset and reason; without those of which no dataset could be read."""
-    control_characters: Found = field(default_factory=Found)
-    """Rows read with control characters other than NUL. They are no reason to drop a row: papers that were read out of
-    PDF files have them, in the published corpora too."""
     commits: dict[str, str] = field(default_factory=dict)
-    """Of the hub datasets that the rows are from, by source, where they are known."""
-    repeated: dict[str, int] = field(default_factory=dict)
-    """Rows by source that stand in the mix beside an earlier one of themselves."""
+    """Commits of the hub datasets by source, as far as they are known."""
     general_missing: int = 0
     """Rows that mix.tulu asks for and the general source does not have."""
+    repeated: dict[str, int] = field(default_factory=dict)
+    """Repetitions of rows in the mix, by source."""
     same_text: int = 0
     """Rows of a finished mix with the text of an earlier one. They stay, since it is taken row for row."""
     shortened: int = 0
     """Rows of the mix without their last turns, by mix.truncate=turns."""
+    read_with_control_characters: Found = field(default_factory=Found)
+    """Rows read with control characters other than NUL. They are no reason to drop a row: papers that were read out of
+    PDF files have them, in the published corpora too."""
+    dropped: dict[str, Found] = field(default_factory=dict)
+    """Rows by reason."""
+    dropped_by_source: dict[str, dict[str, int]] = field(default_factory=dict)
+    """Rows by source and reason."""
+    dropped_by_dataset: dict[str, dict[str, int]] = field(default_factory=dict)
+    """Rows by dataset and reason, without rows whose dataset could not be read."""
 
     def drop(self, reason: str, row: str, source: str, dataset: str | None = None) -> None:
         self.dropped.setdefault(reason, Found()).add(row)
-        _count(self.dropped_of_source, source, reason)
+        _count(self.dropped_by_source, source, reason)
         if dataset is not None:
-            _count(self.dropped_of_dataset, dataset, reason)
+            _count(self.dropped_by_dataset, dataset, reason)
 
     @property
     def reasons(self) -> dict[str, int]:
@@ -59,6 +62,14 @@ class MixTally:
     def kept(self) -> int:
         """Rows of the mix."""
         return sum(self.read.values()) - sum(self.reasons.values()) + sum(self.repeated.values())
+
+    def card(self) -> TallyCard:
+        """The counts for mix/card.json, dropped rows sorted by name."""
+        card: Any = asdict(self)
+        card["dropped"] = dict(sorted(card["dropped"].items()))
+        for groups in ("dropped_by_source", "dropped_by_dataset"):
+            card[groups] = {group: dict(sorted(reasons.items())) for group, reasons in sorted(card[groups].items())}
+        return card
 
 
 def _count(groups: dict[str, dict[str, int]], group: str, reason: str) -> None:

@@ -1,4 +1,4 @@
-"""Tokens on disk while a mix is built, so that rows which were measured are not tokenised again when it is written."""
+"""Keep tokens on disk while a mix is built, so that measured rows are not tokenised again when it is written."""
 
 import hashlib
 import os
@@ -24,8 +24,7 @@ class TokenRow(NamedTuple):
 
 
 class TokenSpool:
-    """Rows of tokens in a temporary file without a name, found again by the line of JSON that a mix has of each: to
-    look one up takes no parsing. `folder` is where the file has its bytes."""
+    """Rows of tokens in an unnamed temporary file in `folder`, looked up by their JSON line in a mix, unparsed."""
 
     def __init__(self, folder: Path) -> None:
         self._file = TemporaryFile(dir=folder, buffering=1 << 20)  # noqa: SIM115 - open as long as this object lives
@@ -40,7 +39,7 @@ class TokenSpool:
         self._size += write(ids.data) + write(targets.data) + write(name)
 
     def get(self, line: bytes) -> TokenRow | None:
-        """The row of the conversation that `to_json` makes this line of, or None where it was never added."""
+        """Return the row of the conversation with this `to_json` line; None if it was never added."""
         found = self._places.get(_digest(line))
         if found is None:
             return None

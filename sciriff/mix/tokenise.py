@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, cast
+from typing import TYPE_CHECKING, cast
 
 from sciriff.data.records import Conversation
 from sciriff.data.token_file import write_token_file
@@ -23,14 +24,14 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
 BATCH_CHARACTERS = 1 << 19
-"""Conversations are given to the tokenizer in batches of about so much text; its own objects take 30 times that."""
+"""Text of a batch of conversations for the tokenizer, whose own objects take 30 times that."""
 
 ENCODERS = 2
-"""Batches that are tokenised at the same time, so that all cores are busy while the last row of one is not done."""
+"""Batches tokenised at the same time, so that all cores are busy while the last row of one is not done."""
 
 
 def markup_digest(chat: str, tokenizer: PreTrainedTokenizerFast) -> str:
-    """Digest of all that makes token ids of a conversation: the tokenizer's vocabulary and rules, and the markup."""
+    """Digest of the tokenizer's vocabulary and rules and of the markup."""
     return value_digest(
         {
             "tokenizer": tokenizer.backend_tokenizer.to_str(),
@@ -41,9 +42,9 @@ def markup_digest(chat: str, tokenizer: PreTrainedTokenizerFast) -> str:
 
 
 class Tokeniser:
-    """Tokenises conversations, each but once: those that were found to fit wait on disk until the mix is written.
+    """Tokenises each conversation once: those that fit wait on disk until the mix is written.
 
-    `scratch` is a folder for that, in which no name appears. UserError where the tokenizer lacks what `chat` needs.
+    `scratch` is a folder for that, in which no name appears. UserError if the tokenizer lacks what `chat` needs.
     """
 
     def __init__(self, chat: str, tokenizer: PreTrainedTokenizerFast, scratch: Path) -> None:
@@ -51,10 +52,10 @@ class Tokeniser:
         self._spool = TokenSpool(scratch)
 
     def fitting(self, conversations: Iterable[Conversation], limit: int, truncate: str) -> list[int | None]:
-        """How many of its last messages each conversation must lose to fit into `limit` tokens, markup included.
+        """Return how many last messages each conversation must lose to fit `limit` tokens, markup included.
 
-        With `truncate="turns"` as few as leave whole turns, that is an answer at the end; with `drop` none. None where
-        it cannot fit. What the markup cannot express is a UserError that names the row.
+        None if it cannot fit. With `truncate="turns"` the rest ends with an answer; with `drop` no message may be lost.
+        UserError names a row that the markup cannot express.
         """
         found: list[int | None] = []
         for conversation, row in self._tokenised(conversations):
@@ -67,7 +68,7 @@ class Tokeniser:
         return found
 
     def write(self, mix: Path, rows: int, folder: Path) -> None:
-        """Write the tokens of a finished mix (jsonl of so many `rows`) into `folder`, in its own order."""
+        """Write the tokens of a finished mix (jsonl of `rows` rows) into `folder`, in its own order."""
         progress = Progress(rows)
 
         def token_rows() -> Iterator[TokenRow]:
@@ -79,7 +80,7 @@ class Tokeniser:
         write_token_file(folder, token_rows())
 
     def _known_or_tokenised(self, mix: Path) -> Iterator[TokenRow]:
-        """The rows of a mix, from the spool where it has them. As a rule it has all or none."""
+        """Rows of a mix, from the spool if it has them. As a rule it has all or none."""
 
         def rows() -> Iterator[TokenRow | Conversation]:
             with mix.open("rb") as file:
@@ -94,41 +95,28 @@ class Tokeniser:
                     yield TokenRow(conversation.name, row.ids, row.targets)
 
     def _tokenised(self, conversations: Iterable[Conversation]) -> Iterator[tuple[Conversation, TrainingRow]]:
-        """Each conversation with its tokens, in their order. While batches are tokenised in other threads, this one
+        """Yield each conversation with its tokens, in order. While batches are tokenised in other threads, this one
         renders the next and hands on the last."""
         with ThreadPoolExecutor(ENCODERS) as encoders:
-            waiting: deque[_Batch] = deque()
+            waiting: deque[tuple[list[Conversation], list[Rendered], Future[list[list[list[int]]]]]] = deque()
             for batch in _batches(conversations):
-                rendered = [self._render(conversation) for conversation in batch]
-                waiting.append(_Batch(batch, rendered, encoders.submit(self._markup.encode, rendered)))
+                rendered = []
+                for conversation in batch:
+                    with _naming(conversation):
+                        rendered.append(self._markup.render(conversation.messages))
+                waiting.append((batch, rendered, encoders.submit(self._markup.encode, rendered)))
                 if len(waiting) > ENCODERS:
-                    yield from self._finished(waiting.popleft())
+                    yield from self._finished(*waiting.popleft())
             while waiting:
-                yield from self._finished(waiting.popleft())
+                yield from self._finished(*waiting.popleft())
 
-    def _finished(self, batch: _Batch) -> Iterator[tuple[Conversation, TrainingRow]]:
-        for conversation, rendered, pieces in zip(
-            batch.conversations, batch.rendered, batch.encoded.result(), strict=True
-        ):
-            try:
-                row = self._markup.row(rendered, pieces)
-            except UserError as error:
-                raise _of_row(conversation, error) from None
+    def _finished(
+        self, batch: list[Conversation], rendered: list[Rendered], encoded: Future[list[list[list[int]]]]
+    ) -> Iterator[tuple[Conversation, TrainingRow]]:
+        for conversation, text, pieces in zip(batch, rendered, encoded.result(), strict=True):
+            with _naming(conversation):
+                row = self._markup.row(text, pieces)
             yield conversation, row
-
-    def _render(self, conversation: Conversation) -> Rendered:
-        try:
-            return self._markup.render(conversation.messages)
-        except UserError as error:
-            raise _of_row(conversation, error) from None
-
-
-class _Batch(NamedTuple):
-    """Conversations on their way through the tokenizer."""
-
-    conversations: list[Conversation]
-    rendered: list[Rendered]
-    encoded: Future[list[list[list[int]]]]
 
 
 def _batches(conversations: Iterable[Conversation]) -> Iterator[list[Conversation]]:
@@ -145,5 +133,9 @@ def _batches(conversations: Iterable[Conversation]) -> Iterator[list[Conversatio
         yield batch
 
 
-def _of_row(conversation: Conversation, error: UserError) -> UserError:
-    return UserError(f"{conversation.name}: {error}")
+@contextmanager
+def _naming(conversation: Conversation) -> Iterator[None]:
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"{conversation.name}: {error}") from None

@@ -1,4 +1,4 @@
-"""Draw rows to watch training with, apart from the rows of the mix and from the evaluation."""
+"""Draw validation rows, apart from the rows of the mix and from the evaluation."""
 
 import hashlib
 import unicodedata
@@ -20,7 +20,7 @@ from sciriff.run.progress import Progress
 BATCH = 64
 
 RESERVE = 4
-"""Times as many rows as are wanted are drawn first, since some of them turn out to share a document with the mix."""
+"""The pool has this many times the wanted rows, since some turn out to share a document with the mix."""
 
 
 @dataclass
@@ -28,22 +28,19 @@ class Drawn:
     """The validation rows of one half of the mix."""
 
     pool: list[tuple[str, Conversation]] = field(default_factory=list)
-    """(where it is from, row) of those that may be taken, until some are."""
+    """(origin, row) of the candidates, until `rows` are taken."""
     rows: list[Conversation] = field(default_factory=list)
-    origin: dict[str, int] = field(default_factory=dict)
-    """How many came from where."""
-    left_out: dict[str, int] = field(default_factory=dict)
-    """Rows that were looked at and not taken, by reason."""
+    origin: Counter[str] = field(default_factory=Counter)
+    """Rows by origin."""
+    left_out: Counter[str] = field(default_factory=Counter)
+    """Rows that were not taken, by reason."""
     out_of_reach: str | None = None
-    """Why the source could not be had, where it would only have been watched."""
-
-    def leave_out(self, reason: str, rows: int = 1) -> None:
-        self.left_out[reason] = self.left_out.get(reason, 0) + rows
+    """Why a source that only gives validation rows could not be read."""
 
 
 @dataclass
 class Seen:
-    """The names of rows, and how they begin."""
+    """Names and first questions of rows."""
 
     names: set[str] = field(default_factory=set)
     questions: set[bytes] = field(default_factory=set)
@@ -53,7 +50,7 @@ class Seen:
         self.questions.add(question_digest(conversation))
 
     def noting(self, conversations: Iterable[Conversation]) -> Iterator[Conversation]:
-        """The conversations as they come, each of them added."""
+        """Add each conversation as it passes by."""
         for conversation in conversations:
             self.add(conversation)
             yield conversation
@@ -63,14 +60,13 @@ class Seen:
 
 
 def question(conversation: Conversation) -> str:
-    """What the user says first."""
+    """The user's first message."""
     return next(message.content for message in conversation.messages if message.role == "user")
 
 
 def question_digest(conversation: Conversation) -> bytes:
-    """Sixteen bytes of what the user says first, the same whatever its case, white space and Unicode form. A system
-    message does not count, since many rows share one, nor does the answer: a row whose question was trained on measures
-    memory."""
+    """Digest (16 bytes) of the question without regard to case, white space and Unicode form. A system message does not
+    count, since many rows share one, nor does the answer: a row whose question was trained on measures memory."""
     normal = " ".join(unicodedata.normalize("NFKC", question(conversation)).casefold().split())
     return hashlib.sha256(normal.encode()).digest()[:16]
 
@@ -78,8 +74,8 @@ def question_digest(conversation: Conversation) -> bytes:
 def draw(
     candidates: Candidates, name: str, source: SourceConfig, spare: Iterable[Sequence[Candidate]], seen: Seen
 ) -> Drawn:
-    """A pool of RESERVE times `mix.validation_rows` rows of a source (`sciriff` or `tulu`), or as many as there are: of
-    the groups that the caps left, each in turn, then of the source's validation split. They are added to `seen`."""
+    """Draw a pool of RESERVE times `mix.validation_rows` rows of a source (`sciriff` or `tulu`), or as many as there
+    are: from the `spare` groups in turn, then from the source's validation split. They are added to `seen`."""
     drawn = Drawn()
     wanted = RESERVE * candidates.mix.validation_rows
     refusals = candidates.refusals(wanted, set(), candidates.overlapping)
@@ -91,17 +87,16 @@ def draw(
         except MissingSplit:
             return drawn
         groups = by_task(rows).values() if name == "sciriff" else [rows]
-        for reason, count in tally.reasons.items():
-            drawn.leave_out(reason, count)
+        drawn.left_out.update(tally.reasons)
         _take(candidates, drawn, wanted, groups, "validation split", seen, refusals)
     return drawn
 
 
 def take_from_pools(halves: Iterable[Drawn], wanted: int, mix: Iterator[Conversation], rows_of_mix: int) -> None:
-    """Fill the `rows` of each half with so many of its pool, without those whose document a row of the mix holds.
+    """Fill the `rows` of each half with `wanted` rows of its pool, without those whose document a row of the mix holds.
 
-    What is a document shows by comparing the rows of a dataset with each other; one with less than LEAST_PROMPTS rows
-    in the pools is not looked at.
+    The rows of a dataset show together which text is document; a dataset with less than LEAST_PROMPTS rows in the pools
+    is not compared.
     """
     halves = list(halves)
     pool = [row for drawn in halves for _, row in drawn.pool]
@@ -120,10 +115,10 @@ def take_from_pools(halves: Iterable[Drawn], wanted: int, mix: Iterator[Conversa
             if len(drawn.rows) == wanted:
                 break
             if row.name in shared:
-                drawn.leave_out("with text of a row of the mix")
+                drawn.left_out["with text of a row of the mix"] += 1
             else:
                 drawn.rows.append(row)
-                drawn.origin[origin] = drawn.origin.get(origin, 0) + 1
+                drawn.origin[origin] += 1
         drawn.pool.clear()
 
 
@@ -136,7 +131,7 @@ def _take(
     seen: Seen,
     refusals: Refusals,
 ) -> None:
-    """Add rows of the groups to the pool until there are enough, without those that are refused or that `seen` has."""
+    """Add rows of the groups to the pool until it has `wanted`, without those that are refused or in `seen`."""
     allowed = ([row for row in group if row.dataset not in HELD_OUT_DATASETS] for group in groups)
     order = in_turn(allowed, "validation", candidates.mix.seed)
     start = 0
@@ -145,9 +140,9 @@ def _take(
         start += len(batch)
         for row, reason in zip(batch, refusals(batch), strict=True):
             if reason is not None:
-                drawn.leave_out(reason)
+                drawn.left_out[reason] += 1
             elif (conversation := candidates.spool.read(row)) in seen:
-                drawn.leave_out("begins like another row")
+                drawn.left_out["begins like another row"] += 1
             else:
                 seen.add(conversation)
                 drawn.pool.append((origin, conversation))

@@ -3,24 +3,23 @@
 from pathlib import Path
 
 from sciriff.config import SAMPLE, Config, load
-from sciriff.report import run_scores
-from sciriff.report.mix_card import MixSummary
-from sciriff.report.run_scores import RunScores
+from sciriff.data.mix_card import MixCard
+from sciriff.report.run_scores import MISSING, RunScores
 from sciriff.results.scores import answers_of
 from sciriff.results.summary_table import judge_line
 from sciriff.run.number_format import short
 from sciriff.run.run_dir import RunDir
+from sciriff.tasks import COLUMNS
 
 Facts = list[tuple[str, str]]
 """(what, value) as a list for people."""
 
 
-def notes(config: Config, scores: RunScores, mix: MixSummary | None) -> list[str]:
+def notes(config: Config, scores: RunScores, mix: MixCard | None) -> list[str]:
     """What a reader must know before comparing these numbers with others."""
     found = []
-    missing = run_scores.missing_columns(scores)
-    if missing:
-        text = f"A dash ({run_scores.MISSING}) is a column without a score, and the mean and the median leave it out."
+    if missing := [column for column in COLUMNS if column not in scores.columns]:
+        text = f"A dash ({MISSING}) is a column without a score, and the mean and the median leave it out."
         text += f" Missing here: {', '.join(missing)}."
         if config.judge.provider == "none" and any("lm_judge" in key for key in missing):
             text += " The lm_judge columns need a judge model, and this run has none (judge=none)."
@@ -31,8 +30,10 @@ def notes(config: Config, scores: RunScores, mix: MixSummary | None) -> list[str
         found += [f"{name}: {judge_line(task['judge'])}." for name, task in scores.tasks.items() if "judge" in task]
     if config.eval.parity == "reference":
         found.append("Scored as the reference code does, its traps included (eval.parity=reference).")
-    if mix is not None and mix.held_out_rows:
-        found.append(f"{mix.held_out_rows:,} training rows are of the held-out tasks, which so are not unseen tasks.")
+    if mix is not None and mix["held_out_rows"]:
+        found.append(
+            f"{mix['held_out_rows']:,} training rows are of the held-out tasks, which so are not unseen tasks."
+        )
     if config.eval.limit is not None:
         found.append(f"A seeded choice of at most {config.eval.limit:,} instances of each task (eval.limit).")
     if scores.samples > 1:
@@ -46,8 +47,7 @@ def notes(config: Config, scores: RunScores, mix: MixSummary | None) -> list[str
         found.append(
             f"{lost:,} of {lost + total:,} answers are missing; the scores are over the others (allow_missing)."
         )
-    differing = sum(task["end_differs"] for task in scores.tasks.values())
-    if differing:
+    if differing := sum(task["end_differs"] for task in scores.tasks.values()):
         used = "as it was here" if config.eval.parity == "reference" else "as under eval.parity=reference"
         found.append(f"The reference's stripping of </s>, {used}, changes {differing:,} of {total:,} answers.")
     if config.predictions:
@@ -60,88 +60,73 @@ def notes(config: Config, scores: RunScores, mix: MixSummary | None) -> list[str
 
 
 def facts(config: Config) -> list[tuple[str, Facts]]:
-    """What the run was, in groups: (heading, [(what, value), ...]). Of answers from elsewhere, what their own run says
-    of itself, where it is known."""
+    """What the run was, in groups: (heading, [(what, value), ...]). For answers from elsewhere, the groups of the run
+    that made them, if it is known."""
+    judge, evaluation = config.judge, config.eval
+    rules = [
+        ("Parity with the reference", evaluation.parity),
+        ("Judge", f"{judge.model} ({judge.provider})" if judge.asks else judge.provider),
+    ]
     if config.predictions is not None:
-        own = _run_of(Path(config.predictions))
-        told = [group for group in facts(own) if group[0] != "Evaluation"] if own is not None else []
-        return [*told, ("Evaluation", _answers_from(config, own))]
-    model, train, mix, engine, evaluation = config.model, config.train, config.mix, config.engine, config.eval
-    if model.api is not None:
-        groups = [("Model", [("Name", model.api.name), ("Weights", f"kept by {model.api.provider}")])]
-    else:
-        assert model.shape is not None
-        weights = [
-            ("Start" if train.method != "none" else "Weights", model.path or "random weights, from the seed"),
-            ("Size", f"{_large(model.shape.parameters)} parameters"),
-            ("Markup", model.chat),
-            ("Saved and run in", model.dtype),
-        ]
-        groups = [("Model", weights)]
-    if train.method != "none":
-        caps = "all rows" if mix.per_task is None else f"at most {mix.per_task:,} rows"
-        window = "any length" if mix.context_window is None else f"within {mix.context_window:,} tokens"
-        chosen = mix.path or f"{mix.name}: {caps} of each science task, general rows: {mix.tulu}, {window}"
-        held_out = "; training rows of the held-out tasks included" if mix.include_heldout else ""
-        steps = f", ended after {train.max_steps:,} steps" if train.max_steps else ""
-        zero = f"DeepSpeed ZeRO-{config.deepspeed.zero_stage}" if config.deepspeed.zero_stage else "plain torch"
-        rate = f"{short(train.learning_rate)}, {train.schedule} after {train.warmup_ratio:.0%} warm-up"
-        where = f"{train.num_processes}, {zero}{', its optimizer in main memory' if config.deepspeed.offload else ''}"
-        training = [
-            ("Mix", chosen + held_out),
-            ("Length", f"{train.epochs} epochs{steps}"),
-            ("Learning rate", rate),
-            ("Weight decay", f"{train.weight_decay:g}"),
-            ("Gradient clipped at", f"{train.max_grad_norm:g}"),
-            ("Batch", f"{train.global_batch_size:,} sequences of at most {train.max_length:,} tokens"),
-            ("Micro-batch", f"{train.micro_batch_tokens:,} tokens of one process"),
-            ("Precision", train.precision),
-            ("Attention", train.attention),
-            ("Processes", where),
-        ]
-        groups.append(("Training", training))
+        author = _run_of(Path(config.predictions))
+        groups = facts(author)[:-1] if author is not None else []
+        known = f"the run {author.name}" if author is not None else "not known"
+        return [*groups, ("Evaluation", [("Answers", config.predictions), ("Answered by", known), *rules])]
+    trained = config.train.method != "none"
     source = evaluation.source
-    hub = " ".join(part for part in (source.hub, source.config, evaluation.split) if part)
     answering = [
-        ("Instances", evaluation.path or hub),
-        ("Answered by", evaluation.model or ("the trained model" if train.method != "none" else "the model as it is")),
-        ("Engine", engine.name),
+        ("Instances", evaluation.path or " ".join(filter(None, (source.hub, source.config, evaluation.split)))),
+        ("Answered by", evaluation.model or ("the trained model" if trained else "the model as it is")),
+        ("Engine", config.engine.name),
         *_sampling(config),
         ("Longest answer", f"{evaluation.max_new_tokens:,} tokens"),
         ("Prompts that are too long", evaluation.truncation),
-        ("Parity with the reference", evaluation.parity),
-        ("Judge", _judge(config)),
+        *rules,
         ("Seed", str(config.seed)),
     ]
-    return [*groups, ("Evaluation", answering)]
+    training = [("Training", _training(config))] if trained else []
+    return [("Model", _model(config)), *training, ("Evaluation", answering)]
 
 
-def _run_of(predictions: Path) -> Config | None:
-    """The config of the run that made these answers; None where it is not known, or is one of another version."""
-    path = RunDir(predictions.parent).config
-    if RunDir(predictions.parent).predictions != predictions or not path.is_file():
-        return None
-    try:
-        return load(path)
-    except ValueError:
-        return None
-
-
-def _answers_from(config: Config, own: Config | None) -> Facts:
+def _model(config: Config) -> Facts:
+    model = config.model
+    if model.api is not None:
+        return [("Name", model.api.name), ("Weights", f"kept by {model.api.provider}")]
+    assert model.shape is not None
+    size = model.shape.parameters
     return [
-        ("Answers", str(config.predictions)),
-        ("Answered by", f"the run {own.name}" if own is not None else "not known"),
-        ("Parity with the reference", config.eval.parity),
-        ("Judge", _judge(config)),
+        ("Start" if config.train.method != "none" else "Weights", model.path or "random weights, from the seed"),
+        ("Size", (f"{size / 1e9:.2f} billion" if size >= 1e9 else f"{size / 1e6:.1f} million") + " parameters"),
+        ("Markup", model.chat),
+        ("Saved and run in", model.dtype),
     ]
 
 
-def _judge(config: Config) -> str:
-    return f"{config.judge.model} ({config.judge.provider})" if config.judge.asks else config.judge.provider
+def _training(config: Config) -> Facts:
+    train, mix, deepspeed = config.train, config.mix, config.deepspeed
+    caps = "all rows" if mix.per_task is None else f"at most {mix.per_task:,} rows"
+    window = "any length" if mix.context_window is None else f"within {mix.context_window:,} tokens"
+    chosen = mix.path or f"{mix.name}: {caps} of each science task, general rows: {mix.tulu}, {window}"
+    held_out = "; training rows of the held-out tasks included" if mix.include_heldout else ""
+    steps = f", ended after {train.max_steps:,} steps" if train.max_steps else ""
+    zero = f"DeepSpeed ZeRO-{deepspeed.zero_stage}" if deepspeed.zero_stage else "plain torch"
+    offload = ", its optimizer in main memory" if deepspeed.offload else ""
+    return [
+        ("Mix", chosen + held_out),
+        ("Length", f"{train.epochs} epochs{steps}"),
+        ("Learning rate", f"{short(train.learning_rate)}, {train.schedule} after {train.warmup_ratio:.0%} warm-up"),
+        ("Weight decay", f"{train.weight_decay:g}"),
+        ("Gradient clipped at", f"{train.max_grad_norm:g}"),
+        ("Batch", f"{train.global_batch_size:,} sequences of at most {train.max_length:,} tokens"),
+        ("Micro-batch", f"{train.micro_batch_tokens:,} tokens of one process"),
+        ("Precision", train.precision),
+        ("Attention", train.attention),
+        ("Processes", f"{train.num_processes}, {zero}{offload}"),
+    ]
 
 
 def _sampling(config: Config) -> Facts:
-    """Nothing where the most likely answer was taken, and once."""
+    """Empty for one answer by greedy decoding."""
     samples, temperature, top_p = config.eval.samples, config.temperature, config.engine.top_p
     found = [("Samples of each answer", f"{samples:,}")] if samples > 1 else []
     if temperature != 0:
@@ -149,5 +134,12 @@ def _sampling(config: Config) -> Facts:
     return [*found, ("Drawn from", f"the {top_p:.0%} that are most likely (top-p)")] if top_p < 1 else found
 
 
-def _large(count: int) -> str:
-    return f"{count / 1e9:.2f} billion" if count >= 1e9 else f"{count / 1e6:.1f} million"
+def _run_of(predictions: Path) -> Config | None:
+    """The config of the run that made these answers; None if it is not known or is of another version."""
+    run = RunDir(predictions.parent)
+    if run.predictions != predictions or not run.config.is_file():
+        return None
+    try:
+        return load(run.config)
+    except ValueError:
+        return None

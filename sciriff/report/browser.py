@@ -1,4 +1,4 @@
-"""The data of the prediction browser, packed into the page: a script unpacks a task's part when somebody looks at it.
+"""The data of the prediction browser, packed into the page: a script unpacks a task's part when it is looked at.
 
 A part is JSON, compressed with zlib and written in base64, so no text of a model can end the element that holds it. The
 prompts of a task are lists of numbers into one list of its different lines: instructions and papers stand in many.
@@ -11,6 +11,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from sciriff.data.saved_answers import SavedAnswer
 from sciriff.report.answers import Answers, ShownAnswer, evenly_spaced
 from sciriff.report.cards import UNREADABLE
 from sciriff.run.json_lines import dumps
@@ -18,9 +19,17 @@ from sciriff.run.visible import visible
 from sciriff.tasks.metrics.matches import MATCH, MISSED, PARTLY, SPURIOUS, WORDS, WRONG_TYPE, Item
 
 MARKS = (MATCH, SPURIOUS, MISSED, WRONG_TYPE, PARTLY, WORDS)
-"""A mark is its place here."""
+"""A mark is packed as its place here."""
 MOST_ITEMS = 300
 """Items of one side that are shown; a model in a loop writes thousands."""
+ENDINGS = {
+    "stop": "ended by the model",
+    "length": "ended by the length limit",
+    "refusal": "refused by the model",
+    "content_filter": "held back by the provider's filter",
+    None: "",
+}
+"""Finish reason -> its words."""
 
 
 @dataclass(frozen=True)
@@ -33,16 +42,12 @@ class PagePart:
 
 def parts(answers: list[Answers], count: int | None) -> list[PagePart]:
     """`index`, and for each task of it, by its place there, `answers-0` and `prompts-0`; `count` rows of each task."""
-    chosen = [(found, evenly_spaced(found.rows, count)) for found in answers]
-    chosen = [(found, rows) for found, rows in chosen if rows]
+    chosen = [(found, rows) for found in answers if (rows := evenly_spaced(found.rows, count))]
     if not chosen:
         return []
     made = [packed("index", {"marks": MARKS, "tasks": [_index(found, rows) for found, rows in chosen]})]
     for place, (_, rows) in enumerate(chosen):
-        made += [
-            packed(f"answers-{place}", [_answer(row) for row in rows]),
-            packed(f"prompts-{place}", _prompts(rows)),
-        ]
+        made += [packed(f"answers-{place}", list(map(_answer, rows))), packed(f"prompts-{place}", _prompts(rows))]
     return made
 
 
@@ -52,7 +57,7 @@ def packed(name: str, value: Any) -> PagePart:
 
 
 def _index(found: Answers, rows: list[ShownAnswer]) -> dict[str, Any]:
-    """What lists and filters need: names, scores in thousandths, flags, and of several samples their numbers."""
+    """What lists and filters need: names, scores in thousandths, flags, and the numbers of several samples."""
     return {
         "name": found.task.name,
         "short": found.task.short_name,
@@ -65,13 +70,12 @@ def _index(found: Answers, rows: list[ShownAnswer]) -> dict[str, Any]:
 
 
 def _flags(row: ShownAnswer) -> str:
-    """A letter for each thing that a filter asks for."""
-    items = (*row.matches.answer, *row.matches.reference) if row.matches else ()
-    marks = {item.mark for item in items}
+    """A letter for each filter that the answer passes."""
+    marks = {item.mark for item in (*row.matches.answer, *row.matches.reference)} if row.matches else ()
     known = {
         "u": row.unreadable is not None,
-        "l": row.at_limit,
-        "p": row.truncated,
+        "l": row.answer.finish_reason == "length",
+        "p": bool(row.answer.truncated_tokens),
         "s": SPURIOUS in marks,
         "m": MISSED in marks,
         "t": WRONG_TYPE in marks or PARTLY in marks,
@@ -80,25 +84,23 @@ def _flags(row: ShownAnswer) -> str:
 
 
 def _answer(row: ShownAnswer) -> dict[str, Any]:
-    """One answer as it is shown; what is empty is left out."""
-    answer = row.answer
+    """One answer as it is shown."""
     shown: dict[str, Any] = {
-        "answer": visible(answer.prediction),
-        "reference": visible(answer.reference),
+        "answer": visible(row.answer.prediction),
+        "reference": visible(row.answer.reference),
         "scores": {name: round(value, 4) for name, value in row.scores.items()},
         "unreadable": UNREADABLE.get(row.unreadable, row.unreadable) if row.unreadable else None,
-        "ending": _ending(row),
+        "ending": _ending(row.answer),
     }
     if row.matches is not None:
-        shown["items"] = [
-            [_item(item) for item in side[:MOST_ITEMS]] for side in (row.matches.answer, row.matches.reference)
-        ]
-        shown["more"] = [max(len(side) - MOST_ITEMS, 0) for side in (row.matches.answer, row.matches.reference)]
+        sides = (row.matches.answer, row.matches.reference)
+        shown["items"] = [list(map(_item, side[:MOST_ITEMS])) for side in sides]
+        shown["more"] = [max(len(side) - MOST_ITEMS, 0) for side in sides]
     return shown
 
 
 def _item(item: Item) -> list[Any]:
-    """[mark, text, kind] or, of a tuple, [mark, [[text, 1 if it agrees], ...]]."""
+    """[mark, text, kind], for a tuple [mark, [[text, 1 if it agrees], ...]]."""
     mark = MARKS.index(item.mark)
     if item.fields:
         return [mark, [[visible(text), int(agrees)] for text, agrees in item.fields]]
@@ -107,26 +109,17 @@ def _item(item: Item) -> list[Any]:
 
 def _prompts(rows: list[ShownAnswer]) -> dict[str, Any]:
     places: dict[str, int] = {}
-    prompts = [
-        [places.setdefault(line, len(places)) for line in visible(row.answer.prompt).split("\n")] for row in rows
-    ]
+    texts = [visible(row.answer.prompt).split("\n") for row in rows]
+    prompts = [[places.setdefault(line, len(places)) for line in lines] for lines in texts]
     return {"lines": list(places), "prompts": prompts}
 
 
-def _ending(row: ShownAnswer) -> str:
-    """How one answer ended, in words."""
-    answer = row.answer
-    known = {
-        "stop": "ended by the model",
-        "length": "ended by the length limit",
-        "refusal": "refused by the model",
-        "content_filter": "held back by the provider's filter",
-        None: "",
-    }
-    told = [
+def _ending(answer: SavedAnswer) -> str:
+    """How the answer ended, in words."""
+    parts = [
         f"prompt of {answer.prompt_tokens:,} tokens" if answer.prompt_tokens is not None else "",
         f"{answer.truncated_tokens:,} tokens of the prompt were cut" if answer.truncated_tokens else "",
         f"answer of {answer.output_tokens:,} tokens" if answer.output_tokens is not None else "",
-        known.get(answer.finish_reason, f"finish reason {answer.finish_reason}"),
+        ENDINGS.get(answer.finish_reason, f"finish reason {answer.finish_reason}"),
     ]
-    return visible(", ".join(part for part in told if part))
+    return visible(", ".join(filter(None, parts)))

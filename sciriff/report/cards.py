@@ -1,4 +1,4 @@
-"""One card per task: its scores beside those of other runs, how its answers came out, their lengths and errors."""
+"""One card per task: how its answers came out, their lengths and errors, and all numbers; the template adds scores."""
 
 from dataclasses import dataclass
 
@@ -7,8 +7,9 @@ from sciriff.report.bars import histogram
 from sciriff.report.errors import ErrorTable, error_tables
 from sciriff.report.figures import Figure
 from sciriff.report.run_scores import RunScores
-from sciriff.results.scores import ColumnScore, answers_of
+from sciriff.results.scores import TaskScores, answers_of
 from sciriff.tasks import HELD_OUT
+from sciriff.tasks.task import Task
 
 UNREADABLE = {
     "empty": "empty",
@@ -18,22 +19,10 @@ UNREADABLE = {
 }
 """The words for a task's kinds of unreadable answers; a kind that is not here stands under its own name."""
 
-Detail = tuple[str, str]
-
-
-@dataclass(frozen=True)
-class CardScore:
-    """One column of the summary."""
-
-    metric: str
-    score: ColumnScore | None
-    others: list[tuple[str, ColumnScore | None]]
-    """(run, its score) of the runs beside."""
-
 
 @dataclass(frozen=True)
 class Share:
-    """Some of the answers; `part` is None where nobody knows."""
+    """`part` of the `whole` answers; None where it is not known."""
 
     name: str
     part: int | None
@@ -43,73 +32,58 @@ class Share:
 
 @dataclass(frozen=True)
 class Card:
-    task: str
-    short_name: str
+    task: Task
     n: int
     """Answers."""
-    scores: list[CardScore]
     shares: list[Share]
     lengths: list[Figure]
     errors: list[ErrorTable]
-    details: list[Detail]
-    shown: bool
-    """Whether the browser has its predictions."""
+    details: list[tuple[str, str]]
+    """(flat name, value) as in scores.json, shares between 0 and 1."""
+    has_predictions: bool
 
 
-def cards(runs: list[RunScores], answers: dict[str, Answers]) -> list[Card]:
-    """The cards of the first run's tasks, those with scores or answers, in the paper's order."""
-    own, *beside = runs
+def cards(run: RunScores, answers: dict[str, Answers]) -> list[Card]:
+    """The cards of a run's tasks, those with scores or answers, in the paper's order."""
     found = []
     for task in HELD_OUT:
-        scored, given = own.tasks.get(task.name), answers.get(task.name)
-        if scored is None and given is None:
-            continue
+        scored, given = run.tasks.get(task.name), answers.get(task.name)
         n = answers_of(scored) if scored else len(given.rows) if given else 0
-        shares = []
-        if scored:
-            kinds = sorted(scored["unreadable"].items())
-            why = ", ".join(f"{count:,} {UNREADABLE.get(kind, kind)}" for kind, count in kinds if count)
-            shares.append(Share("readable", round(scored["readable"] * n), n, why))
-        if given:
-            shares.append(Share("prompt was cut", given.truncated, len(given.rows)))
-            shares.append(Share("answer cut at the limit", given.at_limit, len(given.rows)))
-            if given.empty:
-                shares.append(Share("empty", given.empty, len(given.rows)))
-        found.append(
-            Card(
-                task=task.name,
-                short_name=task.short_name,
-                n=n,
-                scores=[
-                    CardScore(
-                        name,
-                        own.columns.get(column),
-                        [(run.name, run.columns.get(column)) for run in beside],
-                    )
-                    for name, column in zip(task.headline, task.columns, strict=True)
-                ],
-                shares=shares,
-                lengths=_lengths(given) if given else [],
-                errors=error_tables(task, [row.matches for row in given.rows if row.matches]) if given else [],
-                details=[_detail(name, value) for name, value in scored["details"].items()] if scored else [],
-                shown=given is not None,
-            )
-        )
+        if scored or given:
+            shares = [*(_readable(scored, n) if scored else ()), *(_endings(given) if given else ())]
+            lengths = _lengths(given) if given else []
+            errors = error_tables(task, [row.matches for row in given.rows if row.matches]) if given else []
+            details = [
+                (name, f"{value:,}" if isinstance(value, int) else f"{value:.4f}")
+                for name, value in (scored["details"] if scored else {}).items()
+            ]
+            found.append(Card(task, n, shares, lengths, errors, details, given is not None))
     return found
 
 
+def _readable(scored: TaskScores, n: int) -> list[Share]:
+    kinds = sorted(scored["unreadable"].items())
+    why = ", ".join(f"{count:,} {UNREADABLE.get(kind, kind)}" for kind, count in kinds if count)
+    return [Share("readable", round(scored["readable"] * n), n, why)]
+
+
+def _endings(given: Answers) -> list[Share]:
+    whole = len(given.rows)
+    shares = [
+        Share("prompt was cut", given.truncated, whole),
+        Share("answer cut at the limit", given.at_limit, whole),
+        Share("empty", given.empty, whole),
+    ]
+    return shares if given.empty else shares[:-1]
+
+
 def _lengths(given: Answers) -> list[Figure]:
-    """Prompts and answers, in tokens where the engine counted them, else in characters."""
+    """Histograms of prompts and answers, in tokens where the engine counted them, else in characters."""
     rows = [row.answer for row in given.rows]
     drawn = [
-        histogram("Prompt, tokens", given.prompt_tokens)
+        histogram("Prompt, tokens", given.known("prompt_tokens"))
         or histogram("Prompt, characters", [len(row.prompt) for row in rows if row.prompt]),
-        histogram("Answer, tokens", given.output_tokens)
+        histogram("Answer, tokens", given.known("output_tokens"))
         or histogram("Answer, characters", [len(row.prediction) for row in rows]),
     ]
     return [figure for figure in drawn if figure is not None]
-
-
-def _detail(name: str, value: int | float) -> Detail:
-    """A flat name of the details and its value; shares stay between 0 and 1 here, as in scores.json."""
-    return name, f"{value:,}" if isinstance(value, int) else f"{value:.4f}"

@@ -4,8 +4,9 @@ Drawn by hand: what a plotting library emits carries styles of its own, which th
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 
 from markupsafe import Markup
 
@@ -59,22 +60,28 @@ class Frame:
         for tick in ticks(self.y_low, self.y_high):
             y = self.y_at(tick)
             parts.append(f'<path class="grid" d="M{LEFT} {y:.1f}H{WIDTH - RIGHT}"/>')
-            parts.append(f'<text class="tick" x="{LEFT - 7}" y="{y + 4:.1f}" text-anchor="end">{short(tick)}</text>')
+            parts.append(tick_label(LEFT - 7, f"{y + 4:.1f}", "end", short(tick)))
         return parts
 
-    def x_axis(self, labels: list[tuple[float, str]], name: str) -> list[str]:
+    def x_axis(self, labels: Sequence[tuple[float, str]], name: str) -> list[str]:
         """The axis with `labels` (x, text) below it, and what it counts."""
         base, right = HEIGHT - BOTTOM, WIDTH - RIGHT
         parts = []
         for value, text in labels:
-            x = self.x_at(value)
-            parts.append(f'<path class="axis" d="M{x:.1f} {base}v4"/>')
-            label = Markup('<text class="tick" x="{}" y="{}" text-anchor="middle">{}</text>')
-            parts.append(label.format(f"{x:.1f}", base + 17, text))
-        parts.append(f'<path class="axis" d="M{LEFT} {base}H{right}"/>')
-        named = Markup('<text class="tick" x="{}" y="{}" text-anchor="end">{}</text>')
-        parts.append(named.format(right, HEIGHT - 4, name))
-        return parts
+            x = f"{self.x_at(value):.1f}"
+            parts += [f'<path class="axis" d="M{x} {base}v4"/>', tick_label(x, base + 17, "middle", text)]
+        return [*parts, f'<path class="axis" d="M{LEFT} {base}H{right}"/>', tick_label(right, HEIGHT - 4, "end", name)]
+
+
+def tick_label(x: object, y: object, anchor: str, text: str) -> str:
+    label = Markup('<text class="tick" x="{}" y="{}" text-anchor="{}">{}</text>')
+    return label.format(x, y, anchor, text)
+
+
+def svg(style: str, width: int, height: int, title: str, parts: Sequence[str]) -> Markup:
+    """A whole drawing; `title` is read to people who do not see it."""
+    head = Markup('<svg class="{}" viewBox="0 0 {} {}" role="img"><title>{}</title>')
+    return Markup("".join([head.format(style, width, height, title), *parts, "</svg>"]))
 
 
 def panel(title: str, description: str, lines: list[Curve], marks: list[float], from_zero: bool) -> Figure | None:
@@ -82,36 +89,32 @@ def panel(title: str, description: str, lines: list[Curve], marks: list[float], 
     finite = [point for line in lines for point in line.points if math.isfinite(point[1])]
     if not finite:
         return None
-    x_low, x_high = min(x for x, _ in finite), max(x for x, _ in finite)
-    y_low, y_high = min(y for _, y in finite), max(y for _, y in finite)
+    steps, values = zip(*finite, strict=True)
+    x_low, x_high = min(steps), max(steps)
     x_low, x_high = (x_low, x_high) if x_high > x_low else (x_low - 1, x_high + 1)
+    y_low, y_high = min(values), max(values)
     y_low = min(y_low, 0.0) if from_zero else y_low
     y_pad = 0.05 * (y_high - y_low) or 0.05 * abs(y_high) or 1.0
     frame = Frame(x_low, x_high, y_low if from_zero else y_low - y_pad, y_high + y_pad)
-    parts = [f'<svg class="panel" viewBox="0 0 {WIDTH} {HEIGHT}" role="img">']
-    parts.append(Markup("<title>{}</title>").format(f"{title}. {description}"))
-    parts += frame.grid()
-    for mark in marks:
-        if x_low < mark < x_high:
-            parts.append(f'<path class="mark" d="M{frame.x_at(mark):.1f} {TOP}V{HEIGHT - BOTTOM}"/>')
-    whole = [tick for tick in ticks(x_low, x_high) if tick == int(tick)]
-    parts += frame.x_axis([(tick, short(tick)) for tick in whole], "optimizer step")
-    for line in lines:
-        parts.append(f'<path class="{line.style}" d="{_path(thin(line.points), frame.x_at, frame.y_at)}"/>')
-    parts.append("</svg>")
-    return Figure(title, description, Markup("".join(parts)))
+    whole = [(tick, short(tick)) for tick in ticks(x_low, x_high) if tick == int(tick)]
+    inside = [frame.x_at(mark) for mark in marks if x_low < mark < x_high]
+    parts = [
+        *frame.grid(),
+        *(f'<path class="mark" d="M{x:.1f} {TOP}V{HEIGHT - BOTTOM}"/>' for x in inside),
+        *frame.x_axis(whole, "optimizer step"),
+        *(f'<path class="{line.style}" d="{_path(frame, thin(line.points))}"/>' for line in lines),
+    ]
+    return Figure(title, description, svg("panel", WIDTH, HEIGHT, f"{title}. {description}", parts))
 
 
-def _path(points: Points, x_at: Callable[[float], float], y_at: Callable[[float], float]) -> str:
+def _path(frame: Frame, points: Points) -> str:
     """SVG path data. A point with gaps on both sides becomes a dot: a line of no length with round ends."""
     parts = []
     pen_down = False
     for x, y in points:
-        if not math.isfinite(y):
-            pen_down = False
-            continue
-        parts.append(f"{'L' if pen_down else 'M'}{x_at(x):.1f} {y_at(y):.1f}{'' if pen_down else 'h0'}")
-        pen_down = True
+        if math.isfinite(y):
+            parts.append(f"{'L' if pen_down else 'M'}{frame.x_at(x):.1f} {frame.y_at(y):.1f}{'' if pen_down else 'h0'}")
+        pen_down = math.isfinite(y)
     return "".join(parts)
 
 
@@ -123,11 +126,8 @@ def thin(points: Points) -> Points:
     for bucket in range(POINTS):
         part = points[bucket * len(points) // POINTS : (bucket + 1) * len(points) // POINTS]
         finite = [point for point in part if math.isfinite(point[1])]
-        if not finite:
-            kept.append(part[0])
-        else:
-            ends = {min(finite, key=lambda p: p[1]), max(finite, key=lambda p: p[1])}
-            kept += sorted(ends)
+        ends = {min(finite, key=itemgetter(1)), max(finite, key=itemgetter(1))} if finite else {part[0]}
+        kept += sorted(ends)
     return kept
 
 
@@ -160,13 +160,11 @@ def strip(score: ColumnScore | None, others: list[ColumnScore | None]) -> Markup
     def at(value: float) -> str:
         return f"{4 + 200 * min(max(value, 0.0), 1.0):.1f}"
 
-    for other in (run["value"] for run in others if run is not None):
-        parts.append(f'<circle class="other" cx="{at(other)}" cy="9" r="3.5"/>')
+    parts += [f'<circle class="other" cx="{at(other["value"])}" cy="9" r="3.5"/>' for other in others if other]
     if score is not None:
-        value = score["value"]
         if "ci95" in score:
             low, high = score["ci95"]
             parts.append(f'<path class="interval" d="M{at(low)} 9H{at(high)}"/>')
-        parts.append(f'<circle class="dot" cx="{at(value)}" cy="9" r="4"/>')
+        parts.append(f'<circle class="dot" cx="{at(score["value"])}" cy="9" r="4"/>')
     parts.append("</svg>")
     return Markup("".join(parts))

@@ -1,81 +1,57 @@
-"""What mix/card.json says went into the training mix, as the lines of a table."""
+"""What mix/card.json says went into the training mix, as the page and the figures show it."""
 
 import json
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from sciriff.data.mix_card import MixPart, read_mix_card
+from sciriff.data.mix_card import MixCard, MixPart, read_mix_card
 
-
-@dataclass(frozen=True)
-class MixLine:
-    """Rows of one dataset or of a group of them. Tokens are those of all rows together; a mean is per row."""
-
-    name: str
-    rows: int
-    tokens: int
-    prompt_mean: float
-    target_mean: float
-
-
-@dataclass(frozen=True)
-class MixSummary:
-    """The whole mix, its halves and its datasets, what was left out as (why, rows), and all else as (name, text)."""
-
-    whole: MixLine
-    halves: list[MixLine]
-    datasets: list[MixLine]
-    dropped: list[tuple[str, str]]
-    held_out_rows: int
-    overlap: str
-    """What it shares with the evaluation prompts; empty in a card that does not say."""
-    other: list[tuple[str, str]]
-
-
-KNOWN = (
-    "rows",
-    "prompt_tokens",
-    "target_tokens",
-    "target_share",
-    "by_source",
-    "by_dataset",
-    "dropped",
-    "dropped_by_source",
-    "dropped_by_dataset",
-    "overlap",
-    "validation_overlap",
+SHOWN_ELSEWHERE = frozenset(
+    "rows prompt_tokens target_tokens target_share by_source by_dataset dropped dropped_by_source dropped_by_dataset "
+    "overlap validation_overlap".split()
 )
-"""Keys that have a place of their own, or are too long for a list (mix/card.md and card.json have them)."""
+"""Keys of the card that have a place of their own, or are too long for a list (mix/card.md and card.json have them)."""
 
 
-def read(path: Path) -> MixSummary | None:
-    """What the card says, None where there is none. UserError for a file that is not one."""
-    if not path.is_file():
-        return None
-    card = read_mix_card(path)
-    return MixSummary(
-        whole=_line("all", card),
-        halves=[_line(name, part) for name, part in card["by_source"].items()],
-        datasets=sorted(
-            (_line(name, part) for name, part in card["by_dataset"].items()), key=lambda line: (-line.tokens, line.name)
-        ),
-        dropped=[(reason, f"{part['rows']:,}") for reason, part in card["dropped"].items()],
-        held_out_rows=card["held_out_rows"],
-        overlap=card["overlap"]["summary"] if "overlap" in card else "",
-        other=[leaf for key, part in card.items() if key not in KNOWN for leaf in flat(part, key)],
-    )
+def read(path: Path) -> MixCard | None:
+    """The card; None if there is none. UserError for a file that is not one."""
+    return read_mix_card(path) if path.is_file() else None
 
 
-def _line(name: str, part: MixPart) -> MixLine:
-    prompt, target = part["prompt_tokens"], part["target_tokens"]
-    return MixLine(name, part["rows"], prompt["sum"] + target["sum"], prompt["mean"], target["mean"])
+def tokens(part: MixPart) -> int:
+    """Tokens of all rows together."""
+    return part["prompt_tokens"]["sum"] + part["target_tokens"]["sum"]
 
 
-def flat(value: Any, name: str = "") -> list[tuple[str, str]]:
-    """Nested values as (dotted name, text); nulls are left out."""
-    if isinstance(value, dict):
-        return [leaf for key, part in value.items() for leaf in flat(part, f"{name}.{key}" if name else key)]
-    if isinstance(value, list):
-        value = ", ".join(item if isinstance(item, str) else json.dumps(item) for item in value) or "none"
-    return [] if value is None else [(name, value if isinstance(value, str) else json.dumps(value))]
+def datasets(card: MixCard) -> list[tuple[str, MixPart]]:
+    """The datasets by name, the largest first."""
+    return sorted(card["by_dataset"].items(), key=lambda dataset: (-tokens(dataset[1]), dataset[0]))
+
+
+def others(card: MixCard) -> list[tuple[str, str]]:
+    """The rest of the card as a list."""
+    return listed({key: part for key, part in card.items() if key not in SHOWN_ELSEWHERE})
+
+
+def leaves(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    """(dotted name, value) of everything in nested dicts that is not a filled dict itself."""
+    if isinstance(value, dict) and value:
+        for key, part in value.items():
+            yield from leaves(part, f"{name}.{key}" if name else key)
+    else:
+        yield name, value
+
+
+def as_text(value: Any) -> str:
+    """Text as it is, everything else as JSON."""
+    return value if isinstance(value, str) else json.dumps(value, default=str)
+
+
+def listed(values: dict[str, Any]) -> list[tuple[str, str]]:
+    """Nested values as (dotted name, text), without nulls and empty dicts."""
+    return [
+        (name, (", ".join(map(as_text, value)) or "none") if isinstance(value, list) else as_text(value))
+        for name, value in leaves(values)
+        if value is not None and value != {}
+    ]

@@ -1,58 +1,40 @@
 """The values that the other rules of scoring (`eval.parity`) would have given, beside those of this run."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from sciriff.results.scores import Scores, other_values
 from sciriff.run.number_format import small_signed_points
 from sciriff.tasks import HELD_OUT
 
 
-@dataclass(frozen=True)
-class ParityRow:
-    """One value in [0, 1] that the two sets of rules give differently."""
+class ParityRow(NamedTuple):
+    """A value in [0, 1] that the two sets of rules give differently."""
 
     task: str
     name: str
-    """Of a column of the summary its short name, of another value its flat name."""
+    """Short name of a column, flat name of any other value."""
     here: float
     there: float
 
     @property
     def change(self) -> str:
-        """What the other rules would add, in points of 100, with a sign and a real minus."""
+        """What the other rules would add, in points of 100, with a sign and a typographic minus."""
         return small_signed_points(self.there - self.here).replace("-", "−")
 
 
 @dataclass(frozen=True)
 class OtherRules:
-    """What scores.json says of the other rules."""
+    """What scores.json says of the other rules: their `eval.parity`, and what they change."""
 
     parity: str
-    """Their `eval.parity`."""
+    sentence: str
     columns: list[ParityRow]
     details: list[ParityRow]
-    answers: int
-    """That count otherwise under them."""
-    judged: int
-    """Of these the rated ones."""
-
-    @property
-    def sentence(self) -> str:
-        """What differs, for people who set a number beside an old one."""
-        rules = f"The same answers scored under eval.parity={self.parity}"
-        if not self.answers:
-            return f"{rules} have the same values throughout."
-        columns = sum(bool(row.name) for row in self.columns)
-        text = (
-            f"{rules}: {self.answers:,} count otherwise, {columns} columns and {len(self.details)} other values differ."
-        )
-        if self.judged:
-            text += f" {self.judged:,} of them were judged and keep their rating; the judge would be shown other texts."
-        return text
 
 
 def other_parity(scores: Scores) -> OtherRules | None:
-    """What the other rules would have given; None of scores that a version made which did not look."""
+    """What the other rules would have given; None if the version that wrote the scores did not compute it."""
     other = scores.get("other_parity")
     if other is None:
         return None
@@ -68,10 +50,14 @@ def other_parity(scores: Scores) -> OtherRules | None:
         for name, there in differing["details"].items()
         if (task, name) not in in_columns and name in here_of.get(task, {})
     ]
-    return OtherRules(
-        parity=other["parity"],
-        columns=columns,
-        details=details,
-        answers=sum(task["answers"] for task in other["tasks"].values()),
-        judged=sum(task["judged"] for task in other["tasks"].values()),
-    )
+    answers = sum(task["answers"] for task in other["tasks"].values())
+    judged = sum(task["judged"] for task in other["tasks"].values())
+    sentence = f"The same answers scored under eval.parity={other['parity']}"
+    if answers:
+        named = sum(bool(row.name) for row in columns)  # the mean and the median have no name
+        sentence += f": {answers:,} count otherwise, {named} columns and {len(details)} other values differ."
+    else:
+        sentence += " have the same values throughout."
+    if judged:
+        sentence += f" {judged:,} of them were judged and keep their rating; the judge would be shown other texts."
+    return OtherRules(other["parity"], sentence, columns, details)

@@ -1,6 +1,5 @@
 """Gather what the run folder knows and fill the template: one file, nothing fetched, reproducible bytes."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +9,15 @@ from sciriff.report import about, bars, figures, mix_card, other_parity, run_sco
 from sciriff.report.answers import read_answers
 from sciriff.report.browser import parts
 from sciriff.report.cards import cards
-from sciriff.report.run_scores import COLUMNS, SHORT_NAMES
 from sciriff.report.times import stage_times, step_times
 from sciriff.report.training import curves, totals
+from sciriff.results.scores import coverage
 from sciriff.run import number_format
 from sciriff.run.manifest import Manifest
 from sciriff.run.run_dir import RunDir
+from sciriff.tasks import COLUMNS, HELD_OUT
 
+HERE = Path(__file__).parent
 SCRIPTS = ("page.js", "prediction.js", "browser.js")
 SHADES = 5
 """Steps of the colour of a confusion matrix, beside no colour for 0."""
@@ -27,18 +28,19 @@ def render(config: Config, run: RunDir) -> bytes:
     return filled(content(config, run))
 
 
-def filled(shown: dict[str, Any]) -> bytes:
+def filled(values: dict[str, Any]) -> bytes:
     """The page that shows what `content` gathered."""
-    functions: dict[str, Callable[..., Any]] = {
+    functions: template.Functions = {
         "points": run_scores.points,
         "exact_points": number_format.points,
+        "coverage": coverage,
         "strip": figures.strip,
         "bar": bars.bar,
+        "tokens": mix_card.tokens,
         "shade": _shade,
     }
-    here = Path(__file__).parent
-    scripts = [here / name for name in SCRIPTS]
-    return template.filled(here / "page.html.jinja", [here / "page.css"], scripts, functions, shown)
+    scripts = [HERE / name for name in SCRIPTS]
+    return template.filled(HERE / "page.html.jinja", [HERE / "page.css"], scripts, functions, values)
 
 
 def content(config: Config, run: RunDir) -> dict[str, Any]:
@@ -56,31 +58,28 @@ def content(config: Config, run: RunDir) -> dict[str, Any]:
         "sentence": run_scores.sentence(scores, beside),
         "notes": about.notes(config, scores, mix),
         "runs": runs,
-        "others": lambda key: [run.columns.get(key) for run in beside],
+        "others": lambda column: [run.columns.get(column) for run in beside],
+        "tasks": HELD_OUT,
         "columns": COLUMNS,
-        "short_names": SHORT_NAMES,
-        "tasks_shown": _by_task(),
         "best": run_scores.best_per_column(runs),
         "intervals": any("ci95" in score for run in runs for score in run.columns.values()),
         "sampled": any(run.samples > 1 for run in runs),
         "same_columns": len({tuple(run.columns) for run in runs}) == 1,
         "other_parity": other_parity.other_parity(scores.scores),
-        "cards": cards(runs, answers),
+        "cards": cards(scores, answers),
         "parts": parts(list(answers.values()), config.report.predictions_per_task),
         "metrics": metrics,
         "curves": curves(metrics),
         "totals": totals(metrics),
         "facts": about.facts(config),
         "mix": mix,
+        "datasets": mix_card.datasets(mix) if mix else [],
+        "mix_others": mix_card.others(mix) if mix else [],
         "stages": stage_times(manifest),
         "step_times": step_times(manifest, metrics),
-        "provenance": mix_card.flat(manifest.about),
+        "provenance": mix_card.listed(manifest.about),
         "config_text": run.config.read_text(encoding="utf-8"),
     }
-
-
-def _by_task() -> list[tuple[str, list[str]]]:
-    return [(task, [column.metric for column in COLUMNS if column.task == task]) for task in SHORT_NAMES]
 
 
 def _shade(count: int, row: tuple[int, ...]) -> int:

@@ -9,10 +9,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from sciriff.data.mix_card import MixCard
 from sciriff.data.training_metrics import MetricsRow
 from sciriff.report.figures import Points
-from sciriff.report.mix_card import MixSummary
-from sciriff.report.run_scores import COLUMNS, SHORT_NAMES, RunScores
+from sciriff.report.mix_card import datasets, tokens
+from sciriff.report.run_scores import TITLES, RunScores
 from sciriff.report.training import points_and_means
 from sciriff.run.number_format import short
 from sciriff.run.visible import visible
@@ -38,7 +39,7 @@ STYLE: dict[str, Any] = {
 """Type 42 fonts are those that conferences accept; names may hold a dollar sign, which is no formula."""
 
 
-def write_figures(folder: Path, runs: list[RunScores], metrics: list[MetricsRow], mix: MixSummary | None) -> None:
+def write_figures(folder: Path, runs: list[RunScores], metrics: list[MetricsRow], mix: MixCard | None) -> None:
     """Draw what there is data for: scores of all runs, the training of the first, its mix. Same data, same bytes."""
     from matplotlib import rc_context
 
@@ -49,12 +50,12 @@ def write_figures(folder: Path, runs: list[RunScores], metrics: list[MetricsRow]
             figure.savefig(folder / f"{name}.pdf", metadata={"CreationDate": None})
 
 
-def _figures(runs: list[RunScores], metrics: list[MetricsRow], mix: MixSummary | None) -> Iterator[tuple[str, Any]]:
+def _figures(runs: list[RunScores], metrics: list[MetricsRow], mix: MixCard | None) -> Iterator[tuple[str, Any]]:
     if any(run.columns for run in runs):
         yield "scores", _scores(runs)
     if any("loss" in row for row in metrics):
         yield "training", _training(metrics)
-    if mix is not None and mix.datasets:
+    if mix is not None and mix["by_dataset"]:
         yield "mix", _mix(mix)
 
 
@@ -66,28 +67,28 @@ def _new(height: float) -> Any:
 
 def _scores(runs: list[RunScores]) -> Any:
     """Every column that a run has, from the top in the paper's order, with 95 % intervals."""
-    columns = [column for column in COLUMNS if any(column.key in run.columns for run in runs)]
+    columns = [column for column in TITLES if any(column in run.columns for run in runs)]
     figure = _new(0.5 + 0.26 * len(columns) + 0.12 * len(runs))
     axes = figure.subplots()
     axes.grid(axis="x")
     for place, run in enumerate(runs):
         shift = 0.5 * ((place + 0.5) / len(runs) - 0.5)
-        known = [(at, run.columns[column.key]) for at, column in enumerate(columns) if column.key in run.columns]
+        known = [(at + shift, run.columns[column]) for at, column in enumerate(columns) if column in run.columns]
         values = [100 * score["value"] for _, score in known]
         limits = [(score["value"], score.get("ci95", (score["value"],) * 2)) for _, score in known]
-        below = [100 * (value - low) for value, (low, _) in limits]
-        above = [100 * (high - value) for value, (_, high) in limits]
+        below = [max(100 * (value - low), 0.0) for value, (low, _) in limits]
+        above = [max(100 * (high - value), 0.0) for value, (_, high) in limits]
         axes.errorbar(
             values,
-            [at + shift for at, _ in known],
-            xerr=[[max(b, 0.0) for b in below], [max(a, 0.0) for a in above]],
+            [at for at, _ in known],
+            xerr=[below, above],
             fmt=MARKERS[place % len(MARKERS)],
             color=COLOURS[place % len(COLOURS)],
             markersize=3.5,
             elinewidth=0.9,
             label=visible(run.name),
         )
-    axes.set_yticks(range(len(columns)), [f"{SHORT_NAMES[column.task]} {column.metric}" for column in columns])
+    axes.set_yticks(range(len(columns)), [TITLES[column] for column in columns])
     axes.set_ylim(len(columns) - 0.5, -0.5)
     axes.set_xlim(-2, 102)
     axes.set_xlabel("score (95 % interval)")
@@ -101,19 +102,19 @@ def _training(metrics: list[MetricsRow]) -> Any:
     figure = _new(3.6)
     upper, middle, lower = figure.subplots(3, 1, sharex=True, height_ratios=(2, 1, 1))
 
-    def curve(axes: Any, key: str, label: str, smooth: bool, **style: Any) -> None:
+    for axes, key, smooth, label, colour, dashes in (
+        (upper, "loss", True, "training", 0, "-"),
+        (upper, "validation_science_loss", False, "validation, science", 1, "--"),
+        (upper, "validation_general_loss", False, "validation, general", 2, ":"),
+        (middle, "lr", False, "", 0, "-"),
+        (lower, "grad_norm", True, "", 0, "-"),
+    ):
         points, means = points_and_means(metrics, key)
         if smooth and means:
-            axes.plot(*_axes_of(points), color=COLOURS[5], linewidth=0.4)
+            axes.plot(*_coordinates(points), color=COLOURS[5], linewidth=0.4)
             points = means
         if points:
-            axes.plot(*_axes_of(points), **({"color": COLOURS[0], "linewidth": 1.0, "label": label} | style))
-
-    curve(upper, "loss", "training", smooth=True)
-    curve(upper, "validation_science_loss", "validation, science", smooth=False, color=COLOURS[1], linestyle="--")
-    curve(upper, "validation_general_loss", "validation, general", smooth=False, color=COLOURS[2], linestyle=":")
-    curve(middle, "lr", "", smooth=False)
-    curve(lower, "grad_norm", "", smooth=True)
+            axes.plot(*_coordinates(points), color=COLOURS[colour], linewidth=1.0, label=label, linestyle=dashes)
     for axes, name in ((upper, "loss (nats)"), (middle, "learning rate"), (lower, "gradient norm")):
         axes.set_ylabel(name)
         axes.grid(axis="y")
@@ -123,27 +124,23 @@ def _training(metrics: list[MetricsRow]) -> Any:
     return figure
 
 
-def _axes_of(points: Points) -> tuple[list[float], list[float]]:
+def _coordinates(points: Points) -> tuple[list[float], list[float]]:
     return [x for x, _ in points], [y if math.isfinite(y) else math.nan for _, y in points]
 
 
-def _mix(mix: MixSummary) -> Any:
+def _mix(mix: MixCard) -> Any:
     """The tokens of the largest datasets, and of the others together."""
-    shown = mix.datasets[:LARGEST]
-    rest = sum(line.tokens for line in mix.datasets[LARGEST:])
-    names = [visible(line.name)[:60] for line in shown] + ([f"{len(mix.datasets) - LARGEST} more"] if rest else [])
-    tokens = [line.tokens for line in shown] + ([rest] if rest else [])
-    figure = _new(0.6 + 0.16 * len(names))
+    sizes = [(visible(name)[:60], tokens(part)) for name, part in datasets(mix)]
+    bars, rest = sizes[:LARGEST], sizes[LARGEST:]
+    if rest:
+        bars.append((f"{len(rest)} more", sum(size for _, size in rest)))
+    figure = _new(0.6 + 0.16 * len(bars))
     axes = figure.subplots()
-    axes.barh(range(len(names)), tokens, color=COLOURS[0], height=0.65)
-    axes.set_yticks(range(len(names)), names)
-    axes.set_ylim(len(names) - 0.4, -0.6)
+    axes.barh(range(len(bars)), [size for _, size in bars], color=COLOURS[0], height=0.65)
+    axes.set_yticks(range(len(bars)), [name for name, _ in bars])
+    axes.set_ylim(len(bars) - 0.4, -0.6)
     axes.set_xlabel("tokens")
-    axes.xaxis.set_major_formatter(_axis_number)
+    axes.xaxis.set_major_formatter(lambda value, _: short(value))
     axes.grid(axis="x")
     axes.set_axisbelow(True)
     return figure
-
-
-def _axis_number(value: float, _place: int) -> str:
-    return short(value)

@@ -9,26 +9,15 @@ from sciriff.results.scores import ColumnScore, Scores, Summary, TaskScores, cov
 from sciriff.run import number_format
 from sciriff.run.run_dir import RunDir
 from sciriff.run.user_error import UserError
-from sciriff.tasks import HELD_OUT
+from sciriff.tasks import COLUMNS, HELD_OUT
 
 MISSING = "–"
-
-
-@dataclass(frozen=True)
-class Column:
-    """One of the columns that the summary is made of."""
-
-    task: str
-    metric: str
-
-    @property
-    def key(self) -> str:
-        """Its name in scores.json."""
-        return f"{self.task}/{self.metric}"
-
-
-COLUMNS = tuple(Column(task.name, metric) for task in HELD_OUT for metric in task.headline)
-SHORT_NAMES = {task.name: task.short_name for task in HELD_OUT}
+TITLES = {
+    column: f"{task.short_name} {metric}"
+    for task in HELD_OUT
+    for column, metric in zip(task.columns, task.headline, strict=True)
+}
+"""Column of the summary -> its title, `scierc f1`."""
 
 
 @dataclass(frozen=True)
@@ -39,26 +28,18 @@ class RunScores:
     scores: Scores
 
     @property
-    def model(self) -> str:
-        return self.scores["model"]
-
-    @property
     def summary(self) -> Summary:
         return self.scores["summary"]
 
     @property
-    def mean(self) -> float | None:
-        return self.summary["mean"]
-
-    @property
     def columns(self) -> dict[str, ColumnScore]:
-        """Those that have a score, in the paper's order."""
+        """Columns that have a score, in the paper's order."""
         found = self.summary["columns"]
-        return {column.key: found[column.key] for column in COLUMNS if column.key in found}
+        return {column: found[column] for column in COLUMNS if column in found}
 
     @property
     def tasks(self) -> dict[str, TaskScores]:
-        """In the paper's order."""
+        """Tasks that were scored, in the paper's order."""
         found = self.scores["tasks"]
         return {task.name: found[task.name] for task in HELD_OUT if task.name in found}
 
@@ -66,11 +47,6 @@ class RunScores:
     def samples(self) -> int:
         """Answers to each prompt."""
         return self.scores.get("samples", 1)
-
-    @property
-    def coverage(self) -> str:
-        """What its mean and median are made of: `9 of 11`."""
-        return coverage(self.columns)
 
 
 def read_run_scores(run: RunDir, name: str) -> RunScores:
@@ -99,40 +75,31 @@ def points(value: float | None) -> str:
 
 
 def difference(value: float) -> str:
-    """A difference of shares, with its sign and a real minus: `+18.0`, `−0.4`."""
+    """A difference of shares with its sign and a typographic minus: `+18.0`, `−0.4`."""
     return number_format.signed_points(value, digits=1).replace("-", "−")
 
 
 def sentence(run: RunScores, beside: list[RunScores]) -> str:
-    """The result in one sentence. Differences are over the columns that both runs have, and it says so when these are
-    fewer than this run's."""
-    if run.mean is None:
+    """The result in one sentence. Differences are over the columns that both runs have; the sentence gives their number
+    where it is not that of either run."""
+    mean = run.summary["mean"]
+    if mean is None:
         return f"No score: none of the {len(COLUMNS)} columns could be computed."
-    text = f"Mean {points(run.mean)} (mean of {run.coverage} columns)"
-    parts = []
+    parts = [f"Mean {points(mean)} (mean of {coverage(run.columns)} columns)"]
     for other in beside:
-        shared = [key for key in run.columns if key in other.columns]
+        shared = run.columns.keys() & other.columns.keys()
         if not shared:
             parts.append(f"no column in common with {other.name}")
             continue
         gap = fmean(run.columns[key]["value"] for key in shared) - fmean(other.columns[key]["value"] for key in shared)
         part = f"{difference(gap)} over {other.name}"
-        if set(shared) != set(run.columns) or set(shared) != set(other.columns):
+        if not shared == run.columns.keys() == other.columns.keys():
             part += f" on the {len(shared)} column{'s'[: len(shared) > 1]} that both have"
         parts.append(part)
-    return ", ".join([text, *parts]) + "."
+    return ", ".join(parts) + "."
 
 
-def best_per_column(rows: list[RunScores]) -> dict[str, float]:
+def best_per_column(runs: list[RunScores]) -> dict[str, float]:
     """The highest value of each column in which runs differ; it is set in bold."""
-    best = {}
-    for column in COLUMNS:
-        values = [row.columns[column.key]["value"] for row in rows if column.key in row.columns]
-        if len(set(values)) > 1:
-            best[column.key] = max(values)
-    return best
-
-
-def missing_columns(run: RunScores) -> list[str]:
-    """The columns that its mean leaves out."""
-    return [column.key for column in COLUMNS if column.key not in run.columns]
+    values = {column: {run.columns[column]["value"] for run in runs if column in run.columns} for column in COLUMNS}
+    return {column: max(found) for column, found in values.items() if len(found) > 1}

@@ -12,16 +12,18 @@ from markupsafe import Markup
 
 from sciriff.run.visible import visible
 
+Functions = Mapping[str, Callable[..., Any]]
+
 
 def filled(
     template: Path,
     styles: Sequence[Path],
     scripts: Sequence[Path],
-    functions: Mapping[str, Callable[..., Any]],
+    functions: Functions,
     shown: Mapping[str, Any],
 ) -> bytes:
-    """The page. `functions` are for the template as functions and as filters, `shown` its values. A template may use
-    others of its own folder and of this one."""
+    """The page. The template has `functions` as functions and as filters, and the values `shown`. It may include other
+    templates of its folder and of this one."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(

@@ -4,13 +4,9 @@ import math
 from itertools import pairwise
 from statistics import fmean, median
 
-from sciriff.data.training_metrics import MetricsRow, series, total
+from sciriff.data.training_metrics import HALVES, MetricsRow, series, total
 from sciriff.report.figures import Curve, Figure, Points, panel, trailing_mean
 from sciriff.run.number_format import duration
-
-
-def _window(rows: list[MetricsRow]) -> int:
-    return max(len(rows) // 50, 1)
 
 
 def points_and_means(rows: list[MetricsRow], key: str) -> tuple[Points, Points]:
@@ -19,85 +15,82 @@ def points_and_means(rows: list[MetricsRow], key: str) -> tuple[Points, Points]:
     return points, trailing_mean(points, _window(rows))
 
 
+def _window(rows: list[MetricsRow]) -> int:
+    return max(len(rows) // 50, 1)
+
+
 def curves(rows: list[MetricsRow]) -> list[Figure]:
     """Loss, learning rate, tokens a second and gradient norm, as far as the rows have them."""
-    marks = _epoch_ends(rows)
+    # The steps with which an epoch ends: `epoch` counts the passes over the mix, fractions included.
+    epochs = pairwise(series(rows, "epoch"))
+    marks: list[float] = [step for (_, before), (step, after) in epochs if math.floor(before) < math.floor(after)]
     ended = " Dotted lines are the ends of epochs." if marks else ""
-    window = _window(rows)
-    found = []
-    for title, key, unit, from_zero, smooth in (
-        ("Training loss", "loss", "nats per target token", False, True),
+    drawn = []
+    for title, key, text, from_zero, smooth in (
+        ("Training loss", "loss", "Nats per target token.", False, True),
         ("Learning rate", "lr", "", True, False),
-        ("Throughput", "tokens_per_second", "target tokens a second, over all processes", True, True),
-        ("Gradient norm", "grad_norm", "before clipping", True, True),
+        ("Throughput", "tokens_per_second", "Target tokens a second, over all processes.", True, True),
+        ("Gradient norm", "grad_norm", "Before clipping.", True, True),
     ):
         points, means = points_and_means(rows, key)
-        means = means if smooth else []
-        text = unit[:1].upper() + unit[1:] + "." if unit else ""
-        if means:
-            text += f" Thin: each step; bold: the mean of the last {window}."
-        lines = [Curve("each" if means else "curve", points)]
-        lines += [Curve("curve", means)] if means else []
-        figure = panel(title, (text + ended).strip(), lines, marks, from_zero)
-        found += [figure] if figure else []
-    if validation := _validation_panel(rows, marks, ended):
-        found.insert(1 if found and found[0].title == "Training loss" else 0, validation)
-    return found
+        lines = [Curve("curve", points)]
+        if smooth and means:
+            text += f" Thin: each step; bold: the mean of the last {_window(rows)}."
+            lines = [Curve("each", points), Curve("curve", means)]
+        drawn.append(panel(title, (text + ended).strip(), lines, marks, from_zero))
+        if key == "loss":
+            drawn.append(_validation_panel(rows, marks, ended))
+    return [figure for figure in drawn if figure]
 
 
 def _validation_panel(rows: list[MetricsRow], marks: list[float], ended: str) -> Figure | None:
     """The losses on rows that are not trained on, science and general ones in one panel."""
-    lines, told = [], []
-    for half, style, looks in (("science", "curve", "solid"), ("general", "curve second", "dashed")):
+    lines, legend = [], []
+    for half, style, looks in zip(HALVES, ("curve", "curve second"), ("solid", "dashed"), strict=True):
         if points := series(rows, f"validation_{half}_loss"):
             lines.append(Curve(style, points))
-            told.append(f"{looks}: {half} rows")
-    text = f"Nats per target token of rows that are not trained on; {', '.join(told)}."
+            legend.append(f"{looks}: {half} rows")
+    text = f"Nats per target token of rows that are not trained on; {', '.join(legend)}."
     return panel("Validation loss", text + ended, lines, marks, from_zero=False)
-
-
-def _epoch_ends(rows: list[MetricsRow]) -> list[float]:
-    """The steps with which an epoch ends: `epoch` counts the passes over the mix, fractions included."""
-    epochs = series(rows, "epoch")
-    return [step for (_, before), (step, after) in pairwise(epochs) if math.floor(before) < math.floor(after)]
 
 
 def totals(rows: list[MetricsRow]) -> list[tuple[str, str]]:
     """(what, how much) of the whole training."""
     if not rows:
         return []
-    facts = [("Optimizer steps", f"{rows[-1]['step']:,}" + _of_planned(rows[-1]))]
-    losses = [y for _, y in series(rows, "loss")]
-    finite = [loss for loss in losses if math.isfinite(loss)]
+    step, planned = rows[-1]["step"], rows[-1].get("steps")
+    facts = [("Optimizer steps", f"{step:,}" + (f" of {planned:,} planned" if planned not in (None, step) else ""))]
+    finite = _finite(rows, "loss")
     if finite:
         tail = finite[-max(len(finite) // 50, 1) :]
         of = f"mean of the last {len(tail)} steps" if len(tail) > 1 else "last step"
         facts.append(("Loss", f"{finite[0]:.4f} at first, {fmean(tail):.4f} at the end ({of})"))
-    for half in ("science", "general"):
+    for half in HALVES:
         facts += _validation_fact(half, series(rows, f"validation_{half}_loss"))
-    if len(finite) < len(losses):
-        facts.append(("Steps whose loss is not a number", f"{len(losses) - len(finite):,}"))
-    tokens, targets = total(rows, "tokens"), total(rows, "target_tokens")
+    if broken := len(series(rows, "loss")) - len(finite):
+        facts.append(("Steps whose loss is not a number", f"{broken:,}"))
+    tokens, targets, seconds = (total(rows, key) for key in ("tokens", "target_tokens", "seconds"))
     if tokens:
         of_them = f", {targets:,.0f} of them targets ({targets / tokens:.0%})" if targets else ""
         facts.append(("Tokens", f"{tokens:,.0f}{of_them}"))
-    seconds = total(rows, "seconds")
     if seconds:
-        rate = f"{tokens / seconds:,.0f} tokens a second" if tokens else ""
+        rate = f": {tokens / seconds:,.0f} tokens a second" if tokens else ""
         target_rate = f", {targets / seconds:,.0f} of them targets" if targets else ""
-        facts.append(("Time in steps", f"{duration(seconds)}{': ' if rate else ''}{rate}{target_rate}"))
+        facts.append(("Time in steps", f"{duration(seconds)}{rate}{target_rate}"))
     for name, key, form in (
         ("MFU", "mfu", "{:.1%} (median of steps)"),
         ("Packing", "packing_efficiency", "{:.1%} of the micro-batches' room (median of steps)"),
         ("Gradient norm", "grad_norm", "{:.2f} (median of steps)"),
     ):
-        values = [y for _, y in series(rows, key) if math.isfinite(y)]
-        if values:
+        if values := _finite(rows, key):
             facts.append((name, form.format(median(values))))
-    memory = [y for _, y in series(rows, "memory") if math.isfinite(y)]
-    if memory and max(memory) > 0:
-        facts.append(("Peak GPU memory of the first process", f"{max(memory):.1f} GiB"))
+    if (peak := max(_finite(rows, "memory"), default=0.0)) > 0:
+        facts.append(("Peak GPU memory of the first process", f"{peak:.1f} GiB"))
     return facts
+
+
+def _finite(rows: list[MetricsRow], key: str) -> list[float]:
+    return [value for _, value in series(rows, key) if math.isfinite(value)]
 
 
 def _validation_fact(half: str, points: Points) -> list[tuple[str, str]]:
@@ -105,17 +98,12 @@ def _validation_fact(half: str, points: Points) -> list[tuple[str, str]]:
     finite = [(step, loss) for step, loss in points if math.isfinite(loss)]
     if not finite:
         return []
-    best_step, best = min(finite, key=lambda point: (point[1], point[0]))
+    best = min(finite, key=lambda point: (point[1], point[0]))
 
-    def when(step: float) -> str:
-        return f"after step {step:,}" if step else "before training"
+    def measured(step: float, loss: float) -> str:
+        return f"{loss:.4f} " + (f"after step {step:,}" if step else "before training")
 
-    text = ", ".join(f"{loss:.4f} {when(step)}" for step, loss in dict.fromkeys([finite[0], finite[-1]]))
-    if best < finite[-1][1]:
-        text += f", lowest {best:.4f} {when(best_step)}"
+    text = ", ".join(measured(*point) for point in dict.fromkeys([finite[0], finite[-1]]))
+    if best[1] < finite[-1][1]:
+        text += f", lowest {measured(*best)}"
     return [(f"Validation loss, {half} rows", text)]
-
-
-def _of_planned(row: MetricsRow) -> str:
-    steps = row.get("steps")
-    return f" of {steps:,} planned" if steps is not None and steps != row["step"] else ""

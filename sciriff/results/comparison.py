@@ -1,6 +1,6 @@
 """How two runs, or two sets of seeds, differ on the instances that both answered, and what the difference is worth."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import sqrt
 from statistics import fmean
@@ -36,15 +36,15 @@ class Difference:
     baseline: Value
     value: Value
     ci95: tuple[float, float] | None
-    """Paired bootstrap over instances; None where one instance is all there is."""
+    """Paired bootstrap over instances; None with a single instance."""
     p: float
     """Paired permutation test, two-sided."""
     exact: bool
     """Every permutation was tried."""
     detectable: float | None
-    """The smallest true difference that such a pair would show (80 % power at 5 %); None where no answer differs."""
+    """Smallest true difference that such a pair would show (80 % power at 5 %); None if no answer differs."""
     p_holm: float | None
-    """p, adjusted for the number of columns; None for the mean, which is one number."""
+    """p after Holm's correction over the columns; None for the mean, which is one number."""
 
     @property
     def difference(self) -> float:
@@ -52,7 +52,7 @@ class Difference:
 
     @property
     def verdict(self) -> str:
-        """higher or lower than the baseline, or which noise explains it."""
+        """Higher or lower than the baseline, or the noise that explains the difference."""
         if (self.p if self.p_holm is None else self.p_holm) >= ALPHA:
             return NOISE
         if abs(self.difference) <= SEED_ERRORS * _seed_error(self.baseline, self.value):
@@ -67,23 +67,22 @@ class Comparison:
     group: Group
     columns: list[Difference]
     mean: Difference | None
-    """Of the columns above; None where there is only one."""
+    """Mean of the columns above; None if there is only one."""
     notes: list[str]
-    """What a reader must know: which instances and columns are not in it, and why."""
+    """Instances and columns that are left out, and why."""
 
 
 def _seed_error(one: Value, other: Value) -> float:
-    """Standard error of the difference over seeds. A single run is taken to vary as the other's seeds do."""
-    known = [value.sd for value in (one, other) if value.sd is not None]
-    if not known:
-        return 0.0
-    return sqrt(sum((value.sd if value.sd is not None else known[0]) ** 2 / value.runs for value in (one, other)))
+    """Standard error of the difference over seeds; 0 for two single runs. Beside seeds a single run is taken to vary
+    as they do."""
+    known = next((value.sd for value in (one, other) if value.sd is not None), 0.0)
+    return sqrt(sum((known if value.sd is None else value.sd) ** 2 / value.runs for value in (one, other)))
 
 
 def compare(baseline: Group, group: Group, resamples: int) -> Comparison:
-    """Every column that both have, on the instances that all of their runs answered.
+    """Compare every column that both have, on the instances that all of their runs answered.
 
-    UserError where they share no instance, and where they were scored by different rules.
+    UserError if they share no instance or were scored by different rules.
     """
     found, notes = common_parts([*baseline.runs, *group.runs])
     measured = [column for part in found for column in _measure(part, len(baseline.runs), resamples)]
@@ -95,28 +94,31 @@ def compare(baseline: Group, group: Group, resamples: int) -> Comparison:
 
 @dataclass(frozen=True)
 class _Measured:
-    """One column, or the mean of several, with its resampled differences; the p-value is not adjusted yet."""
+    """One column, or the mean of several, with its resampled differences, before Holm's correction."""
 
     name: str
     task: str
     n: int
     values: tuple[list[list[float]], list[list[float]]]
-    """Of each run, of each of its samples: the baseline's, the other's."""
+    """(baseline, other): for each run the values of its samples."""
     resampled: Array
     """Differences in bootstrap samples, [resamples]."""
     observed: float
-    """The difference that is set against the permuted ones. Of pooled seeds not quite that of the means."""
+    """Difference that the permuted ones are compared with; for pooled seeds not quite that of the means."""
     permuted: Array
     """Differences after permutations, [permutations]."""
-    drawn: Array
-    """`resamples` of them at random, to add up with those of other columns."""
     exact: bool
     differ: bool
-    """Some instance has other numbers in one run than in the other."""
+    """Some instance has different numbers in the two."""
 
     @property
     def p(self) -> float:
         return p_value(self.observed, self.permuted, self.exact)
+
+    @property
+    def drawn(self) -> Array:
+        """As many permuted differences as there are resamples, to average with those of other columns."""
+        return drawn_from_all(self.permuted, len(self.resampled), self.task) if self.exact else self.permuted
 
     def difference(self, p_holm: float | None) -> Difference:
         baseline, value = map(value_of, self.values)
@@ -134,7 +136,7 @@ class _Measured:
 
 
 def _measure(part: TaskColumns, baselines: int, resamples: int) -> list[_Measured]:
-    """The columns of a part, of whose runs the first `baselines` are the baseline's."""
+    """Measure the columns of a part whose first `baselines` runs are the baseline's."""
     values = [part.values(run) for run in range(len(part.rows))]
     resampled = part.resampled(resamples)
     # Seeds and samples have no partners to change places with, so their numbers are averaged before an instance is
@@ -142,8 +144,9 @@ def _measure(part: TaskColumns, baselines: int, resamples: int) -> list[_Measure
     rows = [run.mean(axis=0) for run in part.rows]
     ours, theirs = np.mean(rows[:baselines], axis=0), np.mean(rows[baselines:], axis=0)
     swapped, exact = swapped_sums(theirs - ours, resamples, part.task.name)
-    observed = _less(part.scores(theirs.sum(axis=0)), part.scores(ours.sum(axis=0)))
-    permuted = _less(part.scores(theirs.sum(axis=0) - swapped), part.scores(ours.sum(axis=0) + swapped))
+    their_sums, our_sums = theirs.sum(axis=0), ours.sum(axis=0)
+    observed = [part.scores(sums) for sums in (their_sums, our_sums)]
+    permuted = [part.scores(sums) for sums in (their_sums - swapped, our_sums + swapped)]
     return [
         _Measured(
             name=column,
@@ -151,9 +154,8 @@ def _measure(part: TaskColumns, baselines: int, resamples: int) -> list[_Measure
             n=part.n,
             values=(values_of(column, values[:baselines]), values_of(column, values[baselines:])),
             resampled=mean_over_runs(resampled[baselines:], column) - mean_over_runs(resampled[:baselines], column),
-            observed=float(observed[column]),
-            permuted=permuted[column],
-            drawn=drawn_from_all(permuted[column], resamples, part.task.name) if exact else permuted[column],
+            observed=float(observed[0][column] - observed[1][column]),
+            permuted=permuted[0][column] - permuted[1][column],
             exact=exact,
             differ=bool(np.any(ours != theirs)),
         )
@@ -162,8 +164,7 @@ def _measure(part: TaskColumns, baselines: int, resamples: int) -> list[_Measure
 
 
 def _mean(columns: Sequence[_Measured]) -> _Measured:
-    """The mean of some columns. Tasks are resampled and permuted independently, the columns of one task together."""
-    drawn = np.mean([column.drawn for column in columns], axis=0)
+    """Average columns. Tasks are resampled and permuted independently, the columns of one task together."""
     ours, theirs = (mean_of_columns([column.values[side] for column in columns]) for side in (0, 1))
     return _Measured(
         name=mean_name(len(columns)),
@@ -172,12 +173,7 @@ def _mean(columns: Sequence[_Measured]) -> _Measured:
         values=(ours, theirs),
         resampled=np.mean([column.resampled for column in columns], axis=0),
         observed=fmean(column.observed for column in columns),
-        permuted=drawn,
-        drawn=drawn,
+        permuted=np.mean([column.drawn for column in columns], axis=0),
         exact=False,
         differ=any(column.differ for column in columns),
     )
-
-
-def _less(one: Mapping[str, Array], other: Mapping[str, Array]) -> dict[str, Array]:
-    return {column: one[column] - other[column] for column in one}

@@ -35,17 +35,17 @@ class FinishedRun:
     numbers: dict[str, dict[AnswerKey, InstanceNumbers]]
     """Task -> answer -> its numbers."""
     scores: dict[str, ColumnScore]
-    """As scores.json has them: of the columns that have one, and `mean` and `median`."""
+    """Column, `mean` or `median` -> score, as in scores.json."""
     seed: int | None = None
     identity: str | None = None
-    """Digest of all that decides its results except the seed; None where the folder has no config."""
+    """Digest of all config keys that decide its results except the seed; None without a config."""
 
 
 def find_runs(wanted: Sequence[str]) -> tuple[list[Path], list[Path]]:
-    """The folders of finished runs, each once and in the order wanted, and those of unfinished ones passed by.
+    """Return the folders of finished runs, each once in the order of `wanted`, and those of unfinished runs.
 
     Each of `wanted` is the folder of a run, a folder that holds runs at any depth, a pattern of such (`runs/*-lr*`), or
-    a name or a pattern of names in runs/. UserError for one that finds nothing, and for an unfinished run by its name.
+    a name or a pattern of names in runs/. UserError if one finds nothing or names an unfinished run itself.
     """
     finished: dict[Path, Path] = {}
     passed: dict[Path, Path] = {}
@@ -61,16 +61,20 @@ def find_runs(wanted: Sequence[str]) -> tuple[list[Path], list[Path]]:
 
 
 def find_folders(wanted: Sequence[str]) -> list[Path]:
-    """The folders of all runs, finished or not, each once; `wanted` as in `find_runs`."""
+    """Return the folders of all runs, finished or not, each once; `wanted` as in `find_runs`."""
     return list({run.resolve(): run for text in wanted for run in _found(text)}.values())
 
 
 def _places(text: str) -> list[Path]:
-    return [Path(text)] if Path(text).is_dir() else _matching(text)
+    """The folder itself, or what fits a pattern here or else in runs/. pathlib's own glob refuses absolute patterns."""
+    if Path(text).is_dir():
+        return [Path(text)]
+    here = [Path(match) for match in sorted(glob.glob(text))]  # noqa: PTH207
+    return here or [Path(RUNS) / match for match in sorted(glob.glob(text, root_dir=RUNS))]  # noqa: PTH207
 
 
 def _found(text: str) -> list[Path]:
-    """The runs that one name or pattern stands for. UserError, with the nearest name, where there are none."""
+    """Find the runs of one name or pattern. UserError, with the nearest name, if there are none."""
     found = [run for place in _places(text) for run in _runs_in(place)]
     if not found:
         names = [path.name for path in Path(RUNS).glob("*")]
@@ -82,14 +86,8 @@ def _found(text: str) -> list[Path]:
     return found
 
 
-def _matching(pattern: str) -> list[Path]:
-    """Paths that fit a pattern, from here or else from runs/. pathlib's own glob refuses absolute patterns."""
-    here = [Path(match) for match in sorted(glob.glob(pattern))]  # noqa: PTH207
-    return here or [Path(RUNS) / match for match in sorted(glob.glob(pattern, root_dir=RUNS))]  # noqa: PTH207
-
-
 def _runs_in(folder: Path) -> Iterator[Path]:
-    """The folder itself if it is a run's, else the runs in and below the folders in it."""
+    """Yield the folder itself if it is a run's, else the runs at any depth in it."""
     if RunDir(folder).scores.is_file() or RunDir(folder).config.is_file():
         yield folder
     elif folder.is_dir():
@@ -98,32 +96,38 @@ def _runs_in(folder: Path) -> Iterator[Path]:
 
 
 def read_run(folder: Path) -> FinishedRun:
-    """A run with the numbers of all its answers. UserError names the file that is missing or broken."""
+    """Read a run with the numbers of all its answers. UserError names the file that is missing or broken."""
     run = RunDir(folder)
     scores = read_scores(run.scores)
-    judges = {task: row["judge"]["judge"] for task, row in scores["tasks"].items() if "judge" in row}
-    expected = {task: answers_of(row) for task, row in scores["tasks"].items()}
     numbers = {}
     for task in HELD_OUT:
-        if task.name in expected:
-            path = run.per_instance / f"{task.name}.jsonl"
-            if not path.is_file():
-                raise UserError(f"{path} does not exist; `python -m sciriff.score {folder}` makes it")
-            numbers[task.name] = read_per_instance(path, task)
-            if len(numbers[task.name]) != expected[task.name]:
-                raise UserError(
-                    f"{path} has {len(numbers[task.name])} answers and scores.json {expected[task.name]}; "
-                    f"`python -m sciriff.score {folder}` makes both again"
-                )
+        if (scored := scores["tasks"].get(task.name)) is None:
+            continue
+        path = run.per_instance / f"{task.name}.jsonl"
+        if not path.is_file():
+            raise UserError(f"{path} does not exist; `python -m sciriff.score {folder}` makes it")
+        numbers[task.name] = read_per_instance(path, task)
+        if len(numbers[task.name]) != answers_of(scored):
+            raise UserError(
+                f"{path} has {len(numbers[task.name])} answers and scores.json {answers_of(scored)}; "
+                f"`python -m sciriff.score {folder}` makes both again"
+            )
     config = read_config(run.config) if run.config.is_file() else {}
     seed = config.pop("seed", None)
-    known = columns_and_statistics(scores["summary"])
-    identity = value_digest(config) if config else None
-    return FinishedRun(scores["model"], folder, scores["parity"], judges, numbers, known, seed, identity)
+    return FinishedRun(
+        scores["model"],
+        folder,
+        scores["parity"],
+        judges={task: row["judge"]["judge"] for task, row in scores["tasks"].items() if "judge" in row},
+        numbers=numbers,
+        scores=columns_and_statistics(scores["summary"]),
+        seed=seed,
+        identity=value_digest(config) if config else None,
+    )
 
 
 def read_runs(folders: Sequence[Path]) -> tuple[list[FinishedRun], dict[Path, str]]:
-    """Those that can be read, and why the others cannot."""
+    """Return the runs that can be read, and folder -> why it cannot be read for the others."""
     runs, unreadable = [], {}
     for folder in folders:
         try:
@@ -134,8 +138,8 @@ def read_runs(folders: Sequence[Path]) -> tuple[list[FinishedRun], dict[Path, st
 
 
 def read_config(path: Path) -> dict[str, Any]:
-    """A run's config as plain values, without the keys that do not decide its results. Not checked against the schema:
-    an older run may have other keys."""
+    """Read a run's config as plain values, without the keys that do not decide its results. It is not checked against
+    the schema: an older run may have other keys."""
     try:
         config = OmegaConf.to_container(read(path))
     except OSError as error:
@@ -153,6 +157,6 @@ def read_config(path: Path) -> dict[str, Any]:
 
 
 def with_own_names(runs: Sequence[FinishedRun]) -> list[FinishedRun]:
-    """Runs of the same name go by their folders."""
+    """Name runs that share a name after their folders."""
     names = [run.name for run in runs]
     return [replace(run, name=str(run.folder)) if names.count(run.name) > 1 else run for run in runs]

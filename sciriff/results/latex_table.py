@@ -1,8 +1,8 @@
 """Finished runs as a LaTeX table: the columns of summary.tsv with intervals, ready for a paper."""
 
 import re
-from collections.abc import Mapping, Sequence
-from itertools import pairwise
+from collections.abc import Sequence
+from itertools import accumulate, pairwise
 from statistics import fmean, stdev
 
 from sciriff.results.comparison import HIGHER, LOWER, Comparison
@@ -26,15 +26,16 @@ SPECIAL = {
 
 
 def latex_table(groups: Sequence[Group], comparisons: Sequence[Comparison]) -> str:
-    """A whole `table*` of (sets of seeds of) runs, the baseline first; `comparisons` of the others with it, in the same
-    order, mark what differs.
+    """Draw a whole `table*` of runs or sets of seeds, the baseline first; `comparisons` of the others with it, in the
+    same order, mark what differs.
 
-    Values are points of 100. What the file needs, and what a comparison noted, stand at its top as comments.
+    Values are points of 100. Required packages and the comparisons' notes are comments at the top.
     """
-    verdicts = [{}, *map(_verdicts, comparisons)]
     counts = {_coverage(group) for group in groups}
     rows = [
-        line for group, found in zip(groups, verdicts, strict=True) for line in _rows(group, found, len(counts) == 1)
+        line
+        for group, comparison in zip(groups, [None, *comparisons], strict=True)
+        for line in _rows(group, comparison, len(counts) == 1)
     ]
     notes = [f"{comparison.group.name}: {note}" for comparison in comparisons for note in comparison.notes]
     return "\n".join(
@@ -61,23 +62,19 @@ def latex_table(groups: Sequence[Group], comparisons: Sequence[Comparison]) -> s
 
 
 def escaped(text: str) -> str:
-    """A name as LaTeX prints it, on one line."""
+    """Escape a name for LaTeX, on one line."""
     return re.sub(r"[\\~^<>|\"&%$#_{}]", lambda found: SPECIAL[found[0]], " ".join(text.split()))
 
 
-def _verdicts(comparison: Comparison) -> dict[str, str]:
-    """Column (or `mean`) -> verdict."""
-    found = {column.name: column.verdict for column in comparison.columns}
-    return found | ({"mean": comparison.mean.verdict} if comparison.mean else {})
-
-
 def _caption(groups: Sequence[Group], comparisons: Sequence[Comparison]) -> str:
-    """What a reader must know of the numbers, made of what is in them."""
+    """Explain the numbers and marks that the table has."""
     runs = [run for group in groups for run in group.runs]
+    single = [score for group in groups if len(group.runs) == 1 for score in group.runs[0].scores.values()]
     parts = ["The nine held-out tasks of SciRIFF, 0 to 100"]
-    if any("ci95" in score for group in groups if len(group.runs) == 1 for score in group.runs[0].scores.values()):
+    if any("ci95" in score for score in single):
         parts.append(r"in brackets: 95\,\% bootstrap intervals over instances")
-    if over := [name for name, found in (("seeds", _seeds(groups)), ("samples", _samples(groups))) if found]:
+    several = {"seeds": len(runs) > len(groups), "samples": any("sd_over_samples" in score for score in single)}
+    if over := [name for name, found in several.items() if found]:
         which = ", of one run over its samples" if len(over) > 1 else ""
         parts.append(rf"$\pm$: standard deviation over {over[0]}{which}")
     if comparisons:
@@ -87,30 +84,17 @@ def _caption(groups: Sequence[Group], comparisons: Sequence[Comparison]) -> str:
         )
     if judges := sorted({judge for run in runs for judge in run.judges.values() if judge}):
         parts.append(f"lm\\_judge: rated by {' and '.join(map(escaped, judges))}")
-    if any(len(_present(group)) < len(COLUMNS) for group in groups):
+    if not all(run.scores.keys() >= set(COLUMNS) for run in runs):
         parts.append(f"{MISSING}: not computed, and left out of mean and median")
     if all(run.parity == "reference" for run in runs):
         parts.append("scored by the rules of the original code")
     return "; ".join(parts) + "."
 
 
-def _seeds(groups: Sequence[Group]) -> bool:
-    """Whether some rows are of several runs."""
-    return any(len(group.runs) > 1 for group in groups)
-
-
-def _samples(groups: Sequence[Group]) -> bool:
-    """Whether some rows are of one run with several samples of each answer."""
-    alone = [group.runs[0] for group in groups if len(group.runs) == 1]
-    return any("sd_over_samples" in score for run in alone for score in run.scores.values())
-
-
 def _heading(counts: set[str]) -> list[str]:
-    """Two rows: the tasks over their columns, the metrics. Under the means how many columns they cover, if it is the
-    same for all."""
-    edges = [0]
-    for task in HELD_OUT:
-        edges.append(edges[-1] + len(task.headline))
+    """Draw a row of tasks and one of metrics. Under the means stands how many columns they cover, if all cover as
+    many."""
+    edges = accumulate((len(task.headline) for task in HELD_OUT), initial=0)
     cells = [rf"\multicolumn{{{len(task.headline)}}}{{c}}{{{escaped(task.short_name)}}}" for task in HELD_OUT]
     rules = [rf"\cmidrule(lr){{{first + 2}-{last + 1}}}" for first, last in pairwise(edges)]
     covers = f"of {next(iter(counts))}" if len(counts) == 1 else ""
@@ -122,17 +106,21 @@ def _heading(counts: set[str]) -> list[str]:
     ]
 
 
-def _rows(group: Group, verdicts: Mapping[str, str], same_coverage: bool) -> list[str]:
-    """A row of values and, where there are any, one of intervals below."""
-    names = [*COLUMNS, *STATISTICS]
+def _rows(group: Group, comparison: Comparison | None, same_coverage: bool) -> list[str]:
+    """Draw a row of values and, if there are any, one of intervals below."""
+    differing = set()
+    if comparison:
+        differing = {column.name for column in comparison.columns if column.verdict in (HIGHER, LOWER)}
+        if comparison.mean and comparison.mean.verdict in (HIGHER, LOWER):
+            differing.add("mean")
     name = escaped(group.name)
     if not same_coverage:
         name += f" {_small(f'(mean of {_coverage(group)})')}"
     values, intervals = [], []
-    for column in names:
+    for column in (*COLUMNS, *STATISTICS):
         scores = [run.scores[column] for run in group.runs if column in run.scores]
         whole = len(scores) == len(group.runs)
-        mark = "$^{*}$" if verdicts.get(column) in (HIGHER, LOWER) else ""
+        mark = "$^{*}$" if column in differing else ""
         values.append(_value(scores) + mark if whole else MISSING)
         limits = scores[0].get("ci95") if whole and len(scores) == 1 else None
         intervals.append(_small(interval(limits)) if limits else "")
@@ -155,10 +143,6 @@ def _small(text: str) -> str:
     return rf"{{\scriptsize {text}}}"
 
 
-def _present(group: Group) -> list[str]:
-    return [column for column in COLUMNS if all(column in run.scores for run in group.runs)]
-
-
 def _coverage(group: Group) -> str:
-    """What its mean is made of: `9 of 11`, of seeds that have not the same columns `8 to 9 of 11`."""
+    """Coverage of a group's mean: `9 of 11`, or `8 to 9 of 11` if its seeds differ."""
     return count_of([sum(column in run.scores for column in COLUMNS) for run in group.runs], len(COLUMNS))

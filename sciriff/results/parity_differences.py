@@ -1,28 +1,28 @@
-"""What the same answers score under the other value of `eval.parity`, wherever that is another number.
+"""Score the same answers under the other value of `eval.parity`, and keep the numbers that differ.
 
 Scoring has two sets of rules: ours, and the reference code's with its traps. `other_parity` in scores.json holds the
-other set's value of every column and detail in which they part, so that a number can be set beside an old one.
+other set's value of every column and detail that differs, to compare with older results.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from itertools import chain
 from statistics import fmean, median
 
 from sciriff.results.samples import averaged
 from sciriff.results.scores import ColumnScore, OtherParity, TaskDifferences
+from sciriff.results.statistics import SAME
 from sciriff.tasks.task import Scored, Task
 
-SAME = 1e-12
-"""Values that are closer than this differ by rounding."""
 OTHER = {"none": "reference", "reference": "none"}
 
 
 def scored_by_other_rules(
     task: Task, answers: Iterable[tuple[str, str]], scored: Sequence[Scored], parity: bool
 ) -> list[Scored]:
-    """The (prediction, reference) pairs as the rules score them that were not used; `scored` is what the others gave.
+    """Score (prediction, reference) pairs by the rules that did not give `scored`.
 
-    Only answers that the two can part on are scored again. Ratings are the judge's of what it was shown, under either.
+    Only answers that the two can differ on are scored again. The judge's ratings stay: they are of the text it saw.
     """
     return [
         replace(task.score(prediction, reference, not parity), judge=row.judge)
@@ -35,17 +35,12 @@ def scored_by_other_rules(
 def task_differences(
     task: Task, scored: Sequence[Sequence[Scored]], other: Sequence[Sequence[Scored]]
 ) -> TaskDifferences | None:
-    """How many answers count otherwise under the other rules, how many of these a judge rated (it would be shown
-    another text), and the details (0-1) that have another value there. None where nothing differs.
+    """Compare the answers of each sample under the rules in use (`scored`) and the `other` ones; None if all are equal.
 
-    Both are the answers of each sample; details are their means.
+    Details are means over samples.
     """
-    answers = [
-        row
-        for rows, others in zip(scored, other, strict=True)
-        for row, there in zip(rows, others, strict=True)
-        if row != there
-    ]
+    pairs = zip(chain(*scored), chain(*other), strict=True)
+    answers = [here for here, there in pairs if here != there]
     if not answers:
         return None
     here, there = (averaged([task.details(sample) for sample in samples]) for samples in (scored, other))
@@ -62,19 +57,20 @@ def other_parity(
     columns: Mapping[str, ColumnScore],
     differences: Mapping[str, TaskDifferences],
 ) -> OtherParity:
-    """What scores.json says of the other rules: `differences` by task, those of `columns` (the summary's, 0-1) that
-    have another value there, and the mean and the median with these."""
-    there = {name: column["value"] for name, column in columns.items()}
-    differing = {}
-    for task in tasks:
-        for column, short in zip(task.columns, task.headline, strict=True):
-            if task.name in differences and task.summary[short] in differences[task.name]["details"]:
-                differing[column] = differences[task.name]["details"][task.summary[short]]
-    there |= differing
+    """Build scores.json's `other_parity` from the `differences` by task: columns (0-1) that differ from those of the
+    summary, and mean and median with these."""
+    differing = {
+        column: differences[task.name]["details"][task.summary[short]]
+        for task in tasks
+        if task.name in differences
+        for column, short in zip(task.columns, task.headline, strict=True)
+        if task.summary[short] in differences[task.name]["details"]
+    }
+    values = ({name: column["value"] for name, column in columns.items()} | differing).values()
     return {
         "parity": OTHER[parity],
         "columns": differing,
-        "mean": fmean(there.values()) if there else None,
-        "median": median(there.values()) if there else None,
+        "mean": fmean(values) if values else None,
+        "median": median(values) if values else None,
         "tasks": dict(differences),
     }

@@ -21,7 +21,7 @@ from sciriff.run.user_error import UserError
 from sciriff.tasks.task import Scored, Task
 
 DIGITS = 16
-"""Of the digest of a reference (SHA-256, hexadecimal): enough to see that two runs were given different ones."""
+"""Hexadecimal digits of a reference's SHA-256: enough to see that two runs were given different references."""
 
 Number = (
     Annotated[int, Meta(ge=-(2**53), le=2**53)] | Annotated[float, Meta(ge=-sys.float_info.max, le=sys.float_info.max)]
@@ -30,24 +30,15 @@ Number = (
 
 @dataclass(frozen=True)
 class InstanceNumbers:
-    """One answer in numbers."""
-
-    reference: str
-    """Digest of the text that was expected."""
-    vector: tuple[float, ...]
-    """As Task.vector has it: one number per name in Task.fields."""
-    unreadable: str | None = None
-    """Why it could not be read, one of UNREADABLE; None where it could."""
-
-
-@dataclass(frozen=True)
-class _Row:
-    """A line of the file, the numbers by their names gathered in `vector`."""
+    """One answer in numbers: a line of the file."""
 
     instance_id: str
     reference: str
+    """Digest of the expected text."""
     vector: tuple[Number, ...]
+    """Task.vector: one number per name in Task.fields."""
     unreadable: str | None = None
+    """Why it could not be read, one of UNREADABLE."""
     sample: FromOne = 1
 
 
@@ -61,7 +52,11 @@ def write_per_instance(path: Path, task: Task, answers: Iterable[tuple[str, int 
                 "reference": hashlib.sha256(reference.encode("utf-8", "surrogatepass")).hexdigest()[:DIGITS],
                 "unreadable": scored.unreadable,
                 **({} if sample is None else {"sample": sample}),
-                **dict(zip(task.fields, map(_number, task.vector(scored)), strict=True)),
+                # booleans as 0 and 1, so that the file holds numbers alone
+                **{
+                    name: int(value) if isinstance(value, bool) else value
+                    for name, value in zip(task.fields, task.vector(scored), strict=True)
+                },
             }
             for instance_id, sample, reference, scored in answers
         ],
@@ -69,13 +64,13 @@ def write_per_instance(path: Path, task: Task, answers: Iterable[tuple[str, int 
 
 
 def read_per_instance(path: Path, task: Task) -> dict[AnswerKey, InstanceNumbers]:
-    """What was written, by answer. UserError names file and line of a row that is not such a row."""
+    """Read the numbers by answer. UserError names file and line of a broken row."""
     found: dict[AnswerKey, InstanceNumbers] = {}
     for number, values in read_json_objects(path):
         place = f"{path}:{number}"
         vector = [values.get(name) for name in task.fields]
         try:
-            row = typed({**values, "vector": vector}, _Row)
+            row = typed({**values, "vector": vector}, InstanceNumbers)
         except WrongType as error:
             raise UserError(
                 f"{place}: not the numbers of an answer to {task.name} as this version writes them ({error}); "
@@ -84,10 +79,5 @@ def read_per_instance(path: Path, task: Task) -> dict[AnswerKey, InstanceNumbers
         key = row.instance_id, row.sample
         if key in found:
             raise UserError(f"{place}: instance {named(key)} stands here twice; run the score stage again")
-        found[key] = InstanceNumbers(row.reference, row.vector, row.unreadable)
+        found[key] = row
     return found
-
-
-def _number(value: float) -> float:
-    """True as 1, so that the file holds numbers alone."""
-    return int(value) if isinstance(value, bool) else value

@@ -3,10 +3,10 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NotRequired, TypedDict
+from typing import NotRequired, TypedDict
 
 from sciriff.run.number_format import count_of
-from sciriff.run.typed_json import parsed_json
+from sciriff.run.typed_json import parsed_json, read_json
 from sciriff.run.whole_file import write_whole
 from sciriff.tasks import COLUMNS
 
@@ -17,11 +17,11 @@ class ColumnScore(TypedDict):
     value: float
     ci95: NotRequired[tuple[float, float]]
     sd_over_samples: NotRequired[float]
-    """Where each prompt has several answers: the standard deviation of the scores of one each."""
+    """Standard deviation over the samples of each prompt, if there are several."""
 
 
 class Summary(TypedDict):
-    """The columns that have a value, their mean and median (None without any), and the names of the others."""
+    """Columns with a value, their mean and median (None without any), and the names of the missing columns."""
 
     columns: dict[str, ColumnScore]
     mean: float | None
@@ -38,35 +38,34 @@ class JudgeReport(TypedDict):
     judged: int
     unreadable: int
     missing_answers: int
-    """Rated 1 without being asked about."""
+    """Rated 1 without a call."""
     not_judged: int
-    """Answers without a rating that should have one."""
+    """Answers that lack their rating."""
 
 
 class TaskScores(TypedDict):
-    """One task. Counts are of all answers, values are means over samples."""
+    """One task. Counts cover all answers, values are means over samples."""
 
     n: int
     """Instances."""
     missing: int
-    """Expected answers that were not there to be scored."""
+    """Expected answers without a prediction."""
     benchmark: int | None
-    """Instances that SciRIFF's validation split has, where nobody wrote down how many were asked for."""
+    """Instances in SciRIFF's validation split, for predictions without an expected.json."""
     readable: float
     unreadable: dict[str, int]
     end_differs: int
-    """Answers of which the reference's stripping leaves something else than ours."""
+    """Answers that the reference's stripping changes otherwise than ours."""
     truncated_prompts: int
-    """This and the next three: what the model did not see, and did not get to say."""
     truncated_tokens: int
     skipped_prompts: int
     cut_answers: int
     rated: int
     headline: dict[str, float]
     details: dict[str, int | float]
-    """By the reference's flat names."""
+    """Keys are the reference's flat names."""
     answers: NotRequired[int]
-    """Where there are several samples of each."""
+    """Answers to the n instances, if each has several samples."""
     sd_over_samples: NotRequired[dict[str, float | None]]
     judge: NotRequired[JudgeReport]
 
@@ -75,11 +74,11 @@ class TaskDifferences(TypedDict):
     """What the other rules of scoring change in one task."""
 
     answers: int
-    """That count otherwise."""
+    """Answers that count otherwise."""
     judged: int
-    """Of these the rated ones; a judge would have been shown another text."""
+    """Rated ones among them; a judge would have been shown another text."""
     details: dict[str, int | float]
-    """Those that have another value there, and that value."""
+    """Values under the other rules, where they differ."""
 
 
 class OtherParity(TypedDict):
@@ -87,7 +86,7 @@ class OtherParity(TypedDict):
 
     parity: str
     columns: dict[str, float]
-    """Those of the summary that have another value there."""
+    """Values of the summary's columns that differ."""
     mean: float | None
     median: float | None
     tasks: dict[str, TaskDifferences]
@@ -99,43 +98,42 @@ class Scores(TypedDict):
     model: str
     parity: str
     samples: NotRequired[int]
-    """Answers to each prompt, where it is more than one."""
+    """Answers to each prompt, if more than one."""
     tasks: dict[str, TaskScores]
     summary: Summary
     other_parity: NotRequired[OtherParity]
-    """Not in files of earlier versions."""
+    """Missing in files of earlier versions."""
 
 
 class _SummaryAlone(TypedDict):
     summary: Summary
 
 
+WHAT, FIX = "the scores of a run", "run the score stage again"
+
+
 def read_scores(path: Path) -> Scores:
-    """The scores of a run. UserError names the file that is missing or broken."""
-    return _parsed(path.read_bytes(), Scores, path)
+    """Read the scores of a run. UserError names the file that is missing or broken."""
+    return read_json(path, Scores, WHAT, FIX)
 
 
 def read_summary(path: Path) -> Summary:
-    """The summary alone; other versions may have written the rest."""
+    """Read the summary alone; other versions may have written the rest."""
     return parsed_summary(path.read_bytes(), path)
 
 
 def parsed_summary(data: bytes, path: Path) -> Summary:
-    """As `read_summary`, of the bytes of the file."""
-    return _parsed(data, _SummaryAlone, path)["summary"]
-
-
-def _parsed(data: bytes, kind: Any, path: Path) -> Any:
-    return parsed_json(data, kind, path, "the scores of a run", "run the score stage again")
+    """Parse the bytes of scores.json as `read_summary` does."""
+    return parsed_json(data, _SummaryAlone, path, WHAT, FIX)["summary"]
 
 
 def write_scores(path: Path, scores: Scores) -> None:
-    """Write it whole or not at all."""
+    """Write scores.json atomically."""
     write_whole(path, json.dumps(scores, indent=2, allow_nan=False) + "\n")
 
 
 def columns_and_statistics(summary: Summary) -> dict[str, ColumnScore]:
-    """The columns that have a score, and `mean` and `median` where there are any, as if they were columns."""
+    """Column, `mean` or `median` -> score, of those that have one."""
     found = dict(summary["columns"])
     if summary["mean"] is not None:
         found["mean"] = {"value": summary["mean"]}
@@ -149,7 +147,7 @@ def columns_and_statistics(summary: Summary) -> dict[str, ColumnScore]:
 
 
 def other_values(scores: Scores) -> list[tuple[str, float, float]]:
-    """(column, value, value under the other rules of scoring) where these differ; then so for `mean` and `median`."""
+    """List (column, value, value under the other rules of scoring) where these differ, then for `mean` and `median`."""
     known, other = columns_and_statistics(scores["summary"]), scores.get("other_parity")
     if other is None or not other["columns"]:
         return []
@@ -158,10 +156,10 @@ def other_values(scores: Scores) -> list[tuple[str, float, float]]:
 
 
 def coverage(columns: Mapping[str, object]) -> str:
-    """What a mean and a median of these columns are made of: `9 of 11`."""
+    """Coverage of a mean or median of these columns: `9 of 11`."""
     return count_of([len(columns)], len(COLUMNS))
 
 
 def answers_of(task: TaskScores) -> int:
-    """How many answers of a task were scored: one to each of its n instances, or several samples."""
+    """Number of scored answers of a task: one for each of its n instances, or several samples."""
     return task.get("answers", task["n"])

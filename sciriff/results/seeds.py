@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from statistics import fmean, stdev
+from statistics import fmean
 
 import numpy as np
 
@@ -24,7 +24,7 @@ class Group:
 
     @property
     def name(self) -> str:
-        """Of several runs the name without the seed: `llama2_7b-scitulu (3 seeds)`."""
+        """The run's name; for several runs without the seed: `llama2_7b-scitulu (3 seeds)`."""
         if len(self.runs) == 1:
             return self.runs[0].name
         bare = {re.sub(rf"-s{run.seed}(?=-|$)", "", run.name) for run in self.runs}
@@ -33,29 +33,29 @@ class Group:
 
 @dataclass(frozen=True)
 class Value:
-    """A score (0-1): of one run, or the mean over its seeds and their standard deviation."""
+    """A score (0-1) of one run, or the mean over its seeds and their standard deviation."""
 
     mean: float
     sd: float | None
     runs: int
     sd_over_samples: float | None = None
-    """Where each prompt has several answers: the standard deviation of the scores of one each."""
+    """Standard deviation over the samples of each prompt, if there are several."""
 
 
 @dataclass(frozen=True)
 class Pooled:
-    """One column, or the mean of all, of the seeds of one configuration on the same n instances."""
+    """One column, or the mean of all, over the seeds of one configuration on the same n instances."""
 
     name: str
     n: int
     value: Value
     ci95: tuple[float, float] | None = None
-    """Bootstrap over instances of the mean over these seeds; None where it was not asked for or n is 1."""
+    """Bootstrap over instances of the mean over these seeds; None without resamples or with a single instance."""
 
 
 def pool_seeds(runs: Sequence[FinishedRun]) -> list[Group]:
-    """Groups of runs whose configs differ in the seed alone, in the order of their first runs. Two runs with the same
-    seed, such as a run and its copy, are not two seeds and stay apart; so do seeds that were asked other instances."""
+    """Group runs whose configs differ in the seed alone, in the order of their first runs. Runs with the same seed (a
+    run and its copy) stay apart, and so do seeds that share no instance."""
     groups: list[list[FinishedRun]] = []
     for run in runs:
         for group in groups:
@@ -76,10 +76,10 @@ def _share_instances(runs: Sequence[FinishedRun]) -> bool:
 
 
 def pooled(group: Group, resamples: int = 0) -> tuple[list[Pooled], list[str]]:
-    """Every column of a set of seeds on the instances that all of them answered, their mean last, and notes; with
-    intervals where there are `resamples`. The mean has one where every column has.
+    """Pool every column on the instances that all seeds answered; the columns' mean is last. Returns them and notes.
 
-    UserError where they share no instance, and where they were scored by different rules.
+    With `resamples` they have intervals; the mean has one if every column has. UserError if the runs share no instance
+    or were scored by different rules.
     """
     found, notes = common_parts(group.runs)
     columns, scores, drawn = [], [], []
@@ -100,12 +100,11 @@ def pooled(group: Group, resamples: int = 0) -> tuple[list[Pooled], list[str]]:
 def value_of(runs: Sequence[Sequence[float]]) -> Value:
     """Pool the scores of each run's samples."""
     means = [mean(samples) for samples in runs]
-    sd = stdev(means) if len(means) > 1 else None
-    return Value(fmean(means), sd, len(means), pooled_spread([spread(samples) for samples in runs]))
+    return Value(fmean(means), spread(means), len(means), pooled_spread([spread(samples) for samples in runs]))
 
 
 def mean_of_columns(columns: Sequence[Sequence[Sequence[float]]]) -> list[list[float]]:
-    """The mean of several columns, of each run's samples; of its samples' mean where not every task has all of them."""
+    """Average columns sample by sample for each run; over its samples' means if not every task has all samples."""
     means = []
     for run in zip(*columns, strict=True):
         whole = len({len(samples) for samples in run}) == 1
@@ -114,15 +113,15 @@ def mean_of_columns(columns: Sequence[Sequence[Sequence[float]]]) -> list[list[f
 
 
 def values_of(column: str, runs: Sequence[Sequence[Mapping[str, float]]]) -> list[list[float]]:
-    """One column of each run's samples."""
+    """Values of one column in each run's samples."""
     return [[sample[column] for sample in samples] for samples in runs]
 
 
 def mean_name(columns: int) -> str:
-    """How the mean of some columns is called: `mean of 9 of 11`."""
+    """Name of the mean of this many columns: `mean of 9 of 11`."""
     return f"mean of {count_of([columns], len(COLUMNS))}"
 
 
 def mean_over_runs(runs: Sequence[Mapping[str, Array]], column: str) -> Array:
-    """The mean over runs of a column in each resample."""
+    """Mean over runs of a column in each resample."""
     return np.asarray(np.mean([run[column] for run in runs], axis=0))

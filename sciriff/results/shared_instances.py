@@ -15,7 +15,7 @@ from sciriff.tasks.task import Task
 
 
 def common_parts(runs: Sequence[FinishedRun]) -> tuple[list[TaskColumns], list[str]]:
-    """The columns that all runs have, on the instances that all of them answered, and what a reader must know."""
+    """Return the columns that all runs have, on the instances that all of them answered, and notes on the others."""
     first = runs[0]
     for run in runs:
         if run.parity != first.parity:
@@ -35,7 +35,7 @@ def common_parts(runs: Sequence[FinishedRun]) -> tuple[list[TaskColumns], list[s
 
 
 def _shared_parts(task: Task, runs: Sequence[FinishedRun], notes: list[str]) -> list[TaskColumns]:
-    """The columns of a task on the instances that all runs answered; notes what is left out."""
+    """Return the columns of a task on the instances that all runs answered; add to `notes` what is left out."""
     tables = [run.numbers.get(task.name, {}) for run in runs]
     if not any(tables):
         return []
@@ -64,20 +64,13 @@ def _shared_parts(task: Task, runs: Sequence[FinishedRun], notes: list[str]) -> 
 
 
 def _vectors(task: Task, table: Mapping[AnswerKey, InstanceNumbers], instances: Sequence[str]) -> Array:
-    """[samples, n, k]; 0 where an instance lacks a sample."""
+    """Vectors of shape [samples, n, k]; zeros where an instance lacks a sample."""
+    vectors = {key: row.vector for key, row in table.items()}
     lacking = (0.0,) * len(task.fields)
-    return np.array(
-        [
-            [table[i, number].vector if (i, number) in table else lacking for i in instances]
-            for number in sorted({number for _, number in table})
-        ],
-        dtype=float,
-    )
+    samples = sorted({sample for _, sample in table})
+    return np.array([[vectors.get((i, sample), lacking) for i in instances] for sample in samples], dtype=float)
 
 
 def count_instances(counts: Iterable[tuple[str, int]]) -> int:
-    """How many instances there are, of (task, instances behind one of its columns)."""
-    largest: dict[str, int] = {}
-    for task, n in counts:
-        largest[task] = max(n, largest.get(task, 0))
-    return sum(largest.values())
+    """Count instances, given (task, instances behind one of its columns)."""
+    return sum(dict(sorted(counts)).values())  # the largest of each task

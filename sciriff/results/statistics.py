@@ -1,8 +1,8 @@
-"""How much a score could have been otherwise: bootstrap intervals, paired tests, the difference that could be seen.
+"""Bootstrap intervals, paired permutation tests and detectable differences of scores.
 
-All of it works on sufficient statistics: a matrix with one row of numbers per instance, whose column sums decide the
-scores of a set of instances (`Task.vector`, `Task.scores_of_sums`). A resample is then a weighted sum of rows, so micro
-F1 and corpus BLEU are recomputed exactly for each of 10,000 resamples without looking at a text again.
+All functions work on sufficient statistics: a matrix with one row of numbers per instance, whose column sums decide the
+scores of a set of instances (`Task.vector`, `Task.scores_of_sums`). A resample is a weighted sum of rows, so micro F1
+and corpus BLEU are recomputed exactly for each of 10,000 resamples without reading a text again.
 """
 
 from collections.abc import Iterator, Sequence
@@ -15,13 +15,13 @@ Array = npt.NDArray[np.float64]
 
 RESAMPLES = 10_000
 ALPHA = 0.05
-"""1 - coverage of the intervals; below it an adjusted p-value is more than noise."""
+"""1 - coverage of the intervals, and the level of the tests."""
 POWER = 0.8
-"""Chance with which a difference of `detectable` size would be seen at ALPHA."""
+"""Chance to see a difference of `detectable` size at ALPHA."""
 CELLS = 1 << 20
 """Weights (resamples x instances) that are held at a time: 8 MB each for draws, counts and floats."""
 SAME = 1e-12
-"""Differences that are closer than this differ by rounding."""
+"""Values that are closer than this differ by rounding."""
 
 
 def resampled_sums(rows: Array, resamples: int, stream: str) -> Array:
@@ -43,11 +43,11 @@ def resampled_sums(rows: Array, resamples: int, stream: str) -> Array:
 
 
 def swapped_sums(differences: Array, resamples: int, stream: str) -> tuple[Array, bool]:
-    """Sums over random subsets of instances of `differences`, [n, k]: what run B gives and run A takes where the two
-    answers of each instance in the subset change places. [m, k], and whether these are all subsets that matter.
+    """Sums of `differences`, [n, k], over random subsets of instances, [m, k], and whether these are all subsets: what
+    run B gives to run A if the two answers of each instance in the subset change places.
 
-    Instances on which nothing differs do not matter. All subsets of the others are tried if there are at most
-    `resamples` of them; otherwise each instance joins with a chance of one half.
+    Instances without a difference are left out. All subsets of the others are tried if there are at most `resamples`;
+    otherwise each instance joins with a chance of one half.
     """
     differences = differences[np.any(differences != 0, axis=1)]
     n, k = differences.shape
@@ -63,7 +63,7 @@ def swapped_sums(differences: Array, resamples: int, stream: str) -> tuple[Array
 
 
 def drawn_from_all(values: Array, resamples: int, stream: str) -> Array:
-    """`resamples` of the values of all subsets, so that they can be added to values of random ones."""
+    """Draw `resamples` of the values of all subsets, to add them to values of random subsets."""
     return values[_generator(f"subsets {stream}").integers(len(values), size=resamples)]
 
 
@@ -74,43 +74,42 @@ def interval(values: Array) -> tuple[float, float]:
 
 
 def p_value(observed: float, permuted: Array, every: bool) -> float:
-    """Two-sided: the share of permuted differences that are as large as the observed one.
+    """Two-sided p: the share of permuted differences at least as large as the observed one.
 
-    Where `permuted` holds not every permutation the observed one is counted as one of them, so that p is never 0
-    (Phipson & Smyth 2010).
+    Unless `permuted` holds `every` permutation, the observed one counts as one of them, so that p is never 0 (Phipson &
+    Smyth 2010).
     """
     as_large = int(np.count_nonzero(np.abs(permuted) >= abs(observed) - SAME))
     return as_large / len(permuted) if every else (as_large + 1) / (len(permuted) + 1)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """p-values adjusted for their number, in the given order (Holm 1979): the smallest times m, the next times m - 1
-    and so on, none below the one before it and none above 1. The chance of any false alarm stays below ALPHA."""
-    adjusted = [0.0] * len(p_values)
-    highest = 0.0
-    for rank, position in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
-        highest = max(highest, min(1.0, (len(p_values) - rank) * p_values[position]))
-        adjusted[position] = highest
-    return adjusted
+    """Adjust p-values for their number, in the given order (Holm 1979): the smallest times m, the next times m - 1 ...,
+    none below the one before it and none above 1. The chance of any false alarm stays below ALPHA."""
+    values = np.asarray(p_values, dtype=float)
+    order = np.argsort(values, kind="stable")
+    adjusted = np.empty_like(values)
+    adjusted[order] = np.maximum.accumulate(values[order] * np.arange(len(values), 0, -1)).clip(max=1)
+    return list(map(float, adjusted))
 
 
 def detectable(differences: Array) -> float:
-    """The smallest true difference that a test on this many instances would see with POWER at ALPHA, two-sided.
+    """Smallest true difference that a two-sided test on these instances sees with POWER at ALPHA.
 
-    (z of 1 - ALPHA / 2 plus z of POWER) standard errors, 2.80 of them; the standard error is the spread of the
-    bootstrapped differences (the power analysis of Miller 2024, arXiv 2411.00640).
+    2.80 standard errors (z of 1 - ALPHA / 2 plus z of POWER); the standard error is the spread of the bootstrapped
+    differences (power analysis of Miller 2024, arXiv 2411.00640).
     """
     normal = NormalDist()
     return (normal.inv_cdf(1 - ALPHA / 2) + normal.inv_cdf(POWER)) * float(np.std(differences, ddof=1))
 
 
 def _generator(stream: str) -> np.random.Generator:
-    """Random numbers that depend on a name alone, not on what was drawn before or in which order."""
+    """Random numbers that depend on the name alone, not on earlier draws."""
     return np.random.default_rng(list(stream.encode()))
 
 
 def _chunks(resamples: int, n: int) -> Iterator[tuple[int, int]]:
-    """(first, last + 1) of runs of resamples whose weights fit CELLS."""
+    """(first, last + 1) of chunks of resamples whose weights fit CELLS."""
     step = max(1, CELLS // max(n, 1))
     for first in range(0, resamples, step):
         yield first, min(first + step, resamples)

@@ -1,4 +1,4 @@
-"""The summary of scores.json as a table for people, for the score stage and the driver to print."""
+"""Draw the summary of scores.json as a table, for the score stage and the driver to print."""
 
 from sciriff.results.scores import (
     ColumnScore,
@@ -20,8 +20,8 @@ JUDGED = frozenset(column for task in HELD_OUT for column in task.judged_columns
 
 
 def summary_lines(scores: Scores) -> list[str]:
-    """The summary as a table for people: every column with its n, readable share, value and 95 % interval (both x100),
-    with several samples of each answer their standard deviation, then the mean."""
+    """Draw every column with its n, readable share, value and 95 % interval (both x100) and, for several samples, their
+    standard deviation; then mean and median, and remarks."""
     summary, samples = scores["summary"], scores.get("samples", 1)
     header = ["column", "n", "readable", "score", "95 % interval", f"sd over {samples} samples"]
     rows, known = [], columns_and_statistics(summary)
@@ -40,13 +40,13 @@ def summary_lines(scores: Scores) -> list[str]:
 
 
 def _cells(score: ColumnScore) -> tuple[str, str, str]:
-    """`51.53`, `[46.1, 57.0]` and `± 0.80`: value, interval and standard deviation over samples, as far as known."""
+    """Format value, interval and standard deviation over samples: `51.53`, `[46.1, 57.0]`, `± 0.80`."""
     limits, sd = score.get("ci95"), score.get("sd_over_samples")
     return points(score["value"]), interval(limits) if limits else "", "" if sd is None else plus_minus(sd)
 
 
 def _remarks(scores: Scores) -> list[str]:
-    """What a reader of the numbers must know beside them."""
+    """Lines that a reader of the numbers must know."""
     results = scores["tasks"]
     lines = []
     unjudged = [name for name in scores["summary"]["missing"] if name in JUDGED and name.partition("/")[0] in results]
@@ -75,9 +75,9 @@ def _remarks(scores: Scores) -> list[str]:
 
 
 def _other_parity(scores: Scores) -> list[str]:
-    """The columns that have another value under the other rules of scoring, and that value."""
+    """Lines with the columns that differ under the other rules of scoring."""
     other = scores.get("other_parity")
-    if other is None or not other["tasks"]:  # of an earlier version, or nothing differs
+    if other is None or not other["tasks"]:  # written by an earlier version, or nothing differs
         return []
     covers = f" of {coverage(scores['summary']['columns'])}"
     rows = [(name if name in COLUMNS else name + covers, here, to) for name, here, to in other_values(scores)]
@@ -91,7 +91,7 @@ def _other_parity(scores: Scores) -> list[str]:
 
 
 def _lengths(result: TaskScores) -> str:
-    """What was too long for the model or for its limit, of a task in scores.json; empty where nothing was."""
+    """Prompts and answers of a task that were too long, as a phrase; empty if there are none."""
     n = answers_of(result)
     cut, skipped, ended = (result[name] for name in ("truncated_prompts", "skipped_prompts", "cut_answers"))
     parts = [
@@ -103,7 +103,7 @@ def _lengths(result: TaskScores) -> str:
 
 
 def judge_line(judge: JudgeReport) -> str:
-    """What a judge did, of `judge` in scores.json: `judged by gpt-4o: 97 answers, 3 of the responses unreadable`."""
+    """Summarise `judge` of scores.json: `judged by gpt-4o: 97 answers, 3 of the responses unreadable`."""
     parts = [f"{judge['judged']} answers"]
     if judge["unreadable"]:
         parts.append(f"{judge['unreadable']} of the responses unreadable")
@@ -115,8 +115,8 @@ def judge_line(judge: JudgeReport) -> str:
 
 
 def mean_line(summary: Summary) -> str:
-    """The mean (x100) with its interval, its spread over samples and what it covers: `46.45 [41.5, 50.9] of 9 of 11`;
-    empty without one."""
+    """Format the mean (x100) with interval, spread over samples and coverage: `46.45 [41.5, 50.9] of 9 of 11`; empty
+    without a mean."""
     if summary["mean"] is None:
         return ""
     parts = [*_cells(columns_and_statistics(summary)["mean"]), f"of {coverage(summary['columns'])}"]

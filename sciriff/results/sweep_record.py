@@ -22,18 +22,18 @@ class Job:
     name: str
     run_dir: str
     overrides: str
-    """What the job was given, as it would be typed."""
+    """Overrides of the job, as typed on a command line."""
     status: str = "running"
     """queued (in Slurm), running, done, failed or stopped; a job that was killed stays `running`."""
     seconds: float = 0.0
     reason: str | None = None
     """Why it failed."""
     slurm: str | None = None
-    """Its id in Slurm."""
+    """Job id in Slurm."""
 
     @property
     def log(self) -> Path | None:
-        """The log of a job in Slurm."""
+        """Log of a job in Slurm."""
         return RunDir(Path(self.run_dir)).log(f"slurm-{self.slurm}") if self.slurm else None
 
 
@@ -47,7 +47,7 @@ def write(place: Path, job: Job) -> None:
 
 
 def row(place: Path, number: int) -> Job | None:
-    """The row of one job; None where there is none, or where a shared file system has just lost sight of it."""
+    """Read the row of one job; None if there is none, or if a shared file system does not show it yet."""
     try:
         return _read(_row(place, number))
     except OSError:
@@ -55,7 +55,7 @@ def row(place: Path, number: int) -> Job | None:
 
 
 def jobs(place: Path) -> list[Job]:
-    """The rows of a sweep, in the order of its jobs."""
+    """Read the rows of a sweep, in the order of its jobs."""
     return [_read(path) for path in sorted(_rows(place).glob("*.json"))]
 
 
@@ -63,16 +63,11 @@ def _read(path: Path) -> Job:
     return read_json(path, Job, "the row of a job", "remove it, and the sweep's command makes it again")
 
 
-def forget(place: Path, number: int) -> None:
-    """Remove the row of a job."""
-    _row(place, number).unlink(missing_ok=True)
-
-
 def forget_from(place: Path, number: int) -> None:
-    """Remove the rows from this number on: of jobs that the same command had under other files of conf/."""
+    """Remove the rows from this number on: jobs that the same command had under other files of conf/."""
     for job in jobs(place):
         if job.number >= number:
-            forget(place, job.number)
+            _row(place, job.number).unlink(missing_ok=True)
 
 
 def forget_all(place: Path) -> None:

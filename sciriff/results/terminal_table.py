@@ -1,4 +1,4 @@
-"""Tables for the terminal, drawn by rich: columns that line up, whatever stands in them."""
+"""Draw tables for the terminal with rich: columns line up whatever characters they hold."""
 
 import io
 from collections.abc import Iterable, Sequence
@@ -8,14 +8,14 @@ from sciriff.run.visible import visible_line
 GAP = 2
 """Spaces between two columns."""
 WIDTH = 1_000_000
-"""Columns of the terminal that rich is told of, so that it never wraps or cuts a cell, in a file or a narrow window."""
+"""Terminal width given to rich, so that it never wraps or cuts a cell, in a file or a narrow window."""
 
 
 def table_lines(header: Sequence[str], rows: Iterable[Sequence[str]], right: Sequence[str] = ()) -> list[str]:
-    """The header and one line for each row. The columns named in `right` are aligned on the right, as numbers are.
+    """Draw the header and a line per row. Columns named in `right` are aligned on the right, as numbers are.
 
-    Cells are shown as they are: no markup or emoji code in them means anything, and what would steer a terminal or end
-    the line stands there as a picture.
+    Cells are shown literally, without markup or emoji codes; characters that would steer a terminal or end the line
+    are replaced by visible ones.
     """
     from rich.console import Console  # here, for rich takes longer to load than --help may
     from rich.table import Table

@@ -28,7 +28,7 @@ class WrongType(ValueError):
 def typed(values: Any, kind: type[T]) -> T:
     """Convert parsed JSON to a dataclass, TypedDict or any type that msgspec knows; unknown keys are ignored."""
     try:
-        return msgspec.convert(values, kind)
+        return msgspec.convert(values, kind, str_keys=True)
     except msgspec.ValidationError as error:
         raise WrongType(_explained(values, kind, str(error))) from None
 
@@ -86,7 +86,7 @@ def _only(values: Any, keys: list[str | int], key: str) -> Any:
 
 def _complaint(values: Any, kind: type[Any]) -> str | None:
     try:
-        msgspec.convert(values, kind)
+        msgspec.convert(values, kind, str_keys=True)
     except msgspec.ValidationError as error:
         return str(error)
     return None

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+import msgspec
+
 
 @dataclass(frozen=True)
 class CatalogueEntry:
@@ -28,16 +30,7 @@ def catalogue() -> dict[str, CatalogueEntry]:
     """All tasks by name, in alphabetical order."""
     with Path(__file__).with_name("catalogue.tsv").open(newline="") as file:
         return {
-            row["name"]: CatalogueEntry(
-                name=row["name"],
-                family=row["family"],
-                domains=tuple(row["domains"].split(",")),
-                train=int(row["train"]),
-                validation=int(row["validation"]),
-                test=int(row["test"]),
-                mean_input_tokens=float(row["mean_input_tokens"]),
-                mean_output_tokens=float(row["mean_output_tokens"]),
-            )
+            row["name"]: msgspec.convert(row | {"domains": row["domains"].split(",")}, CatalogueEntry, strict=False)
             for row in csv.DictReader(file, delimiter="\t")
         }
 

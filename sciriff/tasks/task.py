@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sciriff.tasks.metrics.answer_end import stripped_as_reference, without_end_marker
+from sciriff.tasks.metrics.answer_end import end_differs, without_end
 from sciriff.tasks.metrics.json_answer import EXTRACT_FAILURE, EXTRACT_SUCCESS, NULL_JSON, VALID_JSON, Reading
 from sciriff.tasks.metrics.judge_rating import UNRATED, JudgeCounts, JudgeRule, judge_scores
 from sciriff.tasks.metrics.matches import Matches
@@ -85,14 +85,14 @@ class Task:
 
     def parity_matters(self, prediction: str) -> bool:
         """Whether an answer may score differently under the two values of `parity`."""
-        return self.parity_metric is not None or stripped_as_reference(prediction) != without_end_marker(prediction)
+        return self.parity_metric is not None or end_differs(prediction)
 
     def score(self, prediction: str, reference: str, parity: bool = False) -> Scored:
         """Score one answer against its reference, both as text. ValueError if the reference cannot be parsed.
 
         `parity` reproduces the reference code's errors, too.
         """
-        answer = _without_end(prediction, parity)
+        answer = without_end(prediction, parity)
         overlap = bleu.count(answer, reference)
         metric = self.parity_metric if parity and self.parity_metric else self.metric
         if self.parse is None:
@@ -125,7 +125,7 @@ class Task:
         if self.parse is None or self.metric is None or self.metric.matches is None:
             return None
         expected = self.parse(reference).value
-        _, _, value = self._read(_without_end(prediction, parity))
+        _, _, value = self._read(without_end(prediction, parity))
         try:
             return self.metric.matches(value, expected)
         except WrongShape:
@@ -169,13 +169,12 @@ class Task:
 
         `sums` may hold arrays with one element per resample; the scores are then arrays, too.
         """
-        split = len(self.fields) - len(BleuCounts._fields) - len(JudgeCounts._fields)
+        split = len(self.metric.fields) if self.metric else 0
         end = split + len(BleuCounts._fields)
         values = self._metric_scores(sums, "" if self.parse is None else "all_")
         values |= bleu.scores(BleuCounts(*sums[split:end]))
-        judge = JudgeCounts(*sums[end:])
         if self.judged is not None:
-            rating = judge_scores(judge)
+            rating = judge_scores(JudgeCounts(*sums[end:]))
             values |= {flat: rating[name] for flat, name in self.judged.details.items()}
         return values
 
@@ -189,7 +188,3 @@ class Task:
             return {}
         scores = self.metric.scores(self.metric.numbers(*sums[: len(self.metric.fields)]))
         return {prefix + name: value for name, value in scores.items()}
-
-
-def _without_end(prediction: str, parity: bool) -> str:
-    return stripped_as_reference(prediction) if parity else without_end_marker(prediction)

@@ -20,11 +20,15 @@ class TensorboardSink:
     logged: int = -1
 
     def _add(self, step: int, values: dict[str, Any]) -> None:
-        from tensorboard.compat.proto.event_pb2 import Event
         from tensorboard.compat.proto.summary_pb2 import Summary
 
         scalars = [Summary.Value(tag=k, simple_value=v) for k, v in values.items() if is_number(v)]
-        self.writer.add_event(Event(wall_time=time.time(), step=step, summary=Summary(value=scalars)))
+        self._write(step, Summary(value=scalars))
+
+    def _write(self, step: int, summary: Any) -> None:
+        from tensorboard.compat.proto.event_pb2 import Event
+
+        self.writer.add_event(Event(wall_time=time.time(), step=step, summary=summary))
 
     def step(self, step: int, values: dict[str, float]) -> None:
         self._add(step, {tag(name): value for name, value in values.items()})
@@ -34,16 +38,9 @@ class TensorboardSink:
 
     def text(self, tag: str, text: str) -> None:
         """Add a Markdown text, shown in the tab Text."""
-        from tensorboard.compat.proto.event_pb2 import Event
-        from tensorboard.compat.proto.summary_pb2 import Summary, SummaryMetadata
-        from tensorboard.compat.proto.tensor_pb2 import TensorProto
-        from tensorboard.compat.proto.tensor_shape_pb2 import TensorShapeProto
-        from tensorboard.compat.proto.types_pb2 import DT_STRING
+        from tensorboard.plugins.text.summary_v2 import text_pb
 
-        tensor = TensorProto(dtype=DT_STRING, tensor_shape=TensorShapeProto(), string_val=[text.encode()])
-        metadata = SummaryMetadata(plugin_data=SummaryMetadata.PluginData(plugin_name="text"))
-        value = Summary.Value(tag=tag, tensor=tensor, metadata=metadata)
-        self.writer.add_event(Event(wall_time=time.time(), step=0, summary=Summary(value=[value])))
+        self._write(0, text_pb(tag, text))
 
     def file(self, path: Path) -> None:
         """Do nothing: TensorBoard stores no files; the run folder has them."""

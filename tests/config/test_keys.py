@@ -87,13 +87,13 @@ def test_a_section_stands_for_its_keys():
     [
         ({"stages": ["mix", "trian"]}, "stages=trian is not known; did you mean 'train'?"),
         ({"deepspeed": {"zero_stage": 1}}, "deepspeed.zero_stage=1 is not known; it is one of 0, 2, 3"),
-        ({"train": {"num_processes": 0}}, "train.num_processes=0 is too small"),
+        ({"train": {"num_processes": 0}}, "train.num_processes=0 must be at least"),
         ({"train": {"num_processes": None}}, "train.num_processes=None must be auto or a whole number of 1 or more"),
         ({"train": {"learning_rate": float("nan")}}, "train.learning_rate=nan must be a number that is finite"),
         ({"engine": {"timeout": 0}}, "engine.timeout=0 must be above 0"),
-        ({"judge": {"max_usd": -1.0}}, "judge.max_usd=-1.0 is too small"),
-        ({"model": {"shape": {"layers": 0}}}, "model.shape.layers=0 is too small"),
-        ({"eval": {"max_new_tokens_of": {"biored_ner": 0}}}, "eval.max_new_tokens_of.biored_ner=0 is too small"),
+        ({"judge": {"max_usd": -1.0}}, "judge.max_usd=-1.0 must be at least"),
+        ({"model": {"shape": {"layers": 0}}}, "model.shape.layers=0 must be at least"),
+        ({"eval": {"max_new_tokens_of": {"biored_ner": 0}}}, "eval.max_new_tokens_of.biored_ner=0 must be at least"),
     ],
 )
 def test_a_value_that_a_key_does_not_take(values, line):

@@ -138,7 +138,7 @@ def test_models_of_the_tree(tmp_path: Path, below: str):
         write(tmp_path / model / below, [sample(0)])
         write(tmp_path / model / below.replace(NER, "scierc_ner"), [sample(0, task="scierc_ner")])
     assert models_below(tmp_path) == ["llama", "scitulu"]
-    assert {model: set(files) for model, files in find_samples(tmp_path).models.items()} == {
+    assert {model: set(files) for model, files in find_samples(tmp_path).items()} == {
         "llama": {NER, "scierc_ner"},
         "scitulu": {NER, "scierc_ner"},
     }

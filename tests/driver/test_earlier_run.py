@@ -77,7 +77,7 @@ def test_an_interrupted_run_resumes(earlier, capfd: pytest.CaptureFixture[str]):
     assert not run.model.exists() and 0 < int(checkpoint.name.removeprefix("step-")) < len(wanted)
     pipeline.run(configuration.load(run.config), "again", ProgressSinceStart())
     said = capfd.readouterr().err
-    assert "mix: up to date" in said and "train: goes on where it was interrupted" in said
+    assert "mix: up to date" in said and "train: resumes where it was interrupted" in said
     lines = run.metrics.read_text().splitlines()
     step = int(checkpoint.name.removeprefix("step-"))
     assert lines[:step] == done[:step], "the steps before the checkpoint were not done again"

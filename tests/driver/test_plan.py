@@ -180,9 +180,9 @@ def test_what_the_engine_lacks_is_said_before_training(
         ),
         (["engine.tensor_parallel=2"], "engine.tensor_parallel=2 needs engine=vllm, and this is transformers"),
         (["engine.batch_invariant=true"], "engine.batch_invariant=True needs engine=vllm"),
-        (["engine.replicas=0"], "engine.replicas=0 is too small"),
+        (["engine.replicas=0"], "engine.replicas=0 must be at least"),
         (["engine.replicas=many"], "engine.replicas=many must be auto or a whole number of 1 or more"),
-        (["+eval.max_new_tokens_of.scierc_ner=0"], "eval.max_new_tokens_of.scierc_ner=0 is too small"),
+        (["+eval.max_new_tokens_of.scierc_ner=0"], "eval.max_new_tokens_of.scierc_ner=0 must be at least"),
     ],
 )
 def test_engine_settings_that_cannot_work_are_refused(overrides: list[str], message: str, composed) -> None:

@@ -146,8 +146,8 @@ def test_sigusr1_in_training_and_again_in_prediction(slurm: SlurmCluster, place:
     assert slurm.job(job)["Restarts"] == "2"
     printed = slurm.output(job)
     assert printed.startswith(first), "the log goes on"
-    assert "train: goes on where it was interrupted" in printed
-    assert "train: up to date" in printed and "predict: goes on where it was interrupted" in printed
+    assert "train: resumes where it was interrupted" in printed
+    assert "train: up to date" in printed and "predict: resumes where it was interrupted" in printed
     assert "mean of 9 of 11" in printed
     assert f"going on from {checkpoint}" in run.log("train").read_text()
     assert_same(run, undisturbed)
@@ -184,7 +184,7 @@ def test_a_sweep_in_one_job_comes_back_as_a_whole(slurm: SlurmCluster, place: Pa
     slurm.wait_for_output(job, f"job {job} is back in the queue")
     slurm.wait_for(job, "COMPLETED")
     printed = slurm.output(job)
-    assert printed.count("train: up to date") == 1 and printed.count("train: goes on where it was interrupted") == 1
+    assert printed.count("train: up to date") == 1 and printed.count("train: resumes where it was interrupted") == 1
     assert steps(first) == steps(second) == list(range(1, 13))
 
 

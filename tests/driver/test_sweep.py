@@ -4,7 +4,7 @@ import fcntl
 import json
 import re
 import threading
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -30,16 +30,15 @@ SCORES = {
 }
 
 
-def test_table_of_a_sweep_has_scores_and_reasons(tmp_path: Path, monkeypatch):
-    monkeypatch.setenv(sweep.FOLDER, str(tmp_path / "sweep"))
+def test_table_of_a_sweep_has_scores_and_reasons(tmp_path: Path):
     good, bad = (sweep_record.Job(n, name, str(tmp_path / name), f"seed={n}") for n, name in enumerate(["good", "bad"]))
     RunDir(tmp_path / "good").root.mkdir()
     RunDir(tmp_path / "good").scores.write_text(json.dumps(SCORES))
     for job in (bad, good):
-        sweep.note(job)
+        sweep_record.write(tmp_path / "sweep", job)
     assert [job.status for job in sweep_record.jobs(tmp_path / "sweep")] == ["running", "running"]
-    sweep.note(sweep.ended(good, "done", 0.0))
-    sweep.note(sweep.ended(bad, "failed", 0.0, "no disk"))
+    sweep_record.write(tmp_path / "sweep", replace(good, status="done"))
+    sweep_record.write(tmp_path / "sweep", replace(bad, status="failed", reason="no disk"))
     header, first, second, *rest = sweep.table(sweep_record.jobs(tmp_path / "sweep"))
     assert header.split() == ["job", "status", "time", "mean"]
     assert first.startswith("good") and first.endswith("46.45 [41.0, 50.0] of 1 of 11")
@@ -47,11 +46,10 @@ def test_table_of_a_sweep_has_scores_and_reasons(tmp_path: Path, monkeypatch):
     assert rest[0].startswith("1 of 2 jobs failed") and rest[1] == "  bad: no disk"
 
 
-def test_a_search_may_repeat_values_but_not_come_to_one_folder_by_others(tmp_path: Path, monkeypatch):
-    monkeypatch.setenv(sweep.FOLDER, str(tmp_path))
+def test_a_search_may_repeat_values_but_not_come_to_one_folder_by_others(tmp_path: Path):
     first, again = (sweep_record.Job(n, "a", "/runs/a", "train=none judge=none") for n in range(2))
     for job in (first, again):
-        sweep.note(job)
+        sweep_record.write(tmp_path, job)
     sweep.refuse_folder_of_another(tmp_path, again)
     with pytest.raises(ValueError, match="one has judge=none, the other judge=recorded"):
         sweep.refuse_folder_of_another(tmp_path, sweep_record.Job(2, "a", "/runs/a", "train=none judge=recorded"))

@@ -181,7 +181,7 @@ def test_four_bits_hide_no_weights_from_the_count() -> None:
     ("overrides", "message"),
     [
         (["train=qlora", "deepspeed=zero3"], r"train=qlora does not go with deepspeed\.zero_stage=3.*deepspeed=none"),
-        (["train=full", "train.lora_rank=8"], r"train\.lora_rank=8 is of train=lora and train=qlora"),
+        (["train=full", "train.lora_rank=8"], r"train\.lora_rank=8 is for train=lora and train=qlora"),
         (["train=lora", "train.lora_targets=[]"], r"train\.lora_targets=\[\] gives no layer an adapter"),
         (["train=lora", "train.lora_dropout=1"], r"train\.lora_dropout=1\.0 must be at least 0 and below 1"),
         (["train=full", "train.method=lora"], r"train\.method=lora needs train\.lora_rank"),

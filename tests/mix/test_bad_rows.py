@@ -82,7 +82,7 @@ def check(path: Path, where: str, reason: str, told: str) -> None:
     ids, tally = read(path, "drop")
     assert len(ids) == tally.kept == ROWS - 1 and tally.read == {"source": ROWS}
     assert tally.reasons == {reason: 1} and tally.dropped[reason].first == [where]
-    assert tally.dropped_of_source == {"source": {reason: 1}}
+    assert tally.dropped_by_source == {"source": {reason: 1}}
 
 
 @pytest.mark.parametrize("suffix", FORMATS)
@@ -119,7 +119,7 @@ def test_control_characters_are_counted_and_kept(tmp_path: Path, suffix: str) ->
     path = tmp_path / f"train.{suffix}"
     where = write(path, rows_with(science(4, input="a\x02b\x1f")))
     ids, tally = read(path, "error")
-    assert len(ids) == ROWS and tally.control_characters.first == [where]
+    assert len(ids) == ROWS and tally.read_with_control_characters.first == [where]
 
 
 @pytest.mark.parametrize("on_bad_row", ["error", "drop"])

@@ -255,7 +255,7 @@ def test_filters_choose_by_task_family_and_domain(tmp_path: Path) -> None:
     assert rows == {"gene_ner": 7} and tally.reasons == {"not of mix.tasks": 7}
     tally, rows = filtered(tmp_path, families=["qa.abstractive"])
     assert rows == {"covid_qa": 5} and tally.reasons == {"not of mix.families": 7, "of a held-out task": 2}
-    assert tally.dropped_of_dataset["science.gene_ner"] == {"not of mix.families": 7}
+    assert tally.dropped_by_dataset["science.gene_ner"] == {"not of mix.families": 7}
     assert filtered(tmp_path, domains=["chemistry", "misc"])[1] == {"gene_ner": 3}
     assert filtered(tmp_path, domains=["biomedicine"], families=["ie.named_entity_recognition"])[1] == {"gene_ner": 7}
     assert filtered(tmp_path, tasks=["bioasq_list_qa"], include_heldout=True)[1] == {"bioasq_list_qa": 2}

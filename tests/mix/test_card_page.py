@@ -4,7 +4,7 @@ import numpy as np
 from omegaconf import OmegaConf
 
 from sciriff.config import MixConfig, MixSourceConfig, SourceConfig, SourcesConfig
-from sciriff.mix.card import licenses, tally_card, token_card, validation_card
+from sciriff.mix.card import licenses, token_card, validation_card
 from sciriff.mix.card_page import page, recipe_yaml
 from sciriff.mix.card_table import table
 from sciriff.mix.tally import MixTally
@@ -21,7 +21,7 @@ def card_of(dataset: str, *, wanted: int = 0, drawn: dict[str, Drawn] | None = N
     for i in range(10):
         tally.drop("`output` is empty", f"train.jsonl:{i}", "sciriff")
     tally.drop("over mix.tulu", f"{dataset}/7", "tulu", dataset)
-    tally.control_characters.add("train.jsonl:3")
+    tally.read_with_control_characters.add("train.jsonl:3")
     lengths, targets = np.array([10, 20, 40, 40]), np.array([1, 2, 3, 4])
     ids, datasets = ["a/1", "a/2", f"{dataset}/3", f"{dataset}/3"], ["science.a", "science.a", dataset, dataset]
     return {
@@ -30,7 +30,7 @@ def card_of(dataset: str, *, wanted: int = 0, drawn: dict[str, Drawn] | None = N
         "licenses": {"sciriff": "ODC-BY", "tulu": "unknown"},
         "chat": "tulu",
         "markup_digest": "d4",
-        **tally_card(tally),
+        **tally.card(),
         "held_out_rows": 0,
         **token_card(ids, datasets, lengths, targets),
         "validation": validation_card(drawn or {}, wanted, None),

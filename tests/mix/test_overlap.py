@@ -12,7 +12,7 @@ from sciriff.data.records import Conversation, Instance
 from sciriff.mix.overlap import GRAM, LEAST_SHORT, OverlapIndex
 from sciriff.mix.overlap_check import MOST_PAIRS, OverlapCheck, overlap_check
 from sciriff.mix.sources import read_conversations
-from sciriff.mix.tally import Tally
+from sciriff.mix.tally import MixTally
 from sciriff.run.json_lines import Message
 
 CLAIMS = (
@@ -157,7 +157,7 @@ def test_what_is_said_of_a_check(index: OverlapIndex) -> None:
 def test_the_sample_holds_no_text_of_its_own_prompts() -> None:
     check = overlap_check(EvalConfig(path=str(SAMPLE / "sciriff" / "validation.jsonl")))
     for name in ("sciriff/train.jsonl", "tulu.jsonl"):
-        check.overlapping(list(read_conversations("x", SourceConfig(path=str(SAMPLE / name)), "error", Tally())))
+        check.overlapping(list(read_conversations("x", SourceConfig(path=str(SAMPLE / name)), "error", MixTally())))
     assert check.checked > 1500 and not check.rows
 
 
@@ -169,7 +169,7 @@ def test_real_records() -> None:
     evaluation = EvalConfig(path=str(SHARED / "sciriff" / "validation.jsonl"))
     check = overlap_check(evaluation)
     for name in ("sciriff/train.jsonl", "tulu_v2_like.jsonl"):
-        check.overlapping(list(read_conversations("x", SourceConfig(path=str(SHARED / name)), "drop", Tally())))
+        check.overlapping(list(read_conversations("x", SourceConfig(path=str(SHARED / name)), "drop", MixTally())))
     assert check.checked > 4000 and not check.rows
     instances = [instance for pool in read_instances(evaluation).values() for instance in pool]
     planted = [row(f"Say it in one sentence.\n\n{instance.prompt.rpartition(':')[2]}") for instance in instances]

@@ -112,4 +112,4 @@ def test_control_characters_of_pdf_files_are_kept_and_counted(tmp_path: Path) ->
     tally = MixTally()
     assert next(read_conversations("sciriff", source, "error", tally)).messages[0].content == "\x02̂κ"
     list(read_conversations("sciriff", source, "error", tally := MixTally()))
-    assert tally.control_characters.first == [f"{tmp_path}/train.jsonl:1"]
+    assert tally.read_with_control_characters.first == [f"{tmp_path}/train.jsonl:1"]

@@ -38,7 +38,7 @@ def test_answers_are_counted_and_scored_one_by_one(make_run: MakeRun) -> None:
     write_predictions(run, rows)
     (found,) = read_answers(config, run).values()
     assert (found.at_limit, found.truncated, found.empty) == (1, 1, 1)
-    assert found.prompt_tokens == [5, 7] and found.output_tokens == [10, 20]
+    assert found.known("prompt_tokens") == [5, 7] and found.known("output_tokens") == [10, 20]
     assert [row.score for row in found.rows] == [1.0, 0.0, 0.5]
     assert [row.unreadable for row in found.rows] == [None, "empty", None]
 

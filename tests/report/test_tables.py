@@ -2,8 +2,9 @@
 
 import pytest
 
-from sciriff.report.run_scores import COLUMNS, RunScores, best_per_column, difference, points, sentence
+from sciriff.report.run_scores import TITLES, RunScores, best_per_column, difference, points, sentence
 from sciriff.results.scores import ColumnScore, Summary
+from sciriff.tasks import COLUMNS
 
 
 def scored(name: str, columns: dict[str, float]) -> RunScores:
@@ -14,7 +15,9 @@ def scored(name: str, columns: dict[str, float]) -> RunScores:
 
 
 def test_the_eleven_columns_stand_in_the_papers_order() -> None:
-    assert COLUMNS[0].key == "bioasq_list_qa/f1" and COLUMNS[10].key == "scifact_entailment/f1_evidence_token"
+    titles = list(TITLES.items())
+    assert titles[0] == ("bioasq_list_qa/f1", "bioasq f1")
+    assert titles[10] == ("scifact_entailment/f1_evidence_token", "scifact f1_evidence_token")
 
 
 @pytest.mark.parametrize(("value", "text"), [(0.5153, "51.5"), (0.0, "0.0"), (None, "–"), (1.0, "100.0")])

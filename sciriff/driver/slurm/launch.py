@@ -1,6 +1,5 @@
 """What hydra/launcher=slurm does with the jobs of a sweep: submit what is neither done nor on its way, and follow."""
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from sciriff.driver.slurm.sweep_jobs import SweepJob
 from sciriff.results import sweep_record
 from sciriff.run.locks import hold_or_wait
 from sciriff.run.user_error import UserError
+from sciriff.stage import say, say_error
 
 
 def launch(master: DictConfig, loader: ConfigLoader, overrides: Sequence[Sequence[str]], first: int) -> list[JobReturn]:
@@ -58,8 +58,8 @@ def _submit(
             if job.run_dir in alive:
                 in_slurm.append(job.row("queued", alive[job.run_dir].id))
             elif problem := sweep_jobs.problem(job, settings):
-                sweep.note(job.row("failed", reason=problem.partition("\n")[0]))
-                _say(f"error: {job.name}: {problem}")
+                sweep_record.write(place, job.row("failed", reason=problem.partition("\n")[0]))
+                say_error(f"{job.name}: {problem}")
             elif sweep_jobs.is_finished(job):
                 done += 1
                 _note(place, job.row("done"))
@@ -67,12 +67,12 @@ def _submit(
                 wanted.append(job)
         for count, what in ((done, "done"), (len(in_slurm), "in Slurm already")):
             if count:
-                _say(f"{count} of {len(jobs)} jobs are {what}")
+                say(f"{count} of {len(jobs)} jobs are {what}")
         if wanted:
             script = array.next_script(place)
             script.write_text(array.script(settings, place, wanted, options))
             submitted = array.submit(script)
-            _say(f"{len(wanted)} of {len(jobs)} jobs submitted to Slurm as {submitted}: {script}")
+            say(f"{len(wanted)} of {len(jobs)} jobs submitted to Slurm as {submitted}: {script}")
             in_slurm += [job.row("queued", f"{submitted}_{job.number}") for job in wanted]
     except queue.NoAnswer as error:  # of sbatch: its jobs may be there all the same, and the next command finds them
         raise UserError(f"Slurm does not answer: {error}") from None
@@ -86,7 +86,7 @@ def _note(place: Path, row: sweep_record.Job) -> None:
     known = sweep_record.row(place, row.number)
     same = known is not None and known.run_dir == row.run_dir
     if known is None or not same or not (known.slurm == row.slurm if row.slurm else known.status == row.status):
-        sweep.note(row)
+        sweep_record.write(place, row)
 
 
 def _plan(place: Path, jobs: Sequence[SweepJob], settings: SlurmConfig, options: Sequence[str]) -> None:
@@ -122,7 +122,3 @@ def _returned(job: SweepJob, row: sweep_record.Job | None = None) -> JobReturn:
         result.status = JobStatus.FAILED
         result.return_value = RunFailed("a job of the sweep failed; the others went on")
     return result
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)

@@ -12,9 +12,9 @@ from sciriff.config import Config
 from sciriff.config.slurm import SlurmConfig
 from sciriff.data.saved_answers import models_below
 from sciriff.driver import pipeline, plan, preflight
-from sciriff.driver.composed import checked
+from sciriff.driver.composed import checked, named
 from sciriff.driver.frozen_config import refuse_another
-from sciriff.driver.separate_runs import composed_job, shared
+from sciriff.driver.separate_runs import shared
 from sciriff.driver.untrained_baseline import untrained_config, wants_untrained, with_beside
 from sciriff.results import sweep_record
 from sciriff.results.scores import read_summary
@@ -67,7 +67,7 @@ def compose(loader: ConfigLoader, master: DictConfig, overrides: Sequence[Sequen
     that would have the folder of another is told so. Where a search has tried the same values twice, it is one run."""
     found: list[SweepJob] = []
     for number, given in enumerate(overrides, start=first):
-        composed, typed = composed_job(loader, master, given)
+        composed, typed = named(loader.load_sweep_config(master, list(given)))
         run_dir = str(Path(composed.run_dir).absolute())
         job = SweepJob(number, tuple(typed), composed.name, run_dir, None)
         other = next((earlier for earlier in found if earlier.run_dir == run_dir), None)

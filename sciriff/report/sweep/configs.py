@@ -1,9 +1,14 @@
 """What runs differ in: their configs as flat keys, and the lines that an ablation is drawn with."""
 
-import json
-from collections.abc import Hashable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
+
+from sciriff.report.mix_card import as_text, leaves
+from sciriff.results.finished_runs import read_config
+from sciriff.run.run_dir import RunDir
 
 CAP, SHARE, METHOD, SEED = "mix.per_task", "mix.tulu", "train.method", "seed"
 FIRST = (SHARE, "model.path", "mix.name")
@@ -15,21 +20,20 @@ Flat = Mapping[str, str]
 """Dotted key -> value as text."""
 
 
-def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+def flat(config: Mapping[str, Any]) -> dict[str, str]:
     """A nested config as dotted keys. Words stand as they are, all else as JSON."""
-    found: dict[str, str] = {}
-    for key, value in config.items():
-        name = f"{prefix}{key}"
-        if isinstance(value, Mapping) and value:
-            found |= flat(value, f"{name}.")
-        else:
-            found[name] = value if isinstance(value, str) else json.dumps(value, default=str)
-    return found
+    return {name: as_text(value) for name, value in leaves(config) if name}
+
+
+def flat_config(folder: Path) -> dict[str, str]:
+    """The config of a run, flat; empty for a folder that has none."""
+    path = RunDir(folder).config
+    return flat(read_config(path)) if path.is_file() else {}
 
 
 def varying(configs: Sequence[Flat]) -> list[str]:
     """The keys that are not the same in all, those that people name first at the front."""
-    keys = sorted({key for config in configs for key in config})
+    keys = {key for config in configs for key in config}
     found = [key for key in keys if len({config.get(key, ABSENT) for config in configs}) > 1]
     return sorted(found, key=lambda key: (FIRST.index(key) if key in FIRST else len(FIRST), key))
 
@@ -48,33 +52,35 @@ def caps_of(configs: Sequence[Flat]) -> list[str]:
 
 
 def lines_of(configs: Mapping[int, Flat]) -> list[AblationLine]:
-    """The lines of an ablation over mix.per_task, by the places of their runs: none where no two runs differ in it
-    alone. Runs whose line would be a single point are points all the same where others make a line."""
+    """The lines of an ablation over mix.per_task, by the places of their runs; empty where no two runs differ in it
+    alone. A run that shares its line with no other is a line of one point, if others make longer ones."""
     known = {place: config for place, config in configs.items() if CAP in config}
     keys = [key for key in varying(list(known.values())) if key not in (CAP, SEED)]
-    members: dict[tuple[str, ...], list[int]] = {}
+    members: defaultdict[tuple[str, ...], list[tuple[str, int]]] = defaultdict(list)
     for place, config in known.items():
-        members.setdefault(tuple(config.get(key, ABSENT) for key in keys), []).append(place)
-    if not any(len({_cap(known[place]) for place in places}) > 1 for places in members.values()):
+        members[tuple(config.get(key, ABSENT) for key in keys)].append((_cap(config), place))
+    if all(len({cap for cap, _ in points}) == 1 for points in members.values()):
         return []
-    named = _naming(keys, list(members))
-    lines = []
-    for values, places in members.items():
-        given = dict(zip(keys, values, strict=True))
-        points = sorted(((_cap(known[place]), place) for place in places), key=lambda point: _size(point[0]))
-        lines.append(AblationLine(", ".join(f"{key}={given[key]}" for key in named) or "runs", points))
-    return lines
+    named = _naming(list(members))
+    return [
+        AblationLine(
+            ", ".join(f"{keys[place]}={values[place]}" for place in named) or "runs",
+            sorted(points, key=lambda point: _size(point[0])),
+        )
+        for values, points in members.items()
+    ]
 
 
-def _naming(keys: Sequence[str], lines: Sequence[tuple[str, ...]]) -> list[str]:
-    """The first keys that are enough to tell the lines apart: the others follow from them."""
-    named: list[str] = []
-    parts: list[tuple[Hashable, ...]] = [()] * len(lines)
-    for place, key in enumerate(keys):
-        finer = [(*part, line[place]) for part, line in zip(parts, lines, strict=True)]
-        if len(set(finer)) > len(set(parts)):
-            named.append(key)
-            parts = finer
+def _naming(lines: Sequence[tuple[str, ...]]) -> list[int]:
+    """Places of the first values that are enough to tell the lines apart: the others follow from them."""
+
+    def told_apart(places: Sequence[int]) -> int:
+        return len({tuple(line[place] for place in places) for line in lines})
+
+    named: list[int] = []
+    for place in range(len(lines[0])):
+        if told_apart([*named, place]) > told_apart(named):
+            named.append(place)
     return named
 
 

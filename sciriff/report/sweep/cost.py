@@ -2,9 +2,9 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
+from typing import NamedTuple
 
 from sciriff.data.training_metrics import read_metrics, total
 from sciriff.run.manifest import Manifest
@@ -14,15 +14,14 @@ PAID = ("train", "predict")
 """Stages that a machine with GPUs is for."""
 
 
-@dataclass(frozen=True)
-class Cost:
-    """Of one run, or the mean over its seeds. None is what its files do not say."""
+class Cost(NamedTuple):
+    """The cost of one run, or the mean over its seeds. None is what its files do not say."""
 
-    hours: float | None
-    gpu_hours: float | None
+    hours: float | None = None
+    gpu_hours: float | None = None
     """None also without a GPU."""
-    tokens: float | None
-    """Training tokens of all steps, padding left out; 0 of a run that trained nothing."""
+    tokens: float | None = None
+    """Training tokens of all steps, padding left out; 0 if nothing was trained."""
 
 
 def cost_of(folder: Path) -> Cost:
@@ -41,20 +40,10 @@ def cost_of(folder: Path) -> Cost:
     gpus = machine.get("gpus") if isinstance(machine, dict) else None
     hours = math.fsum(seconds.values()) / 3600 if seconds else None
     gpu_hours = hours * len(gpus) if hours is not None and isinstance(gpus, list) and gpus else None
-    nothing = 0.0 if manifest.stages and "train" not in manifest.stages else None
-    tokens = total(metrics, "tokens") if metrics else nothing
-    return Cost(hours, gpu_hours, tokens)
+    untrained = 0.0 if manifest.stages and "train" not in manifest.stages else None
+    return Cost(hours, gpu_hours, total(metrics, "tokens") if metrics else untrained)
 
 
 def mean_cost(costs: Sequence[Cost]) -> Cost:
-    """Of several seeds what one of them cost on average."""
-
-    def mean(values: Sequence[float | None]) -> float | None:
-        known = [value for value in values if value is not None]
-        return fmean(known) if len(known) == len(values) and values else None
-
-    return Cost(
-        mean([cost.hours for cost in costs]),
-        mean([cost.gpu_hours for cost in costs]),
-        mean([cost.tokens for cost in costs]),
-    )
+    """The mean over several seeds; None where one of them is not known."""
+    return Cost(*(None if None in values else fmean(values) for values in zip(*costs, strict=True)))

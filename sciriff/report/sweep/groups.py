@@ -3,12 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from sciriff.report.sweep.configs import METHOD, SEED, flat
+from sciriff.report.sweep.configs import METHOD, SEED, flat_config
 from sciriff.report.sweep.cost import Cost, cost_of, mean_cost
 from sciriff.results.comparison import Comparison, Difference, compare
-from sciriff.results.finished_runs import read_config
 from sciriff.results.seeds import Group, Pooled, pooled
-from sciriff.run.run_dir import RunDir
 
 
 @dataclass(frozen=True)
@@ -21,7 +19,7 @@ class SweepRow:
     mean: Pooled
     comparison: Comparison | None
     config: dict[str, str]
-    """Of its first run, flat, without the seed."""
+    """Flat config of the first run, without the seed."""
     cost: Cost
     notes: list[str]
 
@@ -35,13 +33,11 @@ class SweepRow:
 
     @property
     def difference(self) -> Difference | None:
-        """That of the mean, or of the only column."""
-        if self.comparison is None:
-            return None
-        return self.comparison.mean or self.comparison.columns[0]
+        """Difference of the mean, or of the only column."""
+        return (self.comparison.mean or self.comparison.columns[0]) if self.comparison else None
 
     def column_difference(self, key: str) -> Difference | None:
-        """That of one column, None where it was not compared."""
+        """Difference of one column; None if it was not compared."""
         found = self.comparison.columns if self.comparison else []
         return next((column for column in found if column.name == key), None)
 
@@ -49,31 +45,30 @@ class SweepRow:
 def rows_of(groups: Sequence[Group], resamples: int, compared: Sequence[Comparison] | None = None) -> list[SweepRow]:
     """A row for each group, the baseline first. `compared` are the others' comparisons with it, made already.
 
-    A run that cannot be compared has a note instead, which says why, and so has one whose cost cannot be read.
+    A run that cannot be compared has a note that says why, and so has one whose cost cannot be read.
     """
     rows = []
     for number, group in enumerate(groups, start=1):
-        (*columns, mean), noted = _scored(group, resamples)
-        notes, comparison = list(noted), compared[number - 2] if compared and number > 1 else None
-        if comparison is None and number > 1:
-            try:
-                comparison = compare(groups[0], group, resamples)
-            except ValueError as error:  # other rules of scoring, or no instance in common
-                notes.append(str(error))
-        notes += comparison.notes if comparison else []
+        (*columns, mean), notes = _scored(group, resamples)
+        comparison, cost = None, Cost()
+        try:
+            if number > 1:
+                comparison = compared[number - 2] if compared else compare(groups[0], group, resamples)
+                notes += comparison.notes
+        except ValueError as error:  # other rules of scoring, or no instance in common
+            notes.append(str(error))
         try:
             cost = mean_cost([cost_of(run.folder) for run in group.runs])
         except ValueError as error:
-            cost = Cost(None, None, None)
             notes.append(f"its cost is not known: {error}")
-        config = {key: value for key, value in config_of(group).items() if key != SEED}
+        config = {key: value for key, value in flat_config(group.runs[0].folder).items() if key != SEED}
         by_name = {column.name: column for column in columns}
         rows.append(SweepRow(number, group, by_name, mean, comparison, config, cost, list(dict.fromkeys(notes))))
     return rows
 
 
 def _scored(group: Group, resamples: int) -> tuple[list[Pooled], list[str]]:
-    """`pooled`; the intervals of a single run are those of its scores.json and report, where these have any."""
+    """Pooled columns and notes; the intervals of a single run are those of its scores.json, where it has any."""
     found, notes = pooled(group, resamples)
     if len(group.runs) > 1:
         return found, notes
@@ -81,9 +76,3 @@ def _scored(group: Group, resamples: int) -> tuple[list[Pooled], list[str]]:
     names = [*(column.name for column in found[:-1]), "mean"]
     limits = [known[name].get("ci95") if name in known else None for name in names]
     return [replace(column, ci95=ci95 or column.ci95) for column, ci95 in zip(found, limits, strict=True)], notes
-
-
-def config_of(group: Group) -> dict[str, str]:
-    """The config of a group's first run, flat; empty of a folder that has none."""
-    path = RunDir(group.runs[0].folder).config
-    return flat(read_config(path)) if path.is_file() else {}

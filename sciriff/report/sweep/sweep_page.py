@@ -1,25 +1,23 @@
 """Gather what the page of several runs shows, and fill its template."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sciriff.report import figures, template
+from sciriff.report import figures, page, template
 from sciriff.report.browser import packed
 from sciriff.report.figures import Figure
-from sciriff.report.run_scores import COLUMNS, SHORT_NAMES, Column, difference, points
+from sciriff.report.run_scores import TITLES, difference, points
 from sciriff.report.sweep import drawings
-from sciriff.report.sweep.configs import SEED, AblationLine, caps_of, flat, lines_of, varying
-from sciriff.report.sweep.drawings import Point, Rule, Series
+from sciriff.report.sweep.configs import SEED, AblationLine, caps_of, flat_config, lines_of, varying
+from sciriff.report.sweep.drawings import Point, Series
 from sciriff.report.sweep.groups import SweepRow, rows_of
 from sciriff.results.comparison import HIGHER, LOWER, Comparison, Difference
-from sciriff.results.finished_runs import read_config
 from sciriff.results.scores import ColumnScore
 from sciriff.results.seeds import Group, Pooled
 from sciriff.results.sweep_record import Job
 from sciriff.run.number_format import duration, p_value
-from sciriff.run.run_dir import RunDir
 from sciriff.run.visible import visible
 
 UNREADABLE = "unreadable"
@@ -52,24 +50,23 @@ def render(
     """The page of these groups, the baseline first. `jobs` is how many of how many of a sweep are finished, None
     outside of one."""
     rows = rows_of(groups, resamples, compared)
-    here, report = Path(__file__).parent, Path(figures.__file__).parent
-    functions: dict[str, Callable[..., Any]] = {
+    here = Path(__file__).parent
+    functions: template.Functions = {
         "points": points,
         "limits": _limits,
         "difference": difference,
         "p": p_value,
-        "sign": _sign,
-        "kind": _kind,
+        "sign": lambda found: {HIGHER: "▲", LOWER: "▼"}.get(found.verdict, "≈"),  # its words stand beside it
+        "kind": lambda found: found.verdict if found.verdict in (HIGHER, LOWER) else "noise",  # a class of the style
         "duration": duration,
         "strip": figures.strip,
         "swatch": drawings.swatch,
-        "rule_swatch": drawings.rule_swatch,
         "score": _mean_score,
     }
     return template.filled(
         here / "sweep.html.jinja",
-        [report / "page.css", here / "sweep.css"],
-        [report / "page.js", here / "sweep.js"],
+        [page.HERE / "page.css", here / "sweep.css"],
+        [page.HERE / "page.js", here / "sweep.js"],
         functions,
         content(title, rows, left_out, jobs),
     )
@@ -79,18 +76,19 @@ def content(
     title: str, rows: list[SweepRow], left_out: Sequence[LeftOut], jobs: tuple[int, int] | None
 ) -> dict[str, Any]:
     """What the template shows, by the names that it uses."""
-    shown = [column for column in COLUMNS if any(column.key in row.columns for row in rows)]
-    lines = _lines(rows)
+    titles = {column: text for column, text in TITLES.items() if any(column in row.columns for row in rows)}
+    lines = lines_of({place: row.config for place, row in enumerate(rows) if row.trained})
+    lines = lines if len(lines) <= drawings.STYLES else []  # more could not be told apart
+    seeds = [", ".join(str(run.seed) for run in row.group.runs) for row in rows]
     return {
         "title": title,
         "sentence": _sentence(rows, jobs),
         "rows": rows,
-        "columns": shown,
-        "short_names": SHORT_NAMES,
+        "columns": titles,
         "parts": [packed("configs", _configs(rows))] if rows else [],
-        "legend": [(style, line.label) for style, line in enumerate(lines)],
-        "ablation": _ablation(rows, lines, shown),
-        "varied": varying([_with_seeds(row) for row in rows if row.trained]),
+        "legend": [*((style, line.label) for style, line in enumerate(lines)), (None, "baseline")],
+        "ablation": _ablation(rows, lines, {"": "Mean"} | titles) if lines else [],
+        "varied": varying([row.config | {SEED: seed} for row, seed in zip(rows, seeds, strict=True) if row.trained]),
         "costs": _costs(rows, lines) if rows else [],
         "gpus": any(row.cost.gpu_hours is not None for row in rows),
         "notes": [(row, note) for row in rows for note in row.notes],
@@ -99,78 +97,49 @@ def content(
     }
 
 
-def _with_seeds(row: SweepRow) -> dict[str, str]:
-    return row.config | {SEED: ", ".join(str(run.seed) for run in row.group.runs)}
-
-
 def _sentence(rows: list[SweepRow], jobs: tuple[int, int] | None) -> str:
-    runs = sum(len(row.group.runs) for row in rows)
-    parts = []
-    if jobs is not None:
-        parts.append(f"{jobs[0]} of {jobs[1]} jobs are finished.")
+    finished = "" if jobs is None else f"{jobs[0]} of {jobs[1]} jobs are finished. "
     if not rows:
-        return " ".join([*parts, "No run has scores yet."])
-    best = max(rows, key=lambda row: row.mean.value.mean)
+        return f"{finished}No run has scores yet."
+    runs = sum(len(row.group.runs) for row in rows)
     many = f"{runs} run{'s'[: runs > 1]}" + (f" of {len(rows)} configurations" if len(rows) < runs else "")
-    parts.append(f"{many}. The highest mean is {points(best.mean.value.mean)}, of {best.group.name}")
-    if (found := best.difference) is None:
-        return " ".join([*parts[:-1], parts[-1] + (", the baseline." if best.baseline and len(rows) > 1 else ".")])
-    parts[-1] += f": {difference(found.difference)} over {rows[0].group.name}, {_in_words(found)}."
-    return " ".join(parts)
+    best = max(rows, key=lambda row: row.mean.value.mean)
+    text = f"{finished}{many}. The highest mean is {points(best.mean.value.mean)}, of {best.group.name}"
+    if best.difference is None:
+        return text + (", the baseline." if best.baseline and len(rows) > 1 else ".")
+    verdict = best.difference.verdict
+    worth = "more than noise" if verdict in (HIGHER, LOWER) else verdict
+    return f"{text}: {difference(best.difference.difference)} over {rows[0].group.name}, {worth}."
 
 
-def _in_words(found: Difference) -> str:
-    return found.verdict if found.verdict not in (HIGHER, LOWER) else "more than noise"
-
-
-def _lines(rows: list[SweepRow]) -> list[AblationLine]:
-    """The lines of the ablation; none where the runs make no lines, or more than can be told apart."""
-    found = lines_of({place: row.config for place, row in enumerate(rows) if row.trained})
-    return found if len(found) <= drawings.STYLES else []
-
-
-def _ablation(rows: list[SweepRow], lines: list[AblationLine], columns: list[Column]) -> list[Figure]:
-    """The mean and each column over the caps of the mix."""
-    if not lines:
-        return []
+def _ablation(rows: list[SweepRow], lines: list[AblationLine], titles: dict[str, str]) -> list[Figure]:
+    """Each column of `titles` (the mean is "") over the caps of the mix."""
     caps = caps_of([row.config for row in rows if row.trained])
-    titles = {"": "Mean"} | {column.key: f"{SHORT_NAMES[column.task]} {column.metric}" for column in columns}
     drawn = []
     for place, (column, title) in enumerate(titles.items()):
-        series = [
-            Series(
-                line.label,
-                style,
-                [
-                    _point(rows[row], column, caps.index(cap), f"{cap} per task", "")
-                    for cap, row in line.points
-                    if not column or column in rows[row].columns
-                ],
-            )
-            for style, line in enumerate(lines)
-        ]
-        drawn.append(drawings.ablation(f"ablation-{place}", title, caps, series, _rule(rows[0], column)))
+        series = []
+        for style, line in enumerate(lines):
+            marks = [
+                _point(rows[row], column, caps.index(cap), f"{cap} per task")
+                for cap, row in line.points
+                if not column or column in rows[row].columns
+            ]
+            series.append(Series(line.label, style, marks))
+        baseline = _point(rows[0], column) if not column or column in rows[0].columns else None
+        drawn.append(drawings.ablation(f"ablation-{place}", title, caps, series, baseline))
     return [figure for figure in drawn if figure is not None]
 
 
-def _point(row: SweepRow, column: str, x: float, name: str, tag: str) -> Point:
+def _point(row: SweepRow, column: str = "", x: float = 0.0, name: str = "", tag: str = "") -> Point:
     """A run's mean, or a column of it."""
-    found = row.columns[column] if column else row.mean
-    return Point(x, 100 * found.value.mean, _in_points(found), name, tag)
-
-
-def _rule(baseline: SweepRow, column: str = "") -> Rule | None:
-    found = baseline.columns.get(column) if column else baseline.mean
-    return Rule(100 * found.value.mean, _in_points(found)) if found else None
+    pooled = row.columns[column] if column else row.mean
+    limits = (100 * pooled.ci95[0], 100 * pooled.ci95[1]) if pooled.ci95 else None
+    return Point(100 * pooled.value.mean, limits, x, name, tag)
 
 
 def _mean_score(row: SweepRow) -> ColumnScore:
     score: ColumnScore = {"value": row.mean.value.mean}
     return score | {"ci95": row.mean.ci95} if row.mean.ci95 else score
-
-
-def _in_points(found: Pooled) -> tuple[float, float] | None:
-    return (100 * found.ci95[0], 100 * found.ci95[1]) if found.ci95 else None
 
 
 def _costs(rows: list[SweepRow], lines: list[AblationLine]) -> list[Figure]:
@@ -182,10 +151,10 @@ def _costs(rows: list[SweepRow], lines: list[AblationLine]) -> list[Figure]:
         for place, (row, cost) in enumerate(zip(rows, costs, strict=True)):
             if cost is not None and row.trained:
                 style, label = styles.get(place, (0, row.group.name))
-                point = _point(row, "", cost, f"run {row.number}", str(row.number))
+                point = _point(row, x=cost, name=f"run {row.number}", tag=str(row.number))
                 series.append(Series(label, style, [point], joined=False))
         title = unit[:1].upper() + unit[1:]
-        drawn.append(drawings.cost_against_score(f"cost-{key}", title, unit, series, _rule(rows[0])))
+        drawn.append(drawings.cost_against_score(f"cost-{key}", title, unit, series, _point(rows[0])))
     return [figure for figure in drawn if figure is not None]
 
 
@@ -201,28 +170,15 @@ def _times(rows: list[SweepRow]) -> tuple[str, list[float | None]]:
 def _configs(rows: list[SweepRow]) -> list[dict[str, Any]]:
     """What the page's script compares: each run's name and config."""
     found = []
-    for row in rows:
-        for run in row.group.runs:
-            path = RunDir(run.folder).config
-            config = flat(read_config(path)) if path.is_file() else {}
-            shown = {visible(key): visible(value) for key, value in sorted(config.items())}
-            found.append({"name": visible(run.name), "config": shown})
+    for run in (run for row in rows for run in row.group.runs):
+        config = sorted(flat_config(run.folder).items())
+        found.append({"name": visible(run.name), "config": {visible(key): visible(value) for key, value in config}})
     return found
 
 
 def _limits(found: Pooled | Difference | None) -> str:
-    """`41.0–51.2`, of differences `−1.2 to +0.4`; nothing where it is not known."""
+    """`41.0–51.2`, of differences `−1.2 to +0.4`; empty if it is not known."""
     if found is None or found.ci95 is None:
         return ""
     low, high = found.ci95
     return f"{points(low)}–{points(high)}" if isinstance(found, Pooled) else f"{difference(low)} to {difference(high)}"
-
-
-def _sign(found: Difference) -> str:
-    """The verdict's sign; its words stand beside it."""
-    return {HIGHER: "▲", LOWER: "▼"}.get(found.verdict, "≈")
-
-
-def _kind(found: Difference) -> str:
-    """The verdict's class in the style sheet."""
-    return found.verdict if found.verdict in (HIGHER, LOWER) else "noise"

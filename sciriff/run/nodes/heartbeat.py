@@ -64,7 +64,7 @@ def beating(own: Path, problem: Callable[[], BaseException | None]) -> Iterator[
         while not over.is_set():
             with contextlib.suppress(OSError):  # the others will find this node silent
                 own.write_text(str(time.time_ns()))  # in place: who opens a file on NFS sees its newest content
-            if not found and (error := problem()) is not None:
+            if not found and (error := _found(problem)) is not None:
                 found.append(error)
                 signal.pthread_kill(main, signal.SIGUSR1 if isinstance(error, Stopped) else signal.SIGUSR2)
             over.wait(INTERVAL)
@@ -81,3 +81,11 @@ def beating(own: Path, problem: Callable[[], BaseException | None]) -> Iterator[
         over.set()
         watcher.join()
         signal.signal(signal.SIGUSR2, before)
+
+
+def _found(problem: Callable[[], BaseException | None]) -> BaseException | None:
+    """The problem; a bug of the search is one too, so that it ends the run with its traceback."""
+    try:
+        return problem()
+    except Exception as bug:
+        return bug

@@ -5,6 +5,16 @@ END_MARKERS = ("</s>", "<|im_end|>", "<|eot_id|>", "<|end_of_text|>", "<|endofte
 REFERENCE_STRIPS = "</s>"
 
 
+def without_end(answer: str, parity: bool) -> str:
+    """The answer without its end: stripped as in the reference code for `parity`, else without its end marker."""
+    return stripped_as_reference(answer) if parity else without_end_marker(answer)
+
+
+def end_differs(answer: str) -> bool:
+    """Whether the two ways to strip leave different answers."""
+    return stripped_as_reference(answer) != without_end_marker(answer)
+
+
 def without_end_marker(answer: str) -> str:
     """Strip one end marker, if the answer ends with one."""
     for marker in END_MARKERS:

@@ -1,6 +1,6 @@
 """Micro F1 of verdicts on claims and of the cited evidence (SciFact)."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from sciriff.tasks.metrics.matches import MATCH, MISSED, SPURIOUS, Item, Matches
@@ -27,12 +27,9 @@ class ClaimCounts(NamedTuple):
     with_evidence: float
 
 
-@dataclass(frozen=True)
-class Claim:
+class Claim(NamedTuple):
     verdict: Any
     sentences: list[str]
-    has_verdict: bool
-    has_evidence: bool
 
 
 def _claim(value: Any) -> Claim:
@@ -42,7 +39,7 @@ def _claim(value: Any) -> Claim:
     sentences = [] if evidence is None else flat_elements(evidence)
     if not all(isinstance(sentence, str) for sentence in sentences):
         raise WrongShape("expected sentences as evidence")
-    return Claim(NO_VERDICT if verdict is None else verdict, sentences, verdict is not None, evidence is not None)
+    return Claim(NO_VERDICT if verdict is None else verdict, sentences)
 
 
 def _normal(sentence: str) -> str:
@@ -52,7 +49,7 @@ def _normal(sentence: str) -> str:
 def _count(answer: Any, reference: Any) -> ClaimCounts:
     pred, ref = _claim(answer), _claim(reference)
     predicted, expected = pred.verdict != NO_VERDICT, ref.verdict != NO_VERDICT
-    pred_sentences, ref_sentences = set(map(_normal, pred.sentences)), set(map(_normal, ref.sentences))
+    pred_sentences, ref_sentences = (set(map(_normal, claim.sentences)) for claim in (pred, ref))
     pred_tokens, ref_tokens = ([t for s in claim.sentences for t in tokens(s)] for claim in (pred, ref))
     return ClaimCounts(
         label_correct=predicted and expected and pred.verdict == ref.verdict,
@@ -65,8 +62,8 @@ def _count(answer: Any, reference: Any) -> ClaimCounts:
         token_preds=len(pred_tokens),
         token_refs=len(ref_tokens),
         objects=1,
-        with_verdict=pred.has_verdict,
-        with_evidence=pred.has_evidence,
+        with_verdict=answer.get("verdict") is not None,
+        with_evidence=answer.get("evidence") is not None,
     )
 
 
@@ -92,13 +89,7 @@ def _scores(sums: ClaimCounts) -> dict[str, float]:
     )
 
 
-claim_f1 = Metric(
-    numbers=ClaimCounts,
-    count=_count,
-    scores=_scores,
-    in_form=lambda answer: isinstance(answer, dict),
-    matches=_matches,
-)
+claim_f1 = Metric(ClaimCounts, _count, _scores, in_form=lambda answer: isinstance(answer, dict), matches=_matches)
 
 
 def _count_as_reference(answer: Any, reference: Any) -> Any:

@@ -56,8 +56,7 @@ def _marked(entities: Entities, others: Entities, alone: str) -> tuple[Item, ...
 
 
 def _scores(sums: EntityCounts) -> dict[str, float]:
-    typed = p_r_f1("typed", sums.typed_correct, sums.typed_preds, sums.typed_refs)
-    return typed | p_r_f1("untyped", sums.untyped_correct, sums.untyped_preds, sums.untyped_refs)
+    return p_r_f1("typed", *sums[:3]) | p_r_f1("untyped", *sums[3:])
 
 
 entity_f1 = Metric(numbers=EntityCounts, count=_count, scores=_scores, matches=_matches)

@@ -38,10 +38,8 @@ def _count(answer: Any, reference: Any) -> ListCounts:
 
 def _matches(answer: Any, reference: Any) -> Matches:
     (preds, _), (refs, _) = _items(answer), _items(reference)
-    return Matches(
-        answer=tuple(Item(item, MATCH if item in refs else SPURIOUS) for item in preds),
-        reference=tuple(Item(item, MATCH if item in preds else MISSED) for item in refs),
-    )
+    answer = (Item(item, MATCH if item in refs else SPURIOUS) for item in preds)
+    return Matches(tuple(answer), tuple(Item(item, MATCH if item in preds else MISSED) for item in refs))
 
 
 def _scores(sums: ListCounts) -> dict[str, float]:
@@ -49,10 +47,8 @@ def _scores(sums: ListCounts) -> dict[str, float]:
     return scores | {"frac_parsed": ratio(sums.lists_read, sums.lists_read + sums.lists_unread)}
 
 
-list_f1 = Metric(
-    numbers=ListCounts,
-    count=_count,
-    scores=_scores,
-    in_form=lambda answer: isinstance(answer, list) and _items(answer)[1],
-    matches=_matches,
-)
+def _in_form(answer: Any) -> bool:
+    return isinstance(answer, list) and _items(answer)[1]
+
+
+list_f1 = Metric(ListCounts, _count, _scores, _in_form, _matches)

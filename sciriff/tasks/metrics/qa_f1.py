@@ -32,36 +32,34 @@ def answer_text(value: dict[str, Any]) -> str | None:
     return " ".join(map(str, flat_elements(answer)))
 
 
-def _evidence_text(value: dict[str, Any]) -> str | None:
+def _parts(value: Any) -> dict[str, str]:
+    """Texts of the answer and the evidence, without missing ones."""
+    if not isinstance(value, dict):
+        raise WrongShape("expected an object")
     evidence = value.get("evidence")
-    return None if evidence is None else words_joined(evidence)
+    parts = {"answer": answer_text(value), "evidence": None if evidence is None else words_joined(evidence)}
+    return {kind: text for kind, text in parts.items() if text is not None}
 
 
 def _count(answer: Any, reference: Any) -> QaCounts:
-    if not isinstance(answer, dict) or not isinstance(reference, dict):
-        raise WrongShape("expected an object")
-    pred_text, pred_evidence = answer_text(answer), _evidence_text(answer)
-    ref_text, ref_evidence = answer_text(reference) or "", _evidence_text(reference) or ""
+    pred, ref = _parts(answer), _parts(reference)
+    texts, evidence = ((pred.get(kind, ""), ref.get(kind, "")) for kind in ("answer", "evidence"))
     return QaCounts(
         1,
-        pred_text is not None,
+        "answer" in pred,
         isinstance(answer.get("answer"), str),
-        pred_evidence is not None,
-        token_f1(tokens(pred_text or ""), tokens(ref_text)),
-        token_f1(tokens(pred_evidence or ""), tokens(ref_evidence)),
-        *rouge_scores(pred_text or "", ref_text),
+        "evidence" in pred,
+        token_f1(*map(tokens, texts)),
+        token_f1(*map(tokens, evidence)),
+        *rouge_scores(*texts),
     )
 
 
 def _matches(answer: Any, reference: Any) -> Matches:
-    if not isinstance(answer, dict) or not isinstance(reference, dict):
-        raise WrongShape("expected an object")
-    return Matches(_parts(answer), _parts(reference))
-
-
-def _parts(value: dict[str, Any]) -> tuple[Item, ...]:
-    parts = {"answer": answer_text(value), "evidence": _evidence_text(value)}
-    return tuple(Item(text, WORDS, kind) for kind, text in parts.items() if text is not None)
+    pred, ref = (
+        tuple(Item(text, WORDS, kind) for kind, text in _parts(value).items()) for value in (answer, reference)
+    )
+    return Matches(pred, ref)
 
 
 def _scores(sums: QaCounts) -> dict[str, float]:

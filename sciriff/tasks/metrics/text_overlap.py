@@ -76,26 +76,18 @@ def rouge_scores(prediction: str, reference: str) -> tuple[float, ...]:
         [ROUGE_TOKEN.findall(line) for line in text.lower().split("\n") if line] for text in (prediction, reference)
     )
     pred, ref = (list(chain.from_iterable(sentences)) for sentences in (pred_sentences, ref_sentences))
-    longest = len(ref) - _last(_lcs_rows(ref, pred)).bit_count()
+    [last] = deque(_lcs_rows(ref, pred), maxlen=1)
+    longest = len(ref) - last.bit_count()
     one_sentence_each = len(pred_sentences) == len(ref_sentences) == 1
-    return (
-        _f_measure(_shared_ngrams(pred, ref, 1), len(pred), len(ref)),
-        _f_measure(_shared_ngrams(pred, ref, 2), len(pred) - 1, len(ref) - 1),
-        _f_measure(longest, len(pred), len(ref)),
-        _f_measure(
-            longest if one_sentence_each else _summary_lcs(pred_sentences, ref_sentences, Counter(pred) & Counter(ref)),
-            len(pred),
-            len(ref),
-        ),
+    summary = (
+        longest if one_sentence_each else _summary_lcs(pred_sentences, ref_sentences, Counter(pred) & Counter(ref))
     )
 
+    def f_measure(shared: int, shorter: int = 0) -> float:
+        return harmonic(shared / max(len(pred) - shorter, 1), shared / max(len(ref) - shorter, 1))
 
-def _f_measure(shared: int, of_prediction: int, of_reference: int) -> float:
-    return harmonic(shared / max(of_prediction, 1), shared / max(of_reference, 1))
-
-
-def _last(rows: Iterable[int]) -> int:
-    return deque(rows, maxlen=1).pop()
+    unigrams, bigrams = _shared_ngrams(pred, ref, 1), _shared_ngrams(pred, ref, 2)
+    return f_measure(unigrams), f_measure(bigrams, shorter=1), f_measure(longest), f_measure(summary)
 
 
 def _lcs_rows(reference: Sequence[str], prediction: Sequence[str]) -> Iterator[int]:

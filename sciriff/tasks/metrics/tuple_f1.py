@@ -82,16 +82,10 @@ def _pairs(preds: list[Tuple], refs: list[Tuple], match: Match) -> dict[int, Tup
 
 
 def _count(answer: Any, reference: Any) -> TupleCounts:
-    preds, entries = _tuples(answer)
-    refs, _ = _tuples(reference)
-    return TupleCounts(
-        exact=len(set(preds) & set(refs)),
-        substring=len(_pairs(preds, refs, _substring)),
-        overlap=len(_pairs(preds, refs, _overlap)),
-        preds=len(preds),
-        refs=len(refs),
-        entries=entries,
-    )
+    (preds, entries), (refs, _) = _tuples(answer), _tuples(reference)
+    exact = len(set(preds) & set(refs))
+    substring, overlap = (len(_pairs(preds, refs, match)) for match in (_substring, _overlap))
+    return TupleCounts(exact, substring, overlap, len(preds), len(refs), entries)
 
 
 def _matches(answer: Any, reference: Any) -> Matches:
@@ -121,18 +115,10 @@ def _item(fields: Tuple, partner: Tuple | None, alone: str) -> Item:
 
 
 def _scores(sums: TupleCounts) -> dict[str, float]:
-    return (
-        {"frac_valid_list": ratio(sums.preds, sums.entries)}
-        | p_r_f1("exact", sums.exact, sums.preds, sums.refs)
-        | p_r_f1("substring", sums.substring, sums.preds, sums.refs)
-        | p_r_f1("overlap", sums.overlap, sums.preds, sums.refs)
-    )
+    scores = {"frac_valid_list": ratio(sums.preds, sums.entries)}
+    for name in ("exact", "substring", "overlap"):
+        scores |= p_r_f1(name, getattr(sums, name), sums.preds, sums.refs)
+    return scores
 
 
-tuple_f1 = Metric(
-    numbers=TupleCounts,
-    count=_count,
-    scores=_scores,
-    in_form=lambda answer: isinstance(answer, list),
-    matches=_matches,
-)
+tuple_f1 = Metric(TupleCounts, _count, _scores, in_form=lambda answer: isinstance(answer, list), matches=_matches)

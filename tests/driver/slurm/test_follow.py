@@ -73,7 +73,7 @@ def test_a_sweep_is_followed_to_its_end(tmp_path: Path, monkeypatch, capsys):
         replace(ROW, number=number, name=f"job-{number}", status="queued", slurm=f"41_{number}") for number in (1, 2)
     ]
     for row in rows:
-        sweep.note(row)
+        sweep_record.write(tmp_path, row)
     two = replace(TASK, number="2")
 
     def script():
@@ -82,7 +82,7 @@ def test_a_sweep_is_followed_to_its_end(tmp_path: Path, monkeypatch, capsys):
         yield NoAnswer("Unable to contact slurm controller")
         yield {"41_1": TASK, "41_2": two}
         yield {"41_1": TASK, "41_2": replace(two, state="OUT_OF_MEMORY")}
-        sweep.note(replace(rows[0], status="done"))
+        sweep_record.write(tmp_path, replace(rows[0], status="done"))
         yield {"41_1": state("COMPLETED")}
 
     said = script()
@@ -111,7 +111,7 @@ def test_a_sweep_is_followed_to_its_end(tmp_path: Path, monkeypatch, capsys):
 
 def test_who_looks_away_is_told_how_to_come_back_and_how_to_end_it(tmp_path: Path, monkeypatch):
     monkeypatch.setenv(sweep.FOLDER, str(tmp_path))
-    sweep.note(ROW)
+    sweep_record.write(tmp_path, ROW)
 
     def ask() -> dict[str, SlurmTask]:
         raise KeyboardInterrupt
