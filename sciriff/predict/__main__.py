@@ -4,6 +4,7 @@ import time
 from collections.abc import Generator, Iterable, Sequence
 from contextlib import closing
 from dataclasses import replace
+from importlib import import_module
 from importlib.util import find_spec
 from types import ModuleType
 from typing import Any
@@ -67,7 +68,8 @@ def main(config: Config, run: RunDir) -> None:
         "end tokens": request.end_ids,
         "parity": config.eval.parity,
     }
-    digests = [digest_of(prompt) for prompt in prompts]
+    # a saved answer is reused only while the digest of its exact prompt is unchanged
+    digests = [value_digest([prompt.text, prompt.ids, prompt.truncated_tokens]) for prompt in prompts]
     share = Shares(run, nodes, engines, value_digest([settings, digests, request.limits]))
 
     def generate(batches: list[list[int]]) -> Generator[list[Answer], None, None]:
@@ -146,11 +148,6 @@ def sampling_of(config: Config, prompts: Sequence[Prompt]) -> Sampling | None:
     return Sampling(config.temperature, config.engine.top_p, streams)
 
 
-def digest_of(prompt: Prompt) -> str:
-    """Digest of the exact prompt; a saved answer is reused only while it is unchanged."""
-    return value_digest([prompt.text, prompt.ids, prompt.truncated_tokens])
-
-
 def made_with() -> dict[str, Any]:
     """Versions and devices that can change an answer in its last digits."""
     versions = machine.versions()
@@ -162,18 +159,12 @@ def made_with() -> dict[str, Any]:
 
 def load_engine(name: str) -> ModuleType:
     """Import an engine's module, which has `settings`, `plan_batches` and `generate`. UserError if not installed."""
-    if name == "transformers":
-        from sciriff.models.engines import transformers
-
-        return transformers
-    if find_spec("vllm") is None:
+    if name == "vllm" and find_spec("vllm") is None:
         raise UserError(
             "engine=vllm is not installed here: pip install 'sciriff[vllm]', or name an interpreter that has it with "
             "engine.python=PATH, or choose engine=transformers"
         )
-    from sciriff.models.engines import vllm
-
-    return vllm
+    return import_module(f"sciriff.models.engines.{name}")
 
 
 def make_prompts(config: Config, tokenizer: Any, context: int) -> list[Prompt]:

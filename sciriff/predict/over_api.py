@@ -1,4 +1,4 @@
-"""Have a server answer the prompts: messages go out, texts come back, and none is paid for twice, killed or not."""
+"""Have a server answer the prompts. No answer is paid for twice, killed or not."""
 
 from typing import Any
 
@@ -58,7 +58,7 @@ class Answering:
         self.api = config.answering_model.api
         self.asked: dict[AnswerKey, RequestedAnswer] = {}
         self.asking: dict[str, list[Prompt]] = {}
-        """Digest -> the prompts that it is of: instances that ask the same are asked once for each sample."""
+        """Digest -> its prompts: instances with the same prompt are asked once for each sample."""
         for prompt in prompts:
             instance, question = prompt.instance, self.question(prompt)
             self.asked[prompt.key] = RequestedAnswer(
@@ -96,20 +96,19 @@ class Answering:
         return value_digest([settings, *limit, prompt.text, *later_sample])
 
     def limit(self, prompt: Prompt) -> int:
-        """Tokens that the model may write, those that it thinks included: servers count them together."""
+        """Most tokens of the answer, those of thinking included: servers count them together."""
         thinking = self.api.thinking_tokens if self.api else 0
         return self.config.eval.longest_answer(prompt.instance.task) + thinking
 
     def call(self, digest: str) -> Call:
-        """The question that the prompts of a digest are."""
+        """The call for the prompts of this digest."""
         prompt = self.asking[digest][0]
         more = {**self.top_p(), **self.seed(prompt), **(self.api.request if self.api else {})}
         about = {"question": self.question(prompt), "limit": self.limit(prompt)}
         return self.service.call(digest, prompt.text, self.limit(prompt), more, about)
 
     def seed(self, prompt: Prompt) -> dict[str, int]:
-        """What draws the tokens, for servers that speak OpenAI's language, which do with it what they can. Anthropic's
-        take none, nor do models that take no temperature."""
+        """Seed of the sampling; neither Anthropic's API nor models that take no temperature know one."""
         settled = self.config.temperature == 0 or (self.api is not None and not self.api.takes_temperature)
         if settled or self.service.provider == "anthropic":
             return {}
@@ -148,7 +147,6 @@ class Answering:
         return left
 
     def ask(self, calls: list[Call]) -> Tally:
-        """Make the calls."""
         progress = Progress(len(self.prompts))
 
         def on_reply(call: Sent, reply: Reply) -> None:
@@ -167,7 +165,7 @@ class Answering:
         return self.paid.add(call, reply, self.service.usd(call, reply))
 
     def take(self, prompts: list[Prompt], answer: PaidAnswer) -> list[Prediction]:
-        """The rows of an answer, which count from now on."""
+        """Make the rows of an answer and keep them in `rows`."""
         text, finish_reason = answer.text, answer.finish_reason
         if self.config.eval.parity == "reference" and (kept := parity.before_stop(text)) != text:
             text, finish_reason = kept, "stop"

@@ -76,7 +76,7 @@ def test_killed_while_the_batch_runs(judged: JudgedConfig):
         wait_for(lambda: server.looks["batch_0"] >= 2)
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
-        with pytest.raises(ValueError, match=r"the batch batch_0 is under way .* go on with judge\.batch=true"):
+        with pytest.raises(ValueError, match=r"the batch batch_0 is under way .* resume with judge\.batch=true"):
             main(judged(server), run)
         server.batch_behave = lambda looks: "completed"
         main(config, run)

@@ -397,7 +397,7 @@ def test_killed_while_the_batch_runs(tmp_path: Path, server: ApiServer, instance
     server.batch_behave = lambda looks: "in_progress"
     run = api_run(tmp_path / "run", server, instances, engine={"batch": True})
     kill_in_batch(run, server, lambda: server.looks.total() >= 2)
-    with pytest.raises(ValueError, match=r"is under way and would be paid twice: go on with engine\.batch=true"):
+    with pytest.raises(ValueError, match=r"is under way and would be paid twice: resume with engine\.batch=true"):
         finish(api_run(tmp_path / "run", server, instances))
     finish_batch(server)
     finish(api_run(tmp_path / "run", server, instances, engine={"batch": True}))

@@ -1,9 +1,8 @@
 """Anthropic's Messages (https://platform.claude.com/docs/en/api/messages) and its batches.
 
-For a batch one request holds all calls, and a stream of results comes back. A batch bears no name of ours, so the mark
-is in the names of its calls, which only its results show. The batch whose submission was never answered is therefore
-looked for among those that are newer than the newest one before it and have as many calls; each is waited for until its
-results can be read. So the same calls are never paid for twice.
+For a batch one request holds all calls. A batch bears no name of ours, so the mark is in the names of its calls, which
+only its results show. A batch whose submission was never answered is therefore looked for among those that are newer
+than the newest one before it and have as many calls; each is waited for until its results can be read.
 """
 
 from collections.abc import Iterator, Sequence
@@ -61,8 +60,8 @@ class BatchLine(Struct):
 
 
 def read_reply(body: Any, call: Sent) -> Reply:
-    """The answer in a message: the text of all its text blocks, without what was thought. UserError where there is
-    none. Tokens that the server does not tell, or that cannot be, are estimated."""
+    """The answer in a message: its text blocks, without thinking. UserError where there is none. Tokens that the server
+    does not tell, or that cannot be, are estimated."""
     try:
         message = typed(body, MessageResponse)
     except WrongType as error:

@@ -12,6 +12,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 from urllib.parse import quote
@@ -37,9 +38,9 @@ class BatchState:
 
     mark: str
     prepared: str
-    """What the service needs to make or to find it: OpenAI the file of calls, Anthropic the newest batch before it."""
+    """OpenAI: the file of calls; Anthropic: the newest batch before this one."""
     batch: str | None = None
-    """Its name at the server; None from just before it is submitted until the server has answered."""
+    """Name at the server; None from just before it is submitted until the server has answered."""
     calls: int = 0
     sent: tuple[Sent, ...] = ()
     """Its calls. A batch may be collected by a process that asks for something else; none in older files."""
@@ -131,21 +132,19 @@ class Batches(ABC):
         return call.id
 
     def collect_earlier(self, calls: Sequence[Call], on_reply: Callable[[Sent, Reply], object]) -> Tally:
-        """Collect the batch that an earlier process submitted and did not collect, if there is one: all its answers are
-        paid for, so all are handed on, whether today's `calls` ask for them or not, and some perhaps for the second
-        time. In the tally are those of `calls` that the server refused; what has merely no answer is in none."""
+        """Collect the batch that an earlier process submitted, if there is one. All its answers are paid for, so all
+        are handed on, whether `calls` ask for them or not, some perhaps for the second time. In the tally are those of
+        `calls` that the server refused, but not those without an answer."""
         tally = Tally()
-        in_flight = self._resume()
-        if in_flight is not None:
+        if in_flight := self._resume():
             self._collect(in_flight, in_flight.sent or calls, on_reply, tally)
         asked = {call.id for call in calls}
         failed = {id: why for id, why in tally.failed.items() if id in asked}
         return Tally(failed, tally.filtered & asked)
 
     def answer(self, calls: Sequence[Call], on_reply: Callable[[Sent, Reply], object]) -> Tally:
-        """Have all calls answered, in one batch after the other where they do not fit one; none may be in flight before
-        (`collect_earlier`). Calls without an answer are in the tally. Refused where the server has no such interface
-        or does not answer."""
+        """Have all calls answered, in several batches where they do not fit one, after `collect_earlier`. Calls without
+        an answer are in the tally. Refused where the server has no batches or does not answer."""
         tally = Tally()
         parts = self._parts(calls)
         for number, part in enumerate(parts):
@@ -154,8 +153,8 @@ class Batches(ABC):
                 if call.id not in answered:
                     tally.failed.setdefault(call.id, reason)
             if not answered:
-                for call in (call for later in parts[number + 1 :] for call in later):
-                    tally.failed[call.id] = f"not submitted, for {reason}"
+                later = chain.from_iterable(parts[number + 1 :])
+                tally.failed |= {call.id: f"not submitted, for {reason}" for call in later}
                 break
         return tally
 
@@ -164,18 +163,16 @@ class Batches(ABC):
         state = read_state(self.state_file)
         if state is None or state.batch is not None:
             return state
-        found = self.find(state)
-        if found is None:
-            # the server may still be at work on what a process sent as it was killed
-            time.sleep(self.poll_seconds)
-            found = self.find(state)
-        if found is None:
-            self.state_file.unlink()
-            return None
-        return self._named(state, found)
+        # looked for twice: the server may still be at work on what a process sent as it was killed
+        for pause in (0.0, self.poll_seconds):
+            time.sleep(pause)
+            if found := self.find(state):
+                return self._named(state, found)
+        self.state_file.unlink()
+        return None
 
     def _submit(self, calls: Sequence[Call]) -> BatchState:
-        """Submit a batch, where none is in flight. Refused where the server has no such interface, or is silent."""
+        """Submit a batch. Refused where the server has no such interface, or is silent."""
         mark = secrets.token_hex(16)
         items = [self.item(call, mark) for call in calls]
         state = BatchState(mark, self.prepare(items), calls=len(calls), sent=tuple(call.sent for call in calls))
@@ -183,6 +180,7 @@ class Batches(ABC):
         return self._named(state, self._create(state, self.creation(state, items)))
 
     def _named(self, state: BatchState, name: str) -> BatchState:
+        """Note the batch's name on the disk."""
         state = replace(state, batch=name)
         write_state(self.state_file, state)
         return state
@@ -210,10 +208,9 @@ class Batches(ABC):
     def _collect(
         self, state: BatchState, calls: Sequence[Sent], on_reply: Callable[[Sent, Reply], object], tally: Tally
     ) -> tuple[set[str], str]:
-        """Wait until the batch has ended, hand on every answer, and forget the batch. Returns the ids of the calls that
-        were answered, and why any other was not; those that were refused are in `tally.failed`. UserError for a result
-        that is broken: what of it can be read is handed on before, and the batch is not forgotten, for the rest of it
-        may be paid for."""
+        """Wait until the batch has ended, hand on every answer, and remove its state file. Returns the ids of the
+        answered calls, and why any other was not; refused ones are in `tally.failed`. UserError for a broken result,
+        after its readable lines were handed on; the state file stays, since the rest may be paid for."""
         by_name = {self.name_of(call, state.mark): call for call in calls}
         batch = self.wait(str(state.batch))
         answered: set[str] = set()
@@ -252,12 +249,11 @@ class Batches(ABC):
         return verdict(Response(status, {}, json.dumps(body), self.endpoint))
 
     def _parts(self, calls: Sequence[Call]) -> list[list[Call]]:
-        """The calls in as few batches as they fit. UserError for one that fits none."""
+        """Split the calls into batches that the service takes. UserError for a call that fits none."""
         parts: list[list[Call]] = []
         size = 0
         for call in calls:
-            # in its place, the mark has the length of any other
-            more = len(json.dumps(self.item(call, "0" * 32))) + 1
+            more = len(json.dumps(self.item(call, "0" * 32))) + 1  # as long as with the mark
             if more > self.most_bytes:
                 raise UserError(f"a prompt of {more:,} bytes does not fit a batch of {self.most_bytes:,}")
             if not parts or len(parts[-1]) == self.most_calls or size + more > self.most_bytes:

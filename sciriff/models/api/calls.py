@@ -1,4 +1,4 @@
-"""Ask a model behind a server many things at once: every answer is handed on as it comes, every failure retried."""
+"""Make many calls of a model at once: every answer is handed on as it comes, failures are retried."""
 
 import threading
 from collections import Counter
@@ -203,7 +203,7 @@ class Asking:
             self._stop.set()
 
     def _answer(self, call: Call) -> None:
-        """Make one call and account for it. Refused when so many in a row failed that the server must be down."""
+        """Make one call and account for it. Refused when the server must be down."""
         try:
             reply = self._ask(call)
         except _OverBudget:
@@ -223,8 +223,7 @@ class Asking:
                     self.on_reply(call, reply)
 
     def _ask(self, call: Call) -> Reply:
-        """Make one call until it is answered. CallFailed when it cannot be, or when the work stops between attempts;
-        Refused when no call can be."""
+        """Make one call until it is answered. CallFailed when it cannot be or the work stops; Refused when none can."""
         for attempt in range(1, self.attempts + 1):
             if not self.pacer.wait(self._stop, call.input_tokens + call.longest):
                 raise CallFailed("stopped before it was answered")
@@ -248,8 +247,7 @@ class Asking:
                 self.say(f"{self.endpoint.base_url}: {error}{asks}; such calls are made again")
 
     def _attempt(self, call: Call) -> Reply:
-        """Make one call once. An attempt without an answer that may have been paid for counts as the most that the call
-        can cost."""
+        """Make one call once. Without an answer, what may have been paid counts as the most that the call can cost."""
         most = call.most(self.price)
         if not self.budget.reserve(most):
             raise _OverBudget

@@ -1,7 +1,4 @@
-"""OpenAI's Chat Completions, as vLLM, llama.cpp and many others speak it, too, and OpenAI's batches.
-
-For a batch a file of calls is uploaded, a batch is made of it, and files of results come back.
-"""
+"""OpenAI's Chat Completions, which vLLM, llama.cpp and many others speak, too, and OpenAI's batches, made of files."""
 
 import json
 from collections.abc import Iterator, Sequence

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from sciriff.config import Config, JudgeConfig, ServerConfig
-from sciriff.models.api.anthropic import ANTHROPIC, AnthropicBatches
+from sciriff.models.api.anthropic import AnthropicBatches
 from sciriff.models.api.batch import Batches, read_state
 from sciriff.models.api.calls import Asking, Call, Reply, Sent, Tally
 from sciriff.models.api.endpoint import Endpoint
 from sciriff.models.api.limits import Budget, Pacer, estimated_tokens
-from sciriff.models.api.openai import OPENAI, OpenAiBatches
+from sciriff.models.api.openai import OpenAiBatches
 from sciriff.models.api.prices import Price, price_list
 from sciriff.run.number_format import dollars
 from sciriff.run.user_error import UserError
@@ -74,7 +74,7 @@ class Service:
             )
 
     def price(self) -> Price | None:
-        """What a token costs: as configured, else by the price list; None where neither says. A batch costs less."""
+        """Price as configured, else by the price list; None where neither says. A batch costs less."""
         server = self.server
         if server.input_usd is not None and server.output_usd is not None:
             price: Price | None = Price(server.input_usd, server.output_usd)
@@ -116,23 +116,23 @@ class Service:
     def collect_earlier(
         self, calls: Sequence[Call], on_reply: Callable[[Sent, Reply], object], *, batch_file: Path
     ) -> Tally:
-        """Take all answers of the batch that an earlier start has submitted, if one is under way; see `Batches`. To be
-        called before what is spent and what is left to ask are known. UserError where batches are not asked for."""
+        """Take all answers of the batch of an earlier start, if one is in flight; what is spent is known only then.
+        UserError where batches are not asked for."""
         state = read_state(batch_file)
         if state is None:
             return Tally()
         if not self.server.batch:
             raise UserError(
                 f"{batch_file}: the batch {state.batch or 'of an earlier start'} is under way and would be paid "
-                f"twice: go on with {self.section}.batch=true, or cancel it at the server and remove that file"
+                f"twice: resume with {self.section}.batch=true, or cancel it at the server and remove that file"
             )
         return self._batches(batch_file).collect_earlier(calls, on_reply)
 
     def ask(
         self, calls: Sequence[Call], on_reply: Callable[[Sent, Reply], None], *, spent: float, batch_file: Path
     ) -> Tally:
-        """Say what the calls cost, then make them: one by one, or as a batch that `batch_file` carries over a kill.
-        UserError where the cap on the price, of which `spent` is gone, does not allow them."""
+        """Print what the calls cost, then make them: one by one, or as a batch that `batch_file` carries over a kill.
+        UserError where `spent` (US dollars) and the calls exceed the cap."""
         known = self.price()
         price = known or UNKNOWN_PRICE
         most = sum(call.most(price) for call in calls)
@@ -152,7 +152,7 @@ class Service:
             return self._batches(batch_file).answer(calls, on_reply)
         asking = Asking(
             self.endpoint(),
-            ANTHROPIC if self.provider == "anthropic" else OPENAI,
+            self._batch_kind.dialect,
             on_reply,
             price,
             Budget(self.server.max_usd, spent),
@@ -163,16 +163,19 @@ class Service:
         )
         return asking.ask_all(calls)
 
+    @property
+    def _batch_kind(self) -> type[Batches]:
+        return AnthropicBatches if self.provider == "anthropic" else OpenAiBatches
+
     def _batches(self, state_file: Path) -> Batches:
-        kind = AnthropicBatches if self.provider == "anthropic" else OpenAiBatches
-        return kind(self.endpoint(), state_file, self.server.attempts, self.server.poll_seconds, say)
+        return self._batch_kind(self.endpoint(), state_file, self.server.attempts, self.server.poll_seconds, say)
 
     def used_up(self, tally: Tally, what: str) -> str:
-        """What to say when the cap has kept calls back; `what` they are."""
+        """Message for calls that the cap has kept back; `what` says which."""
         lost = f" ({tally.uncertain} calls that brought no answer count at the most they can cost)"
         return (
             f"{self.section}.max_usd={self.server.max_usd:g} is used up{lost if tally.uncertain else ''} and "
-            f"{tally.unasked} {what}; what was paid for is kept, and a higher {self.section}.max_usd goes on from there"
+            f"{tally.unasked} {what}; paid answers are kept, and a higher {self.section}.max_usd resumes from there"
         )
 
 

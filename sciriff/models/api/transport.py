@@ -59,7 +59,7 @@ def new_http_client(library: Any, timeout: float, before_sending: Callable[[Any]
             finally:
                 timer.cancel()
             if watch.late:
-                missing = "whole response" if watch.connected else "connection"
+                missing = "connection" if watch.stream is None else "whole response"
                 raise NoAnswer(f"no {missing} within {timeout:g} s", may_cost=watch.sent)
             # not unpacked, should it be compressed: a few bytes may be gigabytes
             headers = [(name, value) for name, value in response.headers.items() if name != "content-encoding"]
@@ -79,24 +79,21 @@ class _Watch:
     def __init__(self) -> None:
         self.sent = False
         self.late = False
-        self._stream: Any = None
+        self.stream: Any = None
+        """The connection, from when there is one."""
         self._first = b""
         self._to_proxy = False
 
     def __call__(self, event: str, info: dict[str, Any]) -> None:
         if event.endswith((".connect_tcp.complete", ".start_tls.complete")):
-            self._stream = info["return_value"]
-            self._stream.read = self._noting_the_first(self._stream.read)
+            self.stream = info["return_value"]
+            self.stream.read = self._noting_the_first(self.stream.read)
             if self.late:
                 self.cut()
         elif event.endswith(".send_request_headers.started"):
             self._to_proxy = info["request"].method == b"CONNECT"
         elif event.endswith(".send_request_body.complete"):
             self.sent = not self._to_proxy
-
-    @property
-    def connected(self) -> bool:
-        return self._stream is not None
 
     def _noting_the_first(self, read: Callable[..., bytes]) -> Callable[..., bytes]:
         def noting(*arguments: Any, **options: Any) -> bytes:
@@ -114,6 +111,6 @@ class _Watch:
         """Shut the connection down, which ends any wait for it. The libraries' own timeout holds for each piece, and a
         server that drips outlasts it."""
         self.late = True
-        if self._stream is not None:
+        if self.stream is not None:
             with suppress(OSError):
-                socket.socket.shutdown(self._stream.get_extra_info("socket"), socket.SHUT_RDWR)
+                socket.socket.shutdown(self.stream.get_extra_info("socket"), socket.SHUT_RDWR)
