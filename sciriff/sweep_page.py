@@ -7,23 +7,24 @@ from pathlib import Path
 
 from omegaconf import OmegaConf
 
-from sciriff.report.sweep.configs import METHOD, flat
+from sciriff.report.sweep.configs import METHOD, flat_config
 from sciriff.report.sweep.sweep_page import UNREADABLE, LeftOut, render
-from sciriff.results.finished_runs import (
-    FinishedRun,
-    find_runs,
-    read_config,
-    read_run,
-    read_runs,
-    with_own_names,
-)
-from sciriff.results.seeds import Group, pool_seeds
+from sciriff.results.finished_runs import FinishedRun, find_runs, read_run, read_runs, with_own_names
+from sciriff.results.seeds import pool_seeds
 from sciriff.results.statistics import RESAMPLES
 from sciriff.results.sweep_record import PAGE, Job, jobs
+from sciriff.run.number_format import duration
 from sciriff.run.run_dir import RunDir
 from sciriff.run.user_error import UserError
 from sciriff.run.whole_file import write_whole
 from sciriff.stage import command
+
+UNFINISHED = {
+    "stopped": "stopped by a person; the sweep's command resumes it",
+    "queued": "it waits in Slurm; the sweep's command follows it",
+    "running": "still running, or it was killed; the sweep's command resumes it",
+}
+"""Status of a job in the record -> why it has no scores."""
 
 
 @command
@@ -50,11 +51,15 @@ def write(place: Path, resamples: int) -> None:
         try:
             runs += _runs_of(job)
         except ValueError as error:
-            left_out.append(LeftOut.of_job(job, str(error)))
+            time = duration(job.seconds) if job.seconds else "–"
+            left_out.append(LeftOut(job.name, str(error), job.status, time, job.overrides))
     finished = len(found) - len(left_out)
     beside, unreadable = _beside(runs)
     left_out += [LeftOut(folder.name, reason, UNREADABLE) for folder, reason in unreadable.items()]
-    groups = _baseline_first(pool_seeds(with_own_names([*beside, *runs])))
+    groups = pool_seeds(with_own_names([*beside, *runs]))
+    # the first untrained model is the baseline, without one the first job
+    untrained = next((group for group in groups if _is_untrained(group.runs[0])), None)
+    groups.sort(key=lambda group: group is not untrained)
     page = render(place.resolve().name, groups, resamples, left_out=left_out, jobs=(finished, len(found)))
     write_whole(place / PAGE, page.decode())
 
@@ -63,12 +68,8 @@ def _runs_of(job: Job) -> list[FinishedRun]:
     """The runs that a job left with scores. UserError says why there are none."""
     if job.status == "failed":
         raise UserError(job.reason or "its reason was not noted")
-    if job.status == "stopped":
-        raise UserError("stopped by a person; the sweep's command goes on from there")
-    if job.status == "queued":
-        raise UserError("it waits in Slurm; the sweep's command follows it")
     if job.status != "done":
-        raise UserError("still running, or it was killed; the sweep's command goes on from there")
+        raise UserError(UNFINISHED.get(job.status, UNFINISHED["running"]))
     if not Path(job.run_dir).is_dir():
         raise UserError(f"{job.run_dir} is gone")
     return [read_run(folder) for folder in find_runs([job.run_dir])[0]]
@@ -81,28 +82,18 @@ def _beside(runs: Sequence[FinishedRun]) -> tuple[list[FinishedRun], dict[Path, 
     folders = dict.fromkeys(Path(text) for run in runs for text in _shown_beside(run))
     there = (RunDir(folder) for folder in folders if folder.resolve() not in known)
     found, unreadable = read_runs([run.root for run in there if run.scores.is_file() and run.config.is_file()])
-    untrained = [run for run in found if flat(read_config(RunDir(run.folder).config)).get(METHOD) == "none"]
-    return untrained, unreadable
+    return list(filter(_is_untrained, found)), unreadable
 
 
 def _shown_beside(run: FinishedRun) -> list[str]:
-    """Of a run whose config could be read."""
+    """report.beside of a run whose config could be read."""
     path = RunDir(run.folder).config
     beside = OmegaConf.select(OmegaConf.load(path), "report.beside") if path.is_file() else None
     return [str(folder) for folder in beside or []]
 
 
-def _baseline_first(groups: list[Group]) -> list[Group]:
-    """The first untrained model before all others; without one the order stays, and the first job is the baseline."""
-    return sorted(groups, key=lambda group: group is not _untrained(groups))
-
-
-def _untrained(groups: Sequence[Group]) -> Group | None:
-    for group in groups:
-        path = RunDir(group.runs[0].folder).config
-        if path.is_file() and flat(read_config(path)).get(METHOD) == "none":
-            return group
-    return None
+def _is_untrained(run: FinishedRun) -> bool:
+    return flat_config(run.folder).get(METHOD) == "none"
 
 
 if __name__ == "__main__":

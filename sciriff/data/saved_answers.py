@@ -94,16 +94,6 @@ class TaskAnswers:
         return parted
 
 
-@dataclass(frozen=True)
-class Expected:
-    """The requested answers."""
-
-    instances: dict[str, list[str]]
-    """Task -> ids; empty without an expected.json."""
-    samples: int | None = None
-    """Answers to each instance; None leaves that to the files."""
-
-
 def read_predictions(folder: Path, names: Sequence[str] | None, allow_missing: bool) -> dict[str, TaskAnswers]:
     """Read the answers in a folder by task, for the tasks in `names`, or all that are there.
 
@@ -116,19 +106,19 @@ def read_predictions(folder: Path, names: Sequence[str] | None, allow_missing: b
             raise UserError(f"eval.tasks: {name} is not a held-out task{nearest(name, NAMES)}")
     samples = find_samples(folder)
     files = _files(folder, samples)
-    expected = Expected({}) if samples else read_expected(folder / RunDir(folder).expected.name)
+    expected, each = ({}, None) if samples else read_expected(folder / RunDir(folder).expected.name)
     if not files:
         raise UserError(
             f"{folder}: there are no predictions here; run the predict stage, or name a folder of <task>.jsonl files "
             "or of lm-eval's samples_<task>_*.jsonl with predictions=FOLDER"
         )
-    known = files.keys() | expected.instances.keys()
+    known = files.keys() | expected.keys()
     wanted = [name for name in NAMES if name in (known if names is None else names)]
     paths = {name: files.get(name, folder / f"{name}.jsonl") for name in wanted}
     read = {name: read_answers(path, name) if path.is_file() else {} for name, path in paths.items()}
-    each = expected.samples or max((sample for answers in read.values() for _, sample in answers), default=1)
+    each = each or max((sample for answers in read.values() for _, sample in answers), default=1)
     found = {
-        name: asked_answers(paths[name], name, answers, expected.instances.get(name), each, allow_missing)
+        name: asked_answers(paths[name], name, answers, expected.get(name), each, allow_missing)
         for name, answers in read.items()
     }
     found = {name: task for name, task in found.items() if task.answers}
@@ -223,17 +213,17 @@ def asked_answers(
     return TaskAnswers(found, list(instances), missing, entry.validation if entry else None, samples)
 
 
-def read_expected(path: Path) -> Expected:
-    """Read expected.json; no file means that nothing is known of the requested answers."""
+def read_expected(path: Path) -> tuple[dict[str, list[str]], int | None]:
+    """Task -> ids of the requested instances, and answers to each; empty and None without the file."""
     if not path.is_file():
-        return Expected({})
+        return {}, None
     what, fix = "the instances that were asked for", "run the predict stage again"
     written = read_json(path, dict[str, list[str] | FromOne], what, fix)
     samples = written.pop(SAMPLES_KEY, 1)
     instances = {task: ids for task, ids in written.items() if isinstance(ids, list)}
     if not isinstance(samples, int) or len(instances) < len(written):
         raise UserError(f"{path}: not {what} ({SAMPLES_KEY} is a number, any task a list of ids); {fix}")
-    return Expected(instances, samples)
+    return instances, samples
 
 
 def read_answers(path: Path, task: str) -> dict[AnswerKey, SavedAnswer]:

@@ -1,7 +1,8 @@
 """The tokenised mix on disk: token ids and which of them are learnt, in one memory-mapped Arrow file."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -22,8 +23,8 @@ SCHEMA = pa.schema(
 TOKENS_PER_BATCH = 1 << 20
 """Tokens of an Arrow batch, which the writer holds in memory."""
 
-
 Numbers = np.ndarray | Sequence[int]
+T = TypeVar("T")
 
 
 def write_token_file(folder: Path, rows: Iterable[tuple[str, Numbers, Numbers]]) -> None:
@@ -33,36 +34,36 @@ def write_token_file(folder: Path, rows: Iterable[tuple[str, Numbers, Numbers]])
     """
     folder.mkdir(parents=True, exist_ok=True)
     partial = folder / (NAME + ".partial")
-    ids: list[str] = []
-    tokens: list[np.ndarray] = []
-    targets: list[np.ndarray] = []
-
     with pa.OSFile(str(partial), "wb") as sink, pa.ipc.new_file(sink, SCHEMA) as writer:
-
-        def flush() -> None:
-            offsets = pa.array(np.cumsum([0] + [len(row) for row in tokens], dtype=np.int32))
-            lists = [
-                pa.ListArray.from_arrays(offsets, pa.array(np.concatenate(rows)), SCHEMA.field(name).type)
-                for name, rows in (("tokens", tokens), ("targets", targets))
+        for batch in batches(rows, lambda row: len(row[1]), TOKENS_PER_BATCH):
+            for row_id, row_tokens, row_targets in batch:
+                assert len(row_tokens) == len(row_targets), (
+                    f"{row_id}: {len(row_tokens)} tokens, {len(row_targets)} flags"
+                )
+            ids, tokens, targets = zip(*batch, strict=True)
+            columns = [
+                ids,
+                [np.asarray(row, np.int32) for row in tokens],
+                [np.asarray(row, np.bool_) for row in targets],
+                [np.count_nonzero(row) for row in targets],
             ]
-            counts = np.array([np.count_nonzero(row) for row in targets], np.int32)
-            writer.write_batch(pa.record_batch([pa.array(ids, pa.string()), *lists, pa.array(counts)], schema=SCHEMA))
-            for column in (ids, tokens, targets):
-                column.clear()
-
-        held = 0
-        for row_id, row_tokens, row_targets in rows:
-            assert len(row_tokens) == len(row_targets), f"{row_id}: {len(row_tokens)} tokens, {len(row_targets)} marks"
-            ids.append(row_id)
-            tokens.append(np.asarray(row_tokens, np.int32))
-            targets.append(np.asarray(row_targets, np.bool_))
-            held += len(row_tokens)
-            if held >= TOKENS_PER_BATCH:
-                flush()
-                held = 0
-        if ids:
-            flush()
+            arrays = [pa.array(column, field.type) for column, field in zip(columns, SCHEMA, strict=True)]
+            writer.write_batch(pa.record_batch(arrays, schema=SCHEMA))
     partial.replace(folder / NAME)
+
+
+def batches(items: Iterable[T], size: Callable[[T], int], enough: int) -> Iterator[list[T]]:
+    """Group items in their order into lists whose sizes add up to `enough` or more; the last may be smaller."""
+    batch: list[T] = []
+    held = 0
+    for item in items:
+        batch.append(item)
+        held += size(item)
+        if held >= enough:
+            yield batch
+            batch, held = [], 0
+    if batch:
+        yield batch
 
 
 class TokenFile:

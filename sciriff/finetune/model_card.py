@@ -4,7 +4,8 @@ It begins with YAML for the Hugging Face hub (huggingface.co/docs/hub/model-card
 model folder is passed on.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from yaml import YAMLError
 from sciriff.config import Config, ModelConfig, SourceConfig, as_dict
 from sciriff.data.mix_card import MixCard, MixPart, read_mix_card
 from sciriff.data.training_metrics import HALVES, read_metrics, series
+from sciriff.results.markdown_table import code_kept, markdown_table
 from sciriff.run import machine
 from sciriff.run.run_dir import RunDir
 
@@ -23,6 +25,8 @@ HUB_LICENSES = ("apache-2.0", "gemma", "llama2", "llama3", "llama3.1", "llama3.2
 
 PACKAGES = ("python", "sciriff", "torch", "transformers", "accelerate", "deepspeed", "peft", "bitsandbytes")
 """Packages whose versions can change what is learnt."""
+
+_table = partial(markdown_table, escape=code_kept)
 
 
 def page(config: Config, run: RunDir, step: int, *, of_adapter: bool = False) -> str:
@@ -153,9 +157,3 @@ def _recipe(config: Config) -> list[tuple[str, str]]:
     keys = {f"train.{key}": value for key, value in train.items()}
     keys |= {"deepspeed.zero_stage": config.deepspeed.zero_stage, "seed": config.seed}
     return [(key, f"`{value}`") for key, value in keys.items()]
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    cells = [[f"{cell:,}" if isinstance(cell, int) else " ".join(str(cell).split()) for cell in line] for line in lines]
-    return "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in cells)

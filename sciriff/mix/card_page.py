@@ -1,7 +1,6 @@
 """Write the card of a mix as Markdown, `mix/card.md`, with the recipe that builds it again."""
 
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
@@ -10,18 +9,19 @@ from omegaconf import OmegaConf
 from sciriff.config import MixConfig, as_dict
 from sciriff.data.mix_card import MixCard
 from sciriff.mix.card_table import DATASETS, groups, remarks
+from sciriff.results.markdown_table import escaped, markdown_table
 
 
 def page(card: MixCard, mix: MixConfig) -> str:
     """Markdown of a card and of the config of the mix. Names from the data are escaped: anyone may have chosen them."""
     sections = [
-        f"# Mix {_text(mix.name)}",
-        "\n".join(f"- {_text(line)}" for line in remarks(card)),
+        f"# Mix {escaped(mix.name)}",
+        "\n".join(f"- {escaped(line)}" for line in remarks(card)),
         "## Rows and tokens",
         f"By the model's tokenizer, markup (`{card['chat']}`) included.",
         _token_table(card),
         "## Read and left out",
-        _table(
+        markdown_table(
             ("source", "revision", "licence", "rows read", "kept"),
             [
                 (name, card["commits"].get(name, ""), card["licenses"][name], rows, _kept(card, name, rows))
@@ -33,22 +33,28 @@ def page(card: MixCard, mix: MixConfig) -> str:
         sections.append("What is unknown here the config can say: `mix.sources.NAME.license=...`.")
     if card["dropped"]:
         firsts = [(why, part["rows"], ", ".join(part["first"])) for why, part in card["dropped"].items()]
-        sections.append(_table(("left out because", "rows", "the first"), firsts))
+        sections.append(markdown_table(("left out because", "rows", "the first"), firsts))
     if of_dataset := card["dropped_by_dataset"]:
         rows = [(name, why, count) for name, reasons in of_dataset.items() for why, count in reasons.items()]
         if len(of_dataset) > DATASETS:
             rows = sorted(rows, key=lambda row: (-row[2], row[:2]))[:DATASETS]
-        sections.append(_table(("dataset", "left out because", "rows"), rows))
+        sections.append(markdown_table(("dataset", "left out because", "rows"), rows))
     if (odd := card["read_with_control_characters"])["rows"]:
         sections.append(
             f"{odd['rows']:,} rows were read with control characters (papers that were read out of PDF files have "
-            f"them), such as {_text(', '.join(odd['first']))}."
+            f"them), such as {escaped(', '.join(odd['first']))}."
         )
+    digests = [
+        ("train.jsonl", card["digest"]),
+        ("validation.jsonl", card["validation"]["digest"]),
+        *((f"the source {name}", source["digest"]) for name, source in card["recipe"]["sources"].items()),
+        ("tokenizer and markup", card["markup_digest"]),
+    ]
     sections += [
         "## Longest rows",
-        _table(("row", "tokens"), [(row["row"], row["tokens"]) for row in card["longest"]]),
+        markdown_table(("row", "tokens"), [(row["row"], row["tokens"]) for row in card["longest"]]),
         "## Digests",
-        _table(("of", "SHA-256"), _digests(card)),
+        markdown_table(("of", "SHA-256"), [row for row in digests if row[1]]),
         "## Recipe",
         "As a file of `conf/mix/` this builds the same mix, with the same tokenizer and markup from the same rows.",
         f"```yaml\n{recipe_yaml(mix, card['commits'])}```",
@@ -81,14 +87,6 @@ def _kept(card: MixCard, source: str, rows: int) -> int:
     return rows - sum(card["dropped_by_source"].get(source, {}).values()) + card["repeated"].get(source, 0)
 
 
-def _digests(card: MixCard) -> list[tuple[str, str]]:
-    digests = [("train.jsonl", card["digest"])]
-    if validation := card["validation"]["digest"]:
-        digests.append(("validation.jsonl", validation))
-    digests += [(f"the source {name}", source["digest"]) for name, source in card["recipe"]["sources"].items()]
-    return [*digests, ("tokenizer and markup", card["markup_digest"])]
-
-
 def _token_table(card: MixCard) -> str:
     whole = card["target_tokens"]["sum"]
     rows = []
@@ -97,15 +95,4 @@ def _token_table(card: MixCard) -> str:
         spread = [f"{spread[key]:,.0f}" for spread in (prompt, target) for key in ("median", "mean", "max")]
         rows.append((name, part["rows"], *spread, f"{target['sum'] / whole:.1%}"))
     tokens = [f"{what} {key}" for what in ("prompt", "target") for key in ("median", "mean", "max")]
-    return _table(("dataset", "rows", *tokens, "share of targets"), rows)
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    cells = [[f"{cell:,}" if isinstance(cell, int) else _text(str(cell)) for cell in line] for line in lines]
-    return "\n".join(f"| {' | '.join(line)} |" for line in cells)
-
-
-def _text(text: str) -> str:
-    """Escape text for Markdown, on one line."""
-    return re.sub(r"([\\`*_\[\]<>|#])", r"\\\1", " ".join(text.split()))
+    return markdown_table(("dataset", "rows", *tokens, "share of targets"), rows)

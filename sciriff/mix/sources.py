@@ -39,13 +39,10 @@ def conversation_of(row: dict[str, Any]) -> Conversation:
     `output` with `_instance_id` = `task:split:index` (SciRIFF).
     """
     if "messages" in row:
-        conversation = _general(row)
-    elif "input" in row and "output" in row:
-        conversation = _science(row)
-    else:
-        raise BadRow("neither `messages` nor `input` and `output`")
-    _check(conversation.messages)
-    return conversation
+        return _general(row)
+    if "input" in row and "output" in row:
+        return _science(row)
+    raise BadRow("neither `messages` nor `input` and `output`")
 
 
 def read_conversations(
@@ -89,52 +86,43 @@ def read_conversations(
 
 def _science(row: dict[str, Any]) -> Conversation:
     instance_id = row.get("_instance_id")
-    task, colon, _ = instance_id.partition(":") if isinstance(instance_id, str) else ("", "", "")
+    task, colon, _ = str(instance_id).partition(":")
     if not (task and colon and isinstance(instance_id, str)):
         raise BadRow("`_instance_id` is not task:split:index")
-    _check_name(instance_id, "`_instance_id`")
-    for key in ("input", "output"):
-        _check_text(row[key], f"`{key}`")
-    messages = (Message("user", row["input"]), Message("assistant", row["output"]))
-    return Conversation(f"{SCIENCE}.{task}", instance_id, messages)
+    question = Message("user", _text(row["input"], "`input`"))
+    answer = Message("assistant", _text(row["output"], "`output`"))
+    return Conversation(f"{SCIENCE}.{task}", _name(instance_id, "`_instance_id`"), (question, answer))
 
 
 def _general(row: dict[str, Any]) -> Conversation:
-    dataset, row_id, turns = row.get("dataset"), row.get("id"), row["messages"]
-    if isinstance(row_id, int) and not isinstance(row_id, bool):
-        row_id = str(row_id)
-    _check_name(dataset, "`dataset`")
-    _check_name(row_id, "`id`")
+    row_id, turns = row.get("id"), row["messages"]
+    dataset = _name(row.get("dataset"), "`dataset`")
+    row_id = _name(str(row_id) if type(row_id) is int else row_id, "`id`")
     if not isinstance(turns, list) or not turns:
         raise BadRow("`messages` is not a list of messages")
     messages = []
     for turn in turns:
         if not isinstance(turn, dict) or "role" not in turn or "content" not in turn:
             raise BadRow("a message without `role` and `content`")
-        if turn["role"] not in ROLES:
+        if (role := turn["role"]) not in ROLES:
             raise BadRow(f"a role other than {', '.join(ROLES)}")
-        messages.append(Message(turn["role"], turn["content"]))
-    assert isinstance(dataset, str) and isinstance(row_id, str)
-    return Conversation(dataset, row_id, tuple(messages))
-
-
-def _check(messages: tuple[Message, ...]) -> None:
-    for message in messages:
-        _check_text(message.content, f"the text of the {message.role}", may_be_empty=message.role == "system")
+        messages.append(Message(role, _text(turn["content"], f"the text of the {role}", may_be_empty=role == "system")))
     if messages[-1].role != "assistant":
         raise BadRow("the last message is not the assistant's")
     if next(message.role for message in messages if message.role != "system") == "assistant":
         raise BadRow("the assistant speaks first")
+    return Conversation(dataset, row_id, tuple(messages))
 
 
-def _check_name(name: object, what: str) -> None:
-    """Refuse control characters and line ends too, since names are printed to terminals."""
-    _check_text(name, what)
-    if NO_NAME.search(str(name)):
+def _name(name: object, what: str) -> str:
+    """Check a name, which is printed to terminals: it may have no control characters and line ends."""
+    text = _text(name, what)
+    if NO_NAME.search(text):
         raise BadRow(f"{what} has control characters")
+    return text
 
 
-def _check_text(text: object, what: str, *, may_be_empty: bool = False) -> None:
+def _text(text: object, what: str, *, may_be_empty: bool = False) -> str:
     if not isinstance(text, str):
         raise BadRow(f"{what} is not a string")
     if not may_be_empty and not text.strip():
@@ -145,6 +133,7 @@ def _check_text(text: object, what: str, *, may_be_empty: bool = False) -> None:
         text.encode()
     except UnicodeEncodeError:
         raise BadRow(f"{what} has lone surrogates") from None
+    return text
 
 
 def _has_controls(text: str) -> bool:

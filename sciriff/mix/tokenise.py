@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from sciriff.data.records import Conversation
-from sciriff.data.token_file import write_token_file
+from sciriff.data.token_file import batches, write_token_file
 from sciriff.mix.token_spool import TokenRow, TokenSpool
 from sciriff.models.chat_markup import Markup, Rendered, TrainingRow, jinja_template
 from sciriff.run.digest import value_digest
@@ -99,7 +99,7 @@ class Tokeniser:
         renders the next and hands on the last."""
         with ThreadPoolExecutor(ENCODERS) as encoders:
             waiting: deque[tuple[list[Conversation], list[Rendered], Future[list[list[list[int]]]]]] = deque()
-            for batch in _batches(conversations):
+            for batch in batches(conversations, _characters, BATCH_CHARACTERS):
                 rendered = []
                 for conversation in batch:
                     with _naming(conversation):
@@ -119,18 +119,8 @@ class Tokeniser:
             yield conversation, row
 
 
-def _batches(conversations: Iterable[Conversation]) -> Iterator[list[Conversation]]:
-    batch: list[Conversation] = []
-    characters = 0
-    for conversation in conversations:
-        batch.append(conversation)
-        characters += sum(len(message.content) for message in conversation.messages)
-        if characters >= BATCH_CHARACTERS:
-            yield batch
-            batch = []
-            characters = 0
-    if batch:
-        yield batch
+def _characters(conversation: Conversation) -> int:
+    return sum(len(message.content) for message in conversation.messages)
 
 
 @contextmanager

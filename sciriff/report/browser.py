@@ -1,12 +1,11 @@
 """The data of the prediction browser, packed into the page: a script unpacks a task's part when it is looked at.
 
-A part is JSON, compressed with zlib and written in base64, so no text of a model can end the element that holds it. The
-prompts of a task are lists of numbers into one list of its different lines: instructions and papers stand in many.
+A part is JSON, compressed with zlib and written in base64, so no text of a model can end the element that holds it.
+Prompts repeat instructions and papers: a task has one list of its distinct lines, a prompt is a list of places in it.
 """
 
 import base64
 import zlib
-from dataclasses import dataclass
 from typing import Any
 
 from markupsafe import Markup
@@ -32,15 +31,11 @@ ENDINGS = {
 """Finish reason -> its words."""
 
 
-@dataclass(frozen=True)
-class PagePart:
-    """An element of the page that holds packed data."""
-
-    name: str
-    text: Markup
+Part = tuple[str, Markup]
+"""(id, packed data) of an element of the page."""
 
 
-def parts(answers: list[Answers], count: int | None) -> list[PagePart]:
+def parts(answers: list[Answers], count: int | None) -> list[Part]:
     """`index`, and for each task of it, by its place there, `answers-0` and `prompts-0`; `count` rows of each task."""
     chosen = [(found, rows) for found in answers if (rows := evenly_spaced(found.rows, count))]
     if not chosen:
@@ -51,9 +46,9 @@ def parts(answers: list[Answers], count: int | None) -> list[PagePart]:
     return made
 
 
-def packed(name: str, value: Any) -> PagePart:
+def packed(name: str, value: Any) -> Part:
     """Any JSON value as an element that `unpack(name)` of page.js reads."""
-    return PagePart(f"data-{name}", Markup(base64.b64encode(zlib.compress(dumps(value).encode(), 9)).decode()))
+    return f"data-{name}", Markup(base64.b64encode(zlib.compress(dumps(value).encode(), 9)).decode())
 
 
 def _index(found: Answers, rows: list[ShownAnswer]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What mix/card.json says went into the training mix, as the page and the figures show it."""
+"""What mix/card.json says went into the training mix, as the report shows it, and nested values as flat lists."""
 
 import json
 from collections.abc import Iterator

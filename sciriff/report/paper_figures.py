@@ -5,7 +5,6 @@ embed, and with the colours of Okabe and Ito, markers and dashes that a reader c
 """
 
 import math
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -45,18 +44,15 @@ def write_figures(folder: Path, runs: list[RunScores], metrics: list[MetricsRow]
 
     folder.mkdir(exist_ok=True)
     with rc_context(STYLE):
-        for name, figure in _figures(runs, metrics, mix):
-            figure.savefig(folder / f"{name}.png", dpi=DOTS_PER_INCH, metadata={"Software": None})
-            figure.savefig(folder / f"{name}.pdf", metadata={"CreationDate": None})
-
-
-def _figures(runs: list[RunScores], metrics: list[MetricsRow], mix: MixCard | None) -> Iterator[tuple[str, Any]]:
-    if any(run.columns for run in runs):
-        yield "scores", _scores(runs)
-    if any("loss" in row for row in metrics):
-        yield "training", _training(metrics)
-    if mix is not None and mix["by_dataset"]:
-        yield "mix", _mix(mix)
+        figures = {
+            "scores": _scores(runs) if any(run.columns for run in runs) else None,
+            "training": _training(metrics) if any("loss" in row for row in metrics) else None,
+            "mix": _mix(mix) if mix is not None and mix["by_dataset"] else None,
+        }
+        for name, figure in figures.items():
+            if figure is not None:
+                figure.savefig(folder / f"{name}.png", dpi=DOTS_PER_INCH, metadata={"Software": None})
+                figure.savefig(folder / f"{name}.pdf", metadata={"CreationDate": None})
 
 
 def _new(height: float) -> Any:

@@ -38,8 +38,5 @@ def catalogue() -> dict[str, CatalogueEntry]:
 def names() -> dict[str, set[str]]:
     """Names of SciRIFF's tasks, families and domains, under the keys `tasks`, `families` and `domains`."""
     entries = catalogue().values()
-    return {
-        "tasks": {entry.name for entry in entries},
-        "families": {entry.family for entry in entries},
-        "domains": {domain for entry in entries for domain in entry.domains},
-    }
+    domains = {domain for entry in entries for domain in entry.domains}
+    return {"tasks": set(catalogue()), "families": {entry.family for entry in entries}, "domains": domains}

@@ -18,7 +18,7 @@ POLL = 1.0
 """Seconds between two checks of a growing run's files."""
 
 NOT_A_METRIC = ("step", "steps")
-TOKENS_SO_FAR = "tokens_so_far"
+TOKENS_SO_FAR = "train/tokens_so_far"
 """Tokens of all steps up to this one, an alternative x axis for curves."""
 
 
@@ -41,11 +41,10 @@ def copy_run(run: RunDir, sink: Sink, follow: bool) -> None:
             if step != held_step:
                 _send(sink, held_step, held)
                 held_step, held = step, {}
-            values = {k: v for k, v in row.items() if k not in NOT_A_METRIC and is_number(v)}
-            if "tokens" in values:
-                tokens_so_far = values["tokens"] + (tokens_so_far if number > 1 else 0)  # line 1: the file restarted
-                values[TOKENS_SO_FAR] = tokens_so_far
-            held |= values
+            held |= {tag(k): v for k, v in row.items() if k not in NOT_A_METRIC and is_number(v)}
+            if is_number(row.get("tokens")):
+                tokens_so_far = row["tokens"] + (tokens_so_far if number > 1 else 0)  # line 1: the file restarted
+                held[TOKENS_SO_FAR] = tokens_so_far
         if over:
             _send(sink, held_step, held)
         if run.scores not in untouched and run.scores.is_file() and (text := run.scores.read_bytes()) != scores:
@@ -59,6 +58,12 @@ def copy_run(run: RunDir, sink: Sink, follow: bool) -> None:
     for path in (run.mix_card, run.mix_card_page, run.manifest, run.scores, run.report):
         if path.is_file():
             sink.file(path)
+
+
+def tag(name: str) -> str:
+    """Name at the tracker of a value of metrics.jsonl: `train/loss`, `validation/science_loss`."""
+    group, _, rest = name.partition("_")
+    return f"validation/{rest}" if group == "validation" else f"train/{name}"
 
 
 def _send(sink: Sink, step: int, values: dict[str, float]) -> None:

@@ -30,11 +30,5 @@ class Sink(Protocol):
         """Log a table at the end of the run."""
 
 
-def tag(name: str) -> str:
-    """Name at the tracker of a value of metrics.jsonl: `train/loss`, `validation/science_loss`."""
-    group, _, rest = name.partition("_")
-    return f"validation/{rest}" if group == "validation" else f"train/{name}"
-
-
 def is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)

@@ -11,7 +11,7 @@ from sciriff.config import Config, to_yaml
 from sciriff.run.run_dir import RunDir
 from sciriff.run.user_error import UserError
 from sciriff.track.logged_tables import TrackedTable
-from sciriff.track.sink import is_number, tag
+from sciriff.track.sink import is_number
 
 
 @dataclass
@@ -19,7 +19,7 @@ class TensorboardSink:
     writer: Any
     logged: int = -1
 
-    def _add(self, step: int, values: dict[str, Any]) -> None:
+    def step(self, step: int, values: dict[str, Any]) -> None:
         from tensorboard.compat.proto.summary_pb2 import Summary
 
         scalars = [Summary.Value(tag=k, simple_value=v) for k, v in values.items() if is_number(v)]
@@ -30,11 +30,8 @@ class TensorboardSink:
 
         self.writer.add_event(Event(wall_time=time.time(), step=step, summary=summary))
 
-    def step(self, step: int, values: dict[str, float]) -> None:
-        self._add(step, {tag(name): value for name, value in values.items()})
-
     def scores(self, values: dict[str, Any]) -> None:
-        self._add(max(self.logged, 0), {k if "/" in k else f"summary/{k}": v for k, v in values.items()})
+        self.step(max(self.logged, 0), {k if "/" in k else f"summary/{k}": v for k, v in values.items()})
 
     def text(self, tag: str, text: str) -> None:
         """Add a Markdown text, shown in the tab Text."""

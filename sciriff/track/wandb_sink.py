@@ -24,7 +24,7 @@ from sciriff.run.manifest import Manifest
 from sciriff.run.run_dir import RunDir
 from sciriff.run.user_error import UserError
 from sciriff.track.logged_tables import TrackedTable
-from sciriff.track.sink import TrackerUnreachable, tag
+from sciriff.track.sink import TrackerUnreachable
 
 FINISH_TIMEOUT = 100
 """Seconds after the end of a run to send what is left; the driver waits a little longer."""
@@ -39,7 +39,7 @@ class WandbSink:
     """Files of earlier attempts, kept until this one has a step or scores."""
 
     def step(self, step: int, values: dict[str, float]) -> None:
-        self.run.log({tag(name): value for name, value in values.items()}, step=step, commit=True)
+        self.run.log(values, step=step, commit=True)
         self.replace_earlier()
 
     def scores(self, values: dict[str, Any]) -> None:

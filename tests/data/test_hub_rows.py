@@ -29,7 +29,7 @@ for settings in sys.argv[1:]:
 
 
 def read_hub(tmp_path: Path, *sources: dict[str, str], **environment: str) -> list[str]:
-    """What reading each of these says, in a process of its own: the libraries read the variables when imported."""
+    """Messages of reading each source, in a process of its own: the libraries read the variables when imported."""
     env = {key: value for key, value in os.environ.items() if not key.startswith("HF_")}
     env |= {"HF_HOME": str(tmp_path / "hf"), **environment}
     done = subprocess.run(

@@ -1,4 +1,4 @@
-"""Which instances are asked, and which rows are refused."""
+"""Choice of instances, and refused rows."""
 
 from pathlib import Path
 from typing import Any

@@ -13,7 +13,7 @@ from sciriff.models.api import limits
 
 JudgedConfig = Callable[..., Config]
 COMPOSED: list[Config] = []
-"""What all tests start from: to compose it takes longer than to judge ten answers."""
+"""Config that all tests start from: composing it takes longer than judging ten answers."""
 
 
 @pytest.fixture(autouse=True)

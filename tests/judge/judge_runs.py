@@ -44,7 +44,7 @@ def make_run(config: Config, rows: list[Prediction]) -> RunDir:
 
 
 def judge_and_score(config: Config, run: RunDir) -> dict[str, Any]:
-    """What scores.json says after both stages."""
+    """scores.json after both stages."""
     main(config, run)
     score(config, run)
     return json.loads(run.scores.read_text())

@@ -409,7 +409,7 @@ def test_judgements_of_other_answers_are_not_scored(judged: JudgedConfig):
         (b"7", b"", True),
     ],
 )
-def test_a_last_line_is_mended(tmp_path: Path, before: bytes, after: bytes, cut: bool):
+def test_a_half_written_last_line_is_repaired(tmp_path: Path, before: bytes, after: bytes, cut: bool):
     path = tmp_path / "x.jsonl"
     path.write_bytes(before)
     assert repair_last_line(path) == cut

@@ -14,7 +14,7 @@ from sciriff.mix.tally import MixTally
 
 FORMATS = ["jsonl", "jsonl.gz", "json", "parquet"]
 ROWS = 12
-"""Of each file; the fifth is the bad one."""
+"""Rows of each file; the fifth is bad."""
 
 
 def science(i: int, **changes: object) -> dict:

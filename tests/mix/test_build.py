@@ -113,7 +113,7 @@ def test_a_row_leaves_twenty_tokens_of_the_window_free(tmp_path: Path, window: i
 
 
 def turns(*lengths: int) -> list[dict]:
-    """Messages of so many characters, the user's and the assistant's in turn."""
+    """Messages of these lengths in characters, the user's and the assistant's in turn."""
     return [{"role": ("user", "assistant")[i % 2], "content": "x" * length} for i, length in enumerate(lengths)]
 
 
@@ -238,7 +238,7 @@ def with_metadata(row: dict, family: str, *domains: str) -> dict:
 
 
 def filtered(tmp_path: Path, **settings: object) -> tuple[MixTally, dict[str, int]]:
-    """What a filter lets in of a question answering and a recognition task, and of one that is held out."""
+    """Rows that pass a filter, from a question answering, a recognition and a held-out task."""
     rows = [with_metadata(science("covid_qa", i), "qa.abstractive", "biomedicine") for i in range(5)]
     rows += [with_metadata(science("gene_ner", i), "ie.named_entity_recognition", "biomedicine") for i in range(4)]
     both = ("biomedicine", "chemistry")

@@ -328,7 +328,7 @@ def test_tokens_that_were_measured_are_those_that_are_written(
 
 
 def test_no_row_is_tokenised_twice(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What was measured is found by the line that the mix has of it: shortened rows and those of validation, too."""
+    """Measured tokens are found by the row's line in the mix, for shortened rows and validation rows, too."""
     found: list[TokenRow | None] = []
 
     class Watched(TokenSpool):

@@ -117,7 +117,7 @@ def test_rows_of_numbers_are_no_coincidence() -> None:
 
 
 def test_the_prompts_of_a_small_set_are_all_document() -> None:
-    """With three prompts nobody can tell an instruction from an abstract that they share."""
+    """Three prompts do not tell an instruction from an abstract that they share."""
     index = OverlapIndex(INSTANCES[:3])
     assert len(found(index, f"Sum up: {ABSTRACTS[0]}")) == 3
 

@@ -53,7 +53,7 @@ def test_a_sample_does_not_depend_on_the_order_of_reading() -> None:
 
 
 def test_the_order_is_fixed_for_all_time() -> None:
-    """It is part of what a seed means: a mix built again must be the same mix."""
+    """The order belongs to the seed: a mix that is built again must be the same."""
     assert [row.id for row in ranked(ROWS[:8], "sample", 76)] == [
         "a:train:2",
         "a:train:3",

@@ -31,7 +31,7 @@ TEXTS = {
 
 
 def matrix(task: Task, scored: list[Scored]) -> Array:
-    """Of a run without samples."""
+    """A run without samples."""
     return np.array([[task.vector(row) for row in scored]], dtype=float)
 
 

@@ -189,7 +189,7 @@ def test_rows_that_are_refused(run: RunDir, scored, change: dict[str, Any], mess
 
 
 def test_a_number_of_a_sample_beyond_all_measure(tmp_path: Path, run: RunDir, scored) -> None:
-    """The answers that are missing for it are counted, not listed: no memory holds so many."""
+    """The missing answers are counted, not listed: they would not fit into memory."""
     path = run.predictions / f"{NER}.jsonl"
     first, *others = path.read_text().splitlines()
     run.expected.unlink()

@@ -268,7 +268,7 @@ class Recorder:
 
     def step(self, step: int, values: dict[str, float]) -> None:
         self.steps.append(step)
-        self.losses.append(values["loss"])
+        self.losses.append(values["train/loss"])
 
     def scores(self, values: dict[str, Any]) -> None:
         self.scored.append(values)

@@ -19,7 +19,7 @@ class Cost(NamedTuple):
 
     hours: float | None = None
     gpu_hours: float | None = None
-    """None also without a GPU."""
+    """Hours times GPUs of the machine; also None without a GPU."""
     tokens: float | None = None
     """Training tokens of all steps, padding left out; 0 if nothing was trained."""
 

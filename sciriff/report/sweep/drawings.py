@@ -1,6 +1,6 @@
 """Draw an ablation's lines with bands, and cost against score, in the manner of `sciriff.report.figures`.
 
-A line is told from the others by colour, dash and marker, so by any of them alone.
+Lines differ in colour, dash and marker, so that each of these alone tells them apart.
 """
 
 from dataclasses import dataclass

@@ -16,7 +16,6 @@ from sciriff.report.sweep.groups import SweepRow, rows_of
 from sciriff.results.comparison import HIGHER, LOWER, Comparison, Difference
 from sciriff.results.scores import ColumnScore
 from sciriff.results.seeds import Group, Pooled
-from sciriff.results.sweep_record import Job
 from sciriff.run.number_format import duration, p_value
 from sciriff.run.visible import visible
 
@@ -33,10 +32,6 @@ class LeftOut:
     time: str = "–"
     overrides: str = ""
 
-    @classmethod
-    def of_job(cls, job: Job, reason: str) -> "LeftOut":
-        return cls(job.name, reason, job.status, duration(job.seconds) if job.seconds else "–", job.overrides)
-
 
 def render(
     title: str,
@@ -47,8 +42,7 @@ def render(
     left_out: Sequence[LeftOut] = (),
     jobs: tuple[int, int] | None = None,
 ) -> bytes:
-    """The page of these groups, the baseline first. `jobs` is how many of how many of a sweep are finished, None
-    outside of one."""
+    """The page of these groups, the baseline first. `jobs`: finished and all jobs of a sweep, or None."""
     rows = rows_of(groups, resamples, compared)
     here = Path(__file__).parent
     functions: template.Functions = {

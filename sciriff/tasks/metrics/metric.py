@@ -29,8 +29,7 @@ class Metric:
     @property
     def fields(self) -> tuple[str, ...]:
         """Names of the counts, in order."""
-        fields: tuple[str, ...] = self.numbers._fields
-        return fields
+        return tuple(self.numbers._fields)
 
     @property
     def zero(self) -> Any:

@@ -149,13 +149,9 @@ class RougeCounts(NamedTuple):
     rougeLsum: float
 
 
-def _count_rouge(prediction: str, reference: str) -> RougeCounts:
-    return RougeCounts(1, *rouge_scores(prediction, reference))
-
-
-def _mean_rouge(sums: RougeCounts) -> dict[str, float]:
-    return {name: ratio(getattr(sums, name), sums.instances) for name in ROUGE}
-
-
-rouge = Metric(numbers=RougeCounts, count=_count_rouge, scores=_mean_rouge)
+rouge = Metric(
+    numbers=RougeCounts,
+    count=lambda prediction, reference: RougeCounts(1, *rouge_scores(prediction, reference)),
+    scores=lambda sums: {name: ratio(getattr(sums, name), sums.instances) for name in ROUGE},
+)
 """Means over instances. The reference code prints the median of a bootstrap, which varies by about 0.002 per run."""
