@@ -13,8 +13,7 @@ class EstimatedTokens:
     """Tokenizer, as far as prompts.py needs one, whose tokens are pieces of at most 3 bytes, never within a character.
     English has about 4.3 bytes a token, so a prompt that fits by this measure fits."""
 
-    is_fast = True
-    """It has `offset_mapping`."""
+    is_fast = True  # as a tokenizer with `offset_mapping`
 
     def __call__(self, text: str, **options: Any) -> dict[str, Any]:
         """`input_ids` and `offset_mapping`, [first, last) of each token in characters."""

@@ -39,7 +39,7 @@ class Block(Struct):
 
 
 class MessageResponse(Struct):
-    """What is read of a message."""
+    """The fields of a message that are read."""
 
     content: list[Block]
     usage: Any = None

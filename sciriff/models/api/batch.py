@@ -34,7 +34,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class BatchState:
-    """What is known of a batch on this side."""
+    """A batch as the state file has it."""
 
     mark: str
     prepared: str
@@ -59,7 +59,7 @@ def write_state(path: Path, state: BatchState) -> None:
 
 @dataclass
 class Batch:
-    """What is read of a batch at either service, those of others included."""
+    """The fields of a batch that are read, at either service."""
 
     id: str
     metadata: Any = None
@@ -104,7 +104,7 @@ class Batches(ABC):
 
     @abstractmethod
     def prepare(self, items: Sequence[dict[str, Any]]) -> str:
-        """What comes before a batch is made, and costs nothing: see BatchState.prepared."""
+        """Prepare a batch, which costs nothing. Returns BatchState.prepared."""
 
     @abstractmethod
     def creation(self, state: BatchState, items: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -313,7 +313,7 @@ class Batches(ABC):
         raise Refused(f"{self.endpoint.base_url}: {error}", response.status) if isinstance(error, CallFailed) else error
 
     def _read(self, text: str, kind: type[T]) -> T:
-        """What the server sent, as this type."""
+        """Parse what the server sent as `kind`."""
         try:
             return typed(self.endpoint.parse(text), kind)
         except ValueError:
@@ -328,7 +328,7 @@ class Batches(ABC):
 
 
 def _first_error(errors: Any) -> str:
-    """What the server says is wrong with a batch."""
+    """The first error of a failed batch, as the server says it."""
     try:
         return f": {errors['data'][0]['message']}"
     except (TypeError, LookupError):

@@ -50,7 +50,7 @@ class CallFailed(Exception):
 
 @dataclass(frozen=True)
 class Sent:
-    """What is needed of a call to take its answer. A batch keeps it for the process that collects it."""
+    """The part of a call that is needed to take its answer. A batch keeps it for the process that collects it."""
 
     id: str
     """Ours, unique among the calls of a batch."""
@@ -67,13 +67,13 @@ class Call(Sent):
     """One question to a model."""
 
     body: dict[str, Any]
-    """What the server gets."""
+    """The request's JSON."""
     longest: int
     """Tokens that the answer may have, those of thinking included."""
 
     @property
     def sent(self) -> Sent:
-        """What is kept of it once it is sent."""
+        """The part that is kept once it is sent."""
         return Sent(self.id, self.model, self.input_tokens, self.about)
 
     def most(self, price: Price) -> float:
@@ -83,7 +83,7 @@ class Call(Sent):
 
 @dataclass(frozen=True)
 class Reply:
-    """What came back."""
+    """An answer."""
 
     text: str
     """Empty where the model said nothing."""
@@ -100,7 +100,7 @@ class Tally:
     failed: dict[str, str] = field(default_factory=dict)
     """Id of a call -> why it has no answer."""
     filtered: set[str] = field(default_factory=set)
-    """Those of them that a filter held back: no other attempt will fare better."""
+    """Ids of failed calls that a filter held back: no other attempt will fare better."""
     retries: Counter[str] = field(default_factory=Counter)
     """Why calls were made again -> how often."""
     unasked: int = 0
@@ -142,7 +142,7 @@ def believed(usage: Any, name: str, estimated: int) -> int:
 class Asking:
     """Calls to one server, `at_once` at a time, each made up to `attempts` times. Threads share it.
 
-    `on_reply` gets each answer before the thread that made the call goes on, one at a time: what it writes to the disk
+    `on_reply` gets each answer before the thread makes its next call, one at a time: what it writes to the disk
     is there before the next question is asked. When the budget does not allow another call, the ones in flight are
     finished and the rest is counted as unasked. Refused ends everything, after the calls in flight; Ctrl-C at once,
     but never in the middle of `on_reply`. `say` gets a line for each first trouble of its kind.

@@ -27,7 +27,7 @@ SHOWN = 300
 """Characters of a server's own message that an error shows."""
 SECRET_HEADERS = {"authorization", "x-api-key", "api-key", "x-amz-security-token"}
 NO_KEY = "none"
-"""What a client that insists on a key is given where there is none; it is not sent."""
+"""Given to a client that insists on a key where there is none; it is not sent."""
 CLIENTS = {
     ("openai", None): "OpenAI",
     ("openai", "azure"): "AzureOpenAI",
@@ -45,7 +45,7 @@ REGION = {
 READ_BY_CLIENTS = re.compile(r"(AZURE_)?OPENAI_|ANTHROPIC_")
 """Names of environment variables from which the clients take addresses, keys, headers and log levels."""
 FOR_OWN_HOST = ("OPENAI_ORG_ID", "OPENAI_PROJECT_ID", "OPENAI_CUSTOM_HEADERS", "ANTHROPIC_CUSTOM_HEADERS")
-"""Those that hold for requests to the provider itself, and to nobody else."""
+"""Variables that hold for requests to the provider itself, and to nobody else."""
 FOR_A_CLOUD = ("OPENAI_API_VERSION", "ANTHROPIC_VERTEX_PROJECT_ID")
 
 _one_at_a_time = threading.Lock()
@@ -65,7 +65,7 @@ class Endpoint:
     via: str | None = None
     """The cloud that serves the provider's models: azure, bedrock or vertex; None is the provider itself."""
     secrets: set[str] = field(default_factory=set, repr=False)
-    """What has opened the service so far; tokens of a cloud change."""
+    """Keys and tokens sent so far; those of a cloud change."""
     _client: Any = field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -109,7 +109,7 @@ class Endpoint:
         return getattr(package, name)(**settings)
 
     def _before_sending(self, request: Any) -> None:
-        """Note what opens the service, to blank it out of what comes back; send no key where there is none."""
+        """Note the keys that are sent, to blank them out of responses; send no key where there is none."""
         for name in SECRET_HEADERS & request.headers.keys():
             if self.key is None and self.via is None:
                 del request.headers[name]
@@ -150,7 +150,7 @@ def _masked_environment(own_host: bool) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Response:
-    """What came back, with names of headers in lower case. The key is blanked out of `text`."""
+    """A response, with names of headers in lower case. The key is blanked out of `text`."""
 
     status: int
     headers: dict[str, str]

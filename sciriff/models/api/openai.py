@@ -30,7 +30,7 @@ class Choice(Struct):
 
 
 class Completion(Struct):
-    """What is read of a chat completion."""
+    """The fields of a chat completion that are read."""
 
     choices: Annotated[list[Choice], Meta(min_length=1)]
     usage: Any = None

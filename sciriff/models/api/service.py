@@ -109,7 +109,7 @@ class Service:
         return Call(id, self.model, estimated_tokens(text), dict(about or {}), {**body, **(more or {})}, longest)
 
     def usd(self, call: Sent, reply: Reply) -> float | None:
-        """What an answer costs; None where the price is not known. It may be of another model than is asked now."""
+        """US dollars of an answer, perhaps of an earlier model; None where the price is not known."""
         price = replace(self, model=call.model).price()
         return None if price is None else round(price.of(reply.input_tokens, reply.output_tokens), 9)
 

@@ -104,7 +104,7 @@ class _Watch:
         return noting
 
     def no_http(self) -> str:
-        """What a server of another kind said, which httpcore does not tell where its first line is its last."""
+        """First bytes of a server that speaks no HTTP, which httpcore does not tell where one line is all."""
         return "" if self._first.startswith(b"HTTP/") else f" {self._first.decode(errors='replace')}"
 
     def cut(self) -> None:
