@@ -18,7 +18,7 @@ SHARE_OF_MEMORY = 0.92
 
 def enable(language_model: Any, train: TrainConfig, on_gpu: bool) -> int:
     """Turn checkpointing on as `train.activation_checkpointing` says; `auto` begins with all layers. Returns the number
-    of checkpointed layers. UserError if it is larger than the model's number of layers."""
+    of checkpointed layers. UserError if the model has fewer."""
     wanted = train.activation_checkpointing
     if wanted in ("none", 0) or (wanted == "auto" and not on_gpu):
         return 0
@@ -30,16 +30,14 @@ def enable(language_model: Any, train: TrainConfig, on_gpu: bool) -> int:
         return len(layers)
     count = len(layers) if wanted == "auto" else int(wanted)
     if count > len(layers):
-        raise UserError(
-            f"train.activation_checkpointing={count}, but the model has {len(layers)} layers; "
-            "use at most that number, or all"
-        )
+        problem = f"train.activation_checkpointing={count}, but the model has {len(layers)} layers"
+        raise UserError(f"{problem}; use at most that number, or all")
     return set_count(language_model, count)
 
 
 def set_count(language_model: Any, count: int) -> int:
-    """Checkpoint the first `count` layers and keep the activations of the others. The first, because the backward pass
-    begins at the end: the last layers' activations are freed before a first layer is recomputed."""
+    """Checkpoint the first `count` layers and no other. The first, because the backward pass begins at the end: the
+    last layers' activations are freed before a first layer is recomputed."""
     for number, layer in enumerate(_layers(language_model)):
         layer.gradient_checkpointing = number < count
     return count
@@ -50,10 +48,9 @@ def fewest_that_fit(
 ) -> int:
     """Set and return the smallest number of checkpointed layers that fits the GPUs' memory, the same on every rank.
 
-    `tokens` is the size of a micro-batch and `longest` the longest row in it. GPUs only. Passes over the largest
-    possible micro-batch, with one layer kept and with two, measure what a layer costs; their gradients are scaled by 0,
-    so that nothing is learnt. AdamW's moments, which the first step allocates, are added. UserError if even these
-    passes do not fit.
+    Passes over the largest micro-batch (`tokens` tokens, rows of up to `longest`), with one layer kept and with two,
+    measure what a layer costs; their gradients are scaled by 0, so that nothing is learnt. AdamW's moments, which the
+    first step allocates, are added. UserError if even these passes do not fit.
     """
     layers = len(_layers(model.language_model))
     if layers < 2:

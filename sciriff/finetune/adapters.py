@@ -21,10 +21,10 @@ PREFIX = "base_model.model."
 
 
 def add(language_model: Any, train: TrainConfig, *, seed: int, dtype: torch.dtype) -> None:
-    """Freeze the model and add an adapter with weights of type `dtype` to the layers of `train.lora_targets`.
+    """Freeze the model and replace the layers of `train.lora_targets` by peft's, with adapters of type `dtype`.
 
-    Its initial weights depend on `seed` alone; B is 0, so that the model's outputs are unchanged. The model keeps its
-    class, with peft's layers in place of the adapted ones. UserError names a target that does not exist.
+    Their initial weights depend on `seed` alone; B is 0, so that the model's outputs are unchanged. UserError names a
+    target that does not exist.
     """
     from peft import LoraConfig, inject_adapter_in_model
 
@@ -61,10 +61,9 @@ def _check_targets(language_model: Any, targets: list[str] | None) -> None:
 
 
 def save(language_model: Any, weights: Mapping[str, torch.Tensor], model: ModelConfig, folder: Path) -> None:
-    """Write adapter_config.json and adapter_model.safetensors for peft, and verify the file bit for bit.
+    """Write adapter_config.json and adapter_model.safetensors for peft from the language model's weights.
 
-    `weights` are the language model's, with the adapter's whole. If the frozen model is on the hub, its id is written
-    too. UserError if the file reads back differently.
+    A frozen model on the hub is named by its id. UserError if the file reads back differently, bit for bit.
     """
     from safetensors.torch import load_file, save_file
 
@@ -88,18 +87,17 @@ def save(language_model: Any, weights: Mapping[str, torch.Tensor], model: ModelC
 
 
 def merge(language_model: Any, weights: dict[str, torch.Tensor], dtype: torch.dtype) -> None:
-    """Replace `weights` by those of an equivalent model without adapters: W + lora_alpha / lora_rank * B A in each
-    adapted layer, summed in float32 and rounded to `dtype` once, on the CPU.
-
-    Layers in four bits are merged into their dequantised weights, which training computed with.
-    """
+    """Replace `weights` by those of an equivalent model without adapters: W + lora_alpha / lora_rank * B A, summed in
+    float32 and rounded to `dtype` once, on the CPU. W is dequantised if it was in four bits, as in training."""
     from peft.tuners.lora import LoraLayer
 
     for name, module in language_model.named_modules():
-        if is_four_bit(module):
+        if hasattr(module._parameters.get("weight"), "quant_state"):  # not `.weight`: peft shows the inner layer's
+            from bitsandbytes.functional import dequantize_4bit
+
             for part in [key for key in weights if f"{key}.".startswith(f"{name}.weight.")]:
                 del weights[part]
-            weights[f"{name}.weight"] = _dequantised(module).cpu()
+            weights[f"{name}.weight"] = dequantize_4bit(module.weight.data, module.weight.quant_state).cpu()
     for name, module in language_model.named_modules():
         if isinstance(module, LoraLayer):
             a, b = (weights.pop(f"{name}.lora_{letter}.{NAME}.weight").float() for letter in "AB")
@@ -109,16 +107,3 @@ def merge(language_model: Any, weights: dict[str, torch.Tensor], dtype: torch.dt
             weights[f"{name}.weight"] = (weight.float() + delta.to(weight.device)).to("cpu", dtype)
             if (bias := weights.pop(f"{name}.base_layer.bias", None)) is not None:
                 weights[f"{name}.bias"] = bias
-
-
-def is_four_bit(module: nn.Module) -> bool:
-    """Return whether a layer keeps its own weights in four bits, packed into bytes."""
-    weight = module._parameters.get("weight")  # not `.weight`: peft's layers show that of the layer inside
-    return hasattr(weight, "quant_state")
-
-
-def _dequantised(module: Any) -> torch.Tensor:
-    from bitsandbytes.functional import dequantize_4bit
-
-    weight: torch.Tensor = dequantize_4bit(module.weight.data, module.weight.quant_state)
-    return weight

@@ -1,8 +1,7 @@
 """Attention that keeps packed sequences apart: FlashAttention's variable-length kernels, or SDPA sequence by sequence.
 
-Both use documented interfaces of transformers: the arguments `cu_seq_lens_q` etc. (FlashAttentionKwargs), and
-registered attention functions (AttentionInterface), for which it builds no mask. `eager` needs neither: transformers
-builds a block mask from position ids that restart.
+Both use documented interfaces of transformers: FlashAttentionKwargs (`cu_seq_lens_q` etc.), and AttentionInterface, for
+whose functions it builds no mask. `eager` needs neither: a block mask is built from position ids that restart.
 """
 
 from collections.abc import Sequence
@@ -17,7 +16,7 @@ PACKED_SDPA = "packed_sdpa"
 """Registered name of `packed_sdpa`; with "sdpa" in it, transformers refuses families without SDPA."""
 
 AMPERE, HOPPER = (8, 0), (9, 0)
-"""Compute capabilities: the lowest that FlashAttention-2 supports, and the only one that FlashAttention-3 does."""
+"""Compute capabilities: the lowest of FlashAttention-2, and the only one of FlashAttention-3."""
 
 
 def implementation(train: TrainConfig, device: torch.device) -> str:

@@ -22,6 +22,11 @@ class Backend(Protocol):
     """The operations that the loop needs; every rank calls every method. Gradients are averaged over the ranks, so
     `scale` contains their number."""
 
+    _device: torch.device
+    _module: SummedLoss
+    _wrapped: Any
+    """The module as DDP or DeepSpeed wraps it."""
+
     def accumulate(self, batch: Batch, scale: float, last: bool) -> torch.Tensor:
         """Run forward and backward of one micro-batch; adds `scale` times the gradient of its summed loss, which is
         returned as a scalar on the device. `last` marks the last micro-batch of the step."""
@@ -29,16 +34,18 @@ class Backend(Protocol):
     def evaluate(self, batch: Batch, as_logits: bool = False) -> torch.Tensor:
         """Return the summed loss of one micro-batch, without dropout and without a gradient; with `as_logits` the
         logits that it is computed from, (target tokens, vocabulary), float32."""
+        self._wrapped.eval()
+        with torch.no_grad():
+            result: torch.Tensor = self._wrapped(*batch.to(self._device), as_logits)
+        self._wrapped.train()
+        return result
 
     def memory_to_come(self) -> int:
         """Return the bytes on this rank's device that the first `update` will allocate and keep."""
 
     def update(self, learning_rate: float) -> float:
-        """Clip the gradient, step the optimizer, clear the gradients. Returns the gradient's norm before clipping.
-
-        The caller must not save weights after a norm that is not finite: plain torch then skips the step, but DeepSpeed
-        tells the norm only after it.
-        """
+        """Clip the gradient, step the optimizer, clear the gradients. Returns the gradient's norm before clipping; if
+        it is not finite, do not save weights: plain torch skips the step, but DeepSpeed tells the norm after it."""
 
     def save(self, folder: Path) -> None:
         """Write weights and optimizer states into `folder`, in a form that any number of processes can load."""
@@ -48,6 +55,7 @@ class Backend(Protocol):
 
     def weights(self) -> dict[str, torch.Tensor]:
         """Return all weights, whole; complete on rank 0 only."""
+        return self._module.language_model.state_dict()
 
 
 def backend(config: Config, model: SummedLoss, workers: Workers) -> Backend:
@@ -71,9 +79,8 @@ def adamw(train: TrainConfig, model: SummedLoss, device: torch.device) -> torch.
 def clip_gradient(parameters: Iterable[torch.nn.Parameter], max_norm: float) -> float:
     """Scale the whole gradient down to the norm `max_norm` if it is larger. Returns its norm before.
 
-    The norm is summed in float64, as DeepSpeed does; torch's own function sums in float32, or bf16 for bf16 gradients,
-    and was seen to be 1e-4 off for one embedding table on a CPU. Each part of NORM_AT_ONCE elements is copied to
-    float64 by itself.
+    The norm is summed in float64, as in DeepSpeed; torch's own function sums in the gradients' type, and was seen to be
+    1e-4 off for one embedding table on a CPU.
     """
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
     parts = (part for gradient in gradients for part in gradient.flatten().split(NORM_AT_ONCE))
@@ -84,34 +91,23 @@ def clip_gradient(parameters: Iterable[torch.nn.Parameter], max_norm: float) -> 
     return norm
 
 
-def _evaluate(model: Any, batch: Batch, as_logits: bool) -> torch.Tensor:
-    model.eval()
-    with torch.no_grad():
-        result: torch.Tensor = model(*batch, as_logits)
-    model.train()
-    return result
-
-
-class Plain:
+class Plain(Backend):
     """One process, or DDP with a full replica of the model on each rank."""
 
     def __init__(self, train: TrainConfig, model: SummedLoss, workers: Workers) -> None:
         self._accelerator = workers.accelerator
         self._device = workers.device
         self._max_grad_norm = train.max_grad_norm
-        self._model: Any = self._accelerator.prepare_model(model)
+        self._wrapped = self._accelerator.prepare_model(model)
         self._module = model
         self._optimizer = adamw(train, model, workers.device)
         self._in_8_bits = train.optimizer == "adamw_8bit"
 
     def accumulate(self, batch: Batch, scale: float, last: bool) -> torch.Tensor:
-        with nullcontext() if last else self._accelerator.no_sync(self._model):
-            loss = self._model(*batch.to(self._device))
+        with nullcontext() if last else self._accelerator.no_sync(self._wrapped):
+            loss = self._wrapped(*batch.to(self._device))
             (loss * scale).backward()
         return loss.detach()
-
-    def evaluate(self, batch: Batch, as_logits: bool = False) -> torch.Tensor:
-        return _evaluate(self._model, batch.to(self._device), as_logits)
 
     def memory_to_come(self) -> int:
         if self._in_8_bits:
@@ -143,11 +139,8 @@ class Plain:
         """Weights that training changes; frozen ones are read from the base model again."""
         return {name: p.detach() for name, p in self._module.named_parameters() if p.requires_grad}
 
-    def weights(self) -> dict[str, torch.Tensor]:
-        return self._module.language_model.state_dict()
 
-
-class Deepspeed:
+class Deepspeed(Backend):
     """ZeRO: optimizer states, gradients and (stage 3) weights are partitioned over the ranks."""
 
     def __init__(self, train: TrainConfig, model: SummedLoss, workers: Workers, *, offloaded: bool) -> None:
@@ -155,37 +148,33 @@ class Deepspeed:
         self._device = workers.device
         self._offloaded = offloaded
         self._module = model
-        self._engine: Any
-        self._engine, _ = self._accelerator.prepare(model, adamw(train, model, workers.device))
+        self._wrapped, _ = self._accelerator.prepare(model, adamw(train, model, workers.device))
 
     def accumulate(self, batch: Batch, scale: float, last: bool) -> torch.Tensor:
-        self._engine.set_gradient_accumulation_boundary(last)
-        loss = self._engine(*batch.to(self._device))
-        self._engine.backward(loss * scale)
+        self._wrapped.set_gradient_accumulation_boundary(last)
+        loss = self._wrapped(*batch.to(self._device))
+        self._wrapped.backward(loss * scale)
         return loss.detach()
 
-    def evaluate(self, batch: Batch, as_logits: bool = False) -> torch.Tensor:
-        return _evaluate(self._engine, batch.to(self._device), as_logits)
-
     def memory_to_come(self) -> int:
-        moments = sum(2 * flat.numel() * flat.element_size() for flat in zero_state.masters(self._engine))
+        moments = sum(2 * flat.numel() * flat.element_size() for flat in zero_state.masters(self._wrapped))
         return 0 if self._offloaded else moments
 
     def update(self, learning_rate: float) -> float:
-        for group in self._engine.optimizer.param_groups:
+        for group in self._wrapped.optimizer.param_groups:
             group["lr"] = learning_rate
-        self._engine.step()  # clips too: gradient_clipping in its JSON
-        return float(self._engine.get_global_grad_norm())
+        self._wrapped.step()  # clips too: gradient_clipping in its JSON
+        return float(self._wrapped.get_global_grad_norm())
 
     def save(self, folder: Path) -> None:
-        zero_state.save(self._engine, folder, self._accelerator.process_index)
+        zero_state.save(self._wrapped, folder, self._accelerator.process_index)
 
     def load(self, folder: Path) -> None:
-        zero_state.load(self._engine, folder)
+        zero_state.load(self._wrapped, folder)
 
     def weights(self) -> dict[str, torch.Tensor]:
-        if self._engine.zero_optimization_stage() < 3:
-            return self._module.language_model.state_dict()
+        if self._wrapped.zero_optimization_stage() < 3:
+            return super().weights()
         prefix = "language_model."
-        state = self._accelerator.get_state_dict(self._engine)  # None on ranks other than 0
+        state = self._accelerator.get_state_dict(self._wrapped)  # None on ranks other than 0
         return {name.removeprefix(prefix): tensor for name, tensor in (state or {}).items()}

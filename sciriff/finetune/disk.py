@@ -1,4 +1,4 @@
-"""One-line errors for failed writes: libraries report a full disk each in their own words, or without any."""
+"""One-line errors for failed writes: each library reports a full disk in its own words, or not at all."""
 
 import errno
 import shutil

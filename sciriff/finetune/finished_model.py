@@ -30,10 +30,9 @@ def is_complete(folder: Path) -> bool:
 def write(config: Config, run: RunDir, language_model: Any, backend: Backend, workers: Workers, step: int) -> None:
     """Write the weights after `step` optimizer steps to RUN/model and, for LoRA, RUN/adapter. Every rank calls it.
 
-    The files are compared with the trained weights bit for bit and by an answer (verification.py), then renamed, the
-    adapter first. Rank 0 frees the weights it collected before it loads the folder. `language_model` is the trained
-    transformers model; only its class, configuration and adapted layers are used. UserError names what differs from
-    training.
+    The files are verified (verification.py), then renamed, the adapter first. Rank 0 frees the weights it collected
+    before it loads the folder. Only class, configuration and adapted layers of `language_model`, the trained
+    transformers model, are used. UserError names what differs from training.
     """
     weights = backend.weights()
     model, adapter = (path.with_name(path.name + ".partial") for path in (run.model, run.adapter))
@@ -66,8 +65,9 @@ def write(config: Config, run: RunDir, language_model: Any, backend: Backend, wo
 def _write_model(
     model: ModelConfig, language_model: Any, weights: dict[str, torch.Tensor], folder: Path
 ) -> dict[str, verification.Digest]:
-    """Write weights in `model.dtype`, config, generation config and tokenizer. Empties `weights`. Returns the digest of
-    each weight."""
+    """Write weights in `model.dtype`, configs and tokenizer. Empties `weights`, and returns the digest of each."""
+    from transformers import GenerationConfig
+
     dtype = getattr(torch, model.dtype)
     for name in weights:
         weights[name] = weights[name].detach().to("cpu", dtype)
@@ -77,27 +77,19 @@ def _write_model(
         del config.quantization_config
     config.dtype = dtype
     with torch.device("meta"):
-        # The trained model's class, without the layers that adapters and quantisation have replaced. It changes
-        # the dtype of the config it is given.
+        # Without the layers that adapters and quantisation have replaced. It changes the dtype of its config.
         plain = type(language_model)(deepcopy(config))
     plain.save_pretrained(folder, state_dict=weights, max_shard_size=SHARD_SIZE)
     weights.clear()
     config.save_pretrained(folder)
     tokenizer = load_tokenizer(model)
-    _generation_config(model, tokenizer).save_pretrained(folder)
+    # A published model's own generation config is not kept: it may sample, and its end tokens belong to another markup.
+    GenerationConfig(
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=end_ids(model.chat, tokenizer),
+        pad_token_id=tokenizer.pad_token_id,
+    ).save_pretrained(folder)
     if (template := jinja_template(model.chat)) is not None:
         tokenizer.chat_template = template
     tokenizer.save_pretrained(folder)
     return digests
-
-
-def _generation_config(model: ModelConfig, tokenizer: Any) -> Any:
-    """Greedy decoding that ends at the tokens that end an answer in training. A published model's own generation config
-    is not kept: it may sample, and its end tokens belong to another markup."""
-    from transformers import GenerationConfig
-
-    return GenerationConfig(
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=end_ids(model.chat, tokenizer),
-        pad_token_id=tokenizer.pad_token_id,
-    )

@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import sys
-from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -68,17 +67,13 @@ def command(run: RunDir, cluster: Cluster = ONE_NODE, python: str = sys.executab
 
 
 def environment(config: Config, processes: int, on_gpu: bool) -> dict[str, str]:
-    """Return environment variables for a node with `processes` ranks.
-
-    Sets the threads of each rank and, for DeepSpeed, the CPU as its accelerator if there is no GPU, and a PATH on which
-    it finds the ninja that it compiles with if that is in this interpreter's environment, which may not be activated.
-    """
+    """Return environment variables for a node with `processes` ranks: threads of each, and DeepSpeed's accelerator."""
     variables = {} if on_gpu else machine.short_spins()
     if "OMP_NUM_THREADS" not in os.environ:
         variables["OMP_NUM_THREADS"] = str(max(1, machine.cores() // processes))
     if config.deepspeed.zero_stage and not on_gpu:
         variables["DS_ACCELERATOR"] = "cpu"
-    beside = Path(sys.executable).parent
+    beside = Path(sys.executable).parent  # ninja, with which DeepSpeed compiles, may be in a venv that is not activated
     if config.deepspeed.zero_stage and shutil.which("ninja") is None and (beside / "ninja").exists():
         variables["PATH"] = f"{beside}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
     return variables
@@ -87,9 +82,9 @@ def environment(config: Config, processes: int, on_gpu: bool) -> dict[str, str]:
 def accelerate_config(config: Config, num_processes: int, on_gpu: bool, nodes: int = 1) -> dict[str, Any]:
     """Return the content of accelerate.yaml for `num_processes` ranks on all `nodes` together.
 
-    Port 0 lets accelerate find a free one, so that two runs on one machine do not collide; on several nodes the command
-    line names the port and each node's rank, and accelerate starts the processes of its own node (`standard`) instead
-    of using pdsh. MULTI_GPU is accelerate's name for torchrun, for CPU processes too: its MULTI_CPU needs mpirun.
+    Port 0 lets accelerate find a free one; on several nodes the command line names the port and each node's rank, and
+    accelerate starts the processes of its own node (`standard`) instead of using pdsh. MULTI_GPU is accelerate's name
+    for torchrun, for CPU processes too: its MULTI_CPU needs mpirun.
     """
     launch: dict[str, Any] = {
         "compute_environment": "LOCAL_MACHINE",
@@ -117,9 +112,8 @@ def accelerate_config(config: Config, num_processes: int, on_gpu: bool, nodes: i
 def deepspeed_config(config: Config, processes: int = 1, gpu_memory: float | None = None) -> dict[str, Any]:
     """Return the content of deepspeed.json, with `deepspeed.extra` merged over it.
 
-    `processes` and `gpu_memory` (GiB, None without a GPU) decide the sizes. The batch sizes are nominal: the loop cuts
-    micro-batches by tokens, scales the loss itself, and tells DeepSpeed which micro-batch is the last of a step.
-    UserError names keys that contradict each other.
+    `processes` and `gpu_memory` (GiB, None without a GPU) decide the sizes. The batch sizes are nominal: the loop makes
+    micro-batches, scales the loss and marks the last of a step. UserError names keys that contradict each other.
     """
     train, deepspeed = config.train, config.deepspeed
     if train.precision == "bf16_pure" and deepspeed.offload:
@@ -148,18 +142,17 @@ def deepspeed_config(config: Config, processes: int = 1, gpu_memory: float | Non
         section, _, name = key.rpartition(".")
         if name in (extra.get(section) or {} if section else extra):
             raise UserError(f"deepspeed.extra.{key} is overridden by {ours}; set that instead")
-    return _merged(settings, extra)
+    merged: dict[str, Any] = OmegaConf.to_container(OmegaConf.merge(settings, extra))  # type: ignore[assignment]
+    return merged
 
 
 def _tuned(config: Config, processes: int, gpu_memory: float) -> dict[str, Any]:
     """DeepSpeed's buffer and bucket sizes for this model and these GPUs.
 
-    As many weights stay resident as the memory plan leaves room for (training_memory.resident_weights): a resident
-    weight is gathered once per optimizer step instead of twice per micro-batch. The others are prefetched one layer
-    ahead, so that one layer computes while the next is in flight, and `live_weights` may be live. No bucket is larger
-    than the gradients. A single process has nothing to send: copying gradients into buckets and a stream of their own
-    would only cost time. DeepSpeed's memory-efficient linear layer, which does not keep gathered weights, is used where
-    weights are released.
+    As many weights stay resident as there is room for: those are gathered once per optimizer step instead of twice per
+    micro-batch. The others are prefetched one layer ahead, while the layer before computes. No bucket is larger than
+    the gradients. A single process has nothing to send: buckets and a stream for them would only cost time. DeepSpeed's
+    memory-efficient linear layer, which does not keep gathered weights, is used if weights are released.
     """
     shape = shape_of(config)
     zero: dict[str, Any] = {
@@ -182,11 +175,3 @@ def _tuned(config: Config, processes: int, gpu_memory: float) -> dict[str, Any]:
         elif resident:
             zero["stage3_model_persistence_threshold"] = resident
     return zero
-
-
-def _merged(base: dict[str, Any], overrides: dict[str, Any]) -> dict[str, Any]:
-    result = deepcopy(base)
-    for key, value in overrides.items():
-        both = isinstance(value, dict) and isinstance(result.get(key), dict)
-        result[key] = _merged(result[key], value) if both else value
-    return result

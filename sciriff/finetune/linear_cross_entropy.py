@@ -17,10 +17,8 @@ def choose(train: TrainConfig, device: torch.device) -> str:
     """Return liger or chunked, whichever `train.cross_entropy` selects on this device. UserError if it cannot work."""
     usable = device.type == "cuda" and importlib.util.find_spec("liger_kernel") is not None
     if train.cross_entropy == "liger" and not usable:
-        raise UserError(
-            "train.cross_entropy=liger needs a GPU and the package liger-kernel; "
-            "use train.cross_entropy=auto, which takes what works"
-        )
+        advice = "use train.cross_entropy=auto, which takes what works"
+        raise UserError(f"train.cross_entropy=liger needs a GPU and the package liger-kernel; {advice}")
     if train.cross_entropy == "auto":
         return "liger" if usable else "chunked"
     return train.cross_entropy
@@ -33,9 +31,8 @@ def attach(head: nn.Linear, config: Any, kind: str) -> None:
     model's transformers config, whose fields tell how three families scale or cap logits.
     """
     scale = getattr(config, "logit_scale", None) or 1 / (getattr(config, "logits_scaling", None) or 1)
-    loss = partial(
-        liger if kind == "liger" else chunked, scale=scale, cap=getattr(config, "final_logit_softcapping", None)
-    )
+    cap = getattr(config, "final_logit_softcapping", None)
+    loss = partial(liger if kind == "liger" else chunked, scale=scale, cap=cap)
     logits = head.forward
 
     def forward(hidden: torch.Tensor, expected: torch.Tensor | None = None) -> torch.Tensor:
@@ -56,8 +53,7 @@ def chunked(
     cap: float | None = None,
 ) -> torch.Tensor:
     """Return the summed cross entropy (nats, float32) of `hidden` (tokens, width) for the token ids `expected`
-    (tokens,). Works through chunks of tokens whose logits are recomputed in the backward pass, unless there is only
-    one."""
+    (tokens,). Works in chunks of tokens, whose logits are recomputed in the backward pass if there are several."""
 
     def chunk_loss(hidden: torch.Tensor, expected: torch.Tensor) -> torch.Tensor:
         logits = functional.linear(hidden, weight, bias).float() * scale

@@ -34,8 +34,8 @@ from sciriff.run.user_error import UserError
 
 
 def finetune(config: Config, run: RunDir) -> None:
-    """Train on RUN/mix/tokens, from the newest checkpoint if there is one, and write RUN/model. Returns early, with a
-    checkpoint and without a model, when RUN/.stop appears."""
+    """Train on RUN/mix/tokens, from the newest checkpoint if there is one, and write RUN/model; if RUN/.stop appears, a
+    checkpoint instead."""
     workers = Workers(config)
     workers.wait_for_files(run.tokens / TOKEN_FILE, run.validation_tokens / TOKEN_FILE)
     workers.wait_until_agreed(run.stop_request)  # the driver has just removed that of an earlier start
@@ -48,10 +48,7 @@ def finetune(config: Config, run: RunDir) -> None:
             return workers.leave()
         trainer.write_model()
         checkpoints = trainer.checkpoints
-    if config.train.keep_checkpoints:
-        checkpoints.keep_only_newest()
-    else:
-        checkpoints.remove()
+    checkpoints.finish(keep_newest=config.train.keep_checkpoints)
     return workers.leave()
 
 
@@ -99,11 +96,10 @@ class Trainer:
 
     def resume(self) -> int:
         """Load the newest checkpoint and cut metrics.jsonl back to it. Returns the number of optimizer steps done."""
-        done = 0
-        if checkpoint := self.checkpoints.newest():
-            self.backend.load(checkpoint.folder)
-            done = checkpoint.step
-            self.workers.log(f"going on from {checkpoint.folder}")
+        done = self.checkpoints.newest() or 0
+        if done:
+            self.backend.load(self.checkpoints.folder(done))
+            self.workers.log(f"resuming from {self.checkpoints.folder(done)}")
         measured: list[tuple[int, dict[str, float | None]]] = []
         if self.workers.rank == 0:
             metrics.cut(self.run.metrics, done)
@@ -111,7 +107,7 @@ class Trainer:
             measured = metrics.validations(self.run.metrics)
         for step, losses in self.workers.gather(measured):
             if self.validation.record(step, losses):
-                self.checkpoints.mark_best(step)
+                self.checkpoints.best = step
         return done
 
     def train(self, done: int) -> bool:
@@ -159,7 +155,8 @@ class Trainer:
             metrics.append(self.run.metrics, row)
             print(metrics.validation_line(row), flush=True)
         if self.validation.record(step, losses):
-            self.checkpoints.keep_best(step, self.backend.save)
+            self.checkpoints.best = step
+            self.checkpoints.save(step, self.backend.save)
         return True
 
     def write_model(self) -> None:
@@ -172,10 +169,9 @@ class Trainer:
     def take_best(self) -> int:
         """Load the model with the best validation loss whose checkpoint is whole. Returns its step."""
         for step in self.validation.best_first():
-            checkpoint = None if step == self.steps else self.checkpoints.verified(step)
-            if checkpoint is not None:
-                self.backend.load(checkpoint.folder)
-            if checkpoint is not None or step == self.steps:
+            if step == self.steps or self.checkpoints.is_whole(step):
+                if step < self.steps:
+                    self.backend.load(self.checkpoints.folder(step))
                 loss = self.validation.measured[step]
                 self.workers.log(f"best {self.validation.deciding_half} validation loss: {loss:.4f}, after step {step}")
                 return step

@@ -45,8 +45,8 @@ def validations(path: Path) -> list[tuple[int, dict[str, float | None]]]:
 
 
 def cut(path: Path, step: int) -> None:
-    """Truncate the file in place (a tracker may be reading it) after the row of step `step`. Removes a torn last line,
-    and the validation after `step` too: it is measured again, since a stop may have come before it."""
+    """Truncate the file in place (a tracker may be reading it) after the row of step `step`; the validation after it is
+    measured again, since a stop may have come first."""
     if not path.exists():
         path.touch()
         return

@@ -16,8 +16,8 @@ from sciriff.run.user_error import UserError
 class SummedLoss(nn.Module):
     """A causal language model whose forward returns the sum, not the mean, of the cross entropy over target tokens.
 
-    Sums add up over micro-batches and processes; a mean of means would weigh tokens differently. It is one module so
-    that the hooks of DDP and DeepSpeed, which are attached to `__call__`, see the whole computation.
+    Sums add up over micro-batches and processes. It is one module so that the hooks of DDP and DeepSpeed, which are
+    attached to `__call__`, see the whole computation.
     """
 
     def __init__(self, language_model: Any, attention_name: str, cross_entropy: str) -> None:
@@ -27,7 +27,7 @@ class SummedLoss(nn.Module):
         self.cross_entropy = cross_entropy
         head = language_model.get_output_embeddings()
         self.own_head = not isinstance(head, nn.Linear)
-        """Compute the logits of all tokens with the model's own forward, for families with an unusual output layer."""
+        """True for families with an unusual output layer: their own forward computes the logits of all tokens."""
         if not self.own_head:
             linear_cross_entropy.attach(head, language_model.config.get_text_config(), cross_entropy)
 
@@ -42,8 +42,7 @@ class SummedLoss(nn.Module):
         """Return the loss of a micro-batch (packing.Batch, on the model's device), a float32 scalar; with `as_logits`
         the logits that it is computed from, (target tokens, vocabulary).
 
-        The token at t is predicted from those before it in its sequence. The first token of a sequence is never a
-        target, so the last token of the sequence before it predicts nothing.
+        The first token of a sequence is never a target, so the last one of the sequence before predicts nothing.
         """
         predicting, expected = targets[0, 1:], tokens[0, 1:][targets[0, 1:]]
         inputs = {"input_ids": tokens, "position_ids": positions, "use_cache": False}
@@ -66,9 +65,8 @@ def build(config: Config, device: torch.device) -> SummedLoss:
         if not known_errors.NO_FLASH_ATTENTION.search(error):
             raise
         if config.train.attention != "auto":
-            raise UserError(
-                f"{config.model.name} cannot use FlashAttention: set train.attention=sdpa ({error})"
-            ) from None
+            message = f"{config.model.name} cannot use FlashAttention: set train.attention=sdpa ({error})"
+            raise UserError(message) from None
         implementation = attention.PACKED_SDPA
         language_model = _loaded(config, device, implementation)
     if config.deepspeed.zero_stage:
@@ -101,8 +99,8 @@ def _loaded(config: Config, device: torch.device, implementation: str) -> Any:
 
 
 def fetch_layers_whole(language_model: Any) -> None:
-    """Let ZeRO-3 treat each layer as one module: one hook in each direction instead of a dozen, one message. Hooks
-    dominate the time of a small model on a CPU; the effect on a GPU has not been measured."""
+    """Let ZeRO-3 treat each layer as one module: one hook and one message in each direction instead of a dozen. Hooks
+    dominate the time of a small model on a CPU; not measured on a GPU."""
     from deepspeed.utils import set_z3_leaf_modules
     from transformers.modeling_layers import GradientCheckpointingLayer
 

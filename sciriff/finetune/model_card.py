@@ -1,7 +1,6 @@
 """README.md of a finished model: base model, data, recipe, losses and licences.
 
-It begins with YAML for the Hugging Face hub (huggingface.co/docs/hub/model-cards). It names no local path, because a
-model folder is passed on.
+It begins with YAML for the Hugging Face hub (huggingface.co/docs/hub/model-cards) and names no local path.
 """
 
 from collections.abc import Iterable
@@ -21,7 +20,7 @@ from sciriff.run import machine
 from sciriff.run.run_dir import RunDir
 
 HUB_LICENSES = ("apache-2.0", "gemma", "llama2", "llama3", "llama3.1", "llama3.2", "llama3.3", "mit", "odc-by")
-"""Licence names that the hub knows; any other is written as `other` with a `license_name`."""
+"""Licences that the hub knows; any other is written as `other` with a `license_name`."""
 
 PACKAGES = ("python", "sciriff", "torch", "transformers", "accelerate", "deepspeed", "peft", "bitsandbytes")
 """Packages whose versions can change what is learnt."""
@@ -116,9 +115,7 @@ def _data(config: Config, mix: MixCard | None) -> Iterable[str]:
     if mix is None:
         return ["The mix has no card."]
     parts: dict[str, MixPart] = {**mix["by_source"], "all": mix}
-    rows = [
-        (name, part["rows"], part["prompt_tokens"]["sum"], part["target_tokens"]["sum"]) for name, part in parts.items()
-    ]
+    rows = [(name, p["rows"], p["prompt_tokens"]["sum"], p["target_tokens"]["sum"]) for name, p in parts.items()]
     sources = [(name, _dataset(config, name) or "local files", terms) for name, terms in mix["licenses"].items()]
     return [
         _table(("rows of", "rows", "prompt tokens", "target tokens"), rows),

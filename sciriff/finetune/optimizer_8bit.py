@@ -13,7 +13,7 @@ def adamw(
     model: nn.Module, groups: list[dict[str, Any]], learning_rate: float, betas: tuple[float, float], epsilon: float
 ) -> torch.optim.Optimizer:
     """Return the optimizer of these parameter groups of `model`. The moments of embeddings stay in 32 bits, as the
-    authors recommend: the gradients of rare tokens vary widely in size."""
+    authors recommend."""
     from bitsandbytes.optim import AdamW8bit, GlobalOptimManager
 
     optimizer: torch.optim.Optimizer = AdamW8bit(

@@ -36,10 +36,9 @@ def pack(lengths: Sequence[int], costs: Sequence[float], ranks: int, micro_batch
 
     The number of micro-batches is the smallest for which this heuristic finds a plan (bin packing is NP-hard).
     Sequences are assigned in order of falling cost, to the rank with the least work and there to the micro-batch with
-    the least (longest processing time, Graham 1969), so that ranks do not wait for one another; where that leaves no
-    room, to the fullest with room (best fit decreasing). The costliest micro-batch of each rank comes first, since
-    under ZeRO-3 the n-th micro-batches of all ranks wait for each other. A micro-batch is empty only if there are fewer
-    sequences than micro-batches.
+    the least (longest processing time, Graham 1969); where that leaves no room, to the fullest with room (best fit
+    decreasing). The costliest micro-batch of each rank comes first, since under ZeRO-3 the n-th micro-batches of all
+    ranks wait for each other. A micro-batch is empty only if there are fewer sequences than micro-batches.
     """
     assert max(lengths) <= micro_batch_tokens, "TrainConfig refuses a max_length above micro_batch_tokens"
     fewest = math.ceil(sum(lengths) / (ranks * micro_batch_tokens))
@@ -67,10 +66,7 @@ def _spread(
     items: Sequence[int], bins: int, capacity: int, lengths: Sequence[int], costs: Sequence[float], least: int
 ) -> list[list[int]] | None:
     """Distribute `items` over bins of `capacity` tokens, evenly by cost or else as full as possible; None if one fits
-    nowhere.
-
-    Each bin gets at least `least` items as far as there are enough; `capacity` must hold any `least` of them.
-    """
+    nowhere. Each bin gets at least `least` items, if there are enough; `capacity` must hold any `least` of them."""
     costliest_first = sorted(items, key=lambda item: (-costs[item], item))
     for evenly in (True, False):
         content: list[list[int]] = [[] for _ in range(bins)]
@@ -91,11 +87,8 @@ def _spread(
 
 
 def efficiency(plan: Plan, lengths: Sequence[int], micro_batch_tokens: int) -> float:
-    """Return the packing efficiency: tokens over `micro_batch_tokens` times the number of micro-batches.
-
-    TRL and axolotl use the same measure, but pay for the rest with padding. Here an underfull micro-batch is just
-    smaller; it wastes a share of the overhead of kernels and of ZeRO-3.
-    """
+    """Return the packing efficiency: tokens over `micro_batch_tokens` times the number of micro-batches (as TRL and
+    axolotl, which pay for the rest with padding; here an underfull micro-batch is just smaller)."""
     return sum(lengths) / (sum(len(share) for share in plan) * micro_batch_tokens)
 
 

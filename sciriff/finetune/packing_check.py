@@ -1,7 +1,6 @@
 """Check before the first step that packing does not change the loss of this model family.
 
-There are hundreds of families, with windows, caps, convolutions and positions of all kinds. Those whose packed
-sequences would influence one another are refused, whatever the reason.
+Families whose packed sequences would influence one another (windows, convolutions ...) are refused.
 """
 
 import numpy as np
@@ -22,8 +21,7 @@ ROUNDING = {"fp32": (1e-5, 1e-4), "bf16": (1e-3, 2e-2), "bf16_pure": (1e-3, 2e-2
 def check(model: SummedLoss, backend: Backend, precision: str, vocabulary: int, workers: Workers) -> None:
     """Compare the loss of one sequence packed behind two different ones, alone, and by the model's own forward.
 
-    UserError if packing changes it. If only the output layer is of an unknown kind, the model's own logits are used
-    from then on, and a line reports it.
+    UserError if packing changes it. If only the output layer is of an unknown kind, the model's own logits are used.
     """
     checked = _tokens(CHECKED_TOKENS, 7, vocabulary), np.ones(CHECKED_TOKENS, np.bool_)
 

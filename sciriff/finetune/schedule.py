@@ -19,8 +19,7 @@ def total_steps(rows: int, global_batch_size: int, epochs: int, max_steps: int |
 
 @lru_cache(maxsize=2)
 def epoch_order(seed: int, epoch: int, rows: int) -> np.ndarray:
-    """Return a permutation of range(rows), shape (rows,): rows sorted by a hash of (seed, epoch, row). Hashes, because
-    numpy does not promise the same shuffle in every version."""
+    """Return range(rows) sorted by a hash of (seed, epoch, row); numpy's shuffle may change with its version."""
     keys = [hashlib.sha256(f"{seed} {epoch} {row}".encode()).digest() for row in range(rows)]
     return np.array(sorted(range(rows), key=keys.__getitem__), dtype=np.int64)
 

@@ -8,8 +8,8 @@ WINDOW = 100
 FEWEST = 20
 """Losses that must be known before one can be a spike."""
 DEVIATIONS = 6.0
-"""Standard deviations above the median of the window. The deviation is estimated as 1.4826 times the median absolute
-deviation (Rousseeuw and Croux 1993), so that earlier spikes do not hide a later one."""
+"""Standard deviations above the window's median, estimated as 1.4826 times the median absolute deviation (Rousseeuw and
+Croux 1993), so that earlier spikes do not hide a later one."""
 MIN_DEVIATION = 0.01
 """Lower bound of the deviation, as a share of the median: a flat curve has next to none of its own."""
 

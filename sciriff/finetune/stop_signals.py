@@ -12,13 +12,11 @@ REQUEST_WITHIN = 5.0
 
 
 def listen(run: RunDir) -> None:
-    """Let SIGUSR1 ask all ranks for a checkpoint, as the driver does, and SIGTERM end this rank unless one was asked
-    for.
+    """Let SIGUSR1 ask all ranks for a checkpoint, as the driver does, and SIGTERM end this rank unless one is due.
 
-    SIGTERM is ambiguous. When Slurm ends a job, every process gets it, the driver too, which then asks for a
-    checkpoint. When one rank has failed, torchrun or srun sends it to the others, which could wait for the failed one
-    for hours. So without a request within REQUEST_WITHIN seconds this rank exits. A thread does that, because the main
-    thread may be in a call during which Python runs no signal handler.
+    SIGTERM is ambiguous. When Slurm ends a job, every process gets it, and the driver requests a checkpoint. When one
+    rank has failed, torchrun or srun sends it to the others, which could wait for hours. So without a request within
+    REQUEST_WITHIN seconds this rank exits; in a thread, since the main thread may be in a call that blocks handlers.
     """
     reader, writer = os.pipe()
     os.set_blocking(writer, False)

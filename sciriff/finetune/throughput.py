@@ -11,9 +11,8 @@ from sciriff.run import machine
 def sequence_flops(parameters: int, length: int, layers: int, attention_width: int) -> float:
     """Return the floating-point operations of one forward and backward pass over a sequence of `length` tokens.
 
-    6 * parameters per token (2 forward, 4 backward; Kaplan et al. 2020, arXiv 2001.08361) and, for attention, 12 *
-    layers * width * length per token (Chowdhery et al. 2022, arXiv 2204.02311, appendix B), of which a causal mask
-    needs half. Recomputed activations do not count.
+    Per token 6 * parameters (2 forward, 4 backward; Kaplan et al. 2020, arXiv 2001.08361) and for attention half of 12
+    * layers * width * length (Chowdhery et al. 2022, arXiv 2204.02311, appendix B), with a causal mask.
     """
     return float(6 * parameters * length + 6 * layers * attention_width * length * length)
 

@@ -61,11 +61,8 @@ class Validation:
     def losses(
         self, backend: Backend, costs: Callable[[list[int]], list[float]], vocabulary: int
     ) -> dict[str, float | None] | None:
-        """Return half -> mean cross entropy of its target tokens in nats; None for a loss that is not finite.
-
-        `costs(lengths)` returns the FLOPs of sequences, by which they are spread over the ranks. Returns None
-        altogether if the driver asked to stop meanwhile.
-        """
+        """Return half -> mean cross entropy of its target tokens in nats, None if not finite; None altogether if asked
+        to stop meanwhile. `costs(lengths)` are the FLOPs of sequences, by which they are spread over the ranks."""
         means: dict[str, float | None] = {}
         for half, rows in self._rows.items():
             total, targets = 0.0, 0.0
@@ -102,7 +99,7 @@ class Validation:
         return best and self._train.keep == "best"
 
     def best_first(self) -> list[int]:
-        """Return the measured steps after the first one, by rising loss; of equal ones the earlier first."""
+        """Return the measured steps but 0, by rising loss, then by step."""
         return sorted((step for step in self.measured if step > 0), key=lambda step: (self.measured[step], step))
 
 

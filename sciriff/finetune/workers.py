@@ -63,8 +63,7 @@ class Workers:
         return self.gather([value] if self.rank == 0 else [])[0]
 
     def wait_for_files(self, *paths: Path) -> None:
-        """Wait until every rank sees those of `paths` that rank 0 sees, which its node may just have written. UserError
-        if one never does."""
+        """Wait until every rank sees those of `paths` that rank 0 sees. UserError if one never does."""
         shared_files.wait_for(self.broadcast([path for path in paths if path.exists()]))
 
     def wait_until_agreed(self, path: Path) -> None:
@@ -73,10 +72,8 @@ class Workers:
         give_up_at = time.monotonic() + shared_files.PATIENCE
         while self.sum([(here := shared_files.is_here(path)) != self.broadcast(here)])[0]:
             if time.monotonic() > give_up_at:
-                raise UserError(
-                    f"{path} is seen on some nodes and not on others: run_dir must be on a file system "
-                    "that all nodes share"
-                )
+                problem = f"{path} is seen on some nodes and not on others"
+                raise UserError(f"{problem}: run_dir must be on a file system that all nodes share")
             time.sleep(0.2)
 
     def barrier(self) -> None:

@@ -1,8 +1,8 @@
 """DeepSpeed's weights and optimizer states on disk, in a form that any number of processes can read.
 
 DeepSpeed's own checkpoints are partitioned for one number of processes, and its converter (universal checkpoints)
-writes everything a second time, offline. Here each rank writes the pieces of parameters that it holds, by name and
-position, and reads those parts of all pieces that it holds now. No rank ever has a whole parameter.
+writes everything again, offline. Here each rank writes the pieces of parameters that it holds, by name and position,
+and reads the parts that it holds now. No rank ever has a whole parameter.
 """
 
 from collections import defaultdict
@@ -38,8 +38,7 @@ class Piece:
 
 
 def masters(engine: Any) -> list[torch.Tensor]:
-    """Return this rank's flat master weights, under ZeRO-2 or ZeRO-3. DeepSpeed makes optimizer states of their size
-    and type in the first step."""
+    """Return this rank's flat master weights, whose size and type DeepSpeed's optimizer states will have."""
     zero = engine.optimizer
     return zero.fp32_partitioned_groups_flat if _is_stage_3(engine) else zero.single_partition_of_fp32_groups
 
@@ -71,8 +70,7 @@ def pieces(engine: Any) -> list[Piece]:
 
 def save(engine: Any, folder: Path, rank: int) -> None:
     """Write this rank's pieces into `folder`. At least one optimizer step must have been done."""
-    optimizer = engine.optimizer.optimizer
-    held = pieces(engine)
+    optimizer, held = engine.optimizer.optimizer, pieces(engine)
     content = {
         "step": int(optimizer.state[held[0].flat]["step"]) if held else None,
         # torch.save writes the storage behind many views once, and copies it from the GPU one flat tensor at a time.

@@ -67,11 +67,8 @@ class TrainingRow(NamedTuple):
 
 
 def jinja_template(chat: str) -> str | None:
-    """Return the chat template to save with a model, so that other tools render the same text; None for `tokenizer`,
-    whose template is kept.
-
-    Line breaks, indentation, comments and marks of answers in our files are not part of it.
-    """
+    """Return the chat template to save with a model, without comments and marks of answers, so that other tools render
+    the same text; None for `tokenizer`, whose own is kept."""
     if chat == "tokenizer":
         return None
     return "".join(line for line in _template_lines(chat) if not line.startswith("{#") and "{{ edge }}" not in line)
@@ -109,9 +106,8 @@ def end_ids(chat: str, tokenizer: PreTrainedTokenizerFast) -> list[int]:
 class Markup:
     """The format `chat` (model.chat) with one tokenizer, prepared once for many conversations.
 
-    `render` each conversation, `encode` several at a time (the tokenizer works on them in parallel and without Python's
-    lock, so that another thread can render the next), and make a `row` of each. UserError if the tokenizer lacks what
-    `chat` needs.
+    `render` each conversation, `encode` several at a time (in parallel and without Python's lock, so that another
+    thread can render the next), and make a `row` of each. UserError if the tokenizer lacks what `chat` needs.
     """
 
     def __init__(self, chat: str, tokenizer: PreTrainedTokenizerFast) -> None:
@@ -177,8 +173,7 @@ class Markup:
         return rows
 
     def row(self, rendered: Rendered, pieces: list[list[int]]) -> TrainingRow:
-        """Return the training row of a conversation whose pieces have these ids. UserError if its answers end
-        differently."""
+        """Return the training row of pieces with these ids. UserError if the answers end differently."""
         ids = np.fromiter(chain.from_iterable(pieces), np.int32, sum(map(len, pieces)))
         targets = np.zeros(len(ids), np.bool_)
         answers = []
@@ -275,8 +270,7 @@ class Markup:
 
 @cache
 def _template_lines(chat: str) -> list[str]:
-    """The lines of a template file, without line breaks and indentation, which are there for the reader only. `{{ edge
-    }}` marks where an answer begins and where it ends."""
+    """The lines of a template file, unindented. `{{ edge }}` marks where an answer begins and where it ends."""
     return [line.strip() for line in (_TEMPLATES / f"{chat}.jinja").read_text(encoding="utf-8").splitlines()]
 
 

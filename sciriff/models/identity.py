@@ -18,9 +18,9 @@ SAMPLE_BYTES = 64 * 1024
 def model_identity(model: ModelConfig, hf_config: Any | None, seed: int) -> str:
     """Return a digest of the model: of a local folder's files, a hub id and commit, or a random model's shape and seed.
 
-    `hf_config` is its transformers config, None for a random model. From a large weight file the size and 64 evenly
-    spaced samples count, 4 MiB in all: fine-tuning changes every one of them, and a 140 GB model takes a second. File
-    times do not count, so that a copied run folder keeps its answers.
+    `hf_config` is its transformers config, None for a random model. From a large weight file the size and 64 samples
+    count, 4 MiB in all: fine-tuning changes every one, and a 140 GB model takes a second. File times do not count, so
+    that a copied run folder keeps its answers.
     """
     if model.path is None:
         return value_digest([as_dict(model.shape), seed])

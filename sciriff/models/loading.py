@@ -30,7 +30,10 @@ def load_tokenizer(model: ModelConfig) -> PreTrainedTokenizerFast:
         raise UserError(f"{key}={source} has no tokenizer.json; name a tokenizer: model.tokenizer=FOLDER_OR_HUB_ID")
     try:
         return AutoTokenizer.from_pretrained(
-            source, revision=_revision(model, source), trust_remote_code=model.trust_remote_code, use_fast=True
+            source,
+            revision=model.revision if source == model.path else None,  # a tokenizer from elsewhere has its own
+            trust_remote_code=model.trust_remote_code,
+            use_fast=True,
         )
     except (OSError, ValueError, KeyError) as error:
         raise UserError(f"{key}={source}: {_reason(source, error)}") from None
@@ -63,8 +66,7 @@ def load_model(
 
     Without a path, returns a Llama of `model.shape` whose random weights depend on `seed` alone. `attention` is a
     transformers implementation: sdpa, flash_attention_2, eager. With `four_bits_on` all linear layers but the head are
-    quantised to four bits on that device, one after another as they are read. UserError names what cannot be loaded and
-    why.
+    quantised to four bits on that device. UserError names what cannot be loaded and why.
     """
     from safetensors import SafetensorError
     from safetensors.torch import save_model
@@ -110,10 +112,7 @@ def _four_bits(dtype: torch.dtype, device: torch.device) -> dict[str, Any]:
     from transformers import BitsAndBytesConfig
 
     quantization = BitsAndBytesConfig(
-        load_in_4bit=True,
-        bnb_4bit_quant_type="nf4",
-        bnb_4bit_use_double_quant=True,
-        bnb_4bit_compute_dtype=dtype,
+        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype
     )
     return {"quantization_config": quantization, "device_map": {"": device}}
 
@@ -158,14 +157,9 @@ def _check_vocabulary(source: str, config: PretrainedConfig, tokenizer: PreTrain
     rows = config.get_text_config().vocab_size
     needed = max(tokenizer.get_vocab().values()) + 1
     if rows < needed:
-        raise UserError(
-            f"{source} has embeddings for {rows} tokens, and its tokenizer makes {needed}; "
-            + (
-                "set model.shape.vocabulary to that"
-                if source == "model.shape"
-                else "set model.tokenizer to its own tokenizer"
-            )
-        )
+        own = "set model.tokenizer to its own tokenizer"
+        fix = "set model.shape.vocabulary to that" if source == "model.shape" else own
+        raise UserError(f"{source} has embeddings for {rows} tokens, and its tokenizer makes {needed}; {fix}")
 
 
 def _check_folder(key: str, source: str) -> None:
@@ -175,30 +169,21 @@ def _check_folder(key: str, source: str) -> None:
         raise UserError(f"{key}={source}: there is no such folder")
 
 
-def _revision(model: ModelConfig, source: str) -> str | None:
-    """`model.revision` belongs to `model.path`; a tokenizer from elsewhere has its own revisions."""
-    return model.revision if source == model.path else None
-
-
 def _reason(source: str, error: BaseException) -> str:
     """Return in one line why a folder or hub id could not be loaded, and what to do."""
-    from huggingface_hub.errors import (
-        GatedRepoError,
-        LocalEntryNotFoundError,
-        RepositoryNotFoundError,
-        RevisionNotFoundError,
-    )
+    from huggingface_hub import errors
 
+    reasons = {  # in this order: a gated repository's error is one of a missing repository too
+        errors.GatedRepoError: f"is gated; ask for access at https://huggingface.co/{source}, then `hf auth login`",
+        errors.RepositoryNotFoundError: "is neither a local folder nor on the hub; if private, `hf auth login` first",
+        errors.RevisionNotFoundError: "has no such revision on the hub; see model.revision",
+        errors.LocalEntryNotFoundError: "is neither a local folder nor in the hub's cache, and the hub cannot be "
+        "reached; download it first",
+    }
     for cause in (error, error.__cause__, error.__context__):
-        match cause:
-            case GatedRepoError():
-                return f"is gated; ask for access at https://huggingface.co/{source}, then `hf auth login`"
-            case RepositoryNotFoundError():
-                return "is neither a local folder nor on the hub; if it is private, `hf auth login` first"
-            case RevisionNotFoundError():
-                return "has no such revision on the hub; see model.revision"
-            case LocalEntryNotFoundError():
-                return "is not a local folder nor in the hub's cache, and the hub cannot be reached; download it first"
+        for kind, reason in reasons.items():
+            if isinstance(cause, kind):
+                return reason
     if known_errors.NEEDS_REMOTE_CODE.search(error):
         return "runs its own Python code; if you have read and trust it, set model.trust_remote_code=true"
     first_line = next(iter(str(error).strip().splitlines()), "")

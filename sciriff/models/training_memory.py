@@ -23,7 +23,7 @@ NCCL = 0.6
 """GiB of NCCL buffers between GPUs, typical of a few dozen ranks."""
 
 MAX_LIVE_PARAMETERS = 1_000_000_000
-"""Weights that ZeRO-3 keeps gathered until they are used again (DeepSpeed's default); see `live_weights`."""
+"""Weights that ZeRO-3 keeps gathered until they are used again: DeepSpeed's default."""
 
 SUB_GROUP = 1_000_000_000
 """Weights that ZeRO-3 updates at a time: DeepSpeed's `sub_group_size`."""
@@ -74,15 +74,12 @@ def fits(memory: Memory, capacity: float) -> bool:
 
 
 def training_memory(config: Config, processes: int, *, on_gpu: bool, capacity: float | None = None) -> Memory:
-    """Return the GiB that each rank needs.
+    """Return the GiB that each rank needs; with `capacity` (GiB of a GPU) including the weights that ZeRO-3 keeps
+    resident because there is room.
 
-    `capacity` is the GiB of a GPU; with it, weights that ZeRO-3 keeps resident because there is room are counted;
-    without, the result is the minimum.
-
-    Model states (ZeRO, Rajbhandari et al. 2020, arXiv 1910.02054): see `_bytes_per_weight`. Activations (counted as by
-    Korthikanti et al. 2022, arXiv 2205.05198, for a Llama layer): see `layer_bytes`; a checkpointed layer keeps its
-    input alone, and one layer is always whole. `auto` is planned as `all`, since it keeps only layers for which there
-    is room. Logits: as many as the loss makes at once, in the computing type, in fp32, and their gradient.
+    Model states (ZeRO, Rajbhandari et al. 2020, arXiv 1910.02054): see `_bytes_per_weight`. Activations (Korthikanti et
+    al. 2022, arXiv 2205.05198): see `layer_bytes`; a checkpointed layer keeps its input alone, and one layer is always
+    whole. Logits: as many as the loss makes at once, in the computing type, in fp32, and their gradient.
     """
     shape, train, zero = shape_of(config), config.train, config.deepspeed
     trained, frozen = trained_parameters(config), frozen_bytes(config)
@@ -133,8 +130,8 @@ def frozen_bytes(config: Config) -> float:
 
 
 def resident_weights(config: Config, processes: int, capacity: float) -> int:
-    """Return how many weights ZeRO-3 keeps whole on each GPU of `capacity` GiB between updates. Under `auto` these are
-    as many as there is room for beside everything else; a single process has all of them anyway."""
+    """Return how many weights ZeRO-3 keeps whole on each GPU of `capacity` GiB between updates; under `auto` as many as
+    there is room for. A single process has all of them anyway."""
     resident, parameters = config.deepspeed.resident_weights, shape_of(config).parameters
     if resident == "none" or config.deepspeed.zero_stage != 3:
         return 0
@@ -162,13 +159,12 @@ def largest_matrix(shape: ShapeConfig) -> int:
 
 
 def layer_bytes(shape: ShapeConfig, kind: str, *, copies_output: bool = True) -> float:
-    """Return the bytes per token that a Llama layer keeps for its backward pass.
+    """Return the bytes per token that a Llama layer keeps for its backward pass; a test measures what autograd keeps.
 
-    With hidden width h and MLP width i: each of the two norms keeps its input (twice as wide in bf16, since it computes
-    in fp32), the normalised values, and its output; attention keeps queries, keys, values and output, of which SDPA
-    makes one more copy (`copies_output`); the MLP keeps four values of width i. Under autocast the norms are fp32
-    throughout, and every matrix gets its own bf16 copy. A test measures what autograd keeps. Kernels that fuse norms
-    and SwiGLU would keep 16 h + 6 i bytes in bf16 instead of 24 h + 8 i; they are not used.
+    Each of the two norms keeps its input (twice as wide in bf16, since it computes in fp32), the normalised values, and
+    its output; attention keeps queries, keys, values and output, of which SDPA makes one more copy (`copies_output`);
+    the MLP keeps four values of its width. Under autocast the norms are fp32 throughout, and every matrix gets its own
+    bf16 copy.
     """
     hidden, queries, keys = shape.hidden, shape.queries, shape.keys
     attention = 2 * queries + 2 * keys + queries * copies_output
@@ -219,8 +215,8 @@ def _linear_layers(shape: ShapeConfig) -> dict[str, tuple[int, int]]:
 def _bytes_per_weight(config: Config) -> tuple[float, float, float]:
     """Bytes of a trained weight, its gradient, and its optimizer states.
 
-    Plain torch: `bf16` is autocast over fp32, the other two precisions use one type throughout. DeepSpeed keeps a
-    master copy beside the weights in every precision, and accumulates gradients in fp32 unless everything is bf16.
+    Plain torch: `bf16` is autocast over fp32. DeepSpeed keeps a master copy beside the weights in every precision, and
+    accumulates gradients in fp32 unless everything is bf16.
     """
     train = config.train
     if config.deepspeed.zero_stage:
@@ -238,17 +234,15 @@ def _buffers(config: Config, processes: int, resident: int) -> float:
         buckets = width * min(BUCKET, trained) * (2 if stage == 3 else 3)
         gathered = min(shape.parameters, resident + live_weights(shape)) if stage == 3 and processes > 1 else 0
         return float(buckets + width * gathered)
-    copies = (
-        2 * trained if _computing_type(config) == "autocast" else 0
-    )  # autocast's bf16 weights are kept until the pass ends
+    # Autocast's bf16 weights are kept until the pass ends.
+    copies = 2 * trained if _computing_type(config) == "autocast" else 0
     ddp = _bytes_per_weight(config)[1] * trained if processes > 1 else 0  # DDP's buckets are a second gradient
     dequantised = width * largest_matrix(shape) if config.train.method == "qlora" else 0
     return float(copies + ddp + dequantised)
 
 
 def _computing_type(config: Config) -> str:
-    """Return the type a layer computes in: bf16, fp32 or autocast. Frozen weights are bf16 already, without
-    autocast."""
+    """Return the type a layer computes in: bf16 (frozen weights are already), fp32 or autocast."""
     if config.train.precision == "bf16" and config.deepspeed.zero_stage == 0 and not config.train.adapts:
         return "autocast"
     return "fp32" if config.train.precision == "fp32" else "bf16"

@@ -1,9 +1,7 @@
 """Verify that the model on disk is the one that was trained: every weight bit for bit, its tokenizer, and an answer.
 
-Rank 0 loads the folder as anybody would, with transformers on its CPU, once the weights it was written from are freed:
-a 70B model in bf16 needs 140 GB of memory for that, as much as collecting its weights from the ranks did. The trained
-model is not loaded again: all ranks together, under ZeRO-3 too, compute the logits of the prompt and the answer in one
-pass.
+Rank 0 loads the folder as anybody would, with transformers on its CPU, once the weights it was written from are freed
+(140 GB of memory for 70B in bf16). All ranks together compute the trained model's logits of prompt and answer.
 """
 
 import hashlib
@@ -27,8 +25,8 @@ MAX_NEW_TOKENS = 16
 
 ROUNDING = {"float32": 1e-3, "bfloat16": 0.1, "float16": 0.1}
 """Difference of two logits, as a share of the largest, that other kernels or another device may cause, by computing
-type. Wide, because the weights have been compared already and noise must not fail a training; the errors that this
-finds (other position encoding, other norm, missing adapter) change logits by their own size."""
+type. Wide: noise must not fail a training, and the errors that this finds (another position encoding, another norm,
+missing adapter) change logits by their own size."""
 
 USE_ANYWAY = "its weights are the trained ones: rename the folder to `model` to use it anyway"
 
@@ -73,9 +71,7 @@ def reload(model: ModelConfig, folder: Path, trained: Mapping[str, Digest]) -> G
         raise UserError(f"{folder}: its weights are of type {loaded.dtype}, and model.dtype={model.dtype}")
     found = digests(loaded.state_dict())
     if missing := sorted(trained.keys() ^ found.keys()):
-        raise UserError(
-            f"{folder}: {missing[0]} was trained but not saved, or saved but not trained; is the disk full?"
-        )
+        raise UserError(f"{folder}: {missing[0]} was trained but not saved, or the reverse; is the disk full?")
     for name, digest in trained.items():
         if digest != found[name]:
             raise UserError(f"{folder}: {name} reads back differently from what was trained; is the disk full?")
@@ -104,11 +100,8 @@ def _answer(loaded: Any, prompt: list[int]) -> GreedyAnswer:
 
 
 def compare(answer: GreedyAnswer, trained: torch.Tensor, config: Config, folder: Path) -> None:
-    """Compare the logits of the folder's answer with `trained`, the trained model's logits for the same tokens, shape
-    (length, vocabulary).
-
-    UserError if they differ by more than rounding, or if greedy decoding of the trained model would answer differently.
-    """
+    """Compare the logits of the folder's answer with `trained`, those of the trained model, shape (length, vocabulary).
+    UserError if they differ by more than rounding, or if greedy decoding would answer differently."""
     trained = trained.cpu()
     coarsest = config.model.dtype if config.train.precision == "fp32" else "bfloat16"
     rounding = ROUNDING[coarsest] * float(answer.logits.abs().max())

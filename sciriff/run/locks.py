@@ -1,7 +1,6 @@
-"""The locks of a run, of a sweep and of what runs share: each a file that a process holds until it ends.
+"""Locks of runs, sweeps and shared files: each is a file that a process locks (flock) until it ends, however it ends.
 
-The kernel lets go of a lock (flock) however its process dies. The files stay: were one removed, two processes could
-hold two files of one name.
+The files stay: if one were removed, two processes could hold two files of one name.
 """
 
 import contextlib
@@ -16,12 +15,12 @@ from sciriff.run.run_dir import RunDir
 from sciriff.run.user_error import UserError
 
 WAIT_FOR_WORKERS = 60.0
-"""Seconds that the last worker of a killed driver has to be gone."""
+"""Seconds within which the last worker of a killed driver must end."""
 
 
 @contextlib.contextmanager
 def hold_or_refuse(path: Path, refusal: str) -> Iterator[None]:
-    """Hold a lock. UserError, saying `refusal`, where another process has it."""
+    """Hold a lock. UserError with the text `refusal` if another process holds it."""
     with path.open("ab") as lock:
         if not _take(lock):
             raise UserError(refusal)
@@ -30,7 +29,7 @@ def hold_or_refuse(path: Path, refusal: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def hold_or_wait(path: Path, notice: str) -> Iterator[None]:
-    """Hold a lock; where another process has it, print `notice` and wait for it."""
+    """Hold a lock; if another process holds it, print `notice` and wait."""
     with path.open("ab") as lock:
         if not _take(lock):
             print(notice, file=sys.stderr, flush=True)
@@ -40,8 +39,8 @@ def hold_or_wait(path: Path, notice: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def own_run(run: RunDir, wait: bool = False) -> Iterator[None]:
-    """Be the one driver of a run folder. A second driver is refused, or with `wait` waits for the first; the last
-    worker of a killed one is waited for."""
+    """Hold a run folder as its driver. A second one is refused, or with `wait` waits for the first. The last worker of
+    a killed one is waited for."""
     waiting = f"{run.root}: another run is making it; waiting"
     driver = hold_or_wait(run.lock, waiting) if wait else hold_or_refuse(run.lock, _in_use(run))
     with driver, run.workers_lock.open("ab") as workers:
@@ -77,14 +76,14 @@ def make_nodes_folder(run: RunDir) -> None:
 
 
 def hold_as_worker(run: RunDir) -> IO[bytes]:
-    """Hold the workers' lock, together with other workers, as long as the returned file is open: a new driver waits."""
+    """Share the workers' lock while the returned file is open; a new driver waits for it."""
     file = run.workers_lock.open("ab")
     fcntl.flock(file, fcntl.LOCK_SH)
     return file
 
 
 def is_owned(run: RunDir) -> bool:
-    """Whether a driver owns the run now."""
+    """Return whether a driver holds the run now."""
     if not run.lock.is_file():
         return False
     with run.lock.open("rb") as lock:
@@ -92,7 +91,7 @@ def is_owned(run: RunDir) -> bool:
 
 
 def _take(lock: IO[bytes], kind: int = fcntl.LOCK_EX) -> bool:
-    """Take a lock that nobody else has; False where somebody has it."""
+    """Take a lock; False if another process holds it."""
     try:
         fcntl.flock(lock, kind | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -1,4 +1,4 @@
-"""Run one child: its command is the first line of its log, its progress a bar, its death an error with a reason."""
+"""Run one child: its command starts its log, its progress becomes a bar, its failure an error with a reason."""
 
 import contextlib
 import os
@@ -16,18 +16,17 @@ from sciriff.run.parent_death import die_with_parent
 from sciriff.run.progress import LINE
 
 TAIL = 15
-"""Lines of a dead child's log that are shown."""
-
+"""Lines of a failed child's log that are shown."""
 
 ASKS_TO_STOP = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
-"""Ctrl-C, and what schedulers send before they take a machine away."""
+"""Ctrl-C, and signals of schedulers before they take a machine away."""
 
 SENT_TO_ALL = (signal.SIGTERM, signal.SIGUSR1)
-"""Of these, what may come to every process of a job."""
+"""Signals that a scheduler may send to every process of a job."""
 
 
 class ChildFailed(Exception):
-    """A child ended with a non-zero status. `reason` is its own `error:` line, or the last lines of its log."""
+    """A child ended with a non-zero status. `reason` is its `error:` line, or the last lines of its log."""
 
     def __init__(self, name: str, status: int, reason: str, log: Path) -> None:
         how = f"killed by {signal.Signals(-status).name}" if status < 0 else f"exit status {status}"
@@ -43,21 +42,20 @@ class Stopped(KeyboardInterrupt):
     def __init__(self, *signals: int, reason: str | None = None) -> None:
         super().__init__(*signals)
         self.signals = signals
-        """Those that came; none where the child was told directly, or stopped for another reason."""
+        """Signals received; none if the child got them directly, or stopped for another reason."""
         self.reason = reason
 
 
 def stop_between_children(number: int, frame: FrameType | None) -> None:
-    """A handler of what asks to stop, for when no child runs."""
+    """Signal handler for ASKS_TO_STOP while no child runs."""
     raise Stopped(number)
 
 
 def popen(
     command: list[str], environment: dict[str, str], told_otherwise: bool = False, **options: object
 ) -> "subprocess.Popen[str]":
-    """A child in a session of its own that dies with us; a terminal's Ctrl-C reaches it only through us. Schedulers
-    signal all processes of a job at once: with `told_otherwise` such a signal does not end the child, which we tell
-    when to end."""
+    """Start a child in its own session, so that Ctrl-C does not reach it; it dies with this process. Schedulers signal
+    all processes of a job at once: with `told_otherwise` the child ignores those signals and is stopped otherwise."""
 
     def prepare() -> None:
         die_with_parent()
@@ -77,7 +75,7 @@ def popen(
 
 
 def command_line(command: list[str], environment: dict[str, str]) -> str:
-    """The command as it can be pasted into a shell."""
+    """Format a command so that it can be pasted into a shell."""
     return " ".join([*(f"{key}={shlex.quote(value)}" for key, value in environment.items()), shlex.join(command)])
 
 
@@ -89,11 +87,11 @@ def run(
     ask_to_stop: Callable[[], None] | None = None,
     unlogged: dict[str, str] | None = None,
 ) -> list[str]:
-    """Run a child to its end and return the lines it printed, without its progress.
+    """Run a child to its end and return the lines it printed, without its progress. ChildFailed if it fails.
 
-    Ctrl-C, SIGTERM and SIGUSR1 call `ask_to_stop` (else the child gets SIGTERM) and raise Stopped when it has ended. A
-    second Ctrl-C or SIGTERM kills it. ChildFailed when it ends badly. The log keeps earlier attempts, each under its
-    command with the variables of `environment`; those of `unlogged` the child gets too.
+    Ctrl-C, SIGTERM and SIGUSR1 call `ask_to_stop` (or send it SIGTERM) and raise Stopped when it has ended. A second
+    Ctrl-C or SIGTERM kills it. The log keeps earlier attempts, each below its command with the variables of
+    `environment`; the child gets those of `unlogged` too.
     """
     environment = environment or {}
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -131,7 +129,7 @@ def run(
 
 @contextlib.contextmanager
 def _killed_on_error(process: "subprocess.Popen[str]") -> Iterator[None]:
-    """Leave no child behind when something else than its end ends the block."""
+    """Kill the child if an exception ends the block."""
     try:
         yield
     except BaseException:
@@ -142,13 +140,13 @@ def _killed_on_error(process: "subprocess.Popen[str]") -> Iterator[None]:
 
 @contextlib.contextmanager
 def _forward_signals(process: "subprocess.Popen[str]", ask: Callable[[], None] | None) -> Iterator[list[int]]:
-    """Hand what asks us to stop to the child; yields the list of the signals that came."""
-    came: list[int] = []
+    """Pass requests to stop on to the child; yields the list of signals received."""
+    received: list[int] = []
 
     def handle(number: int, frame: FrameType | None) -> None:
         # Schedulers announce the end with SIGUSR1, and may repeat it, or send SIGTERM while a checkpoint is written.
-        insists = number != signal.SIGUSR1 and any(before != signal.SIGUSR1 for before in came)
-        came.append(number)
+        insists = number != signal.SIGUSR1 and any(before != signal.SIGUSR1 for before in received)
+        received.append(number)
         if insists:
             print("stopping now", file=sys.stderr, flush=True)
             signal_group(process, signal.SIGKILL)
@@ -160,21 +158,21 @@ def _forward_signals(process: "subprocess.Popen[str]", ask: Callable[[], None] |
 
     before = {number: signal.signal(number, handle) for number in ASKS_TO_STOP}
     try:
-        yield came
+        yield received
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
 
 
 def signal_group(process: "subprocess.Popen[str]", number: int) -> None:
-    """Signal a child and whatever stayed in its session; one that is gone already is fine."""
+    """Signal a child and all processes of its session; it may have ended already."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, number)
 
 
 @contextlib.contextmanager
 def _bar(name: str) -> Iterator[Callable[[int, int, str], None]]:
-    """A function that shows (done, total, text): a bar on a terminal, elsewhere a plain line every ten seconds."""
+    """Yield a function that shows (done, total, text): a bar on a terminal, elsewhere a line every ten seconds."""
     if not sys.stderr.isatty():
         printed_at = time.monotonic()
 

@@ -149,7 +149,7 @@ def test_sigusr1_in_training_and_again_in_prediction(slurm: SlurmCluster, place:
     assert "train: resumes where it was interrupted" in printed
     assert "train: up to date" in printed and "predict: resumes where it was interrupted" in printed
     assert "mean of 9 of 11" in printed
-    assert f"going on from {checkpoint}" in run.log("train").read_text()
+    assert f"resuming from {checkpoint}" in run.log("train").read_text()
     assert_same(run, undisturbed)
     assert (run.tracker / "run-id").read_text() == id_then
     assert id_then.strip() in offline_file(run).name
@@ -242,7 +242,7 @@ def test_a_node_that_dies_in_training_is_named_and_the_job_comes_back(
 
     slurm.start_node("n2")
     slurm.wait_for(job, "COMPLETED", timeout=300)
-    assert "going on from" in run.log("train").read_text()
+    assert "resuming from" in run.log("train").read_text()
     losses = [[json.loads(line)["loss"] for line in r.metrics.read_text().splitlines()] for r in (run, undisturbed)]
     assert len(losses[0]) == STEPS and losses[0] == pytest.approx(losses[1], abs=1e-4)
 

@@ -15,7 +15,7 @@ run = RunDir(Path(sys.argv[1]))
 config = load(run.config)
 workers = Workers(config)
 trainer = Trainer(config, run, workers)
-optimizer = trainer.backend._engine.optimizer.optimizer
+optimizer = trainer.backend._wrapped.optimizer.optimizer
 before = [sum(map(len, optimizer.state.values())), trainer.backend.memory_to_come()]
 trainer.optimizer_step(0)
 came = [

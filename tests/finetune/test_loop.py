@@ -164,7 +164,7 @@ def test_the_newest_checkpoint_is_used_and_metrics_are_cut(
 ) -> None:
     whole = finetune(make("whole"))
     finetune(checkpointed)
-    assert f"going on from {checkpointed.checkpoints / 'step-4'}" in capsys.readouterr().out
+    assert f"resuming from {checkpointed.checkpoints / 'step-4'}" in capsys.readouterr().out
     assert [row["step"] for row in rows_of(checkpointed)] == list(range(1, 11))
     assert losses(checkpointed) == losses(whole)
     assert weights(checkpointed) == weights(whole)
@@ -193,7 +193,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(
     finetune(checkpointed)
     printed = capsys.readouterr().out
     assert f"{checkpointed.checkpoints / 'step-4'} is damaged" in printed
-    assert f"going on from {checkpointed.checkpoints / 'step-2'}" in printed
+    assert f"resuming from {checkpointed.checkpoints / 'step-2'}" in printed
     assert weights(checkpointed) == weights(finetune(make("whole")))
 
 

@@ -96,7 +96,7 @@ def test_a_killed_run_resumes_as_if_undisturbed_bit_for_bit(make: Make) -> None:
     finally:
         finish(process, 10)
     assert not killed.model.exists()
-    assert "going on from" in train(killed)
+    assert "resuming from" in train(killed)
     assert without_timings(killed) == without_timings(whole)
     assert weights(killed) == weights(whole)
 
@@ -194,7 +194,7 @@ def test_zero_3_resumes_after_a_kill_from_a_folder_that_it_reads_in_shares(make:
     finally:
         finish(process, 10)
     output = train(killed, timeout=DEEPSPEED_TIMEOUT)
-    assert "going on from" in output
+    assert "resuming from" in output
     best = min((science, step) for step, science, _ in validations(whole) if step)[1]
     assert f", after step {best}" in output
     assert best < 30
@@ -214,7 +214,7 @@ def test_it_resumes_in_another_number_of_processes(make: Make, stage: int, proce
     moved.stop_request.unlink()
     reconfigure(moved, num_processes=processes[1])
     output = train(moved, timeout=DEEPSPEED_TIMEOUT)
-    assert f"going on from {moved.checkpoints / 'step-1'}" in output
+    assert f"resuming from {moved.checkpoints / 'step-1'}" in output
     assert [row["step"] for row in rows_of(moved)] == list(range(1, 11))
     assert losses(moved) == pytest.approx(losses(whole), abs=1e-5)
 

@@ -1,5 +1,6 @@
 """Number of answers that a run asks for and their price at a server, from the known sizes of SciRIFF's tasks."""
 
+import math
 from dataclasses import dataclass
 
 from sciriff.config import Config
@@ -29,13 +30,11 @@ def workload(config: Config) -> Workload | None:
     if chosen.path is not None or source.hub != "allenai/SciRIFF" or chosen.split != "validation":
         return None
     entries = [catalogue()[name] for name in (chosen.tasks or NAMES) if name in catalogue()]
-    counts = [entry.validation if chosen.limit is None else min(chosen.limit, entry.validation) for entry in entries]
-    each = [count * chosen.samples for count in counts]
-    return Workload(
-        answers=sum(each),
-        prompt_tokens=sum(n * entry.mean_input_tokens for n, entry in zip(each, entries, strict=True)),
-        answer_tokens=sum(n * entry.mean_output_tokens for n, entry in zip(each, entries, strict=True)),
-    )
+    limit = math.inf if chosen.limit is None else chosen.limit
+    counts = [int(min(limit, entry.validation)) * chosen.samples for entry in entries]
+    prompts = sum(n * entry.mean_input_tokens for n, entry in zip(counts, entries, strict=True))
+    references = sum(n * entry.mean_output_tokens for n, entry in zip(counts, entries, strict=True))
+    return Workload(sum(counts), prompts, references)
 
 
 def price(config: Config) -> Price | None:

@@ -9,11 +9,8 @@ WORKSPACE = 2.0
 
 
 def generation_memory(config: Config, tensor_parallel: int) -> float:
-    """Return the GiB on each of the `tensor_parallel` GPUs that share a copy of the model.
-
-    Counts the weights, and the keys and values of one sequence as long as the context window (two of width kv_heads *
-    head size per layer and token; Pope et al. 2022, arXiv 2211.05102).
-    """
+    """Return the GiB on each of the `tensor_parallel` GPUs that share a copy of the model: its weights, and keys and
+    values of a sequence as long as the context window (Pope et al. 2022, arXiv 2211.05102)."""
     shape = shape_of(config)
     width = 4 if config.answering_model.dtype == "float32" else 2
     keys = 2 * shape.layers * shape.keys
@@ -23,7 +20,7 @@ def generation_memory(config: Config, tensor_parallel: int) -> float:
 
 def problem(config: Config, gpus: int, capacity: float) -> str | None:
     """Return why the model cannot answer on `gpus` GPUs of `capacity` GiB in a machine, and what would help; None if it
-    can. `eval.model` is not checked: the config has no shape for it."""
+    can, or if it is `eval.model`, whose shape is unknown."""
     engine = config.engine
     if "predict" not in config.active_stages or config.eval.model is not None or engine.asks:
         return None

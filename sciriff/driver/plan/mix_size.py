@@ -16,8 +16,7 @@ TULU_ROW_TOKENS = 922
 
 
 def mix_size(config: Config) -> tuple[int | None, int | None]:
-    """Return rows and tokens of one epoch: of the finished mix if there is one, else from the hub datasets' known
-    sizes. (None, None) if a source must be read first."""
+    """Return rows and tokens of one epoch; (None, None) if a source must be read first."""
     card = RunDir(Path(config.run_dir)).mix_card
     if card.is_file():
         finished = read_mix_card(card)

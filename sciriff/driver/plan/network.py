@@ -23,13 +23,12 @@ class Traffic:
 
 
 def traffic(config: Config, processes: int, nodes: int, capacity: float, tokens: float, seconds: float) -> Traffic:
-    """Return the traffic of one step of `tokens` tokens and `seconds` seconds on GPUs of `capacity` GiB, divided evenly
-    over the nodes.
+    """Return the traffic of one step of `tokens` tokens and `seconds` seconds on GPUs of `capacity` GiB.
 
     An all-gather or a reduce-scatter of W bytes brings each of n nodes at least (n - 1) / n W (Thakur et al. 2005, doi
     10.1177/1094342005051521); an all-reduce twice that. Under ZeRO-3 (Rajbhandari et al. 2020, arXiv 1910.02054,
-    section 7) weights are gathered for the forward and for the backward pass of each micro-batch, resident ones once
-    per step, and gradients are reduced after each micro-batch; under ZeRO-2 weights are gathered once per step.
+    section 7) weights are gathered for both passes of each micro-batch, resident ones once per step, and gradients are
+    reduced after each micro-batch; under ZeRO-2 weights are gathered once per step.
     """
     stage = config.deepspeed.zero_stage
     width = computing_bytes(config.train)

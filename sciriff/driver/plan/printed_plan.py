@@ -11,8 +11,7 @@ from sciriff.run.number_format import dollars
 
 
 def lines(config: Config, plan: Plan) -> list[str]:
-    """Return the lines that `dry_run=true` prints."""
-    parameters, api = config.model.shape.parameters if config.model.shape is not None else 0, config.model.api
+    parameters, api = config.model.shape.parameters if config.model.shape else 0, config.model.api
     size = f"{parameters / 1e9:.2f}B" if parameters > 1e8 else f"{parameters / 1e6:.1f}M"
     what = f"({config.model.path or 'random weights'}), {size} parameters"
     text = [
@@ -88,11 +87,9 @@ def _training(config: Config, plan: Plan) -> Iterator[str]:
         yield f"mix       {plan.rows:,} rows, about {(plan.tokens or 0) / 1e6:.1f}M tokens an epoch"
     method = "" if train.method == "full" else f"{train.method}, "
     epochs = train.epochs if plan.steps is None else speed.epochs(config, plan.rows, plan.steps)
-    yield (
-        f"train     {plan.steps if plan.steps is not None else '?'} steps of {train.global_batch_size} sequences, "
-        f"{method}{epochs:.3g} epochs, peak learning rate {train.learning_rate:g}, {train.schedule}, "
-        f"{train.precision}"
-    )
+    steps = "?" if plan.steps is None else plan.steps
+    rate = f"peak learning rate {train.learning_rate:g}, {train.schedule}, {train.precision}"
+    yield f"train     {steps} steps of {train.global_batch_size} sequences, {method}{epochs:.3g} epochs, {rate}"
     how = f"DeepSpeed ZeRO-{zero.zero_stage}{', offload' if zero.offload else ''}" if zero.zero_stage else "plain torch"
     nodes = len(plan.nodes)
     spread = f", {plan.processes // nodes} on each of {nodes} nodes" if nodes > 1 else ""
@@ -124,13 +121,9 @@ def _training(config: Config, plan: Plan) -> Iterator[str]:
 
 def _disk_peaks(config: Config) -> str:
     """Format what fills the disk at its two peaks, as in `3 checkpoints, then 2 and the model`."""
-    match checkpoints(config):
-        case 0:
-            return "the model"
-        case 1:
-            return "a checkpoint and the model"
-        case most:
-            return f"{most} checkpoints, then {most - 1} and the model"
+    most = checkpoints(config)
+    short = ("the model", "a checkpoint and the model")
+    return short[most] if most < len(short) else f"{most} checkpoints, then {most - 1} and the model"
 
 
 def _deepspeed_slowdown(config: Config, plan: Plan) -> str:

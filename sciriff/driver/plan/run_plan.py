@@ -62,11 +62,8 @@ def make(config: Config) -> Plan:
     imagined = config.plan.gpu is not None or config.plan.gpus is not None
     if config.plan.gpu is not None and config.plan.gpu not in GPU_TYPES:
         raise UserError(f"plan.gpu={config.plan.gpu} is not known{nearest(config.plan.gpu, GPU_TYPES)}")
-    if imagined:
-        kind = config.plan.gpu or "a100_80gb"
-        present = [Gpu(kind, GPU_TYPES[kind].memory)] * (config.plan.gpus or 1)
-    else:
-        present = machine.gpus()
+    kind = config.plan.gpu or "a100_80gb"
+    present = [Gpu(kind, GPU_TYPES[kind].memory)] * (config.plan.gpus or 1) if imagined else machine.gpus()
     trains = "train" in config.active_stages
     rows, tokens = mix_size(config) if trains else (None, None)
     steps = _steps(config, rows)
@@ -75,22 +72,22 @@ def make(config: Config) -> Plan:
     processes = cluster.training_processes(wanted, len(present), len(nodes))
     on_gpu = bool(present)
     capacity = min((gpu.memory for gpu in present), default=machine.memory())
-    memory = None
+    memory = (
+        training_memory(config, processes, on_gpu=on_gpu, capacity=capacity if on_gpu else None) if trains else None
+    )
     ways: list[Way] = []
-    if trains:
-        memory = training_memory(config, processes, on_gpu=on_gpu, capacity=capacity if on_gpu else None)
-        if on_gpu and not fits(memory, capacity):
-            ways = ways_to_fit(config, processes // len(nodes), len(nodes), capacity)
-    tflops = speed.tflops(config, present, processes) if trains else 0.0
-    training = speed.hours(config, rows, tokens, steps, tflops) if trains else None
-    validation = 0.0 if training is None else speed.validation_hours(config, rows, tokens, steps, tflops)
-    hours = None if training is None else training + validation
-    traffic = None
-    if training is not None and on_gpu and len(nodes) > 1:
-        assert tokens is not None
-        assert steps is not None
-        step_tokens = tokens * speed.epochs(config, rows, steps) / steps
-        traffic = network.traffic(config, processes, len(nodes), capacity, step_tokens, training * 3600 / steps)
+    if memory is not None and on_gpu and not fits(memory, capacity):
+        ways = ways_to_fit(config, processes // len(nodes), len(nodes), capacity)
+    traffic = hours = None
+    validation = 0.0
+    if rows and tokens is not None and steps is not None:
+        tflops = speed.tflops(config, present, processes)
+        training = speed.hours(config, rows, tokens, steps, tflops)
+        validation = speed.validation_hours(config, rows, tokens, steps, tflops)
+        hours = training + validation
+        if on_gpu and len(nodes) > 1:
+            step_tokens = tokens * speed.epochs(config, rows, steps) / steps
+            traffic = network.traffic(config, processes, len(nodes), capacity, step_tokens, training * 3600 / steps)
     usd = speed.usd_per_gpu_hour(config, present)
     return Plan(
         rows=rows,
@@ -132,8 +129,8 @@ def checkpoints(config: Config) -> int:
 
 
 def _disk(config: Config) -> float:
-    """Return the peak GiB on disk: all checkpoints, or the finished model beside those that are left then. A checkpoint
-    has the trained weights and two moments of each."""
+    """Return the peak GiB on disk: all checkpoints (trained weights and two moments of each), or the finished model
+    beside those that are left then."""
     model = {"float32": 4}.get(config.model.dtype, 2) * shape_of(config).parameters
     checkpoint = {"bf16": 12, "bf16_pure": 6, "fp32": 12}[config.train.precision] * trained_parameters(config)
     count = checkpoints(config)
@@ -142,7 +139,8 @@ def _disk(config: Config) -> float:
 
 
 def _steps(config: Config, rows: int | None) -> int | None:
-    if rows is None or "train" not in config.active_stages:
+    if rows is None:
         return None
-    steps = config.train.epochs * math.ceil(rows / config.train.global_batch_size)
-    return steps if config.train.max_steps is None else config.train.max_steps
+    if config.train.max_steps is not None:
+        return config.train.max_steps
+    return config.train.epochs * math.ceil(rows / config.train.global_batch_size)

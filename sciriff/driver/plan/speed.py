@@ -7,8 +7,8 @@ from sciriff.models.training_memory import checkpointed_layers, resident_weights
 from sciriff.run import machine
 from sciriff.run.machine import GPU_TYPES, Gpu
 
-# Model FLOP/s utilisation of packed micro-batches, measured in a plain loop on one H100 (a 7B shape in bf16, 4,096 to
-# 16,384 tokens). Other GPUs are planned with the same shares. Several GPUs that wait for one another reach less.
+# Model FLOP/s utilisation of packed micro-batches, measured on one H100 (a 7B shape in bf16, 4,096 to 16,384 tokens).
+# Other GPUs are planned with the same shares. Several GPUs that wait for one another reach less.
 ALL_CHECKPOINTED = 0.43
 """FlashAttention, activation checkpointing of all layers: 0.42 to 0.44."""
 SOME_CHECKPOINTED = 0.46
@@ -65,10 +65,8 @@ def deepspeed_factor(config: Config, processes: int, capacity: float) -> float:
     return ZERO3_RESIDENT if whole else ZERO3
 
 
-def hours(config: Config, rows: int | None, tokens: int | None, steps: int | None, tflops: float) -> float | None:
+def hours(config: Config, rows: int, tokens: int, steps: int, tflops: float) -> float:
     """Return hours of training: six FLOPs per weight and token (Kaplan et al. 2020, arXiv 2001.08361) at `tflops`."""
-    if not rows or tokens is None or steps is None:
-        return None
     return 6 * shape_of(config).parameters * tokens * epochs(config, rows, steps) / (tflops * 1e12) / 3600
 
 
@@ -77,14 +75,11 @@ def epochs(config: Config, rows: int | None, steps: int) -> float:
     return steps / math.ceil(rows / config.train.global_batch_size) if rows else 0.0
 
 
-def validation_hours(config: Config, rows: int | None, tokens: int | None, steps: int | None, tflops: float) -> float:
-    """Return the hours of validation: two FLOPs per weight and token (the forward pass alone), before the first step,
-    every train.eval_every steps and after the last.
-
-    Assumes that both halves of the mix have validation rows, as long as its own.
-    """
+def validation_hours(config: Config, rows: int, tokens: int, steps: int, tflops: float) -> float:
+    """Return the hours of validation, at two FLOPs per weight and token (the forward pass alone). Assumes that both
+    halves of the mix have validation rows, as long as its own."""
     train, mix = config.train, config.mix
-    if train.eval_every is None or not rows or tokens is None or steps is None:
+    if train.eval_every is None:
         return 0.0
     times = 1 + -(-steps // train.eval_every)
     halves = mix.sources.sciriff.exists + mix.sources.tulu.exists

@@ -25,11 +25,8 @@ class Way:
 
 
 def ways_to_fit(config: Config, gpus: int, nodes: int, capacity: float) -> list[Way]:
-    """Return ways to train on GPUs of `capacity` GiB, with `gpus` in each of `nodes` nodes.
-
-    If the same recipe fits with smaller micro-batches, or with ZeRO-3, that is the only one. Otherwise there may be
-    several: on more GPUs, with the optimizer in CPU memory, and with adapters, which is another recipe.
-    """
+    """Return ways to train on GPUs of `capacity` GiB, with `gpus` in each of `nodes` nodes; only one if the same recipe
+    fits with smaller micro-batches or with ZeRO-3."""
     ways: list[Way] = []
 
     def fit(overrides: tuple[str, ...], changed: Config, processes: int, remark: str = "") -> bool:
@@ -82,10 +79,8 @@ def _smaller(config: Config) -> Iterator[tuple[tuple[str, ...], Config]]:
     tokens = train.micro_batch_tokens
     while tokens > train.max_length:
         tokens = max(train.max_length, tokens // 2)
-        yield (
-            (*changes, f"train.micro_batch_tokens={tokens}"),
-            replace(config, train=replace(train, micro_batch_tokens=tokens)),
-        )
+        smaller = replace(config, train=replace(train, micro_batch_tokens=tokens))
+        yield (*changes, f"train.micro_batch_tokens={tokens}"), smaller
 
 
 def _larger_machines(gpus: int, nodes: int) -> Iterator[tuple[int, int]]:

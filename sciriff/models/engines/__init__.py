@@ -23,8 +23,6 @@ class Sampling:
 
 @dataclass(frozen=True)
 class Request:
-    """Input of an engine."""
-
     model: ModelConfig
     engine: EngineConfig
     prompts: list[list[int]]
@@ -32,8 +30,8 @@ class Request:
     limits: list[int]
     """Most new tokens of each prompt's answer."""
     batches: Iterable[list[int]]
-    """Batches to answer, as positions in `prompts`. Other engines may draw from the same iterable, so an engine takes a
-    batch only when it has room for it; it yields the batch's answers together or one by one."""
+    """Batches to answer, as positions in `prompts`; drawn one by one when there is room, since other engines may share
+    them."""
     context: int
     """Most tokens of a prompt and its answer together."""
     end_ids: list[int]

@@ -96,9 +96,8 @@ def continued(
     """Continue each prompt greedily or with `sampling`, up to and including a token of `end_ids`, by at most its number
     of tokens in `limits`. UserError if the model computes NaN.
 
-    This does not use `model.generate`, which reads unset options (penalties, temperature) from the model's
-    generation_config.json, draws from one generator for the whole batch, and computes finished rows until the last one
-    of the batch ends.
+    Not by `model.generate`, which reads unset options from the model's generation_config.json, draws from one generator
+    for the whole batch, and computes finished rows until the last one ends.
     """
     device = next(model.parameters()).device
     longest = max(len(prompt) for prompt in prompts)
@@ -112,14 +111,8 @@ def continued(
     alive = list(range(len(prompts)))
     cache = None
     for step in range(max(limits)):
-        output = model(
-            input_ids=ids,
-            attention_mask=mask,
-            position_ids=positions,
-            past_key_values=cache,
-            use_cache=True,
-            **last_only,
-        )
+        inputs = {"input_ids": ids, "attention_mask": mask, "position_ids": positions, "past_key_values": cache}
+        output = model(**inputs, use_cache=True, **last_only)
         cache = output.past_key_values
         logits = output.logits[:, -1]
         if step == 0 and logits.isnan().any():
@@ -145,9 +138,8 @@ def continued(
 def draw(logits: torch.Tensor, sampling: Sampling, step: int) -> torch.Tensor:
     """Draw a token for each row of `logits` [rows, vocabulary] from the row's own random stream.
 
-    The argmax of scores with added Gumbel noise is a draw from their softmax (Gumbel 1954; Maddison et al. 2014, "A*
-    sampling"). The last digits of a score, which depend on the rest of the batch, therefore change a token only where
-    two scores are nearly equal, as in greedy decoding.
+    The argmax of scores with added Gumbel noise is a draw from their softmax (Maddison et al. 2014, "A* sampling"). So
+    the rest of the batch changes a token only if two scores are nearly equal, as in greedy decoding.
     """
     scores = most_likely(logits.double() / sampling.temperature, sampling.top_p)
     bits = np.stack([random_bits(stream, step, logits.shape[1]) for stream in sampling.streams])

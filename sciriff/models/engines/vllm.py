@@ -35,11 +35,9 @@ def plan_batches(prompts: list[list[int]], limits: list[int], engine: EngineConf
 
 
 def generate(request: Request) -> Iterator[list[Answer]]:
-    """Yield answers as they finish, up to TOGETHER at a time. UserError if vLLM does not start or fails; its own
-    message is in the log before."""
-    # Set before vLLM is imported. The engine runs in this process, since in its own it was seen to outlive a killed
-    # stage and keep the GPU's memory. Tensor-parallel workers watch a pipe to their parent; they are spawned, since a
-    # forked process cannot use CUDA once this one has.
+    """Yield answers as they finish, up to TOGETHER at a time. UserError if vLLM does not start or fails."""
+    # Set before vLLM is imported. In a process of its own the engine was seen to outlive a killed stage and keep the
+    # GPU's memory. Tensor-parallel workers are spawned, since a forked process cannot use CUDA once this one has.
     os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
     os.environ["VLLM_WORKER_MULTIPROC_METHOD"] = "spawn"
     os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
@@ -53,10 +51,8 @@ def generate(request: Request) -> Iterator[list[Answer]]:
     from vllm.usage.usage_lib import UsageContext
 
     if request.engine.batch_invariant and not current_platform.has_device_capability(INVARIANT_FROM):
-        raise UserError(
-            "engine.batch_invariant=true needs an NVIDIA GPU of compute capability "
-            f"{INVARIANT_FROM / 10} or more, and there is none here"
-        )
+        needed = f"an NVIDIA GPU of compute capability {INVARIANT_FROM / 10} or more"
+        raise UserError(f"engine.batch_invariant=true needs {needed}, and there is none here")
     with ExitStack() as stack:
         model = request.model
         path = model.path
@@ -136,8 +132,7 @@ def _finished(
 @contextlib.contextmanager
 def _in_one_line(what: str) -> Iterator[None]:
     """Print the traceback of vLLM's error and raise it as a UserError of one line. Too little memory, an unknown model
-    and a dead worker are RuntimeError or ValueError, some with an empty message; too few cores for tensor parallelism
-    on a CPU an AssertionError."""
+    and a dead worker are RuntimeError or ValueError; too few cores for tensor parallelism an AssertionError."""
     try:
         yield
     except (RuntimeError, ValueError, AssertionError) as error:

@@ -163,7 +163,7 @@ def test_four_jobs_two_at_a_time(slurm: SlurmCluster, tmp_path: Path) -> None:
     assert printed.splitlines()[-1] == "error: a job of the sweep failed; the others went on"
     assert (four.folder / sweep_record.PAGE).is_file()
     long = four.run("long")
-    assert "going on from" in long.log("train").read_text()
+    assert "resuming from" in long.log("train").read_text()
     steps = [json.loads(line)["step"] for line in long.metrics.read_text().splitlines()]
     assert steps == list(range(1, MIXES["long"] // 4 + 1))
     assert at_once(slurm, "1") == 2
