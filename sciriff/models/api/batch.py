@@ -48,7 +48,7 @@ class BatchState:
 
 def read_state(path: Path) -> BatchState | None:
     """The batch in flight, if there is one. UserError for a file that does not say so."""
-    known = "a batch that is under way"
+    known = "a batch in flight"
     return read_json(path, BatchState, known, "look it up at the server") if path.is_file() else None
 
 
@@ -284,7 +284,7 @@ class Batches(ABC):
                 if not (batch.status or batch.processing_status):
                     raise self._odd(text)
             except Refused as error:
-                raise Refused(f"{error}; {self.state_file} is about a batch under way there ({name})") from None
+                raise Refused(f"{error}; {self.state_file} is about a batch in flight there ({name})") from None
             status, ended = self.status(batch)
             if status != said:
                 self.say(f"batch {name}: {status}{'' if ended else remark}")

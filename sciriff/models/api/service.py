@@ -123,7 +123,7 @@ class Service:
             return Tally()
         if not self.server.batch:
             raise UserError(
-                f"{batch_file}: the batch {state.batch or 'of an earlier start'} is under way and would be paid "
+                f"{batch_file}: the batch {state.batch or 'of an earlier start'} is in flight and would be paid "
                 f"twice: resume with {self.section}.batch=true, or cancel it at the server and remove that file"
             )
         return self._batches(batch_file).collect_earlier(calls, on_reply)
