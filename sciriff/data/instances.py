@@ -63,6 +63,6 @@ def choose(instances: list[Instance], limit: int | None, seed: int) -> list[Inst
     does not depend on other instances and a larger limit contains a smaller one."""
     if limit is None or len(instances) <= limit:
         return instances
-    keys = {i.instance_id: hashlib.sha256(f"{seed}:{i.instance_id}".encode()).digest() for i in instances}
-    chosen = set(sorted(keys, key=lambda instance_id: keys[instance_id])[:limit])
+    ids = [instance.instance_id for instance in instances]
+    chosen = set(sorted(ids, key=lambda i: hashlib.sha256(f"{seed}:{i}".encode()).digest())[:limit])
     return [instance for instance in instances if instance.instance_id in chosen]

@@ -59,12 +59,12 @@ def read_asked(path: Path) -> dict[str, AskedOfJudge] | None:
     if not path.is_file():
         return None
     written = read_json(path, dict[str, _WrittenAsked], "what the judge was asked", "run the judge stage again")
-    found = {}
+    by_task = {}
     for task, asked in written.items():
-        samples = {i: {1: given} if isinstance(given, str) else given for i, given in asked["prompts"].items()}
-        prompts = {(i, sample): digest for i, given in samples.items() for sample, digest in given.items()}
-        found[task] = AskedOfJudge(asked["answers"], prompts)
-    return found
+        samples = {i: {1: digests} if isinstance(digests, str) else digests for i, digests in asked["prompts"].items()}
+        prompts = {(i, sample): digest for i, digests in samples.items() for sample, digest in digests.items()}
+        by_task[task] = AskedOfJudge(asked["answers"], prompts)
+    return by_task
 
 
 def write_asked(path: Path, asked: dict[str, AskedOfJudge]) -> None:
@@ -74,7 +74,7 @@ def write_asked(path: Path, asked: dict[str, AskedOfJudge]) -> None:
         samples: dict[str, dict[int, str]] = {}
         for (instance_id, sample), digest in questions.prompts.items():
             samples.setdefault(instance_id, {})[sample] = digest
-        prompts = {i: given[1] if given.keys() == {1} else given for i, given in samples.items()}
+        prompts = {i: digests[1] if digests.keys() == {1} else digests for i, digests in samples.items()}
         written[task] = {"answers": questions.answers, "prompts": prompts}
     write_whole(path, dumps(written) + "\n")
 
@@ -87,7 +87,7 @@ def read_ratings(
     The later of two rows for the same prompt counts: the judge was asked again with more tokens. UserError names file
     and line of a row that is broken, belongs to none of the answers, or is a duplicate without `asked` to choose.
     """
-    found: dict[AnswerKey, JudgedAnswer] = {}
+    ratings: dict[AnswerKey, JudgedAnswer] = {}
     places: dict[AnswerKey, str] = {}
     for number, values in read_json_objects(path):
         place = f"{path}:{number}"
@@ -96,10 +96,10 @@ def read_ratings(
             continue
         if row.key not in answers:
             raise UserError(f"{place}: instance {named(row.key)} has no prediction; judge these predictions again")
-        if row.key in found and asked is None:
+        if row.key in ratings and asked is None:
             raise UserError(f"{place}: instance {named(row.key)} stands here twice, first at {places[row.key]}")
-        found[row.key], places[row.key] = row, place
-    return found
+        ratings[row.key], places[row.key] = row, place
+    return ratings
 
 
 def read_rows(path: Path) -> Iterator[Judgement]:

@@ -62,7 +62,7 @@ class TaskAnswers:
 
     answers: list[SavedAnswer]
     """Ordered by instance, then by sample."""
-    asked: list[str]
+    requested: list[str]
     """Ids of the requested instances, in order."""
     missing: int
     """Requested answers that are not there; above 0 only under allow_missing."""
@@ -79,7 +79,7 @@ class TaskAnswers:
     def drawn(self, rule: Callable[[int], list[int]]) -> set[str]:
         """Ids the judge's sampling rule selects from all requested instances, so that a missing answer does not change
         which others are drawn."""
-        return {self.asked[place] for place in rule(len(self.asked))}
+        return {self.requested[place] for place in rule(len(self.requested))}
 
     @property
     def numbers(self) -> list[int]:
@@ -117,14 +117,14 @@ def read_predictions(folder: Path, names: Sequence[str] | None, allow_missing: b
     paths = {name: files.get(name, folder / f"{name}.jsonl") for name in wanted}
     read = {name: read_answers(path, name) if path.is_file() else {} for name, path in paths.items()}
     each = each or max((sample for answers in read.values() for _, sample in answers), default=1)
-    found = {
+    tasks = {
         name: asked_answers(paths[name], name, answers, expected.get(name), each, allow_missing)
         for name, answers in read.items()
     }
-    found = {name: task for name, task in found.items() if task.answers}
-    if not found:
+    tasks = {name: task for name, task in tasks.items() if task.answers}
+    if not tasks:
         raise UserError(f"{folder}: there are no predictions of the chosen tasks here")
-    return found
+    return tasks
 
 
 def _files(folder: Path, samples: Mapping[str, dict[str, Path]]) -> dict[str, Path]:
@@ -195,22 +195,22 @@ def asked_answers(
     what = "samples" if samples > 1 else "instances"
     if strangers := [named(key) for key in answers if key[0] not in instances or key[1] > samples]:
         raise UserError(f"{path}: {some(strangers)} not among the {what} that were asked")
-    asked = len(instances) * samples
-    missing = asked - len(answers)
+    requested = len(instances) * samples
+    missing = requested - len(answers)
     if missing and not allow_missing:
         # never all at once: a row may name any number as its sample
         keys = ((instance_id, sample) for instance_id in instances for sample in range(1, samples + 1))
         first = islice((named(key) for key in keys if key not in answers), SHOWN)
         raise UserError(
-            f"{path}: {some(first, missing)} missing of {asked} {what}; run the predict stage "
+            f"{path}: {some(first, missing)} missing of {requested} {what}; run the predict stage "
             "again, or score what is there with allow_missing=true"
         )
     if not answers and not allow_missing:
         raise UserError(f"{path}: there is no prediction in it" if path.is_file() else f"{path} does not exist")
     entry = catalogue().get(task) if expected is None else None
     places = {instance_id: place for place, instance_id in enumerate(instances)}
-    found = [answers[key] for key in sorted(answers, key=lambda key: (places[key[0]], key[1]))]
-    return TaskAnswers(found, list(instances), missing, entry.validation if entry else None, samples)
+    ordered = [answers[key] for key in sorted(answers, key=lambda key: (places[key[0]], key[1]))]
+    return TaskAnswers(ordered, list(instances), missing, entry.validation if entry else None, samples)
 
 
 def read_expected(path: Path) -> tuple[dict[str, list[str]], int | None]:

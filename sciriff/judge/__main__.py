@@ -39,14 +39,14 @@ class JudgedTask:
     """One task's answers and the questions about them."""
 
     task: Task
-    found: TaskAnswers
+    predictions: TaskAnswers
     questions: list[Question]
     missing: int = 0
     """Answers that are rated without a question."""
 
     def asked(self) -> AskedOfJudge:
         """The entry of asked.json, by which scoring finds the rows of these answers."""
-        answers = ((answer.instance_id, answer.sample, answer.prediction) for answer in self.found.answers)
+        answers = ((answer.instance_id, answer.sample, answer.prediction) for answer in self.predictions.answers)
         prompts = {question.answer.key: question.digest for question in self.questions}
         return AskedOfJudge(judgements.answers_digest(answers), prompts)
 
@@ -55,14 +55,14 @@ def main(config: Config, run: RunDir) -> None:
     """Add a row for every answer that is to be judged and has none."""
     if config.judge.provider == "none":
         raise UserError(f"{run.config}: this run has no judge; choose one with judge=openai, local or recorded")
-    if found := list(judge_problems(config.judge)):
-        raise UserError(found[0])
+    if problems := list(judge_problems(config.judge)):
+        raise UserError(problems[0])
     with hold_or_refuse(run.judge_lock, f"{run.root}: another judge is at work on this run, and two would pay twice"):
         folder = Path(config.predictions) if config.predictions else run.predictions
         answers = read_predictions(folder, config.eval.tasks, config.allow_missing)
         judged = [(task, answers[task.name]) for task in HELD_OUT if task.judged is not None and task.name in answers]
         if config.judge.asks:
-            ask_judge(config, run, [prepared(config, task, found) for task, found in judged])
+            ask_judge(config, run, [prepared(config, task, predictions) for task, predictions in judged])
         else:
             take_recorded(Path(config.judge.path or ""), run, judged)
 
@@ -70,12 +70,12 @@ def main(config: Config, run: RunDir) -> None:
 def take_recorded(folder: Path, run: RunDir, judged: list[tuple[Task, TaskAnswers]]) -> None:
     """Add rows for the responses that a judge of another run left in a folder."""
     rows, asked = Rows.read(run, limit=0), {}
-    for task, found in judged:
+    for task, predictions in judged:
         path = recorded_file(folder, task.name)
         if path is None:
             print(f"{task.name}: there is no {FILE} for it below {folder}", flush=True)
             continue
-        chosen = sampled(task, found)
+        chosen = sampled(task, predictions)
         responses = recorded_responses(path)
         if len(responses) != len(chosen):
             raise UserError(
@@ -89,37 +89,37 @@ def take_recorded(folder: Path, run: RunDir, judged: list[tuple[Task, TaskAnswer
         for question in questions:
             if not rows.has(question):
                 rows.add(question.digest, question.about, RECORDED, Reply(question.text, 0, 0), usd=0)
-        one = JudgedTask(task, found, questions)
-        asked[task.name] = one.asked()
-        say_counts(one, rows)
+        judged_task = JudgedTask(task, predictions, questions)
+        asked[task.name] = judged_task.asked()
+        say_counts(judged_task, rows)
     judgements.write_asked(run.asked_of_judge, asked)
 
 
-def sampled(task: Task, found: TaskAnswers) -> list[SavedAnswer]:
+def sampled(task: Task, predictions: TaskAnswers) -> list[SavedAnswer]:
     """Answers that the judge sees: every sample of the drawn instances."""
     assert task.judged is not None
-    drawn = found.drawn(task.judged.rule.sample)
-    return [answer for answer in found.answers if answer.instance_id in drawn]
+    drawn = predictions.drawn(task.judged.rule.sample)
+    return [answer for answer in predictions.answers if answer.instance_id in drawn]
 
 
-def prepared(config: Config, task: Task, found: TaskAnswers) -> JudgedTask:
+def prepared(config: Config, task: Task, predictions: TaskAnswers) -> JudgedTask:
     """Questions about one task's answers. Their digest does not depend on where the judge is served."""
-    chosen = sampled(task, found)
+    chosen = sampled(task, predictions)
     texts = [judge_prompt(task, answer, config.eval.parity == "reference") for answer in chosen]
     questions = [
         Question(task, answer, value_digest([config.judge.model, config.judge.temperature, text]), text)
         for answer, text in zip(chosen, texts, strict=True)
         if text is not None
     ]
-    return JudgedTask(task, found, questions, texts.count(None))
+    return JudgedTask(task, predictions, questions, texts.count(None))
 
 
-def ask_judge(config: Config, run: RunDir, judged: list[JudgedTask]) -> None:
+def ask_judge(config: Config, run: RunDir, tasks: list[JudgedTask]) -> None:
     """Add rows from a server. UserError if the cap on the price is reached or some answers get no rating."""
     judge, rows = config.judge, Rows.read(run, config.judge.max_tokens)
     model = judge.model or ""
-    judgements.write_asked(run.asked_of_judge, {one.task.name: one.asked() for one in judged})
-    questions = [question for one in judged for question in one.questions]
+    judgements.write_asked(run.asked_of_judge, {judged.task.name: judged.asked() for judged in tasks})
+    questions = [question for judged in tasks for question in judged.questions]
     service = judging_service(judge)
 
     def add(call: Sent, reply: Reply) -> None:
@@ -131,8 +131,8 @@ def ask_judge(config: Config, run: RunDir, judged: list[JudgedTask]) -> None:
         for question in questions:
             if not rows.has(question):
                 first.setdefault(question.digest, question)
-        about = {id: {**one.about, "limit": judge.max_tokens} for id, one in first.items()}
-        return [service.call(id, one.text, judge.max_tokens, about=about[id]) for id, one in first.items()]
+        about = {id: {**question.about, "limit": judge.max_tokens} for id, question in first.items()}
+        return [service.call(id, question.text, judge.max_tokens, about=about[id]) for id, question in first.items()]
 
     tally = service.collect_earlier(left(), add, batch_file=run.judge_batch)
     if calls := [call for call in left() if call.id not in tally.failed]:
@@ -148,8 +148,8 @@ def ask_judge(config: Config, run: RunDir, judged: list[JudgedTask]) -> None:
         if question.digest in tally.filtered:
             rows.add(question.digest, question.about, model, Reply("", 0, 0, FILTERED), usd=0)
     share_rows(questions, model, rows)
-    for one in judged:
-        say_counts(one, rows)
+    for judged in tasks:
+        say_counts(judged, rows)
     say_retries(tally)
     say_failures(tally, {q.digest: named(q.answer.key) for q in questions}, judge, config.allow_missing)
 
@@ -163,20 +163,20 @@ def share_rows(questions: list[Question], judge: str, rows: Rows) -> None:
             rows.add(question.digest, about, judge, Reply(row.response, 0, 0, row.finish_reason), usd=0)
 
 
-def say_counts(one: JudgedTask, rows: Rows) -> None:
+def say_counts(judged: JudgedTask, rows: Rows) -> None:
     """Print how many answers were judged, and what could not be, in a line."""
-    assert one.task.judged is not None
-    rows_of_it = [rows.by_digest[question.digest] for question in one.questions if rows.has(question)]
-    unreadable = sum(row.rating is None for row in rows_of_it)
-    limits = [row.limit for row in rows_of_it if was_cut(row)]
-    filtered = sum(row.finish_reason == FILTERED and not row.response for row in rows_of_it)
-    chosen, answers = len(one.questions) + one.missing, len(one.found.answers)
-    parts = [f"{len(rows_of_it)} of {chosen} answers judged"]
+    assert judged.task.judged is not None
+    judgements_of_task = [rows.by_digest[question.digest] for question in judged.questions if rows.has(question)]
+    unreadable = sum(row.rating is None for row in judgements_of_task)
+    limits = [row.limit for row in judgements_of_task if was_cut(row)]
+    filtered = sum(row.finish_reason == FILTERED and not row.response for row in judgements_of_task)
+    chosen, answers = len(judged.questions) + judged.missing, len(judged.predictions.answers)
+    parts = [f"{len(judgements_of_task)} of {chosen} answers judged"]
     if chosen < answers:
         parts[0] += f", a sample of {answers}"
-    rule = one.task.judged.rule
-    if one.missing:
-        parts.append(f"{one.missing} missing, rated {rule.missing_answer} without a call")
+    rule = judged.task.judged.rule
+    if judged.missing:
+        parts.append(f"{judged.missing} missing, rated {rule.missing_answer} without a call")
     if unreadable:
         counted = "left out of the mean" if rule.unreadable is None else f"counted as {rule.unreadable}"
         parts.append(f"{unreadable} unreadable in the response, {counted}")
@@ -185,7 +185,7 @@ def say_counts(one: JudgedTask, rows: Rows) -> None:
         parts.append(f"{len(limits)} of these ran into judge.max_tokens={most}, and a larger one asks for them again")
     if filtered:
         parts.append(f"{filtered} of these held back by a filter of the provider")
-    print(f"{one.task.name}: {'; '.join(parts)}", flush=True)
+    print(f"{judged.task.name}: {'; '.join(parts)}", flush=True)
 
 
 def say_failures(tally: Tally, answers: dict[str, str], judge: JudgeConfig, allow_missing: bool) -> None:

@@ -39,7 +39,7 @@ class Rows:
     run: RunDir
     limit: int
     """Most tokens of a response today."""
-    every: list[Judgement] = field(default_factory=list)
+    rows: list[Judgement] = field(default_factory=list)
     by_digest: dict[str, Judgement] = field(default_factory=dict)
     """A row with a rating if there is one, else the last."""
     written: dict[tuple[str, AnswerKey, str], Judgement] = field(default_factory=dict)
@@ -60,7 +60,7 @@ class Rows:
         return rows
 
     def _note(self, task: str, row: Judgement) -> None:
-        self.every.append(row)
+        self.rows.append(row)
         before = self.by_digest.get(row.prompt_digest)
         if before is None or before.rating is None:
             self.by_digest[row.prompt_digest] = row
@@ -110,8 +110,8 @@ class Rows:
     def spent(self, judge: str, price: Price) -> float:
         """US dollars that all rows have cost. Rows without a cost count at today's price if this judge wrote them, else
         as nothing."""
-        known = sum(row.usd for row in self.every if row.usd is not None)
-        unknown = [row for row in self.every if row.usd is None and row.judge == judge]
+        known = sum(row.usd for row in self.rows if row.usd is not None)
+        unknown = [row for row in self.rows if row.usd is None and row.judge == judge]
         return known + sum(price.of(row.input_tokens, row.output_tokens) for row in unknown)
 
 

@@ -29,7 +29,7 @@ from sciriff.mix.science_filter import ScienceFilter
 from sciriff.mix.sources import read_conversations
 from sciriff.mix.spool import Spool
 from sciriff.mix.tally import MixTally
-from sciriff.mix.validation import Drawn, Seen, draw, take_from_pools
+from sciriff.mix.validation import Drawn, Marks, draw, noting, take_from_pools
 from sciriff.run.json_lines import read_jsonl, write_jsonl
 from sciriff.run.user_error import UserError
 
@@ -109,8 +109,8 @@ def build_mix(
             order = shuffled((time for choice in choices.values() for time in choice.times), mix.seed)
             tally.shortened = sum(map(spool.is_short, order))
             rows = map(spool.read, order)
-            seen = Seen()
-            write_jsonl(folder / TRAIN, seen.noting(rows) if mix.validation_rows else rows)
+            seen: Marks = set()
+            write_jsonl(folder / TRAIN, noting(rows, seen) if mix.validation_rows else rows)
             if mix.validation_rows:
                 for name, choice in choices.items():
                     half = {"sciriff": "science", "tulu": "general"}[name]
@@ -202,17 +202,14 @@ def _capped(
     for rows in groups:
         selection = capped(rows, cap, refusals)
         times = over_epochs(selection.kept, source.epochs)
-        never = selection.kept[len(times) :]  # of less than one epoch
-        for reason, dropped in (
-            *selection.refused.items(),
-            (over, selection.over),
-            (f"over mix.sources.{name}.epochs", never),
-        ):
-            for row in dropped:
+        unused = selection.kept[len(times) :]  # of less than one epoch
+        dropped = {**selection.refused, over: selection.over, f"over mix.sources.{name}.epochs": unused}
+        for reason, left_out in dropped.items():
+            for row in left_out:
                 tally.drop(reason, row.name, name, row.dataset)
         choice.rows += len(selection.kept)
         choice.times += times
-        choice.spare.append(never + selection.over)
+        choice.spare.append(unused + selection.over)
     if repeated := sum(number > 0 for number, _ in choice.times):
         tally.repeated[name] = repeated
     return choice

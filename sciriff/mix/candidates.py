@@ -64,10 +64,10 @@ class Candidates:
         if self.mix.context_window is None and overlapping is None:
             return lambda rows: [None] * len(rows)
         progress = Progress(expected)
-        found = 0
+        accepted = 0
 
         def refusals(rows: Sequence[Candidate]) -> list[str | None]:
-            nonlocal found
+            nonlocal accepted
             reasons: list[str | None] = [None] * len(rows)
             if self.mix.context_window is not None:
                 limit = self.mix.context_window - WINDOW_MARGIN
@@ -81,8 +81,8 @@ class Candidates:
                 for place, overlap in zip(left, overlaps, strict=True):
                     if overlap:
                         reasons[place] = OVERLAP
-            found += reasons.count(None)
-            progress(found, "rows chosen that can enter")
+            accepted += reasons.count(None)
+            progress(accepted, "rows chosen that can enter")
             return reasons
 
         return refusals

@@ -8,6 +8,8 @@ import hashlib
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import zip_longest
 
 from sciriff.run.json_lines import Message
 
@@ -51,7 +53,7 @@ def ranked(candidates: Iterable[Candidate], take: str, seed: int) -> list[Candid
     """Order in which a cap takes rows: with take=`first` as they were read, with `sample` by the keyed hash."""
     if take == "first":
         return sorted(candidates, key=lambda candidate: candidate.place)
-    return sorted(candidates, key=lambda candidate: _keyed(seed, "sample", candidate))
+    return sorted(candidates, key=partial(_keyed, seed, "sample"))
 
 
 def over_epochs(candidates: Sequence[Candidate], epochs: float) -> list[tuple[int, Candidate]]:
@@ -66,19 +68,15 @@ def shuffled(times: Iterable[tuple[int, Candidate]], seed: int) -> list[Candidat
     """Order of the finished mix. Its hash has another purpose than the sample's, or the rows of large tasks, which are
     sampled for their small hashes, would all come first; and another in each pass, or a row's repetitions would stand
     together."""
-    order = [
-        (_keyed(seed, f"order {number}" if number else "order", candidate), candidate) for number, candidate in times
-    ]
-    return [candidate for _, candidate in sorted(order, key=lambda row: row[0])]
+    order = sorted(times, key=lambda time: _keyed(seed, f"order {time[0]}" if time[0] else "order", time[1]))
+    return [candidate for _, candidate in order]
 
 
 def in_turn(groups: Iterable[Sequence[Candidate]], purpose: str, seed: int) -> list[Candidate]:
     """Seeded order that takes one row of each group in turn, so that its beginning is balanced."""
-    turns = []
-    for group in groups:
-        keys = sorted(((_keyed(seed, purpose, candidate), candidate) for candidate in group), key=lambda row: row[0])
-        turns += [(turn, key, candidate) for turn, (key, candidate) in enumerate(keys)]
-    return [candidate for _, _, candidate in sorted(turns, key=lambda row: row[:2])]
+    key = partial(_keyed, seed, purpose)
+    turns = zip_longest(*(sorted(group, key=key) for group in groups))
+    return [candidate for turn in turns for candidate in sorted(filter(None, turn), key=key)]
 
 
 def without_duplicates(candidates: Iterable[Candidate], seen: set[bytes]) -> tuple[list[Candidate], list[Candidate]]:

@@ -40,10 +40,10 @@ class TokenSpool:
 
     def get(self, line: bytes) -> TokenRow | None:
         """Return the row of the conversation with this `to_json` line; None if it was never added."""
-        found = self._places.get(_digest(line))
-        if found is None:
+        entry = self._places.get(_digest(line))
+        if entry is None:
             return None
-        place, name, tokens = found
+        place, name, tokens = entry
         self._file.flush()
         row = os.pread(self._file.fileno(), 5 * tokens + name, place)
         return TokenRow(

@@ -57,15 +57,15 @@ class Tokeniser:
         None if it cannot fit. With `truncate="turns"` the rest ends with an answer; with `drop` no message may be lost.
         UserError names a row that the markup cannot express.
         """
-        found: list[int | None] = []
+        surpluses: list[int | None] = []
         for conversation, row in self._tokenised(conversations):
             ends = row.answers if truncate == "turns" else row.answers[-1:]
             messages, tokens = max((end for end in ends if end[1] <= limit), default=(0, 0))
             if messages:
                 kept = replace(conversation, messages=conversation.messages[:messages])
                 self._spool.add(kept, row.ids[:tokens], row.targets[:tokens])
-            found.append(len(conversation.messages) - messages if messages else None)
-        return found
+            surpluses.append(len(conversation.messages) - messages if messages else None)
+        return surpluses
 
     def write(self, mix: Path, rows: int, folder: Path) -> None:
         """Write the tokens of a finished mix (jsonl of `rows` rows) into `folder`, in its own order."""

@@ -17,6 +17,9 @@ from sciriff.mix.recipe import Candidate, by_task, in_turn
 from sciriff.mix.tally import MixTally
 from sciriff.run.progress import Progress
 
+Marks = set[str | bytes]
+"""Names of rows and digests of their questions."""
+
 BATCH = 64
 
 RESERVE = 4
@@ -38,27 +41,6 @@ class Drawn:
     """Why a source that only gives validation rows could not be read."""
 
 
-@dataclass
-class Seen:
-    """Names and first questions of rows."""
-
-    names: set[str] = field(default_factory=set)
-    questions: set[bytes] = field(default_factory=set)
-
-    def add(self, conversation: Conversation) -> None:
-        self.names.add(conversation.name)
-        self.questions.add(question_digest(conversation))
-
-    def noting(self, conversations: Iterable[Conversation]) -> Iterator[Conversation]:
-        """Add each conversation as it passes by."""
-        for conversation in conversations:
-            self.add(conversation)
-            yield conversation
-
-    def __contains__(self, conversation: Conversation) -> bool:
-        return conversation.name in self.names or question_digest(conversation) in self.questions
-
-
 def question(conversation: Conversation) -> str:
     """The user's first message."""
     return next(message.content for message in conversation.messages if message.role == "user")
@@ -71,8 +53,20 @@ def question_digest(conversation: Conversation) -> bytes:
     return hashlib.sha256(normal.encode()).digest()[:16]
 
 
+def marks(conversation: Conversation) -> Marks:
+    """Name and question of a row; rows that share one of them are alike."""
+    return {conversation.name, question_digest(conversation)}
+
+
+def noting(conversations: Iterable[Conversation], seen: Marks) -> Iterator[Conversation]:
+    """Add the marks of each conversation to `seen` as it passes by."""
+    for conversation in conversations:
+        seen |= marks(conversation)
+        yield conversation
+
+
 def draw(
-    candidates: Candidates, name: str, source: SourceConfig, spare: Iterable[Sequence[Candidate]], seen: Seen
+    candidates: Candidates, name: str, source: SourceConfig, spare: Iterable[Sequence[Candidate]], seen: Marks
 ) -> Drawn:
     """Draw a pool of RESERVE times `mix.validation_rows` rows of a source (`sciriff` or `tulu`), or as many as there
     are: from the `spare` groups in turn, then from the source's validation split. They are added to `seen`."""
@@ -128,7 +122,7 @@ def _take(
     wanted: int,
     groups: Iterable[Sequence[Candidate]],
     origin: str,
-    seen: Seen,
+    seen: Marks,
     refusals: Refusals,
 ) -> None:
     """Add rows of the groups to the pool until it has `wanted`, without those that are refused or in `seen`."""
@@ -141,8 +135,8 @@ def _take(
         for row, reason in zip(batch, refusals(batch), strict=True):
             if reason is not None:
                 drawn.left_out[reason] += 1
-            elif (conversation := candidates.spool.read(row)) in seen:
+            elif (of_row := marks(conversation := candidates.spool.read(row))) & seen:
                 drawn.left_out["begins like another row"] += 1
             else:
-                seen.add(conversation)
+                seen |= of_row
                 drawn.pool.append((origin, conversation))

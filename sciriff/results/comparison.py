@@ -84,8 +84,8 @@ def compare(baseline: Group, group: Group, resamples: int) -> Comparison:
 
     UserError if they share no instance or were scored by different rules.
     """
-    found, notes = common_parts([*baseline.runs, *group.runs])
-    measured = [column for part in found for column in _measure(part, len(baseline.runs), resamples)]
+    parts, notes = common_parts([*baseline.runs, *group.runs])
+    measured = [column for part in parts for column in _measure(part, len(baseline.runs), resamples)]
     adjusted = holm([column.p for column in measured])
     columns = [column.difference(p_holm) for column, p_holm in zip(measured, adjusted, strict=True)]
     of_all = _mean(measured) if len(measured) > 1 else None

@@ -75,15 +75,15 @@ def _places(text: str) -> list[Path]:
 
 def _found(text: str) -> list[Path]:
     """Find the runs of one name or pattern. UserError, with the nearest name, if there are none."""
-    found = [run for place in _places(text) for run in _runs_in(place)]
-    if not found:
+    runs = [run for place in _places(text) for run in _runs_in(place)]
+    if not runs:
         names = [path.name for path in Path(RUNS).glob("*")]
         close = difflib.get_close_matches(text, names, n=1, cutoff=0.5)
         raise UserError(
             f"{text}: no run is found here; name a run's folder, a folder of runs, or a name in {RUNS}/"
             + (f"; did you mean {close[0]!r}?" if close else "")
         )
-    return found
+    return runs
 
 
 def _runs_in(folder: Path) -> Iterator[Path]:

@@ -40,14 +40,14 @@ def task_differences(
     Details are means over samples.
     """
     pairs = zip(chain(*scored), chain(*other), strict=True)
-    answers = [here for here, there in pairs if here != there]
+    answers = [row for row, other_row in pairs if row != other_row]
     if not answers:
         return None
-    here, there = (averaged([task.details(sample) for sample in samples]) for samples in (scored, other))
+    details, others = (averaged([task.details(sample) for sample in samples]) for samples in (scored, other))
     return {
         "answers": len(answers),
         "judged": sum(bool(row.judge.rated) for row in answers),
-        "details": {name: value for name, value in there.items() if abs(value - here[name]) > SAME},
+        "details": {name: value for name, value in others.items() if abs(value - details[name]) > SAME},
     }
 
 

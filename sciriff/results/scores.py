@@ -134,16 +134,16 @@ def write_scores(path: Path, scores: Scores) -> None:
 
 def columns_and_statistics(summary: Summary) -> dict[str, ColumnScore]:
     """Column, `mean` or `median` -> score, of those that have one."""
-    found = dict(summary["columns"])
+    scores = dict(summary["columns"])
     if summary["mean"] is not None:
-        found["mean"] = {"value": summary["mean"]}
+        scores["mean"] = {"value": summary["mean"]}
         if "mean_ci95" in summary:
-            found["mean"]["ci95"] = summary["mean_ci95"]
+            scores["mean"]["ci95"] = summary["mean_ci95"]
         if "mean_sd_over_samples" in summary:
-            found["mean"]["sd_over_samples"] = summary["mean_sd_over_samples"]
+            scores["mean"]["sd_over_samples"] = summary["mean_sd_over_samples"]
     if summary["median"] is not None:
-        found["median"] = {"value": summary["median"]}
-    return found
+        scores["median"] = {"value": summary["median"]}
+    return scores
 
 
 def other_values(scores: Scores) -> list[tuple[str, float, float]]:
@@ -151,8 +151,10 @@ def other_values(scores: Scores) -> list[tuple[str, float, float]]:
     known, other = columns_and_statistics(scores["summary"]), scores.get("other_parity")
     if other is None or not other["columns"]:
         return []
-    there = {**other["columns"], "mean": other["mean"], "median": other["median"]}
-    return [(name, known[name]["value"], to) for name, to in there.items() if name in known and to is not None]
+    others = {**other["columns"], "mean": other["mean"], "median": other["median"]}
+    return [
+        (name, known[name]["value"], value) for name, value in others.items() if name in known and value is not None
+    ]
 
 
 def coverage(columns: Mapping[str, object]) -> str:

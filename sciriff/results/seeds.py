@@ -81,9 +81,9 @@ def pooled(group: Group, resamples: int = 0) -> tuple[list[Pooled], list[str]]:
     With `resamples` they have intervals; the mean has one if every column has. UserError if the runs share no instance
     or were scored by different rules.
     """
-    found, notes = common_parts(group.runs)
+    parts, notes = common_parts(group.runs)
     columns, scores, drawn = [], [], []
-    for part in found:
+    for part in parts:
         values = [part.values(run) for run in range(len(group.runs))]
         resampled = part.resampled(resamples) if resamples else None
         for name in part.columns:
@@ -92,7 +92,7 @@ def pooled(group: Group, resamples: int = 0) -> tuple[list[Pooled], list[str]]:
             limits = interval(drawn[-1]) if resampled and part.n >= LEAST else None
             columns.append(Pooled(name, part.n, value_of(scores[-1]), limits))
     of_all = value_of(mean_of_columns(scores))
-    n = count_instances((part.task.name, part.n) for part in found)
+    n = count_instances((part.task.name, part.n) for part in parts)
     limits = interval(np.mean(drawn, axis=0)) if drawn and all(column.ci95 for column in columns) else None
     return [*columns, Pooled(mean_name(len(columns)), n, of_all, limits)], notes
 

@@ -86,7 +86,10 @@ def _other_parity(scores: Scores) -> list[str]:
     return [
         f"the same answers under eval.parity={other['parity']}: {details} values differ, "
         f"{len(other['columns'])} of them columns (scores.json and the report have all)",
-        *(f"  {name:<{width}}{points(there):>8}  ({small_signed_points(there - here)})" for name, here, there in rows),
+        *(
+            f"  {name:<{width}}{points(changed):>8}  ({small_signed_points(changed - value)})"
+            for name, value, changed in rows
+        ),
     ]
 
 
