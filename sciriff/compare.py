@@ -25,38 +25,30 @@ from sciriff.run.number_format import interval, p_value, plus_minus, points, sig
 from sciriff.run.user_error import UserError
 from sciriff.run.visible import visible_line
 from sciriff.run.whole_file import write_whole
-from sciriff.stage import command
+from sciriff.stage import command, say
 
 HEADER = ("column", "n", "baseline", "run", "difference", "95 % interval", "p", "Holm", "detectable", "")
 SEED_HEADER = ("column", "n", "score")
 UNKNOWN = "-"
 SHOWN = 3
-"""How many unfinished runs are named; the rest are counted."""
+"""Unfinished runs that are named; the rest are counted."""
 
 
 @command
 def main() -> int:
-    """Run the command line. Returns the exit status: 0, or 2 for what a person can mend."""
+    """Run the command line and return its exit status."""
     parser = argparse.ArgumentParser(prog="python -m sciriff.compare", description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument(
-        "runs", nargs="+", metavar="RUN", help="a run, a folder of runs, or a pattern of names in runs/"
-    )
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="a run, a folder of runs, or a pattern in runs/")
     parser.add_argument("--baseline", metavar="RUN", help="what the others are compared with (the first run)")
     parser.add_argument("--each", action="store_true", help="do not pool the seeds of one configuration")
-    parser.add_argument(
-        "--resamples",
-        type=int,
-        default=RESAMPLES,
-        metavar="N",
-        help=f"bootstrap samples and permutations ({RESAMPLES})",
-    )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers there too; scores are 0-1")
-    parser.add_argument(
-        "--latex", type=Path, metavar="FILE", help="write a LaTeX table of the scores there; one run is enough"
-    )
-    parser.add_argument(
-        "--html", type=Path, metavar="FILE", help="write a page of the runs there: drawings, tables, cost, configs"
-    )
+    samples = f"bootstrap samples and permutations ({RESAMPLES})"
+    parser.add_argument("--resamples", type=int, default=RESAMPLES, metavar="N", help=samples)
+    for option, what in (
+        ("--json", "the numbers; scores are 0-1"),
+        ("--latex", "a LaTeX table of the scores; one run is enough"),
+        ("--html", "a page of the runs: drawings, tables, cost, configs"),
+    ):
+        parser.add_argument(option, type=Path, metavar="FILE", help=f"write {what}")
     arguments = parser.parse_args()
     if arguments.resamples < 100:
         raise UserError(f"--resamples {arguments.resamples} is too few for a 95 % interval; give 100 or more")
@@ -81,25 +73,22 @@ def main() -> int:
 def read_groups(
     wanted: Sequence[str], baseline: str | None, each: bool, least: int = 2
 ) -> tuple[list[Group], list[LeftOut]]:
-    """The runs that are wanted, the baseline first, and those that are left out, which are named on standard error.
-    `each` keeps the seeds of one configuration apart.
-
-    UserError where there are fewer runs than `least`, and where `baseline` names several that are not seeds of one
-    configuration, or one that cannot be read.
-    """
+    """The runs, baseline first, with seeds pooled unless `each`, and those left out, which are named on standard error.
+    UserError where there are fewer runs than `least`, or where `baseline` cannot be read or names several runs that are
+    not seeds of one configuration."""
     first, passed_first = find_runs([baseline]) if baseline is not None else ([], [])
     found, passed = find_runs(wanted)
     unfinished = list(dict.fromkeys(map(str, [*passed_first, *passed])))
     if unfinished:
         more = f" and {len(unfinished) - SHOWN} more" if len(unfinished) > SHOWN else ""
-        print(f"left out, without scores yet: {', '.join(unfinished[:SHOWN])}{more}", file=sys.stderr)
+        say(f"left out, without scores yet: {', '.join(unfinished[:SHOWN])}{more}")
     known = {folder.resolve() for folder in first}
     others, unreadable = read_runs([folder for folder in found if folder.resolve() not in known])
     runs = with_own_names([*map(read_run, first), *others])
     if unreadable and len(runs) < least:
         raise UserError(next(iter(unreadable.values())))
     for reason in unreadable.values():
-        print(f"left out, {reason}", file=sys.stderr)
+        say(f"left out, {reason}")
     groups = [Group((run,)) for run in runs] if each else pool_seeds(runs)
     if len(first) > len(groups[0].runs):
         raise UserError(f"--baseline {baseline} names {len(first)} runs; name one, or the seeds of one configuration")
@@ -115,8 +104,9 @@ def read_groups(
 
 
 def lines(baseline: Group, comparisons: Sequence[Comparison]) -> list[str]:
-    """The table for people, in points of 100, with a block for each run, and what must be known beside it."""
-    cells = [_cells(row) for comparison in comparisons for row in _rows(comparison)]
+    """The table for people, in points of 100, with a block for each run and notes."""
+    drawn_rows = [row for comparison in comparisons for row in _rows(comparison)]
+    cells = [_cells(row) for row in drawn_rows]
     header, *drawn = table_lines(HEADER, cells, right=HEADER[1:-1])
     text = [f"baseline: {baseline.name}; scores and differences in points of 100", "", header]
     left = iter(drawn)
@@ -125,17 +115,14 @@ def lines(baseline: Group, comparisons: Sequence[Comparison]) -> list[str]:
     rows = [row for comparison in comparisons for row in comparison.columns]
     noise = sum(row.verdict in (NOISE, SEED_NOISE) for row in rows)
     text.append(f"within noise (p after Holm's correction is {ALPHA} or more): {noise} of {len(rows)} differences")
-    if any(row.verdict == SEED_NOISE for row in [row for comparison in comparisons for row in _rows(comparison)]):
+    if any(row.verdict == SEED_NOISE for row in drawn_rows):
         text.append(f"{SEED_NOISE}: at most {SEED_ERRORS:.0f} standard errors over the seeds, whatever p is")
-    text.append(
-        f"detectable: the smallest true difference that such a pair shows with {POWER:.0%} power at {ALPHA:.0%}"
-    )
+    text.append(f"detectable: the smallest true difference that shows with {POWER:.0%} power at {ALPHA:.0%}")
     return [visible_line(line) for line in text]
 
 
 def seed_lines(group: Group) -> list[str]:
-    """The table where all runs are seeds of one configuration, or where there is one run: means and, of several,
-    standard deviations."""
+    """The table of one run, or of the seeds of one configuration: means and standard deviations."""
     columns, notes = pooled(group)
     rows = [(row.name, str(row.n), _value(row.value)) for row in columns]
     what = ": mean ± standard deviation (--each compares them)" if len(group.runs) > 1 else ""
@@ -164,14 +151,14 @@ def _cells(row: Difference) -> tuple[str, ...]:
 
 
 def _value(value: Value) -> str:
-    """`53.10`, of several seeds `53.10 ± 1.25`, of several samples of each answer `53.10 (samples ± 0.80)`."""
+    """`53.10`, over seeds `53.10 ± 1.25`, over samples of each answer `53.10 (samples ± 0.80)`."""
     seeds = f" {plus_minus(value.sd)}" if value.sd is not None else ""
     samples = f" (samples {plus_minus(value.sd_over_samples)})" if value.sd_over_samples is not None else ""
     return f"{points(value.mean)}{seeds}{samples}"
 
 
 def write_json(path: Path, baseline: Group, comparisons: Sequence[Comparison], resamples: int) -> None:
-    """All numbers (0-1), unrounded. Seeds that nothing is compared with have their columns in `baseline`."""
+    """Write all numbers (0-1), unrounded. Seeds that nothing is compared with have their columns in `baseline`."""
     alone = {} if comparisons else {"columns": {row.name: asdict(row) for row in pooled(baseline, resamples)[0]}}
     values = {
         "baseline": {**_group(baseline), **alone},

@@ -22,7 +22,7 @@ def main() -> int:
 
 
 def with_override(typed: Sequence[str]) -> list[str]:
-    """What was typed, with OVERRIDE first of the overrides: Hydra takes them in one row, its options around them."""
+    """The command line with OVERRIDE first of the overrides, which Hydra takes only in one row."""
     overrides = get_args_parser().parse_known_args(typed)[0].overrides
     first = typed.index(overrides[0]) if overrides else 0
     return [*typed[:first], OVERRIDE, *typed[first:]]

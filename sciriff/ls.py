@@ -26,7 +26,7 @@ from sciriff.run.number_format import age
 from sciriff.run.run_dir import RunDir
 from sciriff.run.typed_json import typed
 from sciriff.run.user_error import UserError
-from sciriff.stage import USER_ERROR, command
+from sciriff.stage import USER_ERROR, command, say, say_error
 
 HEADER = ("run", "status", "stage", "mean", "age")
 
@@ -50,7 +50,7 @@ class Listed:
 
 @command
 def main() -> int:
-    """Run the command line. Returns the exit status: 0, or 2 for what a person can mend, such as a damaged run."""
+    """Run the command line and return its exit status, USER_ERROR for a damaged run, too."""
     parser = argparse.ArgumentParser(prog="python -m sciriff.ls", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("runs", nargs="*", metavar="RUN", help=f"a run, a folder of runs, or a pattern ({RUNS}/)")
     arguments = parser.parse_args()
@@ -59,13 +59,13 @@ def main() -> int:
     rows = all_listed(arguments.runs or [RUNS])
     print("\n".join(lines(rows, time.time())), flush=True)
     damaged = [row.damage for row in rows if row.damage is not None]
-    print("".join(f"error: {damage}\n" for damage in damaged), end="", file=sys.stderr)
+    for damage in damaged:
+        say_error(damage)
     return USER_ERROR if damaged else 0
 
 
 def all_listed(wanted: Sequence[str]) -> list[Listed]:
-    """The runs that these names stand for, those that only wait in Slurm among them. UserError for a name that stands
-    for none."""
+    """The runs that these names mean, with those that only wait in Slurm. UserError for a name that means none."""
     in_slurm = tasks_of_sweeps(wanted)
     waiting = {folder: task for folder, task in in_slurm.items() if not RunDir(folder).config.is_file()}
     rows: dict[Path, Listed] = {}
@@ -90,7 +90,7 @@ def all_listed(wanted: Sequence[str]) -> list[Listed]:
 
 
 def tasks_of_sweeps(wanted: Sequence[str]) -> dict[Path, SlurmTask]:
-    """Run folder -> its task, of all runs of sweeps near these names that wait or run in Slurm."""
+    """Run folder -> its task in Slurm, for runs of sweeps near these names that wait or run there."""
     near = {Path(RUNS), *(place for text in wanted for place in (Path(text), Path(text).parent))}
     sweeps = {scripts.parent.resolve() for place in near if place.is_dir() for scripts in place.glob("sweep-*/slurm")}
     if not sweeps or not queue.is_there():
@@ -98,19 +98,19 @@ def tasks_of_sweeps(wanted: Sequence[str]) -> dict[Path, SlurmTask]:
     try:
         tasks = queue.tasks()
     except queue.NoAnswer as error:
-        print(f"Slurm does not answer ({error}); this is what the folders tell", file=sys.stderr)
+        say(f"Slurm does not answer ({error}); this is what the folders tell")
         return {}
     return {Path(folder): task for place in sweeps for folder, task in queue.of_sweep(place, tasks.values()).items()}
 
 
 def _stands_for(text: str, folder: Path) -> bool:
-    """Whether a name on the command line means a run that has no files yet."""
+    """Whether a name on the command line means a folder that need not exist yet."""
     places = [Path(text).absolute(), Path(RUNS).absolute() / text]
     return any(folder.is_relative_to(place) or fnmatch.fnmatch(str(folder), str(place)) for place in places)
 
 
 def listed(folder: Path) -> Listed:
-    """What the files of a run say of it."""
+    """A run by its files."""
     run = RunDir(folder)
     files = (run.config, run.manifest, run.metrics, run.scores, *run.root.glob("logs/*.log"))
     changed = max((path.stat().st_mtime for path in files if path.is_file()), default=folder.stat().st_mtime)
@@ -140,7 +140,7 @@ def _read(run: RunDir) -> tuple[str, str, str]:
 
 
 def _stages(run: RunDir) -> set[str]:
-    """The stages that the run is to have; none are known of a config that another version wrote."""
+    """The stages of a run; empty for a config that another version wrote."""
     if not run.config.is_file():
         return set()
     values = configuration.read(run.config)

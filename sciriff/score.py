@@ -34,7 +34,7 @@ from sciriff.tasks.task import UNREADABLE, Scored, Task
 
 
 def main(config: Config, run: RunDir) -> None:
-    """The stage: read everything, score it, write scores.json and the tables, print the summary."""
+    """Read everything, score it, write scores.json and the tables, print the summary."""
     folder = Path(config.predictions) if config.predictions else run.predictions
     tasks = read_predictions(folder, config.eval.tasks, config.allow_missing)
     parity = config.eval.parity == "reference"
@@ -84,7 +84,7 @@ def main(config: Config, run: RunDir) -> None:
 
 
 def score_answer(task: Task, answer: SavedAnswer, parity: bool) -> Scored:
-    """One answer in numbers. UserError, with the place, where the reference cannot be used."""
+    """Score one answer. UserError, with the place, where the reference cannot be used."""
     try:
         return task.score(answer.prediction, answer.reference, parity)
     except ValueError as error:
@@ -94,10 +94,10 @@ def score_answer(task: Task, answer: SavedAnswer, parity: bool) -> Scored:
 def add_ratings(
     task: Task, found: TaskAnswers, scored: list[Scored], run: RunDir, allow_missing: bool
 ) -> tuple[list[Scored], JudgeReport | None]:
-    """The scored answers with the judge's ratings of them, and how these came about; None where nobody judged.
+    """The scored answers with the judge's ratings, and a report on these; None without a judge.
 
-    UserError where a judgement is of no answer or of another than this, stands twice or has no rating that can be,
-    and, unless `allow_missing`, where an answer that is to be judged was not.
+    UserError for a judgement that is of another answer, is there twice or has an impossible rating, and, unless
+    `allow_missing`, for an answer that should have been judged.
     """
     answers, path = found.answers, run.judgements / f"{task.name}.jsonl"
     every = read_asked(run.asked_of_judge)
@@ -133,8 +133,7 @@ def add_ratings(
 
 
 def vectors(task: Task, found: TaskAnswers, scored: list[Scored]) -> Array:
-    """The vectors of the answers, [samples, n, k]; 0 where an instance lacks a sample, without samples that have no
-    answer at all."""
+    """The vectors of the answers, [samples, n, k]; 0 where an instance lacks a sample."""
     numbers, instances = ({key: place for place, key in enumerate(keys)} for keys in (found.numbers, found.instances))
     rows = np.zeros((len(numbers), len(instances), len(task.fields)))
     for answer, row in zip(found.answers, scored, strict=True):
@@ -143,7 +142,7 @@ def vectors(task: Task, found: TaskAnswers, scored: list[Scored]) -> Array:
 
 
 def task_scores(task: Task, found: TaskAnswers, scored: list[Scored], samples: list[dict[str, float]]) -> TaskScores:
-    """What scores.json says of one task. `samples` are the details of each sample of the answers."""
+    """One task's part of scores.json. `samples` are the details of each sample of the answers."""
     details = averaged(samples)
     spreads = {name: spread([sample[name] for sample in samples]) for name in details}
     unreadable = {kind: sum(row.unreadable == kind for row in scored) for kind in UNREADABLE}
@@ -169,7 +168,7 @@ def task_scores(task: Task, found: TaskAnswers, scored: list[Scored], samples: l
 
 
 def summarise(results: dict[str, TaskScores]) -> Summary:
-    """The columns that have a value (0-1), their mean and median (None without any), and the names of the others."""
+    """The columns with a value (0-1), their mean and median (None without any), and the names of the others."""
     columns: dict[str, ColumnScore] = {
         f"{name}/{short}": {"value": value}
         for name, result in results.items()
@@ -185,8 +184,8 @@ def summarise(results: dict[str, TaskScores]) -> Summary:
 
 
 def add_spreads(summary: Summary, details: Mapping[str, Mapping[int, Mapping[str, float]]]) -> Summary:
-    """The summary with the standard deviations over samples (0-1): `sd_over_samples` of each column, of their mean
-    `mean_sd_over_samples`. `details` are those of each sample of each task. Without samples there are none."""
+    """The summary with standard deviations over samples (0-1): `sd_over_samples` of each column, `mean_sd_over_samples`
+    of their mean. `details` are those of each sample of each task."""
     of_samples: dict[int, list[float]] = {}
     for task in HELD_OUT:
         for column, short in zip(task.columns, task.headline, strict=True):
@@ -203,10 +202,8 @@ def add_spreads(summary: Summary, details: Mapping[str, Mapping[int, Mapping[str
 
 
 def add_intervals(summary: Summary, columns: Sequence[TaskColumns], resamples: int) -> Summary:
-    """The summary with 95 % intervals (0-1): `ci95` of each column, `mean_ci95` of their mean.
-
-    A column that one instance makes has none, nor has a mean with such a column; without resamples there are none.
-    """
+    """The summary with 95 % intervals (0-1): `ci95` of each column, `mean_ci95` of their mean. A column with one
+    instance has none, nor has a mean with such a column."""
     resampled: dict[str, Array] = {}
     for part in columns if resamples else ():
         if part.n >= LEAST:

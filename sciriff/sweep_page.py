@@ -29,10 +29,8 @@ UNFINISHED = {
 
 @command
 def main() -> int:
-    """Run the command line. Returns the exit status: 0, or 2 for what a person can mend."""
-    parser = argparse.ArgumentParser(
-        prog="python -m sciriff.sweep_page", description=(__doc__ or "").partition("\n")[0]
-    )
+    """Run the command line and return its exit status."""
+    parser = argparse.ArgumentParser(prog="python -m sciriff.sweep_page", description=__doc__)
     parser.add_argument("sweep", type=Path, metavar="SWEEP_DIR", help="runs/sweep-...")
     parser.add_argument("--resamples", type=int, default=RESAMPLES, metavar="N", help=f"({RESAMPLES})")
     arguments = parser.parse_args()
@@ -42,7 +40,7 @@ def main() -> int:
 
 
 def write(place: Path, resamples: int) -> None:
-    """Write the page of a sweep. UserError where there are no rows of jobs."""
+    """Write the page of a sweep. UserError without any jobs."""
     found = jobs(place)
     if not found:
         raise UserError(f"{place}: no sweep has noted its jobs here; name the folder runs/sweep-... of one")
@@ -76,20 +74,15 @@ def _runs_of(job: Job) -> list[FinishedRun]:
 
 
 def _beside(runs: Sequence[FinishedRun]) -> tuple[list[FinishedRun], dict[Path, str]]:
-    """The untrained models that the reports of these runs show beside them (report.untrained), each once, and why
-    others cannot be read."""
+    """The untrained baselines in the reports of these runs (report.untrained), each once, and why others cannot be
+    read."""
     known = {run.folder.resolve() for run in runs}
-    folders = dict.fromkeys(Path(text) for run in runs for text in _shown_beside(run))
-    there = (RunDir(folder) for folder in folders if folder.resolve() not in known)
-    found, unreadable = read_runs([run.root for run in there if run.scores.is_file() and run.config.is_file()])
+    configs = filter(Path.is_file, (RunDir(run.folder).config for run in runs))
+    shown = [OmegaConf.select(OmegaConf.load(path), "report.beside") or [] for path in configs]
+    folders = dict.fromkeys(Path(text) for texts in shown for text in texts)
+    others = (RunDir(folder) for folder in folders if folder.resolve() not in known)
+    found, unreadable = read_runs([run.root for run in others if run.scores.is_file() and run.config.is_file()])
     return list(filter(_is_untrained, found)), unreadable
-
-
-def _shown_beside(run: FinishedRun) -> list[str]:
-    """report.beside of a run whose config could be read."""
-    path = RunDir(run.folder).config
-    beside = OmegaConf.select(OmegaConf.load(path), "report.beside") if path.is_file() else None
-    return [str(folder) for folder in beside or []]
 
 
 def _is_untrained(run: FinishedRun) -> bool:

@@ -28,11 +28,11 @@ from sciriff.driver.sweep_job import ONE_FAILED, job_of_sweep, refuse_launcher_w
 from sciriff.run import known_errors, spawn
 from sciriff.run.nodes.without_slurm import NodeFailed
 from sciriff.run.user_error import UserError
-from sciriff.stage import USER_ERROR, say_error
+from sciriff.stage import USER_ERROR, say, say_error
 
 
 def compose_and_run(progress: ProgressSinceStart) -> None:
-    """Let Hydra compose what was typed, and run it: one job, or a sweep with its table and page at the end."""
+    """Let Hydra compose what was typed and run it: one job, or a sweep with table and page at the end."""
     errors: list[Exception] = []
 
     def entry(composed: DictConfig) -> float | None:
@@ -45,8 +45,7 @@ def compose_and_run(progress: ProgressSinceStart) -> None:
             refuse_launcher_without_sweep(hydra_config)
             return job(composed, progress) if sweep.own_number() is None else job_of_sweep(composed, progress)
         except (UserError, OSError, RunFailed, NodeFailed) as error:
-            # raised again below, outside Hydra, which would print a line of its own
-            errors.append(error)
+            errors.append(error)  # raised below, outside Hydra, which would print a line of its own
             return None
 
     try:
@@ -68,23 +67,23 @@ def compose_and_run(progress: ProgressSinceStart) -> None:
 
 
 def exit_status(error: BaseException, progress: ProgressSinceStart) -> int:
-    """Say why the command ends, and with which status: 1 a stage failed, 2 a user's mistake, 130 stopped. An error of
-    ours is raised again."""
+    """Print why the command ends and return its exit status: 1 after a failed stage, 2 after a user's mistake, 130 when
+    stopped. A bug is raised again."""
     if line := compose_error.in_hydra(error, sys.argv[1:]):
         say_error(line)
         return USER_ERROR
     match error:
         case LeftRunning():
-            _say(f"{error}\n  {this_command()}")
+            say(f"{error}\n  {this_command()}")
             return 130
         case spawn.Stopped():
             for number in spawn.ASKS_TO_STOP:
                 signal.signal(number, signal.SIG_IGN)
             if error.reason:
                 say_error(error.reason)
-            _say(f"stopped; what is finished is kept, and this goes on from there:\n  {this_command()}")
+            say(f"stopped; what is finished is kept. Resume with:\n  {this_command()}")
             if said := after_stop(error.signals, progress):
-                _say(said)
+                say(said)
             return 130
         case RunFailed() | NodeFailed():
             say_error(error)
@@ -92,7 +91,7 @@ def exit_status(error: BaseException, progress: ProgressSinceStart) -> int:
         case RuntimeError() if known_errors.STUDY_STOPPED.search(error) and sweep.has_failed_jobs():
             say_error(ONE_FAILED)
             return 1
-        case HydraException() | OmegaConfBaseException():
+        case HydraException() | OmegaConfBaseException():  # first, for Hydra has OSErrors of its own
             say_error(compose_error.explain(error))
             return USER_ERROR
         case UserError() | OSError():
@@ -101,12 +100,8 @@ def exit_status(error: BaseException, progress: ProgressSinceStart) -> int:
     raise error
 
 
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
-
-
 def main() -> int:
-    """Run the command line. Returns the exit status: 0, or that of what went wrong."""
+    """Run the command line and return its exit status."""
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come here instead of being printed by Hydra
     progress = ProgressSinceStart()
     try:

@@ -38,3 +38,10 @@ def test_every_path_that_answers_where_something_is_exists():
     paths = [re.findall(r"`([\w./]+)`", answer) for answer in answers]
     assert len(paths) >= 22 and all(paths)
     assert not [path for found in paths for path in found if not (PROJECT / path).exists()]
+
+
+def test_the_walk_through_the_code_has_ten_files_that_exist():
+    walk = (PROJECT / "docs/design.md").read_text().partition("## A walk")[2].partition("\n## ")[0]
+    links = re.findall(r"^\d+\. \[.+\]\(\.\./(\S+)\)", walk, re.MULTILINE)
+    assert len(links) == 10 and links[0] == "sciriff/train.py" and links[-1].startswith("sciriff/report/")
+    assert not [link for link in links if not (PROJECT / link).is_file()]

@@ -1,4 +1,4 @@
-"""What engine and judge have in common where a server is asked."""
+"""Keys of a model behind a server, which engine and judge have in common."""
 
 import re
 from dataclasses import dataclass
@@ -8,10 +8,10 @@ from sciriff.config.roles import HOW, setting
 from sciriff.run.user_error import UserError
 
 ADDRESS = re.compile(r"https?://[\w.:\[\]-]+(/[\w./~%-]*)?")
-"""Of a server; no user, password or query, since config.yaml is copied into logs and trackers."""
+"""Address of a server without user, password or query, since config.yaml is copied into logs and trackers."""
 
 PROVIDERS = ("openai", "local", "anthropic")
-"""Who answers over HTTP: OpenAI, any other server that speaks OpenAI's language, Anthropic."""
+"""Servers by their API: OpenAI, any other with OpenAI's API, Anthropic."""
 
 OWN_HOSTS = {"openai": "api.openai.com", "anthropic": "api.anthropic.com"}
 
@@ -27,8 +27,6 @@ sign-in (AWS's and Google's default credentials) needs none."""
 
 @dataclass
 class ServerConfig:
-    """How a model behind a server is reached, how fast, and what it may cost."""
-
     base_url: str | None = setting(None, HOW, runs_or_sends=True)
     """Up to and including the version: https://api.openai.com/v1."""
     api_key_env: str | None = setting(None, HOW, runs_or_sends=True)
@@ -41,15 +39,14 @@ class ServerConfig:
     batch: bool = setting(False, HOW)
     """Send all calls through the provider's batch interface: half the price, up to a day."""
     max_usd: float | None = setting(None, HOW, least=0)
-    """US dollars that the stage may cost in all, earlier starts included; null sets no bound. Where the model's price
-    is not known it must be null, or the two prices below be given. A call that times out counts at the most it can
-    cost."""
+    """US dollars that the stage may cost in all, earlier starts included; null sets no bound. A model without a known
+    price needs null, or the two prices below. A call that times out counts at the most it can cost."""
     input_usd: float | None = setting(None, HOW, least=0)
     """US dollars per million tokens of prompts; null looks the model up in the list of known prices."""
     output_usd: float | None = setting(None, HOW, least=0)
     """The same for responses."""
     max_concurrency: int = setting(8, HOW, least=1)
-    """Calls under way at once."""
+    """Calls in flight at once."""
     requests_per_minute: float | None = setting(None, HOW, above=0)
     """Calls a minute at most, evenly spread; null sets no bound, and waits only when the server says so."""
     tokens_per_minute: float | None = setting(None, HOW, above=0)
@@ -57,7 +54,7 @@ class ServerConfig:
     timeout: float = setting(120, HOW, above=0)
     """Seconds for one call."""
     attempts: int = setting(8, HOW, least=1)
-    """How often a call is made before it counts as failed."""
+    """Attempts before a call counts as failed."""
     poll_seconds: float = setting(60, HOW, above=0)
     """Seconds between looks at a batch."""
 

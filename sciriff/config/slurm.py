@@ -20,7 +20,7 @@ class SlurmConfig:
     nodes: int = setting(MISSING, least=1)
     """Nodes for each job."""
     time: str
-    """Of each job: minutes, `HH:MM:SS` or `D-HH:MM:SS`. What needs longer goes back into the queue (`signal`)."""
+    """Time limit of each job: minutes, `HH:MM:SS` or `D-HH:MM:SS`. Longer runs are requeued (`signal`)."""
     at_once: int | None = setting(MISSING, least=1)
     """Jobs of the sweep that run at the same time (`--array=...%N`); null is as many as the cluster has room for."""
     account: str | None

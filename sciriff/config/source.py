@@ -1,4 +1,4 @@
-"""source: a place that rows come from, in mix and eval."""
+"""Source of rows, in mix and eval: a local file or folder, or a dataset of the Hugging Face hub."""
 
 from dataclasses import dataclass
 
@@ -7,8 +7,6 @@ from sciriff.config.roles import setting
 
 @dataclass
 class SourceConfig:
-    """Where rows come from: a local file or folder, or a dataset of the Hugging Face hub."""
-
     path: str | None = setting(None, path=True)
     """A local jsonl, jsonl.gz, json or parquet file, or a folder of them. It replaces `hub`."""
     hub: str | None = None

@@ -1,4 +1,4 @@
-"""From what Hydra composed to the config of a run: checked, and its paths absolute."""
+"""Turn what Hydra composed into the config of a run: named, checked, and its paths absolute."""
 
 from operator import attrgetter
 from pathlib import Path
@@ -27,7 +27,8 @@ def _absolute(path: str, or_hub_id: bool) -> str:
 
 
 def named(composed: DictConfig) -> tuple[DictConfig, list[str]]:
-    """What Hydra composed, with its default name if it has none and without Hydra's own section; and what was typed."""
+    """Give a composed job its default name if it has none, and remove Hydra's own section. Returns it and the typed
+    overrides."""
     typed = typed_overrides(composed.hydra)
     if composed.name is None:
         composed.name = default_name(composed.hydra)

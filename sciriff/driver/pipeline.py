@@ -7,11 +7,11 @@ from pathlib import Path
 
 from sciriff.config import PACKAGE, Config, load
 from sciriff.data.mix_card import read_mix_card
-from sciriff.driver import tracker_process
 from sciriff.driver.frozen_config import freeze, refuse_another
 from sciriff.driver.requeue import ProgressSinceStart
 from sciriff.driver.stage_inputs import changed
 from sciriff.driver.stages import STAGES, Stage
+from sciriff.driver.tracker_process import Tracker
 from sciriff.mix import card_table
 from sciriff.results.score_tables import write_tables
 from sciriff.results.scores import read_scores
@@ -43,7 +43,7 @@ def run(config: Config, again: str, progress: ProgressSinceStart, wait: bool = F
         freeze(config, run)
         manifest = Manifest.read(run.manifest)
         progress.begins(run)
-        with tracker_process.following(config, run) as tracker:
+        with Tracker(config, run) as tracker:
             for stage in config.active_stages:
                 tracker.tell()
                 try:
@@ -107,9 +107,7 @@ def run_each_model(config: Config, models: list[str], again: str, progress: Prog
         raise RunFailed(f"{len(models) - len(finished)} of {len(models)} models failed; the others went on")
 
 
-def _run_stage(
-    stage: Stage, config: Config, run: RunDir, manifest: Manifest, again: str, tracker: tracker_process.Tracker
-) -> None:
+def _run_stage(stage: Stage, config: Config, run: RunDir, manifest: Manifest, again: str, tracker: Tracker) -> None:
     """Run one stage, unless it is up to date. Work of a stage whose inputs have changed is removed first."""
     inputs = stage.inputs(config, run)
     record = manifest.stages.get(stage.name)
@@ -184,8 +182,8 @@ def take_part(order: Order, cluster: Cluster) -> None:
 
 
 def _read_elsewhere(stage: str, config: Config, run: RunDir) -> dict[str, str | None]:
-    """What the other nodes read of this run and must see as it is here: files that tell them what to do, with their
-    digests, and those of a model that may have just been written."""
+    """Files that the other nodes read and must see as they are here: the run's own, with their digests, and those of a
+    model that may have just been written."""
     files = shared_files.as_written((run.config, run.accelerate, run.deepspeed))
     path = config.answering_model.path
     if stage == "predict" and path and Path(path).is_dir():

@@ -2,16 +2,12 @@
 
 import os
 import signal
-import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from sciriff.driver.slurm.queue import NoAnswer, ask
 from sciriff.run.manifest import Manifest
 from sciriff.run.run_dir import RunDir
-from sciriff.run.user_error import UserError
-
-PATIENCE = 60
-"""Seconds to wait for an answer of Slurm's controller."""
 
 
 class ProgressSinceStart:
@@ -30,7 +26,7 @@ class ProgressSinceStart:
 
 
 def _state(run: RunDir) -> tuple[list[str], list[str], int]:
-    """What the next start resumes from: finished stages, checkpoints and bytes of answers."""
+    """State that the next start resumes from: finished stages, checkpoints and bytes of answers."""
     done = sorted(name for name, record in Manifest.read(run.manifest).stages.items() if record.status == "done")
     checkpoints = sorted(path.name for path in run.checkpoints.glob("step-*") if path.suffix != ".partial")
     rows = [run.predictions, run.paid_answers.parent, run.judgements]
@@ -50,7 +46,8 @@ def after_stop(
         return None
     job = job_id(environment)
     try:
-        facts = _facts(_ask("scontrol", "--oneliner", "show", "job", job))
+        words = ask("scontrol", "--oneliner", "show", "job", job).split()
+        facts = dict(word.split("=", 1) for word in words if "=" in word)
         if facts.get("BatchFlag") != "1":
             return None
         restarts = int(environment.get("SLURM_RESTART_COUNT", "0"))
@@ -59,9 +56,8 @@ def after_stop(
             return f"{silent}Slurm has put job {job} back into the queue; it resumes when it starts again"
         out_of_time = facts.get("JobState") == "TIMEOUT" or facts.get("Reason") == "TimeLimit"
         if facts.get("JobState") != "RUNNING" and not out_of_time:
-            return (
-                f"{silent}job {job} {'was ended' if silent else 'was cancelled'}, so it is not put back into the queue"
-            )
+            ended = "was ended" if silent else "was cancelled"
+            return f"{silent}job {job} {ended}, so it is not put back into the queue"
         if facts.get("Requeue") == "0":
             return f"job {job} is not put back into the queue: it was submitted with --no-requeue"
         if restarts and not progress.made():
@@ -69,8 +65,8 @@ def after_stop(
                 f"job {job} is not put back into the queue: it got no further since its last start; give it more time "
                 f"(scontrol update JobId={job} TimeLimit=...), then: scontrol requeue {job}"
             )
-        _ask("scontrol", "requeue", job)
-    except ValueError as error:
+        ask("scontrol", "requeue", job)
+    except (NoAnswer, ValueError) as error:
         return f"job {job} is not put back into the queue: {error}; by hand: scontrol requeue {job}"
     return f"job {job} is back in the queue; it resumes when it starts again"
 
@@ -85,24 +81,7 @@ def job_id(environment: Mapping[str, str]) -> str:
 def _silent_nodes(environment: Mapping[str, str]) -> str:
     """`node n2 does not answer Slurm; ` for each such node of the job."""
     nodes = environment.get("SLURM_JOB_NODELIST", "")
-    lines = _ask("sinfo", "--noheader", "--Node", f"--nodes={nodes}", "--format=%N %T").splitlines() if nodes else []
+    lines = ask("sinfo", "--noheader", "--Node", f"--nodes={nodes}", "--format=%N %T").splitlines() if nodes else []
     states = dict(line.split(maxsplit=1) for line in lines)
     silent = [name for name, state in states.items() if state.strip().endswith("*") or state.startswith("down")]
     return "".join(f"node {name} does not answer Slurm; " for name in silent)
-
-
-def _facts(line: str) -> dict[str, str]:
-    return dict(word.split("=", 1) for word in line.split() if "=" in word)
-
-
-def _ask(*command: str) -> str:
-    """Output of a Slurm command. UserError if it fails or does not answer."""
-    try:
-        result = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
-    except FileNotFoundError:
-        raise UserError(f"there is no {command[0]} here") from None
-    except subprocess.TimeoutExpired:
-        raise UserError(f"{command[0]} has not answered for {PATIENCE} s") from None
-    if result.returncode:
-        raise UserError((result.stderr or result.stdout).strip() or f"{command[0]}: exit status {result.returncode}")
-    return result.stdout

@@ -13,14 +13,13 @@ SHORT = {"train.learning_rate": "lr", "seed": "s", "train.epochs": "ep", "train.
 """Keys that the field abbreviates; of others the last part stands in the name."""
 
 LONGEST = 100
-"""Bytes; most file systems take 255, and log and table columns less."""
-
+"""Bytes of a name; most file systems take 255, and log and table columns less."""
 
 OF_ANY_RUN = re.compile(
     r"(model|adapter|checkpoints?|hf|final|last|latest|best|merged|weights|outputs?|results|predictions|mix|data|samples)"
     r"([-_]?\d+)?|step[-_]?\d+|(train|validation|test|mix)\.jsonl"
 )
-"""Names of files and folders that say nothing of whose they are."""
+"""Names of files and folders that any run has, so that the parent's name is needed, too."""
 
 
 def _plain(text: str) -> str:
@@ -39,43 +38,39 @@ def _last_part(path: str) -> str:
 
 
 def typed_overrides(hydra: Any) -> list[str]:
-    """What was typed, of a composed config's section `hydra`: `${...}` as it stands, which reading would resolve."""
+    """The overrides that were typed, with `${...}` unresolved, from a composed config's section `hydra`."""
     typed: list[str] = OmegaConf.to_container(hydra.overrides.task, resolve=False)  # type: ignore[assignment]
     return typed
 
 
 def default_name(hydra: Any) -> str:
-    """The name of what was composed, by its section `hydra`; `${...}` in what was typed counts as its value."""
+    """The name of a run from its section `hydra`; `${...}` in overrides counts as its value."""
     return run_name(list(hydra.overrides.task), hydra.runtime.choices)
 
 
 def run_name(overrides: Sequence[str], choices: Mapping[str, str | None]) -> str:
-    """`llama2_7b-scitulu-lr1e-5-s2` of the overrides that were typed (`group=option`, `key=value`) and the options that
-    are in force. The experiment, or else model and mix, come first, or the folder of `predictions` where no model is
-    named; the rest follows in alphabetical order."""
-    typed = {}
-    for override in overrides:
-        key, _, value = override.partition("=")
-        typed[key.lstrip("+~")] = value
-    experiment = typed.pop("experiment", None)
-    if experiment not in (None, "null"):
-        parts = [str(experiment)]
-        named = [group for group in ("model", "mix") if group in typed]
-    else:
-        named = ["model", "mix"]
-        parts = []
-        if "predictions" in typed and not {"model", "mix"} & set(typed):  # another tool's answers are of no model here
-            named = []
-            parts = [_plain(typed.pop("predictions")).strip(".") or "predictions"]
+    """Name a run after the overrides that were typed (`group=option`, `key=value`) and the options that are in force:
+    `llama2_7b-scitulu-lr1e-5-s2`. The experiment, or else model and mix, come first, or the folder of `predictions`
+    where no model is named; the rest follows in alphabetical order."""
+    pairs = (override.partition("=")[::2] for override in overrides)
+    typed = {key.lstrip("+~"): value for key, value in pairs}
+    experiment = typed.pop("experiment", "null")
+    named = ["model", "mix"]
+    parts = []
+    if experiment != "null":
+        parts = [experiment]
+        named = [group for group in named if group in typed]
+    elif "predictions" in typed and not {"model", "mix"} & set(typed):  # answers of another tool, of no model here
+        parts = [_plain(typed.pop("predictions")).strip(".") or "predictions"]
+        named = []
     if choices.get("train") == "none":
         named = [group for group in named if group != "mix"]
-    parts += [str(typed.pop(group, choices.get(group))) for group in named]
-    for group in ("model", "mix"):
-        typed.pop(group, None)
-    if typed.get("train") == "none" and experiment in (None, "null"):
-        del typed["train"]
-    elif typed.get("train") == "none":
+    parts += [str(typed.get(group, choices.get(group))) for group in named]
+    typed = {key: value for key, value in typed.items() if key not in ("model", "mix")}
+    if typed.get("train") == "none":
         typed["train"] = "untrained"
+        if experiment == "null":
+            del typed["train"]
     for key in sorted(typed):
         if any(key == other or key.startswith(other + ".") for other in (*UNNAMED, "hydra")):
             continue

@@ -1,4 +1,4 @@
-"""What decides what a stage makes, as digests: a stage whose inputs are unchanged is not run again."""
+"""Digests of a stage's inputs: a stage whose inputs are unchanged is not run again."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,12 +11,12 @@ from sciriff.run.run_dir import RunDir
 from sciriff.run.user_error import UserError
 
 MISSING_ANSWERS = "missing answers"
-"""An input of predictions that a server makes under allow_missing. Those that were made without it serve with it, too;
-the other way round what is missing is asked for again."""
+"""Input of a server's predictions under allow_missing. Those made without it serve with it, too; not the other way
+round."""
 
 
 def changed(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
-    """The names of the inputs for which a stage that was given those of `before` has to run again."""
+    """Names of the inputs whose change since `before` makes a stage run again."""
     return sorted(
         name
         for name in {**now, **before}
@@ -30,10 +30,9 @@ def of_mix(config: Config, run: RunDir) -> dict[str, str]:
     if config.mix.validation_rows:
         read += filter(None, map(validation_split, (sources.sciriff, sources.tulu)))
     data = [source_digest(source) for source in read]
-    given = {"mix": tree_digest(Path(config.mix.path))} if config.mix.path else {"sources": value_digest(data)}
     return {
         "recipe": value_digest({**what_decides(config, "mix"), "path": None}),
-        **given,
+        **({"mix": tree_digest(Path(config.mix.path))} if config.mix.path else {"sources": value_digest(data)}),
         "evaluation prompts": _prompts_digest(config) if config.mix.overlap != "none" else "none",
         "tokenizer": _model_digest(config.model, weights=False),
     }
@@ -44,11 +43,12 @@ def of_training(config: Config, run: RunDir) -> dict[str, str]:
     if not run.mix.is_file():
         raise UserError(f"{run.mix}: there is no mix yet: add mix to stages")
     recipe = [what_decides(config, "train"), what_decides(config, "deepspeed"), config.seed]
+    chooses = config.train.keep == "best" and run.validation.is_file()  # without rows the stage itself refuses
     return {
         "mix": file_digest(run.mix),
         "model": _model_digest(config.model, weights=True),
         "recipe": value_digest(recipe),
-        **({"validation rows": file_digest(run.validation)} if _chooses(config, run) else {}),
+        **({"validation rows": file_digest(run.validation)} if chooses else {}),
     }
 
 
@@ -74,8 +74,7 @@ def of_judge(config: Config, run: RunDir) -> dict[str, str]:
 
 
 def of_score(config: Config, run: RunDir) -> dict[str, str]:
-    chosen = config.eval
-    rules = [chosen.parity, chosen.tasks, chosen.resamples, config.allow_missing, __version__]
+    rules = [config.eval.parity, config.eval.tasks, config.eval.resamples, config.allow_missing, __version__]
     return {
         "predictions": _predictions_digest(config, run),
         "judgements": tree_digest(run.judgements) if run.judgements.is_dir() else "none",
@@ -98,13 +97,8 @@ def _predictions_digest(config: Config, run: RunDir) -> str:
     return tree_digest(Path(config.predictions) if config.predictions else run.predictions)
 
 
-def _chooses(config: Config, run: RunDir) -> bool:
-    """Whether the validation rows decide which model is kept. Where there are none, the stage itself refuses."""
-    return config.train.keep == "best" and run.validation.is_file()
-
-
 def _prompts_digest(config: Config) -> str:
-    """Digest of the prompts that the mix is compared with. What happens without them is for the mix stage to say."""
+    """Digest of the prompts that the mix is compared with; the mix stage decides what happens without them."""
     try:
         return source_digest(instances_source(config.eval))
     except UserError:
@@ -112,16 +106,15 @@ def _prompts_digest(config: Config) -> str:
 
 
 def _model_digest(model: ModelConfig, *, weights: bool) -> str:
-    """What a model is, without reading its weights: of a local folder the small files' contents and the large ones'
-    sizes and times, of the hub the id and revision."""
+    """Digest of a model without reading its weights: of a local folder the contents of small files and the sizes and
+    times of large ones, of the hub id and revision."""
     about: list[object] = [as_dict(model)]
     for place in dict.fromkeys((model.path, model.tokenizer)):
         if place is None or not Path(place).is_dir():
             continue
         for file in sorted(p for p in Path(place).rglob("*") if p.is_file()):
-            if file.suffix in (".safetensors", ".bin", ".pt", ".gguf"):
-                if weights:
-                    about.append([file.name, file.stat().st_size, file.stat().st_mtime_ns])
-            else:
+            if file.suffix not in (".safetensors", ".bin", ".pt", ".gguf"):
                 about.append([file.name, file_digest(file)])
+            elif weights:
+                about.append([file.name, file.stat().st_size, file.stat().st_mtime_ns])
     return value_digest(about)

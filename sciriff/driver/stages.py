@@ -14,7 +14,7 @@ from sciriff.run.nodes.cluster import Cluster
 from sciriff.run.run_dir import RunDir
 
 Command = Callable[[Config, RunDir, Cluster], tuple[list[str], dict[str, str]]]
-"""Makes the command of a stage on one node, and the variables that it needs beside the driver's."""
+"""Makes the command of a stage on one node, and the environment variables that it needs beside the driver's."""
 
 
 def _module(name: str) -> Command:
@@ -41,26 +41,25 @@ class Stage:
 
     name: str
     inputs: Callable[[Config, RunDir], dict[str, str]]
-    """Name -> digest of everything that decides what it makes: it is skipped while these are unchanged."""
+    """Name -> digest of what decides the outputs; the stage is skipped while these are unchanged."""
     outputs: tuple[str, ...]
     """Attributes of RunDir that the stage makes."""
     command: Command
     scratch: tuple[str, ...] = ()
     """Attributes of RunDir that only an interrupted stage leaves behind."""
     keeps: bool = False
-    """Its rows are keyed by all that they depend on, and were paid for, so the stage itself removes what is no longer
-    good."""
+    """Whether the stage itself removes rows that are no longer good: they are keyed by all that they depend on."""
     on_all_nodes: Callable[[Config], bool] = lambda config: False
     stops_by_request: bool = False
     """Whether it ends in order when RunDir.stop_request appears; others get a signal."""
 
     @property
     def again(self) -> str:
-        """What it does when its inputs have changed."""
+        """The end of a message on changed inputs."""
         return "runs again on what it has" if self.keeps else "starts afresh"
 
     def stale(self, run: RunDir) -> list[Path]:
-        """What is removed when the stage starts afresh."""
+        """Paths to remove when the stage starts afresh."""
         return [] if self.keeps else self.paths(run, self.outputs + self.scratch)
 
     def paths(self, run: RunDir, names: tuple[str, ...]) -> list[Path]:

@@ -1,14 +1,15 @@
-"""The driver's child process that copies a run to its tracker. Its failure is reported and does not stop the run."""
+"""The driver's child that copies a run to its tracker. Its failure is reported and does not stop the run."""
 
 import contextlib
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from types import TracebackType
 
 from sciriff.config import Config
 from sciriff.run import spawn
 from sciriff.run.run_dir import RunDir
+from sciriff.stage import say
 from sciriff.track.copied import is_copied
 
 ERROR = "error: "
@@ -21,29 +22,26 @@ QUIET = 5.0
 
 
 class Tracker:
-    """The tracker's process of one run, once begun. Does nothing for a run without a tracker."""
+    """The tracker's process of one run, for the duration of a with-block; nothing for a run without a tracker. If it
+    already has the whole run, it starts only on `begin`."""
 
     def __init__(self, config: Config, run: RunDir) -> None:
-        self._run = run
         self._wanted = config.log.tracker != "none" and bool({"train", "score"} & set(config.active_stages))
         self._process: subprocess.Popen[str] | None = None
         self._read_to = 0
         """Bytes of its log that were checked for errors."""
+        self._command = [sys.executable, "-m", "sciriff.track", str(run.root)]
+        self._log = run.log("track")
         if not is_copied(config, run):
             self.begin()
 
-    @property
-    def _command(self) -> list[str]:
-        return [sys.executable, "-m", "sciriff.track", str(self._run.root)]
-
     def begin(self) -> None:
-        """Start following the run's files. To be called before a stage changes any."""
+        """Start following the run's files, before a stage changes any."""
         if self._process is not None or not self._wanted:
             return
         command = [*self._command, "--follow"]
-        path = self._run.log("track")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("a") as log:
+        self._log.parent.mkdir(parents=True, exist_ok=True)
+        with self._log.open("a") as log:
             log.write(spawn.command_line(command, {}) + "\n")
             log.flush()
             self._read_to = log.tell()
@@ -53,7 +51,7 @@ class Tracker:
         """Print the errors that the process has logged since the last call."""
         if self._process is None:
             return
-        with self._run.log("track").open("rb") as log:
+        with self._log.open("rb") as log:
             log.seek(self._read_to)
             new = log.read()
         lines = new[: new.rfind(b"\n") + 1]
@@ -62,8 +60,12 @@ class Tracker:
             if line.startswith(ERROR):
                 _say(line.removeprefix(ERROR))
 
-    def end(self, stopped: bool) -> None:
+    def __enter__(self) -> "Tracker":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, _: BaseException | None, __: TracebackType | None) -> None:
         """Let the process send what is left, and report how it ended."""
+        stopped = kind is not None and issubclass(kind, spawn.Stopped)
         if self._process is None:
             return
         status = _end(self._process, STOP_TIMEOUT if stopped else FINISH_TIMEOUT)
@@ -72,25 +74,11 @@ class Tracker:
         if status and stopped:  # a scheduler's signal to all processes also ends W&B's service
             _say(f"not everything was copied; the next start copies the rest, or `{again}`")
         elif status:
-            log = self._run.log("track")
-            _say(f"the tracker failed, the run did not; log: {log}; copy the run again with:\n  {again}")
-
-
-@contextlib.contextmanager
-def following(config: Config, run: RunDir) -> Iterator[Tracker]:
-    """A tracker for the duration of the block. If it already has the whole run, it starts only on `begin`."""
-    tracker, stopped = Tracker(config, run), False
-    try:
-        yield tracker
-    except spawn.Stopped:
-        stopped = True
-        raise
-    finally:
-        tracker.end(stopped)
+            _say(f"the tracker failed, the run did not; log: {self._log}; copy the run again with:\n  {again}")
 
 
 def _end(process: "subprocess.Popen[str]", timeout: float) -> int:
-    """Close standard input to signal the end of the run, wait at most `timeout` seconds, and return the exit status."""
+    """Signal the end of the run by closing standard input, wait at most `timeout` seconds, return the exit status."""
     assert process.stdin is not None
     process.stdin.close()
     with contextlib.suppress(subprocess.TimeoutExpired):
@@ -105,4 +93,4 @@ def _end(process: "subprocess.Popen[str]", timeout: float) -> int:
 
 
 def _say(text: str) -> None:
-    print(f"track: {text}", file=sys.stderr, flush=True)
+    say(f"track: {text}")

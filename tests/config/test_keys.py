@@ -44,7 +44,7 @@ KEYS_OF = {known.name: known.type for known in fields(Config)}
 
 
 def test_what_may_change_in_a_started_run():
-    server = "base_url api_key_env batch max_usd input_usd output_usd max_concurrency requests_per_minute"
+    server = "base_url api_key_env via batch max_usd input_usd output_usd max_concurrency requests_per_minute"
     server = f"{server} tokens_per_minute timeout attempts poll_seconds python memory_fraction replicas".split()
     training = "num_processes micro_batch_tokens attention cross_entropy activation_checkpointing checkpoint_every"
     how_much = "tasks limit samples max_new_tokens max_new_tokens_of truncation".split()
@@ -72,7 +72,7 @@ def test_keys_that_run_code_or_send_data():
     assert set(keys_that(lambda setting: setting.runs_or_sends)) == {
         *("model.trust_remote_code", "model.api.request", "deepspeed.extra"),
         *("engine.python", "engine.extra", "engine.base_url", "engine.api_key_env"),
-        *("judge.base_url", "judge.api_key_env"),
+        *("engine.via", "judge.base_url", "judge.api_key_env", "judge.via"),
         *("log.tracker", "log.mode", "log.project", "log.entity"),
     }
 

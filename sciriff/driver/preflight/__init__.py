@@ -53,8 +53,7 @@ def problems(config: Config, plan: Plan) -> Iterator[str]:
 
 def anywhere(config: Config) -> Iterator[str]:
     """Problems that do not depend on the machine."""
-    yield from _unknown_tasks(config)
-    yield from _unknown_filters(config)
+    yield from _unknown_names(config)
     yield from files.own_outputs(config)
     yield from files.folder_of_runs(config)
 
@@ -77,23 +76,16 @@ def too_large(plan: Plan) -> Iterator[str]:
         yield plan.generation_problem
 
 
-def _unknown_tasks(config: Config) -> Iterator[str]:
-    names = [task.name for task in HELD_OUT]
-    for key in ("tasks", "max_new_tokens_of"):
-        for task in getattr(config.eval, key) or ():
-            if task not in names:
-                yield f"eval.{key}: {task} is not a held-out task{nearest(task, names)}"
-
-
-def _unknown_filters(config: Config) -> Iterator[str]:
-    """Names in mix filters that SciRIFF does not have. Those of a user's own rows are known only to the mix stage."""
+def _unknown_names(config: Config) -> Iterator[str]:
+    """Tasks that are not held out, and mix filters that SciRIFF lacks; the mix stage checks those of own rows."""
+    held_out, wanted = [task.name for task in HELD_OUT], config.eval
+    filters = [(f"eval.{key}", getattr(wanted, key), held_out) for key in ("tasks", "max_new_tokens_of")]
     mix, source = config.mix, config.mix.sources.sciriff
-    if "mix" not in config.active_stages or mix.path or source.path or source.hub != "allenai/SciRIFF":
-        return
-    for key, known in catalogue.names().items():
-        for name in getattr(mix, key) or ():
-            if name not in known:
-                yield f"mix.{key}: {name} is not known to SciRIFF{nearest(name, known)}"
+    if "mix" in config.active_stages and not mix.path and not source.path and source.hub == "allenai/SciRIFF":
+        filters += [(f"mix.{key}", getattr(mix, key), list(known)) for key, known in catalogue.names().items()]
+    for key, names, known in filters:
+        what = "a held-out task" if known is held_out else "known to SciRIFF"
+        yield from (f"{key}: {name} is not {what}{nearest(name, known)}" for name in names or () if name not in known)
 
 
 def _busy_port(nodes: Cluster) -> Iterator[str]:

@@ -4,35 +4,37 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from sciriff.config import Config, SourceConfig
+from sciriff.config import Config
 from sciriff.data.saved_answers import models_below
 from sciriff.models.training_memory import GIB
 from sciriff.run.manifest import Manifest
 from sciriff.run.run_dir import RunDir
 
-SOURCES = ("sciriff", "tulu", "published")
-
 
 def missing_files(config: Config) -> Iterator[str]:
     """Files and folders named in the config that do not exist."""
-    stages, sources = config.active_stages, config.mix.sources
-    wanted: list[tuple[str, str | None]] = []
+    stages, mix = config.active_stages, config.mix
+    wanted: list[tuple[str, str]] = []
     if "mix" in stages:
-        wanted.append(("mix.path", config.mix.path))
-        for name in SOURCES:
-            source: SourceConfig = getattr(sources, name)
-            wanted.append((f"mix.sources.{name}.path", source.path if config.mix.path is None else None))
-        if config.mix.overlap == "drop" and "predict" not in stages:
-            wanted.append(("eval.path", config.eval.path))
+        wanted += [("mix.path", mix.path)] if mix.path else _sources(config)
+    if "predict" in stages or ("mix" in stages and mix.overlap == "drop"):
+        wanted += [("eval.path", config.eval.path or "")]
     if "predict" in stages:
-        wanted += [("eval.path", config.eval.path), ("engine.python", config.engine.python)]
+        wanted += [("engine.python", config.engine.python or "")]
     if "score" in stages:
-        wanted.append(("predictions", config.predictions))
+        wanted += [("predictions", config.predictions or "")]
     if "report" in stages:
         wanted += [("report.beside", beside) for beside in config.report.beside]
     for key, path in wanted:
-        if path is not None and not Path(path).exists():
+        if path and not Path(path).exists():
             yield f"{key}={path} does not exist"
+
+
+def _sources(config: Config) -> list[tuple[str, str]]:
+    """Keys and values of the mix's local sources."""
+    sources = config.mix.sources
+    named = {"sciriff": sources.sciriff, "tulu": sources.tulu, "published": sources.published}
+    return [(f"mix.sources.{name}.path", source.path) for name, source in named.items() if source.path]
 
 
 def missing_models(config: Config) -> Iterator[str]:
@@ -57,16 +59,11 @@ def _holds_models(folder: Path) -> bool:
 
 def own_outputs(config: Config) -> Iterator[str]:
     """Inputs inside the run's own outputs, which a stage would remove or overwrite."""
-    run, sources = RunDir(Path(config.run_dir)), config.mix.sources
+    run, model = RunDir(Path(config.run_dir)), config.model
     outputs_of = {"mix": [run.mix.parent], "train": [run.model, run.adapter, run.checkpoints]}
     outputs = [path.resolve() for stage in config.active_stages for path in outputs_of.get(stage, [])]
-    inputs = {
-        "model.path": config.model.path,
-        "model.tokenizer": config.model.tokenizer,
-        "mix.path": config.mix.path,
-        **{f"mix.sources.{name}.path": getattr(sources, name).path for name in SOURCES},
-    }
-    for key, path in inputs.items():
+    inputs = [("model.path", model.path), ("model.tokenizer", model.tokenizer), ("mix.path", config.mix.path)]
+    for key, path in [*inputs, *_sources(config)]:
         # a relative path is a hub id
         if path and Path(path).is_absolute() and any(Path(path).resolve().is_relative_to(out) for out in outputs):
             yield f"{key}={path} is an output of this run, and would be lost: copy it, or choose another name=..."

@@ -28,31 +28,30 @@ finally:
 
 def missing_packages(config: Config, on_gpu: bool) -> Iterator[str]:
     """Packages that the run's stages need and that are not installed."""
-    stages = config.active_stages
-    if "train" in stages and config.deepspeed.zero_stage and not _installed("deepspeed"):
-        yield "the package deepspeed is missing: pip install 'sciriff[train]', or deepspeed=none"
-    for package, extra, needed, setting in (
-        ("peft", "train", config.train.adapts, f"train={config.train.method}"),
-        ("bitsandbytes", "qlora", config.train.method == "qlora", "train=qlora"),
-        ("bitsandbytes", "qlora", config.train.optimizer == "adamw_8bit", "train.optimizer=adamw_8bit"),
+    stages, train, engine = config.active_stages, config.train, config.engine
+    here = engine.name == "vllm" and engine.python is None
+    other_engine = ", engine.python=PYTHON or engine=transformers"
+    zero = config.deepspeed.zero_stage
+    for stage, setting, needed, package, extra, otherwise in (
+        ("train", f"deepspeed.zero_stage={zero}", zero, "deepspeed", "train", ", or deepspeed=none"),
+        ("train", f"train={train.method}", train.adapts, "peft", "train", ""),
+        ("train", "train=qlora", train.method == "qlora", "bitsandbytes", "qlora", ""),
+        ("train", "train.optimizer=adamw_8bit", train.optimizer == "adamw_8bit", "bitsandbytes", "qlora", ""),
+        ("predict", "engine=vllm", here, "vllm", "vllm", other_engine),
+        (None, "log=tensorboard", config.log.tracker == "tensorboard", "tensorboard", "tensorboard", ""),
+        ("report", "report.figures=true", config.report.figures, "matplotlib", "figures", ""),
     ):
-        if "train" in stages and needed and not _installed(package):
-            yield f"{setting} needs the package {package}, which is missing: pip install 'sciriff[{extra}]'"
+        if (stage is None or stage in stages) and needed and not _installed(package):
+            yield f"{setting} needs the package {package}, which is missing: pip install 'sciriff[{extra}]'{otherwise}"
     for key, value, module, package in (
         ("attention", "flash_attention_2", "flash_attn", "flash-attn"),
         ("attention", "flash_attention_3", "flash_attn_interface", "flash-attn-3"),
         ("cross_entropy", "liger", "liger_kernel", "liger-kernel"),
     ):
-        if "train" in stages and getattr(config.train, key) == value and not (on_gpu and _installed(module)):
+        if "train" in stages and getattr(train, key) == value and not (on_gpu and _installed(module)):
             yield f"train.{key}={value} needs a GPU and the package {package}; auto takes what is installed"
-    if "predict" in stages and config.engine.name == "vllm" and config.engine.python is None and not _installed("vllm"):
-        yield "the package vllm is missing: pip install 'sciriff[vllm]', engine.python=PYTHON or engine=transformers"
-    if "predict" in stages and config.engine.python is not None and Path(config.engine.python).exists():
-        yield from _missing_elsewhere(config.engine.python, config.engine.name)
-    if config.log.tracker == "tensorboard" and not _installed("tensorboard"):
-        yield "the package tensorboard is missing: pip install 'sciriff[tensorboard]'"
-    if "report" in stages and config.report.figures and not _installed("matplotlib"):
-        yield "report.figures=true needs the package matplotlib: pip install 'sciriff[figures]'"
+    if "predict" in stages and engine.python is not None and Path(engine.python).exists():
+        yield from _missing_elsewhere(engine.python, engine.name)
 
 
 def _missing_elsewhere(python: str, engine: str) -> Iterator[str]:

@@ -26,8 +26,12 @@ RUN = re.compile(r"^(\d+)\) run=(.+?) job=\(", re.MULTILINE)
 """How an array's script (array.py) says which run each of its tasks is."""
 
 
+PATIENCE = 60
+"""Seconds to wait for an answer of Slurm's controller."""
+
+
 class NoAnswer(Exception):
-    """squeue could not say anything: Slurm's controller is down, or far."""
+    """A command of Slurm's failed: its controller is down, or far."""
 
 
 @dataclass(frozen=True)
@@ -66,16 +70,23 @@ def is_there() -> bool:
 def tasks() -> dict[str, SlurmTask]:
     """The user's jobs and tasks by their ids: those that wait, run, or ended in the last minutes (MinJobAge of
     slurm.conf). NoAnswer with squeue's own words."""
-    command = ["squeue", "--me", "--noheader", "--array", "--states=all", f"--format={FIELDS}"]
-    # Without SQUEUE_FORMAT, SQUEUE_STATES and the like, by which a person changes what it prints.
+    return parse(ask("squeue", "--me", "--noheader", "--array", "--states=all", f"--format={FIELDS}"))
+
+
+def ask(*command: str) -> str:
+    """Output of one of Slurm's commands. NoAnswer, with its own words, if it fails or says nothing for PATIENCE."""
+    # Without SQUEUE_FORMAT, SQUEUE_STATES and the like, by which a person changes what squeue prints.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("SQUEUE_")}
     try:
-        result = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=environment)
+        result = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False, env=environment)
+    except FileNotFoundError:
+        raise NoAnswer(f"there is no {command[0]} here") from None
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise NoAnswer(f"squeue: {error}") from None
+        raise NoAnswer(f"{command[0]}: {error}") from None
     if result.returncode:
-        raise NoAnswer(" ".join(result.stderr.split()) or f"squeue ended with {result.returncode}")
-    return parse(result.stdout)
+        words = " ".join((result.stderr or result.stdout).split())
+        raise NoAnswer(words or f"{command[0]}: exit status {result.returncode}")
+    return result.stdout
 
 
 def parse(text: str) -> dict[str, SlurmTask]:

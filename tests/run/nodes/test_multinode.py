@@ -132,7 +132,7 @@ def test_two_commands_without_slurm_do_the_same_through_all_that_ends_them(one_m
     nodes[1].send_signal(signal.SIGINT)
     outputs = [node.communicate(timeout=MINUTES)[0] for node in nodes]
     assert [node.returncode for node in nodes] == [130, 130], outputs
-    assert all("this goes on from there:" in output for output in outputs)
+    assert all("Resume with:" in output for output in outputs)
     stopped_at = len(losses(run))
     checkpoint = run.checkpoints / f"step-{stopped_at}"
     assert checkpoint.is_dir()
