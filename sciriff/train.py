@@ -92,8 +92,11 @@ def exit_status(error: BaseException, progress: ProgressSinceStart) -> int:
         case RuntimeError() if known_errors.STUDY_STOPPED.search(error) and sweep.has_failed_jobs():
             say_error(ONE_FAILED)
             return 1
-        case HydraException() | OmegaConfBaseException() | UserError() | OSError():
-            say_error(error if isinstance(error, UserError | OSError) else compose_error.explain(error))
+        case HydraException() | OmegaConfBaseException():  # first, for Hydra has OSErrors of its own
+            say_error(compose_error.explain(error))
+            return USER_ERROR
+        case UserError() | OSError():
+            say_error(error)
             return USER_ERROR
     raise error
 

@@ -11,8 +11,8 @@ from openai_server import OpenAiServer
 from sciriff.config import Config, conf_dir
 from sciriff.driver.run_name import run_name
 from sciriff.driver.stages import STAGES
-from sciriff.models.api.configured import answering_service
 from sciriff.models.api.prices import price_list
+from sciriff.models.api.service import answering_service
 from sciriff.run.run_dir import RunDir
 
 Composed = Callable[..., Config]
@@ -56,7 +56,7 @@ def test_in_a_sweep_each_model_has_its_own_engine(composed: Composed):
         ("train=none engine.temperature=-1", "engine.temperature=-1.0 must be at least 0"),
         ("train=none engine.top_p=1.5", "engine.top_p=1.5 must be above 0 and at most 1"),
         ("train=none engine.top_p=0.9", "engine.top_p=0.9 means nothing at engine.temperature=0"),
-        ("train=none eval.samples=4", "eval.samples=4 needs a temperature, for at engine.temperature=0 all 4 answers"),
+        ("train=none eval.samples=4", "eval.samples=4 needs a temperature; at engine.temperature=0 all 4 answers"),
         (
             "train=none eval.samples=4 engine.temperature=1 eval.parity=reference",
             "eval.samples=4 does not go with eval.parity=reference",

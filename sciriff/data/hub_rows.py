@@ -31,7 +31,8 @@ def hub_rows(
     keys = ("config", "split", "revision")
     name = " ".join([str(source.hub)] + [f"{key}={value}" for key in keys if (value := getattr(source, key))])
     rows = _loaded(source, name)
-    if commit := _commit(rows):
+    folders = sorted({Path(file["filename"]).parent.name for file in rows.cache_files})
+    if commit := next(filter(COMMIT.fullmatch, folders), None):
         # without a network, `datasets` takes the copy that was made last, whatever its revision
         if COMMIT.fullmatch(source.revision or "") and commit != source.revision:
             raise OutOfReach(f"{name}: there is a copy here of revision {commit} alone; fetch the other with a network")
@@ -63,11 +64,6 @@ def _loaded(source: SourceConfig, name: str) -> Any:
     except (DatasetsError, ValueError, RuntimeError) as error:  # no such configuration or split; files it cannot read
         kind = MissingSplit if known_errors.UNKNOWN_SPLIT.search(error) else UserError
         raise kind(f"{name}: cannot be read ({first_line(error)})") from None
-
-
-def _commit(rows: Any) -> str | None:
-    folders = {Path(file["filename"]).parent.name for file in rows.cache_files}
-    return next((folder for folder in sorted(folders) if COMMIT.fullmatch(folder)), None)
 
 
 def first_line(error: BaseException) -> str:

@@ -63,10 +63,9 @@ def fewest_that_fit(
         try:
             backend.accumulate(batch, 0.0, last=False)
         except torch.OutOfMemoryError as error:
-            raise UserError(
-                f"train.activation_checkpointing=auto: keeping {kept} of {layers} layers ran out of GPU memory; "
-                f"set train.activation_checkpointing=all ({str(error).splitlines()[0]})"
-            ) from None
+            problem = f"train.activation_checkpointing=auto: keeping {kept} of {layers} layers ran out of GPU memory"
+            reason = str(error).splitlines()[0]
+            raise UserError(f"{problem}; set train.activation_checkpointing=all ({reason})") from None
         return torch.cuda.max_memory_allocated(workers.device)
 
     peak(1)  # one-time allocations must not count as a layer's

@@ -84,11 +84,8 @@ def packed_sdpa(
 
     unsupported = [name for name in ("s_aux", "softcap", "position_bias") if arguments.get(name) is not None]
     if sequence_lengths is None or attention_mask is not None or not getattr(module, "is_causal", True) or unsupported:
-        what = ", ".join(unsupported) or "attention that is not plainly causal"
-        raise UserError(
-            f"{type(module).__name__} has {what}, which SDPA cannot restrict to packed sequences; "
-            "try train.attention=eager"
-        )
+        what = f"{type(module).__name__} has {', '.join(unsupported) or 'attention that is not plainly causal'}"
+        raise UserError(f"{what}, which SDPA cannot restrict to packed sequences; try train.attention=eager")
     outputs = []
     for q, k, v in zip(*(states.split(list(sequence_lengths), dim=2) for states in (query, key, value)), strict=True):
         mask = None

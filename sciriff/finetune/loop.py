@@ -34,21 +34,18 @@ from sciriff.run.user_error import UserError
 
 
 def finetune(config: Config, run: RunDir) -> None:
-    """Train on RUN/mix/tokens, from the newest checkpoint if there is one, and write RUN/model; if RUN/.stop appears, a
-    checkpoint instead."""
+    """Train on RUN/mix/tokens from the newest checkpoint, and write RUN/model, or a checkpoint if RUN/.stop appears."""
     workers = Workers(config)
     workers.wait_for_files(run.tokens / TOKEN_FILE, run.validation_tokens / TOKEN_FILE)
     workers.wait_until_agreed(run.stop_request)  # the driver has just removed that of an earlier start
     if workers.broadcast(finished_model.is_complete(run.model)):
         workers.log(f"{run.model} is already there; nothing to train")
-        checkpoints = Checkpoints(run, workers, settings(config, run))
     else:
         trainer = Trainer(config, run, workers)
         if not trainer.train(trainer.resume()):
             return workers.leave()
         trainer.write_model()
-        checkpoints = trainer.checkpoints
-    checkpoints.finish(keep_newest=config.train.keep_checkpoints)
+    Checkpoints(run, workers, settings={}).finish(keep_newest=config.train.keep_checkpoints)
     return workers.leave()
 
 
@@ -68,7 +65,12 @@ class Trainer:
         )
         self.model: SummedLoss = build(config, workers.device)
         text = self.model.language_model.config.get_text_config()
-        check_context(self.data, self.rows, getattr(text, "max_position_embeddings", None), config)
+        longest_row = self.rows[self.data.lengths[self.rows].argmax()]
+        longest = int(self.data.lengths[longest_row])
+        context = getattr(text, "max_position_embeddings", None)
+        if context is not None and longest > context:
+            problem = f"row {self.data.ids[longest_row]} has {longest} tokens, and the context window of "
+            raise UserError(f"{problem}{config.model.name} is {context}; set train.max_length={context}")
         self.vocabulary: int = text.vocab_size
         self.layers: int = text.num_hidden_layers
         self.attention_width = throughput.attention_width(text)
@@ -81,7 +83,6 @@ class Trainer:
         self.backend: Backend = backend(config, self.model, workers)
         packing_check.check(self.model, self.backend, config.train.precision, self.vocabulary, workers)
         if config.train.activation_checkpointing == "auto" and on_gpu:
-            longest = int(self.data.lengths[self.rows].max())
             recomputed = activation_checkpointing.fewest_that_fit(
                 self.model, self.backend, config.train.micro_batch_tokens, longest, self.vocabulary, workers
             )
@@ -103,8 +104,7 @@ class Trainer:
         measured: list[tuple[int, dict[str, float | None]]] = []
         if self.workers.rank == 0:
             metrics.cut(self.run.metrics, done)
-            self.losses = metrics.losses(self.run.metrics)
-            measured = metrics.validations(self.run.metrics)
+            self.losses, measured = metrics.losses(self.run.metrics)
         for step, losses in self.workers.gather(measured):
             if self.validation.record(step, losses):
                 self.checkpoints.best = step
@@ -193,23 +193,20 @@ class Trainer:
         plan = pack(lengths, costs, workers.count, train.micro_batch_tokens)
         batches = [collate(self.data, rows[piece].tolist(), self.vocabulary) for piece in plan[workers.rank]]
 
-        # The loss is divided by the target tokens of all ranks and micro-batches, so they are counted first.
+        # The loss is divided by the target tokens of all ranks, so they are counted first.
         count = sum(int(batch.targets.sum()) for batch in batches)
         targets, stops = workers.sum([count, self.run.stop_request.exists()])
         if not targets:
             raise UserError(f"step {step + 1} has no target token: rows {self.name_rows(rows)}")
         clock.append(self.now())
 
-        # The backend averages gradients over the ranks; the loss is divided by the targets of all of them.
-        scale = workers.count / targets
+        scale = workers.count / targets  # the backend averages gradients over the ranks
         losses = [self.backend.accumulate(b, scale, last=n == len(batches)) for n, b in enumerate(batches, 1)]
         loss = self.total_loss(losses, plan, rows, step) / targets
         clock.append(self.now())
 
-        learning_rate = schedule.learning_rate(
-            step, self.steps, train.learning_rate, train.warmup_ratio, train.schedule
-        )
-        grad_norm = self.backend.update(learning_rate)
+        rate = schedule.learning_rate(step, self.steps, train.learning_rate, train.warmup_ratio, train.schedule)
+        grad_norm = self.backend.update(rate)
         if not math.isfinite(grad_norm):
             raise UserError(f"the gradient of step {step + 1} is not finite ({grad_norm}): {self.name_rows(rows)}")
         clock.append(self.now())
@@ -222,7 +219,7 @@ class Trainer:
             steps=self.steps,
             epoch=round((step + 1) / per_epoch, 4),
             loss=loss,
-            lr=learning_rate,
+            lr=rate,
             grad_norm=grad_norm,
             tokens=sum(lengths),
             target_tokens=int(targets),
@@ -256,10 +253,8 @@ class Trainer:
         broken = [slot for slot, loss in enumerate(everyone) if not math.isfinite(loss)]
         if broken:
             suspects = [row for slot in broken for row in rows[plan[slot // len(mine)][slot % len(mine)]]]
-            raise UserError(
-                f"the loss of step {step + 1} is not finite: {self.name_rows(suspects)}; "
-                "look at these rows, or lower train.learning_rate"
-            )
+            problem = f"the loss of step {step + 1} is not finite: {self.name_rows(suspects)}"
+            raise UserError(f"{problem}; look at these rows, or lower train.learning_rate")
         return math.fsum(everyone)
 
     def name_rows(self, rows: Sequence[int] | np.ndarray, limit: int = 8) -> str:
@@ -268,8 +263,7 @@ class Trainer:
 
 
 def usable_rows(data: TokenFile, config: Config, workers: Workers) -> np.ndarray:
-    """Return the indices of the rows to train on: within `train.max_length`, with a target token. Reports the rows left
-    out. UserError if none remains."""
+    """Return the indices of the rows to train on: within `train.max_length`, with a target token. UserError if none."""
     train = config.train
     too_long = data.lengths > train.max_length
     no_target = (data.target_counts == 0) & ~too_long
@@ -284,18 +278,6 @@ def usable_rows(data: TokenFile, config: Config, workers: Workers) -> np.ndarray
             "or see mix/card.json for what the mix stage kept"
         )
     if train.global_batch_size > len(rows):
-        workers.log(
-            f"warning: train.global_batch_size={train.global_batch_size} is more than the {len(rows)} rows: "
-            "each epoch is one step over all of them"
-        )
+        problem = f"train.global_batch_size={train.global_batch_size} is more than the {len(rows)} rows"
+        workers.log(f"warning: {problem}: each epoch is one step over all of them")
     return rows
-
-
-def check_context(data: TokenFile, rows: np.ndarray, context: int | None, config: Config) -> None:
-    """UserError if a row is longer than `context`, the model's context window in tokens; None is no limit."""
-    longest = int(data.lengths[rows].max())
-    if context is not None and longest > context:
-        raise UserError(
-            f"row {data.ids[rows[data.lengths[rows].argmax()]]} has {longest} tokens, and the context window of "
-            f"{config.model.name} is {context}; set train.max_length={context}"
-        )

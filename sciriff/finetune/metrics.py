@@ -33,15 +33,12 @@ def validation_line(row: ValidationMetrics) -> str:
     return f"validation after step {row.step}: {', '.join(measured) or 'not finite'} ({row.validation_seconds:.1f} s)"
 
 
-def losses(path: Path) -> list[float]:
-    """Return the losses of all steps, in order; `cut` must have been called."""
-    return [row["loss"] for row in read_metrics(path) if not is_validation(row)]
-
-
-def validations(path: Path) -> list[tuple[int, dict[str, float | None]]]:
-    """Return (step, half -> loss) of all validations, in order; `cut` must have been called."""
-    measured = [row for row in read_metrics(path) if is_validation(row)]
-    return [(row["step"], {half: row[f"validation_{half}_loss"] for half in HALVES}) for row in measured]
+def losses(path: Path) -> tuple[list[float], list[tuple[int, dict[str, float | None]]]]:
+    """Return the losses of all steps, and (step, half -> loss) of all validations, after `cut`."""
+    rows = read_metrics(path)
+    measured = [row for row in rows if is_validation(row)]
+    validations = [(row["step"], {half: row[f"validation_{half}_loss"] for half in HALVES}) for row in measured]
+    return [row["loss"] for row in rows if not is_validation(row)], validations
 
 
 def cut(path: Path, step: int) -> None:

@@ -107,10 +107,8 @@ def collate(data: TokenFile, rows: Sequence[int], vocabulary: int) -> Batch:
     for row, (tokens, _) in zip(rows, sequences, strict=True):
         for token in (int(tokens.min()), int(tokens.max())):
             if not 0 <= token < vocabulary:
-                raise UserError(
-                    f"row {data.ids[row]} has token {token}, but the model has embeddings for {vocabulary}: "
-                    "the mix was tokenised for another model; run the mix stage again"
-                )
+                problem = f"row {data.ids[row]} has token {token}, but the model has embeddings for {vocabulary}"
+                raise UserError(f"{problem}: the mix was tokenised for another model; run the mix stage again")
     return concatenate(sequences)
 
 

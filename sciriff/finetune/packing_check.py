@@ -3,6 +3,8 @@
 Families whose packed sequences would influence one another (windows, convolutions ...) are refused.
 """
 
+import math
+
 import numpy as np
 
 from sciriff.finetune.backends import Backend
@@ -50,4 +52,4 @@ def _tokens(count: int, step: int, vocabulary: int) -> np.ndarray:
 
 
 def _agree(a: float, b: float, rounding: float) -> bool:
-    return abs(a - b) <= rounding * max(abs(a), abs(b), 1.0)
+    return math.isclose(a, b, rel_tol=rounding, abs_tol=rounding)

@@ -107,10 +107,8 @@ def usable_rows(data: TokenFile, max_length: int, workers: Workers) -> dict[str,
     """Return half -> indices of the rows to evaluate on, for halves that have any. Reports the rows left out."""
     usable = (data.lengths <= max_length) & (data.target_counts > 0)
     if not usable.all():
-        workers.log(
-            f"{(~usable).sum()} of {len(data)} validation rows left out: longer than train.max_length={max_length}, or "
-            "without a target token"
-        )
+        left_out = f"{(~usable).sum()} of {len(data)} validation rows left out"
+        workers.log(f"{left_out}: longer than train.max_length={max_length}, or without a target token")
     science = np.array([row_id.startswith("science.") for row_id in data.ids], np.bool_)
     halves = {"science": np.flatnonzero(usable & science), "general": np.flatnonzero(usable & ~science)}
     return {half: rows for half, rows in halves.items() if len(rows)}

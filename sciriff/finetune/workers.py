@@ -67,8 +67,7 @@ class Workers:
         shared_files.wait_for(self.broadcast([path for path in paths if path.exists()]))
 
     def wait_until_agreed(self, path: Path) -> None:
-        """Wait until all ranks see the file or none does: another node may just have removed it. UserError if they
-        never agree."""
+        """Wait until all ranks see the file or none does. UserError if they never agree."""
         give_up_at = time.monotonic() + shared_files.PATIENCE
         while self.sum([(here := shared_files.is_here(path)) != self.broadcast(here)])[0]:
             if time.monotonic() > give_up_at:

@@ -17,8 +17,7 @@ from sciriff.judge.prompts import judge_prompt
 from sciriff.judge.questions import Question, Rows, was_cut
 from sciriff.judge.recorded import FILE, recorded_file, recorded_responses
 from sciriff.models.api.calls import Call, Reply, Sent, Tally
-from sciriff.models.api.configured import judge_problems, judging_service
-from sciriff.models.api.service import UNKNOWN_PRICE, say_retries
+from sciriff.models.api.service import UNKNOWN_PRICE, judge_problems, judging_service, say_retries
 from sciriff.run.digest import value_digest
 from sciriff.run.locks import hold_or_refuse
 from sciriff.run.progress import Progress

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any, TypedDict
 
-from sciriff.models.api.openai import reply_text
+from sciriff.models.api.openai import read_reply
 from sciriff.run.typed_json import read_json
 from sciriff.run.user_error import UserError
 
@@ -36,6 +36,6 @@ def recorded_responses(path: Path) -> list[str]:
     what, fix = "the responses of a judge", "name a folder that holds them with judge.path"
     rows = read_json(path, list[_RecordedRow], what, fix)
     try:
-        return [reply_text(row["response"]["body"]) for row in rows]
+        return [read_reply(row["response"]["body"]).text for row in rows]
     except ValueError as error:
         raise UserError(f"{path}: not {what} ({error}); {fix}") from None

@@ -203,12 +203,9 @@ def _capped(
         selection = capped(rows, cap, refusals)
         times = over_epochs(selection.kept, source.epochs)
         unused = selection.kept[len(times) :]  # of less than one epoch
-        for reason, dropped in (
-            *selection.refused.items(),
-            (over, selection.over),
-            (f"over mix.sources.{name}.epochs", unused),
-        ):
-            for row in dropped:
+        dropped = {**selection.refused, over: selection.over, f"over mix.sources.{name}.epochs": unused}
+        for reason, left_out in dropped.items():
+            for row in left_out:
                 tally.drop(reason, row.name, name, row.dataset)
         choice.rows += len(selection.kept)
         choice.times += times

@@ -62,8 +62,7 @@ class TrainingRow(NamedTuple):
     targets: np.ndarray
     """bool, shape (tokens,): the assistant's text and the token that ends it, in every turn; never a role tag."""
     answers: list[tuple[int, int]]
-    """For each answer the number of messages, and of tokens, up to its end. These tokens are the same as those of these
-    messages alone."""
+    """For each answer the number of messages and of tokens up to its end; they are those of these messages alone."""
 
 
 def jinja_template(chat: str) -> str | None:
@@ -75,22 +74,11 @@ def jinja_template(chat: str) -> str | None:
 
 
 def prompt_ids(chat: str, messages: Sequence[Message], tokenizer: PreTrainedTokenizerFast) -> list[int]:
-    """Return the token ids up to where the assistant begins to answer, with BOS if training has it. UserError if the
+    """Return the token ids up to where the assistant begins to answer: a prefix of the training row's. UserError if the
     tokenizer lacks what the format `chat` (model.chat) needs."""
     markup = Markup(chat, tokenizer)
     pieces = markup.encode([markup.render(messages, to_answer=True)])[0]
     return list(chain.from_iterable(pieces))
-
-
-def training_ids(
-    chat: str, messages: Sequence[Message], tokenizer: PreTrainedTokenizerFast
-) -> tuple[list[int], list[bool]]:
-    """Return the token ids of a conversation that ends with an answer, and their targets (TrainingRow). The ids begin
-    with `prompt_ids` of the messages before each answer. UserError as there."""
-    markup = Markup(chat, tokenizer)
-    rendered = markup.render(messages)
-    row = markup.row(rendered, markup.encode([rendered])[0])
-    return row.ids.tolist(), row.targets.tolist()
 
 
 def end_ids(chat: str, tokenizer: PreTrainedTokenizerFast) -> list[int]:

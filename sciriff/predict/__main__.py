@@ -4,6 +4,7 @@ import time
 from collections.abc import Generator, Iterable, Sequence
 from contextlib import closing
 from dataclasses import replace
+from importlib import import_module
 from importlib.util import find_spec
 from types import ModuleType
 from typing import Any
@@ -18,7 +19,7 @@ from sciriff.models.identity import check_tensor_parallel, context_of, model_ide
 from sciriff.models.loading import load_config, load_tokenizer
 from sciriff.predict import over_api, parity, replicas, saved_rows, shares
 from sciriff.predict.prompts import SERVERS, Prompt, make_prompt, room_for_prompt
-from sciriff.predict.saved_rows import AskedAnswer, Saved
+from sciriff.predict.saved_rows import RequestedAnswer, Saved
 from sciriff.predict.shares import Shares
 from sciriff.run import machine
 from sciriff.run.digest import value_digest
@@ -67,7 +68,8 @@ def main(config: Config, run: RunDir) -> None:
         "end tokens": request.end_ids,
         "parity": config.eval.parity,
     }
-    digests = [digest_of(prompt) for prompt in prompts]
+    # a saved answer is reused only while the digest of its exact prompt is unchanged
+    digests = [value_digest([prompt.text, prompt.ids, prompt.truncated_tokens]) for prompt in prompts]
     share = Shares(run, nodes, engines, value_digest([settings, digests, request.limits]))
 
     def generate(batches: list[list[int]]) -> Generator[list[Answer], None, None]:
@@ -79,7 +81,7 @@ def main(config: Config, run: RunDir) -> None:
                 share.answer(stream)
         return
     asked = {
-        prompt.key: AskedAnswer(prompt.instance.task, digest, limit, prompt.instance.reference, prompt.sample)
+        prompt.key: RequestedAnswer(prompt.instance.task, digest, limit, prompt.instance.reference, prompt.sample)
         for prompt, digest, limit in zip(prompts, digests, request.limits, strict=True)
     }
 
@@ -110,7 +112,7 @@ def main(config: Config, run: RunDir) -> None:
                 rows.update((row.key, row) for row in new)
                 tokens += sum(len(answer.token_ids) for answer in answers)
                 progress(len(rows), f"answers, {tokens / (time.monotonic() - started):,.0f} tokens a second")
-    rows.update((prompt.key, skipped_row(prompt)) for prompt in prompts if prompt.skipped)
+    rows.update((prompt.key, prompt.skipped_row()) for prompt in prompts if prompt.skipped)
     saved_rows.keep_only(run, asked, rows)
     share.clear()
     endless = sum(row.finish_reason == "length" for row in rows.values())
@@ -146,11 +148,6 @@ def sampling_of(config: Config, prompts: Sequence[Prompt]) -> Sampling | None:
     return Sampling(config.temperature, config.engine.top_p, streams)
 
 
-def digest_of(prompt: Prompt) -> str:
-    """Digest of the exact prompt; a saved answer is reused only while it is unchanged."""
-    return value_digest([prompt.text, prompt.ids, prompt.truncated_tokens])
-
-
 def made_with() -> dict[str, Any]:
     """Versions and devices that can change an answer in its last digits."""
     versions = machine.versions()
@@ -162,18 +159,12 @@ def made_with() -> dict[str, Any]:
 
 def load_engine(name: str) -> ModuleType:
     """Import an engine's module, which has `settings`, `plan_batches` and `generate`. UserError if not installed."""
-    if name == "transformers":
-        from sciriff.models.engines import transformers
-
-        return transformers
-    if find_spec("vllm") is None:
+    if name == "vllm" and find_spec("vllm") is None:
         raise UserError(
             "engine=vllm is not installed here: pip install 'sciriff[vllm]', or name an interpreter that has it with "
             "engine.python=PATH, or choose engine=transformers"
         )
-    from sciriff.models.engines import vllm
-
-    return vllm
+    return import_module(f"sciriff.models.engines.{name}")
 
 
 def make_prompts(config: Config, tokenizer: Any, context: int) -> list[Prompt]:
@@ -217,35 +208,8 @@ def to_row(prompt: Prompt, digest: str, answer: Answer, tokenizer: Any, parity_s
     ids = answer.token_ids[:-1] if answer.finish_reason == "stop" else answer.token_ids
     text = tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
     kept = parity.before_stop(text) if parity_switch == "reference" else text
-    return Prediction(
-        task=prompt.instance.task,
-        instance_id=prompt.instance.instance_id,
-        prompt=prompt.text,
-        prediction=kept,
-        reference=prompt.instance.reference,
-        finish_reason=answer.finish_reason if kept == text else "stop",
-        prompt_tokens=len(prompt.ids),
-        output_tokens=len(answer.token_ids),
-        truncated_tokens=prompt.truncated_tokens,
-        prompt_digest=digest,
-        sample=prompt.sample,
-    )
-
-
-def skipped_row(prompt: Prompt) -> Prediction:
-    """Empty row of a prompt that was too long under eval.truncation=skip."""
-    instance = prompt.instance
-    return Prediction(
-        task=instance.task,
-        instance_id=instance.instance_id,
-        prompt=prompt.text,
-        prediction="",
-        reference=instance.reference,
-        finish_reason="skipped",
-        prompt_tokens=len(prompt.ids),
-        output_tokens=0,
-        sample=prompt.sample,
-    )
+    finish_reason = answer.finish_reason if kept == text else "stop"
+    return prompt.row(kept, finish_reason, len(answer.token_ids), digest)
 
 
 if __name__ == "__main__":

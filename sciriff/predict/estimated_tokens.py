@@ -1,4 +1,4 @@
-"""Stand in for the tokenizer of a model that only its provider has: tokens by estimate, to cut long prompts by."""
+"""Estimate tokens where only the provider has the model's tokenizer, to truncate long prompts."""
 
 from typing import Any
 
@@ -6,15 +6,14 @@ from sciriff.models.api.limits import BYTES_PER_TOKEN
 
 ENCODING = ("utf-8", "surrogatepass")
 FIRST = b"\1"
-"""Before the bytes of a piece in its id, so that none is lost that is 0."""
+"""Precedes the bytes of a piece in its id, so that no leading 0 is lost."""
 
 
 class EstimatedTokens:
-    """Cuts a text into pieces of at most 3 bytes and never within a character, and calls them tokens. English has about
-    4.3 bytes a token, so that a prompt that fits by this measure fits. It does what prompts.py asks of a tokenizer."""
+    """Tokenizer, as far as prompts.py needs one, whose tokens are pieces of at most 3 bytes, never within a character.
+    English has about 4.3 bytes a token, so a prompt that fits by this measure fits."""
 
-    is_fast = True
-    """It tells where its tokens are in a text."""
+    is_fast = True  # as a tokenizer with `offset_mapping`
 
     def __call__(self, text: str, **options: Any) -> dict[str, Any]:
         """`input_ids` and `offset_mapping`, [first, last) of each token in characters."""
@@ -23,7 +22,7 @@ class EstimatedTokens:
         return {"input_ids": ids, "offset_mapping": spans}
 
     def decode(self, ids: list[int], **options: Any) -> str:
-        """The text of some tokens."""
+        """The text of `ids`."""
         return b"".join(id.to_bytes(5).lstrip(b"\0")[len(FIRST) :] for id in ids).decode(*ENCODING)
 
 

@@ -1,13 +1,11 @@
-"""Have a server answer the prompts: messages go out, texts come back, and none is paid for twice, killed or not."""
+"""Have a server answer the prompts. No answer is paid for twice, killed or not."""
 
-from dataclasses import replace
 from typing import Any
 
 from sciriff.config import Config
 from sciriff.data.records import AnswerKey, Prediction, named
 from sciriff.models.api.calls import Call, Reply, Sent, Tally
-from sciriff.models.api.configured import answering_service
-from sciriff.models.api.service import UNKNOWN_PRICE, Service, say, say_retries
+from sciriff.models.api.service import UNKNOWN_PRICE, Service, answering_service, say, say_retries
 from sciriff.models.engines.sampling import seed_of, stream_of
 from sciriff.models.identity import context_of
 from sciriff.models.loading import load_config, load_tokenizer
@@ -15,7 +13,7 @@ from sciriff.predict import parity, saved_rows
 from sciriff.predict.estimated_tokens import EstimatedTokens
 from sciriff.predict.paid_answers import PaidAnswer, PaidAnswers
 from sciriff.predict.prompts import Prompt
-from sciriff.predict.saved_rows import AskedAnswer
+from sciriff.predict.saved_rows import RequestedAnswer
 from sciriff.run.digest import value_digest
 from sciriff.run.locks import hold_or_refuse
 from sciriff.run.progress import Progress
@@ -27,8 +25,8 @@ SERVERS_MARKUP = 64
 
 
 def tokenizer_and_context(config: Config) -> tuple[Any, int]:
-    """What measures prompts, and how many tokens they and their answers may have: the model's own tokenizer, so that
-    prompts are cut as for any other engine, or an estimate where only the provider has one."""
+    """The tokenizer that measures prompts, and the most tokens of a prompt with its answer. It is the model's own, so
+    that prompts are cut as for any other engine, or an estimate where only the provider has one."""
     model = config.answering_model
     if model.api is not None:
         tokenizer: Any = EstimatedTokens()
@@ -50,7 +48,7 @@ def answer(config: Config, run: RunDir, prompts: list[Prompt]) -> None:
 
 
 class Answering:
-    """The prompts of a run, the answers that it has, and the way from the one to the other."""
+    """The prompts of a run and their answers, from what is paid for to the rows."""
 
     def __init__(self, config: Config, run: RunDir, service: Service, prompts: list[Prompt]) -> None:
         self.config = config
@@ -58,64 +56,59 @@ class Answering:
         self.service = service
         self.prompts = prompts
         self.api = config.answering_model.api
-        self.asked: dict[AnswerKey, AskedAnswer] = {}
+        self.asked: dict[AnswerKey, RequestedAnswer] = {}
         self.asking: dict[str, list[Prompt]] = {}
-        """Digest -> the prompts that it is of: instances that ask the same are asked once for each sample."""
+        """Digest -> its prompts: instances with the same prompt are asked once for each sample."""
         for prompt in prompts:
             instance, question = prompt.instance, self.question(prompt)
-            self.asked[prompt.key] = AskedAnswer(
+            self.asked[prompt.key] = RequestedAnswer(
                 instance.task, question, self.limit(prompt), instance.reference, prompt.sample
             )
             if not prompt.skipped:
                 self.asking.setdefault(self.digest(prompt), []).append(prompt)
-        self.rows = {prompt.key: self.skipped_row(prompt) for prompt in prompts if prompt.skipped}
+        self.rows = {prompt.key: prompt.skipped_row() for prompt in prompts if prompt.skipped}
+
+    def top_p(self) -> dict[str, float]:
+        """Sent only where it is not 1: some models take it at no value."""
+        return {"top_p": self.config.engine.top_p} if self.config.engine.top_p < 1 else {}
 
     def settings(self) -> dict[str, Any]:
-        """What all answers depend on. Not where they are asked for."""
+        """Settings that all answers depend on; not where they are asked for."""
         return {
             "model": self.service.model,
             "engine": self.service.provider,
             "temperature": self.service.server.temperature,
-            **self.top_p,
+            **self.top_p(),
             "thinking tokens": self.api.thinking_tokens if self.api else 0,
             "request": self.api.request if self.api else {},
             "parity": self.config.eval.parity,
         }
 
-    @property
-    def top_p(self) -> dict[str, float]:
-        """Said only where it is not 1: some models take it at no value."""
-        return {"top_p": self.config.engine.top_p} if self.config.engine.top_p < 1 else {}
-
     def digest(self, prompt: Prompt) -> str:
-        """The key of an answer: the same prompt, with the same limit, under the same settings, and which sample of it.
+        """Key of an answer: the same prompt, with the same limit, under the same settings, and which sample of it.
         That of the first sample is what it is without samples, so that asking for more pays for the others alone."""
-        return self._digest([self.config.eval.longest_answer(prompt.instance.task)], prompt)
+        return self.question(prompt, self.config.eval.longest_answer(prompt.instance.task))
 
-    def question(self, prompt: Prompt) -> str:
-        """The same whatever the limit, under which an answer that did not run into its own would be no other."""
-        return self._digest([], prompt)
-
-    def _digest(self, limit: list[int], prompt: Prompt) -> str:
+    def question(self, prompt: Prompt, *limit: int) -> str:
+        """Digest of the same without the limit, under which an answer that did not run into its own is no other."""
         settings = {key: value for key, value in self.settings().items() if key != "parity"}
-        asked = [settings, *limit, prompt.text]
-        return value_digest([*asked, prompt.sample] if (prompt.sample or 1) > 1 else asked)
+        later_sample = [prompt.sample] if (prompt.sample or 1) > 1 else []
+        return value_digest([settings, *limit, prompt.text, *later_sample])
 
     def limit(self, prompt: Prompt) -> int:
-        """Tokens that the model may write, those that it thinks included: servers count them together."""
+        """Most tokens of the answer, those of thinking included: servers count them together."""
         thinking = self.api.thinking_tokens if self.api else 0
         return self.config.eval.longest_answer(prompt.instance.task) + thinking
 
     def call(self, digest: str) -> Call:
-        """The question that the prompts of a digest are."""
+        """The call for the prompts of this digest."""
         prompt = self.asking[digest][0]
-        more = {**self.top_p, **self.seed(prompt), **(self.api.request if self.api else {})}
+        more = {**self.top_p(), **self.seed(prompt), **(self.api.request if self.api else {})}
         about = {"question": self.question(prompt), "limit": self.limit(prompt)}
         return self.service.call(digest, prompt.text, self.limit(prompt), more, about)
 
     def seed(self, prompt: Prompt) -> dict[str, int]:
-        """What draws the tokens, for servers that speak OpenAI's language, which do with it what they can. Anthropic's
-        take none, nor do models that take no temperature."""
+        """Seed of the sampling; neither Anthropic's API nor models that take no temperature know one."""
         settled = self.config.temperature == 0 or (self.api is not None and not self.api.takes_temperature)
         if settled or self.service.provider == "anthropic":
             return {}
@@ -154,7 +147,6 @@ class Answering:
         return left
 
     def ask(self, calls: list[Call]) -> Tally:
-        """Make the calls."""
         progress = Progress(len(self.prompts))
 
         def on_reply(call: Sent, reply: Reply) -> None:
@@ -173,16 +165,16 @@ class Answering:
         return self.paid.add(call, reply, self.service.usd(call, reply))
 
     def take(self, prompts: list[Prompt], answer: PaidAnswer) -> list[Prediction]:
-        """The rows of an answer, which count from now on."""
-        if self.config.eval.parity == "reference" and (kept := parity.before_stop(answer.text)) != answer.text:
-            answer = replace(answer, text=kept, finish_reason="stop")
-        rows = [to_row(prompt, answer, self.question(prompt)) for prompt in prompts]
+        """Make the rows of an answer and keep them in `rows`."""
+        text, finish_reason = answer.text, answer.finish_reason
+        if self.config.eval.parity == "reference" and (kept := parity.before_stop(text)) != text:
+            text, finish_reason = kept, "stop"
+        rows = [
+            prompt.row(text, finish_reason, answer.output_tokens, self.question(prompt), answer.input_tokens)
+            for prompt in prompts
+        ]
         self.rows.update((row.key, row) for row in rows)
         return rows
-
-    def skipped_row(self, prompt: Prompt) -> Prediction:
-        """The empty row of a prompt that is too long, under eval.truncation=skip."""
-        return to_row(prompt, PaidAnswer("", self.service.model, "", "skipped", len(prompt.ids), 0, None), None)
 
     def say_failures(self, tally: Tally) -> None:
         """UserError for calls without an answer; under allow_missing a printed line, where asking again is no use."""
@@ -197,20 +189,3 @@ class Answering:
         if not self.config.allow_missing:
             raise UserError(f"{text}. The rest is kept; run again to ask for these, or allow_missing=true does without")
         say(text)
-
-
-def to_row(prompt: Prompt, answer: PaidAnswer, question: str | None) -> Prediction:
-    """The row of an answer."""
-    return Prediction(
-        task=prompt.instance.task,
-        instance_id=prompt.instance.instance_id,
-        prompt=prompt.text,
-        prediction=answer.text,
-        reference=prompt.instance.reference,
-        finish_reason=answer.finish_reason,
-        prompt_tokens=answer.input_tokens,
-        output_tokens=answer.output_tokens,
-        truncated_tokens=prompt.truncated_tokens,
-        prompt_digest=question,
-        sample=prompt.sample,
-    )

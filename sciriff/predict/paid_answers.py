@@ -1,4 +1,4 @@
-"""Every answer that a server gave to this run, on the disk before the next is asked for, by what was asked.
+"""Every answer that a server gave to this run, on the disk before the next is asked for.
 
 predictions/<task>.jsonl is made from these rows and may be made again; these are only ever added to.
 """
@@ -20,7 +20,7 @@ class PaidAnswer:
     """One answer."""
 
     digest: str
-    """Of the prompt, its limit, the model and the settings that the answer depends on."""
+    """Digest of the prompt, its limit, the model and the settings that the answer depends on."""
     model: str
     text: str
     finish_reason: str | None
@@ -28,23 +28,22 @@ class PaidAnswer:
     """By the server's count."""
     output_tokens: Count
     usd: Dollars | None
-    """What it cost at the price of its day; None where the price was not known."""
+    """Cost at the price of its day; None where the price was not known."""
     question: str | None = None
-    """The digest of the same without the limit. This and the limit are None in rows of older versions, which answer
-    what has their digest and nothing else."""
+    """Digest of the same without the limit. Both are None in rows of older versions, found by their digest alone."""
     limit: int | None = None
-    """Tokens that it might have, those of thinking included."""
+    """Most tokens of the answer, those of thinking included."""
 
     def comes_again(self, limit: int) -> bool:
-        """Whether this very answer would come under another limit: the model has ended it, and it has room. A server
-        that does not say why an answer has ended has cut one that is as long as it might be."""
+        """Whether the answer would be the same under another limit: the model ended it, and it has room. Where a server
+        does not say why an answer ended, one as long as its limit was cut."""
         cut = self.finish_reason == "length" or (self.finish_reason is None and self.output_tokens >= (self.limit or 0))
         return not cut and self.output_tokens <= limit
 
 
 @dataclass
 class PaidAnswers:
-    """All of them, and the way to add one."""
+    """All paid answers of a run."""
 
     path: Path
     by_digest: dict[str, PaidAnswer] = field(default_factory=dict)
@@ -52,8 +51,7 @@ class PaidAnswers:
 
     @classmethod
     def read(cls, path: Path) -> "PaidAnswers":
-        """The rows of earlier starts. Half a line at the end, where a kill has left one, is cut off. UserError names
-        file and line of one that is broken."""
+        """Read the rows of earlier starts; half a line that a kill left is cut off. UserError names file and line."""
         if repair_last_line(path):
             print(f"{path}: its last line was only half written and is asked again", flush=True)
         answers = cls(path)
@@ -62,14 +60,13 @@ class PaidAnswers:
         return answers
 
     def find(self, digest: str, question: str, limit: int) -> PaidAnswer | None:
-        """The answer that has this digest, or one to the same question under another limit that would be the same."""
+        """The answer with this digest, or one to the same question that would be the same under this limit."""
         if digest in self.by_digest:
             return self.by_digest[digest]
         return next((row for row in self.by_question.get(question, ()) if row.comes_again(limit)), None)
 
     def add(self, call: Sent, reply: Reply, usd: float | None) -> PaidAnswer:
-        """Write the answer to a call, unless it is here already, as one of a batch may be. It is on the disk when this
-        returns."""
+        """Write the answer to a call, on disk before this returns, unless a batch has brought it before."""
         if call.id not in self.by_digest:
             counts = reply.input_tokens, reply.output_tokens
             row = PaidAnswer(call.id, call.model, reply.text, reply.finish_reason, *counts, usd, **call.about)
@@ -83,7 +80,7 @@ class PaidAnswers:
             self.by_question.setdefault(row.question, []).append(row)
 
     def spent(self, price: Price) -> float:
-        """US dollars that all rows have cost; those that do not say it count at today's price."""
+        """US dollars that all rows cost; those of unknown price count at today's `price`."""
         return sum(
             price.of(row.input_tokens, row.output_tokens) if row.usd is None else row.usd
             for row in self.by_digest.values()

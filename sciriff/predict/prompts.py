@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from sciriff.data.records import AnswerKey, Instance
+from sciriff.data.records import AnswerKey, Instance, Prediction
 from sciriff.models.chat_markup import prompt_ids
 from sciriff.run.json_lines import Message
 from sciriff.run.user_error import UserError
@@ -37,6 +37,33 @@ class Prompt:
     @property
     def key(self) -> AnswerKey:
         return self.instance.instance_id, self.sample or 1
+
+    def row(
+        self,
+        prediction: str,
+        finish_reason: str | None,
+        output_tokens: int,
+        digest: str | None = None,
+        prompt_tokens: int | None = None,
+    ) -> Prediction:
+        """The row of an answer to this prompt. `prompt_tokens` are those of `ids` unless a server counted others."""
+        return Prediction(
+            task=self.instance.task,
+            instance_id=self.instance.instance_id,
+            prompt=self.text,
+            prediction=prediction,
+            reference=self.instance.reference,
+            finish_reason=finish_reason,
+            prompt_tokens=len(self.ids) if prompt_tokens is None else prompt_tokens,
+            output_tokens=output_tokens,
+            truncated_tokens=self.truncated_tokens,
+            prompt_digest=digest,
+            sample=self.sample,
+        )
+
+    def skipped_row(self) -> Prediction:
+        """The empty row of a prompt that is too long under eval.truncation=skip."""
+        return self.row("", "skipped", 0)
 
 
 def make_prompt(instance: Instance, chat: str, tokenizer: Any, room: int, truncation: str) -> Prompt:

@@ -9,8 +9,10 @@ that are no longer requested are kept in predictions/not_asked/.
 
 import contextlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
+from itertools import groupby
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -35,7 +37,7 @@ NOT_SETTINGS = tuple(_NotSettings.__annotations__)
 
 
 @dataclass(frozen=True)
-class AskedAnswer:
+class RequestedAnswer:
     """One answer that the current config requests."""
 
     task: str
@@ -62,7 +64,7 @@ class Saved:
     """Keys of rows made when other answers were requested: finished, and excluded from batches."""
 
 
-def begin(run: RunDir, asked: Mapping[AnswerKey, AskedAnswer], settings: dict[str, Any]) -> Saved:
+def begin(run: RunDir, asked: Mapping[AnswerKey, RequestedAnswer], settings: dict[str, Any]) -> Saved:
     """Load the rows that are still valid for `asked` (in order), and write expected.json and settings.json.
 
     In settings.json `asked` is the digest of all requested answers; when it changes, `kept` (task -> instance ids, or
@@ -89,14 +91,13 @@ def begin(run: RunDir, asked: Mapping[AnswerKey, AskedAnswer], settings: dict[st
     digest = value_digest(
         [[_written(key, answer), answer.prompt_digest, answer.limit] for key, answer in asked.items()]
     )
-    if before is None or before["asked"] == digest:
-        kept = {key for keys in before["kept"].values() for key in map(_key, keys) if key in rows} if before else set()
-    else:
-        kept = set(rows)
-    made_with = before["made with"] if before else []
+    before = before or {"asked": digest, "kept": {}, "made with": []}
+    kept = set(rows)
+    if before["asked"] == digest:
+        kept &= {_key(written) for keys in before["kept"].values() for written in keys}
+    kept_by_task = _by_task(kept, asked)
     _write_json(
-        run.answered_with,
-        {**settings, "asked": digest, "kept": _by_task(kept, asked), "made with": made_with},
+        run.answered_with, {**settings, "asked": digest, "kept": kept_by_task, "made with": before["made with"]}
     )
     _write_json(run.expected, _expected(asked))
     return Saved(rows, frozenset(kept))
@@ -113,29 +114,20 @@ def note_versions(run: RunDir, made_with: dict[str, Any]) -> None:
         _write_json(run.answered_with, {**settings, "made with": [*settings["made with"], made_with]})
 
 
-def keep_only(run: RunDir, asked: Mapping[AnswerKey, AskedAnswer], rows: Mapping[AnswerKey, Prediction]) -> None:
+def keep_only(run: RunDir, asked: Mapping[AnswerKey, RequestedAnswer], rows: Mapping[AnswerKey, Prediction]) -> None:
     """Rewrite the files with exactly these rows, in the order of `asked`."""
-    kept: dict[str, list[Prediction]] = {}
-    for key, answer in asked.items():
-        if key in rows:
-            kept.setdefault(answer.task, []).append(rows[key])
     for task in HELD_OUT:
-        if task.name in kept:
-            write_jsonl(_file(run, task.name), kept[task.name])
-        else:
-            _file(run, task.name).unlink(missing_ok=True)
+        kept = [rows[key] for key, answer in asked.items() if answer.task == task.name and key in rows]
+        _write_rows(_file(run, task.name), kept)
 
 
 def append(run: RunDir, rows: Iterable[Prediction]) -> None:
     """Append finished rows to their tasks' files, and return once they are on disk. OSError names the file."""
-    lines: dict[str, list[str]] = {}
-    for row in rows:
-        lines.setdefault(row.task, []).append(to_json(row) + "\n")
-    for task, added in lines.items():
-        append_lines(_file(run, task), added)
+    for task, added in groupby(sorted(rows, key=attrgetter("task")), key=attrgetter("task")):
+        append_lines(_file(run, task), [to_json(row) + "\n" for row in added])
 
 
-def _take_over(run: RunDir, asked: Mapping[AnswerKey, AskedAnswer]) -> dict[AnswerKey, Prediction]:
+def _take_over(run: RunDir, asked: Mapping[AnswerKey, RequestedAnswer]) -> dict[AnswerKey, Prediction]:
     """Load the rows that answer `asked`. Rows that are not requested move to not_asked/ (written there before they are
     removed here); outdated rows are dropped."""
     rows: dict[AnswerKey, Prediction] = {}
@@ -149,11 +141,7 @@ def _take_over(run: RunDir, asked: Mapping[AnswerKey, AskedAnswer]) -> dict[Answ
                 rows[key] = replace(row, reference=answer.reference, sample=answer.sample)
             else:
                 outdated += row.finish_reason != "skipped"
-        found = {key: row for key, row in found.items() if row.finish_reason != "skipped"}
-        if found:
-            write_jsonl(aside, found.values())
-        else:
-            aside.unlink(missing_ok=True)
+        _write_rows(aside, [row for row in found.values() if row.finish_reason != "skipped"])
     if outdated:
         print(f"{outdated} answers are to another prompt or had another limit and are made again", flush=True)
     if run.not_asked.is_dir() and not any(run.not_asked.iterdir()):
@@ -165,7 +153,15 @@ def _file(run: RunDir, task: str) -> Path:
     return run.predictions / f"{task}.jsonl"
 
 
-def _written(key: AnswerKey, answer: AskedAnswer) -> str | list[Any]:
+def _write_rows(path: Path, rows: Sequence[Prediction]) -> None:
+    """Write a file of rows; without any it is removed."""
+    if rows:
+        write_jsonl(path, rows)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _written(key: AnswerKey, answer: RequestedAnswer) -> str | list[Any]:
     """A key as written in settings.json: the instance id, or with samples [instance id, sample]."""
     return key[0] if answer.sample is None else list(key)
 
@@ -174,17 +170,16 @@ def _key(written: str | list[Any]) -> AnswerKey:
     return (written, 1) if isinstance(written, str) else (written[0], written[1])
 
 
-def _by_task(keys: Iterable[AnswerKey], asked: Mapping[AnswerKey, AskedAnswer]) -> dict[str, list[str | list[Any]]]:
+def _by_task(keys: Set[AnswerKey], asked: Mapping[AnswerKey, RequestedAnswer]) -> dict[str, list[str | list[Any]]]:
     """Task -> its answers among `keys`, in the order of `asked`."""
-    chosen = set(keys)
     tasks: dict[str, list[str | list[Any]]] = {}
     for key, answer in asked.items():
-        if key in chosen:
+        if key in keys:
             tasks.setdefault(answer.task, []).append(_written(key, answer))
     return tasks
 
 
-def _expected(asked: Mapping[AnswerKey, AskedAnswer]) -> dict[str, Any]:
+def _expected(asked: Mapping[AnswerKey, RequestedAnswer]) -> dict[str, Any]:
     """Task -> its instance ids; with several samples per instance also SAMPLES_KEY -> their number."""
     tasks: dict[str, list[str]] = {}
     for (instance_id, sample), answer in asked.items():

@@ -1,6 +1,5 @@
 """Finished runs as a LaTeX table: the columns of summary.tsv with intervals, ready for a paper."""
 
-import re
 from collections.abc import Sequence
 from itertools import accumulate, pairwise
 from statistics import fmean, stdev
@@ -14,15 +13,15 @@ from sciriff.tasks import COLUMNS, HELD_OUT
 STATISTICS = ("mean", "median")
 MISSING = "--"
 PLUS_MINUS = r"$\pm$"
-SPECIAL = {
-    "\\": r"\textbackslash{}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
-    "|": r"\textbar{}",
-    '"': r"\textquotedbl{}",
-} | {character: f"\\{character}" for character in "&%$#_{}"}
+SPECIAL = {ord(character): f"\\{character}" for character in "&%$#_{}"} | {
+    ord("\\"): r"\textbackslash{}",
+    ord("~"): r"\textasciitilde{}",
+    ord("^"): r"\textasciicircum{}",
+    ord("<"): r"\textless{}",
+    ord(">"): r"\textgreater{}",
+    ord("|"): r"\textbar{}",
+    ord('"'): r"\textquotedbl{}",
+}
 
 
 def latex_table(groups: Sequence[Group], comparisons: Sequence[Comparison]) -> str:
@@ -63,7 +62,7 @@ def latex_table(groups: Sequence[Group], comparisons: Sequence[Comparison]) -> s
 
 def escaped(text: str) -> str:
     """Escape a name for LaTeX, on one line."""
-    return re.sub(r"[\\~^<>|\"&%$#_{}]", lambda found: SPECIAL[found[0]], " ".join(text.split()))
+    return " ".join(text.split()).translate(SPECIAL)
 
 
 def _caption(groups: Sequence[Group], comparisons: Sequence[Comparison]) -> str:

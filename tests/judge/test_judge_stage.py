@@ -20,8 +20,8 @@ from sciriff.config.keys import check_values
 from sciriff.driver.stages import STAGES
 from sciriff.judge.__main__ import main
 from sciriff.judge.questions import Rows
-from sciriff.models.api.configured import judging_service
 from sciriff.models.api.prices import Price
+from sciriff.models.api.service import judging_service
 from sciriff.run.json_lines import repair_last_line
 from sciriff.run.locks import hold_or_refuse
 from sciriff.run.run_dir import RunDir

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from chat_rows import training_ids
 from hub_server import COMMIT, DATASET, hub_server
 from largest_file import largest_file
 from transformers import AutoTokenizer
@@ -23,7 +24,6 @@ from sciriff.mix.__main__ import main
 from sciriff.mix.cache import build_once
 from sciriff.mix.token_spool import TokenRow, TokenSpool
 from sciriff.mix.tokenise import Tokeniser
-from sciriff.models.chat_markup import training_ids
 from sciriff.run.digest import file_digest
 from sciriff.run.json_lines import Message, read_jsonl, write_jsonl
 from sciriff.run.run_dir import RunDir

@@ -3,13 +3,14 @@ from collections.abc import Callable
 from functools import cache
 
 import pytest
+from chat_rows import training_ids
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from sciriff.config import CHAT_FORMATS, SAMPLE
-from sciriff.models.chat_markup import Markup, end_ids, jinja_template, prompt_ids, training_ids
+from sciriff.models.chat_markup import Markup, end_ids, jinja_template, prompt_ids
 from sciriff.run.json_lines import Message
 
 OURS = tuple(chat for chat in CHAT_FORMATS if chat != "tokenizer")

@@ -397,7 +397,7 @@ def test_killed_while_the_batch_runs(tmp_path: Path, server: ApiServer, instance
     server.batch_behave = lambda looks: "in_progress"
     run = api_run(tmp_path / "run", server, instances, engine={"batch": True})
     kill_in_batch(run, server, lambda: server.looks.total() >= 2)
-    with pytest.raises(ValueError, match=r"is under way and would be paid twice: go on with engine\.batch=true"):
+    with pytest.raises(ValueError, match=r"is in flight and would be paid twice: resume with engine\.batch=true"):
         finish(api_run(tmp_path / "run", server, instances))
     finish_batch(server)
     finish(api_run(tmp_path / "run", server, instances, engine={"batch": True}))
@@ -501,7 +501,7 @@ def test_calls_that_do_not_fit_one_batch(
 def test_killed_between_two_batches_the_rest_is_asked_for_in_the_next_start(
     tmp_path: Path, server: ApiServer, instances: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    """The batch that is under way has 5 of 12 calls, so the other 7 are not given up but asked for in another."""
+    """The batch in flight has 5 of 12 calls, so the other 7 are not given up but asked for in another."""
     server.batch_behave = lambda looks: "in_progress"
     few = api_run(tmp_path / "run", server, write_instances(tmp_path / "few.jsonl", 5), engine={"batch": True})
     kill_in_batch(few, server, lambda: server.looks.total() >= 1)

@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from chat_rows import training_ids
 from predict_runs import tiny_model
 
 from sciriff.config import CHAT_FORMATS
@@ -85,7 +86,7 @@ def test_a_prompt_is_a_prefix_of_the_training_sequence(markup: str, cut: bool, c
     if cut:
         prompt = make_prompt(prompt.instance, markup, chat_tokenizer, len(prompt.ids) - 40, "middle_of_document")
     messages = (Message("user", prompt.text), Message("assistant", '["receptor"]'))
-    ids, targets = chat_markup.training_ids(markup, messages, chat_tokenizer)
+    ids, targets = training_ids(markup, messages, chat_tokenizer)
     assert ids[: len(prompt.ids)] == prompt.ids
     assert targets.index(True) == len(prompt.ids)
     assert prompt.ids.count(chat_tokenizer.bos_token_id) == (markup not in ("llama3", "qwen"))

@@ -12,7 +12,7 @@ from predict_runs import ROOT
 
 from sciriff.data.records import AnswerKey, Prediction
 from sciriff.predict import saved_rows
-from sciriff.predict.saved_rows import AskedAnswer
+from sciriff.predict.saved_rows import RequestedAnswer
 from sciriff.run.run_dir import RunDir
 
 SETTINGS = {"model": "m", "end tokens": [2]}
@@ -22,10 +22,10 @@ BIORED = "biored_ner:v:0"
 
 def asked_of(
     *instance_ids: str, digest: str = "d", limit: int = 9, reference: str = "reference", samples: int | None = None
-) -> dict[AnswerKey, AskedAnswer]:
+) -> dict[AnswerKey, RequestedAnswer]:
     numbers = [None] if samples is None else range(1, samples + 1)
     return {
-        (i, n or 1): AskedAnswer(i.partition(":")[0], digest, limit, reference, n)
+        (i, n or 1): RequestedAnswer(i.partition(":")[0], digest, limit, reference, n)
         for i in instance_ids
         for n in numbers
     }

@@ -44,4 +44,4 @@ def price(config: Config) -> Price | None:
     name = engine.model or (api.name if api else model.path)
     if not engine.asks or name is None or (api is not None and api.thinking_tokens):
         return None
-    return Service("engine", engine.name, name, engine, "", "").price()
+    return Service("engine", engine.name, name, engine).price()

@@ -8,7 +8,7 @@ from pathlib import Path
 from sciriff.config import Config, nearest
 from sciriff.driver.plan import Plan
 from sciriff.driver.preflight import files, packages
-from sciriff.models.api.configured import answering_service, judge_problems
+from sciriff.models.api.service import answering_service, judge_problems
 from sciriff.models.training_memory import fits
 from sciriff.run import machine
 from sciriff.run.nodes import cluster

@@ -1,23 +1,19 @@
 """Anthropic's Messages (https://platform.claude.com/docs/en/api/messages) and its batches.
 
-For a batch one request holds all calls, and a stream of results comes back. A batch bears no name of ours, so the mark
-is in the names of its calls, which only its results show. The batch whose submission was never answered is therefore
-looked for among those that are newer than the newest one before it and have as many calls; each is waited for until its
-results can be read. So the same calls are never paid for twice.
+For a batch one request holds all calls. A batch bears no name of ours, so the mark is in the names of its calls, which
+only its results show. A batch whose submission was never answered is therefore looked for among those that are newer
+than the newest one before it and have as many calls; each is waited for until its results can be read.
 """
 
-import json
-import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 from urllib.parse import quote
 
 from msgspec import Struct
 
-from sciriff.models.api.batch import Batches, BatchState, ListedBatch
+from sciriff.models.api.batch import Batch, Batches, BatchState
 from sciriff.models.api.calls import Call, Dialect, Refused, Reply, Sent, believed
 from sciriff.models.api.limits import estimated_tokens
-from sciriff.models.api.transport import Response
 from sciriff.run.typed_json import WrongType, typed
 from sciriff.run.user_error import UserError
 
@@ -42,18 +38,12 @@ class Block(Struct):
     text: Any = None
 
 
-class Message(Struct):
-    """What is read of a message."""
+class MessageResponse(Struct):
+    """The fields of a message that are read."""
 
     content: list[Block]
     usage: Any = None
     stop_reason: Any = None
-
-
-class Batch(ListedBatch, kw_only=True):
-    """What is read of a batch."""
-
-    processing_status: str
 
 
 class BatchResult(Struct):
@@ -62,7 +52,7 @@ class BatchResult(Struct):
     error: Any = None
 
 
-class BatchRow(Struct):
+class BatchLine(Struct):
     """A line of a batch's results."""
 
     custom_id: str
@@ -70,10 +60,10 @@ class BatchRow(Struct):
 
 
 def read_reply(body: Any, call: Sent) -> Reply:
-    """The answer in a message: the text of all its text blocks, without what was thought. UserError where there is
-    none. Tokens that the server does not tell, or that cannot be, are estimated."""
+    """The answer in a message: its text blocks, without thinking. UserError where there is none. Tokens that the server
+    does not tell, or that cannot be, are estimated."""
     try:
-        message = typed(body, Message)
+        message = typed(body, MessageResponse)
     except WrongType as error:
         raise UserError(f"not a message: {error}") from None
     texts = [block.text for block in message.content if block.type == "text"]
@@ -91,14 +81,14 @@ def read_reply(body: Any, call: Sent) -> Reply:
 ANTHROPIC = Dialect(MESSAGES, read_reply)
 
 
-class AnthropicBatches(Batches[Batch]):
+class AnthropicBatches(Batches):
     """https://platform.claude.com/docs/en/build-with-claude/batch-processing"""
 
+    dialect = ANTHROPIC
     most_calls = 100_000
     most_bytes = 256 * 10**6 - len('{"requests":[]}')
     path = f"{MESSAGES}/batches"
     after_name = "after_id"
-    kind = Batch
 
     def name_of(self, call: Sent, mark: str) -> str:
         return f"{mark}-{call.id}"[:LONGEST_NAME]
@@ -124,19 +114,10 @@ class AnthropicBatches(Batches[Batch]):
 
     def _is_marked(self, name: str, mark: str) -> bool:
         """Whether a batch is ours; waits until it can be known."""
-        waited = False
-        while True:
-            batch = self.look(name)
-            status, ended = self.status(batch)
-            if ended:
-                break
-            if not waited:
-                self.say(f"batch {name}: {status}; whether it is ours will be seen when it has ended")
-                waited = True
-            time.sleep(self.poll_seconds)
+        batch = self.wait(name, "; whether it is ours will be seen when it has ended")
         line = next((line for line in self.results(batch) if line.strip()), "{}")
         try:
-            return typed(self.endpoint.parse(line), BatchRow).custom_id.startswith(f"{mark}-")
+            return typed(self.endpoint.parse(line), BatchLine).custom_id.startswith(f"{mark}-")
         except ValueError:
             raise Refused(f"{self.endpoint.base_url}: the results of {name} are broken: {line[:80]!r}") from None
 
@@ -148,16 +129,12 @@ class AnthropicBatches(Batches[Batch]):
         # not from its results_url: whatever that is would get the key
         yield from self.ask("GET", f"{self.path}/{quote(batch.id, safe='')}/results").split("\n")
 
-    def result(self, row: Any, by_name: dict[str, Sent]) -> tuple[Sent, Reply | Response] | None:
-        found = typed(row, BatchRow)
-        call, problem = by_name.get(found.custom_id), found.result.error
-        if call is None or found.result.type in ("expired", "canceled"):
+    def outcome(self, row: Any) -> tuple[str, int, Any] | None:
+        line = typed(row, BatchLine)
+        result = line.result
+        if result.type in ("expired", "canceled"):
             return None
-        if found.result.type == "succeeded":
-            try:
-                return call, read_reply(found.result.message, call)
-            except UserError as error:
-                problem = {"error": {"message": str(error)}}
-        inner = problem.get("error") if isinstance(problem, dict) else None
-        status = STATUS.get(str(inner.get("type")), 400) if isinstance(inner, dict) else 400
-        return call, Response(status, {}, json.dumps(problem), self.endpoint)
+        if result.type == "succeeded":
+            return line.custom_id, 200, result.message
+        inner = result.error.get("error") if isinstance(result.error, dict) else None
+        return line.custom_id, STATUS.get(str(inner.get("type")), 400) if isinstance(inner, dict) else 400, result.error

@@ -1,4 +1,4 @@
-"""What a remote model may cost and how fast it may be asked: a cap that holds, pacing, waits before retries."""
+"""Limits on cost and speed of calls: a cap in dollars, pacing, waits before retries."""
 
 import email.utils
 import math
@@ -24,8 +24,8 @@ def estimated_tokens(text: str) -> int:
 
 
 class Budget:
-    """A cap on what calls cost. Each call reserves what it may cost at most and settles for what it did cost, so that
-    calls at the same time do not pass the cap together. Safe to share between threads."""
+    """A cap on what calls cost. Each reserves the most it may cost and settles for what it did cost, so that calls at
+    the same time do not pass the cap together. Safe to share between threads."""
 
     def __init__(self, max_usd: float | None, spent: float = 0.0) -> None:
         self.max_usd = max_usd
@@ -51,9 +51,8 @@ class Budget:
 
 
 class Pacer:
-    """At most so many calls, and so many tokens, a minute, and no call before a pause that the server asked for is
-    over. Two token buckets that hold one call each: calls are evenly spread, and a start is no burst, since providers
-    count over less than a minute. Safe to share between threads."""
+    """Spreads calls evenly, within limits on calls and tokens a minute, and after any pause that the server asked for.
+    A start is no burst, since providers count over less than a minute. Safe to share between threads."""
 
     def __init__(self, requests_per_minute: float | None = None, tokens_per_minute: float | None = None) -> None:
         self._gap = 60 / requests_per_minute if requests_per_minute else 0.0
@@ -62,7 +61,7 @@ class Pacer:
         self._lock = threading.Lock()
 
     def wait(self, stop: threading.Event, tokens: int = 0) -> bool:
-        """Wait for a turn for a call of so many tokens, prompt and answer. False when `stop` was set meanwhile."""
+        """Wait for the turn of a call of `tokens`, prompt and answer. False when `stop` was set meanwhile."""
         turn = self._draw(tokens)
         while not stop.wait(max(0.0, turn - time.monotonic())):
             with self._lock:
@@ -84,14 +83,12 @@ class Pacer:
 
 
 def backoff(attempt: int) -> float:
-    """Seconds to wait after the `attempt`-th failure (from 1): twice as long each time, by a random part less, so that
-    calls that failed together do not come back together."""
+    """Seconds to wait after failure number `attempt` (from 1): doubled each time, less a random part of up to half."""
     return min(LONGEST_BACKOFF, FIRST_WAIT * 2 ** (attempt - 1)) * random.uniform(0.5, 1)
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds that the server asks to wait (`retry-after-ms`, or `retry-after` as seconds or as a date), or None. The
-    names of the headers are in lower case."""
+    """Seconds that the server asks to wait (`retry-after-ms`, or `retry-after` as seconds or as a date), or None."""
     for name, unit in (("retry-after-ms", 1000), ("retry-after", 1)):
         try:
             seconds = float(headers[name]) / unit

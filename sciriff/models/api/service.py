@@ -1,4 +1,4 @@
-"""A configured service: what it needs before it can be asked, what it costs, and how it is asked within that.
+"""The servers that a config names: what they need before they can be asked, what they cost, how they are asked for it.
 
 A key is read from the environment alone, when it is needed, and is handed to nobody but the server.
 """
@@ -11,14 +11,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from sciriff.config import ServerConfig
-from sciriff.models.api.anthropic import ANTHROPIC, AnthropicBatches
+from sciriff.config import Config, JudgeConfig, ServerConfig
+from sciriff.models.api.anthropic import AnthropicBatches
 from sciriff.models.api.batch import Batches, read_state
-from sciriff.models.api.calls import Call, Reply, Sent, Tally, ask_all, chat_call
-from sciriff.models.api.limits import Budget, Pacer
-from sciriff.models.api.openai import OPENAI, OpenAiBatches
+from sciriff.models.api.calls import Asking, Call, Reply, Sent, Tally
+from sciriff.models.api.endpoint import Endpoint
+from sciriff.models.api.limits import Budget, Pacer, estimated_tokens
+from sciriff.models.api.openai import OpenAiBatches
 from sciriff.models.api.prices import Price, price_list
-from sciriff.models.api.transport import Endpoint
 from sciriff.run.number_format import dollars
 from sciriff.run.user_error import UserError
 
@@ -29,21 +29,24 @@ SIGN_IN = {"bedrock": ("boto3", "anthropic[bedrock]"), "vertex": ("google.auth",
 """Cloud -> the module that its sign-in needs besides the client, and what installs it."""
 
 
+WORDS = {
+    "engine": ("a model that runs here, or engine=local", "answering"),
+    "judge": ("judge=none or judge=local", "judging"),
+}
+"""Section of the config -> what a person without a key may choose, and what costs."""
+
+
 @dataclass(frozen=True)
 class Service:
     """A model behind a server, as a section of the config says it."""
 
     section: str
-    """Of the config: judge or engine."""
+    """judge or engine."""
     provider: str
     """openai, local (any other server that speaks OpenAI's language) or anthropic."""
     model: str
     """The server's name for the model."""
     server: ServerConfig
-    instead: str
-    """What a person without a key may choose."""
-    doing: str
-    """What costs: judging, answering."""
 
     def problems(self) -> Iterator[str]:
         """Why this model cannot be asked from here, one line each."""
@@ -59,7 +62,7 @@ class Service:
         if server.api_key_env is not None and key is None:
             yield (
                 f"{section}={self.provider} needs a key in the environment variable {server.api_key_env}; "
-                f"set it, or choose {self.instead}"
+                f"set it, or choose {WORDS[section][0]}"
             )
         if key is not None and not KEY.fullmatch(key):
             yield f"the environment variable {server.api_key_env} holds characters that no key has, such as a blank"
@@ -71,13 +74,13 @@ class Service:
             )
 
     def price(self) -> Price | None:
-        """What a token costs: as configured, else by the price list; None where neither says. A batch costs less."""
+        """Price as configured, else by the price list; None where neither says. A batch costs less."""
         server = self.server
         if server.input_usd is not None and server.output_usd is not None:
-            found: Price | None = Price(server.input_usd, server.output_usd)
+            price: Price | None = Price(server.input_usd, server.output_usd)
         else:
-            found = price_list(server.via).get(self.model)
-        return found.in_batch() if found is not None and server.batch else found
+            price = price_list(server.via).get(self.model)
+        return price.in_batch() if price is not None and server.batch else price
 
     def endpoint(self) -> Endpoint:
         """The server, with the key that opens it."""
@@ -94,36 +97,42 @@ class Service:
         more: Mapping[str, Any] | None = None,
         about: Mapping[str, Any] | None = None,
     ) -> Call:
-        """One question, to be answered in at most `longest` tokens. `more` has further keys of the request, `about` is
-        handed back with the answer."""
+        """One question, to be answered in at most `longest` tokens. `more` has further keys of the request, such as
+        thinking; `about` is handed back with the answer."""
+        # OpenAI's newer models refuse max_tokens; all others know nothing else
         limit_name = "max_completion_tokens" if self.provider == "openai" else "max_tokens"
-        return chat_call(id, self.model, text, longest, limit_name, self.server.temperature, more, about)
+        # No request can hold a lone surrogate; a question mark stands for it.
+        message = {"role": "user", "content": text.encode("utf-8", "replace").decode()}
+        body = {"model": self.model, "messages": [message], limit_name: longest}
+        if self.server.temperature is not None:  # models that think take none
+            body["temperature"] = self.server.temperature
+        return Call(id, self.model, estimated_tokens(text), dict(about or {}), {**body, **(more or {})}, longest)
 
     def usd(self, call: Sent, reply: Reply) -> float | None:
-        """What an answer costs; None where the price is not known. It may be of another model than is asked now."""
+        """US dollars of an answer, perhaps of an earlier model; None where the price is not known."""
         price = replace(self, model=call.model).price()
         return None if price is None else round(price.of(reply.input_tokens, reply.output_tokens), 9)
 
     def collect_earlier(
         self, calls: Sequence[Call], on_reply: Callable[[Sent, Reply], object], *, batch_file: Path
     ) -> Tally:
-        """Take all answers of the batch that an earlier start has submitted, if one is under way; see `Batches`. To be
-        called before what is spent and what is left to ask are known. UserError where batches are not asked for."""
+        """Take all answers of the batch of an earlier start, if one is in flight; what is spent is known only then.
+        UserError where batches are not asked for."""
         state = read_state(batch_file)
         if state is None:
             return Tally()
         if not self.server.batch:
             raise UserError(
-                f"{batch_file}: the batch {state.batch or 'of an earlier start'} is under way and would be paid "
-                f"twice: go on with {self.section}.batch=true, or cancel it at the server and remove that file"
+                f"{batch_file}: the batch {state.batch or 'of an earlier start'} is in flight and would be paid "
+                f"twice: resume with {self.section}.batch=true, or cancel it at the server and remove that file"
             )
         return self._batches(batch_file).collect_earlier(calls, on_reply)
 
     def ask(
         self, calls: Sequence[Call], on_reply: Callable[[Sent, Reply], None], *, spent: float, batch_file: Path
     ) -> Tally:
-        """Say what the calls cost, then make them: one by one, or as a batch that `batch_file` carries over a kill.
-        UserError where the cap on the price, of which `spent` is gone, does not allow them."""
+        """Print what the calls cost, then make them: one by one, or as a batch that `batch_file` carries over a kill.
+        UserError where `spent` (US dollars) and the calls exceed the cap."""
         known = self.price()
         price = known or UNKNOWN_PRICE
         most = sum(call.most(price) for call in calls)
@@ -133,42 +142,68 @@ class Service:
             f"{self.model}: {len(calls)} calls, about {sum(call.input_tokens for call in calls):,} tokens of prompts "
             f"and at most {sum(call.longest for call in calls):,} of responses: {cost}, {dollars(spent)} spent before"
         )
-        self.check_cap(spent + most)
-        if self.server.batch:
-            return self._batches(batch_file).answer(calls, on_reply)
-        return ask_all(
-            self.endpoint(),
-            ANTHROPIC if self.provider == "anthropic" else OPENAI,
-            calls,
-            on_reply,
-            price=price,
-            budget=Budget(self.server.max_usd, spent),
-            pacer=Pacer(self.server.requests_per_minute, self.server.tokens_per_minute),
-            at_once=self.server.max_concurrency,
-            attempts=self.server.attempts,
-            say=say,
-        )
-
-    def _batches(self, state_file: Path) -> Batches:
-        kind = AnthropicBatches if self.provider == "anthropic" else OpenAiBatches
-        return kind(self.endpoint(), state_file, self.server.attempts, self.server.poll_seconds, say)
-
-    def check_cap(self, usd: float) -> None:
-        """UserError where all that is asked, and was, may cost more than it may."""
-        if self.server.max_usd is not None and usd > self.server.max_usd:
+        if self.server.max_usd is not None and spent + most > self.server.max_usd:
             cheaper = "" if self.server.batch else f" or (at half the price) {self.section}.batch=true"
             raise UserError(
-                f"{self.doing} may cost {dollars(usd)} in all, more than {self.section}.max_usd="
+                f"{WORDS[self.section][1]} may cost {dollars(spent + most)} in all, more than {self.section}.max_usd="
                 f"{self.server.max_usd:g}: raise it, or choose a cheaper model{cheaper}"
             )
+        if self.server.batch:
+            return self._batches(batch_file).answer(calls, on_reply)
+        asking = Asking(
+            self.endpoint(),
+            self._batch_kind.dialect,
+            on_reply,
+            price,
+            Budget(self.server.max_usd, spent),
+            Pacer(self.server.requests_per_minute, self.server.tokens_per_minute),
+            self.server.max_concurrency,
+            self.server.attempts,
+            say,
+        )
+        return asking.ask_all(calls)
+
+    @property
+    def _batch_kind(self) -> type[Batches]:
+        return AnthropicBatches if self.provider == "anthropic" else OpenAiBatches
+
+    def _batches(self, state_file: Path) -> Batches:
+        return self._batch_kind(self.endpoint(), state_file, self.server.attempts, self.server.poll_seconds, say)
 
     def used_up(self, tally: Tally, what: str) -> str:
-        """What to say when the cap has kept calls back; `what` they are."""
+        """Message for calls that the cap has kept back; `what` says which."""
         lost = f" ({tally.uncertain} calls that brought no answer count at the most they can cost)"
         return (
             f"{self.section}.max_usd={self.server.max_usd:g} is used up{lost if tally.uncertain else ''} and "
-            f"{tally.unasked} {what}; what was paid for is kept, and a higher {self.section}.max_usd goes on from there"
+            f"{tally.unasked} {what}; paid answers are kept, and a higher {self.section}.max_usd resumes from there"
         )
+
+
+def answering_service(config: Config) -> Service:
+    """The service that answers. UserError where nobody can know the server's name for the model."""
+    engine, model = config.engine, config.answering_model
+    name = engine.model or (model.api.name if model.api else model.path)
+    if name is None:
+        raise UserError(f"engine={engine.name} needs engine.model=NAME, the server's name for model={model.name}")
+    if model.api is not None and not model.api.takes_temperature:
+        engine = replace(engine, temperature=None)
+    return Service("engine", engine.name, name, engine)
+
+
+def judging_service(judge: JudgeConfig) -> Service:
+    """The service that judges."""
+    return Service("judge", judge.provider, judge.model or "", judge)
+
+
+def judge_problems(judge: JudgeConfig) -> Iterator[str]:
+    """Why this judge cannot be asked from here, one line each."""
+    if judge.provider == "recorded":
+        if judge.path is None:
+            yield "judge=recorded needs judge.path=FOLDER with <task>/lm_judge_raw.json in it"
+        elif not Path(judge.path).is_dir():
+            yield f"judge.path={judge.path} is not a folder"
+    if judge.asks:
+        yield from judging_service(judge).problems()
 
 
 def _installed(module: str) -> bool:

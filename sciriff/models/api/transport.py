@@ -1,167 +1,116 @@
-"""One request to a provider: its answer as text without the key, or why none came."""
+"""An HTTP client for the providers' own clients, which adds what they leave open.
 
-import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from functools import cached_property
+It follows no redirect, bounds the whole response in time and size, and knows whether a failed request may cost money.
+"""
+
+import socket
+import threading
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
-
-from sciriff.run.user_error import UserError
 
 LARGEST_RESPONSE = 4 * 2**20
 """Bytes. An answer of 100,000 tokens has less than one megabyte."""
 LARGEST_FILE = 512 * 2**20
 """Bytes. The result of a whole batch may have 200 MB."""
-KEY_SHOWN_AS = "[key]"
-SHORTEST_SECRET = 8
-"""Characters. Servers that want no key are given a word such as EMPTY, which answers may hold."""
-SHOWN = 300
-"""Characters of a server's own message that an error shows."""
 
 
-class Unreachable(Exception):
-    """Nothing came back, or not all of it, or not in time."""
+class NoAnswer(Exception):
+    """An attempt that brought no answer; the same request may succeed later."""
 
-    def __init__(self, why: str, sent: bool = True) -> None:
-        super().__init__(" ".join(why.split())[:SHOWN])  # what came instead of a response may be in it
-        self.sent = sent
-        """Whether the request went out whole, so that the server may have acted and may want money."""
-
-
-@dataclass
-class Endpoint:
-    """Where a service is, and what opens it."""
-
-    base_url: str
-    """Such as https://api.openai.com/v1, without a slash at its end."""
-    key: str | None = field(default=None, repr=False)
-    timeout: float = 120.0
-    """Seconds for a whole response."""
-    provider: str = "openai"
-    """openai, local or anthropic."""
-    via: str | None = None
-    """The cloud that serves the provider's models: azure, bedrock or vertex; None is the provider itself."""
-    secrets: set[str] = field(default_factory=set, repr=False)
-    """What has opened the service so far; tokens of a cloud change."""
-
-    def __post_init__(self) -> None:
-        if self.key:
-            self.secrets.add(self.key)
-
-    @property
-    def package(self) -> str:
-        """The provider's client, by the name under which Python finds it."""
-        return "anthropic" if self.provider == "anthropic" else "openai"
-
-    def path_of(self, path: str) -> str:
-        """A path as the client knows it: Anthropic's clients for a cloud expect the version in it, which their address
-        lacks, and make another path of it."""
-        return f"/v1{path}" if self.via and self.package == "anthropic" else path
-
-    @cached_property
-    def connection(self) -> Any:
-        """The provider's client, see client.py. UserError names what its cloud lacks here."""
-        from sciriff.models.api.client import Connection
-
-        with self.one_line():
-            return Connection(self)
-
-    @contextmanager
-    def one_line(self) -> Iterator[None]:
-        """Turn what a cloud's sign-in says is wrong into a UserError."""
-        try:
-            yield
-        except Unreachable:
-            raise
-        except Exception as error:
-            if self.via is None:
-                raise
-            why = self.without_key(" ".join(str(error).split()))[:SHOWN]
-            raise UserError(f"{self.base_url} (via {self.via}): {why or type(error).__name__}") from None
-
-    def without_key(self, text: str) -> str:
-        """The text, should a server have sent our key back, without it."""
-        for secret in tuple(self.secrets):  # other threads may add to them
-            if len(secret) >= SHORTEST_SECRET:
-                text = text.replace(secret, KEY_SHOWN_AS)
-        return text
-
-    def parse(self, text: str) -> Any:
-        """JSON that this server sent, without our key in any spelling. UserError where it is none."""
-        try:
-            value = json.loads(self.without_key(text))
-            return self._values_without_key(value) if "\\" in text else value
-        except RecursionError:
-            raise UserError("JSON that is nested too deeply") from None
-
-    def _values_without_key(self, value: Any) -> Any:
-        if isinstance(value, str):
-            return self.without_key(value)
-        if isinstance(value, list):
-            return [self._values_without_key(item) for item in value]
-        if isinstance(value, dict):
-            return {self.without_key(name): self._values_without_key(item) for name, item in value.items()}
-        return value
+    def __init__(
+        self, why: str, kind: str = "no response", may_cost: bool = True, retry_after: float | None = None
+    ) -> None:
+        super().__init__(why)
+        self.kind = kind
+        self.may_cost = may_cost
+        """Whether the request was sent whole and not refused, so that the server may have acted and may want money."""
+        self.retry_after = retry_after
+        """Seconds that the server asks to wait."""
 
 
-@dataclass(frozen=True)
-class Response:
-    """What came back, with names of headers in lower case. The key is blanked out of `text`."""
+def new_http_client(library: Any, timeout: float, before_sending: Callable[[Any], None]) -> Any:
+    """An httpx (or httpx2) client that raises NoAnswer unless a whole response comes within `timeout` seconds."""
 
-    status: int
-    headers: dict[str, str]
-    text: str
-    endpoint: Endpoint
-    """Who said so."""
+    class HttpClient(library.Client):
+        def send(self, request: Any, **options: Any) -> Any:
+            watch = _Watch()
+            request.extensions = {**request.extensions, "trace": watch}
+            timer = threading.Timer(timeout, watch.cut)
+            timer.daemon = True
+            timer.start()
+            limit = LARGEST_FILE if request.url.path.endswith(("/content", "/results")) else LARGEST_RESPONSE
+            content = bytearray()
+            try:
+                response = super().send(request, **{**options, "stream": True, "follow_redirects": False})
+                try:
+                    for piece in response.iter_raw():
+                        content += piece
+                        if len(content) > limit:
+                            raise OSError(f"the response has more than {limit:,} bytes")
+                finally:
+                    response.close()
+            except (library.TransportError, OSError) as error:
+                if not (watch.late or isinstance(error, library.TimeoutException)):
+                    raise NoAnswer(
+                        f"{str(error) or type(error).__name__}{watch.no_http()}", may_cost=watch.sent
+                    ) from None
+                watch.late = True
+            finally:
+                timer.cancel()
+            if watch.late:
+                missing = "connection" if watch.stream is None else "whole response"
+                raise NoAnswer(f"no {missing} within {timeout:g} s", may_cost=watch.sent)
+            # not unpacked, should it be compressed: a few bytes may be gigabytes
+            headers = [(name, value) for name, value in response.headers.items() if name != "content-encoding"]
+            return library.Response(response.status_code, headers=headers, content=bytes(content), request=request)
 
-    @property
-    def good(self) -> bool:
-        """Whether the server did what it was asked: OpenAI says 200, others 201."""
-        return 200 <= self.status < 300
-
-    def json(self) -> Any:
-        """The body as JSON. UserError where it is none."""
-        return self.endpoint.parse(self.text)
-
-    def message(self) -> str:
-        """What an error response says, in one line: `error.message` as OpenAI writes it, else the body itself."""
-        found: Any = self.text
-        try:
-            body = self.json()
-        except ValueError:
-            body = None
-        if isinstance(body, dict):
-            error = body.get("error", body)
-            found = error.get("message", self.text) if isinstance(error, dict) else error
-        line = " ".join(str(found).split())[:SHOWN]
-        # a terminal would obey its control characters
-        return f"{self.status} {''.join(c if c.isprintable() else '?' for c in line)}".strip()
-
-    def code(self) -> str | None:
-        """`error.code` of an error response, such as insufficient_quota; Anthropic's is `error.details.error_code`."""
-        try:
-            body = self.json()
-        except ValueError:
-            return None
-        error = body.get("error") if isinstance(body, dict) else None
-        if not isinstance(error, dict):
-            return None
-        details = error.get("details")
-        code = error.get("code") or (details.get("error_code") if isinstance(details, dict) else None)
-        return code if isinstance(code, str) else None
+    return HttpClient(
+        # A connection is used once: one that a server has given up on would look like a request lost on its way.
+        limits=library.Limits(max_connections=None, max_keepalive_connections=0),
+        headers={"Accept-Encoding": "identity", "Connection": "close"},
+        event_hooks={"request": [before_sending]},
+    )
 
 
-def request(
-    endpoint: Endpoint,
-    method: str,
-    path: str,
-    body: Mapping[str, Any] | None = None,
-    file: tuple[str, bytes, str] | None = None,
-) -> Response:
-    """Make one request, whatever status it ends in: with a body in JSON, or with a form of its fields and a file (name,
-    content, type). Unreachable where no whole response comes in time."""
-    with endpoint.one_line():
-        found = endpoint.connection.send(method, path, body, file)
-    text = endpoint.without_key(found.content.decode("utf-8", errors="replace"))
-    return Response(found.status_code, {name.lower(): value for name, value in found.headers.items()}, text, endpoint)
+class _Watch:
+    """Progress of one request, as httpcore's trace extension reports it, and the means to cut it off."""
+
+    def __init__(self) -> None:
+        self.sent = False
+        self.late = False
+        self.stream: Any = None
+        """The connection, from when there is one."""
+        self._first = b""
+        self._to_proxy = False
+
+    def __call__(self, event: str, info: dict[str, Any]) -> None:
+        if event.endswith((".connect_tcp.complete", ".start_tls.complete")):
+            self.stream = info["return_value"]
+            self.stream.read = self._noting_the_first(self.stream.read)
+            if self.late:
+                self.cut()
+        elif event.endswith(".send_request_headers.started"):
+            self._to_proxy = info["request"].method == b"CONNECT"
+        elif event.endswith(".send_request_body.complete"):
+            self.sent = not self._to_proxy
+
+    def _noting_the_first(self, read: Callable[..., bytes]) -> Callable[..., bytes]:
+        def noting(*arguments: Any, **options: Any) -> bytes:
+            piece = read(*arguments, **options)
+            self._first = self._first or piece
+            return piece
+
+        return noting
+
+    def no_http(self) -> str:
+        """First bytes of a server that speaks no HTTP, which httpcore does not tell where one line is all."""
+        return "" if self._first.startswith(b"HTTP/") else f" {self._first.decode(errors='replace')}"
+
+    def cut(self) -> None:
+        """Shut the connection down, which ends any wait for it. The libraries' own timeout holds for each piece, and a
+        server that drips outlasts it."""
+        self.late = True
+        if self.stream is not None:
+            with suppress(OSError):
+                socket.socket.shutdown(self.stream.get_extra_info("socket"), socket.SHUT_RDWR)

@@ -30,8 +30,7 @@ class Request:
     limits: list[int]
     """Most new tokens of each prompt's answer."""
     batches: Iterable[list[int]]
-    """Batches to answer, as positions in `prompts`; drawn one by one when there is room, since other engines may share
-    them."""
+    """Batches to answer, as positions in `prompts`; engines may share them, so each takes one when it has room."""
     context: int
     """Most tokens of a prompt and its answer together."""
     end_ids: list[int]

@@ -57,8 +57,12 @@ def generate(request: Request) -> Iterator[list[Answer]]:
         model = request.model
         path = model.path
         if path is None:
-            path = stack.enter_context(tempfile.TemporaryDirectory())
-            _save_random_model(request, path)
+            import torch
+
+            from sciriff.models.loading import load_model
+
+            path = stack.enter_context(tempfile.TemporaryDirectory())  # vLLM reads weights only from files
+            load_model(model, seed=request.seed, dtype=getattr(torch, model.dtype)).save_pretrained(path)
         arguments: dict[str, Any] = {
             "model": path,
             "revision": model.revision,
@@ -105,8 +109,7 @@ def generate(request: Request) -> Iterator[list[Answer]]:
 def _finished(
     engine: Any, add: Callable[[int], None], batches: Iterable[list[int]], in_hands: float
 ) -> Iterator[list[Answer]]:
-    """Yield answers as they finish, up to TOGETHER at a time, taking prompts from `batches` while fewer than `in_hands`
-    are in flight."""
+    """Yield answers as they finish, taking prompts from `batches` while fewer than `in_hands` are in flight."""
     waiting = iter(batches)
     more = True
     answers: list[Answer] = []
@@ -141,12 +144,3 @@ def _in_one_line(what: str) -> Iterator[None]:
             raise UserError(COMPUTES_NAN) from None
         reason = next((line.strip() for line in str(error).splitlines() if line.strip()), "no reason given")
         raise UserError(f"vLLM {what} ({type(error).__name__}: {reason})") from None
-
-
-def _save_random_model(request: Request, folder: str) -> None:
-    """Save random weights to `folder`, since vLLM reads weights only from files."""
-    import torch
-
-    from sciriff.models.loading import load_model
-
-    load_model(request.model, seed=request.seed, dtype=getattr(torch, request.model.dtype)).save_pretrained(folder)

@@ -4,14 +4,15 @@ from typing import Any
 
 import pytest
 from anthropic_server import AnthropicServer
+from api_calls import chat_call
 from api_server import KEY, Answer, Drop, Error, Raw
 
 from sciriff.models.api import limits
 from sciriff.models.api.anthropic import ANTHROPIC, read_reply
-from sciriff.models.api.calls import Call, Refused, Reply, Tally, ask_all, chat_call
+from sciriff.models.api.calls import Asking, Call, Refused, Reply, Tally
+from sciriff.models.api.endpoint import Endpoint
 from sciriff.models.api.limits import Budget, Pacer
 from sciriff.models.api.prices import Price
-from sciriff.models.api.transport import Endpoint
 
 
 @pytest.fixture(autouse=True)
@@ -21,25 +22,24 @@ def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def some_calls(count: int) -> list[Call]:
-    return [chat_call(str(n), "m", f"question {n}", 20, "max_tokens", None) for n in range(count)]
+    return [chat_call(str(n), "m", f"question {n}", 20) for n in range(count)]
 
 
 def ask(server: AnthropicServer, calls: list[Call], **changes: Any) -> tuple[dict[str, Reply], Tally]:
     replies: dict[str, Reply] = {}
     options: dict[str, Any] = {"price": Price(0, 0), "budget": Budget(None), "pacer": Pacer(), "at_once": 4}
     options |= {"attempts": 5, "say": lambda line: None, **changes}
-    tally = ask_all(
+    tally = Asking(
         Endpoint(server.base_url, KEY, 10, "anthropic"),
         ANTHROPIC,
-        calls,
         lambda call, reply: replies.update({call.id: reply}),
         **options,
-    )
+    ).ask_all(calls)
     return replies, tally
 
 
 def test_what_is_sent():
-    call = chat_call("id", "m", "text", 9, "max_tokens", 0.0, {"output_config": {"effort": "low"}})
+    call = chat_call("id", "m", "text", 9, "anthropic", 0.0, {"output_config": {"effort": "low"}})
     assert call.body == {
         "model": "m",
         "messages": [{"role": "user", "content": "text"}],
@@ -47,7 +47,7 @@ def test_what_is_sent():
         "temperature": 0.0,
         "output_config": {"effort": "low"},
     }
-    assert "temperature" not in chat_call("id", "m", "text", 9, "max_tokens", None).body
+    assert "temperature" not in chat_call("id", "m", "text", 9).body
 
 
 def test_every_trouble_is_gone_through_and_every_call_answered_once():

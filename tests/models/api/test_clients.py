@@ -14,18 +14,20 @@ from typing import Any
 
 import pytest
 from anthropic_server import AnthropicServer
+from api_calls import chat_call
 from api_server import KEY, Answer, ApiServer, Raw
 from openai_server import OpenAiServer
 
 from sciriff.config.server import ServerConfig
 from sciriff.models.api import limits
 from sciriff.models.api.anthropic import ANTHROPIC
-from sciriff.models.api.calls import Call, Reply, ask_all, chat_call
+from sciriff.models.api.calls import Asking, Call, Reply
+from sciriff.models.api.endpoint import Endpoint, request
 from sciriff.models.api.limits import Budget, Pacer
 from sciriff.models.api.openai import OPENAI
 from sciriff.models.api.prices import Price
 from sciriff.models.api.service import Service
-from sciriff.models.api.transport import Endpoint, Unreachable, request
+from sciriff.models.api.transport import NoAnswer
 from sciriff.run.user_error import UserError
 
 SECRETS = {"AWS_ACCESS_KEY_ID": "AKIAIOSFODNN7EXAMPLE", "AWS_SECRET_ACCESS_KEY": "wJalrXUtnFEMIK7MDENGbPxRfiCY"}
@@ -60,10 +62,9 @@ class Listening:
 
 def ask(endpoint: Endpoint, call: Call, attempts: int = 2) -> list[Reply]:
     replies: list[Reply] = []
-    ask_all(
+    Asking(
         endpoint,
         ANTHROPIC if endpoint.provider == "anthropic" else OPENAI,
-        [call],
         lambda call, reply: replies.append(reply),
         price=Price(0, 0),
         budget=Budget(None),
@@ -71,7 +72,7 @@ def ask(endpoint: Endpoint, call: Call, attempts: int = 2) -> list[Reply]:
         at_once=1,
         attempts=attempts,
         say=print,
-    )
+    ).ask_all([call])
     return replies
 
 
@@ -96,7 +97,7 @@ def test_a_call_by_way_of_a_cloud(
     with (OpenAiServer if provider == "openai" else AnthropicServer)() as server:
         server.chat_path, heard = path, Listening(server)
         endpoint = Endpoint(server.base_url.removesuffix("/v1") + address, key, 10, provider, via)
-        call = chat_call("id", "claude-x", "question", 20, "max_tokens", None)
+        call = chat_call("id", "claude-x", "question", 20)
         assert ask(endpoint, call) == [Reply("Fine.\nRating: 4", 100, 10, "stop")]
     ((_, headers),) = heard.requests
     assert "somebody" not in str(headers)
@@ -118,11 +119,11 @@ def test_what_a_cloud_lacks_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp_pat
     monkeypatch.delenv("OPENAI_API_VERSION", raising=False)
     bedrock = Endpoint("https://bedrock-runtime.us-east-1.amazonaws.com", None, 5, "anthropic", "bedrock")
     with pytest.raises(UserError, match=r"amazonaws\.com \(via bedrock\): .*credentials"):
-        request(bedrock, "POST", "/v1/messages", {"model": "m"})
+        request(bedrock, "POST", "/messages", {"model": "m"})
     with pytest.raises(UserError, match="region"):
-        request(Endpoint("http://127.0.0.1:9", None, 5, "anthropic", "bedrock"), "POST", "/v1/messages", {"model": "m"})
+        request(Endpoint("http://127.0.0.1:9", None, 5, "anthropic", "bedrock"), "POST", "/messages", {"model": "m"})
     server = ServerConfig(base_url="https://me.openai.azure.com", via="azure")
-    service = Service("engine", "openai", "m", server, "", "")
+    service = Service("engine", "openai", "m", server)
     assert [problem for problem in service.problems() if "OPENAI_API_VERSION" in problem]
 
 
@@ -154,7 +155,7 @@ def test_the_environment_is_for_the_providers_own_host_alone(provider: str, monk
     for name, value in OF_OTHERS.items():
         monkeypatch.setenv(name, value)
     kind = "anthropic" if provider == "anthropic" else "openai"
-    call = chat_call("id", "m", "question", 20, "max_tokens", None)
+    call = chat_call("id", "m", "question", 20)
     with (OpenAiServer if kind == "openai" else AnthropicServer)() as server:
         heard = Listening(server)
         assert ask(Endpoint(server.base_url, KEY, 10, provider), call)
@@ -176,7 +177,7 @@ def test_the_environment_is_for_the_providers_own_host_alone(provider: str, monk
 def test_no_key_is_sent_where_there_is_none():
     with OpenAiServer() as server:
         heard = Listening(server)
-        call = chat_call("0", "m", "question", 20, "max_tokens", None)
+        call = chat_call("0", "m", "question", 20)
         assert ask(Endpoint(server.base_url, None, 10, "local"), call)
     ((_, headers),) = heard.requests
     assert not {"authorization", "api-key", "x-api-key"} & headers.keys()
@@ -185,7 +186,7 @@ def test_no_key_is_sent_where_there_is_none():
 @pytest.mark.parametrize("provider", ["openai", "anthropic"])
 def test_no_client_logs_what_it_sends(provider: str):
     code = (
-        "import sys; from sciriff.models.api.transport import *; from sciriff.models.api.transport import request\n"
+        "import sys; from sciriff.models.api.endpoint import Endpoint, request\n"
         f"endpoint = Endpoint(sys.argv[1], {KEY!r}, 10, {provider!r})\n"
         "print(request(endpoint, 'GET', '/nowhere').status)"
     )
@@ -203,7 +204,7 @@ def test_no_client_logs_what_it_sends(provider: str):
 
 def test_a_lone_surrogate_in_a_prompt_is_sent_as_a_question_mark():
     with OpenAiServer() as server:
-        assert ask(Endpoint(server.base_url, KEY), chat_call("0", "m", "half a \ud83d smile", 20, "max_tokens", None))
+        assert ask(Endpoint(server.base_url, KEY), chat_call("0", "m", "half a \ud83d smile", 20))
         assert list(server.asked) == ["half a ? smile"]
 
 
@@ -249,9 +250,9 @@ def test_a_drip_meets_the_deadline_in_the_headers_too_and_in_a_body_of_no_length
 
     listener, address = serve(pieces())
     started = time.monotonic()
-    with listener, pytest.raises(Unreachable, match=r"no whole response within 0\.4 s") as caught:
+    with listener, pytest.raises(NoAnswer, match=r"no whole response within 0\.4 s") as caught:
         request(Endpoint(address, KEY, 0.4), "POST", "/x", {})
-    assert caught.value.sent
+    assert caught.value.may_cost
     assert time.monotonic() - started < 5
 
 
@@ -259,9 +260,9 @@ def test_a_request_that_did_not_go_out_whole_was_not_sent():
     """The server takes some of it and is silent; what is left fits no buffer."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         address = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        with pytest.raises(Unreachable, match=r"within 0\.5 s") as caught:
+        with pytest.raises(NoAnswer, match=r"within 0\.5 s") as caught:
             request(Endpoint(address, KEY, 0.5), "POST", "/x", {"text": "x" * 50_000_000})
-    assert not caught.value.sent
+    assert not caught.value.may_cost
 
 
 def test_a_missing_package_is_named():
@@ -275,7 +276,7 @@ sys.meta_path.insert(0, Missing())
 from sciriff.config.server import ServerConfig
 from sciriff.models.api.service import Service
 for provider, via in (("openai", None), ("anthropic", "bedrock"), ("anthropic", "vertex")):
-    print(*Service("judge", provider, "m", ServerConfig(base_url="http://x/v1", via=via), "", "").problems(), sep="\\n")
+    print(*Service("judge", provider, "m", ServerConfig(base_url="http://x/v1", via=via)).problems(), sep="\\n")
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout.splitlines() == [
@@ -298,5 +299,5 @@ def test_the_driver_loads_no_client():
 
 def test_answers_that_are_no_json_are_not_believed():
     with OpenAiServer(lambda prompt, nth: Raw(b"<html>200 OK") if nth == 1 else Answer()) as server:
-        assert ask(Endpoint(server.base_url, KEY), chat_call("0", "m", "question", 20, "max_tokens", None))
+        assert ask(Endpoint(server.base_url, KEY), chat_call("0", "m", "question", 20))
         assert server.asked.total() == 2

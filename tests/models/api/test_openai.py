@@ -12,15 +12,17 @@ from collections import Counter
 from typing import Any
 
 import pytest
+from api_calls import chat_call
 from api_server import KEY, Answer, Behaviour, Drop, Error, Hang, Raw
 from openai_server import OpenAiServer
 
 from sciriff.models.api import limits
-from sciriff.models.api.calls import Call, Refused, Reply, Tally, ask_all, chat_call
+from sciriff.models.api.calls import Asking, Call, Refused, Reply, Tally
+from sciriff.models.api.endpoint import Endpoint, Response, request
 from sciriff.models.api.limits import Budget, Pacer
-from sciriff.models.api.openai import OPENAI, read_reply, reply_text
+from sciriff.models.api.openai import OPENAI, read_reply
 from sciriff.models.api.prices import Price
-from sciriff.models.api.transport import Endpoint, Response, Unreachable, request
+from sciriff.models.api.transport import NoAnswer
 
 
 @pytest.fixture(autouse=True)
@@ -30,7 +32,7 @@ def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def some_calls(count: int) -> list[Call]:
-    return [chat_call(str(n), "m", f"question {n}", 20, "max_tokens", None) for n in range(count)]
+    return [chat_call(str(n), "m", f"question {n}", 20) for n in range(count)]
 
 
 def ask(server: OpenAiServer, calls: list[Call], *, timeout: float = 10, **changes: Any) -> tuple[list[str], Tally]:
@@ -38,7 +40,7 @@ def ask(server: OpenAiServer, calls: list[Call], *, timeout: float = 10, **chang
     answered: list[str] = []
     options: dict[str, Any] = {"price": Price(0, 0), "budget": Budget(None), "pacer": Pacer(), "at_once": 4}
     options |= {"attempts": 5, "say": lambda line: None, "on_reply": lambda call, reply: answered.append(call.id)}
-    tally = ask_all(Endpoint(server.base_url, KEY, timeout), OPENAI, calls, **{**options, **changes})
+    tally = Asking(Endpoint(server.base_url, KEY, timeout), OPENAI, **{**options, **changes}).ask_all(calls)
     return answered, tally
 
 
@@ -167,9 +169,9 @@ def test_a_proxy_does_not_get_the_key():
             connection.sendall(b"HTTP/1.1 403 Forbidden\r\n\r\n")
 
     script = (
-        "from sciriff.models.api.transport import Endpoint, Unreachable, request\n"
+        "from sciriff.models.api.endpoint import Endpoint, NoAnswer, request\n"
         f"try: request(Endpoint('https://api.example/v1', {KEY!r}), 'POST', '/x', {{}})\n"
-        "except Unreachable as error: print(error, error.sent)"
+        "except NoAnswer as error: print(error, error.may_cost)"
     )
     with socket.create_server(("127.0.0.1", 0)) as listener:
         threading.Thread(target=refuse, args=(listener,), daemon=True).start()
@@ -186,10 +188,9 @@ def test_nobody_listens():
         port = taken.getsockname()[1]
     budget = Budget(1.0)
     with pytest.raises(Refused, match=r"gives no answers: .*refused"):
-        ask_all(
+        Asking(
             Endpoint(f"http://127.0.0.1:{port}/v1", None, 5),
             OPENAI,
-            some_calls(10),
             lambda call, reply: None,
             price=Price(0, 1000),
             budget=budget,
@@ -197,7 +198,7 @@ def test_nobody_listens():
             at_once=2,
             attempts=2,
             say=print,
-        )
+        ).ask_all(some_calls(10))
     assert budget.spent == 0
 
 
@@ -205,7 +206,7 @@ def test_nobody_listens():
 def test_calls_that_bring_no_answer_count_against_the_cap(action: Any):
     """For all that we know they were paid for."""
     price, budget = Price(0, 1000), Budget(2.5)
-    calls = [chat_call(str(n), "m", "q", 1000, "max_tokens", None) for n in range(4)]
+    calls = [chat_call(str(n), "m", "q", 1000) for n in range(4)]
     with OpenAiServer(lambda prompt, nth: action) as server:
         answered, tally = ask(server, calls, price=price, budget=budget, at_once=1)
         assert server.asked.total() == 2
@@ -216,7 +217,7 @@ def test_calls_that_bring_no_answer_count_against_the_cap(action: Any):
 
 def test_calls_that_are_refused_do_not():
     budget = Budget(1.0)
-    calls = [chat_call("0", "m", "q", 1000, "max_tokens", None)]
+    calls = [chat_call("0", "m", "q", 1000)]
     with OpenAiServer(lambda prompt, nth: Error(500) if nth < 4 else Answer()) as server:
         answered, _ = ask(server, calls, price=Price(0, 1000), budget=budget)
     assert answered == ["0"]
@@ -230,7 +231,7 @@ def test_calls_under_way_together_stay_below_the_cap():
         return Answer(output_tokens=1000)
 
     budget = Budget(3.5)
-    calls = [chat_call(str(n), "m", f"q {n}", 1000, "max_tokens", None) for n in range(20)]
+    calls = [chat_call(str(n), "m", f"q {n}", 1000) for n in range(20)]
     with OpenAiServer(behave) as server:
         server.before_answer = release.wait
         threading.Timer(0.3, release.set).start()
@@ -243,7 +244,7 @@ def test_calls_under_way_together_stay_below_the_cap():
 def test_the_cap_holds_when_answers_cost_more_than_was_thought():
     """A thousand tokens were expected at most; the server counts ten thousand."""
     price, budget = Price(0, 1000), Budget(25.0)
-    calls = [chat_call(str(n), "m", "q", 1000, "max_tokens", None) for n in range(20)]
+    calls = [chat_call(str(n), "m", "q", 1000) for n in range(20)]
     with OpenAiServer(lambda prompt, nth: Answer(output_tokens=10_000)) as server:
         answered, tally = ask(server, calls, price=price, budget=budget, at_once=1)
         assert server.asked.total() == 3
@@ -280,10 +281,9 @@ def test_what_fails_to_be_written_stops_everything():
 
     with OpenAiServer() as server:
         with pytest.raises(OSError, match="disk full"):
-            ask_all(
+            Asking(
                 Endpoint(server.base_url),
                 OPENAI,
-                some_calls(50),
                 on_reply,
                 price=Price(0, 0),
                 budget=Budget(None),
@@ -291,7 +291,7 @@ def test_what_fails_to_be_written_stops_everything():
                 at_once=2,
                 attempts=2,
                 say=print,
-            )
+            ).ask_all(some_calls(50))
         assert server.asked.total() <= 4
 
 
@@ -311,7 +311,7 @@ def test_a_server_that_drips_meets_the_deadline():
     with socket.create_server(("127.0.0.1", 0)) as listener:
         threading.Thread(target=drip, args=(listener,), daemon=True).start()
         endpoint = Endpoint(f"http://127.0.0.1:{listener.getsockname()[1]}", None, 0.4)
-        with pytest.raises(Unreachable, match=r"no whole response within 0\.4 s"):
+        with pytest.raises(NoAnswer, match=r"no whole response within 0\.4 s"):
             request(endpoint, "GET", "/x")
 
 
@@ -325,7 +325,7 @@ def test_half_a_body_is_no_response():
     with socket.create_server(("127.0.0.1", 0)) as listener:
         threading.Thread(target=cut, args=(listener,), daemon=True).start()
         endpoint = Endpoint(f"http://127.0.0.1:{listener.getsockname()[1]}", None, 5)
-        with pytest.raises(Unreachable, match="received 2 bytes, expected 1000"):
+        with pytest.raises(NoAnswer, match="received 2 bytes, expected 1000"):
             request(endpoint, "GET", "/x")
 
 
@@ -339,7 +339,7 @@ def test_a_line_of_rubbish_that_repeats_the_key():
     with socket.create_server(("127.0.0.1", 0)) as listener:
         threading.Thread(target=answer, args=(listener,), daemon=True).start()
         endpoint = Endpoint(f"http://127.0.0.1:{listener.getsockname()[1]}", KEY, 5)
-        with pytest.raises(Unreachable, match=r"what is \[key\]\?"):
+        with pytest.raises(NoAnswer, match=r"what is \[key\]\?"):
             request(endpoint, "GET", "/x")
 
 
@@ -383,10 +383,9 @@ def test_the_key_is_shown_nowhere():
     assert KEY not in repr(Endpoint("http://x", KEY))
     with OpenAiServer(lambda prompt, nth: Answer(f"your key is {KEY}")) as server:
         replies: list[Reply] = []
-        ask_all(
+        Asking(
             Endpoint(server.base_url, KEY),
             OPENAI,
-            some_calls(1),
             lambda call, reply: replies.append(reply),
             price=Price(0, 0),
             budget=Budget(None),
@@ -394,14 +393,14 @@ def test_the_key_is_shown_nowhere():
             at_once=1,
             attempts=1,
             say=print,
-        )
+        ).ask_all(some_calls(1))
     assert replies[0].text == "your key is [key]"
 
 
 @pytest.mark.parametrize("body", [None, [], {}, {"choices": []}, {"choices": [{"message": {"content": 5}}]}, "x", 7])
 def test_what_is_no_chat_completion(body: Any):
     with pytest.raises(ValueError, match="not a chat completion"):
-        reply_text(body)
+        read_reply(body)
 
 
 def test_tokens_are_estimated_where_the_server_counts_none():
@@ -415,7 +414,7 @@ def test_tokens_are_estimated_where_the_server_counts_none():
 
 
 def test_what_is_sent():
-    assert chat_call("id", "m", "text", 9, "max_completion_tokens", 0.0).body == {
+    assert chat_call("id", "m", "text", 9, "openai", 0.0).body == {
         "model": "m",
         "messages": [{"role": "user", "content": "text"}],
         "max_completion_tokens": 9,
