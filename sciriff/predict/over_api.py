@@ -5,7 +5,7 @@ from typing import Any
 from sciriff.config import Config
 from sciriff.data.records import AnswerKey, Prediction, named
 from sciriff.models.api.calls import Call, Reply, Sent, Tally
-from sciriff.models.api.service import UNKNOWN_PRICE, Service, answering_service, say, say_retries
+from sciriff.models.api.service import UNKNOWN_PRICE, Service, answering_service, log_line, say_retries
 from sciriff.models.engines.sampling import seed_of, stream_of
 from sciriff.models.identity import context_of
 from sciriff.models.loading import load_config, load_tokenizer
@@ -120,7 +120,7 @@ class Answering:
         self.paid = PaidAnswers.read(self.run.paid_answers)
         calls = self.take_paid()
         if len(calls) < len(self.asking):
-            say(f"{len(self.asking) - len(calls)} answers are here already")
+            log_line(f"{len(self.asking) - len(calls)} answers are here already")
         tally = self.service.collect_earlier(calls, self.pay, batch_file=self.run.answer_batch)
         if calls := [call for call in self.take_paid() if call.id not in tally.failed]:
             tally.include(self.ask(calls))
@@ -132,7 +132,7 @@ class Answering:
         ends = [row.finish_reason for row in self.rows.values()]
         held_back = sum(end in ("content_filter", "refusal") for end in ends)
         cut_off = ends.count("length")
-        say(f"{len(ends)} answers, {cut_off} of them cut off at their limit, {held_back} refused or filtered")
+        log_line(f"{len(ends)} answers, {cut_off} of them cut off at their limit, {held_back} refused or filtered")
 
     def take_paid(self) -> list[Call]:
         """Make rows of all that is paid for. Returns the calls that are left."""
@@ -188,4 +188,4 @@ class Answering:
         text = f"{len(failed)} of {len(self.asking)} prompts are not answered; {first}: {why}"
         if not self.config.allow_missing:
             raise UserError(f"{text}. The rest is kept; run again to ask for these, or allow_missing=true does without")
-        say(text)
+        log_line(text)

@@ -138,7 +138,7 @@ class Service:
         most = sum(call.most(price) for call in calls)
         source = f" ({price.source})" if price.source else ""
         cost = f"{dollars(most)} at most by estimate{source}" if known else "at a price not known here"
-        say(
+        log_line(
             f"{self.model}: {len(calls)} calls, about {sum(call.input_tokens for call in calls):,} tokens of prompts "
             f"and at most {sum(call.longest for call in calls):,} of responses: {cost}, {dollars(spent)} spent before"
         )
@@ -159,7 +159,7 @@ class Service:
             Pacer(self.server.requests_per_minute, self.server.tokens_per_minute),
             self.server.max_concurrency,
             self.server.attempts,
-            say,
+            log_line,
         )
         return asking.ask_all(calls)
 
@@ -168,7 +168,7 @@ class Service:
         return AnthropicBatches if self.provider == "anthropic" else OpenAiBatches
 
     def _batches(self, state_file: Path) -> Batches:
-        return self._batch_kind(self.endpoint(), state_file, self.server.attempts, self.server.poll_seconds, say)
+        return self._batch_kind(self.endpoint(), state_file, self.server.attempts, self.server.poll_seconds, log_line)
 
     def used_up(self, tally: Tally, what: str) -> str:
         """Message for calls that the cap has kept back; `what` says which."""
@@ -213,7 +213,7 @@ def _installed(module: str) -> bool:
         return False
 
 
-def say(line: str) -> None:
+def log_line(line: str) -> None:
     """Print a line for the log."""
     print(line, flush=True)
 
@@ -222,4 +222,4 @@ def say_retries(tally: Tally) -> None:
     """One line about the calls that were made again, if any were."""
     if tally.retries:
         reasons = ", ".join(f"{count} x {reason}" for reason, count in sorted(tally.retries.items()))
-        say(f"calls that were made again: {reasons}")
+        log_line(f"calls that were made again: {reasons}")

@@ -1,1 +1,1 @@
-"""The nodes of a run: where they are, how a command is started on all of them, and how they end with their driver."""
+"""The nodes of a run: find them, start a command on all of them, and end it with the driver."""

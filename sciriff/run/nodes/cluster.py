@@ -1,6 +1,6 @@
 """Where the driver is: on one machine, on the first node of a Slurm allocation, or on one of some nodes without Slurm.
 
-One driver runs the stages, on the first node; everywhere.py starts what runs on all of them. Loads no framework.
+One driver runs the stages, on the first node; everywhere.py starts processes on all of them. Loads no framework.
 """
 
 import os
@@ -77,12 +77,12 @@ def here(environment: Mapping[str, str] = os.environ) -> Cluster:
     return Cluster()
 
 
-def training_processes(asked: int | str, gpus: int, nodes: int) -> int:
-    """Return the number of training processes on `nodes` nodes with `gpus` GPUs each; `asked` is train.num_processes.
-    UserError if it cannot be spread over them."""
-    if asked == "auto":
+def training_processes(processes: int | str, gpus: int, nodes: int) -> int:
+    """Return the number of training processes on all `nodes` nodes with `gpus` GPUs each. `processes` is
+    train.num_processes; UserError if it cannot be spread over them."""
+    if processes == "auto":
         return nodes * max(1, gpus)
-    wanted = int(asked)
+    wanted = int(processes)
     if wanted % nodes:
         raise UserError(f"train.num_processes={wanted} cannot be spread evenly over {nodes} nodes")
     if 0 < gpus < wanted // nodes:
@@ -93,16 +93,16 @@ def training_processes(asked: int | str, gpus: int, nodes: int) -> int:
     return wanted
 
 
-def replicas_per_node(asked: int | str, ways: int, gpus: int, nodes: int) -> list[int]:
-    """Return the number of replicas on each node, with `ways` GPUs each; `asked` is engine.replicas, which counts those
-    of all nodes. UserError if a node has too few GPUs."""
-    if asked == "auto":
+def replicas_per_node(replicas: int | str, ways: int, gpus: int, nodes: int) -> list[int]:
+    """Return the number of replicas on each node, with `ways` GPUs each. `replicas` is engine.replicas, which counts
+    those of all nodes. UserError if a node has too few GPUs."""
+    if replicas == "auto":
         counts = [max(1, gpus // ways)] * nodes
     else:
-        counts = [int(asked) // nodes + (node < int(asked) % nodes) for node in range(nodes)]
+        counts = [int(replicas) // nodes + (node < int(replicas) % nodes) for node in range(nodes)]
     if 0 < gpus < max(counts) * ways:
         raise UserError(
-            f"engine.tensor_parallel={ways} with engine.replicas={asked} needs {max(counts) * ways} GPUs"
+            f"engine.tensor_parallel={ways} with engine.replicas={replicas} needs {max(counts) * ways} GPUs"
             f"{' on a node' if nodes > 1 else ''}, and there {'is' if gpus == 1 else 'are'} {gpus}"
         )
     return counts
