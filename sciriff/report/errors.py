@@ -59,7 +59,6 @@ def error_tables(task: Task, answers: Sequence[Matches]) -> list[ErrorTable]:
 
 
 def _of_kind(matches: Matches, kind: str) -> Matches:
-    """The items of one kind."""
     sides = (matches.answer, matches.reference)
     return Matches(*(tuple(item for item in items if item.kind == kind) for items in sides))
 

@@ -79,11 +79,10 @@ class TaskDifferences(TypedDict):
 
 
 class OtherParity(TypedDict):
-    """What the same answers score under the other value of `eval.parity`."""
+    """What the same answers score under the other value of `eval.parity`; `columns` are those that differ."""
 
     parity: str
     columns: dict[str, float]
-    """Values of the summary's columns that differ."""
     mean: float | None
     median: float | None
     tasks: dict[str, TaskDifferences]

@@ -69,7 +69,6 @@ class Task:
 
     @property
     def short_name(self) -> str:
-        """Name of the task in the summary table."""
         return self.label or self.name.split("_")[0]
 
     @property
@@ -84,7 +83,6 @@ class Task:
 
     @property
     def judged_columns(self) -> tuple[str, ...]:
-        """Columns that a judge rates."""
         return tuple(column for column, flat in self.flat_names.items() if self.judged and flat in self.judged.details)
 
     def parity_matters(self, prediction: str) -> bool:

@@ -28,7 +28,6 @@ class Metric:
 
     @property
     def fields(self) -> tuple[str, ...]:
-        """Names of the counts, in order."""
         return tuple(self.numbers._fields)
 
     @property
