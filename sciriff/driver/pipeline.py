@@ -84,7 +84,7 @@ def is_finished(config: Config) -> bool:
 
 
 def run_each_model(config: Config, models: list[str], again: str, progress: ProgressSinceStart) -> None:
-    """Run each model (folder below `predictions`) as a run of its own and write tables of all. RunFailed if one fails."""
+    """Run each model, a folder below `predictions`, as its own run, and write tables of all. RunFailed if one fails."""
     assert config.predictions is not None
     answers, root = Path(config.predictions), Path(config.run_dir)
     finished = []
