@@ -157,8 +157,7 @@ def _parquet_rows(path: Path, on_unreadable: OnUnreadable) -> Rows:
 
 
 def _batch_rows(batch: Any) -> Iterator[dict[str, Any] | UnicodeDecodeError]:
-    """Rows of an Arrow batch. Arrow does not check strings before they are converted: if one is not UTF-8, the rows are
-    taken one by one, with the error in place of its row."""
+    """Yield the rows of an Arrow batch; if a string is not UTF-8, one by one, with the error in place of its row."""
     try:
         yield from batch.to_pylist()
     except UnicodeDecodeError:

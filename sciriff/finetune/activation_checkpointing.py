@@ -17,8 +17,7 @@ SHARE_OF_MEMORY = 0.92
 
 
 def enable(language_model: Any, train: TrainConfig, on_gpu: bool) -> int:
-    """Turn checkpointing on as `train.activation_checkpointing` says; `auto` begins with all layers. Returns the number
-    of checkpointed layers. UserError if the model has fewer."""
+    """Turn checkpointing on, `auto` for all layers at first. Returns their number. UserError if there are fewer."""
     wanted = train.activation_checkpointing
     if wanted in ("none", 0) or (wanted == "auto" and not on_gpu):
         return 0
