@@ -96,9 +96,8 @@ def _line_rows(path: Path, file: IO[bytes] | gzip.GzipFile, on_unreadable: OnUnr
     for number, line in enumerate(lines, 1):
         where = f"{path}:{number}"
         if len(line) > MOST_LINE_BYTES:
-            raise UserError(
-                f"{where}: longer than {MOST_LINE_BYTES:,} bytes; a file of JSON lines has a row on each line"
-            )
+            problem = f"{where}: longer than {MOST_LINE_BYTES:,} bytes"
+            raise UserError(f"{problem}; a file of JSON lines has a row on each line")
         if line.strip():
             yield from _row(where, line, on_unreadable)
 

@@ -35,8 +35,7 @@ def enable(language_model: Any, train: TrainConfig, on_gpu: bool) -> int:
 
 
 def set_count(language_model: Any, count: int) -> int:
-    """Checkpoint the first `count` layers and no other. The first, because the backward pass begins at the end: the
-    last layers' activations are freed before a first layer is recomputed."""
+    """Checkpoint only the first `count` layers: the last ones' activations are freed before a first is recomputed."""
     for number, layer in enumerate(_layers(language_model)):
         layer.gradient_checkpointing = number < count
     return count

@@ -36,9 +36,7 @@ def attach(head: nn.Linear, config: Any, kind: str) -> None:
     logits = head.forward
 
     def forward(hidden: Tensor, expected: Tensor | None = None) -> Tensor:
-        if expected is None:
-            return logits(hidden)
-        return loss(hidden, head.weight, head.bias, expected)
+        return logits(hidden) if expected is None else loss(hidden, head.weight, head.bias, expected)
 
     head.forward = forward  # type: ignore[method-assign, assignment]
 

@@ -59,9 +59,8 @@ def used_sources(mix: MixConfig) -> dict[str, SourceConfig]:
         used["sciriff"] = sources.sciriff
     if mix.tulu not in ("none", 0):
         if not sources.tulu.exists:
-            raise UserError(
-                f"there are no general rows for mix.tulu={mix.tulu}: give mix.sources.tulu.path=FILE, or mix.tulu=none"
-            )
+            problem = f"there are no general rows for mix.tulu={mix.tulu}"
+            raise UserError(f"{problem}: give mix.sources.tulu.path=FILE, or mix.tulu=none")
         used["tulu"] = sources.tulu
     if mix.validation_rows:
         watched = {"sciriff": sources.sciriff, "tulu": sources.tulu}
