@@ -42,9 +42,7 @@ def refuse(where: str, reason: str) -> None:
 
 
 def read_rows(
-    source: SourceConfig,
-    on_unreadable: OnUnreadable = refuse,
-    on_commit: Callable[[str], None] = lambda commit: None,
+    source: SourceConfig, on_unreadable: OnUnreadable = refuse, on_commit: Callable[[str], None] = lambda commit: None
 ) -> Rows:
     """Stream every row of a source with its place, such as `data/train.jsonl:17`.
 
