@@ -71,10 +71,8 @@ def _seed_error(one: Value, other: Value) -> float:
 
 
 def compare(baseline: Group, group: Group, resamples: int) -> Comparison:
-    """Compare every column that both have, on the instances that all of their runs answered.
-
-    UserError if they share no instance or were scored by different rules.
-    """
+    """Compare every column that both have, on the instances that all of their runs answered. UserError if they share no
+    instance or were scored by different rules."""
     parts, notes = common_parts([*baseline.runs, *group.runs])
     measured = [column for part in parts for column in _measure(part, len(baseline.runs), resamples)]
     adjusted = holm([column.p for column in measured])

@@ -19,9 +19,7 @@ SPECIAL = str.maketrans({c: f"\\{c}" for c in "&%$#_{}"} | {c: rf"\text{name}{{}
 
 def latex_table(groups: Sequence[Group], comparisons: Sequence[Comparison]) -> str:
     """Draw a `table*` of runs or sets of seeds in points of 100, the baseline first, with notes as comments at the top.
-
-    `comparisons` of the others with the baseline, in the same order, mark what differs.
-    """
+    `comparisons` of the others with the baseline, in the same order, mark what differs."""
     counts = {_coverage(group) for group in groups}
     rows = [
         line

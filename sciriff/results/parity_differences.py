@@ -20,10 +20,8 @@ OTHER = {"none": "reference", "reference": "none"}
 def scored_by_other_rules(
     task: Task, answers: Iterable[tuple[str, str]], scored: Sequence[Scored], parity: bool
 ) -> list[Scored]:
-    """Score (prediction, reference) pairs by the rules that did not give `scored`.
-
-    Only answers that the two can differ on are scored again. The judge's ratings stay: they are of the text it saw.
-    """
+    """Score (prediction, reference) pairs by the rules that did not give `scored`. Only answers that the two can differ
+    on are scored again. The judge's ratings stay: they are of the text it saw."""
     return [
         replace(task.score(prediction, reference, not parity), judge=row.judge)
         if task.parity_matters(prediction)

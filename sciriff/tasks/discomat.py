@@ -2,8 +2,4 @@
 
 from sciriff.tasks.task import Task
 
-DISCOMAT = Task(
-    name="discomat_te",
-    summary={"bleu": "bleu"},
-    headline=("bleu",),
-)
+DISCOMAT = Task(name="discomat_te", summary={"bleu": "bleu"}, headline=("bleu",))

@@ -90,10 +90,8 @@ class Task:
         return self.parity_metric is not None or end_differs(prediction)
 
     def score(self, prediction: str, reference: str, parity: bool = False) -> Scored:
-        """Score one answer against its reference, both as text. ValueError if the reference cannot be parsed.
-
-        `parity` reproduces the reference code's errors, too.
-        """
+        """Score one answer against its reference, both as text. ValueError if the reference cannot be parsed. `parity`
+        reproduces the reference code's errors, too."""
         answer = without_end(prediction, parity)
         overlap = bleu.count(answer, reference)
         metric = self.parity_metric if parity and self.parity_metric else self.metric
@@ -168,9 +166,7 @@ class Task:
 
     def scores_of_sums(self, sums: Sequence[float]) -> dict[str, float]:
         """Scores over all answers by flat name, from the sums of their vectors; a judge's are 0 if it rated none.
-
-        `sums` may hold arrays with one element per resample; the scores are then arrays, too.
-        """
+        `sums` may hold arrays with one element per resample; the scores are then arrays, too."""
         split = len(self.metric.fields) if self.metric else 0
         end = split + len(BleuCounts._fields)
         values = self._metric_scores(sums, "" if self.parse is None else "all_")

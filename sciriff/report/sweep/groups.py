@@ -43,10 +43,8 @@ class SweepRow:
 
 
 def rows_of(groups: Sequence[Group], resamples: int, compared: Sequence[Comparison] | None = None) -> list[SweepRow]:
-    """A row for each group, the baseline first. `compared` are the others' comparisons with it, made already.
-
-    A run that cannot be compared has a note that says why, and so has one whose cost cannot be read.
-    """
+    """A row for each group, the baseline first. `compared` are the others' comparisons with it, made already. A run
+    that cannot be compared has a note that says why, and so has one whose cost cannot be read."""
     rows = []
     for number, group in enumerate(groups, start=1):
         (*columns, mean), notes = _scored(group, resamples)

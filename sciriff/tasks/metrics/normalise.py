@@ -43,10 +43,8 @@ def words_joined(value: Any) -> str:
 
 
 def normal_item(item: Any) -> str:
-    """Normalise one list item to a string: stripped and lower case, a number as printed with at most two decimals.
-
-    A nested list keeps its case and whitespace; None becomes the empty string. Raises WrongShape for an object.
-    """
+    """Normalise one list item to a string: stripped and lower case, a number as printed with at most two decimals. A
+    nested list keeps its case and whitespace; None becomes the empty string. Raises WrongShape for an object."""
     if item is None:
         return ""
     if isinstance(item, str):

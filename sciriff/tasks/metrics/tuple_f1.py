@@ -42,9 +42,7 @@ Match = Callable[[Field, Field], bool]
 
 def _tuples(value: Any) -> tuple[list[Tuple], int]:
     """(well-formed tuples of an answer, number of entries tried); well-formed are lists of the length without objects.
-
-    A list whose first element is a list is a list of tuples; any other non-empty value is tried as one tuple.
-    """
+    A list whose first element is a list is a list of tuples; any other non-empty value is tried as one tuple."""
     if not isinstance(value, list | str | dict) or not value:
         return [], 0
     entries = value if isinstance(value, list) and isinstance(value[0], list) else [value]
@@ -66,9 +64,7 @@ def _overlap(prediction: Field, reference: Field) -> bool:
 
 def _pairs(preds: list[Tuple], refs: list[Tuple], match: Match) -> dict[int, Tuple]:
     """Greedily match predictions to references in order: position of a prediction -> the first free reference it fits.
-
-    A duplicate reference can be matched once but counts twice, as in the reference code.
-    """
+    A duplicate reference can be matched once but counts twice, as in the reference code."""
     free = list(dict.fromkeys(refs))
     pairs = {}
     for position, pred in enumerate(preds):
