@@ -73,7 +73,6 @@ class Call(Sent):
 
     @property
     def sent(self) -> Sent:
-        """The part that is kept once it is sent."""
         return Sent(self.id, self.model, self.input_tokens, self.about)
 
     def most(self, price: Price) -> float:
@@ -167,7 +166,6 @@ class Asking:
     _in_a_row: int = 0
     """Calls given up since the last success."""
     _answered: bool = False
-    """Whether any call was."""
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def ask_all(self, calls: Iterable[Call]) -> Tally:
