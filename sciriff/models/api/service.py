@@ -165,7 +165,7 @@ class Service:
         self, tally: Tally, names: Mapping[str, str], what: str, failures: Callable[[list[str]], str], missing: bool
     ) -> None:
         """Print which calls were made again; UserError for calls without an answer, unless they failed and
-        `missing` ones are allowed. `names`: id -> answer; `what` describes unasked calls, `failures` the failed ones."""
+        `missing` ones are allowed. `names`: id -> answer; `what` describes unasked calls, `failures` failed ones."""
         if tally.retries:
             reasons = ", ".join(f"{count} x {reason}" for reason, count in sorted(tally.retries.items()))
             log_line(f"calls that were made again: {reasons}")
