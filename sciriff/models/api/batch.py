@@ -52,6 +52,12 @@ def read_state(path: Path) -> BatchState | None:
     return read_json(path, BatchState, known, "look it up at the server") if path.is_file() else None
 
 
+def write_state(path: Path, state: BatchState) -> BatchState:
+    """Write the state whole, on the disk before this returns."""
+    write_whole(path, json.dumps(asdict(state)), durable=True)
+    return state
+
+
 @dataclass
 class Batch:
     """The fields of a batch that are read, at either service."""
@@ -160,7 +166,7 @@ class Batches(ABC):
         for pause in (0.0, self.poll_seconds):
             time.sleep(pause)
             if found := self.find(state):
-                return self._write(replace(state, batch=found))
+                return write_state(self.state_file, replace(state, batch=found))
         self.state_file.unlink()
         return None
 
@@ -169,13 +175,8 @@ class Batches(ABC):
         mark = secrets.token_hex(16)
         items = [self.item(call, mark) for call in calls]
         state = BatchState(mark, self.prepare(items), calls=len(calls), sent=tuple(call.sent for call in calls))
-        self._write(state)
-        return self._write(replace(state, batch=self._create(state, self.creation(state, items))))
-
-    def _write(self, state: BatchState) -> BatchState:
-        """Write the state file whole, on the disk before this returns."""
-        write_whole(self.state_file, json.dumps(asdict(state)), durable=True)
-        return state
+        write_state(self.state_file, state)
+        return write_state(self.state_file, replace(state, batch=self._create(state, self.creation(state, items))))
 
     def _create(self, state: BatchState, body: dict[str, Any]) -> str:
         """Make the batch. If the server's answer is lost or unclear, wait and look for it before making another."""

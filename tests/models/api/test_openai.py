@@ -40,7 +40,8 @@ def ask(server: OpenAiServer, calls: list[Call], *, timeout: float = 10, **chang
     answered: list[str] = []
     options: dict[str, Any] = {"price": Price(0, 0), "budget": Budget(None), "pacer": Pacer(), "at_once": 4}
     options |= {"attempts": 5, "say": lambda line: None, "on_reply": lambda call, reply: answered.append(call.id)}
-    tally = Asking(Endpoint(server.base_url, KEY, timeout), OpenAiBatches.dialect, **{**options, **changes}).ask_all(
+    endpoint = Endpoint(server.base_url, KEY, timeout)
+    tally = Asking(endpoint, OpenAiBatches.dialect, **{**options, **changes}).ask_all(calls)
         calls
     )
     return answered, tally
