@@ -42,8 +42,6 @@ def ask(server: OpenAiServer, calls: list[Call], *, timeout: float = 10, **chang
     options |= {"attempts": 5, "say": lambda line: None, "on_reply": lambda call, reply: answered.append(call.id)}
     endpoint = Endpoint(server.base_url, KEY, timeout)
     tally = Asking(endpoint, OpenAiBatches.dialect, **{**options, **changes}).ask_all(calls)
-        calls
-    )
     return answered, tally
 
 
