@@ -62,7 +62,6 @@ def passages(evidence: Any) -> str:
 
 
 def mup_values(answer: SavedAnswer, text: str) -> dict[str, str]:
-    """Placeholders of MuP's judge prompt."""
     return {"paper": answer.prompt.strip() or NOT_GIVEN, "reference": answer.reference, "answer": text}
 
 

@@ -34,8 +34,6 @@ class Question:
 
 @dataclass
 class Rows:
-    """All rows on the disk."""
-
     run: RunDir
     limit: int
     """Most tokens of a response today."""

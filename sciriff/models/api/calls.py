@@ -82,8 +82,6 @@ class Call(Sent):
 
 @dataclass(frozen=True)
 class Reply:
-    """An answer."""
-
     text: str
     """Empty where the model said nothing."""
     input_tokens: int
@@ -108,7 +106,6 @@ class Tally:
     """Attempts that brought no answer and may have cost money."""
 
     def include(self, other: "Tally") -> None:
-        """Count the calls of another tally, too."""
         self.failed |= other.failed
         self.filtered |= other.filtered
         self.retries += other.retries

@@ -197,7 +197,6 @@ def answering_service(config: Config) -> Service:
 
 
 def judging_service(judge: JudgeConfig) -> Service:
-    """The service that judges."""
     return Service("judge", judge.provider, judge.model or "", judge)
 
 
@@ -220,5 +219,4 @@ def _installed(module: str) -> bool:
 
 
 def log_line(line: str) -> None:
-    """Print a line for the log."""
     print(line, flush=True)
