@@ -74,8 +74,7 @@ def _runs_of(job: Job) -> list[FinishedRun]:
 
 
 def _beside(runs: Sequence[FinishedRun]) -> tuple[list[FinishedRun], dict[Path, str]]:
-    """The untrained baselines in the reports of these runs (report.untrained), each once, and why others cannot be
-    read."""
+    """The untrained baselines in these runs' reports (report.untrained), each once, and why others are unreadable."""
     known = {run.folder.resolve() for run in runs}
     configs = filter(Path.is_file, (RunDir(run.folder).config for run in runs))
     shown = [OmegaConf.select(OmegaConf.load(path), "report.beside") or [] for path in configs]

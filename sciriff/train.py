@@ -53,8 +53,8 @@ def compose_and_run(progress: ProgressSinceStart) -> None:
         register()
         with composing():
             hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(entry)()
-    except sweep.SweepRefused as refused:
-        raise UserError(str(refused)) from None
+    except sweep.SweepNotBegun as error:
+        raise error.__cause__ or error from None
     except (UserError, OSError):  # before any job began
         raise
     except BaseException as error:  # after Ctrl-C nobody waits for a page

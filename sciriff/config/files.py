@@ -39,8 +39,7 @@ def load(path: Path) -> Config:
 
 
 def read(path: Path) -> DictConfig:
-    """The values in a run's config.yaml, not checked against the schema: an older run may have other keys. UserError
-    for a damaged file."""
+    """A run's config.yaml, not checked against the schema: an older run may have other keys. UserError if damaged."""
     try:
         values = OmegaConf.load(path)
         reason = "it is empty" if not values else "expected keys and values"

@@ -47,7 +47,6 @@ def keys_that(holds: Callable[[Setting], bool], section: str = "") -> list[str]:
 
 FREE_TO_CHANGE = tuple(keys_that(lambda setting: setting.may_differ))
 """Keys that may have other values when a run that was started is resumed."""
-
 UNNAMED = tuple(keys_that(lambda setting: not setting.in_name))
 """Keys that make no other run, so that they are not part of its default name."""
 

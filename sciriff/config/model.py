@@ -13,8 +13,7 @@ CHAT_FORMATS = ("tulu", "llama2", "llama3", "qwen", "general", "tokenizer")
 
 
 def shares_heads(heads: int, kv_heads: int, ways: int) -> bool:
-    """Whether `ways` GPUs can share attention heads evenly, as vLLM needs: query heads are split, key and value heads
-    split or repeated."""
+    """Whether vLLM can share heads among `ways` GPUs: query heads are split, key and value heads split or repeated."""
     return heads % ways == 0 and (kv_heads % ways == 0 or ways % kv_heads == 0)
 
 

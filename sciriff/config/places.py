@@ -3,7 +3,6 @@
 from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parent.parent
-
 SAMPLE = PACKAGE / "sample"
 
 

@@ -9,12 +9,9 @@ from sciriff.run.user_error import UserError
 
 ADDRESS = re.compile(r"https?://[\w.:\[\]-]+(/[\w./~%-]*)?")
 """Address of a server without user, password or query, since config.yaml is copied into logs and trackers."""
-
 PROVIDERS = ("openai", "local", "anthropic")
 """Servers by their API: OpenAI, any other with OpenAI's API, Anthropic."""
-
 OWN_HOSTS = {"openai": "api.openai.com", "anthropic": "api.anthropic.com"}
-
 CLOUDS = {
     ("openai", "azure"): ("https://NAME.openai.azure.com", "AZURE_OPENAI_API_KEY"),
     ("anthropic", "azure"): ("https://NAME.services.ai.azure.com/anthropic", "ANTHROPIC_FOUNDRY_API_KEY"),

@@ -9,10 +9,8 @@ from sciriff.config.roles import HOW, setting
 from sciriff.run.user_error import UserError
 
 ATTENTIONS = ("auto", "flash_attention_3", "flash_attention_2", "sdpa", "eager")
-
 CHECKPOINTS_KEPT = 2
 """Newest checkpoints that are kept, so that a damaged one costs only the steps since the one before."""
-
 LOGITS_AT_ONCE = 1 << 25
 """Logits that the training loss makes at a time: 128 MiB in fp32, 1,048 tokens of a vocabulary of 32,000, which keep a
 GPU busy."""

@@ -69,7 +69,6 @@ def in_hydra(error: BaseException, typed: Sequence[str]) -> str | None:
 
 
 def _unreadable(override: str) -> str:
-    """One line about an override that Hydra's grammar refuses."""
     key, equals, value = override.partition("=")
     if not equals:
         return f"{override}: what is typed must be KEY=VALUE or GROUP=OPTION"

@@ -27,8 +27,7 @@ def _absolute(path: str, or_hub_id: bool) -> str:
 
 
 def named(composed: DictConfig) -> tuple[DictConfig, list[str]]:
-    """Give a composed job its default name if it has none, and remove Hydra's own section. Returns it and the typed
-    overrides."""
+    """Name a composed job by default and remove Hydra's own section. Returns the job and its typed overrides."""
     typed = typed_overrides(composed.hydra)
     if composed.name is None:
         composed.name = default_name(composed.hydra)

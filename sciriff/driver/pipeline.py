@@ -84,8 +84,7 @@ def is_finished(config: Config) -> bool:
 
 
 def run_each_model(config: Config, models: list[str], again: str, progress: ProgressSinceStart) -> None:
-    """Run each of several models, folders below `predictions`, as a run of its own below run_dir, and write tables of
-    all. RunFailed, in the end, when one of them failed."""
+    """Run each model, a folder below `predictions`, as its own run, and write tables of all. RunFailed if one fails."""
     assert config.predictions is not None
     answers, root = Path(config.predictions), Path(config.run_dir)
     finished = []
@@ -182,8 +181,7 @@ def take_part(order: Order, cluster: Cluster) -> None:
 
 
 def _read_elsewhere(stage: str, config: Config, run: RunDir) -> dict[str, str | None]:
-    """Files that the other nodes read and must see as they are here: the run's own, with their digests, and those of a
-    model that may have just been written."""
+    """Files that other nodes must see as they are here: the run's, with digests, and a model's, maybe just written."""
     files = shared_files.as_written((run.config, run.accelerate, run.deepspeed))
     path = config.answering_model.path
     if stage == "predict" and path and Path(path).is_dir():

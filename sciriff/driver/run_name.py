@@ -11,10 +11,8 @@ from sciriff.config import UNNAMED
 
 SHORT = {"train.learning_rate": "lr", "seed": "s", "train.epochs": "ep", "train.global_batch_size": "bs"}
 """Keys that the field abbreviates; of others the last part stands in the name."""
-
 LONGEST = 100
 """Bytes of a name; most file systems take 255, and log and table columns less."""
-
 OF_ANY_RUN = re.compile(
     r"(model|adapter|checkpoints?|hf|final|last|latest|best|merged|weights|outputs?|results|predictions|mix|data|samples)"
     r"([-_]?\d+)?|step[-_]?\d+|(train|validation|test|mix)\.jsonl"

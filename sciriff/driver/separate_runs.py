@@ -17,8 +17,7 @@ from sciriff.run.user_error import UserError
 
 
 def refuse_shared(loader: ConfigLoader, master: DictConfig) -> None:
-    """UserError where two jobs of a sweep would be one run. What cannot be composed is left to the sweeper, which
-    composes the jobs, too, and says what is wrong."""
+    """UserError where two jobs of a sweep would be one run. What cannot be composed is left to the sweeper's error."""
     from hydra._internal.core_plugins.basic_sweeper import BasicSweeper  # loads what only a sweep needs
 
     overrides = typed_overrides(master.hydra)

@@ -106,8 +106,7 @@ def _prompts_digest(config: Config) -> str:
 
 
 def _model_digest(model: ModelConfig, *, weights: bool) -> str:
-    """Digest of a model without reading its weights: of a local folder the contents of small files and the sizes and
-    times of large ones, of the hub id and revision."""
+    """Digest of the hub id and revision, or of a folder's small files, and the sizes and times of its weights."""
     about: list[object] = [as_dict(model)]
     for place in dict.fromkeys((model.path, model.tokenizer)):
         if place is None or not Path(place).is_dir():

@@ -29,10 +29,8 @@ from sciriff.run.run_dir import RunDir
 from sciriff.run.user_error import UserError
 from sciriff.run.visible import visible_line
 
-FOLDER = "SCIRIFF_SWEEP_DIR"
-"""Environment variable: the folder of the sweep that a job belongs to."""
-NUMBER = "SCIRIFF_SWEEP_JOB"
-"""Environment variable: which job of that sweep this process is, where each has a process of its own (in Slurm)."""
+FOLDER, NUMBER = "SCIRIFF_SWEEP_DIR", "SCIRIFF_SWEEP_JOB"
+"""Environment variables of a job: its sweep's folder and, if it has a process of its own (in Slurm), its number."""
 LAUNCHER = "hydra_plugins.sciriff_slurm_launcher.SlurmLauncher"
 """The launcher whose jobs, and so their rows, outlive the command."""
 _HELD = contextlib.ExitStack()
@@ -48,12 +46,8 @@ NO_DRY_RUN = (
 NO_MEAN = "hydra/sweeper=optuna looks for the highest summary mean, and this job makes no scores"
 
 
-class SweepRefused(BaseException):
-    """A sweep that may not begin. No Exception, of which Hydra (1.3) makes a warning where it calls SweepFolder."""
-
-
-class SweepBroke(BaseException):
-    """A bug of ours, its cause, before a sweep began."""
+class SweepNotBegun(BaseException):
+    """Carries its cause out of SweepFolder. No Exception, of which Hydra (1.3) makes a warning there."""
 
 
 class SweepFolder(Callback):
@@ -62,10 +56,8 @@ class SweepFolder(Callback):
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         try:
             _begin(config)
-        except (UserError, OSError) as error:
-            raise SweepRefused(str(error)) from None
         except Exception as error:
-            raise SweepBroke from error
+            raise SweepNotBegun(str(error)) from error
 
 
 def _begin(config: DictConfig) -> None:

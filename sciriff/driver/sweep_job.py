@@ -24,8 +24,7 @@ ONE_FAILED = "a job of the sweep failed; the others went on"
 
 
 def job_of_sweep(composed: DictConfig, progress: ProgressSinceStart) -> float | None:
-    """Run one job of a sweep and keep its row. Its failure is reported at once and leaves the jobs after it running;
-    Stopped, a KeyboardInterrupt, ends the sweep."""
+    """Run one job of a sweep and keep its row. Its failure leaves the jobs after it running; Stopped ends the sweep."""
     hydra_config, own_number, place = HydraConfig.get(), sweep.own_number(), sweep.folder()
     if composed.dry_run:
         return job(composed, progress)

@@ -22,8 +22,7 @@ QUIET = 5.0
 
 
 class Tracker:
-    """The tracker's process of one run, for the duration of a with-block; nothing for a run without a tracker. If it
-    already has the whole run, it starts only on `begin`."""
+    """The tracker's process in a with-block, if the run has one. With the whole run copied, `begin` starts it."""
 
     def __init__(self, config: Config, run: RunDir) -> None:
         self._wanted = config.log.tracker != "none" and bool({"train", "score"} & set(config.active_stages))

@@ -17,7 +17,6 @@ from sciriff.driver.run_name import typed_overrides
 
 OF_TRAINING = tuple({key.partition(".")[0] for key, setting in KEYS.items() if setting.role is Role.LEARNT})
 """Groups that decide only what is learnt, so that an untrained model answers the same."""
-
 OF_THE_RUN = ("name", "run_dir", "stages", "report")
 """Keys and groups that concern only the run that was typed."""
 

@@ -130,7 +130,8 @@ def _share_out(batches: list[list[int]], replicas: dict[Connection, BaseProcess]
                 code = process.exitcode
                 how = f"killed by {signal.Signals(-code).name}" if code and code < 0 else f"exit status {code}"
                 raise ChildProcessError(
-                    f"{process.name} of the engine died ({how}); its answers are kept, resume with the same command"
+                    f"{process.name} of the engine died ({how}); the answers so far are kept; "
+                    "resume with the same command"
                 ) from None
             if isinstance(message, Exception):
                 raise message

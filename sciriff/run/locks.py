@@ -39,8 +39,7 @@ def hold_or_wait(path: Path, notice: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def own_run(run: RunDir, wait: bool = False) -> Iterator[None]:
-    """Hold a run folder as its driver. A second one is refused, or with `wait` waits for the first. The last worker of
-    a killed one is waited for."""
+    """Hold a run folder as its driver, after a killed one's last worker. A second is refused, or waits (`wait`)."""
     waiting = f"{run.root}: another run is making it; waiting"
     driver = hold_or_wait(run.lock, waiting) if wait else hold_or_refuse(run.lock, _in_use(run))
     with driver, run.workers_lock.open("ab") as workers:
@@ -55,8 +54,7 @@ def own_run(run: RunDir, wait: bool = False) -> Iterator[None]:
 
 @contextlib.contextmanager
 def own_node(run: RunDir, rank: int) -> Iterator[None]:
-    """Be the one process that is this node of a run without Slurm. A second one is refused, as node 0 before it touches
-    what the other nodes read."""
+    """Be this node of a run without Slurm. A second process is refused before it touches what other nodes read."""
     make_nodes_folder(run)
     refusal = (
         f"NODE_RANK={rank} of {run.root} is another process's, which is still alive: give each node a number of its "
@@ -91,7 +89,6 @@ def is_owned(run: RunDir) -> bool:
 
 
 def _take(lock: IO[bytes], kind: int = fcntl.LOCK_EX) -> bool:
-    """Take a lock; False if another process holds it."""
     try:
         fcntl.flock(lock, kind | fcntl.LOCK_NB)
     except BlockingIOError:

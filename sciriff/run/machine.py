@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib.metadata
+import importlib.util
 import os
 import platform
 import re
@@ -18,8 +19,6 @@ PATIENCE = 60
 
 @dataclass(frozen=True)
 class GpuType:
-    """A type of GPU, by a name that plan.gpu takes."""
-
     memory: float
     """GiB, as its driver reports it."""
     peak: float
@@ -28,7 +27,7 @@ class GpuType:
     """Regular expression for device names of the driver, in lower case."""
 
 
-# In the order in which names are searched. A GH200's GPU is an H100, and a GB200's a B200.
+# By names that plan.gpu takes, in the order in which they are searched. A GH200's GPU is an H100, and a GB200's a B200.
 GPU_TYPES = {
     "a100_40gb": GpuType(40, 312, "a100-(sxm4|pcie)-40gb"),
     "a100_80gb": GpuType(80, 312, "a100"),
@@ -54,11 +53,10 @@ def gpu_type(device_name: str) -> str | None:
 
 @dataclass(frozen=True)
 class Gpu:
-    """One GPU that a process started here would see."""
+    """One GPU that a process started here would see, with its memory in GiB."""
 
     name: str
     memory: float
-    """GiB."""
 
 
 def gpus() -> list[Gpu]:
@@ -133,6 +131,13 @@ def versions() -> dict[str, str]:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             found[package] = importlib.metadata.version(package)
     return found
+
+
+def is_installed(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ImportError:  # the package that it is in is missing, too
+        return False
 
 
 def describe() -> dict[str, object]:

@@ -7,7 +7,6 @@ from collections.abc import Collection, Sequence
 
 LEAST_P = 0.001
 """Smaller p-values are written as `<0.001`."""
-
 AGES = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))
 
 

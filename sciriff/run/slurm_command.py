@@ -17,8 +17,7 @@ class CommandFailed(NoAnswer):
 
 
 def ask(*command: str, patience: float | None = None) -> str:
-    """Return the output of a Slurm command, which may take `patience` seconds (default: PATIENCE). NoAnswer if there is
-    none."""
+    """Return the output of a Slurm command, which may take `patience` seconds (default: PATIENCE). Else NoAnswer."""
     seconds = patience or PATIENCE
     # Without SQUEUE_FORMAT, SQUEUE_STATES and the like, which change what squeue prints.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("SQUEUE_")}

@@ -18,10 +18,8 @@ from sciriff.run.progress import LINE
 
 TAIL = 15
 """Lines of a failed child's log that are shown."""
-
 ASKS_TO_STOP = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 """Ctrl-C, and signals of schedulers before they take a machine away."""
-
 SENT_TO_ALL = (signal.SIGTERM, signal.SIGUSR1)
 """Signals that a scheduler may send to every process of a job."""
 
@@ -130,7 +128,6 @@ def run(
 
 @contextlib.contextmanager
 def _killed_on_error(process: "subprocess.Popen[str]") -> Iterator[None]:
-    """Kill the child if an exception ends the block."""
     try:
         yield
     except BaseException:

@@ -4,14 +4,12 @@ import re
 
 LONGEST = 50_000
 """Characters shown of one text; a hostile or endless answer must not make a page unusable."""
-
 UNSHOWN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 """Control characters other than newline and tab, those that change the writing direction, and lone surrogates."""
 
 
 def visible(text: object) -> str:
-    """Cut a long text; replace control characters by their pictures (U+2400 and up), and characters that change the
-    writing direction and lone surrogates by the replacement character."""
+    """Cut a long text; show control characters by their pictures (U+2400 and up), the rest of UNSHOWN as U+FFFD."""
     whole = str(text)
     shown = UNSHOWN.sub(_picture, whole[:LONGEST])
     return shown if len(whole) <= LONGEST else f"{shown} … and {len(whole) - LONGEST:,} more characters"

@@ -8,7 +8,7 @@ from hydra.types import RunMode
 from sciriff.config import conf_dir
 from sciriff.config.registration import register
 from sciriff.driver.separate_runs import refuse_shared
-from sciriff.driver.sweep import SweepBroke, SweepFolder, SweepRefused
+from sciriff.driver.sweep import SweepFolder, SweepNotBegun
 
 
 class Loader:
@@ -46,10 +46,10 @@ def test_what_was_mistyped_is_left_to_the_sweeper(swept, mistyped: str):
 
 def test_hydra_makes_no_warning_of_either(swept, monkeypatch: pytest.MonkeyPatch):
     _, master = swept("experiment=demo", "seed=1,1")
-    with pytest.raises(SweepRefused, match="two jobs of this sweep are the same"):
+    with pytest.raises(SweepNotBegun, match="two jobs of this sweep are the same"):
         SweepFolder().on_multirun_start(master)
     loader = GlobalHydra.instance().config_loader()
     monkeypatch.setattr(GlobalHydra.instance(), "config_loader", lambda: Loader(loader, AssertionError("ours")))
-    with pytest.raises(SweepBroke) as broke:
+    with pytest.raises(SweepNotBegun) as broke:
         SweepFolder().on_multirun_start(master)
     assert not isinstance(broke.value, Exception) and str(broke.value.__cause__) == "ours"

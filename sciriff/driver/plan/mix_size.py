@@ -10,7 +10,6 @@ from sciriff.tasks.catalogue import CatalogueEntry, catalogue
 
 TULU_ROWS = 275_000
 """General rows of allenai/tulu-v2-sft-mixture without its science rows (SciRIFF's paper, appendix)."""
-
 TULU_ROW_TOKENS = 922
 """Mean tokens of a general row: the 79M tokens of a published epoch, less those of its 35,357 science rows."""
 
@@ -53,7 +52,6 @@ def _science_size(config: Config) -> tuple[int, float] | None:
 
 
 def _enters(mix: MixConfig, entry: CatalogueEntry) -> bool:
-    """Return whether the mix's filters select a task."""
     filters = ((mix.tasks, (entry.name,)), (mix.families, (entry.family,)), (mix.domains, entry.domains))
     return all(wanted is None or set(wanted) & set(has) for wanted, has in filters)
 

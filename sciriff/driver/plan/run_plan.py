@@ -114,7 +114,6 @@ def make(config: Config) -> Plan:
 
 
 def _nodes(config: Config, imagined: bool) -> tuple[str, ...]:
-    """Names of the nodes of this job, or of as many as plan.nodes says."""
     if config.plan.nodes is not None:
         return tuple(f"node {number}" for number in range(config.plan.nodes))
     return ("node 0",) if imagined else cluster.here().nodes
@@ -129,8 +128,7 @@ def checkpoints(config: Config) -> int:
 
 
 def _disk(config: Config) -> float:
-    """Return the peak GiB on disk: all checkpoints (trained weights and two moments of each), or the finished model
-    beside those that are left then."""
+    """Peak GiB on disk: all checkpoints (trained weights, two moments of each), or the model and those left then."""
     model = {"float32": 4}.get(config.model.dtype, 2) * shape_of(config).parameters
     checkpoint = {"bf16": 12, "bf16_pure": 6, "fp32": 12}[config.train.precision] * trained_parameters(config)
     count = checkpoints(config)

@@ -23,13 +23,10 @@ ZERO3_RESIDENT = 0.68
 """Weights resident: 18,100. Used for ZeRO-2 too, which does not partition weights."""
 OFFLOAD = 0.12
 """The optimizer in CPU memory, 16 cores: 3,200."""
-
 ADAPTERS = 0.75
 """FLOPs of LoRA relative to full training: no gradients of frozen matrices, 6 of 8 if all is checkpointed."""
-
 CPU_PEAK = 0.05
 """TFLOP/s of one CPU core in fp32."""
-
 USD_PER_GPU_HOUR = {"a100_80gb": 1.3, "h100": 3.0, "h200": 4.0}
 """On-demand prices of providers that rent single GPUs; the middle of what was listed in May 2026 (mercatus-ai.com,
 cloud GPU pricing: 1.10-1.50, 2.50-3.50, 3.50-4.50). Large clouds ask up to twice that, small ones two thirds."""

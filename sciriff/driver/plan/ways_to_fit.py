@@ -25,8 +25,7 @@ class Way:
 
 
 def ways_to_fit(config: Config, gpus: int, nodes: int, capacity: float) -> list[Way]:
-    """Return ways to train on GPUs of `capacity` GiB, with `gpus` in each of `nodes` nodes; only one if the same recipe
-    fits with smaller micro-batches or with ZeRO-3."""
+    """Ways to train on `nodes` nodes of `gpus` GPUs of `capacity` GiB; one if smaller micro-batches or ZeRO-3 do."""
     ways: list[Way] = []
 
     def fit(overrides: tuple[str, ...], changed: Config, processes: int, remark: str = "") -> bool:
@@ -109,7 +108,6 @@ def _with_adapters(config: Config, option: str) -> Config:
 
 
 def _values(group: str, option: str) -> dict[str, Any]:
-    """Keys and values that a file of conf/ sets."""
     values = OmegaConf.to_container(OmegaConf.load(conf_dir() / group / f"{option}.yaml"))
     assert isinstance(values, dict)
     return {str(key): value for key, value in values.items() if key != "defaults"}

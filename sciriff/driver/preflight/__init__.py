@@ -28,8 +28,7 @@ def refuse(config: Config, plan: Plan) -> None:
 
 
 def problems(config: Config, plan: Plan) -> Iterator[str]:
-    """Why a planned run cannot work on this machine, one line each; for another machine (plan.gpu) only what does not
-    fit."""
+    """Why a planned run cannot work here, one line each; for another machine (plan.gpu) only what does not fit."""
     stages = config.active_stages
     yield from anywhere(config)
     yield from too_large(plan)

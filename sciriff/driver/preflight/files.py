@@ -31,7 +31,6 @@ def missing_files(config: Config) -> Iterator[str]:
 
 
 def _sources(config: Config) -> list[tuple[str, str]]:
-    """Keys and values of the mix's local sources."""
     sources = config.mix.sources
     named = {"sciriff": sources.sciriff, "tulu": sources.tulu, "published": sources.published}
     return [(f"mix.sources.{name}.path", source.path) for name, source in named.items() if source.path]

@@ -1,16 +1,15 @@
 """Check the packages that a run needs, here and in engine.python's interpreter, and the tracker's API key."""
 
-import importlib.util
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 from sciriff.config import Config
+from sciriff.run.machine import is_installed
 
 PATIENCE = 120
 """Seconds to wait for another interpreter's answer; its first import from a network file system is slow."""
-
 LOGIN = """
 import os, sys, wandb
 status = 1
@@ -41,14 +40,14 @@ def missing_packages(config: Config, on_gpu: bool) -> Iterator[str]:
         (None, "log=tensorboard", config.log.tracker == "tensorboard", "tensorboard", "tensorboard", ""),
         ("report", "report.figures=true", config.report.figures, "matplotlib", "figures", ""),
     ):
-        if (stage is None or stage in stages) and needed and not _installed(package):
+        if (stage is None or stage in stages) and needed and not is_installed(package):
             yield f"{setting} needs the package {package}, which is missing: pip install 'sciriff[{extra}]'{otherwise}"
     for key, value, module, package in (
         ("attention", "flash_attention_2", "flash_attn", "flash-attn"),
         ("attention", "flash_attention_3", "flash_attn_interface", "flash-attn-3"),
         ("cross_entropy", "liger", "liger_kernel", "liger-kernel"),
     ):
-        if "train" in stages and getattr(train, key) == value and not (on_gpu and _installed(module)):
+        if "train" in stages and getattr(train, key) == value and not (on_gpu and is_installed(module)):
             yield f"train.{key}={value} needs a GPU and the package {package}; auto takes what is installed"
     if "predict" in stages and engine.python is not None and Path(engine.python).exists():
         yield from _missing_elsewhere(engine.python, engine.name)
@@ -87,7 +86,3 @@ def missing_key() -> Iterator[str]:
             return
         reason = (result.stderr.strip().splitlines() or ["the package wandb gives no reason."])[-1]
     yield f"log=wandb: {reason} log=offline needs no account, and `wandb sync` sends the run later"
-
-
-def _installed(package: str) -> bool:
-    return importlib.util.find_spec(package) is not None

@@ -17,8 +17,7 @@ VARIABLES = "${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID"
 
 
 def script(settings: SlurmConfig, place: Path, jobs: Sequence[SweepJob], options: Sequence[str] = ()) -> str:
-    """Return the script for sbatch. A task has its job's number in the sweep; its command line is `options`, which all
-    jobs share, and its job's overrides."""
+    """Return the script for sbatch. A task has its job's number; its command line is `options` and job's overrides."""
     # Hydra's options first: after an override they end its list, and a later override is an "unrecognized argument".
     command = shlex.join([settings.python or sys.executable, "-m", "sciriff.train", *options])
     logs = shlex.quote(str(scripts_of(place)))
@@ -57,7 +56,6 @@ def next_script(place: Path) -> Path:
 
 
 def _options(settings: SlurmConfig, place: Path, jobs: Sequence[SweepJob]) -> list[str]:
-    """Return the options of sbatch."""
     limit = f"%{settings.at_once}" if settings.at_once is not None else ""
     values = {
         "job-name": place.name,
@@ -94,8 +92,7 @@ def refuse_without_slurm() -> None:
 
 
 def submit(path: Path) -> str:
-    """Submit a script and return the array's id. UserError with sbatch's words if it refuses the jobs, NoAnswer if it
-    does not answer."""
+    """Submit a script and return the array's id. UserError if sbatch refuses the jobs, NoAnswer if it is silent."""
     try:
         return ask("sbatch", "--parsable", str(path), patience=120).strip().partition(";")[0]
     except CommandFailed as error:

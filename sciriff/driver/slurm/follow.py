@@ -15,16 +15,12 @@ from sciriff.run.slurm_command import NoAnswer
 
 FIRST_WAIT, LONGEST_WAIT = 2.0, 30.0
 """Seconds between two calls of squeue: the first after a change, growing to the longest while nothing changes."""
-
 SETTLE = 60.0
 """Seconds after which files written on another node are visible here: network file systems cache folders that long."""
-
 COMMON = ("None", "Priority", "Resources", "BeginTime", "JobArrayTaskLimit", "")
 """Reasons to wait that are not printed."""
-
 SLURM = -1
 """In place of a job's number: the line is about Slurm itself."""
-
 BY_ITSELF = ("COMPLETED", "FAILED")
 """Final states of jobs whose driver may have had time to write its row."""
 

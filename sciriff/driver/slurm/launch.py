@@ -21,8 +21,7 @@ from sciriff.run.user_error import UserError
 
 
 def launch(master: DictConfig, loader: ConfigLoader, overrides: Sequence[Sequence[str]], first: int) -> list[JobReturn]:
-    """Run these jobs, numbered from `first`; called by Hydra. UserError if Slurm refuses them, LeftRunning after
-    Ctrl-C."""
+    """Run these jobs, numbered from `first`, for Hydra. UserError if Slurm refuses them, LeftRunning after Ctrl-C."""
     keys = OmegaConf.to_container(master.hydra.launcher, resolve=True)
     assert isinstance(keys, dict)
     settings = slurm_config({str(key): value for key, value in keys.items() if key != "_target_"})

@@ -14,12 +14,9 @@ ENDED = (
     *("OUT_OF_MEMORY", "PREEMPTED", "REVOKED"),
 )
 """States from which a job does not return by itself. In all others it waits or runs."""
-
 RUNNING = ("RUNNING", "COMPLETING", "CONFIGURING", "SUSPENDED", "STOPPED", "SIGNALING", "STAGE_OUT")
-
 FIELDS = "%F|%K|%T|%r|%N|%o"
 """Array's id, task of the array (N/A), state, reason, nodes, script; the script is last, its path may have a bar."""
-
 RUN = re.compile(r"^(\d+)\) run=(.+?) job=\(", re.MULTILINE)
 """The run of each task in an array's script (array.py)."""
 
@@ -58,8 +55,7 @@ def is_there() -> bool:
 
 
 def tasks() -> dict[str, SlurmTask]:
-    """Return the user's jobs and tasks by id: those that wait, run, or ended in the last minutes (MinJobAge in
-    slurm.conf). NoAnswer if squeue fails."""
+    """Return the user's tasks by id: waiting, running, or ended minutes ago (MinJobAge). NoAnswer if squeue fails."""
     return parse(ask("squeue", "--me", "--noheader", "--array", "--states=all", f"--format={FIELDS}"))
 
 

@@ -3,7 +3,6 @@
 A key is read from the environment alone, when it is needed, and is handed to nobody but the server.
 """
 
-import importlib.util
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,6 +18,7 @@ from sciriff.models.api.endpoint import Endpoint
 from sciriff.models.api.limits import Budget, Pacer, estimated_tokens
 from sciriff.models.api.openai import OpenAiBatches
 from sciriff.models.api.prices import Price, price_list
+from sciriff.run.machine import is_installed
 from sciriff.run.number_format import dollars
 from sciriff.run.user_error import UserError
 
@@ -50,9 +50,9 @@ class Service:
         """Why this model cannot be asked from here, one line each."""
         server, section = self.server, self.section
         key, package = self.endpoint().key, self.endpoint().package
-        if not _installed(package):
+        if not is_installed(package):
             yield f"{section}={self.provider} needs the package {package}, which is missing: pip install 'sciriff[api]'"
-        if server.via in SIGN_IN and not _installed(SIGN_IN[server.via][0]):
+        if server.via in SIGN_IN and not is_installed(SIGN_IN[server.via][0]):
             module, installs = SIGN_IN[server.via]
             yield f"{section}.via={server.via} needs the package {module}, which is missing: pip install '{installs}'"
         if server.via == "azure" and package == "openai" and not os.environ.get("OPENAI_API_VERSION"):
@@ -209,13 +209,6 @@ def judge_problems(judge: JudgeConfig) -> Iterator[str]:
             yield f"judge.path={judge.path} is not a folder"
     if judge.asks:
         yield from judging_service(judge).problems()
-
-
-def _installed(module: str) -> bool:
-    try:
-        return importlib.util.find_spec(module) is not None
-    except ImportError:  # the package that it is in is missing, too
-        return False
 
 
 def log_line(line: str) -> None:

@@ -14,7 +14,6 @@ from sciriff.run.user_error import UserError
 
 RANK = "NODE_RANK"
 """The variable with a node's number, and the word for it in a command for srun (on_node.py)."""
-
 STEP_OF_SRUN = 0xFFFFFFF0
 """Slurm's own steps (batch, interactive ...) have numbers from here on (slurm.h); srun counts from 0."""
 
@@ -78,8 +77,7 @@ def here(environment: Mapping[str, str] = os.environ) -> Cluster:
 
 
 def training_processes(processes: int | str, gpus: int, nodes: int) -> int:
-    """Return the number of training processes on all `nodes` nodes with `gpus` GPUs each. `processes` is
-    train.num_processes; UserError if it cannot be spread over them."""
+    """Training processes on nodes of `gpus` GPUs each. UserError if `processes`, train.num_processes, do not fit."""
     if processes == "auto":
         return nodes * max(1, gpus)
     wanted = int(processes)
@@ -94,8 +92,7 @@ def training_processes(processes: int | str, gpus: int, nodes: int) -> int:
 
 
 def replicas_per_node(replicas: int | str, ways: int, gpus: int, nodes: int) -> list[int]:
-    """Return the number of replicas on each node, with `ways` GPUs each. `replicas` is engine.replicas, which counts
-    those of all nodes. UserError if a node has too few GPUs."""
+    """Replicas on each node, of `ways` GPUs each; `replicas` is engine.replicas. UserError where GPUs are too few."""
     if replicas == "auto":
         counts = [max(1, gpus // ways)] * nodes
     else:

@@ -14,7 +14,6 @@ from sciriff.run.spawn import Stopped
 
 INTERVAL = 2.0
 """Seconds between two heartbeats."""
-
 SILENT = 30.0
 """Seconds without a heartbeat after which a node is lost."""
 

@@ -12,10 +12,8 @@ from collections.abc import Callable, Iterator
 
 MOST = 1024
 """Connections that may wait to be accepted: more than a run has nodes."""
-
 STARTS_WITHIN = 60.0
 """Seconds within which the driver must answer."""
-
 GOODBYE = b"."
 """Sent by a node when its command has ended, well or badly."""
 
@@ -80,8 +78,7 @@ def hold() -> Iterator[Lifeline]:
 
 
 def watch(address: str, port: int, key: str, number: int, gone: Callable[[], None]) -> socket.socket:
-    """Connect node `number` and return the connection, for a GOODBYE. A thread calls `gone` once the driver has ended;
-    OSError if it has already."""
+    """Connect node `number`; a thread calls `gone` once the driver has ended. OSError if it has already."""
     line = socket.create_connection((address, port), timeout=STARTS_WITHIN)
     line.settimeout(None)
     keep_alive(line)

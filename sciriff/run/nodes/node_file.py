@@ -6,22 +6,17 @@ from typing import Any
 
 
 class NodeFile:
-    """Lines of JSON. The file is written in place, not renamed, and opened for each read: so NFS shows its newest
-    content on every node (close-to-open consistency)."""
+    """Lines of JSON, written in place and opened for each read: so NFS shows the newest (close-to-open consistency)."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def begin(self, **line: Any) -> None:
         """Make this the only line."""
-        self._write("w", line)
+        self.path.write_text(json.dumps(line) + "\n", encoding="utf-8")
 
     def add(self, **line: Any) -> None:
-        """Add a line."""
-        self._write("a", line)
-
-    def _write(self, mode: str, line: dict[str, Any]) -> None:
-        with self.path.open(mode, encoding="utf-8") as file:
+        with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
 
     def read(self) -> list[dict[str, Any]]:

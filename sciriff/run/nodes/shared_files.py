@@ -21,8 +21,7 @@ def as_written(paths: Iterable[Path]) -> dict[str, str | None]:
 
 
 def wait_for(wanted: Iterable[Path] | Mapping[str, str | None], patience: float = PATIENCE) -> None:
-    """Wait until all these files or folders are here, with their digests if given. UserError names the first that is
-    not within `patience` seconds."""
+    """Wait for files or folders, with their digests if given. UserError names the first missing after `patience` s."""
     digests: Mapping[str, str | None] = wanted if isinstance(wanted, Mapping) else dict.fromkeys(map(str, wanted))
     give_up_at = time.monotonic() + patience
     for path, digest in digests.items():

@@ -28,10 +28,8 @@ from sciriff.run.user_error import UserError
 
 JOIN_WITHIN = 600.0
 """Seconds within which all nodes must join; those of a cloud are not ready at the same moment."""
-
 LOOK = 0.5
 """Seconds between two looks at another node's file."""
-
 CASCADE = 10.0
 """Seconds within which node 0's part of a stage must end by itself after another node's has failed."""
 
@@ -90,7 +88,6 @@ class Node0:
         return bool(lines) and "end" not in lines[-1] and self._hearts[rank].heard and not self._hearts[rank].lost
 
     def _lines(self, rank: int) -> list[dict[str, Any]]:
-        """Read a node's lines for this start."""
         lines = self._others[rank].read()
         return lines if lines and lines[0].get("start") == self._start else []
 
@@ -116,8 +113,7 @@ class Node0:
 
     @contextlib.contextmanager
     def together(self, stage: str, run: RunDir, files: dict[str, str | None], port: int | None) -> Iterator[str]:
-        """Have the other nodes do their parts of a stage while the block does this node's. Yields the order's id.
-        NodeFailed or ChildFailed names the node that fails."""
+        """Have all nodes do their parts of a stage, this one in the block; yields the order's id. Errors name nodes."""
         order = Order(secrets.token_hex(8), stage, str(run.root), files, port)
         self._order, self._failed_at = order, None
         self._file.add(**asdict(order))
@@ -225,8 +221,7 @@ class OtherNode:
         return None
 
     def _lines(self) -> list[dict[str, Any]]:
-        """Read node 0's lines for this start, without the first. UserError, Stopped or NodeFailed if it has not ended
-        well."""
+        """Read node 0's lines for this start, without the first. UserError, Stopped or NodeFailed if it ended badly."""
         lines = self._node_0.read()
         if not lines or lines[0].get("start") != self._start:
             if lines and self._all_joined:
