@@ -202,8 +202,7 @@ def add_spreads(summary: Summary, details: Mapping[str, Mapping[int, Mapping[str
 
 
 def add_intervals(summary: Summary, columns: Sequence[TaskColumns], resamples: int) -> Summary:
-    """The summary with 95 % intervals (0-1): `ci95` of each column, `mean_ci95` of their mean. A column with one
-    instance has none, nor has a mean with such a column."""
+    """The summary with 95 % intervals (0-1), `ci95` and `mean_ci95`. One instance has none, nor has its mean."""
     resampled: dict[str, Array] = {}
     for part in columns if resamples else ():
         if part.n >= LEAST:

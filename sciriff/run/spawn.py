@@ -185,17 +185,8 @@ def _bar(name: str) -> Iterator[Callable[[int, int, str], None]]:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    columns = (
-        TextColumn("{task.description:<8}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[text]}", markup=False),
-        TimeRemainingColumn(),
-    )
+    name_column, text_column = TextColumn("{task.description:<8}"), TextColumn("{task.fields[text]}", markup=False)
+    columns = (name_column, BarColumn(), MofNCompleteColumn(), text_column, TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task(name, total=None, text="")
-
-        def bar(done: int, total: int, text: str) -> None:
-            progress.update(task, completed=done, total=total, text=text)
-
-        yield bar
+        yield lambda done, total, text: progress.update(task, completed=done, total=total, text=text)
