@@ -184,8 +184,7 @@ def summarise(results: dict[str, TaskScores]) -> Summary:
 
 
 def add_spreads(summary: Summary, details: Mapping[str, Mapping[int, Mapping[str, float]]]) -> Summary:
-    """The summary with standard deviations over samples (0-1): `sd_over_samples` of each column, `mean_sd_over_samples`
-    of their mean. `details` are those of each sample of each task."""
+    """The summary with standard deviations over samples (0-1). `details` are those of each sample of each task."""
     of_samples: dict[int, list[float]] = {}
     for task in HELD_OUT:
         for column, short in zip(task.columns, task.headline, strict=True):

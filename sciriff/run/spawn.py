@@ -99,13 +99,8 @@ def run(
     with log.open("a", encoding="utf-8") as file:
         file.write(command_line(command, environment) + "\n")
         file.flush()
-        process = popen(
-            command,
-            {**environment, **(unlogged or {})},
-            told_otherwise=ask_to_stop is not None,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-        )
+        variables, told = {**environment, **(unlogged or {})}, ask_to_stop is not None
+        process = popen(command, variables, told, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         assert process.stdout is not None
         with _killed_on_error(process), _forward_signals(process, ask_to_stop) as asked, _bar(name) as show:
             for line in process.stdout:
