@@ -60,8 +60,7 @@ def notes(config: Config, scores: RunScores, mix: MixCard | None) -> list[str]:
 
 
 def facts(config: Config) -> list[tuple[str, Facts]]:
-    """What the run was, in groups: (heading, [(what, value), ...]). For answers from elsewhere, the groups of the run
-    that made them, if it is known."""
+    """What the run was, in groups (heading, [(what, value), ...]); those of another run if its answers are scored."""
     judge, evaluation = config.judge, config.eval
     rules = [
         ("Parity with the reference", evaluation.parity),

@@ -20,14 +20,13 @@ Row = TypeVar("Row")
 
 @dataclass(frozen=True)
 class ShownAnswer:
-    """One answer."""
+    """One answer with its matches, and its scores in [0, 1] by their short names (empty if it was not scored)."""
 
     answer: SavedAnswer
     matches: Matches | None
     """None for a task whose texts are compared whole."""
     unreadable: str | None = None
     scores: dict[str, float] = field(default_factory=dict)
-    """Its own scores by their short names, in [0, 1]; empty if it was not scored."""
 
     @property
     def score(self) -> float | None:
@@ -65,8 +64,7 @@ class Answers:
 
 
 def read_answers(config: Config, run: RunDir) -> dict[str, Answers]:
-    """Task -> the rows that the score stage scored, with what it wrote about each; empty if there are no predictions.
-    UserError names the file that is broken."""
+    """Task -> the scored rows with their scores; empty without predictions. UserError names the file that is broken."""
     folder = Path(config.predictions) if config.predictions else run.predictions
     if not any(folder.rglob("*.jsonl")):
         return {}

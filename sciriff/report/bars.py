@@ -33,10 +33,7 @@ def histogram(title: str, lengths: Sequence[int]) -> Figure | None:
     for tick in ticks(0, size * bins):
         x = SIDE + tick / (size * bins) * (WIDTH - 2 * SIDE)
         anchor = "start" if tick == 0 else "end" if x > WIDTH - 24 else "middle"
-        parts += [
-            f'<path class="axis" d="M{x:.1f} {BASE}v3"/>',
-            tick_label(f"{x:.1f}", BASE + 16, anchor, short(tick)),
-        ]
+        parts += [f'<path class="axis" d="M{x:.1f} {BASE}v3"/>', tick_label(f"{x:.1f}", BASE + 16, anchor, short(tick))]
     return Figure(title, description, svg("histogram", WIDTH, HEIGHT, f"{title}: {description}", parts))
 
 

@@ -30,7 +30,6 @@ ENDINGS = {
 }
 """Finish reason -> its words."""
 
-
 Part = tuple[str, Markup]
 """(id, packed data) of an element of the page."""
 
@@ -79,7 +78,6 @@ def _flags(row: ShownAnswer) -> str:
 
 
 def _answer(row: ShownAnswer) -> dict[str, Any]:
-    """One answer as it is shown."""
     shown: dict[str, Any] = {
         "answer": visible(row.answer.prediction),
         "reference": visible(row.answer.reference),
@@ -110,7 +108,6 @@ def _prompts(rows: list[ShownAnswer]) -> dict[str, Any]:
 
 
 def _ending(answer: SavedAnswer) -> str:
-    """How the answer ended, in words."""
     parts = [
         f"prompt of {answer.prompt_tokens:,} tokens" if answer.prompt_tokens is not None else "",
         f"{answer.truncated_tokens:,} tokens of the prompt were cut" if answer.truncated_tokens else "",

@@ -59,12 +59,8 @@ def error_tables(task: Task, answers: Sequence[Matches]) -> list[ErrorTable]:
 
 
 def _of_kind(matches: Matches, kind: str) -> Matches:
-    """The items of one kind."""
-
-    def chosen(items: tuple[Item, ...]) -> tuple[Item, ...]:
-        return tuple(item for item in items if item.kind == kind)
-
-    return Matches(chosen(matches.answer), chosen(matches.reference))
+    sides = (matches.answer, matches.reference)
+    return Matches(*(tuple(item for item in items if item.kind == kind) for items in sides))
 
 
 def _counted(answers: Sequence[Matches]) -> defaultdict[str, Counter[str]]:

@@ -42,7 +42,7 @@ def other_parity(scores: Scores) -> OtherRules | None:
     for column, here, there in other_values(scores):
         task, _, name = column.partition("/")
         columns.append(ParityRow(task, name, here, there))
-    in_columns = {(task.name, task.summary[short]) for task in HELD_OUT for short in task.headline}
+    in_columns = {(task.name, flat) for task in HELD_OUT for flat in task.flat_names.values()}
     here_of = {task: row["details"] for task, row in scores["tasks"].items()}
     details = [
         ParityRow(task, name, here_of[task][name], there)

@@ -80,8 +80,7 @@ def difference(value: float) -> str:
 
 
 def sentence(run: RunScores, beside: list[RunScores]) -> str:
-    """The result in one sentence. Differences are over the columns that both runs have; the sentence gives their number
-    where it is not that of either run."""
+    """The result in one sentence. Differences are over shared columns, whose number is given where a run has others."""
     mean = run.summary["mean"]
     if mean is None:
         return f"No score: none of the {len(COLUMNS)} columns could be computed."

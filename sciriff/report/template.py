@@ -1,6 +1,4 @@
-"""Fill a template with what it shows: one file with its style and script, a policy that admits nothing else, all text
-escaped and made visible.
-"""
+"""Fill a template: one file with its style and script, a policy that admits nothing else, all text made visible."""
 
 import base64
 import hashlib
@@ -16,14 +14,9 @@ Functions = Mapping[str, Callable[..., Any]]
 
 
 def filled(
-    template: Path,
-    styles: Sequence[Path],
-    scripts: Sequence[Path],
-    functions: Functions,
-    shown: Mapping[str, Any],
+    template: Path, styles: Sequence[Path], scripts: Sequence[Path], functions: Functions, shown: Mapping[str, Any]
 ) -> bytes:
-    """The page. The template has `functions` as functions and as filters, and the values `shown`. It may include other
-    templates of its folder and of this one."""
+    """The page. `functions` are functions and filters of the template, which may include others beside it or here."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(

@@ -33,9 +33,8 @@ def stage_times(manifest: Manifest) -> list[Time]:
 
 
 def step_times(manifest: Manifest, metrics: list[MetricsRow]) -> list[Time]:
-    """What the train stage did: parts of its steps as far as they were measured, and all else (start, checkpoints,
-    saving). Empty if its time or that of its steps is unknown, or if the steps include those of an earlier start, which
-    the stage's time does not."""
+    """What the train stage did: the measured parts of its steps, and all else (start, checkpoints, saving). Empty if a
+    time is unknown, or if the steps include those of an earlier start, which the stage's time does not."""
     stages = _seconds(manifest)
     steps = total(metrics, "seconds")
     if not steps or stages.get("train", 0.0) < steps:

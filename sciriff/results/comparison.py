@@ -8,15 +8,7 @@ from statistics import fmean
 import numpy as np
 
 from sciriff.results.resampled_columns import LEAST, TaskColumns
-from sciriff.results.seeds import (
-    Group,
-    Value,
-    mean_name,
-    mean_of_columns,
-    mean_over_runs,
-    value_of,
-    values_of,
-)
+from sciriff.results.seeds import Group, Value, mean_name, mean_of_columns, mean_over_runs, value_of, values_of
 from sciriff.results.shared_instances import common_parts, count_instances
 from sciriff.results.statistics import ALPHA, Array, detectable, drawn_from_all, holm, interval, p_value, swapped_sums
 
@@ -73,8 +65,7 @@ class Comparison:
 
 
 def _seed_error(one: Value, other: Value) -> float:
-    """Standard error of the difference over seeds; 0 for two single runs. Beside seeds a single run is taken to vary
-    as they do."""
+    """Standard error over seeds; 0 for two single runs. Beside seeds a single run is taken to vary as they do."""
     known = next((value.sd for value in (one, other) if value.sd is not None), 0.0)
     return sqrt(sum((known if value.sd is None else value.sd) ** 2 / value.runs for value in (one, other)))
 
@@ -139,8 +130,7 @@ def _measure(part: TaskColumns, baselines: int, resamples: int) -> list[_Measure
     """Measure the columns of a part whose first `baselines` runs are the baseline's."""
     values = [part.values(run) for run in range(len(part.rows))]
     resampled = part.resampled(resamples)
-    # Seeds and samples have no partners to change places with, so their numbers are averaged before an instance is
-    # swapped.
+    # Seeds and samples have no partners to change places with, so they are averaged before an instance is swapped.
     rows = [run.mean(axis=0) for run in part.rows]
     ours, theirs = np.mean(rows[:baselines], axis=0), np.mean(rows[baselines:], axis=0)
     swapped, exact = swapped_sums(theirs - ours, resamples, part.task.name)

@@ -138,8 +138,7 @@ def read_runs(folders: Sequence[Path]) -> tuple[list[FinishedRun], dict[Path, st
 
 
 def read_config(path: Path) -> dict[str, Any]:
-    """Read a run's config as plain values, without the keys that do not decide its results. It is not checked against
-    the schema: an older run may have other keys."""
+    """Read a run's config unchecked (older runs may have other keys), without keys that do not decide its results."""
     try:
         config = OmegaConf.to_container(read(path))
     except OSError as error:

@@ -13,22 +13,14 @@ from sciriff.tasks import COLUMNS, HELD_OUT
 STATISTICS = ("mean", "median")
 MISSING = "--"
 PLUS_MINUS = r"$\pm$"
-SPECIAL = {ord(character): f"\\{character}" for character in "&%$#_{}"} | {
-    ord("\\"): r"\textbackslash{}",
-    ord("~"): r"\textasciitilde{}",
-    ord("^"): r"\textasciicircum{}",
-    ord("<"): r"\textless{}",
-    ord(">"): r"\textgreater{}",
-    ord("|"): r"\textbar{}",
-    ord('"'): r"\textquotedbl{}",
-}
+NAMES = dict(zip('\\~^<>|"', "backslash asciitilde asciicircum less greater bar quotedbl".split(), strict=True))
+SPECIAL = str.maketrans({c: f"\\{c}" for c in "&%$#_{}"} | {c: rf"\text{name}{{}}" for c, name in NAMES.items()})
 
 
 def latex_table(groups: Sequence[Group], comparisons: Sequence[Comparison]) -> str:
-    """Draw a whole `table*` of runs or sets of seeds, the baseline first; `comparisons` of the others with it, in the
-    same order, mark what differs.
+    """Draw a `table*` of runs or sets of seeds in points of 100, the baseline first, with notes as comments at the top.
 
-    Values are points of 100. Required packages and the comparisons' notes are comments at the top.
+    `comparisons` of the others with the baseline, in the same order, mark what differs.
     """
     counts = {_coverage(group) for group in groups}
     rows = [
@@ -91,18 +83,13 @@ def _caption(groups: Sequence[Group], comparisons: Sequence[Comparison]) -> str:
 
 
 def _heading(counts: set[str]) -> list[str]:
-    """Draw a row of tasks and one of metrics. Under the means stands how many columns they cover, if all cover as
-    many."""
+    """Draw a row of tasks and one of metrics, with the columns that the means cover if all cover as many."""
     edges = accumulate((len(task.headline) for task in HELD_OUT), initial=0)
     cells = [rf"\multicolumn{{{len(task.headline)}}}{{c}}{{{escaped(task.short_name)}}}" for task in HELD_OUT]
     rules = [rf"\cmidrule(lr){{{first + 2}-{last + 1}}}" for first, last in pairwise(edges)]
     covers = f"of {next(iter(counts))}" if len(counts) == 1 else ""
     metrics = [escaped(name) for task in HELD_OUT for name in task.headline]
-    return [
-        _row(["", *cells, *STATISTICS]),
-        " ".join(rules),
-        _row(["", *metrics, *[covers] * len(STATISTICS)]),
-    ]
+    return [_row(["", *cells, *STATISTICS]), " ".join(rules), _row(["", *metrics, *[covers] * len(STATISTICS)])]
 
 
 def _rows(group: Group, comparison: Comparison | None, same_coverage: bool) -> list[str]:

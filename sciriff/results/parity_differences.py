@@ -35,10 +35,7 @@ def scored_by_other_rules(
 def task_differences(
     task: Task, scored: Sequence[Sequence[Scored]], other: Sequence[Sequence[Scored]]
 ) -> TaskDifferences | None:
-    """Compare the answers of each sample under the rules in use (`scored`) and the `other` ones; None if all are equal.
-
-    Details are means over samples.
-    """
+    """Compare the samples under the rules in use and the `other` ones; details are means. None if all are equal."""
     pairs = zip(chain(*scored), chain(*other), strict=True)
     answers = [row for row, other_row in pairs if row != other_row]
     if not answers:
@@ -52,19 +49,15 @@ def task_differences(
 
 
 def other_parity(
-    tasks: Sequence[Task],
-    parity: str,
-    columns: Mapping[str, ColumnScore],
-    differences: Mapping[str, TaskDifferences],
+    tasks: Sequence[Task], parity: str, columns: Mapping[str, ColumnScore], differences: Mapping[str, TaskDifferences]
 ) -> OtherParity:
-    """Build scores.json's `other_parity` from the `differences` by task: columns (0-1) that differ from those of the
-    summary, and mean and median with these."""
+    """Build `other_parity` of scores.json: columns (0-1) that differ from the summary's, mean and median with them."""
     differing = {
-        column: differences[task.name]["details"][task.summary[short]]
+        column: differences[task.name]["details"][flat]
         for task in tasks
         if task.name in differences
-        for column, short in zip(task.columns, task.headline, strict=True)
-        if task.summary[short] in differences[task.name]["details"]
+        for column, flat in task.flat_names.items()
+        if flat in differences[task.name]["details"]
     }
     values = ({name: column["value"] for name, column in columns.items()} | differing).values()
     return {

@@ -29,8 +29,8 @@ class TaskColumns:
 
     def scores(self, sums: Array) -> dict[str, Array]:
         """Columns, [...], computed from sums of vectors, [..., k]."""
-        scores = self.task.column_scores(np.moveaxis(sums, -1, 0))  # type: ignore[arg-type]
-        return {column: np.asarray(scores[column]) for column in self.columns}
+        scores = self.task.scores_of_sums(np.moveaxis(sums, -1, 0))  # type: ignore[arg-type]
+        return {column: np.asarray(scores[self.task.flat_names[column]]) for column in self.columns}
 
     def values(self, run: int) -> list[dict[str, float]]:
         """Columns of one run as they are, for each of its samples."""

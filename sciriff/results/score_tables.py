@@ -15,8 +15,7 @@ MISSING = "NA"
 
 
 def write_tables(folder: Path, models: Sequence[Scores]) -> None:
-    """Write summary.tsv (x100), with two rows of headings and a row per model, and <task>.tsv with all scores (0-1) of
-    each task that a model has."""
+    """Write summary.tsv (x100), with two rows of headings, and <task>.tsv (0-1) of each task; a row per model."""
     for task in HELD_OUT:
         details = {m["model"]: m["tasks"][task.name]["details"] for m in models if task.name in m["tasks"]}
         if details:

@@ -12,12 +12,11 @@ from sciriff.tasks import COLUMNS
 
 
 class ColumnScore(TypedDict):
-    """A column of the summary, or the mean of several; all in [0, 1]."""
+    """A column of the summary, or the mean of several, in [0, 1]; standard deviation over each prompt's samples."""
 
     value: float
     ci95: NotRequired[tuple[float, float]]
     sd_over_samples: NotRequired[float]
-    """Standard deviation over the samples of each prompt, if there are several."""
 
 
 class Summary(TypedDict):
@@ -32,22 +31,20 @@ class Summary(TypedDict):
 
 
 class JudgeReport(TypedDict):
-    """What a judge did to the answers of a task."""
+    """What a judge did to the answers of a task; missing answers are rated 1 without a call."""
 
     judge: str
     judged: int
     unreadable: int
     missing_answers: int
-    """Rated 1 without a call."""
     not_judged: int
     """Answers that lack their rating."""
 
 
 class TaskScores(TypedDict):
-    """One task. Counts cover all answers, values are means over samples."""
+    """One task with `n` instances. Counts cover all answers to them, values are means over samples."""
 
     n: int
-    """Instances."""
     missing: int
     """Expected answers without a prediction."""
     benchmark: int | None
@@ -65,7 +62,7 @@ class TaskScores(TypedDict):
     details: dict[str, int | float]
     """Keys are the reference's flat names."""
     answers: NotRequired[int]
-    """Answers to the n instances, if each has several samples."""
+    """Number of answers, if each instance has several samples."""
     sd_over_samples: NotRequired[dict[str, float | None]]
     judge: NotRequired[JudgeReport]
 
@@ -82,11 +79,10 @@ class TaskDifferences(TypedDict):
 
 
 class OtherParity(TypedDict):
-    """What the same answers score under the other value of `eval.parity`."""
+    """What the same answers score under the other value of `eval.parity`; `columns` are those that differ."""
 
     parity: str
     columns: dict[str, float]
-    """Values of the summary's columns that differ."""
     mean: float | None
     median: float | None
     tasks: dict[str, TaskDifferences]

@@ -20,8 +20,7 @@ JUDGED = frozenset(column for task in HELD_OUT for column in task.judged_columns
 
 
 def summary_lines(scores: Scores) -> list[str]:
-    """Draw every column with its n, readable share, value and 95 % interval (both x100) and, for several samples, their
-    standard deviation; then mean and median, and remarks."""
+    """Draw each column's n, readable share, value, 95 % interval and spread (x100); mean, median and remarks follow."""
     summary, samples = scores["summary"], scores.get("samples", 1)
     header = ["column", "n", "readable", "score", "95 % interval", f"sd over {samples} samples"]
     rows, known = [], columns_and_statistics(summary)
@@ -118,8 +117,7 @@ def judge_line(judge: JudgeReport) -> str:
 
 
 def mean_line(summary: Summary) -> str:
-    """Format the mean (x100) with interval, spread over samples and coverage: `46.45 [41.5, 50.9] of 9 of 11`; empty
-    without a mean."""
+    """Format the mean (x100), interval, spread and coverage: `46.45 [41.5, 50.9] of 9 of 11`; empty without a mean."""
     if summary["mean"] is None:
         return ""
     parts = [*_cells(columns_and_statistics(summary)["mean"]), f"of {coverage(summary['columns'])}"]

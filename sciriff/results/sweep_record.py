@@ -33,7 +33,6 @@ class Job:
 
     @property
     def log(self) -> Path | None:
-        """Log of a job in Slurm."""
         return RunDir(Path(self.run_dir)).log(f"slurm-{self.slurm}") if self.slurm else None
 
 

@@ -9,11 +9,7 @@ EVIDENCE_INFERENCE = Task(
     parse=json_list_repaired,
     empty=[],
     metric=tuple_f1,
-    summary={
-        "f1_exact": "all_exact_f1",
-        "f1_substring": "all_substring_f1",
-        "f1_overlap": "all_overlap_f1",
-    },
+    summary={"f1_exact": "all_exact_f1", "f1_substring": "all_substring_f1", "f1_overlap": "all_overlap_f1"},
     headline=("f1_overlap",),
     label="evidence_inference",
 )

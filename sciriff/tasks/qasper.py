@@ -10,11 +10,7 @@ QASPER = Task(
     parse=json_object,
     empty={"answer": None, "evidence": None},
     metric=qa_f1,
-    summary={
-        "lm_judge_answer": "all_lm_judge",
-        "f1_answer": "all_f1_answer_all",
-        "f1_evidence": "all_f1_evidence_all",
-    },
+    summary={"lm_judge_answer": "all_lm_judge", "f1_answer": "all_f1_answer_all", "f1_evidence": "all_f1_evidence_all"},
     headline=("lm_judge_answer", "f1_evidence"),
     judged=JudgedPart(rule=QASPER_JUDGE, details={"all_lm_judge": "avg_rating"}, answer_field="with_answer"),
 )

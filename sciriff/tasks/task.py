@@ -69,19 +69,21 @@ class Task:
 
     @property
     def short_name(self) -> str:
-        """Name of the task in the summary table."""
         return self.label or self.name.split("_")[0]
 
     @property
     def columns(self) -> tuple[str, ...]:
         """Columns of the task in the summary, `<task>/<short name>`."""
-        return tuple(f"{self.name}/{name}" for name in self.headline)
+        return tuple(self.flat_names)
+
+    @property
+    def flat_names(self) -> dict[str, str]:
+        """Column of the summary -> its flat name in the details."""
+        return {f"{self.name}/{name}": self.summary[name] for name in self.headline}
 
     @property
     def judged_columns(self) -> tuple[str, ...]:
-        """Columns that a judge rates."""
-        flat = self.judged.details if self.judged else {}
-        return tuple(f"{self.name}/{name}" for name in self.headline if self.summary[name] in flat)
+        return tuple(column for column, flat in self.flat_names.items() if self.judged and flat in self.judged.details)
 
     def parity_matters(self, prediction: str) -> bool:
         """Whether an answer may score differently under the two values of `parity`."""
@@ -177,11 +179,6 @@ class Task:
             rating = judge_scores(JudgeCounts(*sums[end:]))
             values |= {flat: rating[name] for flat, name in self.judged.details.items()}
         return values
-
-    def column_scores(self, sums: Sequence[float]) -> dict[str, float]:
-        """The columns of the summary among scores_of_sums, as `<task>/<short name>`."""
-        scores = self.scores_of_sums(sums)
-        return {column: scores[self.summary[name]] for column, name in zip(self.columns, self.headline, strict=True)}
 
     def _metric_scores(self, sums: Sequence[float], prefix: str) -> dict[str, float]:
         if self.metric is None:

@@ -74,8 +74,7 @@ def _send(sink: Sink, step: int, values: dict[str, float]) -> None:
 
 
 def summary_values(summary: Summary) -> dict[str, Any]:
-    """Flatten the summary of scores.json for a tracker: the columns (0-1) with the ends of their 95 % intervals and
-    their standard deviations over samples, their mean and median, and the number of columns."""
+    """Flatten the summary for a tracker: columns, mean and median (0-1) with 95 % intervals and sd over samples."""
     values: dict[str, Any] = {}
     known = columns_and_statistics(summary)
     for name, column in known.items():

@@ -10,8 +10,7 @@ from sciriff.run.json_lines import json_object
 
 @dataclass
 class Tail:
-    """Complete lines of a growing JSON-lines file. A truncated file (training resumed from a checkpoint) is read again
-    from its start."""
+    """Complete lines of a growing JSON-lines file; one truncated by a resumed training is read again from its start."""
 
     path: Path
     _offset: int = 0

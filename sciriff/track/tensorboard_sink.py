@@ -48,8 +48,7 @@ class TensorboardSink:
 
 @contextlib.contextmanager
 def tensorboard_sink(config: Config, run: RunDir, follow: bool) -> Iterator[TensorboardSink]:
-    """Write event files to RUN/tensorboard after removing older ones: several in one folder would show each step twice.
-    UserError if the package tensorboard is missing."""
+    """Write event files to RUN/tensorboard in place of older ones (steps repeat). UserError without tensorboard."""
     try:
         from tensorboard.summary.writer.event_file_writer import EventFileWriter
     except ModuleNotFoundError as error:

@@ -156,8 +156,7 @@ def default_tags(config: Config) -> list[str]:
 
 
 def _run_id(path: Path) -> str:
-    """The folder's W&B id. Drawn once and kept instead of derived from the config: a run that was removed and trained
-    again must not continue the old one."""
+    """The folder's W&B id, drawn at random: a run that was removed and trained again must not continue the old one."""
     if not path.is_file():
         path.write_text(secrets.token_hex(6) + "\n")
     text = path.read_text().strip()

@@ -10,8 +10,8 @@ from sciriff.report.mix_card import as_text, leaves
 from sciriff.results.finished_runs import read_config
 from sciriff.run.run_dir import RunDir
 
-CAP, SHARE, METHOD, SEED = "mix.per_task", "mix.tulu", "train.method", "seed"
-FIRST = (SHARE, "model.path", "mix.name")
+CAP, METHOD, SEED = "mix.per_task", "train.method", "seed"
+FIRST = ("mix.tulu", "model.path", "mix.name")
 """Keys that name a line before others do."""
 ABSENT = "–"
 """Stands where one config has a key and another has not."""
@@ -46,9 +46,9 @@ class AblationLine:
     points: list[tuple[str, int]]
 
 
-def caps_of(configs: Sequence[Flat]) -> list[str]:
-    """The values of mix.per_task from the smallest to `all`."""
-    return sorted({_cap(config) for config in configs if CAP in config}, key=_size)
+def caps_of(lines: Sequence[AblationLine]) -> list[str]:
+    """The values of mix.per_task on these lines, from the smallest to `all`."""
+    return sorted({cap for line in lines for cap, _ in line.points}, key=_size)
 
 
 def lines_of(configs: Mapping[int, Flat]) -> list[AblationLine]:
@@ -58,7 +58,8 @@ def lines_of(configs: Mapping[int, Flat]) -> list[AblationLine]:
     keys = [key for key in varying(list(known.values())) if key not in (CAP, SEED)]
     members: defaultdict[tuple[str, ...], list[tuple[str, int]]] = defaultdict(list)
     for place, config in known.items():
-        members[tuple(config.get(key, ABSENT) for key in keys)].append((_cap(config), place))
+        cap = "all" if config[CAP] == "null" else config[CAP]
+        members[tuple(config.get(key, ABSENT) for key in keys)].append((cap, place))
     if all(len({cap for cap, _ in points}) == 1 for points in members.values()):
         return []
     named = _naming(list(members))
@@ -82,10 +83,6 @@ def _naming(lines: Sequence[tuple[str, ...]]) -> list[int]:
         if told_apart([*named, place]) > told_apart(named):
             named.append(place)
     return named
-
-
-def _cap(config: Flat) -> str:
-    return "all" if config[CAP] == "null" else config[CAP]
 
 
 def _size(cap: str) -> tuple[bool, int, str]:

@@ -108,7 +108,7 @@ def _sentence(rows: list[SweepRow], jobs: tuple[int, int] | None) -> str:
 
 def _ablation(rows: list[SweepRow], lines: list[AblationLine], titles: dict[str, str]) -> list[Figure]:
     """Each column of `titles` (the mean is "") over the caps of the mix."""
-    caps = caps_of([row.config for row in rows if row.trained])
+    caps = caps_of(lines)
     drawn = []
     for place, (column, title) in enumerate(titles.items()):
         series = []

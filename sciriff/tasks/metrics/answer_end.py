@@ -2,7 +2,6 @@
 
 END_MARKERS = ("</s>", "<|im_end|>", "<|eot_id|>", "<|end_of_text|>", "<|endoftext|>")
 """End-of-text markers of Llama-2 and Tulu, Qwen, Llama-3 (two) and GPT."""
-REFERENCE_STRIPS = "</s>"
 
 
 def without_end(answer: str, parity: bool) -> str:
@@ -17,12 +16,9 @@ def end_differs(answer: str) -> bool:
 
 def without_end_marker(answer: str) -> str:
     """Strip one end marker, if the answer ends with one."""
-    for marker in END_MARKERS:
-        if answer.endswith(marker):
-            return answer.removesuffix(marker)
-    return answer
+    return next((answer.removesuffix(marker) for marker in END_MARKERS if answer.endswith(marker)), answer)
 
 
 def stripped_as_reference(answer: str) -> str:
     """Strip like the reference code: any of the CHARACTERS <, /, s, > at both ends, so `results` loses its last s."""
-    return answer.strip(REFERENCE_STRIPS)
+    return answer.strip("</s>")

@@ -97,5 +97,4 @@ def _count_as_reference(answer: Any, reference: Any) -> Any:
 
 
 claim_f1_of_reference = replace(claim_f1, count=_count_as_reference)
-"""Variant with an error of the reference code: an answer that is no object drops its reference, too, which inflates
-recall."""
+"""Variant with an error of the reference code: an answer that is no object drops its reference, inflating recall."""

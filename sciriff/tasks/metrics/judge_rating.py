@@ -12,8 +12,7 @@ RATINGS = (1, 2, 3, 4, 5)
 RATING = re.compile(r"Rating:\s*(\d+)")
 LONGEST = 1000
 """Most digits of a number that is read; Python refuses more than 4,300."""
-SAMPLE_SIZE = 100
-SAMPLE_SEED = 42
+SAMPLE_SIZE, SAMPLE_SEED = 100, 42
 
 
 def read_rating(response: str) -> int | None:

@@ -47,8 +47,4 @@ def _scores(sums: ListCounts) -> dict[str, float]:
     return scores | {"frac_parsed": ratio(sums.lists_read, sums.lists_read + sums.lists_unread)}
 
 
-def _in_form(answer: Any) -> bool:
-    return isinstance(answer, list) and _items(answer)[1]
-
-
-list_f1 = Metric(ListCounts, _count, _scores, _in_form, _matches)
+list_f1 = Metric(ListCounts, _count, _scores, lambda answer: isinstance(answer, list) and _items(answer)[1], _matches)

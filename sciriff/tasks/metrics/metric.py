@@ -28,7 +28,6 @@ class Metric:
 
     @property
     def fields(self) -> tuple[str, ...]:
-        """Names of the counts, in order."""
         return tuple(self.numbers._fields)
 
     @property
@@ -38,8 +37,7 @@ class Metric:
 
 
 def ratio(part: float, whole: float) -> float:
-    """part / whole, and 0 where whole is 0. Like all formulas over sums it also takes numpy arrays, element by element;
-    that is why the condition is arithmetic."""
+    """part / whole, and 0 where whole is 0. The condition is arithmetic, for formulas over sums also take arrays."""
     return part * (whole != 0) / (whole + (whole == 0))
 
 
@@ -49,8 +47,7 @@ def harmonic(precision: float, recall: float) -> float:
 
 
 def p_r_f1(name: str, correct: float, preds: float, refs: float) -> dict[str, float]:
-    """Micro precision, recall and F1 of summed counts: `<name>_p`, `<name>_r`, `<name>_f1`, or `p`, `r`, `f1` if `name`
-    is empty."""
+    """Micro precision, recall and F1 of summed counts: `<name>_p`, `<name>_r`, `<name>_f1`; `p`, `r`, `f1` if empty."""
     precision, recall = ratio(correct, preds), ratio(correct, refs)
     prefix = f"{name}_" if name else ""
     return {f"{prefix}p": precision, f"{prefix}r": recall, f"{prefix}f1": harmonic(precision, recall)}

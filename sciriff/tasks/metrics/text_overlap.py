@@ -78,10 +78,9 @@ def rouge_scores(prediction: str, reference: str) -> tuple[float, ...]:
     pred, ref = (list(chain.from_iterable(sentences)) for sentences in (pred_sentences, ref_sentences))
     [last] = deque(_lcs_rows(ref, pred), maxlen=1)
     longest = len(ref) - last.bit_count()
-    one_sentence_each = len(pred_sentences) == len(ref_sentences) == 1
-    summary = (
-        longest if one_sentence_each else _summary_lcs(pred_sentences, ref_sentences, Counter(pred) & Counter(ref))
-    )
+    summary = longest
+    if not len(pred_sentences) == len(ref_sentences) == 1:
+        summary = _summary_lcs(pred_sentences, ref_sentences, Counter(pred) & Counter(ref))
 
     def f_measure(shared: int, shorter: int = 0) -> float:
         return harmonic(shared / max(len(pred) - shorter, 1), shared / max(len(ref) - shorter, 1))
@@ -129,7 +128,7 @@ def _lcs_positions(reference: Sequence[str], prediction: Sequence[str]) -> Itera
 
 
 def _summary_lcs(predictions: list[list[str]], references: list[list[str]], shared: Counter[str]) -> int:
-    """Number of reference words in the longest common subsequence of their sentence with any predicted sentence. A word
+    """Number of reference words in their sentence's longest common subsequence with any predicted sentence; a word
     counts at most as often as both texts have it: `shared`, which is consumed."""
     different = set(map(tuple, predictions))
     hits = 0

@@ -11,7 +11,6 @@ from sciriff.tasks.metrics.metric import Metric, WrongShape, p_r_f1, ratio
 from sciriff.tasks.metrics.normalise import normal_item, token_f1, tokens
 
 FIELDS = ("intervention", "comparator", "outcome", "effect", "evidence")
-LENGTH = len(FIELDS)
 LEAST_OVERLAP = 0.3
 """Least token F1 at which two fields match. 26 words against 34 with 9 shared fall just below it in floating point."""
 
@@ -42,8 +41,7 @@ Match = Callable[[Field, Field], bool]
 
 
 def _tuples(value: Any) -> tuple[list[Tuple], int]:
-    """(well-formed tuples of an answer, number of entries tried). An entry is malformed if it is no list, has the wrong
-    length or contains an object.
+    """(well-formed tuples of an answer, number of entries tried); well-formed are lists of the length without objects.
 
     A list whose first element is a list is a list of tuples; any other non-empty value is tried as one tuple.
     """
@@ -52,7 +50,7 @@ def _tuples(value: Any) -> tuple[list[Tuple], int]:
     entries = value if isinstance(value, list) and isinstance(value[0], list) else [value]
     found = []
     for entry in entries:
-        if isinstance(entry, list) and len(entry) == LENGTH:
+        if isinstance(entry, list) and len(entry) == len(FIELDS):
             with suppress(WrongShape):
                 found.append(tuple(Field(normal_item(item)) for item in entry))
     return found, len(entries)
@@ -89,8 +87,7 @@ def _count(answer: Any, reference: Any) -> TupleCounts:
 
 
 def _matches(answer: Any, reference: Any) -> Matches:
-    """Match tuples by shared words. An unmatched one is paired with the nearest that is left, to show which fields
-    agree."""
+    """Match tuples by shared words; an unmatched one is paired with the nearest left, to show which fields agree."""
     preds, refs = _tuples(answer)[0], _tuples(reference)[0]
     pairs = _pairs(preds, refs, _overlap)
     partner = dict(pairs)
