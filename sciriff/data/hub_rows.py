@@ -43,7 +43,6 @@ def hub_rows(
 
 
 def _loaded(source: SourceConfig, name: str) -> Any:
-    """The `datasets.Dataset`."""
     assert source.hub is not None, "a source with neither path nor hub does not exist"
     from datasets import load_dataset
     from datasets.exceptions import DatasetNotFoundError, DatasetsError

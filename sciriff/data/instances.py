@@ -59,8 +59,7 @@ def read_instances(config: EvalConfig) -> dict[str, list[Instance]]:
 
 
 def choose(instances: list[Instance], limit: int | None, seed: int) -> list[Instance]:
-    """Choose `limit` instances, in their own order: those with the smallest hashes of seed and id, so that the choice
-    does not depend on other instances and a larger limit contains a smaller one."""
+    """Choose the `limit` instances with the smallest hashes of seed and id, so that a larger limit contains them."""
     if limit is None or len(instances) <= limit:
         return instances
     ids = [instance.instance_id for instance in instances]

@@ -89,8 +89,7 @@ def read_ratings(
     """
     ratings: dict[AnswerKey, JudgedAnswer] = {}
     places: dict[AnswerKey, str] = {}
-    for number, values in read_json_objects(path):
-        place = f"{path}:{number}"
+    for place, values in read_json_objects(path):
         row = record(values, JudgedAnswer, place)
         if asked is not None and asked.prompts.get(row.key) != row.prompt_digest:
             continue

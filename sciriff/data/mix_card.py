@@ -25,8 +25,6 @@ class MixPart(TypedDict):
 
 
 class LongRow(TypedDict):
-    """One of the longest rows."""
-
     row: str
     tokens: int
 
@@ -71,8 +69,6 @@ WatchedHalf = TypedDict(
 
 
 class ValidationCard(TypedDict):
-    """The validation rows."""
-
     wanted: int
     digest: str | None
     compared: bool
@@ -103,8 +99,6 @@ class OverlapCard(TypedDict):
 
 
 class MixCard(TallyCard, TokenCard):
-    """The whole file."""
-
     digest: str
     recipe: dict[str, Any]
     licenses: dict[str, str]

@@ -77,8 +77,7 @@ class TaskAnswers:
         return list(dict.fromkeys(answer.instance_id for answer in self.answers))
 
     def drawn(self, rule: Callable[[int], list[int]]) -> set[str]:
-        """Ids the judge's sampling rule selects from all requested instances, so that a missing answer does not change
-        which others are drawn."""
+        """Ids the judge's sampling rule selects from all requested instances, whichever of them have an answer."""
         return {self.requested[place] for place in rule(len(self.requested))}
 
     @property
@@ -248,8 +247,7 @@ def _rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     with path.open("rb") as file:
         is_list = file.read(1) == b"["
     if not is_list:
-        for number, row in read_json_objects(path):
-            yield f"{path}:{number}", row
+        yield from read_json_objects(path)
         return
     for number, row in enumerate(read_json(path, list[dict[str, Any]], "a JSON list of rows", "write it again"), 1):
         yield f"{path}: row {number}", row

@@ -9,6 +9,7 @@ from sciriff.run.user_error import UserError
 
 SUFFIXES = (".jsonl", ".jsonl.gz", ".json", ".parquet")
 SPLITS = ("train", "validation", "test", "dev")
+HUB_KEYS = ("hub", "config", "split", "revision")
 
 
 def source_files(source: SourceConfig) -> list[Path]:
@@ -46,8 +47,7 @@ def instances_source(evaluation: EvalConfig) -> SourceConfig:
 
 
 def validation_split(source: SourceConfig) -> SourceConfig | None:
-    """The validation split beside a source's rows, or None. A single file has none, and in a folder only files named
-    after the split count. Whether a hub dataset has one is known once it is read."""
+    """The validation split beside a source's rows: files named after it, or a hub's, which may not exist; or None."""
     if not source.exists or source.split == "validation":
         return None
     if source.path is not None:
@@ -59,10 +59,7 @@ def validation_split(source: SourceConfig) -> SourceConfig | None:
 
 
 def source_digest(source: SourceConfig) -> str:
-    """Digest of a source: the contents of its local files in reading order, wherever the folder stands; for a hub
-    dataset its id, configuration, split and revision."""
+    """Digest of the contents of a source's local files in reading order; for a hub dataset, of its HUB_KEYS."""
     if source.path is None:
-        return value_digest(
-            {"hub": source.hub, "config": source.config, "split": source.split, "revision": source.revision}
-        )
+        return value_digest({key: getattr(source, key) for key in HUB_KEYS})
     return value_digest([file_digest(path) for path in source_files(source)])

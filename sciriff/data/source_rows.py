@@ -42,9 +42,7 @@ def refuse(where: str, reason: str) -> None:
 
 
 def read_rows(
-    source: SourceConfig,
-    on_unreadable: OnUnreadable = refuse,
-    on_commit: Callable[[str], None] = lambda commit: None,
+    source: SourceConfig, on_unreadable: OnUnreadable = refuse, on_commit: Callable[[str], None] = lambda commit: None
 ) -> Rows:
     """Stream every row of a source with its place, such as `data/train.jsonl:17`.
 
@@ -96,9 +94,8 @@ def _line_rows(path: Path, file: IO[bytes] | gzip.GzipFile, on_unreadable: OnUnr
     for number, line in enumerate(lines, 1):
         where = f"{path}:{number}"
         if len(line) > MOST_LINE_BYTES:
-            raise UserError(
-                f"{where}: longer than {MOST_LINE_BYTES:,} bytes; a file of JSON lines has a row on each line"
-            )
+            problem = f"{where}: longer than {MOST_LINE_BYTES:,} bytes"
+            raise UserError(f"{problem}; a file of JSON lines has a row on each line")
         if line.strip():
             yield from _row(where, line, on_unreadable)
 
@@ -157,8 +154,7 @@ def _parquet_rows(path: Path, on_unreadable: OnUnreadable) -> Rows:
 
 
 def _batch_rows(batch: Any) -> Iterator[dict[str, Any] | UnicodeDecodeError]:
-    """Rows of an Arrow batch. Arrow does not check strings before they are converted: if one is not UTF-8, the rows are
-    taken one by one, with the error in place of its row."""
+    """Yield the rows of an Arrow batch; if a string is not UTF-8, one by one, with the error in place of its row."""
     try:
         yield from batch.to_pylist()
     except UnicodeDecodeError:

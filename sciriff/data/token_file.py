@@ -36,10 +36,8 @@ def write_token_file(folder: Path, rows: Iterable[tuple[str, Numbers, Numbers]])
     partial = folder / (NAME + ".partial")
     with pa.OSFile(str(partial), "wb") as sink, pa.ipc.new_file(sink, SCHEMA) as writer:
         for batch in batches(rows, lambda row: len(row[1]), TOKENS_PER_BATCH):
-            for row_id, row_tokens, row_targets in batch:
-                assert len(row_tokens) == len(row_targets), (
-                    f"{row_id}: {len(row_tokens)} tokens, {len(row_targets)} flags"
-                )
+            for name, row, flags in batch:
+                assert len(row) == len(flags), f"{name}: {len(row)} tokens, {len(flags)} flags"
             ids, tokens, targets = zip(*batch, strict=True)
             columns = [
                 ids,

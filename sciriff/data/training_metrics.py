@@ -71,7 +71,7 @@ class ValidationMetrics:
 def read_metrics(path: Path) -> list[MetricsRow]:
     """Return the rows in file order; none if there was no training. UserError names file and line."""
     rows = read_json_objects(path) if path.is_file() else ()
-    return [metrics_row(row, f"{path}:{number}") for number, row in rows]
+    return [metrics_row(row, place) for place, row in rows]
 
 
 def metrics_row(row: dict[str, Any], place: str) -> MetricsRow:

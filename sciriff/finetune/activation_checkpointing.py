@@ -17,8 +17,7 @@ SHARE_OF_MEMORY = 0.92
 
 
 def enable(language_model: Any, train: TrainConfig, on_gpu: bool) -> int:
-    """Turn checkpointing on as `train.activation_checkpointing` says; `auto` begins with all layers. Returns the number
-    of checkpointed layers. UserError if the model has fewer."""
+    """Turn checkpointing on, `auto` for all layers at first. Returns their number. UserError if there are fewer."""
     wanted = train.activation_checkpointing
     if wanted in ("none", 0) or (wanted == "auto" and not on_gpu):
         return 0
@@ -36,8 +35,7 @@ def enable(language_model: Any, train: TrainConfig, on_gpu: bool) -> int:
 
 
 def set_count(language_model: Any, count: int) -> int:
-    """Checkpoint the first `count` layers and no other. The first, because the backward pass begins at the end: the
-    last layers' activations are freed before a first layer is recomputed."""
+    """Checkpoint only the first `count` layers: the last ones' activations are freed before a first is recomputed."""
     for number, layer in enumerate(_layers(language_model)):
         layer.gradient_checkpointing = number < count
     return count

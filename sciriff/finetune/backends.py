@@ -19,8 +19,7 @@ NORM_AT_ONCE = 1 << 24
 
 
 class Backend(Protocol):
-    """The operations that the loop needs; every rank calls every method. Gradients are averaged over the ranks, so
-    `scale` contains their number."""
+    """The operations that the loop needs; every rank calls every method. Gradients are averaged over the ranks."""
 
     _device: torch.device
     _module: SummedLoss

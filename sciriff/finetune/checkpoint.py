@@ -106,8 +106,7 @@ class Checkpoints:
         return None
 
     def is_whole(self, step: int) -> bool:
-        """Return whether every rank finds the files of step N as they were written, by size and digest. UserError if
-        they were written with other settings."""
+        """Return whether all files of step N have their size and digest. UserError if their settings were others."""
         folder = self.folder(step)
         state = self._workers.broadcast(_read_state(folder))
         files = sorted(state["files"]) if state is not None else []
@@ -141,8 +140,7 @@ class Checkpoints:
         return sorted((int(number) for number in numbers if number.isdecimal()), reverse=True)
 
     def _share(self, files: list[Any]) -> list[Any]:
-        """Return the files that this rank digests: one process would take an hour over terabytes. If every rank has
-        written one file, it gets its own."""
+        """Return the files that this rank digests: one process would take an hour over terabytes."""
         return files[self._workers.rank :: self._workers.count]
 
     def _refuse_other_settings(self, folder: Path, state: dict[str, Any]) -> None:

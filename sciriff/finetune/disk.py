@@ -1,14 +1,13 @@
 """One-line errors for failed writes: each library reports a full disk in its own words, or not at all."""
 
-import errno
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from sciriff.run import known_errors
+from sciriff.run.whole_file import NO_ROOM
 
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 NOTHING_LEFT = 1 << 20
 """A disk with fewer free bytes than this counts as full."""
 
@@ -34,7 +33,7 @@ def _reason(path: Path, error: Exception) -> str | None:
     if from_torch and not known_errors.TORCH_WRITES.search(error):
         return None
     number = error.errno if isinstance(error, OSError) else None
-    full = number in FULL or known_errors.DISK_FULL.search(error)
+    full = number in NO_ROOM or known_errors.DISK_FULL.search(error)
     if full or (from_torch and shutil.disk_usage(path.parent).free < NOTHING_LEFT):
         return "the disk is full, or a quota is used up"
     return text.partition("\n")[0] if number is not None or not from_torch else "torch could not write its file"

@@ -10,15 +10,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from sciriff.config import Config, as_dict
-from sciriff.models.training_memory import (
-    BUCKET,
-    largest_matrix,
-    layer_parameters,
-    live_weights,
-    resident_weights,
-    shape_of,
-    trained_parameters,
-)
+from sciriff.models import training_memory
 from sciriff.run import machine
 from sciriff.run.nodes.cluster import RANK, Cluster, training_processes
 from sciriff.run.run_dir import RunDir
@@ -154,22 +146,22 @@ def _tuned(config: Config, processes: int, gpu_memory: float) -> dict[str, Any]:
     the gradients. A single process has nothing to send: buckets and a stream for them would only cost time. DeepSpeed's
     memory-efficient linear layer, which does not keep gathered weights, is used if weights are released.
     """
-    shape = shape_of(config)
+    shape = training_memory.shape_of(config)
     zero: dict[str, Any] = {
-        "reduce_bucket_size": min(BUCKET, trained_parameters(config)),
+        "reduce_bucket_size": min(training_memory.BUCKET, training_memory.trained_parameters(config)),
         "overlap_comm": processes > 1,
         "contiguous_gradients": processes > 1,
     }
     if config.deepspeed.zero_stage == 3:
-        live = live_weights(shape)
+        live = training_memory.live_weights(shape)
         zero |= {
-            "stage3_prefetch_bucket_size": layer_parameters(shape),
+            "stage3_prefetch_bucket_size": training_memory.layer_parameters(shape),
             "stage3_max_live_parameters": live,
             "stage3_max_reuse_distance": live,
         }
-        resident = resident_weights(config, processes, gpu_memory)
+        resident = training_memory.resident_weights(config, processes, gpu_memory)
         if resident:
-            zero["stage3_param_persistence_threshold"] = largest_matrix(shape)
+            zero["stage3_param_persistence_threshold"] = training_memory.largest_matrix(shape)
         if resident == shape.parameters:
             zero["memory_efficient_linear"] = False
         elif resident:

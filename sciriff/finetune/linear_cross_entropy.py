@@ -5,7 +5,7 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
@@ -35,27 +35,19 @@ def attach(head: nn.Linear, config: Any, kind: str) -> None:
     loss = partial(liger if kind == "liger" else chunked, scale=scale, cap=cap)
     logits = head.forward
 
-    def forward(hidden: torch.Tensor, expected: torch.Tensor | None = None) -> torch.Tensor:
-        if expected is None:
-            return logits(hidden)
-        return loss(hidden, head.weight, head.bias, expected)
+    def forward(hidden: Tensor, expected: Tensor | None = None) -> Tensor:
+        return logits(hidden) if expected is None else loss(hidden, head.weight, head.bias, expected)
 
     head.forward = forward  # type: ignore[method-assign, assignment]
 
 
 def chunked(
-    hidden: torch.Tensor,
-    weight: torch.Tensor,
-    bias: torch.Tensor | None,
-    expected: torch.Tensor,
-    *,
-    scale: float = 1.0,
-    cap: float | None = None,
-) -> torch.Tensor:
+    hidden: Tensor, weight: Tensor, bias: Tensor | None, expected: Tensor, scale: float = 1.0, cap: float | None = None
+) -> Tensor:
     """Return the summed cross entropy (nats, float32) of `hidden` (tokens, width) for the token ids `expected`
     (tokens,). Works in chunks of tokens, whose logits are recomputed in the backward pass if there are several."""
 
-    def chunk_loss(hidden: torch.Tensor, expected: torch.Tensor) -> torch.Tensor:
+    def chunk_loss(hidden: Tensor, expected: Tensor) -> Tensor:
         logits = functional.linear(hidden, weight, bias).float() * scale
         if cap is not None:
             logits = torch.tanh(logits / cap) * cap
@@ -69,14 +61,8 @@ def chunked(
 
 
 def liger(
-    hidden: torch.Tensor,
-    weight: torch.Tensor,
-    bias: torch.Tensor | None,
-    expected: torch.Tensor,
-    *,
-    scale: float = 1.0,
-    cap: float | None = None,
-) -> torch.Tensor:
+    hidden: Tensor, weight: Tensor, bias: Tensor | None, expected: Tensor, scale: float = 1.0, cap: float | None = None
+) -> Tensor:
     """Compute `chunked` with Liger's Triton kernel (Hsu et al. 2024, arXiv 2410.10989), gradients summed in float32."""
     from liger_kernel.transformers import LigerFusedLinearCrossEntropyLoss
 

@@ -12,17 +12,10 @@ from sciriff.config import Config
 from sciriff.data.token_file import NAME as TOKEN_FILE
 from sciriff.data.token_file import TokenFile
 from sciriff.data.training_metrics import HALVES, StepMetrics, ValidationMetrics
-from sciriff.finetune import (
-    activation_checkpointing,
-    disk,
-    finished_model,
-    metrics,
-    packing_check,
-    schedule,
-    throughput,
-)
+from sciriff.finetune import activation_checkpointing, finished_model, metrics, packing_check, schedule, throughput
 from sciriff.finetune.backends import Backend, backend
 from sciriff.finetune.checkpoint import Checkpoints, settings
+from sciriff.finetune.disk import writing
 from sciriff.finetune.model import SummedLoss, build
 from sciriff.finetune.packing import Plan, balance, collate, efficiency, pack
 from sciriff.finetune.spikes import is_spike
@@ -162,7 +155,7 @@ class Trainer:
     def write_model(self) -> None:
         """Write RUN/model: the last model, or with train.keep=best the best one whose checkpoint is whole."""
         step = self.take_best() if self.config.train.keep == "best" else self.steps
-        with disk.writing(self.run.model, "Free some space and start again: the checkpoints are still there"):
+        with writing(self.run.model, "Free some space and start again: the checkpoints are still there"):
             finished_model.write(self.config, self.run, self.model.language_model, self.backend, self.workers, step)
         self.workers.log(f"the model is in {self.run.model}")
 

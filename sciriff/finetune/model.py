@@ -3,7 +3,7 @@
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional
 
 from sciriff.config import Config
@@ -32,13 +32,8 @@ class SummedLoss(nn.Module):
             linear_cross_entropy.attach(head, language_model.config.get_text_config(), cross_entropy)
 
     def forward(
-        self,
-        tokens: torch.Tensor,
-        targets: torch.Tensor,
-        positions: torch.Tensor,
-        lengths: tuple[int, ...],
-        as_logits: bool = False,
-    ) -> torch.Tensor:
+        self, tokens: Tensor, targets: Tensor, positions: Tensor, lengths: tuple[int, ...], as_logits: bool = False
+    ) -> Tensor:
         """Return the loss of a micro-batch (packing.Batch, on the model's device), a float32 scalar; with `as_logits`
         the logits that it is computed from, (target tokens, vocabulary).
 

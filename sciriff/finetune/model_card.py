@@ -91,13 +91,11 @@ def license_of(model: ModelConfig) -> str | None:
 
 
 def _lora(config: Config) -> str:
-    text = "The base model's weights were frozen; adapters beside its layers (LoRA) were trained"
+    how = "The base model's weights were frozen; adapters beside its layers (LoRA) were trained"
     if config.train.method == "lora":
-        return (
-            f"{text}. The run's folder `model` has them merged into the weights, its folder `adapter` has them alone."
-        )
+        return f"{how}. The run's folder `model` has them merged into the weights, its folder `adapter` has them alone."
     return (
-        f"{text} on weights quantised to four bits (QLoRA, NF4 with double quantisation). The merged weights are the "
+        f"{how} on weights quantised to four bits (QLoRA, NF4 with double quantisation). The merged weights are the "
         f"dequantised four-bit weights plus the adapters, in {config.model.dtype}; they differ from the base model's "
         "own by the quantisation error."
     )

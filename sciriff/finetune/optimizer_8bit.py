@@ -12,8 +12,7 @@ MIN_8BIT_SIZE = 4096
 def adamw(
     model: nn.Module, groups: list[dict[str, Any]], learning_rate: float, betas: tuple[float, float], epsilon: float
 ) -> torch.optim.Optimizer:
-    """Return the optimizer of these parameter groups of `model`. The moments of embeddings stay in 32 bits, as the
-    authors recommend."""
+    """Return the optimizer. The moments of embeddings stay in 32 bits, as the authors recommend."""
     from bitsandbytes.optim import AdamW8bit, GlobalOptimManager
 
     optimizer: torch.optim.Optimizer = AdamW8bit(
@@ -29,12 +28,11 @@ def adamw(
 def memory(model: nn.Module) -> int:
     """Return the bytes of both moments of the trained parameters, with two 4-byte scales for each block of 256."""
     in_32_bits = {id(embedding.weight) for embedding in _embeddings(model)}
-    total = 0
-    for parameter in model.parameters():
-        if parameter.requires_grad:
-            full = parameter.numel() < MIN_8BIT_SIZE or id(parameter) in in_32_bits
-            total += parameter.numel() * 8 if full else parameter.numel() * 2 + parameter.numel() // 32
-    return total
+    return sum(
+        p.numel() * 8 if p.numel() < MIN_8BIT_SIZE or id(p) in in_32_bits else p.numel() * 2 + p.numel() // 32
+        for p in model.parameters()
+        if p.requires_grad
+    )
 
 
 def _embeddings(model: nn.Module) -> list[nn.Embedding]:

@@ -90,8 +90,7 @@ class Validation:
         return None if stops else (total, count)
 
     def record(self, step: int, losses: dict[str, float | None]) -> bool:
-        """Record the losses measured after `step` steps. Returns True if train.keep=best and this is the best model so
-        far, the untrained one not counted."""
+        """Record the losses after `step` steps. Returns whether train.keep=best and this is the best trained model."""
         loss = losses.get(self.deciding_half) if self._rows else None
         value = math.inf if loss is None else loss
         best = step > 0 and value < min((v for s, v in self.measured.items() if s > 0), default=math.inf)

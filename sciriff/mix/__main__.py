@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from sciriff.config import Config, EvalConfig, MixSourceConfig, SourceConfig
 from sciriff.data.mix_card import MixCard, OverlapCard, read_mix_card, read_overlap
 from sciriff.data.records import Conversation
-from sciriff.data.source_files import source_digest, validation_split
+from sciriff.data.source_files import HUB_KEYS, source_digest, validation_split
 from sciriff.data.token_file import TokenFile
 from sciriff.mix.build import TRAIN, VALIDATION, build_mix, is_finished, used_sources
 from sciriff.mix.cache import build_once
@@ -58,8 +58,8 @@ def main(config: Config, run: RunDir) -> None:
         if digest not in made:
             made[digest] = cache / "tokens" / _key(digest, markup)
             count = _lines(rows)
-            is_whole = partial(_has_tokens, count)
-            build_once(made[digest], "tokens", is_whole, lambda into: tokeniser.write(rows, count, into))
+            write = partial(tokeniser.write, rows, count)
+            build_once(made[digest], "tokens", partial(_has_tokens, count), write)
         return made[digest]
 
     def build(into: Path) -> None:
@@ -70,7 +70,7 @@ def main(config: Config, run: RunDir) -> None:
         elif recipe.get(WATCHED_WITHOUT):
             check = _of_evaluation(config, overlap_check)
         tally, drawn = build_mix(config.mix, into, tokeniser.fitting, check.overlapping if check else None)
-        digest = file_digest(rows)
+        digest, watched = file_digest(rows), file_digest(validation) if validation.exists() else None
         tokens = TokenFile(tokens_of(rows, digest))
         datasets = [conversation.dataset for conversation in read_jsonl(rows, Conversation)]
         card: MixCard = {
@@ -82,12 +82,7 @@ def main(config: Config, run: RunDir) -> None:
             **tally.card(),
             "held_out_rows": sum(dataset in HELD_OUT_DATASETS for dataset in datasets),
             **token_card(tokens.ids, datasets, tokens.lengths, tokens.target_counts),
-            "validation": validation_card(
-                drawn,
-                config.mix.validation_rows,
-                file_digest(validation) if validation.exists() else None,
-                compared=check is not None,
-            ),
+            "validation": validation_card(drawn, config.mix.validation_rows, watched, compared=check is not None),
         }
         if check and config.mix.overlap == "drop":
             card["overlap"] = check.card(left_out=True)
@@ -116,10 +111,8 @@ def main(config: Config, run: RunDir) -> None:
     print(table(card), flush=True)
 
 
-RECIPE = (
-    *("per_task", "tulu", "tasks", "families", "domains", "include_heldout"),
-    *("context_window", "truncate", "take", "seed"),
-)
+ROW_FILTERS = ("per_task", "tulu", "tasks", "families", "domains", "include_heldout")
+RECIPE = (*ROW_FILTERS, "context_window", "truncate", "take", "seed")
 """Settings of MixConfig that choose among the rows of the sources."""
 
 WATCHED_WITHOUT = "validation_without_text_of"
@@ -211,9 +204,8 @@ def _lines(path: Path) -> int:
 
 
 def _provenance(source: SourceConfig) -> dict[str, Any]:
-    """Digest, name on the hub and use of a source. The path of a local one does not count: the same rows are the same
-    mix."""
-    keys: tuple[str, ...] = () if source.path is not None else ("hub", "config", "split", "revision")
+    """Digest, name on the hub and use of a source. A local path does not count: the same rows are the same mix."""
+    keys: tuple[str, ...] = () if source.path is not None else HUB_KEYS
     if isinstance(source, MixSourceConfig):
         keys += ("weight", "epochs", "license")
     return {"digest": source_digest(source), **{key: getattr(source, key) for key in keys}}

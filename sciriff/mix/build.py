@@ -4,27 +4,17 @@ The text of the rows is kept on disk, in a spool beside the result; memory holds
 sources: its name, digest and place.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
-from sciriff.config import MixConfig, MixSourceConfig, SourceConfig
+from sciriff.config import MixConfig, SourceConfig
 from sciriff.data.hub_rows import OutOfReach
 from sciriff.data.records import Conversation
+from sciriff.mix import recipe
 from sciriff.mix.candidates import OVERLAP, Candidates, Fitting, Overlapping
-from sciriff.mix.recipe import (
-    BATCH,
-    Candidate,
-    by_task,
-    capped,
-    general_rows,
-    over_epochs,
-    ranked,
-    shuffled,
-    text_digest,
-    without_duplicates,
-)
+from sciriff.mix.recipe import BATCH, Candidate, text_digest
 from sciriff.mix.science_filter import ScienceFilter
 from sciriff.mix.sources import read_conversations
 from sciriff.mix.spool import Spool
@@ -69,9 +59,8 @@ def used_sources(mix: MixConfig) -> dict[str, SourceConfig]:
         used["sciriff"] = sources.sciriff
     if mix.tulu not in ("none", 0):
         if not sources.tulu.exists:
-            raise UserError(
-                f"there are no general rows for mix.tulu={mix.tulu}: give mix.sources.tulu.path=FILE, or mix.tulu=none"
-            )
+            problem = f"there are no general rows for mix.tulu={mix.tulu}"
+            raise UserError(f"{problem}: give mix.sources.tulu.path=FILE, or mix.tulu=none")
         used["tulu"] = sources.tulu
     if mix.validation_rows:
         watched = {"sciriff": sources.sciriff, "tulu": sources.tulu}
@@ -106,7 +95,7 @@ def build_mix(
         with Spool(folder / "rows.spool") as spool:
             candidates = Candidates(mix, spool, fitting, ScienceFilter(mix), overlapping)
             choices = _choose(candidates, used, tally)
-            order = shuffled((time for choice in choices.values() for time in choice.times), mix.seed)
+            order = recipe.shuffled((time for choice in choices.values() for time in choice.times), mix.seed)
             tally.shortened = sum(map(spool.is_short, order))
             rows = map(spool.read, order)
             seen: Marks = set()
@@ -149,8 +138,7 @@ def _counting_texts(rows: Iterator[Conversation], tally: MixTally) -> Iterator[C
 
 
 def _choose(candidates: Candidates, used: dict[str, SourceConfig], tally: MixTally) -> dict[str, Choice]:
-    """Choose rows from each source. A hub dataset that only gives validation rows may be out of reach: the mix can be
-    built without it."""
+    """Choose rows from each source. A hub dataset that only gives validation rows may be out of reach."""
     mix, sources = candidates.mix, candidates.mix.sources
     seen: set[bytes] = set()
     choices: dict[str, Choice] = {}
@@ -164,35 +152,29 @@ def _choose(candidates: Candidates, used: dict[str, SourceConfig], tally: MixTal
                 raise
             choices[name] = Choice(out_of_reach=str(error))
     if "sciriff" in read:
-        rows = ranked(read.pop("sciriff"), mix.take, mix.seed)
+        rows = recipe.ranked(read.pop("sciriff"), mix.take, mix.seed)
         candidates.filter.check_names()
-        tasks = list(by_task(_unique("sciriff", rows, seen, tally)).values())
-        choices["sciriff"] = _capped("sciriff", sources.sciriff, tasks, mix.per_task, candidates, seen, tally)
+        tasks = list(recipe.by_task(_unique("sciriff", rows, seen, tally)).values())
+        choices["sciriff"] = _capped("sciriff", tasks, mix.per_task, candidates, seen, tally)
     if "tulu" in read:
-        rows = _unique("tulu", ranked(read.pop("tulu"), "sample", mix.seed), seen, tally)
+        rows = _unique("tulu", recipe.ranked(read.pop("tulu"), "sample", mix.seed), seen, tally)
         science_rows = choices["sciriff"].rows if "sciriff" in choices else 0
-        cap = general_rows(mix.tulu, science_rows, sources.tulu.weight / sources.sciriff.weight)
-        choices["tulu"] = _capped("tulu", sources.tulu, [rows], cap, candidates, seen, tally)
+        cap = recipe.general_rows(mix.tulu, science_rows, sources.tulu.weight / sources.sciriff.weight)
+        choices["tulu"] = _capped("tulu", [rows], cap, candidates, seen, tally)
         if cap is not None:
             tally.general_missing = cap - choices["tulu"].rows
     return choices
 
 
 def _unique(name: str, rows: list[Candidate], seen: set[bytes], tally: MixTally) -> list[Candidate]:
-    first, again = without_duplicates(rows, seen)
+    first, again = recipe.without_duplicates(rows, seen)
     for row in again:
         tally.drop("the same text as another row", row.name, name, row.dataset)
     return first
 
 
 def _capped(
-    name: str,
-    source: MixSourceConfig,
-    groups: Sequence[Sequence[Candidate]],
-    cap: int | None,
-    candidates: Candidates,
-    seen: set[bytes],
-    tally: MixTally,
+    name: str, groups: list[list[Candidate]], cap: int | None, candidates: Candidates, seen: set[bytes], tally: MixTally
 ) -> Choice:
     """Choose the first rows of each group that can enter, at most `cap` of them, over the source's epochs."""
     over = {"sciriff": "over mix.per_task", "tulu": "over mix.tulu"}[name]
@@ -200,8 +182,8 @@ def _capped(
     refusals = candidates.refusals(expected, seen, candidates.overlapping if candidates.mix.overlap == "drop" else None)
     choice = Choice()
     for rows in groups:
-        selection = capped(rows, cap, refusals)
-        times = over_epochs(selection.kept, source.epochs)
+        selection = recipe.capped(rows, cap, refusals)
+        times = recipe.over_epochs(selection.kept, getattr(candidates.mix.sources, name).epochs)
         unused = selection.kept[len(times) :]  # of less than one epoch
         dropped = {**selection.refused, over: selection.over, f"over mix.sources.{name}.epochs": unused}
         for reason, left_out in dropped.items():

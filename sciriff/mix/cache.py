@@ -1,6 +1,5 @@
 """Share what is costly to build among runs: a folder per key, built once under a lock, complete or not there."""
 
-import errno
 import os
 import shutil
 from collections.abc import Callable
@@ -8,9 +7,7 @@ from pathlib import Path
 
 from sciriff.run.locks import hold_or_wait
 from sciriff.run.user_error import UserError
-
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-"""Errors of a full disk, quota or file size limit, which do not name a file."""
+from sciriff.run.whole_file import NO_ROOM
 
 
 def build_once(folder: Path, what: str, is_whole: Callable[[Path], bool], build: Callable[[Path], None]) -> bool:
@@ -34,10 +31,8 @@ def build_once(folder: Path, what: str, is_whole: Callable[[Path], bool], build:
             shutil.rmtree(partial, ignore_errors=True)
             if not isinstance(error, OSError) or error.errno not in NO_ROOM:
                 raise
-            why = os.strerror(error.errno)
-            raise UserError(
-                f"{folder}: there is no room for the {what} ({why}); make some, or set cache_dir to a folder elsewhere"
-            ) from None
+            problem = f"{folder}: there is no room for the {what} ({os.strerror(error.errno)})"
+            raise UserError(f"{problem}; make some, or set cache_dir to a folder elsewhere") from None
         if folder.exists():
             print(f"{what}: what was kept is not whole, built anew ({folder})", flush=True)
             shutil.rmtree(folder)

@@ -19,8 +19,7 @@ WINDOW_MARGIN = 20
 HELD_OUT_DATASETS = frozenset(f"{SCIENCE}.{task.name}" for task in HELD_OUT)
 
 Fitting = Callable[[Iterable[Conversation], int, str], list[int | None]]
-"""`Tokeniser.fitting`: (conversations, tokens, mix.truncate) -> last messages that each must lose, None if it cannot
-fit."""
+"""`Tokeniser.fitting`: (conversations, tokens, mix.truncate) -> last messages each must lose, None if it cannot fit."""
 
 Overlapping = Callable[[Sequence[Conversation]], list[bool]]
 """Whether each conversation holds text of an evaluation prompt."""

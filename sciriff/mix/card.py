@@ -53,8 +53,7 @@ def token_card(ids: Sequence[str], datasets: Sequence[str], lengths: np.ndarray,
 def validation_card(
     drawn: Mapping[str, Drawn], wanted: int, digest: str | None, *, compared: bool = True
 ) -> ValidationCard:
-    """Count the validation rows of each half and where they come from. `wanted` were asked for; with `compared` those
-    with text of the evaluation prompts were left out."""
+    """Count the validation rows of each half by origin. `compared`: those with text of the prompts were left out."""
     return {
         "wanted": wanted,
         "digest": digest,

@@ -63,14 +63,12 @@ def page(card: MixCard, mix: MixConfig) -> str:
 
 
 def recipe_yaml(mix: MixConfig, commits: Mapping[str, str]) -> str:
-    """Settings of a mix that differ from the schema's defaults, as a file of conf/mix/. Hub datasets are pinned to the
-    commits of their rows."""
+    """Settings of a mix that differ from the defaults, as a file of conf/mix/; hub datasets are pinned to `commits`."""
     values = _without(as_dict(mix), as_dict(MixConfig(name="")))
     for name, commit in commits.items():
         values["sources"][name]["revision"] = commit
-    return OmegaConf.to_yaml(
-        OmegaConf.create({key.name: values[key.name] for key in fields(mix) if key.name in values})
-    )
+    in_order = {key.name: values[key.name] for key in fields(mix) if key.name in values}
+    return OmegaConf.to_yaml(OmegaConf.create(in_order))
 
 
 def _without(values: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:

@@ -36,9 +36,8 @@ def remarks(card: MixCard) -> list[str]:
         lines.append(f"the {DATASETS} largest of {len(card['by_dataset']):,} datasets are listed; card.json has all")
     for name, commit in card["commits"].items():
         pinned = card["recipe"]["sources"][name]["revision"] == commit
-        lines.append(
-            f"{name}: revision {commit}" + ("" if pinned else f" (mix.sources.{name}.revision={commit} keeps it)")
-        )
+        advice = "" if pinned else f" (mix.sources.{name}.revision={commit} keeps it)"
+        lines.append(f"{name}: revision {commit}{advice}")
     if card["general_missing"]:
         lines.append(f"{card['general_missing']:,} general rows fewer than mix.tulu asks for: the source has no more")
     lines += [f"left out, {part['rows']:,} rows: {reason}" for reason, part in card["dropped"].items()]

@@ -108,8 +108,7 @@ class Words:
 
 
 def split_words(texts: Sequence[str]) -> tuple[pa.Array, np.ndarray]:
-    """The words by which texts are compared, without case, ligatures, wide letters and punctuation; and the number of
-    the text that each is of."""
+    """Words of texts without case, ligatures, wide letters and punctuation, and the number of the text of each."""
     split = pc.ascii_split_whitespace(pa.array((_utf8(text).translate(PLAIN) for text in texts), pa.large_string()))
     words = pc.list_flatten(split)
     real = pc.greater(pc.binary_length(words), 0)  # a space at a text's edge makes an empty one
@@ -162,7 +161,6 @@ class OverlapIndex:
         self._filter[self._keys >> self._shift] = True
 
     def __len__(self) -> int:
-        """How many prompts it holds."""
         return len(self._names)
 
     def find(self, rows: Sequence[Conversation]) -> list[list[Overlap]]:

@@ -88,8 +88,7 @@ def evaluation_digest(evaluation: EvalConfig) -> str:
 
 
 def overlap_check(evaluation: EvalConfig) -> OverlapCheck:
-    """Index the instances of all held-out tasks, whatever eval.tasks and eval.limit choose. UserError if they cannot be
-    read."""
+    """Index the instances of all held-out tasks, whatever eval.tasks and eval.limit choose. UserError if unreadable."""
     with _way_out():
         pools = read_instances(replace(evaluation, tasks=None))
     return OverlapCheck(OverlapIndex([instance for pool in pools.values() for instance in pool]))

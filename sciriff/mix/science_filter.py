@@ -19,8 +19,7 @@ class ScienceFilter:
                 raise UserError(f"mix.tasks: {name} is a held-out task; mix.include_heldout=true lets it in")
 
     def refusal(self, task: str, row: dict[str, Any], where: str) -> str | None:
-        """Why a raw row of this task is left out, or None. UserError with its place if the row lacks what a filter
-        needs."""
+        """Why a raw row of this task is left out, or None. UserError with its place if a filter's key is missing."""
         refusal = None
         for key, wanted in self._wanted.items():
             if wanted is None:

@@ -1,5 +1,6 @@
 """Count the rows that building a mix reads, and those that it leaves out by reason."""
 
+from collections import Counter
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -38,20 +39,19 @@ class MixTally:
     shortened: int = 0
     """Rows of the mix without their last turns, by mix.truncate=turns."""
     read_with_control_characters: Found = field(default_factory=Found)
-    """Rows read with control characters other than NUL. They are no reason to drop a row: papers that were read out of
-    PDF files have them, in the published corpora too."""
+    """Rows with control characters other than NUL. They stay: papers that were read out of PDF files have them."""
     dropped: dict[str, Found] = field(default_factory=dict)
     """Rows by reason."""
-    dropped_by_source: dict[str, dict[str, int]] = field(default_factory=dict)
+    dropped_by_source: dict[str, Counter[str]] = field(default_factory=dict)
     """Rows by source and reason."""
-    dropped_by_dataset: dict[str, dict[str, int]] = field(default_factory=dict)
+    dropped_by_dataset: dict[str, Counter[str]] = field(default_factory=dict)
     """Rows by dataset and reason, without rows whose dataset could not be read."""
 
     def drop(self, reason: str, row: str, source: str, dataset: str | None = None) -> None:
         self.dropped.setdefault(reason, Found()).add(row)
-        _count(self.dropped_by_source, source, reason)
+        self.dropped_by_source.setdefault(source, Counter())[reason] += 1
         if dataset is not None:
-            _count(self.dropped_by_dataset, dataset, reason)
+            self.dropped_by_dataset.setdefault(dataset, Counter())[reason] += 1
 
     @property
     def reasons(self) -> dict[str, int]:
@@ -65,13 +65,8 @@ class MixTally:
 
     def card(self) -> TallyCard:
         """The counts for mix/card.json, dropped rows sorted by name."""
-        card: Any = asdict(self)
-        card["dropped"] = dict(sorted(card["dropped"].items()))
+        card: Any = {**vars(self), "read_with_control_characters": asdict(self.read_with_control_characters)}
+        card["dropped"] = {reason: asdict(found) for reason, found in sorted(self.dropped.items())}
         for groups in ("dropped_by_source", "dropped_by_dataset"):
             card[groups] = {group: dict(sorted(reasons.items())) for group, reasons in sorted(card[groups].items())}
         return card
-
-
-def _count(groups: dict[str, dict[str, int]], group: str, reason: str) -> None:
-    reasons = groups.setdefault(group, {})
-    reasons[reason] = reasons.get(reason, 0) + 1

@@ -40,8 +40,7 @@ class TokenSpool:
 
     def get(self, line: bytes) -> TokenRow | None:
         """Return the row of the conversation with this `to_json` line; None if it was never added."""
-        entry = self._places.get(_digest(line))
-        if entry is None:
+        if (entry := self._places.get(_digest(line))) is None:
             return None
         place, name, tokens = entry
         self._file.flush()

@@ -95,8 +95,7 @@ class Tokeniser:
                     yield TokenRow(conversation.name, row.ids, row.targets)
 
     def _tokenised(self, conversations: Iterable[Conversation]) -> Iterator[tuple[Conversation, TrainingRow]]:
-        """Yield each conversation with its tokens, in order. While batches are tokenised in other threads, this one
-        renders the next and hands on the last."""
+        """Yield each conversation with its tokens, in order. Other threads tokenise while this one renders the next."""
         with ThreadPoolExecutor(ENCODERS) as encoders:
             waiting: deque[tuple[list[Conversation], list[Rendered], Future[list[list[list[int]]]]]] = deque()
             for batch in batches(conversations, _characters, BATCH_CHARACTERS):

@@ -11,7 +11,7 @@ from sciriff.config import SourceConfig
 from sciriff.data.hub_rows import MissingSplit
 from sciriff.data.records import Conversation, Instance
 from sciriff.data.source_files import validation_split
-from sciriff.mix.candidates import HELD_OUT_DATASETS, Candidates, Refusals
+from sciriff.mix.candidates import HELD_OUT_DATASETS, Candidates
 from sciriff.mix.overlap import LEAST_PROMPTS, OverlapIndex
 from sciriff.mix.recipe import Candidate, by_task, in_turn
 from sciriff.mix.tally import MixTally
@@ -73,7 +73,25 @@ def draw(
     drawn = Drawn()
     wanted = RESERVE * candidates.mix.validation_rows
     refusals = candidates.refusals(wanted, set(), candidates.overlapping)
-    _take(candidates, drawn, wanted, spare, "left by the caps", seen, refusals)
+
+    def take(groups: Iterable[Sequence[Candidate]], origin: str) -> None:
+        """Add rows of the groups to the pool until it has `wanted`, without those that are refused or in `seen`."""
+        allowed = ([row for row in group if row.dataset not in HELD_OUT_DATASETS] for group in groups)
+        order = in_turn(allowed, "validation", candidates.mix.seed)
+        start = 0
+        while start < len(order) and len(drawn.pool) < wanted:
+            batch = order[start : start + min(BATCH, wanted - len(drawn.pool))]
+            start += len(batch)
+            for row, reason in zip(batch, refusals(batch), strict=True):
+                if reason is not None:
+                    drawn.left_out[reason] += 1
+                elif (of_row := marks(conversation := candidates.spool.read(row))) & seen:
+                    drawn.left_out["begins like another row"] += 1
+                else:
+                    seen.update(of_row)
+                    drawn.pool.append((origin, conversation))
+
+    take(spare, "left by the caps")
     if len(drawn.pool) < wanted and (split := validation_split(source)):
         tally = MixTally()
         try:
@@ -82,7 +100,7 @@ def draw(
             return drawn
         groups = by_task(rows).values() if name == "sciriff" else [rows]
         drawn.left_out.update(tally.reasons)
-        _take(candidates, drawn, wanted, groups, "validation split", seen, refusals)
+        take(groups, "validation split")
     return drawn
 
 
@@ -114,29 +132,3 @@ def take_from_pools(halves: Iterable[Drawn], wanted: int, mix: Iterator[Conversa
                 drawn.rows.append(row)
                 drawn.origin[origin] += 1
         drawn.pool.clear()
-
-
-def _take(
-    candidates: Candidates,
-    drawn: Drawn,
-    wanted: int,
-    groups: Iterable[Sequence[Candidate]],
-    origin: str,
-    seen: Marks,
-    refusals: Refusals,
-) -> None:
-    """Add rows of the groups to the pool until it has `wanted`, without those that are refused or in `seen`."""
-    allowed = ([row for row in group if row.dataset not in HELD_OUT_DATASETS] for group in groups)
-    order = in_turn(allowed, "validation", candidates.mix.seed)
-    start = 0
-    while start < len(order) and len(drawn.pool) < wanted:
-        batch = order[start : start + min(BATCH, wanted - len(drawn.pool))]
-        start += len(batch)
-        for row, reason in zip(batch, refusals(batch), strict=True):
-            if reason is not None:
-                drawn.left_out[reason] += 1
-            elif (of_row := marks(conversation := candidates.spool.read(row))) & seen:
-                drawn.left_out["begins like another row"] += 1
-            else:
-                seen |= of_row
-                drawn.pool.append((origin, conversation))

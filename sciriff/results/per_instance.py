@@ -66,8 +66,7 @@ def write_per_instance(path: Path, task: Task, answers: Iterable[tuple[str, int 
 def read_per_instance(path: Path, task: Task) -> dict[AnswerKey, InstanceNumbers]:
     """Read the numbers by answer. UserError names file and line of a broken row."""
     found: dict[AnswerKey, InstanceNumbers] = {}
-    for number, values in read_json_objects(path):
-        place = f"{path}:{number}"
+    for place, values in read_json_objects(path):
         vector = [values.get(name) for name in task.fields]
         try:
             row = typed({**values, "vector": vector}, InstanceNumbers)

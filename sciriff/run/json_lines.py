@@ -78,12 +78,12 @@ def repair_last_line(path: Path) -> bool:
     return not complete
 
 
-def read_json_objects(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yield (line number from 1, object) of each line that is not empty. UserError names file and line."""
+def read_json_objects(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield (place, object) of each line that is not empty; a place is `file:line`, from 1, as UserError names it."""
     with path.open("rb") as file:
         for number, line in enumerate(file, 1):
             if line.strip():
-                yield number, json_object(line, path, number)
+                yield f"{path}:{number}", json_object(line, path, number)
 
 
 def json_object(line: bytes, path: Path, number: int) -> dict[str, Any]:
@@ -99,8 +99,8 @@ def json_object(line: bytes, path: Path, number: int) -> dict[str, Any]:
 
 def read_jsonl(path: Path, kind: type[T], fix: str = "") -> Iterator[T]:
     """Yield the records of a file; unknown keys are ignored. UserError names file, line, key and how to `fix` it."""
-    for number, row in read_json_objects(path):
-        yield record(row, kind, f"{path}:{number}", fix)
+    for place, row in read_json_objects(path):
+        yield record(row, kind, place, fix)
 
 
 def record_of(line: bytes, kind: type[T], path: Path, number: int) -> T:

@@ -1,10 +1,14 @@
 """Write a file whole or not at all, or append lines; an error names the file."""
 
+import errno
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""Errors of a full disk, quota or file size limit."""
 
 
 @contextmanager
