@@ -23,11 +23,6 @@ SHADES = 5
 """Steps of the colour of a confusion matrix, beside no colour for 0."""
 
 
-def render(config: Config, run: RunDir) -> bytes:
-    """The page of a run. UserError names the file that is missing or broken."""
-    return filled(content(config, run))
-
-
 def filled(values: dict[str, Any]) -> bytes:
     """The page that shows what `content` gathered."""
     functions: template.Functions = {

@@ -106,13 +106,12 @@ def _lengths(result: TaskScores) -> str:
 
 def judge_line(judge: JudgeReport) -> str:
     """Summarise `judge` of scores.json: `judged by gpt-4o: 97 answers, 3 of the responses unreadable`."""
-    parts = [f"{judge['judged']} answers"]
-    if judge["unreadable"]:
-        parts.append(f"{judge['unreadable']} of the responses unreadable")
-    if judge["missing_answers"]:
-        parts.append(f"{judge['missing_answers']} missing answers rated 1 without it")
-    if judge["not_judged"]:
-        parts.append(f"{judge['not_judged']} not rated that should be")
+    exceptions = (
+        (judge["unreadable"], "of the responses unreadable"),
+        (judge["missing_answers"], "missing answers rated 1 without it"),
+        (judge["not_judged"], "not rated that should be"),
+    )
+    parts = [f"{judge['judged']} answers", *(f"{count} {what}" for count, what in exceptions if count)]
     return f"judged by {judge['judge'] or 'nobody'}: {', '.join(parts)}"
 
 

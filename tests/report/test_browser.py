@@ -12,7 +12,7 @@ from report_runs import fill_run, write_predictions
 
 from sciriff.config import Config
 from sciriff.data.records import Prediction
-from sciriff.report.page import render
+from sciriff.report.page import content, filled
 from sciriff.run.run_dir import RunDir
 
 MakeRun = Callable[..., tuple[Config, RunDir]]
@@ -91,7 +91,7 @@ def page(make_run: MakeRun) -> Path:
     fill_run(run, "plain")
     for rows in (lists(), harmful(), *others()):
         write_predictions(run, rows)
-    run.report.write_bytes(render(config, run))
+    run.report.write_bytes(filled(content(config, run)))
     return run.report
 
 
@@ -298,7 +298,7 @@ def test_each_sample_has_a_link_of_its_own(browser: Any, make_run: MakeRun) -> N
         for sample in (1, 2, 3)
     ]
     write_predictions(run, rows)
-    run.report.write_bytes(render(config, run))
+    run.report.write_bytes(filled(content(config, run)))
     first, one = ("prediction=bioasq_list_qa/" + quote(f"x&sample={n}", safe="") for n in (1, 3))
     with quiet_tab(browser) as tab:
         tab.goto(address(run.report, f"{one}&sample=2"))

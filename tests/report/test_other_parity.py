@@ -11,7 +11,7 @@ from sciriff import score
 from sciriff.config import Config
 from sciriff.data.records import Prediction
 from sciriff.report import other_parity
-from sciriff.report.page import render
+from sciriff.report.page import content, filled
 from sciriff.results.scores import read_scores
 from sciriff.run.json_lines import write_jsonl
 from sciriff.run.run_dir import RunDir
@@ -35,7 +35,7 @@ def scored(make_run: MakeRun, *answers: str) -> tuple[Config, RunDir]:
 
 def test_columns_that_differ_and_by_how_much(make_run: MakeRun):
     config, run = scored(make_run, GOLD, "[]")
-    text = words(render(config, run))
+    text = words(filled(content(config, run)))
     assert "scored under eval.parity=reference: 1 count otherwise, 2 columns and" in text
     assert "scifact_entailment f1_label 66.67 100.00 +33.33" in text
     assert "mean 66.67 100.00 +33.33" in text
@@ -49,7 +49,7 @@ def test_columns_that_differ_and_by_how_much(make_run: MakeRun):
 
 def test_nothing_that_differs_is_said(make_run: MakeRun):
     config, run = scored(make_run, GOLD)
-    text = words(render(config, run))
+    text = words(filled(content(config, run)))
     assert "The same answers scored under eval.parity=reference have the same values throughout." in text
     assert "Other values that differ" not in text
 
@@ -57,8 +57,8 @@ def test_nothing_that_differs_is_said(make_run: MakeRun):
 def test_scores_of_an_earlier_version_and_broken_ones(make_run: MakeRun):
     config, run = make_run("old", {"biored_ner/f1": 0.5})
     assert other_parity.other_parity(read_scores(run.scores)) is None
-    assert "other rules" not in words(render(config, run))
+    assert "other rules" not in words(filled(content(config, run)))
     values = json.loads(run.scores.read_text())
     run.scores.write_text(json.dumps({**values, "other_parity": {"columns": {"nothing": 1}}}))
     with pytest.raises(ValueError, match=r"scores.json: not the scores of a run"):
-        render(config, run)
+        filled(content(config, run))

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from sciriff.config import Config, to_yaml
-from sciriff.report.page import render
+from sciriff.report.page import content, filled
 from sciriff.run.run_dir import RunDir
 from sciriff.run.visible import LONGEST
 from sciriff.tasks import COLUMNS
@@ -76,7 +76,7 @@ def test_a_full_run_shows_its_result_and_where_it_came_from(make_run: MakeRun, f
         interval=0.05,
     )
     fill(run, "some text")
-    text = words(render(config, run))
+    text = words(filled(content(config, run)))
     assert f"Mean 38.0 (mean of 2 of {len(COLUMNS)} columns), +28.0 over untrained." in text
     assert (
         "46.5–56.5" in text
@@ -94,16 +94,16 @@ def test_a_full_run_shows_its_result_and_where_it_came_from(make_run: MakeRun, f
 
 def test_a_run_with_scores_alone_has_a_page(make_run: MakeRun) -> None:
     config, run = make_run("bare", {"discomat_te/bleu": 0.25}, "train=none", "judge=none")
-    text = words(render(config, run))
+    text = words(filled(content(config, run)))
     assert f"Mean 25.0 (mean of 1 of {len(COLUMNS)} columns)." in text
     assert "Optimizer steps" not in text and "Each missed" not in text
-    page = render(config, run)
+    page = filled(content(config, run))
     assert "rows" not in Reader(page).ids and b"octet-stream" not in page, "without predictions there is no browser"
 
 
 def test_no_score_at_all_is_said(make_run: MakeRun) -> None:
     config, run = make_run("none", {})
-    assert f"No score: none of the {len(COLUMNS)} columns could be computed." in words(render(config, run))
+    assert f"No score: none of the {len(COLUMNS)} columns could be computed." in words(filled(content(config, run)))
 
 
 def test_hostile_text_adds_no_tag_and_no_attribute(make_run: MakeRun, fill: Fill) -> None:
@@ -111,7 +111,7 @@ def test_hostile_text_adds_no_tag_and_no_attribute(make_run: MakeRun, fill: Fill
     for name, text in (("kind", "kind"), ("hostile", HOSTILE)):
         config, run = make_run(f"{name}-run", {"biored_ner/f1": 0.5})
         fill(run, text)
-        pages.append(render(config, run))
+        pages.append(filled(content(config, run)))
     kind, hostile = (Reader(page) for page in pages)
     breaks = {"wbr"}  # a name may break at its underscores
     assert {t: n for t, n in kind.tags.items() if t not in breaks} == {
@@ -127,7 +127,7 @@ def test_hostile_text_adds_no_tag_and_no_attribute(make_run: MakeRun, fill: Fill
 def test_nothing_is_fetched_or_run(make_run: MakeRun, fill: Fill) -> None:
     config, run = make_run("r", {"biored_ner/f1": 0.5}, interval=0.1)
     fill(run, "x")
-    page = render(config, run)
+    page = filled(content(config, run))
     reader = Reader(page)
     assert all(link.startswith("#") for link in reader.links)
     assert {link[1:] for link in reader.links} - set(reader.ids) == {"predictions=biored_ner"}
@@ -157,7 +157,7 @@ def test_the_command_writes_the_same_bytes_each_time(make_run: MakeRun, fill: Fi
 def test_a_run_beside_without_scores_is_refused_by_name(make_run: MakeRun) -> None:
     config, run = make_run("r", {"biored_ner/f1": 0.5}, "report.beside=[/nowhere/other]")
     with pytest.raises(ValueError, match=r"report\.beside: /nowhere/other has no scores yet"):
-        render(config, run)
+        filled(content(config, run))
 
 
 @pytest.mark.parametrize(
@@ -183,7 +183,7 @@ def test_a_broken_file_is_named(make_run: MakeRun, fill: Fill, name: str, text: 
     fill(run, "x")
     (run.root / name).write_text(text)
     with pytest.raises(ValueError, match=re.escape(str(run.root / name))):
-        render(config, run)
+        filled(content(config, run))
 
 
 def test_a_name_of_a_megabyte_is_cut_before_it_may_break(make_run: MakeRun, tmp_path: Path) -> None:
@@ -193,7 +193,7 @@ def test_a_name_of_a_megabyte_is_cut_before_it_may_break(make_run: MakeRun, tmp_
     row = {"instance_id": "biored_ner:0", "prediction": answer, "reference": '{"Gene": ["x"]}'}
     (folder / "biored_ner.jsonl").write_text(json.dumps(row) + "\n")
     config, run = make_run("r", {"biored_ner/f1": 0.5}, f"predictions={folder}")
-    assert render(config, run).count(b"<wbr>") < 2 * LONGEST
+    assert filled(content(config, run)).count(b"<wbr>") < 2 * LONGEST
 
 
 def test_predictions_of_another_tool_are_shown(make_run: MakeRun, tmp_path: Path) -> None:
@@ -202,7 +202,7 @@ def test_predictions_of_another_tool_are_shown(make_run: MakeRun, tmp_path: Path
     row = {"doc_id": 0, "doc": {"input": "Find.", "output": '{"Gene": ["x"]}'}, "filtered_resps": ['{"Gene": []}']}
     (folder / "samples_biored_ner_2025-01-31T09-30-00.123456.jsonl").write_text(json.dumps(row) + "\n")
     config, run = make_run("r", {"biored_ner/f1": 0.5}, f"predictions={folder}")
-    text = words(render(config, run))
+    text = words(filled(content(config, run)))
     assert f"they come from {folder}." in text
     shown = text.rpartition(" The run ")[2].partition("Parity with the reference")[0]
     assert shown.split() == ["Evaluation", "Answers", str(folder), "Answered", "by", "not", "known"]
@@ -214,14 +214,14 @@ def test_the_answers_of_another_run_are_said_to_be_of_its_model(make_run: MakeRu
     other.predictions.mkdir()
     other.config.write_text(to_yaml(replace(own, model=replace(own.model, path="some/other-model"))))
     config, run = make_run("r", {"biored_ner/f1": 0.5}, f"predictions={other.predictions}")
-    shown = words(render(config, run)).rpartition(" The run ")[2]
+    shown = words(filled(content(config, run))).rpartition(" The run ")[2]
     assert "some/other-model" in shown and "Answered by the run other" in shown
     other.config.write_text("a: [")
-    assert "Answered by not known" in words(render(config, run))
+    assert "Answered by not known" in words(filled(content(config, run)))
 
 
 def test_what_is_left_out_of_the_scores_is_said(make_run: MakeRun) -> None:
     config, run = make_run("r", {"biored_ner/f1": 0.5}, missing=2, end_differs=1)
-    text = words(render(config, run))
+    text = words(filled(content(config, run)))
     assert "2 of 6 answers are missing" in text
     assert "The reference's stripping of </s>, as under eval.parity=reference, changes 1 of 4 answers." in text

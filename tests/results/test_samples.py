@@ -13,7 +13,7 @@ from task_cases import REFERENCES
 from sciriff import compare, score
 from sciriff.config import Config, to_yaml
 from sciriff.data.records import Judgement, Prediction
-from sciriff.report.page import render
+from sciriff.report.page import content, filled
 from sciriff.results.finished_runs import read_run
 from sciriff.results.per_instance import read_per_instance
 from sciriff.results.resampled_columns import TaskColumns
@@ -262,7 +262,7 @@ def test_the_report_says_what_was_sampled(run: RunDir, scored, composed: Compose
     scores = scored(run)
     config = composed("experiment=demo", "train=none", "name=sampled", f"run_dir={run.root}", *SAMPLED)
     run.config.write_text(to_yaml(config))
-    text = render(config, run).decode()
+    text = filled(content(config, run)).decode()
     assert "3 samples of each answer were drawn, and each was scored by itself" in text
     spread = 100 * scores["summary"]["columns"][f"{NER}/f1"]["sd_over_samples"]
     assert f'<span class="small">± {spread:.1f}</span>' in text
