@@ -37,7 +37,6 @@ SHOWN = 3
 
 @command
 def main() -> int:
-    """Run the command line and return its exit status."""
     parser = argparse.ArgumentParser(prog="python -m sciriff.compare", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("runs", nargs="+", metavar="RUN", help="a run, a folder of runs, or a pattern in runs/")
     parser.add_argument("--baseline", metavar="RUN", help="what the others are compared with (the first run)")

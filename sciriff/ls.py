@@ -8,7 +8,7 @@ import fnmatch
 import json
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypedDict
@@ -138,7 +138,7 @@ def _read(run: RunDir) -> tuple[str, str, str]:
         status = "finished" if _stages(run) <= set(manifest.stages) else "interrupted"
     if status != "finished" and stage == "train" and (step := _last_step(run.metrics)):
         stage = f"{stage} {step}"
-    return status, stage, _mean(run)
+    return status, stage, mean_line(read_summary(run.scores)) if run.scores.is_file() else ""
 
 
 def _stages(run: RunDir) -> set[str]:
@@ -172,19 +172,13 @@ def _last_step(metrics: Path) -> str | None:
     return None
 
 
-def _mean(run: RunDir) -> str:
-    return mean_line(read_summary(run.scores)) if run.scores.is_file() else ""
-
-
 def lines(rows: list[Listed], now: float) -> list[str]:
     """The table, the run that changed last at its end."""
-    return table_lines(HEADER, _cells(rows, now))
-
-
-def _cells(rows: list[Listed], now: float) -> Iterator[tuple[str, ...]]:
+    cells = []
     for row in sorted(rows, key=lambda row: (row.changed, row.folder)):
         name = row.folder.relative_to(RUNS) if row.folder.is_relative_to(RUNS) else row.folder
-        yield str(name), row.status, row.stage, row.mean, age(max(0.0, now - row.changed))
+        cells.append((str(name), row.status, row.stage, row.mean, age(max(0.0, now - row.changed))))
+    return table_lines(HEADER, cells)
 
 
 if __name__ == "__main__":

@@ -184,8 +184,7 @@ def summarise(results: dict[str, TaskScores]) -> Summary:
 
 
 def add_spreads(summary: Summary, details: Mapping[str, Mapping[int, Mapping[str, float]]]) -> Summary:
-    """The summary with standard deviations over samples (0-1): `sd_over_samples` of each column, `mean_sd_over_samples`
-    of their mean. `details` are those of each sample of each task."""
+    """The summary with standard deviations over samples (0-1). `details` are those of each sample of each task."""
     of_samples: dict[int, list[float]] = {}
     for task in HELD_OUT:
         for column, short in zip(task.columns, task.headline, strict=True):
@@ -202,8 +201,7 @@ def add_spreads(summary: Summary, details: Mapping[str, Mapping[int, Mapping[str
 
 
 def add_intervals(summary: Summary, columns: Sequence[TaskColumns], resamples: int) -> Summary:
-    """The summary with 95 % intervals (0-1): `ci95` of each column, `mean_ci95` of their mean. A column with one
-    instance has none, nor has a mean with such a column."""
+    """The summary with 95 % intervals (0-1), `ci95` and `mean_ci95`. One instance has none, nor has its mean."""
     resampled: dict[str, Array] = {}
     for part in columns if resamples else ():
         if part.n >= LEAST:

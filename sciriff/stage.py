@@ -18,8 +18,7 @@ USER_ERROR = 2
 
 
 def command(body: Callable[[], int]) -> Callable[[], int]:
-    """End a command, whose `body` returns the exit status, with one line and USER_ERROR after a user's mistake or
-    trouble with a file. Any other exception is a bug and keeps its traceback."""
+    """End a command with one line and USER_ERROR after a user's mistake or a file's trouble; bugs keep tracebacks."""
 
     @functools.wraps(body)
     def checked() -> int:

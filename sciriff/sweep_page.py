@@ -29,7 +29,6 @@ UNFINISHED = {
 
 @command
 def main() -> int:
-    """Run the command line and return its exit status."""
     parser = argparse.ArgumentParser(prog="python -m sciriff.sweep_page", description=__doc__)
     parser.add_argument("sweep", type=Path, metavar="SWEEP_DIR", help="runs/sweep-...")
     parser.add_argument("--resamples", type=int, default=RESAMPLES, metavar="N", help=f"({RESAMPLES})")

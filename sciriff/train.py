@@ -68,8 +68,7 @@ def compose_and_run(progress: ProgressSinceStart) -> None:
 
 
 def exit_status(error: BaseException, progress: ProgressSinceStart) -> int:
-    """Print why the command ends and return its exit status: 1 after a failed stage, 2 after a user's mistake, 130 when
-    stopped. A bug is raised again."""
+    """Print why the command ends; return 1 for a failed stage, 2 for a user's mistake, 130 if stopped. Raise bugs."""
     if line := compose_error.in_hydra(error, sys.argv[1:]):
         say_error(line)
         return USER_ERROR
@@ -102,7 +101,6 @@ def exit_status(error: BaseException, progress: ProgressSinceStart) -> int:
 
 
 def main() -> int:
-    """Run the command line and return its exit status."""
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come here instead of being printed by Hydra
     progress = ProgressSinceStart()
     try:

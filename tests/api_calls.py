@@ -15,7 +15,7 @@ def chat_call(
     longest: int,
     provider: str = "local",
     temperature: float | None = None,
-    more: Mapping[str, Any] | None = None,
+    more: Mapping[str, Any] = {},
 ) -> Call:
     server = ServerConfig(base_url="http://127.0.0.1/v1", temperature=temperature)
     return Service("engine", provider, model, server).call(id, text, longest, more)

@@ -127,10 +127,9 @@ class ModelConfig:
     @property
     def context(self) -> int:
         """Longest prompt and answer together, tokens."""
-        if self.api is not None:
-            return self.api.context
-        assert self.shape is not None, "refused above"
-        return self.shape.context
+        sized = self.api or self.shape
+        assert sized is not None, "refused above"
+        return sized.context
 
     @property
     def hub_id(self) -> str | None:

@@ -103,7 +103,6 @@ class Config:
             )
 
     def _check_api_model(self, api: ApiModelConfig) -> None:
-        """UserError for what a model behind an API cannot do."""
         model = self.model.name
         if self.train.method != "none":
             raise UserError(f"model={model} cannot be trained here, for {api.provider} keeps its weights: train=none")
@@ -119,7 +118,6 @@ class Config:
             raise UserError(f"engine.top_p={self.engine.top_p:g}: model={model} takes neither it nor a temperature")
 
     def _check_training(self) -> None:
-        """UserError where mix, deepspeed and train do not fit each other."""
         mix, stage = self.mix, f"deepspeed.zero_stage={self.deepspeed.zero_stage}"
         sources = mix.sources
         if not (mix.path or sources.sciriff.exists or sources.tulu.exists or sources.published.exists):

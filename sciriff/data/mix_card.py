@@ -7,8 +7,6 @@ from sciriff.run.typed_json import read_json
 
 
 class TokenCounts(TypedDict):
-    """Statistics of the tokens of several rows."""
-
     sum: int
     mean: float
     median: float

@@ -32,8 +32,7 @@ def explain(error: BaseException) -> str:
             return f"{found[1]} is not a key of the launcher{hint}"
         return unknown_key(found[1])
     if found := known_errors.NO_SUCH_KEY.search(error):
-        place = re.match(r"In '(([^'/]+)[^']*)'", str(error))
-        if place is None:
+        if (place := re.match(r"In '(([^'/]+)[^']*)'", str(error))) is None:
             return unknown_key(found[1])
         return f"{place[1]}.yaml: {unknown_key(found[1] if place[2] == 'experiment' else f'{place[2]}.{found[1]}')}"
     if found := known_errors.BAD_OVERRIDE.search(error):

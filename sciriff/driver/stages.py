@@ -68,23 +68,16 @@ class Stage:
 
 MIX = ("mix", "mix_card", "mix_card_page", "tokens", "validation", "validation_tokens")
 MODEL = ("model", "adapter", "metrics")
-
-TABLE = (
+_TABLE = (
     Stage("mix", stage_inputs.of_mix, MIX, _module("mix")),
     Stage(
-        "train",
-        stage_inputs.of_training,
-        MODEL,
-        _training,
+        *("train", stage_inputs.of_training, MODEL, _training),
         scratch=("checkpoints",),
         on_all_nodes=lambda config: True,
         stops_by_request=True,
     ),
     Stage(
-        "predict",
-        stage_inputs.of_prediction,
-        ("predictions",),
-        _prediction,
+        *("predict", stage_inputs.of_prediction, ("predictions",), _prediction),
         keeps=True,
         on_all_nodes=lambda config: not config.engine.asks,
     ),
@@ -92,6 +85,5 @@ TABLE = (
     Stage("score", stage_inputs.of_score, ("scores", "tables", "per_instance"), _module("score")),
     Stage("report", stage_inputs.of_report, ("report", "figures"), _module("report")),
 )
-
-STAGES = {stage.name: stage for stage in TABLE}
+STAGES = {stage.name: stage for stage in _TABLE}
 assert tuple(STAGES) == ORDER

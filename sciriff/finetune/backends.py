@@ -31,8 +31,7 @@ class Backend(Protocol):
         returned as a scalar on the device. `last` marks the last micro-batch of the step."""
 
     def evaluate(self, batch: Batch, as_logits: bool = False) -> torch.Tensor:
-        """Return the summed loss of one micro-batch, without dropout and without a gradient; with `as_logits` the
-        logits that it is computed from, (target tokens, vocabulary), float32."""
+        """Return the summed loss, without dropout or gradient, or `as_logits`, (target tokens, vocabulary) float32."""
         self._wrapped.eval()
         with torch.no_grad():
             result: torch.Tensor = self._wrapped(*batch.to(self._device), as_logits)

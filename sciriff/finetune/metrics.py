@@ -42,8 +42,7 @@ def losses(path: Path) -> tuple[list[float], list[tuple[int, dict[str, float | N
 
 
 def cut(path: Path, step: int) -> None:
-    """Truncate the file in place (a tracker may be reading it) after the row of step `step`; the validation after it is
-    measured again, since a stop may have come first."""
+    """Truncate the file in place (a tracker may read it) after step `step`, whose validation is measured again."""
     if not path.exists():
         path.touch()
         return

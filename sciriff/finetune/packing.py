@@ -99,8 +99,7 @@ def balance(plan: Plan, costs: Sequence[float]) -> float:
 
 
 def collate(data: TokenFile, rows: Sequence[int], vocabulary: int) -> Batch:
-    """Return the micro-batch of these rows; without rows, a single token that is not a target. UserError names a row
-    with a token id that the model has no embedding for."""
+    """Return the micro-batch of these rows; of none, a token that is no target. UserError for ids without embedding."""
     if not rows:
         return concatenate([(np.zeros(1, np.int32), np.zeros(1, np.bool_))])
     sequences = [data[row] for row in rows]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 
-from sciriff.config import Config, JudgeConfig
+from sciriff.config import Config
 from sciriff.data import judgements
 from sciriff.data.judgements import AskedOfJudge
 from sciriff.data.records import named
@@ -16,8 +16,8 @@ from sciriff.data.saved_answers import SavedAnswer, TaskAnswers, read_prediction
 from sciriff.judge.prompts import judge_prompt
 from sciriff.judge.questions import Question, Rows, was_cut
 from sciriff.judge.recorded import FILE, recorded_file, recorded_responses
-from sciriff.models.api.calls import Call, Reply, Sent, Tally
-from sciriff.models.api.service import UNKNOWN_PRICE, judge_problems, judging_service, say_retries
+from sciriff.models.api.calls import Call, Reply, Sent
+from sciriff.models.api.service import UNKNOWN_PRICE, judge_problems, judging_service
 from sciriff.run.digest import value_digest
 from sciriff.run.locks import hold_or_refuse
 from sciriff.run.progress import Progress
@@ -149,8 +149,10 @@ def ask_judge(config: Config, run: RunDir, tasks: list[JudgedTask]) -> None:
     share_rows(questions, model, rows)
     for judged in tasks:
         say_counts(judged, rows)
-    say_retries(tally)
-    say_failures(tally, {q.digest: named(q.answer.key) for q in questions}, judge, config.allow_missing)
+    names = {question.digest: named(question.answer.key) for question in questions}
+    service.say_outcome(
+        tally, names, "answers are not judged", lambda failed: f"{some(failed)} not judged", config.allow_missing
+    )
 
 
 def share_rows(questions: list[Question], judge: str, rows: Rows) -> None:
@@ -185,20 +187,6 @@ def say_counts(judged: JudgedTask, rows: Rows) -> None:
     if filtered:
         parts.append(f"{filtered} of these held back by a filter of the provider")
     print(f"{judged.task.name}: {'; '.join(parts)}", flush=True)
-
-
-def say_failures(tally: Tally, answers: dict[str, str], judge: JudgeConfig, allow_missing: bool) -> None:
-    """UserError for calls without an answer; with `allow_missing` a printed line."""
-    if tally.unasked:
-        raise UserError(judging_service(judge).used_up(tally, "answers are not judged"))
-    failed = {digest: why for digest, why in tally.failed.items() if digest not in tally.filtered}
-    if not failed:
-        return
-    digest, reason = next(iter(failed.items()))
-    text = f"{some([answers[digest] for digest in failed])} not judged; {answers[digest]}: {reason}"
-    if not allow_missing:
-        raise UserError(f"{text}. The rest is kept; run again to ask for these, or allow_missing=true does without")
-    print(text, flush=True)
 
 
 if __name__ == "__main__":

@@ -42,8 +42,7 @@ def judge_prompt(task: Task, answer: SavedAnswer, parity: bool) -> str | None:
 
 
 def qasper_values(answer: SavedAnswer, text: str) -> dict[str, str]:
-    """Placeholders of Qasper's judge prompt. The question is the last line of the prompt that starts with `Question:`;
-    the document comes before it."""
+    """Placeholders of Qasper's judge prompt. The question is its last `Question:` line, after the document."""
     assert QASPER.parse is not None
     reference: Any = QASPER.parse(answer.reference).value
     questions = QUESTION.findall(answer.prompt)
@@ -63,7 +62,6 @@ def passages(evidence: Any) -> str:
 
 
 def mup_values(answer: SavedAnswer, text: str) -> dict[str, str]:
-    """Placeholders of MuP's judge prompt."""
     return {"paper": answer.prompt.strip() or NOT_GIVEN, "reference": answer.reference, "answer": text}
 
 

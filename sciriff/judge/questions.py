@@ -34,8 +34,6 @@ class Question:
 
 @dataclass
 class Rows:
-    """All rows on the disk."""
-
     run: RunDir
     limit: int
     """Most tokens of a response today."""
@@ -83,8 +81,7 @@ class Rows:
         return row.rating is not None or not was_cut(row) or (row.limit or 0) >= self.limit
 
     def add(self, digest: str, about: dict[str, Any], judge: str, reply: Reply, usd: float | None) -> None:
-        """Write the row of an answered question with its `digest`, `about` and cost to the disk. An answer that a batch
-        brings twice is written once."""
+        """Write the row of an answered question to the disk. An answer that a batch brings twice is written once."""
         task = next(task for task in HELD_OUT if task.name == about["task"])
         assert task.judged is not None
         rating = task.judged.rule.read(reply.text)
@@ -108,8 +105,7 @@ class Rows:
             self._note(task.name, row)
 
     def spent(self, judge: str, price: Price) -> float:
-        """US dollars that all rows have cost. Rows without a cost count at today's price if this judge wrote them, else
-        as nothing."""
+        """US dollars of all rows; one without a cost counts at today's `price` if this judge wrote it, else nothing."""
         known = sum(row.usd for row in self.rows if row.usd is not None)
         unknown = [row for row in self.rows if row.usd is None and row.judge == judge]
         return known + sum(price.of(row.input_tokens, row.output_tokens) for row in unknown)

@@ -65,9 +65,8 @@ def over_epochs(candidates: Sequence[Candidate], epochs: float) -> list[tuple[in
 
 
 def shuffled(times: Iterable[tuple[int, Candidate]], seed: int) -> list[Candidate]:
-    """Order of the finished mix. Its hash has another purpose than the sample's, or the rows of large tasks, which are
-    sampled for their small hashes, would all come first; and another in each pass, or a row's repetitions would stand
-    together."""
+    """Order of the finished mix. Its hash is not the sample's, or the rows of large tasks, which are sampled for their
+    small hashes, would all come first; and each pass has its own, or a row's repetitions would stand together."""
     order = sorted(times, key=lambda time: _keyed(seed, f"order {time[0]}" if time[0] else "order", time[1]))
     return [candidate for _, candidate in order]
 

@@ -32,15 +32,11 @@ _STRUCTURE = {
     "qwen": ("<|im_start|>", "<|im_end|>"),
 }
 """Tokens that a format consists of, besides the tokenizer's BOS and EOS."""
-
 _ALSO_ENDS = {"llama3": ("<|end_of_text|>",), "qwen": ("<|endoftext|>",)}
 """Tokens besides the one that ends an answer with which a model may end a text, if the tokenizer has them."""
-
 _MARK_CODE_POINTS = range(0xE000, 0x110000)
 """Code points, from the first private-use area on, of the two characters that mark cuts in rendered text."""
-
 _FIRST_MARKS = chr(_MARK_CODE_POINTS[0]), chr(_MARK_CODE_POINTS[1])
-
 Texts = list[str]
 """Parts of a piece of a rendered conversation, cut inside every special token's name that a message contains: `<` `/s>`
 cannot become the EOS token."""
@@ -66,29 +62,23 @@ class TrainingRow(NamedTuple):
 
 
 def jinja_template(chat: str) -> str | None:
-    """Return the chat template to save with a model, without comments and marks of answers, so that other tools render
-    the same text; None for `tokenizer`, whose own is kept."""
+    """Return the chat template to save with a model, so that other tools render the same; None for `tokenizer`."""
     if chat == "tokenizer":
         return None
     return "".join(line for line in _template_lines(chat) if not line.startswith("{#") and "{{ edge }}" not in line)
 
 
 def prompt_ids(chat: str, messages: Sequence[Message], tokenizer: PreTrainedTokenizerFast) -> list[int]:
-    """Return the token ids up to where the assistant begins to answer: a prefix of the training row's. UserError if the
-    tokenizer lacks what the format `chat` (model.chat) needs."""
+    """Return the token ids up to where the assistant answers, a prefix of the training row's. Errors as `Markup`."""
     markup = Markup(chat, tokenizer)
-    pieces = markup.encode([markup.render(messages, to_answer=True)])[0]
-    return list(chain.from_iterable(pieces))
+    return list(chain.from_iterable(markup.encode([markup.render(messages, to_answer=True)])[0]))
 
 
 def end_ids(chat: str, tokenizer: PreTrainedTokenizerFast) -> list[int]:
     """Return the token ids that end an answer in generation, the one that training teaches first."""
-    ends = [Markup(chat, tokenizer).end_id]
-    if tokenizer.eos_token_id is not None:
-        ends.append(tokenizer.eos_token_id)
-    vocabulary = tokenizer.get_vocab()
-    ends += [vocabulary[token] for token in _ALSO_ENDS.get(chat, ()) if token in vocabulary]
-    return list(dict.fromkeys(ends))
+    others = map(tokenizer.get_vocab().get, _ALSO_ENDS.get(chat, ()))
+    ends = [Markup(chat, tokenizer).end_id, tokenizer.eos_token_id, *others]
+    return list(dict.fromkeys(end for end in ends if end is not None))
 
 
 class Markup:
@@ -140,24 +130,14 @@ class Markup:
         these models were all trained: SentencePiece tokenizers add a space mark there, but not after a BOS in the text.
         """
         bos = (self._tokenizer.bos_token or "") if self._chat != "tokenizer" else ""
-        firsts: Texts = []
-        others: Texts = []
-        has_bos: list[bool] = []
-        for pieces, _ in conversations:
-            first, *rest = chain.from_iterable(pieces)
-            has_bos.append(bos != "" and first.startswith(bos))
-            firsts.append(first.removeprefix(bos))
-            others += rest
-        first_ids, other_ids = iter(self._tokenise(firsts)), iter(self._tokenise_continuations(others))
+        flat = [list(chain.from_iterable(pieces)) for pieces, _ in conversations]
+        beginnings = self._tokenise([texts[0].removeprefix(bos) for texts in flat])
+        continuations = iter(self._tokenise_continuations([text for texts in flat for text in texts[1:]]))
         rows = []
-        for (pieces, _), with_bos in zip(conversations, has_bos, strict=True):
-            row: list[list[int]] = []
-            for texts in pieces:
-                ids = next(other_ids) if row else ([self._tokenizer.bos_token_id] if with_bos else []) + next(first_ids)
-                for _ in texts[1:]:
-                    ids = ids + next(other_ids)
-                row.append(ids)
-            rows.append(row)
+        for (pieces, _), texts, first in zip(conversations, flat, beginnings, strict=True):
+            bos_ids = [self._tokenizer.bos_token_id] if bos and texts[0].startswith(bos) else []
+            ids = chain([bos_ids + first], continuations)
+            rows.append([list(chain.from_iterable(islice(ids, len(piece)))) for piece in pieces])
         return rows
 
     def row(self, rendered: Rendered, pieces: list[list[int]]) -> TrainingRow:
@@ -202,9 +182,8 @@ class Markup:
         """Return the pieces as the tokenizer's own template renders them. It is rendered up to the beginning and the
         end of each answer, to verify that later messages do not change earlier text."""
         if not self._tokenizer.chat_template:
-            raise UserError(
-                "model.chat=tokenizer: this tokenizer has no chat template; choose another model.chat, such as tulu"
-            )
+            fix = "choose another model.chat, such as tulu"
+            raise UserError(f"model.chat=tokenizer: this tokenizer has no chat template; {fix}")
         pieces: list[str] = []
         rendered = ""
         ends = [end for answer in answers for end in ((answer - 1, True), (answer, False))]
@@ -224,9 +203,8 @@ class Markup:
         from jinja2 import TemplateError
 
         try:
-            text = self._tokenizer.apply_chat_template(
-                messages, tokenize=False, add_generation_prompt=add_generation_prompt
-            )
+            options = {"tokenize": False, "add_generation_prompt": add_generation_prompt}
+            text = self._tokenizer.apply_chat_template(messages, **options)
         except (TemplateError, TypeError) as error:
             raise UserError(
                 f"model.chat=tokenizer: the tokenizer's chat template refuses a conversation ({error}); choose another "

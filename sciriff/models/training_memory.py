@@ -9,31 +9,22 @@ from dataclasses import dataclass
 from sciriff.config import LOGITS_AT_ONCE, Config, ShapeConfig, TrainConfig
 
 GIB = 2**30
-
 USABLE = 0.95
 """Share of a GPU's memory that a plan may fill; the rest allows for fragmentation."""
-
 COMFORTABLE = 0.85
 """Share that settings which only improve speed may fill."""
-
 CUDA_CONTEXT = 0.6
 """GiB of a process on a GPU outside torch's allocator: the CUDA context and cuBLAS."""
-
 NCCL = 0.6
 """GiB of NCCL buffers between GPUs, typical of a few dozen ranks."""
-
 MAX_LIVE_PARAMETERS = 1_000_000_000
 """Weights that ZeRO-3 keeps gathered until they are used again: DeepSpeed's default."""
-
 SUB_GROUP = 1_000_000_000
 """Weights that ZeRO-3 updates at a time: DeepSpeed's `sub_group_size`."""
-
 BUCKET = 500_000_000
 """Gradient elements that DeepSpeed collects before it reduces them (`reduce_bucket_size`), its default."""
-
 FOUR_BITS = 0.5 + 0.127 / 8
 """Bytes per weight in NF4 with double quantisation (Dettmers et al. 2023, arXiv 2305.14314, section 3)."""
-
 EIGHT_BIT_MOMENTS = 2 * (1 + 4 / 256)
 """Bytes per weight of AdamW's two moments in 8 bits, a scale per 256 (Dettmers et al. 2022, arXiv 2110.02861)."""
 
@@ -130,8 +121,7 @@ def frozen_bytes(config: Config) -> float:
 
 
 def resident_weights(config: Config, processes: int, capacity: float) -> int:
-    """Return how many weights ZeRO-3 keeps whole on each GPU of `capacity` GiB between updates; under `auto` as many as
-    there is room for. A single process has all of them anyway."""
+    """Return how many weights ZeRO-3 keeps whole on each GPU of `capacity` GiB; a single process has all anyway."""
     resident, parameters = config.deepspeed.resident_weights, shape_of(config).parameters
     if resident == "none" or config.deepspeed.zero_stage != 3:
         return 0

@@ -22,12 +22,10 @@ from sciriff.run.user_error import UserError
 
 QUESTION = (Message("user", "Which genes does the following abstract name? Answer with a list."),)
 MAX_NEW_TOKENS = 16
-
 ROUNDING = {"float32": 1e-3, "bfloat16": 0.1, "float16": 0.1}
 """Difference of two logits, as a share of the largest, that other kernels or another device may cause, by computing
 type. Wide: noise must not fail a training, and the errors that this finds (another position encoding, another norm,
 missing adapter) change logits by their own size."""
-
 USE_ANYWAY = "its weights are the trained ones: rename the folder to `model` to use it anyway"
 
 
@@ -64,9 +62,8 @@ def reload(model: ModelConfig, folder: Path, trained: Mapping[str, Digest]) -> G
     from transformers.utils import logging
 
     logging.disable_progress_bar()
-    loaded: Any = AutoModelForCausalLM.from_pretrained(
-        folder, dtype="auto", trust_remote_code=model.trust_remote_code
-    ).eval()
+    trust = model.trust_remote_code
+    loaded: Any = AutoModelForCausalLM.from_pretrained(folder, dtype="auto", trust_remote_code=trust).eval()
     if loaded.dtype != getattr(torch, model.dtype):
         raise UserError(f"{folder}: its weights are of type {loaded.dtype}, and model.dtype={model.dtype}")
     found = digests(loaded.state_dict())
@@ -92,9 +89,8 @@ def _prompt(model: ModelConfig, folder: Path) -> list[int]:
 def _answer(loaded: Any, prompt: list[int]) -> GreedyAnswer:
     prompt_tokens = torch.tensor([prompt])
     with torch.inference_mode():
-        tokens = loaded.generate(
-            prompt_tokens, attention_mask=torch.ones_like(prompt_tokens), max_new_tokens=MAX_NEW_TOKENS
-        )
+        mask = torch.ones_like(prompt_tokens)
+        tokens = loaded.generate(prompt_tokens, attention_mask=mask, max_new_tokens=MAX_NEW_TOKENS)
         logits = loaded(tokens, use_cache=False).logits[0, len(prompt) - 1 : -1].float()
     return GreedyAnswer(tokens[0].tolist(), len(logits), logits)
 

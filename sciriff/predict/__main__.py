@@ -151,10 +151,8 @@ def sampling_of(config: Config, prompts: Sequence[Prompt]) -> Sampling | None:
 def made_with() -> dict[str, Any]:
     """Versions and devices that can change an answer in its last digits."""
     versions = machine.versions()
-    return {
-        **{name: versions[name] for name in MADE_WITH if name in versions},
-        "devices": [gpu.name for gpu in machine.gpus()] or ["CPU"],
-    }
+    packages = {name: versions[name] for name in MADE_WITH if name in versions}
+    return {**packages, "devices": [gpu.name for gpu in machine.gpus()] or ["CPU"]}
 
 
 def load_engine(name: str) -> ModuleType:
@@ -203,8 +201,7 @@ def make_prompts(config: Config, tokenizer: Any, context: int) -> list[Prompt]:
 
 
 def to_row(prompt: Prompt, digest: str, answer: Answer, tokenizer: Any, parity_switch: str) -> Prediction:
-    """Make the row of an answer. Its text ends before the end token and keeps other special tokens; under parity it
-    ends before the reference code's stop string."""
+    """Make the row of an answer: its text up to the end token or, under parity, the reference code's stop string."""
     ids = answer.token_ids[:-1] if answer.finish_reason == "stop" else answer.token_ids
     text = tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
     kept = parity.before_stop(text) if parity_switch == "reference" else text

@@ -22,7 +22,6 @@ class EstimatedTokens:
         return {"input_ids": ids, "offset_mapping": spans}
 
     def decode(self, ids: list[int], **options: Any) -> str:
-        """The text of `ids`."""
         return b"".join(id.to_bytes(5).lstrip(b"\0")[len(FIRST) :] for id in ids).decode(*ENCODING)
 
 

@@ -5,7 +5,7 @@ from typing import Any
 from sciriff.config import Config
 from sciriff.data.records import AnswerKey, Prediction, named
 from sciriff.models.api.calls import Call, Reply, Sent, Tally
-from sciriff.models.api.service import UNKNOWN_PRICE, Service, answering_service, log_line, say_retries
+from sciriff.models.api.service import UNKNOWN_PRICE, Service, answering_service, log_line
 from sciriff.models.engines.sampling import seed_of, stream_of
 from sciriff.models.identity import context_of
 from sciriff.models.loading import load_config, load_tokenizer
@@ -29,17 +29,13 @@ def tokenizer_and_context(config: Config) -> tuple[Any, int]:
     that prompts are cut as for any other engine, or an estimate where only the provider has one."""
     model = config.answering_model
     if model.api is not None:
-        tokenizer: Any = EstimatedTokens()
-        context = model.context - model.api.thinking_tokens
-    else:
-        own = load_config(model) if model.path is not None else None
-        tokenizer, context = load_tokenizer(model), context_of(model, own)
-    return tokenizer, context - SERVERS_MARKUP
+        return EstimatedTokens(), model.context - model.api.thinking_tokens - SERVERS_MARKUP
+    own = load_config(model) if model.path is not None else None
+    return load_tokenizer(model), context_of(model, own) - SERVERS_MARKUP
 
 
 def answer(config: Config, run: RunDir, prompts: list[Prompt]) -> None:
-    """Write the rows of all prompts. UserError where the cap on the price forbids it, or some stay without an answer;
-    what was paid for is kept."""
+    """Write the rows of all prompts. UserError if the cap forbids it or some stay unanswered; paid answers are kept."""
     service = answering_service(config)
     if found := list(service.problems()):
         raise UserError(found[0])
@@ -101,7 +97,6 @@ class Answering:
         return self.config.eval.longest_answer(prompt.instance.task) + thinking
 
     def call(self, digest: str) -> Call:
-        """The call for the prompts of this digest."""
         prompt = self.asking[digest][0]
         more = {**self.top_p(), **self.seed(prompt), **(self.api.request if self.api else {})}
         about = {"question": self.question(prompt), "limit": self.limit(prompt)}
@@ -127,8 +122,10 @@ class Answering:
         for digest in tally.filtered:
             self.add(self.call(digest), Reply("", 0, 0, "content_filter"))
         saved_rows.keep_only(self.run, self.asked, self.rows)
-        say_retries(tally)
-        self.say_failures(tally)
+        names = {digest: named(prompts[0].key) for digest, prompts in self.asking.items()}
+        what, asked = "prompts are not answered", len(self.asking)
+        allowed = self.config.allow_missing
+        self.service.say_outcome(tally, names, what, lambda failed: f"{len(failed)} of {asked} {what}", allowed)
         ends = [row.finish_reason for row in self.rows.values()]
         held_back = sum(end in ("content_filter", "refusal") for end in ends)
         cut_off = ends.count("length")
@@ -175,17 +172,3 @@ class Answering:
         ]
         self.rows.update((row.key, row) for row in rows)
         return rows
-
-    def say_failures(self, tally: Tally) -> None:
-        """UserError for calls without an answer; under allow_missing a printed line, where asking again is no use."""
-        if tally.unasked:
-            raise UserError(self.service.used_up(tally, "prompts are not answered"))
-        failed = {digest: why for digest, why in tally.failed.items() if digest not in tally.filtered}
-        if not failed:
-            return
-        digest, why = next(iter(failed.items()))
-        first = named(self.asking[digest][0].key)
-        text = f"{len(failed)} of {len(self.asking)} prompts are not answered; {first}: {why}"
-        if not self.config.allow_missing:
-            raise UserError(f"{text}. The rest is kept; run again to ask for these, or allow_missing=true does without")
-        log_line(text)

@@ -17,8 +17,6 @@ FIX = "not an answer as this stage writes them: move the file away"
 
 @dataclass(frozen=True)
 class PaidAnswer:
-    """One answer."""
-
     digest: str
     """Digest of the prompt, its limit, the model and the settings that the answer depends on."""
     model: str
@@ -43,8 +41,6 @@ class PaidAnswer:
 
 @dataclass
 class PaidAnswers:
-    """All paid answers of a run."""
-
     path: Path
     by_digest: dict[str, PaidAnswer] = field(default_factory=dict)
     by_question: dict[str, list[PaidAnswer]] = field(default_factory=dict)

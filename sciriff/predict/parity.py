@@ -60,8 +60,7 @@ def markup(text: str, chat: str, tokenizer: Any) -> str:
 
 
 def draw_shots(pool: list[Instance]) -> dict[str, Instance]:
-    """Draw examples in lm-eval's order: instance id -> another instance that is shown before it, with its answer.
-    UserError with fewer than two instances."""
+    """Draw lm-eval's examples: instance id -> another, shown before it with its answer. UserError for fewer than 2."""
     if len(pool) < 2:
         raise UserError(
             f"eval.parity=reference shows {ONE_SHOT_TASK} another instance as an example, and there is only {len(pool)}"

@@ -13,10 +13,8 @@ from sciriff.run.user_error import UserError
 
 CUT = " [...] "
 """Replaces the part of a document that was cut."""
-
 SERVERS = "server"
 """Stands for a markup that is applied by the API server, which gets plain text."""
-
 BLANK_LINE = re.compile(r"\n[ \t\r]*\n\s*")
 
 
@@ -137,8 +135,7 @@ def shorten(
 
 
 def span_to_cut(text: str, spans: list[tuple[int, int]], drop: int) -> tuple[int, int]:
-    """Range [first, last) of at least `drop` tokens to cut, as `shorten` describes; `spans` are the tokens' character
-    offsets in `text`."""
+    """Range [first, last) of at least `drop` tokens to cut; `spans` are the tokens' character offsets in `text`."""
     starts = [start for start, _ in spans]
     edges = [0]
     for blank in BLANK_LINE.finditer(text, len(text) - len(text.lstrip()), len(text.rstrip())):
@@ -154,8 +151,7 @@ def span_to_cut(text: str, spans: list[tuple[int, int]], drop: int) -> tuple[int
 
 
 def _word_edge(text: str, spans: list[tuple[int, int]], token: int, step: int, bound: int) -> int:
-    """Nearest token in the direction of `step` that starts a word; `token` itself if there is none within 8 tokens (a
-    table, or a script without spaces)."""
+    """Nearest token in the direction of `step` that starts a word, at most 8 away (a table has none); else `token`."""
     for near in range(token, token + 9 * step, step):
         if near == bound:
             return near

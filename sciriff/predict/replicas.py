@@ -28,10 +28,8 @@ IN_HANDS = 4
 """A replica holds at most a quarter of its fair share of the prompts. More would leave one with a long tail when the
 queue is empty; a quarter of some thousand prompts still fills vLLM's batches."""
 LEAST_IN_HANDS = 32
-
 AT_THE_END = 60.0
 """Seconds within which an engine must end in order."""
-
 MORE = "more"
 """Message of a replica with room for another batch."""
 
@@ -49,8 +47,7 @@ class ReplicaTask:
 
 
 def generate(engine: ModuleType, request: Request, count: int, run: RunDir) -> Generator[list[Answer], None, None]:
-    """Yield the answers of this machine's `count` replicas as they come. UserError or OSError as the engine's;
-    ChildProcessError if a replica dies."""
+    """Yield the answers of `count` replicas as they come. Errors as the engine's; ChildProcessError if one dies."""
     if count == 1:
         yield from engine.generate(request)
         return

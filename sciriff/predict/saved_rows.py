@@ -80,10 +80,8 @@ def begin(run: RunDir, asked: Mapping[AnswerKey, RequestedAnswer], settings: dic
             f"in another run with predictions={run.predictions}"
         )
     if before is not None and (changed := _changed(before, settings)):
-        print(
-            f"the answers in {run.predictions} were made with another {' and '.join(changed)}: starting afresh",
-            flush=True,
-        )
+        names = " and ".join(changed)
+        print(f"the answers in {run.predictions} were made with another {names}: starting afresh", flush=True)
         for path in [*files, *run.not_asked.glob("*.jsonl")]:
             path.unlink()
         before = None
@@ -95,17 +93,14 @@ def begin(run: RunDir, asked: Mapping[AnswerKey, RequestedAnswer], settings: dic
     kept = set(rows)
     if before["asked"] == digest:
         kept &= {_key(written) for keys in before["kept"].values() for written in keys}
-    kept_by_task = _by_task(kept, asked)
-    _write_json(
-        run.answered_with, {**settings, "asked": digest, "kept": kept_by_task, "made with": before["made with"]}
-    )
+    state = {"asked": digest, "kept": _by_task(kept, asked), "made with": before["made with"]}
+    _write_json(run.answered_with, {**settings, **state})
     _write_json(run.expected, _expected(asked))
     return Saved(rows, frozenset(kept))
 
 
 def note_versions(run: RunDir, made_with: dict[str, Any]) -> None:
-    """Add the versions and devices of the following answers to settings.json. A change keeps earlier answers, and is
-    printed."""
+    """Add versions and devices of the following answers to settings.json. A change is printed; answers are kept."""
     settings = _read_settings(run.answered_with)
     assert settings is not None, "begin has written it"
     if made_with not in settings["made with"]:
@@ -128,8 +123,7 @@ def append(run: RunDir, rows: Iterable[Prediction]) -> None:
 
 
 def _take_over(run: RunDir, asked: Mapping[AnswerKey, RequestedAnswer]) -> dict[AnswerKey, Prediction]:
-    """Load the rows that answer `asked`. Rows that are not requested move to not_asked/ (written there before they are
-    removed here); outdated rows are dropped."""
+    """Load the rows that answer `asked`. Others move to not_asked/ (written there first); outdated ones are dropped."""
     rows: dict[AnswerKey, Prediction] = {}
     outdated = 0
     for task in HELD_OUT:

@@ -58,8 +58,7 @@ class Shares:
     """The batches and answers of each node in one start of the stage, on several nodes or one."""
 
     def __init__(self, run: RunDir, cluster: Cluster, engines: Sequence[int], asked: str) -> None:
-        """`engines` has the number of replicas on each node; `asked` is the digest of the prompts and settings, which
-        must be the same on all nodes."""
+        """`engines`: replicas on each node; `asked`: digest of the prompts and settings, the same on all nodes."""
         self._run = run
         self._rank = cluster.rank
         self._engines = [node for node, count in enumerate(engines) for _ in range(count)]
@@ -70,8 +69,7 @@ class Shares:
         self._missing: dict[int, set[int]] = {}
 
     def left_behind(self, places: Collection[int]) -> list[Answer]:
-        """On the first node: read answers to these prompts that other nodes wrote in an earlier start, in which the
-        first was killed. What cannot be read is answered again."""
+        """On the first node: read what other nodes answered after the first was killed, as far as it is readable."""
         answers: list[Answer] = []
         for path in sorted(self._run.nodes.glob(self._run.share("*", "*").name)):
             with contextlib.suppress(UserError):

@@ -74,14 +74,9 @@ def record_outputs(root: Path, paths: list[Path]) -> dict[str, OutputRecord]:
     """Record size, time and digest of every file among and below `paths`."""
     outputs: dict[str, OutputRecord] = {}
     for path in chain.from_iterable(sorted(path.rglob("*")) if path.is_dir() else [path] for path in paths):
-        if not path.is_file():
-            continue
-        stat = path.stat()
-        outputs[path.relative_to(root).as_posix()] = {
-            "bytes": stat.st_size,
-            "mtime_ns": stat.st_mtime_ns,
-            "sha256": file_digest(path),
-        }
+        if path.is_file():
+            stat, name = path.stat(), path.relative_to(root).as_posix()
+            outputs[name] = {"bytes": stat.st_size, "mtime_ns": stat.st_mtime_ns, "sha256": file_digest(path)}
     return outputs
 
 
@@ -92,8 +87,8 @@ def damaged_output(root: Path, outputs: dict[str, OutputRecord]) -> str | None:
         if not path.is_file():
             return name
         stat = path.stat()
-        if (stat.st_size, stat.st_mtime_ns) == (record["bytes"], record["mtime_ns"]):
-            continue
-        if stat.st_size != record["bytes"] or file_digest(path) != record["sha256"]:
+        if stat.st_size != record["bytes"]:
+            return name
+        if stat.st_mtime_ns != record["mtime_ns"] and file_digest(path) != record["sha256"]:
             return name
     return None

@@ -9,8 +9,7 @@ PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 def die_with_parent() -> None:
-    """Ask the kernel (Linux) for a SIGKILL when the parent dies; exit if it has died already. torchrun starts ranks in
-    sessions of their own, and without this they outlive it."""
+    """Ask Linux for a SIGKILL when the parent dies; die if it has. torchrun's ranks, in own sessions, need it."""
     if sys.platform != "linux":
         return
     parent = os.getppid()

@@ -53,7 +53,6 @@ class RunDir:
     accelerate = _Below("accelerate.yaml")
     """Settings of `accelerate launch`, so that no config file of the user's home plays a part."""
     deepspeed = _Below("deepspeed.json")
-    """Settings of DeepSpeed."""
     checkpoints = _Below("checkpoints")
     """Resumable training state, one folder `step-N` each."""
     model = _Below("model")
@@ -84,7 +83,6 @@ class RunDir:
     """The batch in flight at the judge's server; removed once its answers are saved."""
 
     scores = _Below("scores.json")
-    """All scores, with the summary."""
     per_instance = _Below("per_instance")
     """One file `<task>.jsonl` per task: the numbers of each answer from which its scores are computed."""
     tables = _Below("tables")

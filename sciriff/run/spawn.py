@@ -99,13 +99,8 @@ def run(
     with log.open("a", encoding="utf-8") as file:
         file.write(command_line(command, environment) + "\n")
         file.flush()
-        process = popen(
-            command,
-            {**environment, **(unlogged or {})},
-            told_otherwise=ask_to_stop is not None,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-        )
+        variables, told = {**environment, **(unlogged or {})}, ask_to_stop is not None
+        process = popen(command, variables, told, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         assert process.stdout is not None
         with _killed_on_error(process), _forward_signals(process, ask_to_stop) as asked, _bar(name) as show:
             for line in process.stdout:
@@ -185,17 +180,8 @@ def _bar(name: str) -> Iterator[Callable[[int, int, str], None]]:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    columns = (
-        TextColumn("{task.description:<8}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[text]}", markup=False),
-        TimeRemainingColumn(),
-    )
+    name_column, text_column = TextColumn("{task.description:<8}"), TextColumn("{task.fields[text]}", markup=False)
+    columns = (name_column, BarColumn(), MofNCompleteColumn(), text_column, TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task(name, total=None, text="")
-
-        def bar(done: int, total: int, text: str) -> None:
-            progress.update(task, completed=done, total=total, text=text)
-
-        yield bar
+        yield lambda done, total, text: progress.update(task, completed=done, total=total, text=text)

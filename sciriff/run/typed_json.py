@@ -61,8 +61,7 @@ def _explained(values: Any, kind: type[Any], message: str) -> str:
 
 
 def _keys(values: Any, kind: type[Any], message: str, path: str) -> list[str | int]:
-    """Return the keys of msgspec's path. It writes `[...]` for any key of a dict: that key whose value alone makes the
-    same complaint."""
+    """Keys of msgspec's path. For `[...]`, any key of a dict, take the one whose value alone makes the complaint."""
     keys: list[str | int] = []
     for name, place in re.findall(r"\.([^.\[]+)|\[(\.\.\.|\d+)\]", path):
         inside = values

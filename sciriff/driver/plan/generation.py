@@ -19,8 +19,7 @@ def generation_memory(config: Config, tensor_parallel: int) -> float:
 
 
 def problem(config: Config, gpus: int, capacity: float) -> str | None:
-    """Return why the model cannot answer on `gpus` GPUs of `capacity` GiB in a machine, and what would help; None if it
-    can, or if it is `eval.model`, whose shape is unknown."""
+    """Why the model cannot answer on `gpus` GPUs of `capacity` GiB, and a fix; None if it can or is `eval.model`."""
     engine = config.engine
     if "predict" not in config.active_stages or config.eval.model is not None or engine.asks:
         return None

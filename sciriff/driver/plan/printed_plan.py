@@ -127,7 +127,6 @@ def _disk_peaks(config: Config) -> str:
 
 
 def _deepspeed_slowdown(config: Config, plan: Plan) -> str:
-    """Say how much slower DeepSpeed is than plain torch, and why."""
     slower = f"{1 / plan.deepspeed_factor:.1f} times slower than plain torch where that fits (measured on one GPU)"
     if config.deepspeed.offload:
         return f"{slower}: the optimizer in CPU memory is the last resort"

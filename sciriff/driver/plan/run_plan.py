@@ -72,9 +72,8 @@ def make(config: Config) -> Plan:
     processes = cluster.training_processes(wanted, len(present), len(nodes))
     on_gpu = bool(present)
     capacity = min((gpu.memory for gpu in present), default=machine.memory())
-    memory = (
-        training_memory(config, processes, on_gpu=on_gpu, capacity=capacity if on_gpu else None) if trains else None
-    )
+    room = capacity if on_gpu else None
+    memory = training_memory(config, processes, on_gpu=on_gpu, capacity=room) if trains else None
     ways: list[Way] = []
     if memory is not None and on_gpu and not fits(memory, capacity):
         ways = ways_to_fit(config, processes // len(nodes), len(nodes), capacity)

@@ -54,7 +54,6 @@ def missing_packages(config: Config, on_gpu: bool) -> Iterator[str]:
 
 
 def _missing_elsewhere(python: str, engine: str) -> Iterator[str]:
-    """Packages that engine.python's interpreter lacks."""
     needed = [engine, "transformers", "omegaconf", "pyarrow"]
     code = f"import importlib.util as u; print(*(p for p in {needed!r} if u.find_spec(p) is None))"
     try:

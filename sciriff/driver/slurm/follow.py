@@ -75,8 +75,7 @@ def _row(place: Path, submitted: Job) -> Job:
 
 
 def outcome(row: Job, task: SlurmTask | None, seconds: float) -> Job | None:
-    """Return the row of a job that has ended, None while it may still change. `task` is None if Slurm does not know the
-    job any more; it has been ended or unknown for `seconds`."""
+    """Row of a job ended, or unknown to Slurm (no `task`), for `seconds`; None while the row may still change."""
     if task is not None and not task.ended:
         return None
     if row.status in sweep.LAST:

@@ -114,11 +114,9 @@ def _same_folders(master: DictConfig) -> list[str]:
 def _returned(job: SweepJob, row: sweep_record.Job | None = None) -> JobReturn:
     """Return a job's result for the sweeper: its mean, or the failure that the sweeper raises."""
     result = JobReturn(overrides=list(job.overrides), task_name=job.name, status=JobStatus.COMPLETED)
-    if row is None:
-        result.return_value = None
-    elif row.status == "done":
+    if row is not None and row.status == "done":
         result.return_value = job.mean
-    else:
+    elif row is not None:
         result.status = JobStatus.FAILED
         result.return_value = RunFailed("a job of the sweep failed; the others went on")
     return result

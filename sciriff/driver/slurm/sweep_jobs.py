@@ -62,9 +62,7 @@ class SweepJob:
     def mean(self) -> float | None:
         """Mean of the summary (0-1); None without scores."""
         scores = RunDir(Path(self.run_dir)).scores
-        if not self.makes_scores or not scores.is_file():
-            return None
-        return read_summary(scores)["mean"]
+        return read_summary(scores)["mean"] if self.makes_scores and scores.is_file() else None
 
 
 def compose(loader: ConfigLoader, master: DictConfig, overrides: Sequence[Sequence[str]], first: int) -> list[SweepJob]:

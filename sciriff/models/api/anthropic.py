@@ -18,7 +18,6 @@ from sciriff.run.typed_json import WrongType, typed
 from sciriff.run.user_error import UserError
 
 MESSAGES = "/messages"
-
 FINISH_REASONS = {
     "end_turn": "stop",
     "stop_sequence": "stop",
@@ -26,7 +25,6 @@ FINISH_REASONS = {
     "model_context_window_exceeded": "length",
 }
 """Its stop_reason -> our name for the same; others (refusal, pause_turn) keep theirs."""
-
 LONGEST_NAME = 64
 """Characters of a call's name in a batch, of a-z, A-Z, 0-9, _ and -."""
 STATUS = {"api_error": 500, "overloaded_error": 529, "rate_limit_error": 429, "timeout_error": 504}
@@ -60,8 +58,7 @@ class BatchLine(Struct):
 
 
 def read_reply(body: Any, call: Sent) -> Reply:
-    """The answer in a message: its text blocks, without thinking. UserError where there is none. Tokens that the server
-    does not tell, or that cannot be, are estimated."""
+    """The text of a message, without thinking; impossible token counts are estimated. UserError without a text."""
     try:
         message = typed(body, MessageResponse)
     except WrongType as error:
@@ -78,13 +75,10 @@ def read_reply(body: Any, call: Sent) -> Reply:
     )
 
 
-ANTHROPIC = Dialect(MESSAGES, read_reply)
-
-
 class AnthropicBatches(Batches):
     """https://platform.claude.com/docs/en/build-with-claude/batch-processing"""
 
-    dialect = ANTHROPIC
+    dialect = Dialect(MESSAGES, read_reply)
     most_calls = 100_000
     most_bytes = 256 * 10**6 - len('{"requests":[]}')
     path = f"{MESSAGES}/batches"

@@ -52,9 +52,10 @@ def read_state(path: Path) -> BatchState | None:
     return read_json(path, BatchState, known, "look it up at the server") if path.is_file() else None
 
 
-def write_state(path: Path, state: BatchState) -> None:
-    """Write it whole, on the disk before this returns."""
+def write_state(path: Path, state: BatchState) -> BatchState:
+    """Write the state whole, on the disk before this returns."""
     write_whole(path, json.dumps(asdict(state)), durable=True)
+    return state
 
 
 @dataclass
@@ -65,10 +66,8 @@ class Batch:
     metadata: Any = None
     request_counts: dict[str, int] | None = None
     errors: Any = None
-    status: str | None = None
-    """OpenAI's."""
-    processing_status: str | None = None
-    """Anthropic's."""
+    status: str | None = None  # OpenAI's
+    processing_status: str | None = None  # Anthropic's
     output_file_id: str | None = None
     error_file_id: str | None = None
 
@@ -167,7 +166,7 @@ class Batches(ABC):
         for pause in (0.0, self.poll_seconds):
             time.sleep(pause)
             if found := self.find(state):
-                return self._named(state, found)
+                return write_state(self.state_file, replace(state, batch=found))
         self.state_file.unlink()
         return None
 
@@ -177,17 +176,10 @@ class Batches(ABC):
         items = [self.item(call, mark) for call in calls]
         state = BatchState(mark, self.prepare(items), calls=len(calls), sent=tuple(call.sent for call in calls))
         write_state(self.state_file, state)
-        return self._named(state, self._create(state, self.creation(state, items)))
-
-    def _named(self, state: BatchState, name: str) -> BatchState:
-        """Note the batch's name on the disk."""
-        state = replace(state, batch=name)
-        write_state(self.state_file, state)
-        return state
+        return write_state(self.state_file, replace(state, batch=self._create(state, self.creation(state, items))))
 
     def _create(self, state: BatchState, body: dict[str, Any]) -> str:
-        """Make the batch. Where the server's answer is lost or says nothing sure, time passes and the batch is looked
-        for before another is made."""
+        """Make the batch. If the server's answer is lost or unclear, wait and look for it before making another."""
         for attempt in range(1, self.attempts + 1):
             pause = 0.0
             try:

@@ -73,7 +73,6 @@ class Call(Sent):
 
     @property
     def sent(self) -> Sent:
-        """The part that is kept once it is sent."""
         return Sent(self.id, self.model, self.input_tokens, self.about)
 
     def most(self, price: Price) -> float:
@@ -83,8 +82,6 @@ class Call(Sent):
 
 @dataclass(frozen=True)
 class Reply:
-    """An answer."""
-
     text: str
     """Empty where the model said nothing."""
     input_tokens: int
@@ -109,7 +106,6 @@ class Tally:
     """Attempts that brought no answer and may have cost money."""
 
     def include(self, other: "Tally") -> None:
-        """Count the calls of another tally, too."""
         self.failed |= other.failed
         self.filtered |= other.filtered
         self.retries += other.retries
@@ -167,7 +163,6 @@ class Asking:
     _in_a_row: int = 0
     """Calls given up since the last success."""
     _answered: bool = False
-    """Whether any call was."""
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def ask_all(self, calls: Iterable[Call]) -> Tally:

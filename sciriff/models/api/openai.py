@@ -69,13 +69,10 @@ def read_reply(body: Any, call: Sent | None = None) -> Reply:
     )
 
 
-OPENAI = Dialect(CHAT, read_reply)
-
-
 class OpenAiBatches(Batches):
     """https://platform.openai.com/docs/guides/batch"""
 
-    dialect = OPENAI
+    dialect = Dialect(CHAT, read_reply)
     most_calls = 50_000
     most_bytes = 200 * 10**6
     path = "/batches"
@@ -95,10 +92,8 @@ class OpenAiBatches(Batches):
         return {"input_file_id": state.prepared, **about}
 
     def find(self, state: BatchState) -> str | None:
-        for batch in self.listed():
-            if isinstance(batch.metadata, dict) and batch.metadata.get(MARK) == state.mark:
-                return batch.id
-        return None
+        marked = (b.id for b in self.listed() if isinstance(b.metadata, dict) and b.metadata.get(MARK) == state.mark)
+        return next(marked, None)
 
     def status(self, batch: Batch) -> tuple[str, bool]:
         counts = batch.request_counts or {}

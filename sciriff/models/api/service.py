@@ -27,8 +27,6 @@ KEY = re.compile(r"[!-~]+")
 UNKNOWN_PRICE = Price(0, 0)
 SIGN_IN = {"bedrock": ("boto3", "anthropic[bedrock]"), "vertex": ("google.auth", "anthropic[vertex]")}
 """Cloud -> the module that its sign-in needs besides the client, and what installs it."""
-
-
 WORDS = {
     "engine": ("a model that runs here, or engine=local", "answering"),
     "judge": ("judge=none or judge=local", "judging"),
@@ -90,15 +88,9 @@ class Service:
         return Endpoint(address, (key or "").strip() or None, server.timeout, self.provider, server.via)
 
     def call(
-        self,
-        id: str,
-        text: str,
-        longest: int,
-        more: Mapping[str, Any] | None = None,
-        about: Mapping[str, Any] | None = None,
+        self, id: str, text: str, longest: int, more: Mapping[str, Any] = {}, about: Mapping[str, Any] = {}
     ) -> Call:
-        """One question, to be answered in at most `longest` tokens. `more` has further keys of the request, such as
-        thinking; `about` is handed back with the answer."""
+        """One question, for at most `longest` tokens. `more`: further keys of the request; `about`: handed back."""
         # OpenAI's newer models refuse max_tokens; all others know nothing else
         limit_name = "max_completion_tokens" if self.provider == "openai" else "max_tokens"
         # No request can hold a lone surrogate; a question mark stands for it.
@@ -106,7 +98,7 @@ class Service:
         body = {"model": self.model, "messages": [message], limit_name: longest}
         if self.server.temperature is not None:  # models that think take none
             body["temperature"] = self.server.temperature
-        return Call(id, self.model, estimated_tokens(text), dict(about or {}), {**body, **(more or {})}, longest)
+        return Call(id, self.model, estimated_tokens(text), dict(about), {**body, **more}, longest)
 
     def usd(self, call: Sent, reply: Reply) -> float | None:
         """US dollars of an answer, perhaps of an earlier model; None where the price is not known."""
@@ -116,8 +108,7 @@ class Service:
     def collect_earlier(
         self, calls: Sequence[Call], on_reply: Callable[[Sent, Reply], object], *, batch_file: Path
     ) -> Tally:
-        """Take all answers of the batch of an earlier start, if one is in flight; what is spent is known only then.
-        UserError where batches are not asked for."""
+        """Take all answers of an earlier start's batch, if one is in flight. UserError without server.batch."""
         state = read_state(batch_file)
         if state is None:
             return Tally()
@@ -170,13 +161,28 @@ class Service:
     def _batches(self, state_file: Path) -> Batches:
         return self._batch_kind(self.endpoint(), state_file, self.server.attempts, self.server.poll_seconds, log_line)
 
-    def used_up(self, tally: Tally, what: str) -> str:
-        """Message for calls that the cap has kept back; `what` says which."""
-        lost = f" ({tally.uncertain} calls that brought no answer count at the most they can cost)"
-        return (
-            f"{self.section}.max_usd={self.server.max_usd:g} is used up{lost if tally.uncertain else ''} and "
-            f"{tally.unasked} {what}; paid answers are kept, and a higher {self.section}.max_usd resumes from there"
-        )
+    def say_outcome(
+        self, tally: Tally, names: Mapping[str, str], what: str, failures: Callable[[list[str]], str], missing: bool
+    ) -> None:
+        """Print which calls were made again; UserError for calls without an answer, unless they failed and
+        `missing` ones are allowed. `names`: id -> answer; `what` describes unasked calls, `failures` failed ones."""
+        if tally.retries:
+            reasons = ", ".join(f"{count} x {reason}" for reason, count in sorted(tally.retries.items()))
+            log_line(f"calls that were made again: {reasons}")
+        if tally.unasked:
+            lost = f" ({tally.uncertain} calls that brought no answer count at the most they can cost)"
+            raise UserError(
+                f"{self.section}.max_usd={self.server.max_usd:g} is used up{lost if tally.uncertain else ''} and "
+                f"{tally.unasked} {what}; paid answers are kept, and a higher {self.section}.max_usd resumes from there"
+            )
+        failed = [(names[id], why) for id, why in tally.failed.items() if id not in tally.filtered]
+        if failed:
+            text = f"{failures([name for name, _ in failed])}; {': '.join(failed[0])}"
+            if not missing:
+                raise UserError(
+                    f"{text}. The rest is kept; run again to ask for these, or allow_missing=true does without"
+                )
+            log_line(text)
 
 
 def answering_service(config: Config) -> Service:
@@ -191,7 +197,6 @@ def answering_service(config: Config) -> Service:
 
 
 def judging_service(judge: JudgeConfig) -> Service:
-    """The service that judges."""
     return Service("judge", judge.provider, judge.model or "", judge)
 
 
@@ -207,12 +212,4 @@ def judge_problems(judge: JudgeConfig) -> Iterator[str]:
 
 
 def log_line(line: str) -> None:
-    """Print a line for the log."""
     print(line, flush=True)
-
-
-def say_retries(tally: Tally) -> None:
-    """One line about the calls that were made again, if any were."""
-    if tally.retries:
-        reasons = ", ".join(f"{count} x {reason}" for reason, count in sorted(tally.retries.items()))
-        log_line(f"calls that were made again: {reasons}")

@@ -52,9 +52,8 @@ def new_http_client(library: Any, timeout: float, before_sending: Callable[[Any]
                     response.close()
             except (library.TransportError, OSError) as error:
                 if not (watch.late or isinstance(error, library.TimeoutException)):
-                    raise NoAnswer(
-                        f"{str(error) or type(error).__name__}{watch.no_http()}", may_cost=watch.sent
-                    ) from None
+                    why = f"{str(error) or type(error).__name__}{watch.no_http()}"
+                    raise NoAnswer(why, may_cost=watch.sent) from None
                 watch.late = True
             finally:
                 timer.cancel()
@@ -108,8 +107,7 @@ class _Watch:
         return "" if self._first.startswith(b"HTTP/") else f" {self._first.decode(errors='replace')}"
 
     def cut(self) -> None:
-        """Shut the connection down, which ends any wait for it. The libraries' own timeout holds for each piece, and a
-        server that drips outlasts it."""
+        """Shut the connection down: a server that drips outlasts the libraries' timeout, which holds for each piece."""
         self.late = True
         if self.stream is not None:
             with suppress(OSError):

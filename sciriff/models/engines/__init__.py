@@ -44,8 +44,6 @@ class Request:
 
 @dataclass(frozen=True)
 class Answer:
-    """The model's answer to one prompt."""
-
     place: int
     """Position in `Request.prompts`."""
     token_ids: list[int]

@@ -38,10 +38,8 @@ def plan_batches(prompts: list[list[int]], limits: list[int], engine: EngineConf
 def generate(request: Request) -> Iterator[list[Answer]]:
     """Yield the answers of each batch once the whole batch is finished."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    model = load_model(
-        request.model, seed=request.seed, dtype=getattr(torch, request.model.dtype), attention="sdpa"
-    ).to(device)
-    model.eval()
+    dtype = getattr(torch, request.model.dtype)
+    model: Any = load_model(request.model, seed=request.seed, dtype=dtype).to(device).eval()
     for batch in request.batches:
         prompts, limits = [request.prompts[place] for place in batch], [request.limits[place] for place in batch]
         answers = continued_or_halves(model, prompts, limits, request.end_ids, part_of(request.sampling, batch))
@@ -57,11 +55,7 @@ def part_of(sampling: Sampling | None, places: Sequence[int]) -> Sampling | None
 
 
 def continued_or_halves(
-    model: Any,
-    prompts: list[list[int]],
-    limits: Sequence[int],
-    end_ids: list[int],
-    sampling: Sampling | None = None,
+    model: Any, prompts: list[list[int]], limits: Sequence[int], end_ids: list[int], sampling: Sampling | None = None
 ) -> list[list[int]]:
     """`continued`, halving the batch as often as needed to fit the GPU's memory. UserError if one prompt does not."""
     try:
@@ -87,11 +81,7 @@ def continued_or_halves(
 
 @torch.inference_mode()
 def continued(
-    model: Any,
-    prompts: list[list[int]],
-    limits: Sequence[int],
-    end_ids: list[int],
-    sampling: Sampling | None = None,
+    model: Any, prompts: list[list[int]], limits: Sequence[int], end_ids: list[int], sampling: Sampling | None = None
 ) -> list[list[int]]:
     """Continue each prompt greedily or with `sampling`, up to and including a token of `end_ids`, by at most its number
     of tokens in `limits`. UserError if the model computes NaN.

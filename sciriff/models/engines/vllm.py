@@ -17,10 +17,8 @@ from sciriff.run.user_error import UserError
 
 TOGETHER = 32
 """Finished answers yielded, and so written to disk, at a time."""
-
 INVARIANT_FROM = 80
-"""Lowest compute capability, times ten, for which vLLM 0.32 has batch-invariant kernels (docs.vllm.ai, "Batch
-Invariance"); older versions of vLLM refuse by themselves."""
+"""Lowest compute capability, times ten, with batch-invariant kernels in vLLM 0.32 (docs.vllm.ai, Batch Invariance)."""
 
 
 def settings(engine: EngineConfig) -> list[Any]:

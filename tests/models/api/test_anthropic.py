@@ -8,7 +8,7 @@ from api_calls import chat_call
 from api_server import KEY, Answer, Drop, Error, Raw
 
 from sciriff.models.api import limits
-from sciriff.models.api.anthropic import ANTHROPIC, read_reply
+from sciriff.models.api.anthropic import AnthropicBatches, read_reply
 from sciriff.models.api.calls import Asking, Call, Refused, Reply, Tally
 from sciriff.models.api.endpoint import Endpoint
 from sciriff.models.api.limits import Budget, Pacer
@@ -31,7 +31,7 @@ def ask(server: AnthropicServer, calls: list[Call], **changes: Any) -> tuple[dic
     options |= {"attempts": 5, "say": lambda line: None, **changes}
     tally = Asking(
         Endpoint(server.base_url, KEY, 10, "anthropic"),
-        ANTHROPIC,
+        AnthropicBatches.dialect,
         lambda call, reply: replies.update({call.id: reply}),
         **options,
     ).ask_all(calls)

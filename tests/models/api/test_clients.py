@@ -20,11 +20,11 @@ from openai_server import OpenAiServer
 
 from sciriff.config.server import ServerConfig
 from sciriff.models.api import limits
-from sciriff.models.api.anthropic import ANTHROPIC
+from sciriff.models.api.anthropic import AnthropicBatches
 from sciriff.models.api.calls import Asking, Call, Reply
 from sciriff.models.api.endpoint import Endpoint, request
 from sciriff.models.api.limits import Budget, Pacer
-from sciriff.models.api.openai import OPENAI
+from sciriff.models.api.openai import OpenAiBatches
 from sciriff.models.api.prices import Price
 from sciriff.models.api.service import Service
 from sciriff.models.api.transport import NoAnswer
@@ -64,7 +64,7 @@ def ask(endpoint: Endpoint, call: Call, attempts: int = 2) -> list[Reply]:
     replies: list[Reply] = []
     Asking(
         endpoint,
-        ANTHROPIC if endpoint.provider == "anthropic" else OPENAI,
+        AnthropicBatches.dialect if endpoint.provider == "anthropic" else OpenAiBatches.dialect,
         lambda call, reply: replies.append(reply),
         price=Price(0, 0),
         budget=Budget(None),

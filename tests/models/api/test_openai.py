@@ -20,7 +20,7 @@ from sciriff.models.api import limits
 from sciriff.models.api.calls import Asking, Call, Refused, Reply, Tally
 from sciriff.models.api.endpoint import Endpoint, Response, request
 from sciriff.models.api.limits import Budget, Pacer
-from sciriff.models.api.openai import OPENAI, read_reply
+from sciriff.models.api.openai import OpenAiBatches, read_reply
 from sciriff.models.api.prices import Price
 from sciriff.models.api.transport import NoAnswer
 
@@ -40,7 +40,8 @@ def ask(server: OpenAiServer, calls: list[Call], *, timeout: float = 10, **chang
     answered: list[str] = []
     options: dict[str, Any] = {"price": Price(0, 0), "budget": Budget(None), "pacer": Pacer(), "at_once": 4}
     options |= {"attempts": 5, "say": lambda line: None, "on_reply": lambda call, reply: answered.append(call.id)}
-    tally = Asking(Endpoint(server.base_url, KEY, timeout), OPENAI, **{**options, **changes}).ask_all(calls)
+    endpoint = Endpoint(server.base_url, KEY, timeout)
+    tally = Asking(endpoint, OpenAiBatches.dialect, **{**options, **changes}).ask_all(calls)
     return answered, tally
 
 
@@ -190,7 +191,7 @@ def test_nobody_listens():
     with pytest.raises(Refused, match=r"gives no answers: .*refused"):
         Asking(
             Endpoint(f"http://127.0.0.1:{port}/v1", None, 5),
-            OPENAI,
+            OpenAiBatches.dialect,
             lambda call, reply: None,
             price=Price(0, 1000),
             budget=budget,
@@ -283,7 +284,7 @@ def test_what_fails_to_be_written_stops_everything():
         with pytest.raises(OSError, match="disk full"):
             Asking(
                 Endpoint(server.base_url),
-                OPENAI,
+                OpenAiBatches.dialect,
                 on_reply,
                 price=Price(0, 0),
                 budget=Budget(None),
@@ -385,7 +386,7 @@ def test_the_key_is_shown_nowhere():
         replies: list[Reply] = []
         Asking(
             Endpoint(server.base_url, KEY),
-            OPENAI,
+            OpenAiBatches.dialect,
             lambda call, reply: replies.append(reply),
             price=Price(0, 0),
             budget=Budget(None),
