@@ -36,7 +36,7 @@ def test_where_there_is_no_other_override(typed: list[str]):
 
 def test_the_console_command_evaluates_a_sweep(tmp_path: Path):
     """The real driver, by what pip's script for `sciriff` does."""
-    console = "import sys; from sciriff.command_line import main; sys.exit(main())"
+    console = "import sys; from sciriff.__main__ import main; sys.exit(main())"
     typed = ["evaluate", "-m", "experiment=demo", "seed=1,2", "dry_run=true"]
     command = [sys.executable, "-c", console, *typed]
     result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
