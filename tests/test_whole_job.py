@@ -211,7 +211,7 @@ def test_killed_whole_and_started_again_gives_the_undisturbed_result(
 def test_a_sweep_that_was_killed_and_has_a_broken_job_is_completed_by_the_same_command(cli, tmp_path: Path):
     settings = ("train.max_steps=40", "train.checkpoint_every=4", "eval.limit=1", "eval.max_new_tokens=8")
     command = ("-m", "experiment=demo", *settings, "mix.per_task=5,20", "mix.tulu=none,match", "report.untrained=true")
-    name = "demo-limit-1-max_new_tokens-8-per_task-{}-tulu-{}-checkpoint_every-4-max_steps-40"
+    name = "demo-limit-1-max_new_tokens-8-per_task-{}-tulu-{}-max_steps-40"
     runs = {
         (cap, tulu): RunDir(tmp_path / "runs" / name.format(cap, tulu)) for cap in (5, 20) for tulu in ("none", "match")
     }
@@ -300,7 +300,7 @@ def test_ctrl_c_ends_a_whole_sweep(cli, tmp_path: Path):
 
 
 def sweep_names() -> list[str]:
-    rest = "limit-3-max_new_tokens-24-{}-checkpoint_every-4-max_steps-400"
+    rest = "limit-3-max_new_tokens-24-{}-max_steps-400"
     return [f"demo-{rest.format(seed)}" for seed in ("s1", "s2")]
 
 

@@ -177,7 +177,7 @@ def test_scancel_ends_with_a_checkpoint_and_for_good(slurm: SlurmCluster, place:
 def test_a_sweep_in_one_job_comes_back_as_a_whole(slurm: SlurmCluster, place: Path) -> None:
     command = ("-m", *TRAINING, "stages=[mix,train]", "log=none", "train.max_steps=12", "seed=1,2")
     job = submit(slurm, place, *command)
-    name = "demo-s{}-checkpoint_every-null-max_steps-12"
+    name = "demo-s{}-max_steps-12"
     first, second = (RunDir(place / "runs" / name.format(seed)) for seed in (1, 2))
     in_training(slurm, job, second)
     slurm.command("scancel", "--signal=USR1", "--batch", str(job))
