@@ -138,7 +138,7 @@ def test_two_commands_without_slurm_do_the_same_through_all_that_ends_them(one_m
     assert checkpoint.is_dir()
 
     nodes = trained_to(stopped_at + 4, run, start_nodes(tmp_path, *command))
-    assert f"going on from {checkpoint}" in run.log("train").read_text()
+    assert f"resuming from {checkpoint}" in run.log("train").read_text()
     nodes[1].kill()
     assert_named(1, nodes, run)
 
