@@ -81,7 +81,7 @@ def test_qlora_takes_less_memory_than_lora_and_goes_on_from_a_checkpoint(make: M
     stopped.stop_request.touch()
     assert "stopped as asked" in train(stopped, timeout=TIMEOUT, gpus=1)
     stopped.stop_request.unlink()
-    assert "going on from" in train(stopped, timeout=TIMEOUT, gpus=1)
+    assert "resuming from" in train(stopped, timeout=TIMEOUT, gpus=1)
     assert losses(stopped) == pytest.approx(losses(whole), abs=5e-3)
 
 

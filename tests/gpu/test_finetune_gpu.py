@@ -71,7 +71,7 @@ def test_it_goes_on_from_a_checkpoint(make: Make, stage: int, precision: str) ->
         stopped.stop_request.touch()
         assert "stopped as asked" in train(stopped, timeout=TIMEOUT, gpus=1)
     stopped.stop_request.unlink()
-    assert "going on from" in train(stopped, timeout=TIMEOUT, gpus=1)
+    assert "resuming from" in train(stopped, timeout=TIMEOUT, gpus=1)
     assert [row["step"] for row in rows_of(stopped)] == list(range(1, 21))
     assert losses(stopped) == pytest.approx(losses(whole), abs=5e-3)
 
