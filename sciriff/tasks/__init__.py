@@ -11,7 +11,17 @@ from sciriff.tasks.scierc import SCIERC
 from sciriff.tasks.scifact import SCIFACT
 from sciriff.tasks.task import Task
 
-HELD_OUT: tuple[Task, ...] = (BIOASQ, BIORED, DISCOMAT, EVIDENCE_INFERENCE, MULTICITE, MUP, QASPER, SCIERC, SCIFACT)
+HELD_OUT: tuple[Task, ...] = (
+    BIOASQ,
+    BIORED,
+    DISCOMAT,
+    EVIDENCE_INFERENCE,
+    MULTICITE,
+    MUP,
+    QASPER,
+    SCIERC,
+    SCIFACT,
+)
 NAMES: tuple[str, ...] = tuple(task.name for task in HELD_OUT)
 COLUMNS: tuple[str, ...] = tuple(column for task in HELD_OUT for column in task.columns)
 """The eleven columns of the summary, `<task>/<short name>`."""
