@@ -85,7 +85,7 @@ def test_the_finished_model_is_a_plain_folder(make: Make) -> None:
     run = finetune(make(model=tiny_model(dtype="bfloat16")))
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    model = AutoModelForCausalLM.from_pretrained(run.model)
+    model = AutoModelForCausalLM.from_pretrained(run.model, dtype="auto")
     assert model.dtype == torch.bfloat16
     tokenizer = AutoTokenizer.from_pretrained(run.model)
     text = tokenizer.apply_chat_template([{"role": "user", "content": "Hi"}], tokenize=False)
@@ -306,10 +306,12 @@ def test_a_head_of_an_unknown_kind_is_left_to_the_model(
     make: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """HyperCLOVA X multiplies its logits by `logits_scaling`, by which Granite divides them."""
-    from transformers import HyperCLOVAXConfig
+    import transformers
 
+    if not hasattr(transformers, "HyperCLOVAXConfig"):
+        pytest.skip("this version of transformers has no HyperCLOVA X")
     sizes = {"vocab_size": 4096, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2}
     heads = {"num_attention_heads": 2, "num_key_value_heads": 2, "initializer_range": 0.3}
-    config = HyperCLOVAXConfig(**sizes, **heads, logits_scaling=4.0)
+    config = transformers.HyperCLOVAXConfig(**sizes, **heads, logits_scaling=4.0)
     finetune(make(model=foreign_model(tmp_path / "hyperclovax", config), max_steps=2))
     assert "the model makes its logits itself" in capsys.readouterr().out
