@@ -28,6 +28,8 @@ SHOWN = 300
 SECRET_HEADERS = {"authorization", "x-api-key", "api-key", "x-amz-security-token"}
 NO_KEY = "none"
 """Given to a client that insists on a key where there is none; it is not sent."""
+BUGS = (TypeError, AttributeError, NameError, LookupError, AssertionError)
+"""Errors that keep their traceback. A cloud's sign-in, in packages of others, may fail with any other."""
 CLIENTS = {
     ("openai", None): "OpenAI",
     ("openai", "azure"): "AzureOpenAI",
@@ -216,7 +218,7 @@ def request(
         why = endpoint.without_key(" ".join(str(failure).split()))[:SHOWN]  # may hold what came instead of a response
         if isinstance(failure, NoAnswer):
             raise NoAnswer(why, may_cost=failure.may_cost) from None
-        if endpoint.via is None:
+        if endpoint.via is None or isinstance(error, BUGS):
             raise
         raise UserError(f"{endpoint.base_url} (via {endpoint.via}): {why or type(error).__name__}") from None
     text = endpoint.without_key(found.content.decode("utf-8", errors="replace"))
