@@ -88,7 +88,7 @@ def main(config: Config, run: RunDir) -> None:
             write_answers(run, map(to_rows, share.collect(stream)), rows, sum(not prompt.skipped for prompt in prompts))
     rows.update((prompt.key, prompt.skipped_row()) for prompt in prompts if prompt.skipped)
     saved_rows.keep_only(run, asked, rows)
-    share.clear()
+    share.end()
     endless = sum(row.finish_reason == "length" for row in rows.values())
     print(f"{len(rows)} answers, {endless} of them cut off at their limit", flush=True)
 

@@ -98,6 +98,7 @@ class Shares:
             raise UserError(
                 f"node {self._rank} has other prompts or settings than node 0: all need the same files and versions"
             )
+        self._run.share(self._start, self._rank).touch()  # the first node's `end` waits for it
         batches: list[list[int]] = plan["batches"][self._rank]
         return batches
 
@@ -135,8 +136,15 @@ class Shares:
             if rows:
                 yield [row.answer for row in rows]
 
+    def end(self) -> None:
+        """On the first node, once all answers are saved: wait until each node has read which batches are its own,
+        which may be none, then remove the files."""
+        while not all(shared_files.is_here(self._run.share(self._start, node)) for node in self._others):
+            time.sleep(LOOK)
+        self.clear()
+
     def clear(self) -> None:
-        """On the first node: remove the files of this and earlier starts, once all answers are saved."""
+        """On the first node: remove the files of this and earlier starts."""
         for pattern in (self._run.shares("*"), self._run.share("*", "*")):
             for path in self._run.nodes.glob(pattern.name):
                 path.unlink()

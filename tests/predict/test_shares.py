@@ -1,5 +1,7 @@
 """Several nodes share the prompts and give the bytes of one; what they hand over is data, and checked."""
 
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,7 +10,7 @@ from predict_runs import files_of, finish, make_run, row, save_lively_model, sta
 
 from sciriff.config import EngineConfig
 from sciriff.models.engines import Answer
-from sciriff.predict.shares import Shares
+from sciriff.predict.shares import LOOK, Shares
 from sciriff.run.nodes.cluster import Cluster
 from sciriff.run.nodes.everywhere import START
 from sciriff.run.run_dir import RunDir
@@ -44,7 +46,21 @@ def test_answers_arrive_once_and_the_end_waits_for_all(shares: list[Shares], tmp
     assert next(stream) == [Answer(2, [5, 6], "length")]
     shares[1].answer([[Answer(1, [], "stop")]])
     assert list(stream) == [[Answer(1, [], "stop")]]
-    shares[0].clear()
+    shares[1].dealt()
+    shares[0].end()
+    assert list(RunDir(tmp_path).nodes.iterdir()) == []
+
+
+def test_the_first_node_waits_for_one_that_comes_late_and_has_nothing_to_do(
+    shares: list[Shares], tmp_path: Path
+) -> None:
+    assert shares[0].deal([[0]]) == [[0]]
+    with ThreadPoolExecutor() as pool:
+        ended = pool.submit(shares[0].end)
+        time.sleep(2 * LOOK)
+        assert not ended.done()
+        assert shares[1].dealt() == []
+        ended.result(timeout=60)
     assert list(RunDir(tmp_path).nodes.iterdir()) == []
 
 
