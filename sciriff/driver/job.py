@@ -6,7 +6,7 @@ from omegaconf import DictConfig
 
 from sciriff.config import Config, as_dict
 from sciriff.data.saved_answers import models_below
-from sciriff.driver import pipeline, plan, preflight
+from sciriff.driver import pipeline
 from sciriff.driver.command_line import this_command
 from sciriff.driver.composed import checked
 from sciriff.driver.requeue import ProgressSinceStart
@@ -17,6 +17,8 @@ from sciriff.run.run_dir import RunDir
 
 def job(composed: DictConfig, progress: ProgressSinceStart) -> float | None:
     """One run, or one of a sweep. Returns the summary mean (0-1), which a sweeper can maximise."""
+    from sciriff.driver import plan, preflight  # a third of this package's imports, which --help does not need
+
     config = checked(composed)
     planned = plan.make(config)
     if config.dry_run:
