@@ -12,7 +12,7 @@ from sciriff.recreate.readers.json_files import json_lines
 def _read(split: str, files: list[Path]) -> Iterator[Record]:
     for _, row in json_lines(files[0], dict[str, Any]):
         pubmed = re.search(r"pubmed\D*/(\d+)", str(row.get("source")))
-        yield row | {"_documents": [f"pmid:{pubmed[1]}" if pubmed else f"doc:{row.get('doc_id')}"]}
+        yield row | {"_documents": [f"pmid:{pubmed[1]}" if pubmed else f"doc:drug_combo/{row.get('doc_id')}"]}
 
 
 CORPORA = {

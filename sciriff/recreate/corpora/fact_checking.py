@@ -25,7 +25,7 @@ def _read(papers: str, split: str, files: list[Path]) -> Iterator[Record]:
             "abstract": [sentence.strip() for sentence in pair.abstract.abstract],
             "verdict": VERDICTS.get(labels[0], labels[0]) if labels else "NEI",
             "evidence": [sentence for rationale in pair.rationales for sentence in rationale.sentences],
-            "_documents": [f"{papers}:{pair.abstract.doc_id}", f"claim:{pair.claim.claim}"],
+            "_documents": [f"{papers}{pair.abstract.doc_id}", f"claim:{pair.claim.claim}"],
         }
 
 
@@ -37,11 +37,11 @@ def _corpus(folder: str, papers: str, splits: dict[str, str], corpus: str = "cor
 CORPORA = {
     # The labels of SciFact's test claims are not published.
     "allenai/scifact_entailment": tuple(
-        _corpus("scifact", "s2", {"train": "train", "validation": "dev"}, corpus)
+        _corpus("scifact", "s2:", {"train": "train", "validation": "dev"}, corpus)
         for corpus in ("corpus.jsonl", "corpus_cited.jsonl")
     ),
-    "dwadden/covidfact_entailment": (_corpus("covidfact", "doc:covidfact", {"train": "train", "test": "test"}),),
+    "dwadden/covidfact_entailment": (_corpus("covidfact", "doc:covidfact/", {"train": "train", "test": "test"}),),
     "dwadden/healthver_entailment": (
-        _corpus("healthver", "doc:healthver", {"train": "train", "validation": "dev", "test": "test"}),
+        _corpus("healthver", "doc:healthver/", {"train": "train", "validation": "dev", "test": "test"}),
     ),
 }

@@ -10,7 +10,7 @@ from sciriff.recreate.readers.json_files import json_list
 
 def _read(split: str, files: list[Path]) -> Iterator[Record]:
     for _, row in json_list(files[0], dict[str, Any]):
-        yield row | {"_documents": [f"doc:{str(row.get('id')).rpartition('_')[0]}"]}
+        yield row | {"_documents": [f"doc:multicite/{str(row.get('id')).rpartition('_')[0]}"]}
 
 
 SPLITS = {"train": "train", "validation": "dev", "test": "test"}

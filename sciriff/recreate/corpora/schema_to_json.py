@@ -44,7 +44,7 @@ class MlTable(TypedDict):
 
 def _discomat(name: str, table: DiscomatTable) -> Record:
     records = [cell["cell_record"] for cell in table["gold_json_records"]]
-    return _record(table["table_code"], table["sup_text"], records, f"doc:{table['paper_id']}")
+    return _record(table["table_code"], table["sup_text"], records, f"doc:discomat/{table['paper_id']}")
 
 
 def _chemtables(name: str, table: ChemTable) -> Record:
@@ -55,7 +55,7 @@ def _chemtables(name: str, table: ChemTable) -> Record:
     cells |= {cell["cell_index"]: cell for cell in table["cell_list_gold"]}
     ordered = sorted(cells, key=lambda index: [int(number) for number in re.findall(r"\d+", index)])
     records = [json.dumps(cells[index]) for index in ordered]
-    return _record(table["table_processed"], "", records, f"pmcid:{table['paper_id'].removeprefix('PMC')}")
+    return _record(table["table_processed"], "", records, f"pmc:{table['paper_id'].removeprefix('PMC')}")
 
 
 def _mltables(name: str, table: MlTable) -> Record:

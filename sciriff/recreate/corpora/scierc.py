@@ -32,7 +32,7 @@ def _read(split: str, files: list[Path]) -> Iterator[Record]:
             "org_text": running_text(document.sentences),
             "ner_answer": [[written(text), kind] for text, kind in entities],
             "re_answer": [[written(head), kind, written(tail)] for head, kind, tail in relations],
-            "_documents": [f"doc:{document.doc_key}"],
+            "_documents": [f"doc:scierc/{document.doc_key}"],
         }
 
 

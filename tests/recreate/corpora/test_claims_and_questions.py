@@ -44,7 +44,7 @@ def test_healthver_names_its_documents_apart(tmp_path):
     files = {f"healthver/claims_{split}.jsonl": claim for split in DEV_NAMED}
     write_raw(tmp_path, files | {"healthver/corpus.jsonl": lines({"doc_id": 4, "title": "", "abstract": ["They do."]})})
     (record,) = raw_records(tmp_path, "dwadden/healthver_entailment", "test")
-    assert (record["verdict"], record["_documents"][0]) == ("NEI", "doc:healthver:4")
+    assert (record["verdict"], record["_documents"][0]) == ("NEI", "doc:healthver/4")
 
 
 PAPER = {"QUESTION": "Do tides rise?", "CONTEXTS": ["We looked.", "They did."], "final_decision": "yes"} | {
@@ -94,7 +94,7 @@ def test_multicite_intents(tmp_path):
     ]
     write_raw(tmp_path, {f"multicite/{name}.json": json.dumps(rows) for name in DEV_NAMED})
     records = raw_records(tmp_path, "kejian/MultiCite-classification-gold-context", "test")
-    assert [row["_documents"] for row in records] == [["doc:ab"], ["doc:ab"]]
+    assert [row["_documents"] for row in records] == [["doc:multicite/ab"], ["doc:multicite/ab"]]
     formatted = [row for record in records for row in multicite_intent_classification.format_record(record)]
     assert formatted[0]["output_transformed"] == ["FutureWork", "Uses"]
     assert formatted[1]["input_transformed"] == ["A."]

@@ -23,7 +23,7 @@ def test_scierc_mentions_stand_for_their_cluster(tmp_path):
         "org_text": "It uses a tide-gauge (TG). TG drifts, so floats are used.",
         "ner_answer": [["tide - gauge", "Method"], ["floats", "Material"]],
         "re_answer": [["floats", "USED-FOR", "tide - gauge"]],
-        "_documents": ["doc:tides-1"],
+        "_documents": ["doc:scierc/tides-1"],
     }
     (formatted,) = scierc.format_record(record)
     assert formatted["ner_dict"]["Method"] == ["tide - gauge"]

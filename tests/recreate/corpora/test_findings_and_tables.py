@@ -24,7 +24,7 @@ def test_findings_are_put_in_order(tmp_path):
     (record,) = raw_records(tmp_path, "evidence_inference", "validation")
     assert record["document"] == "A trial, of moss."
     assert record["evidence"] == [["moss", "stone", "weight", "significantly increased", "It grew."]]
-    assert record["_documents"][1:] == ["pmcid:7"]
+    assert record["_documents"] == ["pmc:7"]
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ def test_combinations_name_their_drugs(tmp_path):
     text = lines(row, row | {"source": None, "rels": []})
     write_raw(tmp_path, {f"drug_combo_extraction/final_{split}_set.jsonl": text for split in ("train", "test")})
     records = raw_records(tmp_path, "allenai/drug-combo-extraction", "test")
-    assert [record["_documents"] for record in records] == [["pmid:123"], ["doc:d1"]]
+    assert [record["_documents"] for record in records] == [["pmid:123"], ["doc:drug_combo/d1"]]
     formatted = [next(drug_combo_extraction.format_record(record)) for record in records]
     assert [record["relations"] for record in formatted] == [[["moss", "kelp", "POS"]], []]
     with pytest.raises(ValueError, match="no span_id 5"):
@@ -67,7 +67,7 @@ def test_discomat_cells(tmp_path):
     write_raw(tmp_path, {f"discomat/{name}.json": json.dumps({"p1::0": table}) for name in ("dev", "test")})
     assert "dev.json" in (corpus_of(tmp_path, "fbaigt/schema-to-json:discomat").incomplete or "")
     (record,) = raw_records(tmp_path, "fbaigt/schema-to-json:discomat", "train")
-    assert record["_documents"] == ["doc:p1"]
+    assert record["_documents"] == ["doc:discomat/p1"]
     (formatted,) = discomat_te.format_record(record)
     assert formatted["table_code_text"] == "Caption\n\n| Glass | α |"
     assert formatted["json_records"] == (
@@ -90,7 +90,7 @@ def test_chemtables_has_every_numeric_cell(tmp_path):
     }
     write_raw(tmp_path, {f"chemtables/{name}.json": json.dumps({"t": table}) for name in ("train", "dev", "test")})
     (record,) = raw_records(tmp_path, "fbaigt/schema-to-json:chemtables", "validation")
-    assert record["_documents"] == ["pmcid:5"]
+    assert record["_documents"] == ["pmc:5"]
     (formatted,) = chemtables_te.format_record(record)
     assert formatted["table_code_text"] == "<table/>"
     assert formatted["json_records"].splitlines() == [
