@@ -41,6 +41,8 @@ def _rows(
                     continue
                 if names is None:
                     names = values
+                    if len(set(names)) < len(names) or not all(names):
+                        raise UserError(f"{where}: the first line must name the columns, each by a name of its own")
                     continue
                 if len(values) != len(names):
                     columns_shown = visible_line(", ".join(names))[:LONGEST_SHOWN]
