@@ -21,7 +21,8 @@ PROTECTED = "\ue000\ue001\ue002"
 OTHER_FILES = (nodes.Include, nodes.Import, nodes.FromImport, nodes.Extends)
 
 
-def _environment() -> ImmutableSandboxedEnvironment:
+def sandbox() -> ImmutableSandboxedEnvironment:
+    """Return the environment in which templates are compiled and run."""
     environment = ImmutableSandboxedEnvironment(undefined=StrictUndefined)
     environment.globals["zip"] = zip
     del environment.globals["lipsum"]  # these two draw by chance, and every build must give the same rows
@@ -34,7 +35,7 @@ class Renderer:
 
     def __init__(self, task: TemplateFile) -> None:
         self._path = task.path
-        environment = _environment()
+        environment = sandbox()
         self._templates = {
             number: self._compiled(environment, number, "jinja", text.jinja) for number, text in task.templates.items()
         }
