@@ -30,6 +30,7 @@ from sciriff.run.whole_file import write_whole
 
 TASKS = ".tasks"
 """Folder in `out` with a folder for each task, from which a build goes on."""
+PINS = ".pins"
 SOME_FAILED = 1
 
 
@@ -77,7 +78,7 @@ def build(config: RecreateConfig, add: bool, wait: bool = False) -> int:
         made.settings = Settings.of(config, digest)
         for task in wanted:
             _find(made, task, known[task])
-        pins = write_pins(config.pin, set(made.sources), made.out / TASKS / "pins") if config.pin else {}
+        pins = write_pins(config.pin, set(made.sources), known, made.out / TASKS / PINS) if config.pin else {}
         jobs = []
         for task in made.sources:
             request = _request(made, task, pins.get(task))
