@@ -4,7 +4,7 @@ import contextlib
 import json
 import os
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from sciriff.config import RecreateConfig, nearest
@@ -31,7 +31,18 @@ from sciriff.run.whole_file import write_whole
 TASKS = ".tasks"
 """Folder in `out` with a folder for each task, from which a build goes on."""
 PINS = ".pins"
+ABSENT = "absent.json"
+"""In a task's folder: why it could not be built, for the card that a later build with `add` writes."""
 SOME_FAILED = 1
+
+
+@dataclass(frozen=True)
+class _Absent:
+    how: str
+    """failed or skipped"""
+    line: str
+    settings: str
+    """Digest."""
 
 
 class Build:
@@ -50,30 +61,39 @@ class Build:
         self.done: dict[str, TaskResult] = {}
         self.failed: dict[str, str] = {}
         self.skipped: dict[str, str] = {}
+        self.absent: dict[str, dict[str, str]] = {"skipped": {}, "failed": {}}
+        """Those of other builds that this one adds to."""
 
     def folder(self, task: str) -> Path:
         return self.out / TASKS / task
 
     def fail(self, task: str, line: str) -> None:
         self.failed[task] = line
+        self._note(task, "failed", line)
         say_error(f"{task}: {line}")
 
     def skip(self, task: str, line: str) -> None:
         self.skipped[task] = line
+        self._note(task, "skipped", line)
         say(f"{task}: skipped, for {line}")
+
+    def _note(self, task: str, how: str, line: str) -> None:
+        note = _Absent(how, line, value_digest(asdict(self.settings)))
+        write_whole(self.folder(task) / ABSENT, json.dumps(asdict(note)) + "\n")
 
 
 def build(config: RecreateConfig, add: bool, wait: bool = False) -> int:
     """Build the rows and return the exit status: 1 if a task failed, or was named and is not at hand. With `add` the
-    tasks of an earlier build with the same settings stay in `out`. UserError for what makes all of it impossible, such
-    as a folder that another command is building, unless this one may `wait`."""
+    tasks of an earlier build with the same settings stay in `out`, and other commands may add other tasks meanwhile.
+    UserError for what makes all of it impossible, such as a folder that another command is building, unless this one
+    may `wait`."""
     made = Build(config)
     known = template_files(Path(config.templates) if config.templates else BUNDLED)
     for task in config.tasks or ():
         if task not in known:
             raise UserError(f"recreate.tasks: {visible_line(task)} has no template file{nearest(task, known)}")
     wanted = sorted(set(config.tasks or known))
-    with _own(made.out, wait):
+    with _own(made.out, wanted, add, wait):
         digest = TokenCounter(made.tokenizer).digest if made.tokenizer else None  # before anything takes long
         made.settings = Settings.of(config, digest)
         for task in wanted:
@@ -84,6 +104,7 @@ def build(config: RecreateConfig, add: bool, wait: bool = False) -> int:
             request = _request(made, task, pins.get(task))
             if (finished := _finished(made, task, request.key)) is not None:
                 made.done[task] = finished
+                (made.folder(task) / ABSENT).unlink(missing_ok=True)
                 say(f"{task}: up to date")
             else:
                 jobs.append(_job(made, task, request))
@@ -98,17 +119,26 @@ def build(config: RecreateConfig, add: bool, wait: bool = False) -> int:
 
         at_once = config.workers or os.cpu_count() or 1
         workers.run(jobs, at_once, config.memory_gb, config.row_seconds, ended)
-        return _finish(made, wanted, add)
+        with hold_or_wait(made.out / TASKS / ".finish.lock", f"{made.out}: another command is writing it; waiting"):
+            return _finish(made, wanted, add)
 
 
 @contextlib.contextmanager
-def _own(out: Path, wait: bool) -> Iterator[None]:
-    """Make `out` and hold it. UserError for a folder with other files, which a build would replace."""
+def _own(out: Path, wanted: list[str], add: bool, wait: bool) -> Iterator[None]:
+    """Make `out` and hold it or, to add to it, the tasks that are wanted. UserError for a folder with other files,
+    which a build would replace."""
     if out.is_dir() and not (out / TASKS).is_dir() and any(out.iterdir()):
         raise UserError(f"recreate.out={out} has other files; name a new folder, or one that an earlier build made")
     (out / TASKS).mkdir(parents=True, exist_ok=True)
-    lock, line = out / TASKS / ".lock", f"recreate.out={out} is being built by another command"
-    with hold_or_wait(lock, f"{line}; waiting") if wait else hold_or_refuse(lock, line):
+
+    def held(name: str, what: str, shared: bool) -> contextlib.AbstractContextManager[None]:
+        lock, line = out / TASKS / name, f"{what} is being built by another command"
+        return hold_or_wait(lock, f"{line}; waiting", shared) if wait else hold_or_refuse(lock, line, shared)
+
+    with contextlib.ExitStack() as locks:
+        locks.enter_context(held(".lock", f"recreate.out={out}", shared=add))
+        for task in wanted if add else []:
+            locks.enter_context(held(f".{task}.lock", f"{task} in recreate.out={out}", shared=False))
         yield
 
 
@@ -151,7 +181,8 @@ def _code_digest() -> str:
 def _job(made: Build, task: str, request: TaskRequest) -> Job:
     folder = made.folder(task)
     folder.mkdir(exist_ok=True)
-    (folder / DONE).unlink(missing_ok=True)
+    for left in (DONE, ABSENT):
+        (folder / left).unlink(missing_ok=True)
     write_whole(folder / REQUEST, json.dumps(asdict(request), indent=1) + "\n")
     return Job(task, made.files[task].path, folder)
 
@@ -187,16 +218,22 @@ def _write(made: Build) -> None:
         task: [record for record in records if record.id not in leaks.get(task, {})]
         for task, records in documents.items()
     }
-    absent = {"not_at_hand": made.skipped, "failed": made.failed}
+    absent = {"not_at_hand": made.absent["skipped"] | made.skipped, "failed": made.absent["failed"] | made.failed}
     write_card(made.out, asdict(made.settings), tasks, absent, shared(kept))
 
 
 def _keep_others(made: Build, wanted: list[str]) -> None:
-    """Take up the finished tasks of earlier builds that had the same settings."""
+    """Take up the tasks of other builds that had the same settings: finished ones, and why others are absent."""
+    settings = value_digest(asdict(made.settings))
+    for path in sorted((made.out / TASKS).glob(f"*/{ABSENT}")):
+        note, task = read_json(path, _Absent, "a note", "remove it"), path.parent.name
+        if task not in wanted and note.settings == settings:
+            made.absent[note.how][task] = note.line
     for path in sorted((made.out / TASKS).glob(f"*/{DONE}")):
         task = path.parent.name
         request = read_json(path.with_name(REQUEST), TaskRequest, "a request", "remove the folder to build it again")
-        if task not in wanted and request.settings == made.settings:
+        absent = any(task in lines for lines in made.absent.values())
+        if task not in wanted and not absent and request.settings == made.settings:
             made.files[task] = read_template_file(Path(request.file))
             made.sources[task] = source_of(made.files[task], made.raw)
             made.done[task] = _read_done(path.parent)
