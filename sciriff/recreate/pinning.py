@@ -23,8 +23,8 @@ def restore(
     text_is_lost: bool,
     at: Callable[[str], None],
 ) -> dict[str, int]:
-    """Restore the pinned records; `records` are the renderings of each. Returns how many were pinned in which way.
-    The tokens of rows with another text than before are forgotten. `at` is called before each record.
+    """Restore the pinned records; `records` are the renderings of each. Returns what became of how many pins. The
+    tokens of rows with another text than before are forgotten. `at` is called before each record.
 
     An id says little where the raw data lack records that the authors had. So if any text is that of a pin, ids count
     only together with texts; if none is, as with templates in another wording, ids alone decide.
@@ -32,6 +32,7 @@ def restore(
     if not pins.by_base:
         return {}
     counts: Counter[str] = Counter()
+    here = {rows[0].base for rows in records}
     texts = []
     for rows in records:
         at(f"the pin of {rows[0].base}")
@@ -56,12 +57,12 @@ def restore(
             counts[TEXT] += 1
             _write(rows, own, pin, pins, spool)
         elif pin and comparable and pin.texts:
-            counts[OTHER_TEXT] += 1
             _rename(rows, f"{rows[0].base}~unpinned")
         elif pin:
             counts[ID] += 1
-    missing = len(set(pins.by_base) - {rows[0].base for rows in records})
-    return dict(sorted(counts.items())) | ({MISSING: missing} if missing else {})
+    for base in set(pins.by_base) - {rows[0].base for rows in records}:
+        counts[OTHER_TEXT if base in here else MISSING] += 1
+    return dict(sorted(counts.items()))
 
 
 def _first(rows: list[Spooled]) -> Spooled | None:

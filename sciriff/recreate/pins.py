@@ -19,6 +19,7 @@ from sciriff.data.source_rows import read_rows
 from sciriff.recreate.instance_id import without_template
 from sciriff.recreate.template_file import SPLITS
 from sciriff.run.json_lines import dumps, record_of
+from sciriff.run.messages import say
 from sciriff.run.user_error import UserError
 from sciriff.run.visible import visible_line
 from sciriff.run.whole_file import whole
@@ -82,6 +83,8 @@ def write_pins(source: str, tasks: set[str], known: Collection[str], folder: Pat
             f"recreate.pin={source} has no row of a task with a template file; rows are read from files whose names "
             f"begin with {', '.join(SPLITS)}"
         )
+    if without := sorted(tasks - set(files)):
+        say(f"recreate.pin={source} has no row of {', '.join(without)}; recreate.seed decides there")
     return {task: folder / f"{task}.jsonl" for task in sorted(files)}
 
 

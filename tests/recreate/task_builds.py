@@ -33,11 +33,13 @@ class Built:
         return json.dumps([self.rows, self.documents, self.result.left_out, self.result.rows])
 
 
-def build_one(folder: Path, name: str = "kinds", *, lost: bool = False, **settings: Any) -> Built:
-    """Build `folder/NAME.yaml` without a window and a cap, if none is given."""
+def build_one(
+    folder: Path, name: str = "kinds", *, out: Path | None = None, lost: bool = False, **settings: Any
+) -> Built:
+    """Build `folder/NAME.yaml`, without a window and a cap if none is given."""
     config = RecreateConfig(templates=str(folder), **{"context_window": None, "cap": None, **settings})
-    out = folder / "built"
-    out.mkdir(exist_ok=True)
+    out = out or folder / "built"
+    out.mkdir(parents=True, exist_ok=True)
     pins = write_pins(config.pin, {name}, {name}, out / "pins") if config.pin else {}
     request = TaskRequest(
         file=str(folder / f"{name}.yaml"),
