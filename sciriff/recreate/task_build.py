@@ -131,6 +131,8 @@ def build(request: TaskRequest, at: Callable[[str], None]) -> TaskResult:
             for split in SPLITS
             if split in source and split not in task.skip_splits
         }
+        if not any(result.read.values()):
+            raise UserError(f"{task.path}: its source has no records, or skip_splits leaves out all that it has")
         builder.write(kept, spool, folder)
     (folder / SPOOL).unlink()
     write_whole(folder / DONE, json.dumps(asdict(result), indent=1) + "\n")
@@ -156,7 +158,7 @@ class _Builder:
     def __init__(self, task: TemplateFile, request: TaskRequest, result: TaskResult, at: Callable[[str], None]) -> None:
         self._task, self._request, self._result, self._at = task, request, result, at
         self._settings = request.settings
-        self._renderer = Renderer(task)
+        self._renderer = Renderer(task, at)
         self._counter = TokenCounter(request.tokenizer) if request.tokenizer else None
         self._format: Format = formatter(task, self._counter, request.settings.context_window, request.settings.seed)
         self._pins = TaskPins(Path(request.pins) if request.pins else None)
@@ -193,9 +195,8 @@ class _Builder:
                 if base in seen:
                     raise UserError(f"{self._place(place)}: {base} is already {seen[base]}; ids must differ")
                 seen[base] = place
-                waiting.append(
-                    _Waiting((order, part), base, self._rendered(base, fields, place), documents_of(record, fields))
-                )
+                rendered = self._rendered(base, fields, place)
+                waiting.append(_Waiting((order, part), base, rendered, self._documents(record, fields, place)))
             if _is_full(waiting):
                 self._at(place)
                 flush()
@@ -220,7 +221,7 @@ class _Builder:
             raise UserError(
                 f"{self._place(place)}: the formatter found no {visible_line(error)[:80]}; the record has {known}"
             ) from None
-        except (ValueError, TypeError, IndexError, AttributeError) as error:
+        except (ValueError, TypeError, IndexError, AttributeError, ArithmeticError, RecursionError) as error:
             raise UserError(f"{self._place(place)}: {visible_line(error)[:300]}") from None
 
     def _rendered(self, base: str, fields: Record, place: str) -> list[tuple[int, str, str]]:
@@ -233,6 +234,12 @@ class _Builder:
             return [(number, *self._renderer.render(number, fields)) for number in numbers]
         except ValueError as error:
             raise UserError(f"{self._place(place)}, {error}") from None
+
+    def _documents(self, record: Record, fields: Record, place: str) -> list[str]:
+        try:
+            return documents_of(record, fields)
+        except UserError as error:
+            raise UserError(f"{self._place(place)}: {error}") from None
 
     def _counted(self, waiting: list[_Waiting], split: str) -> Iterator[tuple[_Waiting, list[Spooled]]]:
         """Yield the records of which a rendering fits the window, with these."""
