@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import shlex
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 from sciriff.config import RecreateConfig, nearest
 from sciriff.recreate import workers
 from sciriff.recreate.card import task_entry, write_card
+from sciriff.recreate.examples import write_examples
 from sciriff.recreate.pins import write_pins
 from sciriff.recreate.rows import write_rows
 from sciriff.recreate.shared_documents import leaking, read_documents, shared
@@ -30,6 +32,8 @@ from sciriff.run.whole_file import write_whole
 
 TASKS = ".tasks"
 """Folder in `out` with a folder for each task, from which a build goes on."""
+EXAMPLES = "examples.jsonl"
+"""File in TASKS with a few rows of each task, for the page of the build."""
 SOME_FAILED = 1
 
 
@@ -176,6 +180,7 @@ def _write(made: Build) -> None:
     documents = read_documents(folders)
     leaks = leaking(documents) if made.config.split == "document" else {}
     rows = write_rows(folders, made.out, leaks)
+    write_examples(made.out / TASKS / EXAMPLES, folders, leaks)
     tasks = {
         task: task_entry(made.files[task], made.sources[task], made.done[task], rows[task], leaks.get(task, {}))
         for task in folders
@@ -211,6 +216,7 @@ def _finish(made: Build, wanted: list[str], add: bool) -> int:
     _write(made)
     total = sum(sum(result.rows.values()) for result in made.done.values())
     say(f"{total:,} rows of {len(made.done)} tasks: {made.out}")
+    say(f"a page to look at them: python -m sciriff.recreate.page {shlex.quote(str(made.out))}")
     if made.skipped:
         say(f"{len(made.skipped)} tasks are not at hand; the lines above say where to get their data")
     if made.failed:
