@@ -23,7 +23,7 @@ from sciriff.recreate.tokens import PUBLISHED, TokenCounter
 from sciriff.recreate.worker import REQUEST
 from sciriff.recreate.workers import Job, Problem
 from sciriff.run.digest import file_digest, value_digest
-from sciriff.run.locks import hold_or_refuse
+from sciriff.run.locks import hold_or_refuse, hold_or_wait
 from sciriff.run.messages import say, say_error
 from sciriff.run.typed_json import read_json
 from sciriff.run.user_error import UserError
@@ -32,7 +32,7 @@ from sciriff.run.whole_file import write_whole
 
 TASKS = ".tasks"
 """Folder in `out` with a folder for each task, from which a build goes on."""
-EXAMPLES = "examples.jsonl"
+ALL_EXAMPLES = "examples.jsonl"
 """File in TASKS with a few rows of each task, for the page of the build."""
 SOME_FAILED = 1
 
@@ -66,16 +66,17 @@ class Build:
         say(f"{task}: skipped, for {line}")
 
 
-def build(config: RecreateConfig, add: bool) -> int:
+def build(config: RecreateConfig, add: bool, wait: bool = False) -> int:
     """Build the rows and return the exit status: 1 if a task failed, or was named and is not at hand. With `add` the
-    tasks of an earlier build with the same settings stay in `out`. UserError for what makes all of it impossible."""
+    tasks of an earlier build with the same settings stay in `out`. UserError for what makes all of it impossible, such
+    as a folder that another command is building, unless this one may `wait`."""
     made = Build(config)
     known = template_files(Path(config.templates) if config.templates else BUNDLED)
     for task in config.tasks or ():
         if task not in known:
             raise UserError(f"recreate.tasks: {visible_line(task)} has no template file{nearest(task, known)}")
     wanted = sorted(set(config.tasks or known))
-    with _own(made.out):
+    with _own(made.out, wait):
         digest = TokenCounter(made.tokenizer).digest if made.tokenizer else None  # before anything takes long
         made.settings = Settings.of(config, digest)
         for task in wanted:
@@ -104,12 +105,13 @@ def build(config: RecreateConfig, add: bool) -> int:
 
 
 @contextlib.contextmanager
-def _own(out: Path) -> Iterator[None]:
+def _own(out: Path, wait: bool) -> Iterator[None]:
     """Make `out` and hold it. UserError for a folder with other files, which a build would replace."""
     if out.is_dir() and not (out / TASKS).is_dir() and any(out.iterdir()):
         raise UserError(f"recreate.out={out} has other files; name a new folder, or one that an earlier build made")
     (out / TASKS).mkdir(parents=True, exist_ok=True)
-    with hold_or_refuse(out / TASKS / ".lock", f"recreate.out={out} is being built by another command"):
+    lock, line = out / TASKS / ".lock", f"recreate.out={out} is being built by another command"
+    with hold_or_wait(lock, f"{line}; waiting") if wait else hold_or_refuse(lock, line):
         yield
 
 
@@ -180,7 +182,7 @@ def _write(made: Build) -> None:
     documents = read_documents(folders)
     leaks = leaking(documents) if made.config.split == "document" else {}
     rows = write_rows(folders, made.out, leaks)
-    write_examples(made.out / TASKS / EXAMPLES, folders, leaks)
+    write_examples(made.out / TASKS / ALL_EXAMPLES, folders, leaks)
     tasks = {
         task: task_entry(made.files[task], made.sources[task], made.done[task], rows[task], leaks.get(task, {}))
         for task in folders

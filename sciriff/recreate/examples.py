@@ -24,7 +24,7 @@ from sciriff.run.visible import shortened
 from sciriff.run.whole_file import write_whole
 
 EXAMPLES = "examples.json"
-"""File in the folder of a task; `examples.jsonl` beside these folders has a line for each task of the build."""
+"""File in the folder of a task; `ALL_EXAMPLES` of a build has a line for each task."""
 CANDIDATES = 24
 """Records of a source split that may become examples: splits, pins and documents leave some of them out."""
 PER_SPLIT = 3

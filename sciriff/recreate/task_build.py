@@ -195,7 +195,7 @@ class _Builder:
             if cap is not None and len(kept) >= cap and (draw, 0) > kept[-1].order:
                 continue  # neither rendered nor counted: it cannot be among the first
             order = draw if cap is not None else b""
-            for part, fields in enumerate(self._formatted(record, place)):
+            for part, fields in enumerate(self._formatted(record | {"_id": one}, place)):
                 base = instance_id(self._task.name, split, record_id_of(fields, number, self._place(place), one))
                 if base in seen:
                     raise UserError(f"{self._place(place)}: {base} is already {seen[base]}; ids must differ")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypedDict, TypeVar
 
-from sciriff.recreate.build import EXAMPLES, TASKS
+from sciriff.recreate.build import ALL_EXAMPLES, TASKS
 from sciriff.recreate.card import CARD
 from sciriff.recreate.examples import Count, TaskExamples
 from sciriff.run.json_lines import read_jsonl
@@ -115,7 +115,7 @@ def read_card(folder: Path) -> BuildCard:
 
 def read_examples(folder: Path, tasks: Sequence[str]) -> dict[str, TaskExamples]:
     """Read the examples of these tasks; a build of rows that were copied elsewhere without its `.tasks` has none."""
-    path = folder / TASKS / EXAMPLES
+    path = folder / TASKS / ALL_EXAMPLES
     if not path.is_file():
         return {}
     _refuse_huge(path)
