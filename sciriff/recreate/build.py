@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import shlex
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 from sciriff.config import RecreateConfig, nearest
 from sciriff.recreate import workers
 from sciriff.recreate.card import task_entry, write_card
+from sciriff.recreate.examples import write_examples
 from sciriff.recreate.pins import write_pins
 from sciriff.recreate.rows import write_rows
 from sciriff.recreate.shared_documents import leaking, read_documents, shared
@@ -25,13 +27,15 @@ from sciriff.run.locks import hold_or_refuse, hold_or_wait
 from sciriff.run.messages import say, say_error
 from sciriff.run.typed_json import read_json
 from sciriff.run.user_error import UserError
-from sciriff.run.visible import visible_line
+from sciriff.run.visible import shortened, visible_line
 from sciriff.run.whole_file import write_whole
 
 TASKS = ".tasks"
 """Folder in `out` with a folder for each task, from which a build goes on."""
 PINS = ".pins"
 """Folder beside these; a task's name has no dot."""
+ALL_EXAMPLES = "examples.jsonl"
+"""File in TASKS with a few rows of each task, for the page of the build."""
 SOME_FAILED = 1
 LONGEST_LINE = 2000
 """Characters of a line that says why a task failed, which may quote its files."""
@@ -60,17 +64,17 @@ class Build:
 
     def fail(self, task: str, line: str) -> None:
         self.failed[visible_line(task)] = self._everywhere(line)
-        say_error(visible_line(f"{task}: {line[:LONGEST_LINE]}"))
+        say_error(visible_line(f"{task}: {shortened(line, LONGEST_LINE)}"))
 
     def skip(self, task: str, line: str) -> None:
         self.skipped[visible_line(task)] = self._everywhere(line)
-        say(visible_line(f"{task}: skipped, for {line[:LONGEST_LINE]}"))
+        say(visible_line(f"{task}: skipped, for {shortened(line, LONGEST_LINE)}"))
 
     def _everywhere(self, line: str) -> str:
         """Return a line for the card, which is the same wherever the folders are."""
         for folder in filter(None, (self.templates, self.raw)):
             line = line.replace(f"{folder}{os.sep}", "")
-        return visible_line(line[:LONGEST_LINE])
+        return visible_line(shortened(line, LONGEST_LINE))
 
 
 def build(config: RecreateConfig, add: bool, wait: bool = False) -> int:
@@ -160,9 +164,9 @@ def _request(made: Build, task: str, pins: Path | None) -> TaskRequest:
 
 
 def _code_digest() -> str:
-    """Digest of this package's code, of which every row is made."""
+    """Digest of the code by which rows are made: all of this package but its page."""
     here = Path(__file__).parent
-    return value_digest([file_digest(path) for path in sorted(here.rglob("*.py"))])
+    return value_digest([file_digest(path) for path in sorted(here.rglob("*.py")) if path.parent.name != "page"])
 
 
 def _job(made: Build, task: str, request: TaskRequest) -> Job:
@@ -196,6 +200,7 @@ def _write(made: Build) -> None:
     documents = read_documents(folders)
     leaks = leaking(documents) if made.config.split == "document" else {}
     rows = write_rows(folders, made.out, leaks)
+    write_examples(made.out / TASKS / ALL_EXAMPLES, folders, leaks)
     tasks = {
         task: task_entry(made.files[task], made.sources[task], made.done[task], rows[task], leaks.get(task, {}))
         for task in folders
@@ -240,6 +245,7 @@ def _finish(made: Build, wanted: list[str], add: bool) -> int:
     _write(made)
     total = sum(sum(result.rows.values()) for result in made.done.values())
     say(f"{total:,} rows of {len(made.done)} tasks: {made.out}")
+    say(f"a page to look at them: python -m sciriff.recreate.page {shlex.quote(str(made.out))}")
     if made.skipped:
         say(f"{len(made.skipped)} tasks are not at hand; the lines above say where to get their data")
     if made.failed:

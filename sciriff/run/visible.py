@@ -21,6 +21,15 @@ def visible_line(text: object) -> str:
     return visible(text).replace("\n", "\u240a").replace("\t", "\u2409")
 
 
+def shortened(text: str, longest: int) -> str:
+    """Leave out the middle of a text with more than `longest` characters and say how many are missing."""
+    if len(text) <= longest:
+        return text
+    end = longest // 4
+    missing = len(text) - longest
+    return f"{text[: longest - end]} […, {missing:,} characters are not shown, …] {text[len(text) - end :]}"
+
+
 def _picture(found: re.Match[str]) -> str:
     code = ord(found[0])
     return chr(0x2400 + code) if code < 0x20 else "\u2421" if code == 0x7F else "\ufffd"

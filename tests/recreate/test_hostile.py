@@ -429,8 +429,9 @@ def test_nothing_raw_is_printed_and_nothing_twice(built: Built):
     assert not re.findall(unshown, built.printed)
     printed = built.printed.rstrip("\n").split("\n")
     good = len(HEALTHY) + len(WORKS)
-    assert len(printed) == len(BAD) + len(ODD_FILES) + good + 2
-    assert printed[-2].startswith(f"{20 + len(WORKS)} rows of {good} tasks")
+    assert len(printed) == len(BAD) + len(ODD_FILES) + good + 3
+    assert printed[-3].startswith(f"{20 + len(WORKS)} rows of {good} tasks")
+    assert printed[-2].startswith("a page to look at them: ")
     assert printed[-1].startswith(f"error: {len(BAD) + len(ODD_FILES)} tasks failed: ")
 
 
