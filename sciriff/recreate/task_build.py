@@ -11,6 +11,7 @@ from sciriff.config import RecreateConfig
 from sciriff.recreate import splits
 from sciriff.recreate.corpus import Record
 from sciriff.recreate.documents import documents_of
+from sciriff.recreate.examples import Candidate, LengthCounter, Shortlist, Side, Unit, shown_fields, write_task_examples
 from sciriff.recreate.formatters import Format, formatter
 from sciriff.recreate.instance_id import instance_id, rank, record_id, with_template
 from sciriff.recreate.pinning import restore
@@ -103,6 +104,7 @@ class _Waiting:
     base: str
     renderings: list[tuple[int, str, str]]
     documents: list[str]
+    candidate: Candidate | None
 
 
 class _Batch:
@@ -132,6 +134,8 @@ class _Kept:
     order: tuple[bytes, int]
     rows: list[Spooled]
     documents: list[str]
+    candidate: Candidate | None
+    """For a record that may be shown as an example."""
 
 
 @dataclass(slots=True)
@@ -163,6 +167,8 @@ def build(request: TaskRequest, at: Callable[[str], None]) -> TaskResult:
             for split in SPLITS
             if split in source and split not in task.skip_splits
         }
+        if not any(result.read.values()):
+            raise UserError(f"{task.path}: its source has no records, or skip_splits leaves out all that it has")
         builder.write(kept, spool, folder)
     (folder / SPOOL).unlink()
     write_whole(folder / DONE, json.dumps(asdict(result), indent=1) + "\n")
@@ -188,7 +194,7 @@ class _Builder:
     def __init__(self, task: TemplateFile, request: TaskRequest, result: TaskResult, at: Callable[[str], None]) -> None:
         self._task, self._request, self._result, self._at = task, request, result, at
         self._settings = request.settings
-        self._renderer = Renderer(task)
+        self._renderer = Renderer(task, at)
         self._counter = TokenCounter(request.tokenizer) if request.tokenizer else None
         self._format: Format = formatter(task, self._counter, request.settings.context_window, request.settings.seed)
         self._pins = TaskPins(Path(request.pins) if request.pins else None)
@@ -199,11 +205,14 @@ class _Builder:
         too_long: list[_TooLong] = []
         waiting = _Batch()
         seen: dict[str, int] = {}
+        shortlist = Shortlist()
         cap = None if self._pins.by_base else self._settings.cap  # `_sampled` keeps what is pinned
 
         def flush() -> None:
             nonlocal kept, too_long
-            kept += self._counted(waiting, split, spool, too_long)
+            for one, rows in self._counted(waiting, split, spool, too_long):
+                candidate = one.candidate if one.candidate and shortlist.add(one.candidate.draw) else None
+                kept.append(_Kept(one.order, rows, one.documents, candidate))
             waiting.clear()
             if cap is not None:
                 kept = sorted(kept, key=_drawn)[:cap]
@@ -215,21 +224,19 @@ class _Builder:
             place = f"{split} row {number}"
             self._at(place)
             one = record_id_of(record, number, self._place(place))
-            order = b""
-            if self._settings.cap is not None:
-                order = rank(self._settings.seed, f"{self._task.name}:{split}:sample", one)
-            if cap is not None and len(kept) >= cap and (order, 0) > kept[-1].order:
+            draw = rank(self._settings.seed, f"{self._task.name}:{split}:sample", one)
+            if cap is not None and len(kept) >= cap and (draw, 0) > kept[-1].order:
                 continue  # neither rendered nor counted: it cannot be among the first
+            order = draw if self._settings.cap is not None else b""
             for part, fields in enumerate(self._formatted(record | {"_id": one}, place)):
                 base = instance_id(self._task.name, split, record_id_of(fields, number, self._place(place), one))
                 if base in seen:
-                    raise UserError(
-                        f"{self._place(place)}: {base} is already {split} row {seen[base]}; ids must differ"
-                    )
+                    first = f"{split} row {seen[base]}"
+                    raise UserError(f"{self._place(place)}: {base} is already {first}; ids must differ")
                 seen[base] = number
-                waiting.add(
-                    _Waiting((order, part), base, self._rendered(base, fields, place), documents_of(record, fields))
-                )
+                renderings, documents = self._rendered(base, fields, place), self._documents(record, fields, place)
+                candidate = Candidate(draw, shown_fields(fields)) if not part and shortlist.admits(draw) else None
+                waiting.add(_Waiting((order, part), base, renderings, documents, candidate))
             if waiting.is_full:
                 self._at(place)
                 flush()
@@ -256,7 +263,7 @@ class _Builder:
             raise UserError(
                 f"{self._place(place)}: the formatter found no {visible_line(error)[:80]}; the record has {known}"
             ) from None
-        except (ValueError, TypeError, IndexError, AttributeError) as error:
+        except (ValueError, TypeError, IndexError, AttributeError, ArithmeticError, RecursionError) as error:
             raise UserError(f"{self._place(place)}: {visible_line(error)[:300]}") from None
 
     def _rendered(self, base: str, fields: Record, place: str) -> list[tuple[int, str, str]]:
@@ -270,8 +277,16 @@ class _Builder:
         except ValueError as error:
             raise UserError(f"{self._place(place)}, {error}") from None
 
-    def _counted(self, waiting: _Batch, split: str, spool: Spool, too_long: list[_TooLong]) -> Iterator[_Kept]:
-        """Yield the records of which a rendering fits the window, with these in the spool."""
+    def _documents(self, record: Record, fields: Record, place: str) -> list[str]:
+        try:
+            return documents_of(record, fields)
+        except UserError as error:
+            raise UserError(f"{self._place(place)}: {error}") from None
+
+    def _counted(
+        self, waiting: _Batch, split: str, spool: Spool, too_long: list[_TooLong]
+    ) -> Iterator[tuple[_Waiting, list[Spooled]]]:
+        """Yield the records of which a rendering fits the window, with these, which are in the spool."""
         texts = [text for one in waiting.records for _, *pair in one.renderings for text in pair]
         lengths = iter(self._counter.lengths(texts) if self._counter else [])
         for one in waiting.records:
@@ -285,7 +300,7 @@ class _Builder:
                 else:
                     too_long.append(_TooLong(one.order, row.instance))
             if rows:
-                yield _Kept(one.order, rows, one.documents)
+                yield one, rows
 
     def _fits(self, tokens: tuple[int, int] | None) -> bool:
         window = self._settings.context_window
@@ -349,6 +364,7 @@ class _Builder:
             for base, split in sorted(cut.split_of.items()):
                 file.write(dumps({"id": base, "split": split, "documents": documents[base]}) + "\n")
         metadata = dumps(self._task.metadata.of_row)
+        lengths: dict[Side, LengthCounter] = {"input": LengthCounter(), "output": LengthCounter()}
         for split in SPLITS:
             chosen = [row for row in rows if cut.split_of.get(row.base) == split]
             with whole(folder / f"{split}.jsonl") as file:
@@ -356,7 +372,17 @@ class _Builder:
                     self._at(f"writing {split}")
                     texts = spool.text(row).removesuffix("}")
                     file.write(f'{texts}, "metadata": {metadata}, "_instance_id": {dumps(row.instance)}}}\n')
+                    sizes = row.tokens or map(len, spool.content(row).values())
+                    for counter, size in zip(lengths.values(), sizes, strict=True):
+                        counter.add(size)
             self._count(split, chosen)
+        candidates = [
+            (cut.split_of[entry.rows[0].base], entry.candidate, entry.rows)
+            for entry in everything
+            if entry.candidate and entry.rows[0].base in cut.split_of
+        ]
+        unit: Unit = "tokens" if self._counter else "characters"
+        write_task_examples(folder, self._task.name, self._task.templates, candidates, spool, unit, lengths)
 
     def _cut(self, ids: Mapping[str, list[str]], documents: Mapping[str, list[str]]) -> splits.Cut:
         pinned = {base: pin.split for base, pin in self._pins.by_base.items() if base in documents}
