@@ -9,7 +9,7 @@ from sciriff.results.scores import answers_of
 from sciriff.results.summary_table import judge_line
 from sciriff.run.number_format import short
 from sciriff.run.run_dir import RunDir
-from sciriff.tasks import COLUMNS
+from sciriff.tasks.own import columns_of
 
 Facts = list[tuple[str, str]]
 """(what, value) as a list for people."""
@@ -18,12 +18,17 @@ Facts = list[tuple[str, str]]
 def notes(config: Config, scores: RunScores, mix: MixCard | None) -> list[str]:
     """What a reader must know before comparing these numbers with others."""
     found = []
-    if missing := [column for column in COLUMNS if column not in scores.columns]:
+    if missing := [column for column in columns_of(scores.held_out) if column not in scores.columns]:
         text = f"A dash ({MISSING}) is a column without a score, and the mean and the median leave it out."
         text += f" Missing here: {', '.join(missing)}."
         if config.judge.provider == "none" and any("lm_judge" in key for key in missing):
             text += " The lm_judge columns need a judge model, and this run has none (judge=none)."
         found.append(text)
+    if own := scores.scores.get("own_tasks"):
+        named = ", ".join(f"{name} ({metric})" for name, metric in sorted(own.items()))
+        found.append(
+            f"Not of SciRIFF's nine tasks: {named}. Compare mean and median only with those of the same columns."
+        )
     if any("lm_judge" in key for key in scores.columns):
         if config.judge.provider != "recorded":
             found.append("The lm_judge columns were rated with prompts of our own wording, not the reference's.")
