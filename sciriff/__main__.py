@@ -6,6 +6,7 @@ import sys
 from sciriff import __version__
 
 COMMANDS = {
+    "recreate": "SciRIFF's rows, or rows like them, from raw corpora and templates",
     "train": "mix, train, predict, score and report, as the config says",
     "evaluate": "the same with train=none",
     "compare": "finished runs beside each other, and which differences are within noise",

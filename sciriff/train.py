@@ -15,9 +15,9 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from sciriff.config import conf_dir
+from sciriff.config import compose_error, conf_dir
 from sciriff.config.registration import composing, register
-from sciriff.driver import compose_error, sweep
+from sciriff.driver import sweep
 from sciriff.driver.command_line import this_command
 from sciriff.driver.job import job
 from sciriff.driver.pipeline import RunFailed

@@ -21,13 +21,15 @@ def hub_server(files: Mapping[str, bytes] = {}, refusal: tuple[int, str] | None 
         protocol_version = "HTTP/1.1"
 
         def do_GET(self) -> None:
-            parts = self.path.partition("?")[0].split("/")[1:]
+            path, _, query = self.path.partition("?")
+            parts = path.split("/")[1:]
             if refusal:
                 self.reply(refusal[0], headers={"X-Error-Code": refusal[1]})
             elif parts[:4] == ["datasets", *DATASET.split("/"), "resolve"]:
                 self.send_file("/".join(parts[5:]))
             elif parts[:5] == ["api", "datasets", *DATASET.split("/"), "tree"]:
-                self.reply_json(list(self.entries("/".join(parts[6:]))))
+                recursive = "recursive=true" in query.lower()
+                self.reply_json(list(self.entries("/".join(parts[6:]), recursive)))
             elif parts[:4] == ["api", "datasets", *DATASET.split("/")]:
                 self.reply_json({"id": DATASET, "sha": COMMIT, "siblings": [{"rfilename": name} for name in files]})
             else:
@@ -41,17 +43,18 @@ def hub_server(files: Mapping[str, bytes] = {}, refusal: tuple[int, str] | None 
             else:
                 self.reply(404, headers={"X-Error-Code": "EntryNotFound"})
 
-        def entries(self, folder: str) -> Iterator[dict[str, Any]]:
-            """What stands directly in a folder of the dataset."""
+        def entries(self, folder: str, recursive: bool) -> Iterator[dict[str, Any]]:
+            """What stands in a folder of the dataset, directly or at any depth."""
+            beginning = f"{folder}/" if folder else ""
             folders = set()
             for name, content in files.items():
-                if name.startswith(folder):
-                    first, slash, _ = name[len(folder) :].lstrip("/").partition("/")
-                    if slash:
-                        folders.add(f"{folder}/{first}".lstrip("/"))
-                    else:
+                if name.startswith(beginning):
+                    below = name[len(beginning) :].split("/")
+                    parents = [beginning + "/".join(below[:depth]) for depth in range(1, len(below))]
+                    folders.update(parents if recursive else parents[:1])
+                    if recursive or not parents:
                         yield {"type": "file", "path": name, "size": len(content), "oid": _digest(content)}
-            for name in folders:
+            for name in sorted(folders):
                 yield {"type": "directory", "path": name, "size": 0, "oid": _digest(name.encode())}
 
         def reply_json(self, value: object) -> None:

@@ -12,6 +12,7 @@ from sciriff.config.mix import MixConfig, MixSourceConfig, SourcesConfig
 from sciriff.config.model import CHAT_FORMATS, ApiModelConfig, ModelConfig, ShapeConfig
 from sciriff.config.places import PACKAGE, SAMPLE, conf_dir
 from sciriff.config.plan import PlanConfig
+from sciriff.config.recreate import RecreateConfig
 from sciriff.config.report import ReportConfig
 from sciriff.config.root import STAGES, Config
 from sciriff.config.server import ADDRESS, PROVIDERS, ServerConfig

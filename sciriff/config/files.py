@@ -2,23 +2,35 @@
 
 from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
 from yaml import YAMLError
 
 from sciriff.config.keys import KEYS, check_values, unknown_key
+from sciriff.config.recreate import RecreateConfig
 from sciriff.config.roles import Role, setting_of
-from sciriff.config.root import Config
+from sciriff.config.root import Config, RecreateRoot
 from sciriff.run.user_error import UserError
+
+T = TypeVar("T")
 
 
 def from_container(values: DictConfig) -> Config:
     """The checked config of composed values. UserError says which key is unknown, unset or wrong."""
+    return _checked(values, Config)
+
+
+def recreate_from_container(values: DictConfig) -> RecreateConfig:
+    """The checked section of what `python -m sciriff.recreate` composes. UserError as `from_container`."""
+    return _checked(values, RecreateRoot).recreate
+
+
+def _checked(values: DictConfig, kind: type[T]) -> T:
     try:
         plain = OmegaConf.to_container(values, resolve=True, throw_on_missing=True)
-        merged = OmegaConf.merge(OmegaConf.structured(Config), plain)
+        merged = OmegaConf.merge(OmegaConf.structured(kind), plain)
         check_values(OmegaConf.to_container(merged, throw_on_missing=True))  # type: ignore[arg-type]
         config = OmegaConf.to_object(merged)
     except MissingMandatoryValue as error:
@@ -28,7 +40,7 @@ def from_container(values: DictConfig) -> Config:
     except OmegaConfBaseException as error:
         key = getattr(error, "full_key", None)
         raise UserError(f"{key + ': ' if key else ''}{str(error).splitlines()[0]}") from None
-    assert isinstance(config, Config)
+    assert isinstance(config, kind)
     return config
 
 

@@ -89,11 +89,14 @@ def _nearest_key(key: str) -> str:
         return "".join(f"; did you mean {name!r}?" for name in difflib.get_close_matches(section, keys, 1, cutoff=0.5))
     below = [known for known in keys if not section or known.startswith(f"{section}.")]
     beside = {_last(known): known for known in below if known.rpartition(".")[0] == section}
-    close = [beside[name] for name in difflib.get_close_matches(word, beside, 1, cutoff=0.5)]
+    deeper = difflib.get_close_matches(word, map(_last, below), 1, cutoff=0.75)
+    # a key beside it comes first, unless one elsewhere is all but the same word
+    close = (
+        [] if difflib.get_close_matches(word, deeper, cutoff=0.9) else difflib.get_close_matches(word, beside, 1, 0.5)
+    )
+    close = [beside[name] for name in close]
     close = close or sorted(beside[name] for name in beside if len(word) > 1 and _initials(name).endswith(word))
-    if not close:
-        deeper = difflib.get_close_matches(word, map(_last, below), 1, cutoff=0.75)
-        close = [known for known in below if _last(known) in deeper]
+    close = close or [known for known in below if _last(known) in deeper]
     if 0 < len(close) <= MOST_SUGGESTED:
         return f"; did you mean {' or '.join(map(repr, close))}?"
     if section and beside:

@@ -9,7 +9,7 @@ from sciriff.run.visible import visible_line
 from sciriff.tasks import NAMES
 from sciriff.tasks.own import METRICS
 
-NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,99}")
+NAME = re.compile(r"[A-Za-z0-9_-]{1,100}")
 TAKEN = re.compile(r"summary|samples(_.*)?", re.IGNORECASE)
 """Names that tables/summary.tsv, expected.json's number of samples and lm-eval's files have already."""
 SHOWN = 60
@@ -20,7 +20,7 @@ def refuse_own_task(key: str, name: str) -> None:
     """UserError for a name that no task of one's own may have. `key` is what the name stands under, with its file."""
     shown = _shown(name)
     if not NAME.fullmatch(name):
-        raise UserError(f"{key}: {shown!r} is no name of a task: at most 100 letters, digits, _ and -, no dash first")
+        raise UserError(f"{key}: {shown!r} is no name of a task: at most 100 letters, digits, _ and -")
     if TAKEN.fullmatch(name):
         raise UserError(f"{key}: a task cannot be called {shown}, as files of a run are; choose another name")
     if name in NAMES:

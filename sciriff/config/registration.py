@@ -10,15 +10,16 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
 
 from sciriff.config.places import SAMPLE
-from sciriff.config.root import Config
+from sciriff.config.root import Config, RecreateRoot
 
 CLOCK = ("tag:yaml.org,2002:str", re.compile(r"[0-9]+(:[0-9]+)+$"))
 
 
 def register() -> None:
-    """`schema`, on which conf/config.yaml builds, and `${sample:NAME}`, a file of the bundled sample."""
+    """The schemas on which conf/config.yaml and conf/recreate.yaml build, and `${sample:NAME}`, a sample file."""
     OmegaConf.register_new_resolver("sample", lambda name: str(SAMPLE / name), replace=True)
     ConfigStore.instance().store("schema", Config)
+    ConfigStore.instance().store("recreate_schema", RecreateRoot)
 
 
 @contextlib.contextmanager

@@ -1,6 +1,6 @@
 """All of a run's config: the sections, and what concerns several of them."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from omegaconf import MISSING
@@ -13,13 +13,14 @@ from sciriff.config.log import LogConfig
 from sciriff.config.mix import MixConfig
 from sciriff.config.model import ApiModelConfig, ModelConfig, shares_heads
 from sciriff.config.plan import PlanConfig
+from sciriff.config.recreate import RecreateConfig
 from sciriff.config.report import ReportConfig
 from sciriff.config.roles import ANSWERED, BOTH, HOW, LEARNT, setting
 from sciriff.config.train import TrainConfig
 from sciriff.run.run_dir import RunDir
 from sciriff.run.user_error import UserError
 
-STAGES = ("mix", "train", "predict", "judge", "score", "report")
+STAGES = ("recreate", "mix", "train", "predict", "judge", "score", "report")
 
 
 @dataclass
@@ -37,6 +38,7 @@ class Config:
     log: LogConfig = setting(MISSING, HOW)
     report: ReportConfig = setting(role=HOW, factory=ReportConfig)
     plan: PlanConfig = setting(role=HOW, factory=PlanConfig)
+    recreate: RecreateConfig = setting(role=BOTH, factory=RecreateConfig)
 
     name: str | None = setting(None, HOW, may_change=False)
     """Name of the run; null makes it from the choices and overrides that were typed."""
@@ -143,6 +145,7 @@ class Config:
     def active_stages(self) -> list[str]:
         """The chosen stages in their order, without those that other choices leave out."""
         active = {
+            "recreate": self.recreate.out is not None,
             "mix": self.train.method != "none" and self.predictions is None,
             "train": self.train.method != "none" and self.predictions is None,
             "predict": self.predictions is None,
@@ -160,3 +163,11 @@ class Config:
         if self.train.method != "none":
             return replace(model, path=str(RunDir(Path(self.run_dir)).model), tokenizer=None, revision=None)
         return model
+
+
+@dataclass
+class RecreateRoot:
+    """What `python -m sciriff.recreate` composes."""
+
+    recreate: RecreateConfig = field(default_factory=RecreateConfig)
+    cache_dir: str = MISSING

@@ -30,39 +30,55 @@ def hub_rows(
     """
     keys = ("config", "split", "revision")
     name = " ".join([str(source.hub)] + [f"{key}={value}" for key in keys if (value := getattr(source, key))])
-    rows = _loaded(source, name)
-    folders = sorted({Path(file["filename"]).parent.name for file in rows.cache_files})
-    if commit := next(filter(COMMIT.fullmatch, folders), None):
-        # without a network, `datasets` takes the copy that was made last, whatever its revision
-        if COMMIT.fullmatch(source.revision or "") and commit != source.revision:
-            raise OutOfReach(f"{name}: there is a copy here of revision {commit} alone; fetch the other with a network")
+    assert source.hub is not None, "a source with neither path nor hub does not exist"
+    otherwise = "name a local copy with this source's `path`"
+    options = {"split": source.split, "revision": source.revision}
+    rows = load_from_hub(name, otherwise, source.hub, source.config, **options)
+    if commit := commit_of(rows, name, source.revision):
         on_commit(commit)
     rows = rows.select_columns([column for column in rows.column_names if column in columns])
     for number, row in enumerate(rows, 1):
         yield f"{name}: row {number}", row
 
 
-def _loaded(source: SourceConfig, name: str) -> Any:
-    assert source.hub is not None, "a source with neither path nor hub does not exist"
-    from datasets import load_dataset
+def load_from_hub(name: str, otherwise: str, hub: str, config: str | None = None, **options: Any) -> Any:
+    """Load a hub dataset with `datasets`: data files alone, never a script of its repository.
+
+    UserError begins with `name`, its text for messages, and says why the dataset is out of reach and how to fetch it;
+    `otherwise` names another way to have the rows. `options` are those of `datasets.load_dataset`.
+    """
+    import datasets
+    from datasets.data_files import EmptyDatasetError
     from datasets.exceptions import DatasetNotFoundError, DatasetsError
 
+    # before version 4, the environment could allow scripts
+    if hasattr(datasets.config, "HF_DATASETS_TRUST_REMOTE_CODE"):
+        datasets.config.HF_DATASETS_TRUST_REMOTE_CODE = False
     try:
-        return load_dataset(source.hub, source.config, split=source.split, revision=source.revision, streaming=False)
+        return datasets.load_dataset(hub, config, streaming=False, **options)
     except DatasetNotFoundError as error:
         raise OutOfReach(
             f"{name}: {first_line(error)} If it is private or asks you to accept a licence, do so at "
-            f"https://huggingface.co/datasets/{source.hub} and set HF_TOKEN (or `hf auth login`); "
-            "or name a local copy with this source's `path`"
+            f"https://huggingface.co/datasets/{hub} and set HF_TOKEN (or `hf auth login`); or {otherwise}"
         ) from None
+    except (DatasetsError, EmptyDatasetError, ValueError, RuntimeError) as error:  # no such split; unreadable files
+        kind = MissingSplit if known_errors.UNKNOWN_SPLIT.search(error) else UserError
+        raise kind(f"{name}: cannot be read ({first_line(error)})") from None
     except OSError as error:  # no network, HF_HUB_OFFLINE without a cached copy, an error of the server
         raise OutOfReach(
             f"{name}: cannot be fetched ({first_line(error)}). Without a network, download it where there is one and "
-            "either copy HF_HOME here and set HF_HUB_OFFLINE=1, or name a local copy with this source's `path`"
+            f"either copy HF_HOME here and set HF_HUB_OFFLINE=1, or {otherwise}"
         ) from None
-    except (DatasetsError, ValueError, RuntimeError) as error:  # no such configuration or split; files it cannot read
-        kind = MissingSplit if known_errors.UNKNOWN_SPLIT.search(error) else UserError
-        raise kind(f"{name}: cannot be read ({first_line(error)})") from None
+
+
+def commit_of(rows: Any, name: str, revision: str | None) -> str | None:
+    """Return the commit that loaded rows are of, if it is known. UserError if `revision` is another commit."""
+    folders = sorted({Path(file["filename"]).parent.name for file in rows.cache_files})
+    commit = next(filter(COMMIT.fullmatch, folders), None)
+    # without a network, `datasets` takes the copy that was made last, whatever its revision
+    if commit and COMMIT.fullmatch(revision or "") and commit != revision:
+        raise OutOfReach(f"{name}: there is a copy here of revision {commit} alone; fetch the other with a network")
+    return commit
 
 
 def first_line(error: BaseException) -> str:

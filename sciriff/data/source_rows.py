@@ -64,9 +64,9 @@ def read_rows(
             elif begins.startswith(GZIP) or path.name.endswith(".gz"):
                 yield from _gzip_rows(path, file, on_unreadable)
             elif path.name.endswith(".json") and _first_character(file) == b"[":  # else it is of JSON lines
-                yield from _list_rows(path, file.read(), on_unreadable)
+                yield from list_rows(path, file.read(), on_unreadable)
             else:
-                yield from _line_rows(path, file, on_unreadable)
+                yield from line_rows(path, file, on_unreadable)
 
 
 def _gzip_rows(path: Path, file: IO[bytes], on_unreadable: OnUnreadable) -> Rows:
@@ -74,7 +74,7 @@ def _gzip_rows(path: Path, file: IO[bytes], on_unreadable: OnUnreadable) -> Rows
         if not path.stat().st_size:  # gzip itself takes it for a file without rows
             raise EOFError("the file is empty")
         with gzip.GzipFile(fileobj=file) as unpacked:
-            yield from _line_rows(path, unpacked, on_unreadable)
+            yield from line_rows(path, unpacked, on_unreadable)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise UserError(f"{path}: damaged or only half there ({error}); fetch it again") from None
 
@@ -89,7 +89,8 @@ def _first_character(file: IO[bytes]) -> bytes:
     return character
 
 
-def _line_rows(path: Path, file: IO[bytes] | gzip.GzipFile, on_unreadable: OnUnreadable) -> Rows:
+def line_rows(path: Path, file: IO[bytes] | gzip.GzipFile, on_unreadable: OnUnreadable = refuse) -> Rows:
+    """Rows of JSON lines."""
     lines = iter(partial(file.readline, MOST_LINE_BYTES + 1), b"")
     for number, line in enumerate(lines, 1):
         where = f"{path}:{number}"
@@ -100,7 +101,7 @@ def _line_rows(path: Path, file: IO[bytes] | gzip.GzipFile, on_unreadable: OnUnr
             yield from _row(where, line, on_unreadable)
 
 
-def _list_rows(path: Path, content: bytes, on_unreadable: OnUnreadable) -> Rows:
+def list_rows(path: Path, content: bytes, on_unreadable: OnUnreadable = refuse) -> Rows:
     """Rows of a JSON list, which is held whole. Bytes that are not UTF-8 become lone surrogates, to mark their row."""
     text = content.decode("utf-8-sig", errors="surrogateescape")
     undecoded = UNDECODED.search(text) is not None

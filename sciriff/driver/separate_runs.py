@@ -9,8 +9,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from sciriff.config import KEYS
-from sciriff.driver import compose_error
+from sciriff.config import KEYS, compose_error
 from sciriff.driver.composed import named
 from sciriff.driver.run_name import typed_overrides
 from sciriff.run.user_error import UserError

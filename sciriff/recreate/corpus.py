@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sciriff.run.user_error import UserError
+
 Record = dict[str, Any]
 """Fields of one record, as the source or a formatter names them. Keys that begin with an underscore are ours: `_id`,
 unique in its split, else the row's number; `_documents`, which documents it is made of (`pmid:8528200`), so that a
@@ -31,3 +33,10 @@ class Corpus:
                 return None
             splits[split] = sorted({path for paths in matches for path in paths})
         return splits
+
+
+def only_file(files: list[Path]) -> Path:
+    """Return the one file of a list; UserError names the first two where there are more."""
+    if len(files) > 1:
+        raise UserError(f"{files[0]} and {files[1]}: both have the name that is looked for; keep one of them")
+    return files[0]

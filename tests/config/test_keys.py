@@ -51,10 +51,11 @@ def test_what_may_change_in_a_started_run():
     unnamed = {
         *("stages", "dry_run", "run_dir", "cache_dir", "report", "log", "plan", "judge", "eval.resamples"),
         "allow_missing",
+        *(f"recreate.{key}" for key in ("out", "workers", "memory_gb", "row_seconds", "add")),
         *(f"engine.{key}" for key in server),
         *(f"train.{key}" for key in (*training.split(), "keep_checkpoints")),
     }
-    assert set(UNNAMED) == unnamed | {"name"}
+    assert set(UNNAMED) == unnamed | {"name", "recreate.raw"}
     assert set(FREE_TO_CHANGE) == unnamed | {f"eval.{key}" for key in how_much}
 
 
@@ -78,7 +79,11 @@ def test_keys_that_run_code_or_send_data():
 
 
 def test_a_section_stands_for_its_keys():
-    assert keys_that(lambda setting: setting.role is Role.BOTH) == ["model", "seed"]
+    found = keys_that(lambda setting: setting.role is Role.BOTH)
+    assert [key for key in found if "." not in key] == ["model", "seed"]
+    assert {"recreate.cap", "recreate.pin"} < set(found), (
+        "a section of which some keys decide nothing is not named whole"
+    )
     assert Setting(Role.HOW, named=True).in_name is False, "a key that decides nothing cannot be named by mistake"
 
 

@@ -1,4 +1,4 @@
-"""The installed packages still say what known_errors looks for. tests/driver/test_compose_error.py has Hydra's."""
+"""The installed packages still say what known_errors looks for. tests/config/test_compose_error.py has Hydra's."""
 
 import json
 from collections.abc import Callable

@@ -8,8 +8,8 @@ import pytest
 from hydra import compose, initialize_config_dir
 
 from sciriff.config import conf_dir
+from sciriff.config.compose_error import explain, in_hydra
 from sciriff.config.registration import register
-from sciriff.driver.compose_error import explain, in_hydra
 
 
 def said(*typed: str) -> str:

@@ -1,0 +1,221 @@
+"""Build all tasks that are asked for, each by a worker, and put their rows together. Finished tasks are kept."""
+
+import contextlib
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+from sciriff.config import RecreateConfig, nearest
+from sciriff.recreate import workers
+from sciriff.recreate.card import task_entry, write_card
+from sciriff.recreate.pins import write_pins
+from sciriff.recreate.rows import write_rows
+from sciriff.recreate.shared_documents import leaking, read_documents, shared
+from sciriff.recreate.source import NotAtHand, Source, raw_folder, source_of
+from sciriff.recreate.sources import task_source
+from sciriff.recreate.task_build import DONE, Settings, TaskRequest, TaskResult
+from sciriff.recreate.template_file import BUNDLED, TemplateFile, read_template_file, template_files
+from sciriff.recreate.tokens import PUBLISHED, TokenCounter
+from sciriff.recreate.worker import REQUEST
+from sciriff.recreate.workers import Job, Problem
+from sciriff.run.digest import file_digest, value_digest
+from sciriff.run.locks import hold_or_refuse, hold_or_wait
+from sciriff.run.messages import say, say_error
+from sciriff.run.typed_json import read_json
+from sciriff.run.user_error import UserError
+from sciriff.run.visible import visible_line
+from sciriff.run.whole_file import write_whole
+
+TASKS = ".tasks"
+"""Folder in `out` with a folder for each task, from which a build goes on."""
+SOME_FAILED = 1
+
+
+class Build:
+    """One build: what became of each task."""
+
+    def __init__(self, config: RecreateConfig) -> None:
+        if config.out is None:
+            raise UserError("recreate.out is not set: give recreate.out=FOLDER for the rows")
+        self.config = config
+        self.out = Path(config.out)
+        self.raw = raw_folder(Path(config.raw)) if config.raw else None
+        self.tokenizer = config.tokenizer or (PUBLISHED if config.context_window is not None else None)
+        self.settings = Settings.of(config, None)
+        self.files: dict[str, TemplateFile] = {}
+        self.sources: dict[str, Source] = {}
+        self.done: dict[str, TaskResult] = {}
+        self.failed: dict[str, str] = {}
+        self.skipped: dict[str, str] = {}
+
+    def folder(self, task: str) -> Path:
+        return self.out / TASKS / task
+
+    def fail(self, task: str, line: str) -> None:
+        self.failed[task] = line
+        say_error(f"{task}: {line}")
+
+    def skip(self, task: str, line: str) -> None:
+        self.skipped[task] = line
+        say(f"{task}: skipped, for {line}")
+
+
+def build(config: RecreateConfig, add: bool, wait: bool = False) -> int:
+    """Build the rows and return the exit status: 1 if a task failed, or was named and is not at hand. With `add` the
+    tasks of an earlier build with the same settings stay in `out`. UserError for what makes all of it impossible, such
+    as a folder that another command is building, unless this one may `wait`."""
+    made = Build(config)
+    known = template_files(Path(config.templates) if config.templates else BUNDLED)
+    for task in config.tasks or ():
+        if task not in known:
+            raise UserError(f"recreate.tasks: {visible_line(task)} has no template file{nearest(task, known)}")
+    wanted = sorted(set(config.tasks or known))
+    with _own(made.out, wait):
+        digest = TokenCounter(made.tokenizer).digest if made.tokenizer else None  # before anything takes long
+        made.settings = Settings.of(config, digest)
+        for task in wanted:
+            _find(made, task, known[task])
+        pins = write_pins(config.pin, set(made.sources), made.out / TASKS / "pins") if config.pin else {}
+        jobs = []
+        for task in made.sources:
+            request = _request(made, task, pins.get(task))
+            if (finished := _finished(made, task, request.key)) is not None:
+                made.done[task] = finished
+                say(f"{task}: up to date")
+            else:
+                jobs.append(_job(made, task, request))
+
+        def ended(job: Job, problem: Problem | None) -> None:
+            if problem is not None:
+                (made.skip if problem.not_at_hand else made.fail)(job.task, problem.line)
+                return
+            result = _read_done(job.folder)
+            made.done[job.task] = result
+            say(f"{job.task}: {_line(result)}")
+
+        at_once = config.workers or os.cpu_count() or 1
+        workers.run(jobs, at_once, config.memory_gb, config.row_seconds, ended)
+        return _finish(made, wanted, add)
+
+
+@contextlib.contextmanager
+def _own(out: Path, wait: bool) -> Iterator[None]:
+    """Make `out` and hold it. UserError for a folder with other files, which a build would replace."""
+    if out.is_dir() and not (out / TASKS).is_dir() and any(out.iterdir()):
+        raise UserError(f"recreate.out={out} has other files; name a new folder, or one that an earlier build made")
+    (out / TASKS).mkdir(parents=True, exist_ok=True)
+    lock, line = out / TASKS / ".lock", f"recreate.out={out} is being built by another command"
+    with hold_or_wait(lock, f"{line}; waiting") if wait else hold_or_refuse(lock, line):
+        yield
+
+
+def _find(made: Build, task: str, path: Path) -> None:
+    try:
+        made.files[task] = read_template_file(path)
+        made.sources[task] = source_of(made.files[task], made.raw)
+    except NotAtHand as missing:
+        made.skip(task, str(missing))
+    except (UserError, OSError) as error:
+        made.fail(task, str(error))
+
+
+def _request(made: Build, task: str, pins: Path | None) -> TaskRequest:
+    config, known = made.config, task_source(task)
+    inputs = {
+        "template file": made.files[task].digest,
+        "source": made.sources[task].digest(),
+        "pins": file_digest(pins) if pins else None,
+        "code": _code_digest(),
+    }
+    return TaskRequest(
+        file=str(made.files[task].path),
+        folder=str(made.folder(task)),
+        key=value_digest([asdict(made.settings), inputs]),
+        settings=made.settings,
+        raw=config.raw,
+        tokenizer=made.tokenizer,
+        pins=str(pins) if pins else None,
+        text_is_lost=known is not None and "text" in known.lost,
+    )
+
+
+def _code_digest() -> str:
+    """Digest of this package's code, of which every row is made."""
+    here = Path(__file__).parent
+    return value_digest([file_digest(path) for path in sorted(here.rglob("*.py"))])
+
+
+def _job(made: Build, task: str, request: TaskRequest) -> Job:
+    folder = made.folder(task)
+    folder.mkdir(exist_ok=True)
+    (folder / DONE).unlink(missing_ok=True)
+    write_whole(folder / REQUEST, json.dumps(asdict(request), indent=1) + "\n")
+    return Job(task, made.files[task].path, folder)
+
+
+def _finished(made: Build, task: str, key: str) -> TaskResult | None:
+    if not (made.folder(task) / DONE).is_file():
+        return None
+    result = _read_done(made.folder(task))
+    return result if result.key == key else None
+
+
+def _read_done(folder: Path) -> TaskResult:
+    return read_json(folder / DONE, TaskResult, "the record of a finished task", "remove it to build the task again")
+
+
+def _line(result: TaskResult) -> str:
+    rows = ", ".join(f"{count:,} {split}" for split, count in result.rows.items() if count) or "no rows"
+    reasons = [f"{entry['rows']:,} {reason}" for reason, entry in result.left_out.items()]
+    return "; ".join([rows, *reasons])
+
+
+def _write(made: Build) -> None:
+    """Put the rows of the finished tasks together and write card and manifest."""
+    folders = {task: made.folder(task) for task in sorted(made.done)}
+    documents = read_documents(folders)
+    leaks = leaking(documents) if made.config.split == "document" else {}
+    rows = write_rows(folders, made.out, leaks)
+    tasks = {
+        task: task_entry(made.files[task], made.sources[task], made.done[task], rows[task], leaks.get(task, {}))
+        for task in folders
+    }
+    kept = {
+        task: [record for record in records if record.id not in leaks.get(task, {})]
+        for task, records in documents.items()
+    }
+    absent = {"not_at_hand": made.skipped, "failed": made.failed}
+    write_card(made.out, asdict(made.settings), tasks, absent, shared(kept))
+
+
+def _keep_others(made: Build, wanted: list[str]) -> None:
+    """Take up the finished tasks of earlier builds that had the same settings."""
+    for path in sorted((made.out / TASKS).glob(f"*/{DONE}")):
+        task = path.parent.name
+        request = read_json(path.with_name(REQUEST), TaskRequest, "a request", "remove the folder to build it again")
+        if task not in wanted and request.settings == made.settings:
+            made.files[task] = read_template_file(Path(request.file))
+            made.sources[task] = source_of(made.files[task], made.raw)
+            made.done[task] = _read_done(path.parent)
+
+
+def _finish(made: Build, wanted: list[str], add: bool) -> int:
+    """Put the rows together and write the card; return the exit status."""
+    if add:
+        _keep_others(made, wanted)
+    if not made.done:
+        raise UserError(
+            f"no task could be built: {len(made.failed)} failed and the data of {len(made.skipped)} is not at hand, as "
+            "the lines above say"
+        )
+    _write(made)
+    total = sum(sum(result.rows.values()) for result in made.done.values())
+    say(f"{total:,} rows of {len(made.done)} tasks: {made.out}")
+    if made.skipped:
+        say(f"{len(made.skipped)} tasks are not at hand; the lines above say where to get their data")
+    if made.failed:
+        say_error(f"{len(made.failed)} tasks failed: {', '.join(sorted(made.failed))}; the others are written")
+    named = set(made.config.tasks or ()) & set(made.skipped)
+    return SOME_FAILED if made.failed or named else 0

@@ -1,0 +1,21 @@
+"""Documents that rows are made of, so that a split can keep them together and a card can say what is shared."""
+
+import hashlib
+
+from sciriff.recreate.corpus import Record
+
+LONG = 200
+"""Characters from which a text field is a document of its own: shorter ones, such as a label, recur by chance."""
+
+
+def documents_of(source: Record, fields: Record) -> list[str]:
+    """Return the keys of a row's documents: those that its source names, and a digest of each long text field. The
+    digest is of letters and digits alone, so that other white space or markup makes no other document."""
+    named = [str(key) for key in source.get("_documents", ())]
+    texts = [value for name, value in sorted(fields.items()) if isinstance(value, str) and len(value) >= LONG]
+    return sorted({*named, *map(_digest, texts)})
+
+
+def _digest(text: str) -> str:
+    letters = "".join(character for character in text.lower() if character.isalnum())
+    return "text:" + hashlib.sha256(letters.encode(errors="replace")).hexdigest()[:20]
