@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from sciriff.config import Config, EvalConfig, MixSourceConfig, SourceConfig
-from sciriff.data.mix_card import MixCard, OverlapCard, read_mix_card, read_overlap
+from sciriff.data.mix_card import OWN_HELD_OUT, MixCard, OverlapCard, read_mix_card, read_overlap
 from sciriff.data.records import Conversation
 from sciriff.data.source_files import HUB_KEYS, source_digest, validation_split
 from sciriff.data.token_file import TokenFile
@@ -138,7 +138,7 @@ def recipe_of(config: Config) -> dict[str, Any]:
         recipe["without_text_of"] = evaluation_digest(config.eval)
     elif mix.overlap == "report" and mix.validation_rows and not is_finished(mix):
         recipe[WATCHED_WITHOUT] = _of_evaluation(config, evaluation_digest)
-    own = {"own_held_out_tasks": sorted(config.eval.own_tasks)} if config.eval.own_tasks else {}
+    own = {OWN_HELD_OUT: sorted(config.eval.own_tasks)} if config.eval.own_tasks else {}
     return recipe | {"validation_rows": mix.validation_rows} | own
 
 

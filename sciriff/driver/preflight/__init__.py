@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from sciriff.config import Config, nearest
+from sciriff.driver.own_tasks import makes_its_instances
 from sciriff.driver.plan import Plan
 from sciriff.driver.preflight import files, packages
 from sciriff.models.api.service import answering_service, judge_problems
@@ -79,6 +80,8 @@ def too_large(plan: Plan) -> Iterator[str]:
 def _unknown_names(config: Config) -> Iterator[str]:
     """Tasks that are not held out, and mix filters that SciRIFF lacks; the mix stage checks those of own rows."""
     held_out, wanted = list(names_of(config.eval.held_out)), config.eval
+    if makes_its_instances(config) and config.recreate.templates:  # any of its tasks may have a metric
+        held_out += sorted(path.stem for path in Path(config.recreate.templates).glob("*.yaml"))
     filters = [(f"eval.{key}", getattr(wanted, key), held_out) for key in ("tasks", "max_new_tokens_of")]
     mix, source = config.mix, config.mix.sources.sciriff
     if "mix" in config.active_stages and not mix.path and not source.path and source.hub == "allenai/SciRIFF":
