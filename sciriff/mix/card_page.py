@@ -58,7 +58,8 @@ def page(card: MixCard, mix: MixConfig) -> str:
         "## Digests",
         markdown_table(("of", "SHA-256"), [row for row in digests if row[1]]),
         "## Recipe",
-        f"As a file of `conf/mix/` this builds the same mix, with the same tokenizer and markup from the same rows{kept_out}.",
+        "As a file of `conf/mix/` this builds the same mix, with the same tokenizer and markup from the same rows"
+        f"{kept_out}.",
         f"```yaml\n{recipe_yaml(mix, card['commits'])}```",
     ]
     return "\n\n".join(sections) + "\n"
