@@ -4,6 +4,7 @@ from pathlib import Path
 
 from sciriff.config import SAMPLE, Config, load
 from sciriff.data.mix_card import MixCard
+from sciriff.data.task_card import shared_documents
 from sciriff.report.run_scores import MISSING, RunScores
 from sciriff.results.scores import answers_of
 from sciriff.results.summary_table import judge_line
@@ -39,6 +40,7 @@ def notes(config: Config, scores: RunScores, mix: MixCard | None) -> list[str]:
         found.append(
             f"{mix['held_out_rows']:,} training rows are of the held-out tasks, which so are not unseen tasks."
         )
+    found += _shared(config)
     if config.eval.limit is not None:
         found.append(f"A seeded choice of at most {config.eval.limit:,} instances of each task (eval.limit).")
     if scores.samples > 1:
@@ -62,6 +64,23 @@ def notes(config: Config, scores: RunScores, mix: MixCard | None) -> list[str]:
     elif config.eval.path:
         found.append(f"The instances are local ones ({config.eval.path}), not those of the SciRIFF benchmark.")
     return found
+
+
+def _shared(config: Config) -> list[str]:
+    """A sentence for each task whose evaluation rows share documents with the rows that were trained on."""
+    path = config.mix.sources.sciriff.path
+    if "mix" not in config.active_stages or path is None:
+        return []
+    sentences = []
+    for name, count in shared_documents(Path(path)).items():
+        task, _, split = name.partition(" ")
+        if split == config.eval.split and count["shared"]:
+            of = ", ".join(f"{other} {rows:,}" for other, rows in count["with"].items())
+            sentences.append(
+                f"{task}: {count['shared']:,} of {count['records']:,} {split} rows have a document that training rows "
+                f"have, too ({of}); recreate.split=document leaves these out."
+            )
+    return sentences
 
 
 def facts(config: Config) -> list[tuple[str, Facts]]:
