@@ -50,7 +50,7 @@ def test_no_document_is_in_training_and_evaluation_rows(tasks: dict, seed: int):
             folders[task] = folder / "out" / task
             built[task] = build_one(folder, task, out=folders[task], split="document", seed=seed)
         found = read_documents(folders)
-        leaks = leaking(found)
+        leaks = leaking(found, HELD_OUT)
         counts = write_rows(folders, folder / "rows", leaks)
         rows = rows_of(folder / "rows")
     documents = {entry.id: entry.documents for entries in found.values() for entry in entries}
