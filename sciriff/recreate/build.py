@@ -178,9 +178,10 @@ def _job(made: Build, task: str, request: TaskRequest) -> Job:
 
 
 def _finished(made: Build, task: str, key: str) -> TaskResult | None:
-    if not (made.folder(task) / DONE).is_file():
+    try:
+        result = _read_done(made.folder(task))
+    except (UserError, FileNotFoundError):  # a record of another version is no record
         return None
-    result = _read_done(made.folder(task))
     return result if result.key == key else None
 
 
@@ -217,10 +218,12 @@ def _keep_others(made: Build, wanted: list[str]) -> None:
     """Take up the finished tasks of earlier builds that had the same settings."""
     for path in sorted((made.out / TASKS).glob(f"*/{DONE}")):
         task = path.parent.name
-        request = read_json(path.with_name(REQUEST), TaskRequest, "a request", "remove the folder to build it again")
-        if task in wanted or request.settings != made.settings:
+        if task in wanted:
             continue
         try:
+            request = read_json(path.with_name(REQUEST), TaskRequest, "a request", "build it again")
+            if request.settings != made.settings:
+                continue
             made.files[task] = read_template_file(Path(request.file))
             made.sources[task] = source_of(made.files[task], made.raw)
             now = _request(made, task, Path(request.pins) if request.pins else None)
