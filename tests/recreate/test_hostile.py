@@ -443,6 +443,7 @@ def test_the_card_has_what_failed_wherever_it_was(built: Built):
     assert str(built.place) not in (built.out / "card.json").read_text()
 
 
+@pytest.mark.slow
 def test_a_tokenizer_that_needs_too_much_memory_fails_the_task_with_its_row(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
