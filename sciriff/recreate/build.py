@@ -7,6 +7,7 @@ import shlex
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Literal
 
 from sciriff.config import RecreateConfig, nearest
 from sciriff.recreate import workers
@@ -46,8 +47,7 @@ LONGEST_LINE = 2000
 
 @dataclass(frozen=True)
 class _Absent:
-    how: str
-    """failed or skipped"""
+    how: Literal["failed", "skipped"]
     line: str
     settings: str
     """Digest."""
@@ -77,12 +77,13 @@ class Build:
         return self.out / TASKS / task
 
     def fail(self, task: str, line: str) -> None:
-        self.failed[visible_line(task)] = line = self._everywhere(line)
-        self._note(task, "failed", line)
+        self.failed[visible_line(task)] = self._everywhere(line)
+        self._note(task, "failed", self._everywhere(line))
         say_error(visible_line(f"{task}: {shortened(line, LONGEST_LINE)}"))
 
     def skip(self, task: str, line: str) -> None:
         self.skipped[visible_line(task)] = self._everywhere(line)
+        self._note(task, "skipped", self._everywhere(line))
         say(visible_line(f"{task}: skipped, for {shortened(line, LONGEST_LINE)}"))
 
     def _everywhere(self, line: str) -> str:
@@ -91,7 +92,7 @@ class Build:
             line = line.replace(f"{folder}{os.sep}", "")
         return visible_line(shortened(line, LONGEST_LINE))
 
-    def _note(self, task: str, how: str, line: str) -> None:
+    def _note(self, task: str, how: Literal["failed", "skipped"], line: str) -> None:
         note = _Absent(how, line, value_digest(asdict(self.settings)))
         write_whole(self.folder(task) / ABSENT, json.dumps(asdict(note)) + "\n")
 
@@ -209,9 +210,10 @@ def _job(made: Build, task: str, request: TaskRequest) -> Job:
 
 
 def _finished(made: Build, task: str, key: str) -> TaskResult | None:
-    if not (made.folder(task) / DONE).is_file():
+    try:
+        result = _read_done(made.folder(task))
+    except (UserError, FileNotFoundError):  # a record of another version is no record
         return None
-    result = _read_done(made.folder(task))
     return result if result.key == key else None
 
 
@@ -249,16 +251,21 @@ def _keep_others(made: Build, wanted: list[str]) -> None:
     """Take up the tasks of other builds that had the same settings: finished ones, and why others are absent."""
     settings = value_digest(asdict(made.settings))
     for path in sorted((made.out / TASKS).glob(f"*/{ABSENT}")):
-        note, task = read_json(path, _Absent, "a note", "remove it"), path.parent.name
+        task = path.parent.name
+        try:
+            note = read_json(path, _Absent, "a note", "build it again")
+        except UserError:  # of another version, so it says nothing of these settings
+            continue
         if task not in wanted and note.settings == settings:
-            made.absent[note.how][task] = note.line
+            made.absent[note.how][visible_line(task)] = note.line
     for path in sorted((made.out / TASKS).glob(f"*/{DONE}")):
         task = path.parent.name
-        request = read_json(path.with_name(REQUEST), TaskRequest, "a request", "remove the folder to build it again")
-        absent = any(visible_line(task) in lines for lines in made.absent.values())
-        if task in wanted or absent or request.settings != made.settings:
+        if task in wanted or any(visible_line(task) in lines for lines in made.absent.values()):
             continue
         try:
+            request = read_json(path.with_name(REQUEST), TaskRequest, "a request", "build it again")
+            if request.settings != made.settings:
+                continue
             made.files[task] = read_template_file(Path(request.file))
             made.sources[task] = source_of(made.files[task], made.raw)
             now = _request(made, task, Path(request.pins) if request.pins else None)

@@ -103,3 +103,15 @@ def test_a_task_that_another_command_builds_is_refused(tmp_path: Path):
         with pytest.raises(UserError, match=r"recreate\.out=.* is being built by another command"):
             build_rows(folder, out, tasks=["two"])
         assert build_rows(folder, out, tasks=["two"], add=True) == 0
+
+
+def test_tasks_that_are_not_at_hand_stay_in_the_card(tmp_path: Path):
+    folder = folder_of(tmp_path, "one", "two", "away")
+    (folder / "away.yaml").write_text((folder / "away.yaml").read_text().replace("data: away.jsonl", "data_dir: away"))
+    out = tmp_path / "out"
+    with pytest.raises(UserError, match="no task could be built"):
+        build_rows(folder, out, tasks=["away"], add=True)
+    assert build_rows(folder, out, tasks=["one"], add=True) == 0
+    assert list(json.loads((out / "card.json").read_text())["not_at_hand"]) == ["away"]
+    (out / ".tasks" / "away" / "absent.json").write_text("of another version")
+    assert build_rows(folder, out, tasks=["two"], add=True) == 0
