@@ -1,6 +1,7 @@
 """Build all tasks that are asked for, each by a worker, and put their rows together. Finished tasks are kept."""
 
 import contextlib
+import functools
 import json
 import os
 import shlex
@@ -194,6 +195,7 @@ def _request(made: Build, task: str, pins: Path | None) -> TaskRequest:
     )
 
 
+@functools.cache
 def _code_digest() -> str:
     """Digest of the code by which rows are made: all of this package but its page."""
     here = Path(__file__).parent

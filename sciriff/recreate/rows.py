@@ -19,9 +19,9 @@ def write_rows(
         with whole(out / f"{split}.jsonl") as file:
             for task in sorted(folders, key=lambda name: f"{name}:"):  # the order of their ids as text
                 unwanted = left_out.get(task, {}) if split == "train" else {}
-                with (folders[task] / f"{split}.jsonl").open(encoding="utf-8", newline="\n") as lines:
+                with (folders[task] / f"{split}.jsonl").open("rb") as lines:
                     for line in lines:
                         if not unwanted or without_template(json.loads(line)["_instance_id"]) not in unwanted:
-                            file.write(line)
+                            file.buffer.write(line)
                             rows[task][split] += 1
     return rows

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from sciriff.run.json_lines import dumps
+_encoded = json.JSONEncoder(ensure_ascii=False).encode
 
 
 @dataclass(slots=True)
@@ -35,21 +35,21 @@ class Spool:
 
     def add(self, row: Spooled, content: dict[str, Any]) -> None:
         """Write the content of a row and note where it stands."""
-        data = dumps(content).encode()
+        data = _encoded(content).encode()
         self._file.write(data)
         row.start, row.length = self._end, len(data)
         self._end += len(data)
 
-    def text(self, row: Spooled) -> str:
+    def json(self, row: Spooled) -> bytes:
         """Read the JSON of a row."""
         if row.start + row.length > self._flushed:
             self._file.flush()
             self._flushed = self._end
-        return os.pread(self._file.fileno(), row.length, row.start).decode()
+        return os.pread(self._file.fileno(), row.length, row.start)
 
     def content(self, row: Spooled) -> dict[str, Any]:
         """Read a row."""
-        found: dict[str, Any] = json.loads(self.text(row))
+        found: dict[str, Any] = json.loads(self.json(row))
         return found
 
     def close(self) -> None:

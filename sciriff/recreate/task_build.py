@@ -370,8 +370,8 @@ class _Builder:
             with whole(folder / f"{split}.jsonl") as file:
                 for row in chosen:
                     self._at(f"writing {split}")
-                    texts = spool.text(row).removesuffix("}")
-                    file.write(f'{texts}, "metadata": {metadata}, "_instance_id": {dumps(row.instance)}}}\n')
+                    about = f', "metadata": {metadata}, "_instance_id": {dumps(row.instance)}}}\n'
+                    file.buffer.write(spool.json(row).removesuffix(b"}") + about.encode())
                     sizes = row.tokens or map(len, spool.content(row).values())
                     for counter, size in zip(lengths.values(), sizes, strict=True):
                         counter.add(size)
