@@ -11,10 +11,11 @@ from sciriff.run.user_error import UserError
 class RecreateConfig:
     templates: str | None = setting(None, path=True)
     """Folder of template files (NAME.yaml, one a task); null is those of this package, for SciRIFF's 54 tasks."""
-    raw: str | None = setting(None, path=True)
-    """Folder with the raw corpora, each in its own folder; what is not there is looked for on the hub."""
+    raw: str | None = setting(None, path=True, named=False)
+    """Folder with the raw corpora, each in its own folder; what is not there is looked for on the hub. No part of a
+    run's name: its files count, not their place."""
     out: str | None = setting(None, HOW, path=True)
-    """Folder for train.jsonl, validation.jsonl, test.jsonl and card.json."""
+    """Folder for train.jsonl, validation.jsonl, test.jsonl and card.json. A run that has it makes the rows first."""
     tasks: list[str] | None = None
     """Tasks to make; null is all that have a template file."""
     tokenizer: str | None = setting(None, path=True, or_hub_id=True)

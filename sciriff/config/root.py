@@ -20,7 +20,7 @@ from sciriff.config.train import TrainConfig
 from sciriff.run.run_dir import RunDir
 from sciriff.run.user_error import UserError
 
-STAGES = ("mix", "train", "predict", "judge", "score", "report")
+STAGES = ("recreate", "mix", "train", "predict", "judge", "score", "report")
 
 
 @dataclass
@@ -145,6 +145,7 @@ class Config:
     def active_stages(self) -> list[str]:
         """The chosen stages in their order, without those that other choices leave out."""
         active = {
+            "recreate": self.recreate.out is not None,
             "mix": self.train.method != "none" and self.predictions is None,
             "train": self.train.method != "none" and self.predictions is None,
             "predict": self.predictions is None,

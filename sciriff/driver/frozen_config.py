@@ -2,10 +2,13 @@
 
 from omegaconf import OmegaConf
 
-from sciriff.config import FREE_TO_CHANGE, Config, read, to_yaml
+from sciriff.config import FREE_TO_CHANGE, Config, RecreateConfig, as_dict, read, to_yaml
 from sciriff.run.run_dir import RunDir
 from sciriff.run.user_error import UserError
 from sciriff.run.whole_file import write_whole
+
+SINCE_THEN = {"recreate": as_dict(RecreateConfig())}
+"""Sections that a run of an earlier version lacks: it had what is their default."""
 
 
 def freeze(config: Config, run: RunDir) -> None:
@@ -21,6 +24,7 @@ def refuse_another(config: Config, run: RunDir) -> None:
     old, new = OmegaConf.to_container(read(run.config)), OmegaConf.to_container(OmegaConf.create(to_yaml(config)))
     assert isinstance(old, dict)
     assert isinstance(new, dict)
+    old = SINCE_THEN | old
     if lost := [str(key) for key in new if key not in old]:
         raise UserError(
             f"{run.config} has no {lost[0]}: it is cut off, or of another version of sciriff; remove it, and this "

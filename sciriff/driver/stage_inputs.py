@@ -24,6 +24,20 @@ def changed(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
     )
 
 
+def of_recreate(config: Config, run: RunDir) -> dict[str, str]:
+    """The stage itself knows by digests which tasks are up to date; here raw files count by name, size and time."""
+    recreate = config.recreate
+    folders = [Path(path) for path in (recreate.templates, recreate.raw, recreate.pin) if path]
+    files = [path for folder in folders for path in ([folder] if folder.is_file() else sorted(folder.rglob("*")))]
+    seen = [[str(path), path.stat().st_size, path.stat().st_mtime_ns] for path in files if path.is_file()]
+    card = Path(recreate.out or "") / "card.json"
+    return {
+        "settings": value_digest([what_decides(config, "recreate"), __version__]),
+        "files": value_digest(seen),
+        **({} if card.is_relative_to(run.root) else {"rows": file_digest(card) if card.is_file() else "none"}),
+    }
+
+
 def of_mix(config: Config, run: RunDir) -> dict[str, str]:
     sources = config.mix.sources
     read = [sources.sciriff, sources.tulu, sources.published]

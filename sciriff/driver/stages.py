@@ -69,6 +69,7 @@ class Stage:
 MIX = ("mix", "mix_card", "mix_card_page", "tokens", "validation", "validation_tokens")
 MODEL = ("model", "adapter", "metrics")
 _TABLE = (
+    Stage("recreate", stage_inputs.of_recreate, ("recreated",), _module("recreate.in_run"), keeps=True),
     Stage("mix", stage_inputs.of_mix, MIX, _module("mix")),
     Stage(
         *("train", stage_inputs.of_training, MODEL, _training),

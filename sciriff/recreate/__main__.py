@@ -20,6 +20,7 @@ from sciriff.config.files import recreate_from_container
 from sciriff.config.registration import composing, register
 from sciriff.run.messages import say, say_error
 from sciriff.run.user_error import UserError
+from sciriff.run.visible import visible_line
 from sciriff.stage import USER_ERROR
 
 
@@ -36,7 +37,7 @@ def main() -> int:
             config = recreate_from_container(composed)
             statuses.append(build(config, add=config.add or HydraConfig.get().mode == RunMode.MULTIRUN))
         except (UserError, OSError) as error:  # outside Hydra, which would print a line of its own
-            say_error(error)
+            say_error(visible_line(error))  # it may name files and tasks of others
             statuses.append(USER_ERROR)
 
     try:

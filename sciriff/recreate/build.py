@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import shlex
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -10,27 +11,34 @@ from pathlib import Path
 from sciriff.config import RecreateConfig, nearest
 from sciriff.recreate import workers
 from sciriff.recreate.card import task_entry, write_card
+from sciriff.recreate.examples import write_examples
 from sciriff.recreate.pins import write_pins
 from sciriff.recreate.rows import write_rows
 from sciriff.recreate.shared_documents import leaking, read_documents, shared
 from sciriff.recreate.source import NotAtHand, Source, raw_folder, source_of
 from sciriff.recreate.sources import task_source
-from sciriff.recreate.task_build import DONE, Settings, TaskRequest, TaskResult
+from sciriff.recreate.task_build import DONE, SPOOL, Settings, TaskRequest, TaskResult
 from sciriff.recreate.template_file import BUNDLED, TemplateFile, read_template_file, template_files
 from sciriff.recreate.tokens import PUBLISHED, TokenCounter
 from sciriff.recreate.worker import REQUEST
 from sciriff.recreate.workers import Job, Problem
 from sciriff.run.digest import file_digest, value_digest
-from sciriff.run.locks import hold_or_refuse
+from sciriff.run.locks import hold_or_refuse, hold_or_wait
 from sciriff.run.messages import say, say_error
 from sciriff.run.typed_json import read_json
 from sciriff.run.user_error import UserError
-from sciriff.run.visible import visible_line
+from sciriff.run.visible import shortened, visible_line
 from sciriff.run.whole_file import write_whole
 
 TASKS = ".tasks"
 """Folder in `out` with a folder for each task, from which a build goes on."""
+PINS = ".pins"
+"""Folder beside these; a task's name has no dot."""
+ALL_EXAMPLES = "examples.jsonl"
+"""File in TASKS with a few rows of each task, for the page of the build."""
 SOME_FAILED = 1
+LONGEST_LINE = 2000
+"""Characters of a line that says why a task failed, which may quote its files."""
 
 
 class Build:
@@ -41,6 +49,7 @@ class Build:
             raise UserError("recreate.out is not set: give recreate.out=FOLDER for the rows")
         self.config = config
         self.out = Path(config.out)
+        self.templates = Path(config.templates) if config.templates else BUNDLED
         self.raw = raw_folder(Path(config.raw)) if config.raw else None
         self.tokenizer = config.tokenizer or (PUBLISHED if config.context_window is not None else None)
         self.settings = Settings.of(config, None)
@@ -54,32 +63,43 @@ class Build:
         return self.out / TASKS / task
 
     def fail(self, task: str, line: str) -> None:
-        self.failed[task] = line
-        say_error(f"{task}: {line}")
+        self.failed[visible_line(task)] = self._everywhere(line)
+        say_error(visible_line(f"{task}: {shortened(line, LONGEST_LINE)}"))
 
     def skip(self, task: str, line: str) -> None:
-        self.skipped[task] = line
-        say(f"{task}: skipped, for {line}")
+        self.skipped[visible_line(task)] = self._everywhere(line)
+        say(visible_line(f"{task}: skipped, for {shortened(line, LONGEST_LINE)}"))
+
+    def _everywhere(self, line: str) -> str:
+        """Return a line for the card, which is the same wherever the folders are."""
+        for folder in filter(None, (self.templates, self.raw)):
+            line = line.replace(f"{folder}{os.sep}", "")
+        return visible_line(shortened(line, LONGEST_LINE))
 
 
-def build(config: RecreateConfig, add: bool) -> int:
+def build(config: RecreateConfig, add: bool, wait: bool = False) -> int:
     """Build the rows and return the exit status: 1 if a task failed, or was named and is not at hand. With `add` the
-    tasks of an earlier build with the same settings stay in `out`. UserError for what makes all of it impossible."""
+    tasks of an earlier build with the same settings stay in `out`. UserError for what makes all of it impossible, such
+    as a folder that another command is building, unless this one may `wait`."""
     made = Build(config)
-    known = template_files(Path(config.templates) if config.templates else BUNDLED)
+    known = template_files(made.templates)
     for task in config.tasks or ():
         if task not in known:
             raise UserError(f"recreate.tasks: {visible_line(task)} has no template file{nearest(task, known)}")
     wanted = sorted(set(config.tasks or known))
-    with _own(made.out):
+    with _own(made.out, wait):
         digest = TokenCounter(made.tokenizer).digest if made.tokenizer else None  # before anything takes long
         made.settings = Settings.of(config, digest)
         for task in wanted:
             _find(made, task, known[task])
-        pins = write_pins(config.pin, set(made.sources), made.out / TASKS / "pins") if config.pin else {}
+        pins = write_pins(config.pin, set(made.sources), made.out / TASKS / PINS) if config.pin else {}
         jobs = []
         for task in made.sources:
-            request = _request(made, task, pins.get(task))
+            try:
+                request = _request(made, task, pins.get(task))
+            except OSError as error:
+                made.fail(task, f"{made.files[task].path}: its data cannot be read: {error}")
+                continue
             if (finished := _finished(made, task, request.key)) is not None:
                 made.done[task] = finished
                 say(f"{task}: up to date")
@@ -88,6 +108,7 @@ def build(config: RecreateConfig, add: bool) -> int:
 
         def ended(job: Job, problem: Problem | None) -> None:
             if problem is not None:
+                (job.folder / SPOOL).unlink(missing_ok=True)
                 (made.skip if problem.not_at_hand else made.fail)(job.task, problem.line)
                 return
             result = _read_done(job.folder)
@@ -100,12 +121,13 @@ def build(config: RecreateConfig, add: bool) -> int:
 
 
 @contextlib.contextmanager
-def _own(out: Path) -> Iterator[None]:
+def _own(out: Path, wait: bool) -> Iterator[None]:
     """Make `out` and hold it. UserError for a folder with other files, which a build would replace."""
     if out.is_dir() and not (out / TASKS).is_dir() and any(out.iterdir()):
         raise UserError(f"recreate.out={out} has other files; name a new folder, or one that an earlier build made")
     (out / TASKS).mkdir(parents=True, exist_ok=True)
-    with hold_or_refuse(out / TASKS / ".lock", f"recreate.out={out} is being built by another command"):
+    lock, line = out / TASKS / ".lock", f"recreate.out={out} is being built by another command"
+    with hold_or_wait(lock, f"{line}; waiting") if wait else hold_or_refuse(lock, line):
         yield
 
 
@@ -115,8 +137,10 @@ def _find(made: Build, task: str, path: Path) -> None:
         made.sources[task] = source_of(made.files[task], made.raw)
     except NotAtHand as missing:
         made.skip(task, str(missing))
-    except (UserError, OSError) as error:
+    except UserError as error:
         made.fail(task, str(error))
+    except OSError as error:
+        made.fail(task, f"{path}: {error}")
 
 
 def _request(made: Build, task: str, pins: Path | None) -> TaskRequest:
@@ -140,9 +164,9 @@ def _request(made: Build, task: str, pins: Path | None) -> TaskRequest:
 
 
 def _code_digest() -> str:
-    """Digest of this package's code, of which every row is made."""
+    """Digest of the code by which rows are made: all of this package but its page."""
     here = Path(__file__).parent
-    return value_digest([file_digest(path) for path in sorted(here.rglob("*.py"))])
+    return value_digest([file_digest(path) for path in sorted(here.rglob("*.py")) if path.parent.name != "page"])
 
 
 def _job(made: Build, task: str, request: TaskRequest) -> Job:
@@ -176,6 +200,7 @@ def _write(made: Build) -> None:
     documents = read_documents(folders)
     leaks = leaking(documents) if made.config.split == "document" else {}
     rows = write_rows(folders, made.out, leaks)
+    write_examples(made.out / TASKS / ALL_EXAMPLES, folders, leaks)
     tasks = {
         task: task_entry(made.files[task], made.sources[task], made.done[task], rows[task], leaks.get(task, {}))
         for task in folders
@@ -193,10 +218,19 @@ def _keep_others(made: Build, wanted: list[str]) -> None:
     for path in sorted((made.out / TASKS).glob(f"*/{DONE}")):
         task = path.parent.name
         request = read_json(path.with_name(REQUEST), TaskRequest, "a request", "remove the folder to build it again")
-        if task not in wanted and request.settings == made.settings:
+        if task in wanted or request.settings != made.settings:
+            continue
+        try:
             made.files[task] = read_template_file(Path(request.file))
             made.sources[task] = source_of(made.files[task], made.raw)
-            made.done[task] = _read_done(path.parent)
+            now = _request(made, task, Path(request.pins) if request.pins else None)
+        except (UserError, OSError) as error:
+            say(visible_line(f"{task}: an earlier build made it, and it is left out: {error}"))
+            continue
+        if (finished := _finished(made, task, now.key)) is not None:
+            made.done[task] = finished
+        else:
+            say(f"{task}: an earlier build made it of other files, and it is left out; build it again")
 
 
 def _finish(made: Build, wanted: list[str], add: bool) -> int:
@@ -211,6 +245,7 @@ def _finish(made: Build, wanted: list[str], add: bool) -> int:
     _write(made)
     total = sum(sum(result.rows.values()) for result in made.done.values())
     say(f"{total:,} rows of {len(made.done)} tasks: {made.out}")
+    say(f"a page to look at them: python -m sciriff.recreate.page {shlex.quote(str(made.out))}")
     if made.skipped:
         say(f"{len(made.skipped)} tasks are not at hand; the lines above say where to get their data")
     if made.failed:

@@ -59,7 +59,8 @@ def write_card(
         "tasks": dict(sorted(tasks.items())),
         **{kind: dict(sorted(lines.items())) for kind, lines in absent.items()},
     }
-    write_whole(out / CARD, json.dumps(card, indent=1, ensure_ascii=False) + "\n")
+    text = json.dumps(card, indent=1, ensure_ascii=False) + "\n"
+    write_whole(out / CARD, text.encode(errors="replace").decode())  # names of files need not be UTF-8
     manifest = {
         "versions": machine.versions(),
         "command": sys.argv[1:],

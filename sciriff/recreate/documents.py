@@ -1,9 +1,13 @@
 """Documents that rows are made of, so that a split can keep them together and a card can say what is shared."""
 
 import hashlib
+import re
 
 from sciriff.recreate.corpus import Record
+from sciriff.recreate.shown import shown
+from sciriff.run.user_error import UserError
 
+NO_LETTERS = re.compile(r"[\W_]+")
 LONG = 200
 """Characters from which a text field is a document of its own: shorter ones, such as a label, recur by chance."""
 
@@ -11,11 +15,13 @@ LONG = 200
 def documents_of(source: Record, fields: Record) -> list[str]:
     """Return the keys of a row's documents: those that its source names, and a digest of each long text field. The
     digest is of letters and digits alone, so that other white space or markup makes no other document."""
-    named = [str(key) for key in source.get("_documents", ())]
+    named = source.get("_documents", [])
+    if not isinstance(named, list) or not all(isinstance(key, str) for key in named):
+        raise UserError(f"_documents={shown(named)} must be a list of texts, each such as pmid:8528200")
     texts = [value for name, value in sorted(fields.items()) if isinstance(value, str) and len(value) >= LONG]
     return sorted({*named, *map(_digest, texts)})
 
 
 def _digest(text: str) -> str:
-    letters = "".join(character for character in text.lower() if character.isalnum())
+    letters = NO_LETTERS.sub("", text.lower())
     return "text:" + hashlib.sha256(letters.encode(errors="replace")).hexdigest()[:20]

@@ -13,5 +13,10 @@ def seeded_order(items: Sequence[T], seed: int, *name: object) -> list[T]:
     return [items[place] for place in places]
 
 
+def seeded_share(seed: int, *name: object) -> float:
+    """Return a number from 0 to below 1 by the seed and the name of the choice."""
+    return int.from_bytes(_keyed(seed, *name)[:6]) / 2**48
+
+
 def _keyed(*parts: object) -> bytes:
     return hashlib.sha256("\0".join(map(str, parts)).encode()).digest()

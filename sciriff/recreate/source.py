@@ -12,6 +12,7 @@ from sciriff.recreate.sources import task_source
 from sciriff.recreate.template_file import SPLITS, TemplateFile
 from sciriff.run.digest import file_digest, value_digest
 from sciriff.run.user_error import UserError
+from sciriff.run.visible import visible_line
 
 Read = Callable[[], Iterable[Record]]
 
@@ -75,7 +76,10 @@ def _own_files(task: TemplateFile) -> Source:
     for split, name in data.items():
         if split not in SPLITS:
             raise UserError(f"{task.path}: data.{split} is not a split; it is one of {', '.join(SPLITS)}")
-        path = task.path.parent / Path(str(name)).expanduser()
+        try:
+            path = task.path.parent / Path(str(name)).expanduser()
+        except RuntimeError as error:  # ~NAME of nobody
+            raise UserError(f"{task.path}: data names {visible_line(name)}, and {error}") from None
         if not path.is_file():
             raise UserError(f"{task.path}: data names {path}, and there is no such file")
         if not path.name.endswith(SUFFIXES):

@@ -12,6 +12,7 @@ from sciriff.config import RecreateConfig
 from sciriff.recreate import splits
 from sciriff.recreate.corpus import Record
 from sciriff.recreate.documents import documents_of
+from sciriff.recreate.examples import Candidate, LengthCounter, Shortlist, Side, Unit, shown_fields, write_task_examples
 from sciriff.recreate.formatters import Format, formatter
 from sciriff.recreate.instance_id import instance_id, rank, record_id, with_template
 from sciriff.recreate.pinning import restore
@@ -103,6 +104,7 @@ class _Waiting:
     base: str
     renderings: list[tuple[int, str, str]]
     documents: list[str]
+    candidate: Candidate | None
 
 
 @dataclass(order=True)
@@ -112,6 +114,8 @@ class _Kept:
     order: tuple[bytes, int]
     rows: list[Spooled] = field(compare=False)
     documents: list[str] = field(compare=False)
+    candidate: Candidate | None = field(compare=False)
+    """For a record that may be shown as an example."""
 
 
 def build(request: TaskRequest, at: Callable[[str], None]) -> TaskResult:
@@ -131,6 +135,8 @@ def build(request: TaskRequest, at: Callable[[str], None]) -> TaskResult:
             for split in SPLITS
             if split in source and split not in task.skip_splits
         }
+        if not any(result.read.values()):
+            raise UserError(f"{task.path}: its source has no records, or skip_splits leaves out all that it has")
         builder.write(kept, spool, folder)
     (folder / SPOOL).unlink()
     write_whole(folder / DONE, json.dumps(asdict(result), indent=1) + "\n")
@@ -156,7 +162,7 @@ class _Builder:
     def __init__(self, task: TemplateFile, request: TaskRequest, result: TaskResult, at: Callable[[str], None]) -> None:
         self._task, self._request, self._result, self._at = task, request, result, at
         self._settings = request.settings
-        self._renderer = Renderer(task)
+        self._renderer = Renderer(task, at)
         self._counter = TokenCounter(request.tokenizer) if request.tokenizer else None
         self._format: Format = formatter(task, self._counter, request.settings.context_window, request.settings.seed)
         self._pins = TaskPins(Path(request.pins) if request.pins else None)
@@ -166,11 +172,13 @@ class _Builder:
         kept: list[_Kept] = []
         waiting: list[_Waiting] = []
         seen: dict[str, str] = {}
+        shortlist = Shortlist()
         cap = None if self._pins.splits else self._settings.cap  # what is pinned was sampled already
 
         def flush() -> None:
             for one, rows in self._counted(waiting, split):
-                entry = _Kept(one.order, rows, one.documents)
+                candidate = one.candidate if one.candidate and shortlist.add(one.candidate.draw) else None
+                entry = _Kept(one.order, rows, one.documents, candidate)
                 for row, (_, prompt, answer) in zip(rows, _fitting(one, rows), strict=True):
                     spool.add(row, {"input": prompt, "output": answer})
                 if cap is None:
@@ -185,17 +193,18 @@ class _Builder:
             place = f"{split} row {number}"
             self._at(place)
             one = record_id_of(record, number, self._place(place))
-            order = rank(self._settings.seed, f"{self._task.name}:{split}:sample", one) if cap is not None else b""
-            if cap is not None and len(kept) >= cap and (order, 0) > kept[-1].order:
+            draw = rank(self._settings.seed, f"{self._task.name}:{split}:sample", one)
+            if cap is not None and len(kept) >= cap and (draw, 0) > kept[-1].order:
                 continue  # neither rendered nor counted: it cannot be among the first
-            for part, fields in enumerate(self._formatted(record, place)):
+            order = draw if cap is not None else b""
+            for part, fields in enumerate(self._formatted(record | {"_id": one}, place)):
                 base = instance_id(self._task.name, split, record_id_of(fields, number, self._place(place), one))
                 if base in seen:
                     raise UserError(f"{self._place(place)}: {base} is already {seen[base]}; ids must differ")
                 seen[base] = place
-                waiting.append(
-                    _Waiting((order, part), base, self._rendered(base, fields, place), documents_of(record, fields))
-                )
+                renderings, documents = self._rendered(base, fields, place), self._documents(record, fields, place)
+                candidate = Candidate(draw, shown_fields(fields)) if not part and shortlist.admits(draw) else None
+                waiting.append(_Waiting((order, part), base, renderings, documents, candidate))
             if _is_full(waiting):
                 self._at(place)
                 flush()
@@ -220,7 +229,7 @@ class _Builder:
             raise UserError(
                 f"{self._place(place)}: the formatter found no {visible_line(error)[:80]}; the record has {known}"
             ) from None
-        except (ValueError, TypeError, IndexError, AttributeError) as error:
+        except (ValueError, TypeError, IndexError, AttributeError, ArithmeticError, RecursionError) as error:
             raise UserError(f"{self._place(place)}: {visible_line(error)[:300]}") from None
 
     def _rendered(self, base: str, fields: Record, place: str) -> list[tuple[int, str, str]]:
@@ -233,6 +242,12 @@ class _Builder:
             return [(number, *self._renderer.render(number, fields)) for number in numbers]
         except ValueError as error:
             raise UserError(f"{self._place(place)}, {error}") from None
+
+    def _documents(self, record: Record, fields: Record, place: str) -> list[str]:
+        try:
+            return documents_of(record, fields)
+        except UserError as error:
+            raise UserError(f"{self._place(place)}: {error}") from None
 
     def _counted(self, waiting: list[_Waiting], split: str) -> Iterator[tuple[_Waiting, list[Spooled]]]:
         """Yield the records of which a rendering fits the window, with these."""
@@ -277,14 +292,25 @@ class _Builder:
         with whole(folder / DOCUMENTS) as file:
             for base, split in sorted(cut.split_of.items()):
                 file.write(json.dumps({"id": base, "split": split, "documents": documents[base]}) + "\n")
+        lengths: dict[Side, LengthCounter] = {"input": LengthCounter(), "output": LengthCounter()}
         for split in SPLITS:
             chosen = [row for row in rows if cut.split_of.get(row.base) == split]
             with whole(folder / f"{split}.jsonl") as file:
                 for row in chosen:
                     self._at(f"writing {split}")
-                    line = spool.content(row) | {"metadata": metadata, "_instance_id": row.instance}
+                    content = spool.content(row)
+                    line = content | {"metadata": metadata, "_instance_id": row.instance}
                     file.write(json.dumps(line, ensure_ascii=False) + "\n")
+                    for place, name in enumerate(lengths):
+                        lengths[name].add(row.tokens[place] if row.tokens else len(content[name]))
             self._count(split, chosen)
+        candidates = [
+            (cut.split_of[entry.rows[0].base], entry.candidate, entry.rows)
+            for entry in everything
+            if entry.candidate and entry.rows[0].base in cut.split_of
+        ]
+        unit: Unit = "tokens" if self._counter else "characters"
+        write_task_examples(folder, self._task.name, self._task.templates, candidates, spool, unit, lengths)
 
     def _count(self, split: str, rows: list[Spooled]) -> None:
         result, counted = self._result, [row.tokens for row in rows if row.tokens]

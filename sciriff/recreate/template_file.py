@@ -4,6 +4,8 @@ The format is the one of SciRIFF's own files. Three keys are ours: `data` names 
 metrics of the held-out tasks, `license` what the card says.
 """
 
+import re
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -19,9 +21,13 @@ from sciriff.run.visible import visible_line
 
 BUNDLED = Path(__file__).parent / "templates"
 SPLITS = ("train", "validation", "test")
-MOST_BYTES = 1_000_000
-"""Size of a template file; those of SciRIFF have 5 kB."""
+MOST_BYTES = 200_000
+"""Size of a template file; those of SciRIFF have 5 kB. The command itself reads them, 100 kB in a second or more."""
 MOST_TEMPLATES = 1000
+HUB_ID = re.compile(r"([\w-][\w.-]*/)?[\w-][\w.-]*", re.ASCII)
+HALF = re.compile("[\ud800-\udfff]")
+"""Half of a surrogate pair, which YAML can spell and UTF-8 cannot."""
+NUMBERS = {"int": r"(?:0|-?[1-9][0-9]{0,15})$", "float": r"-?[0-9]{1,16}\.[0-9]{1,16}$"}
 
 
 @dataclass(frozen=True)
@@ -133,11 +139,12 @@ def read_template_file(path: Path) -> TemplateFile:
             if key not in known:
                 where = f"{place}.{visible_line(key)}" if place else visible_line(key)
                 raise UserError(f"{path}: {where} is not a key of a template file{nearest(str(key), known)}")
-    for number in values.get("templates") or {}:
+    templates = values.get("templates")
+    for number in templates if isinstance(templates, dict) else ():
         if not isinstance(number, int) or isinstance(number, bool) or not 0 <= number < MOST_TEMPLATES:
             raise UserError(f"{path}: templates are numbered 0, 1, ...; found {visible_line(number)[:40]}")
     try:
-        content = typed(values | {"templates": _by_text(values.get("templates"))}, _Content)
+        content = typed(values | {"templates": _by_text(templates)}, _Content)
     except WrongType as error:
         raise UserError(f"{path}: {visible_line(error)}") from None
     if content.name != path.stem:
@@ -151,6 +158,8 @@ def read_template_file(path: Path) -> TemplateFile:
             raise UserError(f"{path}: {visible_line(split)} is not a split{nearest(split, SPLITS)}")
     if sum(value is not None for value in (content.dataset, content.data_dir, content.data)) != 1:
         raise UserError(f"{path}: give one of dataset, data_dir and data, which say where the records are")
+    if content.dataset is not None and not HUB_ID.fullmatch(content.dataset):
+        raise UserError(f"{path}: dataset is {visible_line(content.dataset)}, and must be the id of a hub data set")
     plain = {known.name: getattr(content, known.name) for known in fields(content) if known.name != "evaluate"}
     return TemplateFile(
         **plain
@@ -165,28 +174,54 @@ def read_template_file(path: Path) -> TemplateFile:
 
 
 class _Loader(yaml.SafeLoader):
-    """Refuses a key that stands twice, and aliases, of which a few lines can stand for gigabytes."""
+    """Reads texts, plain numbers, true, false and null. Refuses a key that stands twice, tags, and aliases, of which a
+    few lines can stand for gigabytes. What YAML takes for dates, clocks or numbers of another base is text."""
 
     def compose_node(self, parent: Any, index: Any) -> Any:
+        event = self.peek_event()
         if self.check_event(yaml.AliasEvent):
-            event = self.peek_event()
-            raise yaml.MarkedYAMLError(problem="aliases (*name) are not read here", problem_mark=event.start_mark)
+            raise _refused("aliases (*name) are not read here", event)
+        if event.tag not in (None, "!"):
+            raise _refused("tags (!name) are not read here", event)
         return super().compose_node(parent, index)
 
+    def construct_scalar(self, node: Any) -> Any:
+        if isinstance(node.value, str) and HALF.search(node.value):
+            raise _refused("half a surrogate pair is no text", node)
+        return super().construct_scalar(node)
+
     def construct_mapping(self, node: Any, deep: bool = False) -> Any:
-        seen = set()
-        for key, _ in node.value:
-            if key.tag == "tag:yaml.org,2002:merge":
-                raise yaml.MarkedYAMLError(problem="merge keys (<<) are not read here", problem_mark=key.start_mark)
-            if key.value in seen:
-                raise yaml.MarkedYAMLError(problem=f"the key {key.value} stands twice", problem_mark=key.start_mark)
-            seen.add(key.value)
-        return super().construct_mapping(node, deep)
+        made: dict[Any, Any] = {}
+        for key_node, value in node.value:
+            if not isinstance(key_node, yaml.ScalarNode):
+                raise _refused("a key must be a word or a number", key_node)
+            if key_node.tag == "tag:yaml.org,2002:merge":
+                raise _refused("merge keys (<<) are not read here", key_node)
+            key = self.construct_object(key_node)
+            if key in made:  # also 1 and true, which Python takes for one key
+                raise _refused(f"the key {key_node.value} stands twice", key_node)
+            made[key] = self.construct_object(value, deep=deep)
+        return made
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith((":int", ":float", ":timestamp"))]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+for _kind, _pattern in NUMBERS.items():
+    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_kind}", re.compile(_pattern), list("-0123456789"))
+
+
+def _refused(problem: str, at: Any) -> yaml.MarkedYAMLError:
+    return yaml.MarkedYAMLError(problem=problem, problem_mark=at.start_mark)
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
-    if (size := path.stat().st_size) > MOST_BYTES:
-        raise UserError(f"{path}: {size:,} bytes; a template file has at most {MOST_BYTES:,}")
+    about = path.stat()
+    if not stat.S_ISREG(about.st_mode):  # reading a pipe or a device may never end
+        raise UserError(f"{path}: not a file")
+    if about.st_size > MOST_BYTES:
+        raise UserError(f"{path}: {about.st_size:,} bytes; a template file has at most {MOST_BYTES:,}")
     try:
         values = yaml.load(path.read_bytes().decode("utf-8-sig"), _Loader)
     except UnicodeDecodeError as error:

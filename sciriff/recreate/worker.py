@@ -28,28 +28,33 @@ def main() -> int:
     die_with_parent()
     folder = Path(sys.argv[1])
     request = read_json(folder / REQUEST, TaskRequest, "a request", "start `python -m sciriff.recreate`")
-    limit_memory(float(sys.argv[2]))
+    limit_memory(float(sys.argv[2]) * GIGABYTE)
     try:
         with telling_where(folder / AT) as at:
             build(request, at)
     except NotAtHand as error:
         (folder / ERROR).write_text(str(error), encoding="utf-8", errors="replace")
         return NOT_AT_HAND
-    except (UserError, OSError) as error:
+    except UserError as error:
         (folder / ERROR).write_text(str(error), encoding="utf-8", errors="replace")
         return 2
-    except MemoryError:
-        where = place_of(folder / AT)[1]
-        error_line = f"{request.file}: {where} needs more than recreate.memory_gb={sys.argv[2]} gigabytes"
-        (folder / ERROR).write_text(error_line)
+    except (OSError, MemoryError) as error:
+        limit_memory(None)  # for the line, as what filled it may still be held
+        where = f"{request.file}: {place_of(folder / AT)[1] or 'the start'}"
+        memory = f" needs more than recreate.memory_gb={sys.argv[2]} gigabytes"
+        line = f"{where}: {error}" if isinstance(error, OSError) else where + memory
+        (folder / ERROR).write_text(line, encoding="utf-8", errors="replace")
         return 2
     return 0
 
 
-def limit_memory(gigabytes: float) -> None:
-    """Have the kernel refuse this process more data than that; shared libraries and files do not count."""
+def limit_memory(size: float | None) -> None:
+    """Have the kernel refuse this process more bytes of data, None for no limit; shared libraries and files do not
+    count."""
     if sys.platform == "linux":
-        resource.setrlimit(resource.RLIMIT_DATA, (int(gigabytes * GIGABYTE),) * 2)
+        _, most = resource.getrlimit(resource.RLIMIT_DATA)
+        limits = [limit for limit in (size, most) if limit not in (None, resource.RLIM_INFINITY)]
+        resource.setrlimit(resource.RLIMIT_DATA, (int(min(limits, default=resource.RLIM_INFINITY)), most))
 
 
 @contextlib.contextmanager

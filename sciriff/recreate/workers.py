@@ -42,7 +42,8 @@ class Problem:
 class _Worker:
     def __init__(self, job: Job, memory_gb: float, environment: dict[str, str]) -> None:
         self.job = job
-        (job.folder / ERROR).unlink(missing_ok=True)
+        for name in (ERROR, AT):  # of an earlier worker
+            (job.folder / name).unlink(missing_ok=True)
         self._log = (job.folder / LOG).open("w")
         command = [sys.executable, "-m", "sciriff.recreate.worker", str(job.folder), f"{memory_gb:g}"]
         self.process = popen(command, environment, stdout=self._log, stderr=subprocess.STDOUT)
@@ -74,6 +75,8 @@ class _Worker:
         place = place_of(self.job.folder / AT)[1] or "its start"
         how = f"killed by {signal.Signals(-status).name}" if status < 0 else f"exit status {status}"
         last = (self.job.folder / LOG).read_text(errors="replace").strip().rpartition("\n")[2][:200]
+        if status == -signal.SIGKILL:  # by whom, nothing says
+            last = "the machine may be short of memory; fewer recreate.workers need less at a time"
         return Problem(
             f"{self.job.file}: the worker ended at {place} ({how}){f': {visible_line(last)}' if last else ''}"
         )

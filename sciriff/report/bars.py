@@ -21,17 +21,22 @@ def histogram(title: str, lengths: Sequence[int]) -> Figure | None:
     longest = max(lengths)
     size = max(1, -(-(longest + 1) // BINS))
     counts = Counter(length // size for length in lengths)
-    bins = longest // size + 1
-    step = (WIDTH - 2 * SIDE) / bins
-    description = f"median {median(lengths):,.0f}, longest {longest:,}"
+    bins = [counts[place] for place in range(longest // size + 1)]
+    return binned(title, f"median {median(lengths):,.0f}, longest {longest:,}", size, bins)
+
+
+def binned(title: str, description: str, size: int, bins: Sequence[int]) -> Figure:
+    """A histogram of counts in steps of `size` from 0."""
+    step = (WIDTH - 2 * SIDE) / len(bins)
     parts = []
-    for place, count in sorted(counts.items()):
-        height = max(1.0, count / max(counts.values()) * (BASE - 6))
-        x = SIDE + place * step + 0.5
-        parts.append(f'<path class="bin" d="M{x:.1f} {BASE}v{-height:.1f}h{max(step - 1, 0.5):.1f}V{BASE}z"/>')
+    for place, count in enumerate(bins):
+        if count:
+            height = max(1.0, count / max(bins) * (BASE - 6))
+            x = SIDE + place * step + 0.5
+            parts.append(f'<path class="bin" d="M{x:.1f} {BASE}v{-height:.1f}h{max(step - 1, 0.5):.1f}V{BASE}z"/>')
     parts.append(f'<path class="axis" d="M{SIDE} {BASE}H{WIDTH - SIDE}"/>')
-    for tick in ticks(0, size * bins):
-        x = SIDE + tick / (size * bins) * (WIDTH - 2 * SIDE)
+    for tick in ticks(0, size * len(bins)):
+        x = SIDE + tick / (size * len(bins)) * (WIDTH - 2 * SIDE)
         anchor = "start" if tick == 0 else "end" if x > WIDTH - 24 else "middle"
         parts += [f'<path class="axis" d="M{x:.1f} {BASE}v3"/>', tick_label(f"{x:.1f}", BASE + 16, anchor, short(tick))]
     return Figure(title, description, svg("histogram", WIDTH, HEIGHT, f"{title}: {description}", parts))

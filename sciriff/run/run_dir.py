@@ -37,6 +37,8 @@ class RunDir:
     nodes = _Below(".nodes")
     """Files by which nodes without Slurm communicate; only the owner of the run can read them."""
 
+    recreated = _Below("recreated")
+    """Rows made of raw corpora, with their card, where recreate.out names this folder."""
     mix = _Below("mix/train.jsonl")
     """The finished mix, one Conversation a line."""
     mix_card = _Below("mix/card.json")

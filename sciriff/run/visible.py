@@ -4,8 +4,9 @@ import re
 
 LONGEST = 50_000
 """Characters shown of one text; a hostile or endless answer must not make a page unusable."""
-UNSHOWN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
-"""Control characters other than newline and tab, those that change the writing direction, and lone surrogates."""
+UNSHOWN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+"""Control characters and separators of lines other than newline and tab, those that change the writing direction, and
+lone surrogates."""
 
 
 def visible(text: object) -> str:
@@ -18,6 +19,15 @@ def visible(text: object) -> str:
 def visible_line(text: object) -> str:
     """Make `visible` text one line, with pictures for newlines and tabs."""
     return visible(text).replace("\n", "\u240a").replace("\t", "\u2409")
+
+
+def shortened(text: str, longest: int) -> str:
+    """Leave out the middle of a text with more than `longest` characters and say how many are missing."""
+    if len(text) <= longest:
+        return text
+    end = longest // 4
+    missing = len(text) - longest
+    return f"{text[: longest - end]} […, {missing:,} characters are not shown, …] {text[len(text) - end :]}"
 
 
 def _picture(found: re.Match[str]) -> str:

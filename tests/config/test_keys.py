@@ -55,7 +55,7 @@ def test_what_may_change_in_a_started_run():
         *(f"engine.{key}" for key in server),
         *(f"train.{key}" for key in (*training.split(), "keep_checkpoints")),
     }
-    assert set(UNNAMED) == unnamed | {"name"}
+    assert set(UNNAMED) == unnamed | {"name", "recreate.raw"}
     assert set(FREE_TO_CHANGE) == unnamed | {f"eval.{key}" for key in how_much}
 
 

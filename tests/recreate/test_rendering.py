@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from recreate_runs import template_text
 
-from sciriff.recreate.rendering import Renderer
+from sciriff.recreate.rendering import PROTECTED, Renderer
 from sciriff.recreate.template_file import BUNDLED, read_template_file, template_files
 from sciriff.run.user_error import UserError
 
@@ -36,6 +36,18 @@ def test_the_separator_in_a_text_field_is_text_and_elsewhere_an_error(tmp_path: 
         made.render(0, {"text": "a", "found": ["c|||d"]})
 
 
+def test_differences_of_numbers_are_computed_and_addresses_of_the_data_are_text(tmp_path: Path):
+    made = renderer(tmp_path, "{{ 5 - 3 }} {{ text }}|||{{ (found | length) - 1 }}")
+    assert made.render(0, {"text": "<a at 0x7f>", "found": [1]}) == ("2 <a at 0x7f>", "0")
+
+
+def test_what_stands_for_the_separator_is_text_too(tmp_path: Path):
+    made = renderer(tmp_path, "{{ text }}|||{{ other }}")
+    assert made.render(0, {"text": f"a{PROTECTED}", "other": "b"}) == (f"a{PROTECTED}", "b")
+    with pytest.raises(ValueError, match="template 0: the field 'text' has U"):
+        made.render(0, {"text": f"a{PROTECTED}", "other": "b ||| c"})
+
+
 def test_answer_choices_are_stripped_and_rendered(tmp_path: Path):
     made = renderer(
         tmp_path, "{{ text }}|||{{ answer_choices[label].capitalize() }}", choices="yes ||| no ||| {{ text }}"
@@ -59,6 +71,25 @@ def test_answer_choices_are_stripped_and_rendered(tmp_path: Path):
             "{% set x = inner.update({'a': 1}) %}{{ text }}|||x",
             "access to attribute 'update' of 'dict' object is unsafe",
         ),
+        ("{{ text['__class__'] }}|||x", "access to attribute '__class__' of 'str' object is unsafe"),
+        ("{{ [text] | map(attribute='__class__') | list }}|||x", "access to attribute '__class__' of 'str'"),
+        ("{{ '{text.__class__}'.format_map({'text': text}) }}|||x", "access to attribute '__class__'"),
+        ("{{ namespace.__init__.__globals__ }}|||x", "access to attribute '__init__'"),
+        ("{{ joiner(',').__call__.__func__ }}|||x", "access to attribute '__call__'"),
+        ("{{ (inner | map('upper')).gi_frame }}|||x", "access to attribute 'gi_frame'"),
+        ("{{ text.encode().__reduce_ex__(4) }}|||x", "access to attribute '__reduce_ex__'"),
+        ("{{ zip.__self__ }}|||x", "'type object' has no attribute '__self__'"),
+        ("{{ config }}|||x", "no field 'config'"),
+        ("{{ [inner.missing] }}|||x", "'dict object' has no attribute 'missing'"),
+        ("{{ [text] | map(attribute='missing') | list }}|||x", "'str object' has no attribute 'missing'"),
+        ("{{ text | map('upper') }}|||x", "the input shows an object that is no value"),
+        ("{{ text }}|||{{ zip(inner, inner) }}", "the output shows an object that is no value"),
+        ("{{ text }}|||{{ [cycler] | map('string') | join ~ cycler('a') }}", "the output shows an object"),
+        ("{{ inner.keys() - [] }}|||x", "a difference of keys has no order"),
+        ("{{ [] - inner.items() }}|||x", "a difference of keys has no order"),
+        ("{{ 7 ** (text | length * 9999) }}|||x", "ValueError: Exceeds the limit"),
+        ("{{ text | wordwrap(0) }}|||x", "ValueError: invalid width 0"),
+        ("{{ text | center(10 ** 30) }}|||x", "OverflowError"),
         ("{% for i in range(1000000000) %}x{% endfor %}|||x", "Range too big"),
         ("{{ lipsum() }}|||x", "no field 'lipsum'"),
         ("{{ text }}|||x{{ chr }}", "no field 'chr'"),

@@ -2,7 +2,7 @@
 
 import pytest
 
-from sciriff.recreate.seeded_order import seeded_order
+from sciriff.recreate.seeded_order import seeded_order, seeded_share
 from sciriff.recreate.sentences import sentence_spans, sentences
 
 
@@ -36,3 +36,9 @@ def test_an_order_depends_on_seed_and_name_alone() -> None:
     orders = {tuple(seeded_order(items, seed, name)) for seed in (0, 1) for name in ("x", "y")}
     assert len(orders) == 4 and all(sorted(order) == items for order in orders)
     assert seeded_order(items, 0, "x") == seeded_order(items, 0, "x") == list("dacehbgf")
+
+
+def test_shares_are_spread() -> None:
+    shares = [seeded_share(0, "x", number) for number in range(1000)]
+    assert all(0 <= share < 1 for share in shares) and 0.47 < sum(shares) / 1000 < 0.53
+    assert len({int(share * 10) for share in shares}) == 10

@@ -1,5 +1,6 @@
 """What a template file may say, and the line for what it may not."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -50,8 +51,16 @@ def test_a_source_is_looked_up_with_its_subset_first(tmp_path: Path):
         (("  input_context: paragraph\n", ""), "metadata.input_context is missing"),
         (("name: kinds", "name: kinds\nname: kinds"), ":2: not a template file: the key name stands twice"),
         (("[biomedicine]", "&a [biomedicine, *a]"), "aliases (*name) are not read here"),
-        (("[biomedicine]", "!!python/object/apply:os.getcwd []"), "not a template file: could not determine a constr"),
+        (
+            ("[biomedicine]", "!!python/object/apply:os.getcwd []"),
+            ":5: not a template file: tags (!name) are not read here",
+        ),
         (("name: kinds", "name: [kinds"), "not a template file"),
+        (("name: kinds", "? [name]\n: kinds"), ":1: not a template file: a key must be a word or a number"),
+        (("  0:", "  0: {jinja: a}\n  false:"), ":11: not a template file: the key false stands twice"),
+        (("name: kinds", 'name: kinds\nlicense: "\\ud800"'), ":2: not a template file: half a surrogate pair"),
+        (("data: data.jsonl", "dataset: ../other"), "dataset is ../other, and must be the id of a hub data set"),
+        (("data: data.jsonl", "dataset: /etc"), "dataset is /etc, and must be the id of a hub data set"),
         (("name: kinds", "name: kinds\x00"), "not a template file"),
     ],
 )
@@ -60,6 +69,29 @@ def test_a_file_that_is_wrong(tmp_path: Path, change: tuple[str, str], line: str
     with pytest.raises(UserError) as error:
         read_template_file(path)
     assert line in str(error.value) and str(path) in str(error.value) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("templates", ["5", "text", "[a]", "null", "2020-01-01", "1:2:3", "0x1", "!!set {a}", "="])
+def test_templates_of_another_type(tmp_path: Path, templates: str):
+    text = template_text("kinds").partition("templates:")[0] + f"templates: {templates}\n"
+    with pytest.raises(UserError, match=str(tmp_path)):
+        read_template_file(written(tmp_path, text))
+
+
+def test_dates_and_numbers_of_other_bases_are_text(tmp_path: Path):
+    more = "formatter:\n  name: a\n  args: {a: 2020-01-01, b: 12:30, c: 0x10, d: 010, e: -7, f: 0.5, g: 1e3, h: 1_0}\n"
+    task = read_template_file(written(tmp_path, template_text("kinds", more=more)))
+    assert task.formatter is not None and task.formatter.args == {
+        "a": "2020-01-01", "b": "12:30", "c": "0x10", "d": "010", "e": -7, "f": 0.5, "g": "1e3", "h": "1_0"
+    }  # fmt: skip
+
+
+def test_a_pipe_is_not_opened(tmp_path: Path):
+    os.mkfifo(tmp_path / "kinds.yaml")
+    (tmp_path / "zeros.yaml").symlink_to("/dev/zero")
+    for name in ("kinds", "zeros"):
+        with pytest.raises(UserError, match="not a file"):
+            read_template_file(tmp_path / f"{name}.yaml")
 
 
 def test_a_file_of_another_kind(tmp_path: Path):

@@ -25,6 +25,10 @@ def missing_files(config: Config) -> Iterator[str]:
         wanted += [("predictions", config.predictions or "")]
     if "report" in stages:
         wanted += [("report.beside", beside) for beside in config.report.beside]
+    if "recreate" in stages:
+        made = Path(config.recreate.out or "")
+        wanted = [(key, path) for key, path in wanted if not (path and Path(path).is_relative_to(made))]
+        wanted += [(f"recreate.{key}", getattr(config.recreate, key) or "") for key in ("templates", "raw")]
     for key, path in wanted:
         if path and not Path(path).exists():
             yield f"{key}={path} does not exist"

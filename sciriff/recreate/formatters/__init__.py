@@ -11,6 +11,7 @@ from sciriff.config import nearest
 from sciriff.recreate.corpus import Record
 from sciriff.recreate.template_file import TemplateFile
 from sciriff.recreate.tokens import TokenCounter
+from sciriff.run.typed_json import WrongType, typed
 from sciriff.run.user_error import UserError
 from sciriff.run.visible import visible_line
 
@@ -38,6 +39,11 @@ def formatter(task: TemplateFile, counter: TokenCounter | None, context_window: 
     for key, parameter in parameters.items():
         if key in wanted and parameter.default is inspect.Parameter.empty and key not in arguments:
             raise UserError(f"{task.path}: the formatter {name} needs formatter.args.{key}")
+        if key in arguments:
+            try:
+                typed(arguments[key], parameter.annotation)
+            except WrongType as error:
+                raise UserError(f"{task.path}: formatter.args.{key}: {visible_line(error)}") from None
     ours: dict[str, Any] = {"context_window": context_window, "seed": seed}
     if "count_tokens" in parameters:
         ours["count_tokens"] = _count(task, name, counter)

@@ -3,10 +3,11 @@
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 from sciriff.recreate.corpus import Record
 from sciriff.recreate.object_lists import objects
-from sciriff.recreate.seeded_order import seeded_order
+from sciriff.recreate.seeded_order import seeded_share
 from sciriff.recreate.sentences import sentence_spans
 from sciriff.run.typed_json import typed
 from sciriff.run.user_error import UserError
@@ -40,8 +41,8 @@ def format_record(
 
     The first answer counts. Of a paper that does not fit into `context_window`, less `instruction_tokens` and the
     tokens of question and answer, `article` has the sentences with the answer and as many around them as fit
-    (estimated as the sum of the sentences' tokens). How many stand before it is drawn by the row's id and `seed`, so
-    that the answer's place gives nothing away. The authors drew too, in an order that is lost. `tokenizer_path` is not
+    (estimated as the sum of the sentences' tokens). The share before it is drawn by the row's id and `seed`, so that it
+    may stand anywhere. The authors drew too, in an order that is lost. `tokenizer_path` is not
     used: `count_tokens` counts.
     """
     asked = typed(record | {"answers": objects(record.get("answers"), "answers")}, Question)
@@ -53,8 +54,7 @@ def format_record(
     article = context.strip()
     if count_tokens and context_window:
         room = context_window - instruction_tokens - count_tokens(question) - count_tokens(answer)
-        if count_tokens(article) > room:
-            article = _around(context, begin, begin + len(answer), room, count_tokens, seed, record["_id"])
+        article = _around(context, begin, begin + len(answer), room, count_tokens, seed, record["_id"])
     yield {"article": article, "question": question, "answer": answer.strip()}
 
 
@@ -71,20 +71,32 @@ def _around(
     context: str, begin: int, end: int, room: int, count_tokens: Callable[[str], int], seed: int, identifier: object
 ) -> str:
     """Cut the sentences with context[begin:end] and those around them that fit into `room` tokens."""
-    spans = sentence_spans(context)
+    spans = _spans(context)
     starts = [start for start, _ in spans]
     first = max(0, bisect_right(starts, begin) - 1)
     last = max(first, bisect_right(starts, end - 1) - 1)
     left = room - count_tokens(context[spans[first][0] : max(end, spans[last][1])])
-    for step in range(len(spans)):
-        # a side that is exhausted, or whose next sentence does not fit, leaves the other its turn
-        for side in seeded_order((-1, 1), seed, "covid_deepset_qa", identifier, step):
-            place = first - 1 if side < 0 else last + 1
-            cost = count_tokens(context[slice(*spans[place])]) + 1 if 0 <= place < len(spans) else left + 1
-            if cost <= left:
-                left -= cost
-                first, last = min(first, place), max(last, place)
+    before = int(left * seeded_share(seed, "covid_deepset_qa", identifier))
+    # what one side leaves, at an end of the paper or before a long sentence, is the other's
+    for side, most in ((-1, before), (1, left), (-1, left)):
+        while 0 <= (place := first - 1 if side < 0 else last + 1) < len(spans):
+            cost = _tokens(count_tokens, context[slice(*spans[place])])
+            if cost > min(most, left):
                 break
-        else:
-            break
+            most, left = most - cost, left - cost
+            first, last = min(first, place), max(last, place)
     return context[min(begin, spans[first][0]) : max(end, spans[last][1])].strip()
+
+
+# the questions on a paper follow each other
+
+
+@lru_cache(maxsize=4)
+def _spans(context: str) -> list[tuple[int, int]]:
+    return sentence_spans(context)
+
+
+@lru_cache(maxsize=1 << 13)
+def _tokens(count_tokens: Callable[[str], int], sentence: str) -> int:
+    """Tokens of a sentence and of the white space before it."""
+    return count_tokens(sentence) + 1

@@ -4,7 +4,8 @@ import csv
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from sciriff.data.source_rows import MOST_LINE_BYTES
+from sciriff.data.source_rows import LFS, MOST_LINE_BYTES
+from sciriff.recreate.readers.json_files import refuse_pointer
 from sciriff.run.user_error import UserError
 from sciriff.run.visible import visible_line
 
@@ -33,6 +34,8 @@ def _rows(
     csv.field_size_limit(MOST_LINE_BYTES)  # else 131,072 characters, which a whole paper exceeds
     begins, names = 1, columns
     try:
+        with path.open("rb") as file:
+            refuse_pointer(path, file.read(len(LFS)))
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.reader(file, delimiter=delimiter, quoting=quoting, strict=True)  # type: ignore[arg-type]
             for values in reader:

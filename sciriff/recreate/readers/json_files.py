@@ -15,7 +15,7 @@ T = TypeVar("T")
 def json_lines(path: Path, kind: type[T]) -> Iterator[tuple[str, T]]:
     """Stream the objects of a file of JSON lines as `kind`, each with its place (`train.jsonl:17`) for messages."""
     with path.open("rb") as file:
-        _refuse_pointer(path, file.read(len(LFS)))
+        refuse_pointer(path, file.read(len(LFS)))
         file.seek(0)
         for where, row in line_rows(path, file):
             yield where, _typed(where, row, kind)
@@ -44,10 +44,11 @@ def _typed(where: str, row: dict[str, Any], kind: type[T]) -> T:
 
 def _content(path: Path) -> bytes:
     content = path.read_bytes()
-    _refuse_pointer(path, content)
+    refuse_pointer(path, content)
     return content
 
 
-def _refuse_pointer(path: Path, content: bytes) -> None:
+def refuse_pointer(path: Path, content: bytes) -> None:
+    """UserError for the content, or how it begins, of a file that Git LFS has not fetched."""
     if content.startswith(LFS):
         raise UserError(f"{path}: a pointer to a file that Git LFS keeps elsewhere; run `git lfs pull`")

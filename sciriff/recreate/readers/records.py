@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from sciriff.config import SourceConfig
-from sciriff.data.source_rows import read_rows
+from sciriff.data.source_rows import LFS, read_rows
 from sciriff.recreate.readers.delimited import csv_rows, tsv_rows
+from sciriff.recreate.readers.json_files import refuse_pointer
 from sciriff.run.user_error import UserError
 from sciriff.run.visible import visible_line
 
@@ -29,6 +30,8 @@ def _parquet(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    with path.open("rb") as begins:
+        refuse_pointer(path, begins.read(len(LFS)))
     number = 0
     try:
         with pq.ParquetFile(path) as file:
@@ -36,6 +39,8 @@ def _parquet(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
                 for record in batch.to_pylist():
                     number += 1
                     yield f"{path}: row {number}", record
+    except MemoryError:
+        raise
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         reason = visible_line(str(error).split("\n", 1)[0])[:200]
         raise UserError(f"{path}: damaged, after row {number} ({reason})") from None
