@@ -222,7 +222,7 @@ def _keep_others(made: Build, wanted: list[str]) -> None:
             continue
         try:
             made.files[task] = read_template_file(Path(request.file))
-            made.sources[task] = source_of(made.files[task], made.raw)
+            made.sources[task] = source_of(made.files[task], raw_folder(Path(request.raw)) if request.raw else None)
             now = _request(made, task, Path(request.pins) if request.pins else None)
         except (UserError, OSError) as error:
             say(visible_line(f"{task}: an earlier build made it, and it is left out: {error}"))
