@@ -28,15 +28,16 @@ from sciriff.run.progress import Progress
 from sciriff.run.run_dir import RunDir
 from sciriff.run.user_error import UserError
 from sciriff.stage import run_stage
-from sciriff.tasks import COLUMNS, HELD_OUT
 from sciriff.tasks.metrics.answer_end import end_differs
+from sciriff.tasks.own import columns_of, names_of
 from sciriff.tasks.task import UNREADABLE, Scored, Task
 
 
 def main(config: Config, run: RunDir) -> None:
     """Read everything, score it, write scores.json and the tables, print the summary."""
     folder = Path(config.predictions) if config.predictions else run.predictions
-    tasks = read_predictions(folder, config.eval.tasks, config.allow_missing)
+    held_out = config.eval.held_out
+    tasks = read_predictions(folder, config.eval.tasks, config.allow_missing, names_of(held_out))
     parity = config.eval.parity == "reference"
     progress = Progress(sum(len(found.answers) for found in tasks.values()))
     done = 0
@@ -45,7 +46,7 @@ def main(config: Config, run: RunDir) -> None:
     columns: list[TaskColumns] = []
     details: dict[str, dict[int, dict[str, float]]] = {}
     """Task -> sample -> its values."""
-    for task in HELD_OUT:
+    for task in held_out:
         per_instance = run.per_instance / f"{task.name}.jsonl"
         if task.name not in tasks:
             per_instance.unlink(missing_ok=True)  # of an earlier choice of tasks
@@ -67,17 +68,19 @@ def main(config: Config, run: RunDir) -> None:
             write_per_instance(per_instance, task, ((a.instance_id, a.sample, a.reference, row) for a, row in answers))
             done += len(scored)
             progress(done, task.name)
-    summary = add_spreads(summarise(results), details)
+    summary = add_spreads(summarise(results, held_out), details, held_out)
     scores: Scores = {
         "model": config.name or config.model.name,
         "parity": config.eval.parity,
         "samples": max(found.samples for found in tasks.values()),
         "tasks": results,
         "summary": add_intervals(summary, columns, config.eval.resamples),
-        "other_parity": other_parity(HELD_OUT, config.eval.parity, summary["columns"], differences),
+        "other_parity": other_parity(held_out, config.eval.parity, summary["columns"], differences),
     }
     if scores["samples"] == 1:
         del scores["samples"]
+    if config.eval.own_tasks:
+        scores["own_tasks"] = dict(sorted(config.eval.own_tasks.items()))
     write_scores(run.scores, scores)
     write_tables(run.tables, [scores])
     print("\n".join(summary_lines(scores)), flush=True)
@@ -167,7 +170,7 @@ def task_scores(task: Task, found: TaskAnswers, scored: list[Scored], samples: l
     return result
 
 
-def summarise(results: dict[str, TaskScores]) -> Summary:
+def summarise(results: dict[str, TaskScores], tasks: Sequence[Task]) -> Summary:
     """The columns with a value (0-1), their mean and median (None without any), and the names of the others."""
     columns: dict[str, ColumnScore] = {
         f"{name}/{short}": {"value": value}
@@ -179,14 +182,16 @@ def summarise(results: dict[str, TaskScores]) -> Summary:
         "columns": columns,
         "mean": fmean(values) if values else None,
         "median": median(values) if values else None,
-        "missing": [name for name in COLUMNS if name not in columns],
+        "missing": [name for name in columns_of(tasks) if name not in columns],
     }
 
 
-def add_spreads(summary: Summary, details: Mapping[str, Mapping[int, Mapping[str, float]]]) -> Summary:
+def add_spreads(
+    summary: Summary, details: Mapping[str, Mapping[int, Mapping[str, float]]], tasks: Sequence[Task]
+) -> Summary:
     """The summary with standard deviations over samples (0-1). `details` are those of each sample of each task."""
     of_samples: dict[int, list[float]] = {}
-    for task in HELD_OUT:
+    for task in tasks:
         for column, short in zip(task.columns, task.headline, strict=True):
             if column in summary["columns"]:
                 values = {number: found[task.summary[short]] for number, found in details[task.name].items()}

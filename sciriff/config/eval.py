@@ -2,14 +2,20 @@
 
 from dataclasses import dataclass
 
+from sciriff.config.own_tasks import refuse_own_task
 from sciriff.config.roles import HOW, HOW_MUCH, setting
 from sciriff.config.source import SourceConfig
+from sciriff.tasks.own import METRICS, held_out
+from sciriff.tasks.task import Task
 
 
 @dataclass
 class EvalConfig:
     tasks: list[str] | None = setting(None, HOW_MUCH)
-    """Held-out tasks to answer; null is all nine."""
+    """Held-out tasks to answer; null is all nine and one's own."""
+    own_tasks: dict[str, str] = setting(role=HOW_MUCH, factory=dict, choices=tuple(METRICS), unwritten_if_empty=True)
+    """Tasks of one's own, which are held out like the nine, and the metric of each: those of `card.json` in the folder
+    `eval.path`, and others that are typed (`+eval.own_tasks.my_task=list_f1`)."""
     path: str | None = setting(None, path=True)
     """Local instances in SciRIFF's row format (a file, or a folder); they replace the hub's."""
     source: SourceConfig = setting(factory=SourceConfig)
@@ -32,6 +38,15 @@ class EvalConfig:
     """Longest answer, tokens."""
     max_new_tokens_of: dict[str, int] = setting(role=HOW_MUCH, factory=dict, least=1)
     """The same for single tasks: `+eval.max_new_tokens_of.biored_ner=2048`."""
+
+    def __post_init__(self) -> None:
+        for name in self.own_tasks:
+            refuse_own_task("eval.own_tasks", name)
+
+    @property
+    def held_out(self) -> tuple[Task, ...]:
+        """The tasks that may be answered and that no training mix contains: the nine, and one's own after them."""
+        return held_out(self.own_tasks)
 
     def longest_answer(self, task: str) -> int:
         """Tokens that an answer to this task may have."""

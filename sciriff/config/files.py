@@ -1,5 +1,6 @@
 """A config from composed values or a run folder, and back to text."""
 
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -9,7 +10,7 @@ from yaml import YAMLError
 
 from sciriff.config.keys import KEYS, check_values, unknown_key
 from sciriff.config.recreate import RecreateConfig
-from sciriff.config.roles import Role
+from sciriff.config.roles import Role, setting_of
 from sciriff.config.root import Config, RecreateRoot
 from sciriff.run.user_error import UserError
 
@@ -67,12 +68,29 @@ def read(path: Path) -> DictConfig:
 
 def to_yaml(config: Config) -> str:
     """The text of config.yaml."""
-    return OmegaConf.to_yaml(OmegaConf.structured(config), resolve=True)
+    return OmegaConf.to_yaml(_written(config), resolve=True)
 
 
 def as_dict(part: Any) -> Any:
     """A config or a part of it as plain containers, for digests and logs."""
-    return OmegaConf.to_container(OmegaConf.structured(part), resolve=True)
+    return OmegaConf.to_container(_written(part), resolve=True)
+
+
+def _written(part: Any) -> DictConfig:
+    """A config or a part of it without the keys that are not written where they are empty."""
+    values = OmegaConf.structured(part)
+    _drop_unwritten(values, part)
+    return values
+
+
+def _drop_unwritten(values: DictConfig, part: Any) -> None:
+    for known in fields(part):
+        value = getattr(part, known.name)
+        if is_dataclass(value):
+            _drop_unwritten(values[known.name], value)
+        elif setting_of(known).unwritten_if_empty and not value:
+            OmegaConf.set_struct(values, False)  # a structured config lets go of no key otherwise
+            del values[known.name]
 
 
 def what_decides(config: Config, section: str) -> dict[str, Any]:

@@ -50,7 +50,7 @@ class MixConfig:
     domains: list[str] | None = None
     """Domains that enter, such as biomedicine: one of a row's `metadata.domains` must be among them; null is all."""
     include_heldout: bool = False
-    """Let the training rows of the nine held-out tasks in."""
+    """Let the training rows of the held-out tasks in: of the nine, and of one's own (eval.own_tasks)."""
     context_window: int | None = setting(4096, least=32)
     """Rows longer than this less 20 tokens, with the model's tokenizer and markup, are left out; null keeps all."""
     truncate: str = setting("drop", choices=("drop", "turns"))

@@ -32,6 +32,9 @@ class Setting:
     runs_or_sends: bool = False
     """Whether a value of it can make this machine run code that is neither ours nor of an installed package's defaults,
     or decides who is sent prompts, keys or results."""
+    unwritten_if_empty: bool = False
+    """Whether it came later than runs that are to stay as they are: where it is empty it is in no config.yaml and in no
+    digest."""
     path: bool = False
     """Whether it names local files, by paths that are made absolute before a run starts."""
     or_hub_id: bool = False

@@ -9,18 +9,19 @@ from sciriff.data.source_files import instances_source
 from sciriff.data.source_rows import read_rows
 from sciriff.run.user_error import UserError
 from sciriff.tasks import NAMES
+from sciriff.tasks.own import names_of
 
 
-def wanted_tasks(names: Sequence[str] | None) -> list[str]:
-    """The chosen held-out tasks in the paper's order; None is all nine. UserError for an unknown name."""
+def wanted_tasks(names: Sequence[str] | None, known: Sequence[str] = NAMES) -> list[str]:
+    """The chosen ones of the held-out tasks `known`, in their order; None is all. UserError for an unknown name."""
     if names is None:
-        return list(NAMES)
+        return list(known)
     for name in names:
-        if name not in NAMES:
-            raise UserError(f"eval.tasks: {name!r} is not a held-out task{nearest(name, NAMES)}")
+        if name not in known:
+            raise UserError(f"eval.tasks: {name!r} is not a held-out task{nearest(name, known)}")
     if not names:
-        raise UserError("eval.tasks=[] asks for nothing; name some tasks, or null for all nine")
-    return [name for name in NAMES if name in names]
+        raise UserError("eval.tasks=[] asks for nothing; name some tasks, or null for all")
+    return [name for name in known if name in names]
 
 
 def read_instances(config: EvalConfig) -> dict[str, list[Instance]]:
@@ -29,7 +30,7 @@ def read_instances(config: EvalConfig) -> dict[str, list[Instance]]:
     The task is the first part of `_instance_id` (`task:split:index`). UserError names a row that is broken or a
     duplicate, or a task named in `eval.tasks` without a row.
     """
-    wanted = wanted_tasks(config.tasks)
+    wanted = wanted_tasks(config.tasks, names_of(config.held_out))
     source = instances_source(config)
     instances: dict[str, list[Instance]] = {name: [] for name in wanted}
     seen: dict[str, str] = {}

@@ -5,6 +5,9 @@ from typing import Any, NotRequired, TypedDict
 
 from sciriff.run.typed_json import read_json
 
+OWN_HELD_OUT = "own_held_out_tasks"
+"""Key of the recipe: names of the held-out tasks beside the nine, where there are any."""
+
 
 class TokenCounts(TypedDict):
     sum: int

@@ -28,8 +28,8 @@ Tokens = Annotated[int, Meta(ge=0, le=10**9)]
 
 SAMPLES = re.compile(r"samples_(?P<task>.+?)(_\d{4}-\d\d-\d\dT[\d.-]+)?\.jsonl")
 """File of answers of lm-eval from 0.4.3 on: `samples_biored_ner_2025-01-31T09-30-00.123456.jsonl`."""
-OLD_SAMPLES = re.compile(r"(pretrained|model)__.*_(?P<task>" + "|".join(NAMES) + r")\.jsonl")
-"""The same before 0.4.3: the model's arguments, then the task."""
+OLD_SAMPLES = re.compile(r"(pretrained|model)__(?P<rest>.+)\.jsonl")
+"""The same before 0.4.3: the model's arguments, an underscore, the task."""
 WHOLE_GROUP = "science_adapt"
 """Folder in which the original code keeps the answers of all tasks until it sorts them into folders by task."""
 
@@ -93,18 +93,20 @@ class TaskAnswers:
         return parted
 
 
-def read_predictions(folder: Path, names: Sequence[str] | None, allow_missing: bool) -> dict[str, TaskAnswers]:
-    """Read the answers in a folder by task, for the tasks in `names`, or all that are there.
+def read_predictions(
+    folder: Path, names: Sequence[str] | None, allow_missing: bool, held_out: Sequence[str] = NAMES
+) -> dict[str, TaskAnswers]:
+    """Read the answers in a folder by task, for the tasks in `names`, or all of `held_out` that are there.
 
     The folder holds our `<task>.jsonl`, or lm-eval's samples at any depth. An expected.json beside ours lists the
     requested instances; other answers define their own set. UserError for a name or a file that belongs to no task, for
     answers of several models, for what `asked_answers` refuses, and if nothing is left to score.
     """
     for name in names or ():
-        if name not in NAMES:
-            raise UserError(f"eval.tasks: {name} is not a held-out task{nearest(name, NAMES)}")
-    samples = find_samples(folder)
-    files = _files(folder, samples)
+        if name not in held_out:
+            raise UserError(f"eval.tasks: {name} is not a held-out task{nearest(name, held_out)}")
+    samples = find_samples(folder, held_out)
+    files = _files(folder, samples, held_out)
     expected, each = ({}, None) if samples else read_expected(folder / RunDir(folder).expected.name)
     if not files:
         raise UserError(
@@ -112,7 +114,7 @@ def read_predictions(folder: Path, names: Sequence[str] | None, allow_missing: b
             "or of lm-eval's samples_<task>_*.jsonl with predictions=FOLDER"
         )
     known = files.keys() | expected.keys()
-    wanted = [name for name in NAMES if name in (known if names is None else names)]
+    wanted = [name for name in held_out if name in (known if names is None else names)]
     paths = {name: files.get(name, folder / f"{name}.jsonl") for name in wanted}
     read = {name: read_answers(path, name) if path.is_file() else {} for name, path in paths.items()}
     each = each or max((sample for answers in read.values() for _, sample in answers), default=1)
@@ -126,14 +128,14 @@ def read_predictions(folder: Path, names: Sequence[str] | None, allow_missing: b
     return tasks
 
 
-def _files(folder: Path, samples: Mapping[str, dict[str, Path]]) -> dict[str, Path]:
+def _files(folder: Path, samples: Mapping[str, dict[str, Path]], held_out: Sequence[str]) -> dict[str, Path]:
     """Task -> file, in our own layout or lm-eval's of a single model."""
     named = {path.stem: path for path in sorted(folder.glob("*.jsonl"))}
-    ours = {name: path for name, path in named.items() if name in NAMES}
+    ours = {name: path for name, path in named.items() if name in held_out}
     if not samples:
         for name, path in named.items():
-            if name not in NAMES and not _task_of_samples(path):
-                raise UserError(f"{path}: {name} is not a held-out task{nearest(name, NAMES)}")
+            if name not in held_out and not _task_of_samples(path, held_out):
+                raise UserError(f"{path}: {name} is not a held-out task{nearest(name, held_out)}")
         return ours
     for path in ours.values():
         raise UserError(f"{folder}: {path.name} and files of lm-eval lie here side by side; keep one kind")
@@ -146,12 +148,16 @@ def _files(folder: Path, samples: Mapping[str, dict[str, Path]]) -> dict[str, Pa
     return samples[first]
 
 
-def _task_of_samples(path: Path) -> str | None:
-    match = SAMPLES.fullmatch(path.name) or OLD_SAMPLES.fullmatch(path.name)
-    return match and match["task"]
+def _task_of_samples(path: Path, held_out: Sequence[str]) -> str | None:
+    """The task that the name of a file of lm-eval ends with; None for another file."""
+    if match := SAMPLES.fullmatch(path.name):
+        return match["task"]
+    match = OLD_SAMPLES.fullmatch(path.name)
+    ends = [name for name in held_out if match and match["rest"].endswith(f"_{name}")]
+    return max(ends, key=len, default=None)
 
 
-def find_samples(folder: Path) -> dict[str, dict[str, Path]]:
+def find_samples(folder: Path, held_out: Sequence[str] = NAMES) -> dict[str, dict[str, Path]]:
     """Find the files that lm-eval, or the original code through it, wrote below a folder: relative folder of a model
     (`.` for the folder itself) -> held-out task -> file.
 
@@ -161,7 +167,8 @@ def find_samples(folder: Path) -> dict[str, dict[str, Path]]:
     """
     models: dict[str, dict[str, Path]] = {}
     for path in sorted(folder.rglob("*.jsonl")):
-        if (task := _task_of_samples(path)) not in NAMES:
+        task = _task_of_samples(path, held_out)
+        if task is None or task not in held_out:
             continue
         parts = path.relative_to(folder).parts[:-1]
         ends = [place for place, part in enumerate(parts) if part in (task, WHOLE_GROUP)]
@@ -172,9 +179,9 @@ def find_samples(folder: Path) -> dict[str, dict[str, Path]]:
     return models
 
 
-def models_below(folder: Path) -> list[str]:
+def models_below(folder: Path, held_out: Sequence[str] = NAMES) -> list[str]:
     """Relative folders of the models with answers below this one; empty unless there are several, each in its own."""
-    models = find_samples(folder) if folder.is_dir() else {}
+    models = find_samples(folder, held_out) if folder.is_dir() else {}
     return list(models) if len(models) > 1 and "." not in models else []
 
 

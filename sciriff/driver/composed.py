@@ -6,6 +6,7 @@ from pathlib import Path
 from omegaconf import DictConfig, open_dict
 
 from sciriff.config import KEYS, Config, from_container
+from sciriff.driver.own_tasks import with_own_tasks
 from sciriff.driver.run_name import default_name, typed_overrides
 
 
@@ -18,7 +19,7 @@ def checked(composed: DictConfig) -> Config:
         if setting.path and (value := getattr(part, name)) is not None:
             paths = [_absolute(path, setting.or_hub_id) for path in ([value] if isinstance(value, str) else value)]
             setattr(part, name, paths[0] if isinstance(value, str) else paths)
-    return config
+    return with_own_tasks(config)
 
 
 def _absolute(path: str, or_hub_id: bool) -> str:

@@ -13,6 +13,7 @@ from sciriff.driver.requeue import ProgressSinceStart
 from sciriff.driver.untrained_baseline import beside_untrained, wants_untrained
 from sciriff.run.nodes import cluster, without_slurm
 from sciriff.run.run_dir import RunDir
+from sciriff.tasks.own import names_of
 
 
 def job(composed: DictConfig, progress: ProgressSinceStart) -> float | None:
@@ -39,7 +40,7 @@ def job(composed: DictConfig, progress: ProgressSinceStart) -> float | None:
 
 def run_job(config: Config, progress: ProgressSinceStart) -> float | None:
     """Run a config on the node that has the driver."""
-    if config.predictions and (models := models_below(Path(config.predictions))):
+    if config.predictions and (models := models_below(Path(config.predictions), names_of(config.eval.held_out))):
         pipeline.run_each_model(config, models, again=this_command(), progress=progress)
         return None
     if wants_untrained(config):

@@ -8,6 +8,7 @@ from pathlib import Path
 from sciriff.config import PACKAGE, Config, load
 from sciriff.data.mix_card import read_mix_card
 from sciriff.driver.frozen_config import freeze, refuse_another
+from sciriff.driver.own_tasks import makes_its_instances, tasks_of_instances, with_own_tasks
 from sciriff.driver.requeue import ProgressSinceStart
 from sciriff.driver.stage_inputs import changed
 from sciriff.driver.stages import STAGES, Stage
@@ -43,6 +44,7 @@ def run(config: Config, again: str, progress: ProgressSinceStart, wait: bool = F
         freeze(config, run)
         manifest = Manifest.read(run.manifest)
         progress.begins(run)
+        before = tasks_of_instances(config) if makes_its_instances(config) else None
         with Tracker(config, run) as tracker:
             for stage in config.active_stages:
                 tracker.tell()
@@ -53,6 +55,9 @@ def run(config: Config, again: str, progress: ProgressSinceStart, wait: bool = F
                         f"{error}: {error.reason}\nThe whole log: {error.log}\n"
                         f"What is finished is kept. Fix the cause, then resume with:\n  {again}"
                     ) from None
+                if stage == "recreate" and before is not None:
+                    config = with_own_tasks(config, before)
+                    freeze(config, run)
     mean = None
     if config.active_stages[-1:] == ["mix"]:
         print(card_table.table(read_mix_card(run.mix_card)), flush=True)

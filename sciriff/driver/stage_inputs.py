@@ -49,6 +49,7 @@ def of_mix(config: Config, run: RunDir) -> dict[str, str]:
         **({"mix": tree_digest(Path(config.mix.path))} if config.mix.path else {"sources": value_digest(data)}),
         "evaluation prompts": _prompts_digest(config) if config.mix.overlap != "none" else "none",
         "tokenizer": _model_digest(config.model, weights=False),
+        **({"held-out tasks": value_digest(sorted(config.eval.own_tasks))} if config.eval.own_tasks else {}),
     }
 
 
@@ -88,7 +89,9 @@ def of_judge(config: Config, run: RunDir) -> dict[str, str]:
 
 
 def of_score(config: Config, run: RunDir) -> dict[str, str]:
-    rules = [config.eval.parity, config.eval.tasks, config.eval.resamples, config.allow_missing, __version__]
+    wanted = config.eval
+    own = [wanted.own_tasks] if wanted.own_tasks else []
+    rules = [wanted.parity, wanted.tasks, wanted.resamples, config.allow_missing, __version__, *own]
     return {
         "predictions": _predictions_digest(config, run),
         "judgements": tree_digest(run.judgements) if run.judgements.is_dir() else "none",

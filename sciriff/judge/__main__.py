@@ -25,6 +25,7 @@ from sciriff.run.run_dir import RunDir
 from sciriff.run.user_error import UserError
 from sciriff.stage import run_stage
 from sciriff.tasks import HELD_OUT
+from sciriff.tasks.own import names_of
 from sciriff.tasks.task import Task
 
 RECORDED = "recorded responses"
@@ -58,7 +59,7 @@ def main(config: Config, run: RunDir) -> None:
         raise UserError(problems[0])
     with hold_or_refuse(run.judge_lock, f"{run.root}: another judge is at work on this run, and two would pay twice"):
         folder = Path(config.predictions) if config.predictions else run.predictions
-        answers = read_predictions(folder, config.eval.tasks, config.allow_missing)
+        answers = read_predictions(folder, config.eval.tasks, config.allow_missing, names_of(config.eval.held_out))
         judged = [(task, answers[task.name]) for task in HELD_OUT if task.judged is not None and task.name in answers]
         if config.judge.asks:
             ask_judge(config, run, [prepared(config, task, predictions) for task, predictions in judged])

@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from sciriff.config import Config, EvalConfig, MixSourceConfig, SourceConfig
-from sciriff.data.mix_card import MixCard, OverlapCard, read_mix_card, read_overlap
+from sciriff.data.mix_card import OWN_HELD_OUT, MixCard, OverlapCard, read_mix_card, read_overlap
 from sciriff.data.records import Conversation
 from sciriff.data.source_files import HUB_KEYS, source_digest, validation_split
 from sciriff.data.token_file import TokenFile
 from sciriff.mix.build import TRAIN, VALIDATION, build_mix, is_finished, used_sources
 from sciriff.mix.cache import build_once
-from sciriff.mix.candidates import HELD_OUT_DATASETS
+from sciriff.mix.candidates import datasets_of
 from sciriff.mix.card import licenses, token_card, validation_card
 from sciriff.mix.card_page import page
 from sciriff.mix.card_table import table
@@ -69,9 +69,11 @@ def main(config: Config, run: RunDir) -> None:
             check = overlap_check(config.eval)
         elif recipe.get(WATCHED_WITHOUT):
             check = _of_evaluation(config, overlap_check)
-        tally, drawn = build_mix(config.mix, into, tokeniser.fitting, check.overlapping if check else None)
+        held_out = config.eval.held_out
+        tally, drawn = build_mix(config.mix, into, tokeniser.fitting, check.overlapping if check else None, held_out)
         digest, watched = file_digest(rows), file_digest(validation) if validation.exists() else None
         tokens = TokenFile(tokens_of(rows, digest))
+        held_out_datasets = datasets_of(held_out)
         datasets = [conversation.dataset for conversation in read_jsonl(rows, Conversation)]
         card: MixCard = {
             "digest": digest,
@@ -80,7 +82,7 @@ def main(config: Config, run: RunDir) -> None:
             "chat": chat,
             "markup_digest": markup,
             **tally.card(),
-            "held_out_rows": sum(dataset in HELD_OUT_DATASETS for dataset in datasets),
+            "held_out_rows": sum(dataset in held_out_datasets for dataset in datasets),
             **token_card(tokens.ids, datasets, tokens.lengths, tokens.target_counts),
             "validation": validation_card(drawn, config.mix.validation_rows, watched, compared=check is not None),
         }
@@ -136,7 +138,8 @@ def recipe_of(config: Config) -> dict[str, Any]:
         recipe["without_text_of"] = evaluation_digest(config.eval)
     elif mix.overlap == "report" and mix.validation_rows and not is_finished(mix):
         recipe[WATCHED_WITHOUT] = _of_evaluation(config, evaluation_digest)
-    return recipe | {"validation_rows": mix.validation_rows}
+    own = {OWN_HELD_OUT: sorted(config.eval.own_tasks)} if config.eval.own_tasks else {}
+    return recipe | {"validation_rows": mix.validation_rows} | own
 
 
 T = TypeVar("T")

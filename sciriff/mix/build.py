@@ -4,7 +4,7 @@ The text of the rows is kept on disk, in a spool beside the result; memory holds
 sources: its name, digest and place.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -13,7 +13,7 @@ from sciriff.config import MixConfig, SourceConfig
 from sciriff.data.hub_rows import OutOfReach
 from sciriff.data.records import Conversation
 from sciriff.mix import recipe
-from sciriff.mix.candidates import OVERLAP, Candidates, Fitting, Overlapping
+from sciriff.mix.candidates import OVERLAP, Candidates, Fitting, Overlapping, datasets_of
 from sciriff.mix.recipe import BATCH, Candidate, text_digest
 from sciriff.mix.science_filter import ScienceFilter
 from sciriff.mix.sources import read_conversations
@@ -22,6 +22,9 @@ from sciriff.mix.tally import MixTally
 from sciriff.mix.validation import Drawn, Marks, draw, noting, take_from_pools
 from sciriff.run.json_lines import read_jsonl, write_jsonl
 from sciriff.run.user_error import UserError
+from sciriff.tasks import HELD_OUT
+from sciriff.tasks.own import names_of
+from sciriff.tasks.task import Task
 
 TRAIN, VALIDATION = "train.jsonl", "validation.jsonl"
 
@@ -74,7 +77,11 @@ def is_finished(mix: MixConfig) -> bool:
 
 
 def build_mix(
-    mix: MixConfig, folder: Path, fitting: Fitting, overlapping: Overlapping | None = None
+    mix: MixConfig,
+    folder: Path,
+    fitting: Fitting,
+    overlapping: Overlapping | None = None,
+    held_out: Sequence[Task] = HELD_OUT,
 ) -> tuple[MixTally, dict[str, Drawn]]:
     """Write `train.jsonl` and, if mix.validation_rows finds any, `validation.jsonl` (of Conversation) into a folder.
 
@@ -93,7 +100,9 @@ def build_mix(
             write_jsonl(folder / TRAIN, _counting_texts(rows, tally))
     else:
         with Spool(folder / "rows.spool") as spool:
-            candidates = Candidates(mix, spool, fitting, ScienceFilter(mix), overlapping)
+            candidates = Candidates(
+                mix, spool, fitting, ScienceFilter(mix, names_of(held_out)), datasets_of(held_out), overlapping
+            )
             choices = _choose(candidates, used, tally)
             order = recipe.shuffled((time for choice in choices.values() for time in choice.times), mix.seed)
             tally.shortened = sum(map(spool.is_short, order))

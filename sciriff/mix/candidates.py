@@ -11,12 +11,10 @@ from sciriff.mix.sources import SCIENCE, read_conversations
 from sciriff.mix.spool import Spool
 from sciriff.mix.tally import MixTally
 from sciriff.run.progress import Progress
-from sciriff.tasks import HELD_OUT
+from sciriff.tasks.task import Task
 
 WINDOW_MARGIN = 20
 """Tokens of mix.context_window that stay free."""
-
-HELD_OUT_DATASETS = frozenset(f"{SCIENCE}.{task.name}" for task in HELD_OUT)
 
 Fitting = Callable[[Iterable[Conversation], int, str], list[int | None]]
 """`Tokeniser.fitting`: (conversations, tokens, mix.truncate) -> last messages each must lose, None if it cannot fit."""
@@ -31,6 +29,11 @@ TOO_LONG = "longer than mix.context_window"
 OVERLAP = "with text of an evaluation prompt"
 
 
+def datasets_of(tasks: Iterable[Task]) -> frozenset[str]:
+    """Names that the rows of some tasks have as their dataset."""
+    return frozenset(f"{SCIENCE}.{task.name}" for task in tasks)
+
+
 @dataclass(frozen=True)
 class Candidates:
     """The rows of one mix's sources that the recipe may choose from."""
@@ -39,6 +42,8 @@ class Candidates:
     spool: Spool
     fitting: Fitting
     filter: ScienceFilter
+    held_out: frozenset[str]
+    """Datasets of the held-out tasks."""
     overlapping: Overlapping | None = None
     """None if rows are not compared with the evaluation prompts."""
 
@@ -47,7 +52,7 @@ class Candidates:
         science = name == "sciriff"
         rows = read_conversations(name, source, self.mix.on_bad_row, tally, self.filter if science else None)
         for row in rows:
-            if science and row.dataset in HELD_OUT_DATASETS and not self.mix.include_heldout:
+            if science and row.dataset in self.held_out and not self.mix.include_heldout:
                 tally.drop("of a held-out task", row.name, name, row.dataset)
             elif not science and row.dataset.startswith(SCIENCE):  # they overlap the held-out tasks
                 tally.drop("a science row of the general source", row.name, name, row.dataset)

@@ -7,7 +7,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from sciriff.config import MixConfig, as_dict
-from sciriff.data.mix_card import MixCard
+from sciriff.data.mix_card import OWN_HELD_OUT, MixCard
 from sciriff.mix.card_table import DATASETS, groups, remarks
 from sciriff.results.markdown_table import escaped, markdown_table
 
@@ -50,13 +50,16 @@ def page(card: MixCard, mix: MixConfig) -> str:
         *((f"the source {name}", source["digest"]) for name, source in card["recipe"]["sources"].items()),
         ("tokenizer and markup", card["markup_digest"]),
     ]
+    own = card["recipe"].get(OWN_HELD_OUT)
+    kept_out = f", with {', '.join(map(escaped, own))} held out as here (eval.own_tasks)" if own else ""
     sections += [
         "## Longest rows",
         markdown_table(("row", "tokens"), [(row["row"], row["tokens"]) for row in card["longest"]]),
         "## Digests",
         markdown_table(("of", "SHA-256"), [row for row in digests if row[1]]),
         "## Recipe",
-        "As a file of `conf/mix/` this builds the same mix, with the same tokenizer and markup from the same rows.",
+        "As a file of `conf/mix/` this builds the same mix, with the same tokenizer and markup from the same rows"
+        f"{kept_out}.",
         f"```yaml\n{recipe_yaml(mix, card['commits'])}```",
     ]
     return "\n\n".join(sections) + "\n"

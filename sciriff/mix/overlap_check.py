@@ -84,7 +84,8 @@ def unchecked_card(why: str) -> OverlapCard:
 def evaluation_digest(evaluation: EvalConfig) -> str:
     """Digest of the evaluation prompts and of the rules of comparison. UserError if there are no prompts."""
     with _way_out():
-        return value_digest([RULES, MOST_PAIRS, source_digest(instances_source(evaluation))])
+        own = [sorted(evaluation.own_tasks)] if evaluation.own_tasks else []
+        return value_digest([RULES, MOST_PAIRS, source_digest(instances_source(evaluation)), *own])
 
 
 def overlap_check(evaluation: EvalConfig) -> OverlapCheck:

@@ -1,21 +1,22 @@
 """Choose science rows by the tasks, task families and domains that the config names."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from sciriff.config import MixConfig, nearest
 from sciriff.run.user_error import UserError
-from sciriff.tasks import NAMES
 from sciriff.tasks.catalogue import names as known_names
 
 
 class ScienceFilter:
     """Filter by `mix.tasks`, `mix.families` and `mix.domains` that notes the names it sees, to find unknown ones."""
 
-    def __init__(self, mix: MixConfig) -> None:
+    def __init__(self, mix: MixConfig, held_out: Sequence[str]) -> None:
+        """`held_out` are the names of the held-out tasks. UserError where one is chosen that the mix keeps out."""
         self._wanted = {"tasks": mix.tasks, "families": mix.families, "domains": mix.domains}
         self._seen: dict[str, set[str]] = {key: set() for key in self._wanted}
         if not mix.include_heldout:
-            for name in sorted(set(mix.tasks or ()) & set(NAMES)):
+            for name in sorted(set(mix.tasks or ()) & set(held_out)):
                 raise UserError(f"mix.tasks: {name} is a held-out task; mix.include_heldout=true lets it in")
 
     def refusal(self, task: str, row: dict[str, Any], where: str) -> str | None:

@@ -11,7 +11,7 @@ from sciriff.config import SourceConfig
 from sciriff.data.hub_rows import MissingSplit
 from sciriff.data.records import Conversation, Instance
 from sciriff.data.source_files import validation_split
-from sciriff.mix.candidates import HELD_OUT_DATASETS, Candidates
+from sciriff.mix.candidates import Candidates
 from sciriff.mix.overlap import LEAST_PROMPTS, OverlapIndex
 from sciriff.mix.recipe import Candidate, by_task, in_turn
 from sciriff.mix.tally import MixTally
@@ -76,7 +76,7 @@ def draw(
 
     def take(groups: Iterable[Sequence[Candidate]], origin: str) -> None:
         """Add rows of the groups to the pool until it has `wanted`, without those that are refused or in `seen`."""
-        allowed = ([row for row in group if row.dataset not in HELD_OUT_DATASETS] for group in groups)
+        allowed = ([row for row in group if row.dataset not in candidates.held_out] for group in groups)
         order = in_turn(allowed, "validation", candidates.mix.seed)
         start = 0
         while start < len(order) and len(drawn.pool) < wanted:

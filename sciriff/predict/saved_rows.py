@@ -16,15 +16,16 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any, TypedDict
 
+from sciriff.config.own_tasks import NAME
 from sciriff.data.records import AnswerKey, Prediction
-from sciriff.data.saved_answers import SAMPLES_KEY
+from sciriff.data.saved_answers import SAMPLES_KEY, read_expected
 from sciriff.run.digest import value_digest
 from sciriff.run.json_lines import dumps, record_of, to_json, write_jsonl
 from sciriff.run.run_dir import RunDir
 from sciriff.run.typed_json import typed
 from sciriff.run.user_error import UserError
 from sciriff.run.whole_file import append_lines, write_whole
-from sciriff.tasks import HELD_OUT
+from sciriff.tasks import NAMES
 
 WrittenKey = str | tuple[str, int]
 """A key of an answer: the instance's id, of a sample with its number."""
@@ -73,7 +74,8 @@ def begin(run: RunDir, asked: Mapping[AnswerKey, RequestedAnswer], settings: dic
     run.predictions.mkdir(parents=True, exist_ok=True)
     settings = json.loads(json.dumps(settings))
     before = _read_settings(run.answered_with)
-    files = [path for task in HELD_OUT if (path := _file(run, task.name)).exists()]
+    tasks = list(dict.fromkeys([*NAMES, *(answer.task for answer in asked.values()), *_asked_before(run)]))
+    files = [path for task in tasks if (path := _file(run, task)).exists()]
     if before is None and files:
         raise UserError(
             f"{files[0]} was not written by this stage, which would overwrite it: move it away, or score it "
@@ -85,7 +87,7 @@ def begin(run: RunDir, asked: Mapping[AnswerKey, RequestedAnswer], settings: dic
         for path in [*files, *run.not_asked.glob("*.jsonl")]:
             path.unlink()
         before = None
-    rows = _take_over(run, asked)
+    rows = _take_over(run, asked, tasks)
     digest = value_digest(
         [[_written(key, answer), answer.prompt_digest, answer.limit] for key, answer in asked.items()]
     )
@@ -111,9 +113,9 @@ def note_versions(run: RunDir, made_with: dict[str, Any]) -> None:
 
 def keep_only(run: RunDir, asked: Mapping[AnswerKey, RequestedAnswer], rows: Mapping[AnswerKey, Prediction]) -> None:
     """Rewrite the files with exactly these rows, in the order of `asked`."""
-    for task in HELD_OUT:
-        kept = [rows[key] for key, answer in asked.items() if answer.task == task.name and key in rows]
-        _write_rows(_file(run, task.name), kept)
+    for task in dict.fromkeys([*NAMES, *(answer.task for answer in asked.values())]):
+        kept = [rows[key] for key, answer in asked.items() if answer.task == task and key in rows]
+        _write_rows(_file(run, task), kept)
 
 
 def append(run: RunDir, rows: Iterable[Prediction]) -> None:
@@ -122,13 +124,25 @@ def append(run: RunDir, rows: Iterable[Prediction]) -> None:
         append_lines(_file(run, task), [to_json(row) + "\n" for row in added])
 
 
-def _take_over(run: RunDir, asked: Mapping[AnswerKey, RequestedAnswer]) -> dict[AnswerKey, Prediction]:
-    """Load the rows that answer `asked`. Others move to not_asked/ (written there first); outdated ones are dropped."""
+def _asked_before(run: RunDir) -> list[str]:
+    """Tasks that an earlier start asked for: tasks of one's own may have gone since."""
+    try:
+        return [name for name in read_expected(run.expected)[0] if NAME.fullmatch(name)]
+    except UserError:  # damaged; it is about to be written again
+        return []
+
+
+def _take_over(
+    run: RunDir, asked: Mapping[AnswerKey, RequestedAnswer], tasks: Sequence[str]
+) -> dict[AnswerKey, Prediction]:
+    """Load the rows of `tasks` that answer `asked`. Others move to not_asked/ (written there first); outdated ones are
+    dropped."""
     rows: dict[AnswerKey, Prediction] = {}
     outdated = 0
-    for task in HELD_OUT:
-        aside = run.not_asked / f"{task.name}.jsonl"
-        found = {**_read(aside, task.name), **_read(_file(run, task.name), task.name)}
+    still_asked = {answer.task for answer in asked.values()}
+    for task in tasks:
+        aside = run.not_asked / f"{task}.jsonl"
+        found = {**_read(aside, task), **_read(_file(run, task), task)}
         for key in [key for key in found if key in asked]:
             row, answer = found.pop(key), asked[key]
             if answer.answered_by(row):
@@ -136,6 +150,8 @@ def _take_over(run: RunDir, asked: Mapping[AnswerKey, RequestedAnswer]) -> dict[
             else:
                 outdated += row.finish_reason != "skipped"
         _write_rows(aside, [row for row in found.values() if row.finish_reason != "skipped"])
+        if task not in still_asked and task not in NAMES:
+            _file(run, task).unlink(missing_ok=True)  # it is no task any more, and `keep_only` does not know it
     if outdated:
         print(f"{outdated} answers are to another prompt or had another limit and are made again", flush=True)
     if run.not_asked.is_dir() and not any(run.not_asked.iterdir()):

@@ -29,6 +29,7 @@ from sciriff.run.typed_json import read_json
 from sciriff.run.user_error import UserError
 from sciriff.run.visible import shortened, visible_line
 from sciriff.run.whole_file import write_whole
+from sciriff.tasks import NAMES
 
 TASKS = ".tasks"
 """Folder in `out` with a folder for each task, from which a build goes on."""
@@ -198,7 +199,8 @@ def _write(made: Build) -> None:
     """Put the rows of the finished tasks together and write card and manifest."""
     folders = {task: made.folder(task) for task in sorted(made.done)}
     documents = read_documents(folders)
-    leaks = leaking(documents) if made.config.split == "document" else {}
+    held_out = [task for task in folders if task in NAMES or made.files[task].metric]
+    leaks = leaking(documents, held_out) if made.config.split == "document" else {}
     rows = write_rows(folders, made.out, leaks)
     write_examples(made.out / TASKS / ALL_EXAMPLES, folders, leaks)
     tasks = {
@@ -210,7 +212,7 @@ def _write(made: Build) -> None:
         for task, records in documents.items()
     }
     absent = {"not_at_hand": made.skipped, "failed": made.failed}
-    write_card(made.out, asdict(made.settings), tasks, absent, shared(kept))
+    write_card(made.out, asdict(made.settings), tasks, absent, shared(kept, held_out))
 
 
 def _keep_others(made: Build, wanted: list[str]) -> None:

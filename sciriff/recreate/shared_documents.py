@@ -1,13 +1,12 @@
-"""Find the documents that evaluation rows of the held-out tasks share with training rows, across tasks."""
+"""Find the documents that evaluation rows of held-out tasks share with training rows, across tasks."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from sciriff.recreate.task_build import DOCUMENTS
 from sciriff.run.json_lines import read_jsonl
-from sciriff.tasks import NAMES
 
 EVALUATION = ("validation", "test")
 
@@ -26,31 +25,31 @@ def read_documents(folders: Mapping[str, Path]) -> dict[str, list[RowDocuments]]
     return {task: list(read_jsonl(folder / DOCUMENTS, RowDocuments)) for task, folder in folders.items()}
 
 
-def leaking(records: Mapping[str, list[RowDocuments]]) -> dict[str, dict[str, str]]:
+def leaking(records: Mapping[str, list[RowDocuments]], held_out: Collection[str]) -> dict[str, dict[str, str]]:
     """Return task -> training record -> the held-out task whose evaluation rows have one of its documents."""
-    held_out = _in_held_out(records)
+    evaluated = _evaluated(records, held_out)
     return {
         task: {
-            record.id: next(held_out[document] for document in record.documents if document in held_out)
+            record.id: next(evaluated[document] for document in record.documents if document in evaluated)
             for record in rows
-            if record.split == "train" and any(document in held_out for document in record.documents)
+            if record.split == "train" and any(document in evaluated for document in record.documents)
         }
         for task, rows in records.items()
     }
 
 
-def _in_held_out(records: Mapping[str, Iterable[RowDocuments]]) -> dict[str, str]:
+def _evaluated(records: Mapping[str, Iterable[RowDocuments]], held_out: Collection[str]) -> dict[str, str]:
     """Return document -> the held-out task whose evaluation rows have it, the first by name."""
     return {
         document: task
-        for task in sorted(set(records) & set(NAMES), reverse=True)
+        for task in sorted(set(records) & set(held_out), reverse=True)
         for record in records[task]
         if record.split in EVALUATION
         for document in record.documents
     }
 
 
-def shared(records: Mapping[str, list[RowDocuments]]) -> dict[str, dict[str, Any]]:
+def shared(records: Mapping[str, list[RowDocuments]], held_out: Collection[str]) -> dict[str, dict[str, Any]]:
     """Count evaluation records with a document of training records: "task split" -> records, those that share one, how
     many with each task's training records, and how many by each kind of document."""
     trained: dict[str, set[str]] = {}
@@ -60,7 +59,7 @@ def shared(records: Mapping[str, list[RowDocuments]]) -> dict[str, dict[str, Any
                 for document in record.documents:
                     trained.setdefault(document, set()).add(task)
     counts: dict[str, dict[str, Any]] = {}
-    for task in sorted(set(records) & set(NAMES)):
+    for task in sorted(set(records) & set(held_out)):
         for split in EVALUATION:
             rows = [record for record in records[task] if record.split == split]
             found = [[document for document in record.documents if document in trained] for record in rows]

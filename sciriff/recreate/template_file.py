@@ -18,6 +18,7 @@ from sciriff.run.digest import file_digest
 from sciriff.run.typed_json import WrongType, typed
 from sciriff.run.user_error import UserError
 from sciriff.run.visible import visible_line
+from sciriff.tasks.own import METRICS
 
 BUNDLED = Path(__file__).parent / "templates"
 SPLITS = ("train", "validation", "test")
@@ -151,6 +152,8 @@ def read_template_file(path: Path) -> TemplateFile:
         raise UserError(f"{path}: name is {visible_line(content.name)}, and the file must be named after it")
     if not content.name.replace("_", "").replace("-", "").isalnum() or not content.name.isascii():
         raise UserError(f"{path}: a task's name has letters, digits, - and _ alone; found {visible_line(content.name)}")
+    if content.metric is not None and content.metric not in METRICS:
+        raise UserError(f"{path}: metric={visible_line(content.metric)} is not known{nearest(content.metric, METRICS)}")
     if not content.templates:
         raise UserError(f"{path}: templates is empty; a task needs at least one")
     for split in [*(content.skip_splits or ()), *(content.split_lookup or ())]:

@@ -4,12 +4,13 @@ from pathlib import Path
 
 from sciriff.config import SAMPLE, Config, load
 from sciriff.data.mix_card import MixCard
+from sciriff.data.task_card import shared_documents
 from sciriff.report.run_scores import MISSING, RunScores
 from sciriff.results.scores import answers_of
 from sciriff.results.summary_table import judge_line
 from sciriff.run.number_format import short
 from sciriff.run.run_dir import RunDir
-from sciriff.tasks import COLUMNS
+from sciriff.tasks.own import columns_of
 
 Facts = list[tuple[str, str]]
 """(what, value) as a list for people."""
@@ -18,12 +19,17 @@ Facts = list[tuple[str, str]]
 def notes(config: Config, scores: RunScores, mix: MixCard | None) -> list[str]:
     """What a reader must know before comparing these numbers with others."""
     found = []
-    if missing := [column for column in COLUMNS if column not in scores.columns]:
+    if missing := [column for column in columns_of(scores.held_out) if column not in scores.columns]:
         text = f"A dash ({MISSING}) is a column without a score, and the mean and the median leave it out."
         text += f" Missing here: {', '.join(missing)}."
         if config.judge.provider == "none" and any("lm_judge" in key for key in missing):
             text += " The lm_judge columns need a judge model, and this run has none (judge=none)."
         found.append(text)
+    if own := scores.scores.get("own_tasks"):
+        named = ", ".join(f"{name} ({metric})" for name, metric in sorted(own.items()))
+        found.append(
+            f"Not of SciRIFF's nine tasks: {named}. Compare mean and median only with those of the same columns."
+        )
     if any("lm_judge" in key for key in scores.columns):
         if config.judge.provider != "recorded":
             found.append("The lm_judge columns were rated with prompts of our own wording, not the reference's.")
@@ -34,6 +40,7 @@ def notes(config: Config, scores: RunScores, mix: MixCard | None) -> list[str]:
         found.append(
             f"{mix['held_out_rows']:,} training rows are of the held-out tasks, which so are not unseen tasks."
         )
+    found += _shared(config)
     if config.eval.limit is not None:
         found.append(f"A seeded choice of at most {config.eval.limit:,} instances of each task (eval.limit).")
     if scores.samples > 1:
@@ -57,6 +64,23 @@ def notes(config: Config, scores: RunScores, mix: MixCard | None) -> list[str]:
     elif config.eval.path:
         found.append(f"The instances are local ones ({config.eval.path}), not those of the SciRIFF benchmark.")
     return found
+
+
+def _shared(config: Config) -> list[str]:
+    """A sentence for each task whose evaluation rows share documents with the rows that were trained on."""
+    path = config.mix.sources.sciriff.path
+    if "mix" not in config.active_stages or path is None:
+        return []
+    sentences = []
+    for name, count in shared_documents(Path(path)).items():
+        task, _, split = name.partition(" ")
+        if split == config.eval.split and count["shared"]:
+            of = ", ".join(f"{other} {rows:,}" for other, rows in count["with"].items())
+            sentences.append(
+                f"{task}: {count['shared']:,} of {count['records']:,} {split} rows have a document that training rows "
+                f"have, too ({of}); recreate.split=document leaves these out."
+            )
+    return sentences
 
 
 def facts(config: Config) -> list[tuple[str, Facts]]:

@@ -11,8 +11,8 @@ from sciriff.data.saved_answers import SavedAnswer, read_predictions
 from sciriff.results.per_instance import read_per_instance
 from sciriff.run.run_dir import RunDir
 from sciriff.run.user_error import UserError
-from sciriff.tasks import HELD_OUT
 from sciriff.tasks.metrics.matches import Matches
+from sciriff.tasks.own import names_of
 from sciriff.tasks.task import Task
 
 Row = TypeVar("Row")
@@ -68,9 +68,10 @@ def read_answers(config: Config, run: RunDir) -> dict[str, Answers]:
     folder = Path(config.predictions) if config.predictions else run.predictions
     if not any(folder.rglob("*.jsonl")):
         return {}
-    predictions = read_predictions(folder, config.eval.tasks, config.allow_missing)
+    held_out = config.eval.held_out
+    predictions = read_predictions(folder, config.eval.tasks, config.allow_missing, names_of(held_out))
     answers = {}
-    for task in HELD_OUT:
+    for task in held_out:
         if task.name in predictions:
             path = run.per_instance / f"{task.name}.jsonl"
             numbers = read_per_instance(path, task) if path.is_file() else {}

@@ -8,7 +8,6 @@ from sciriff.report.errors import ErrorTable, error_tables
 from sciriff.report.figures import Figure
 from sciriff.report.run_scores import RunScores
 from sciriff.results.scores import TaskScores, answers_of
-from sciriff.tasks import HELD_OUT
 from sciriff.tasks.task import Task
 
 UNREADABLE = {
@@ -46,7 +45,7 @@ class Card:
 def cards(run: RunScores, answers: dict[str, Answers]) -> list[Card]:
     """The cards of a run's tasks, those with scores or answers, in the paper's order."""
     found = []
-    for task in HELD_OUT:
+    for task in run.held_out:
         scored, given = run.tasks.get(task.name), answers.get(task.name)
         n = answers_of(scored) if scored else len(given.rows) if given else 0
         if scored or given:

@@ -10,7 +10,7 @@ from sciriff.tasks.metrics.entity_f1 import entity_f1
 from sciriff.tasks.metrics.list_f1 import list_f1
 from sciriff.tasks.metrics.matches import MATCH, PARTLY, SPURIOUS, Item, Matches
 from sciriff.tasks.metrics.qa_f1 import qa_f1
-from sciriff.tasks.metrics.tuple_f1 import FIELDS, tuple_f1
+from sciriff.tasks.metrics.tuple_f1 import FIELDS, any_tuple_f1, tuple_f1
 from sciriff.tasks.multicite import MULTICITE
 from sciriff.tasks.task import Task
 
@@ -50,6 +50,8 @@ def error_tables(task: Task, answers: Sequence[Matches]) -> list[ErrorTable]:
         return [_by_type(answers)]
     if task.metric is tuple_f1:
         return _findings(answers)
+    if task.metric is any_tuple_f1:
+        return [_totals("Tuples, matched by shared words", answers, partly=True)]
     if task.metric is claim_f1:
         evidence, verdicts = ([_of_kind(matches, kind) for matches in answers] for kind in ("evidence", "verdict"))
         return [_confusion("Verdicts", verdicts), _totals("Sentences of evidence", evidence)]

@@ -3,9 +3,8 @@
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from sciriff.results.scores import Scores, other_values
+from sciriff.results.scores import Scores, held_out_of, other_values
 from sciriff.run.number_format import small_signed_points
-from sciriff.tasks import HELD_OUT
 
 
 class ParityRow(NamedTuple):
@@ -42,7 +41,7 @@ def other_parity(scores: Scores) -> OtherRules | None:
     for column, here, there in other_values(scores):
         task, _, name = column.partition("/")
         columns.append(ParityRow(task, name, here, there))
-    in_columns = {(task.name, flat) for task in HELD_OUT for flat in task.flat_names.values()}
+    in_columns = {(task.name, flat) for task in held_out_of(scores) for flat in task.flat_names.values()}
     here_of = {task: row["details"] for task, row in scores["tasks"].items()}
     details = [
         ParityRow(task, name, here_of[task][name], there)

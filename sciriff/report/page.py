@@ -15,7 +15,8 @@ from sciriff.results.scores import coverage
 from sciriff.run import number_format
 from sciriff.run.manifest import Manifest
 from sciriff.run.run_dir import RunDir
-from sciriff.tasks import COLUMNS, HELD_OUT
+from sciriff.tasks import NAMES
+from sciriff.tasks.own import columns_of
 
 HERE = Path(__file__).parent
 SCRIPTS = ("page.js", "prediction.js", "browser.js")
@@ -28,7 +29,7 @@ def filled(values: dict[str, Any]) -> bytes:
     functions: template.Functions = {
         "points": run_scores.points,
         "exact_points": number_format.points,
-        "coverage": coverage,
+        "coverage": lambda columns: coverage(columns, len(values["columns"])),
         "strip": figures.strip,
         "bar": bars.bar,
         "tokens": mix_card.tokens,
@@ -44,6 +45,7 @@ def content(config: Config, run: RunDir) -> dict[str, Any]:
     scores = run_scores.read_run_scores(run, name)
     beside = run_scores.read_beside(config.report.beside)
     runs = [scores, *beside]
+    tasks = run_scores.held_out_in(runs)
     metrics = read_metrics(run.metrics)
     manifest = Manifest.read(run.manifest)
     mix = mix_card.read(run.mix_card)
@@ -54,8 +56,9 @@ def content(config: Config, run: RunDir) -> dict[str, Any]:
         "notes": about.notes(config, scores, mix),
         "runs": runs,
         "others": lambda column: [run.columns.get(column) for run in beside],
-        "tasks": HELD_OUT,
-        "columns": COLUMNS,
+        "tasks": tasks,
+        "own": [task.name for task in tasks if task.name not in NAMES],
+        "columns": columns_of(tasks),
         "best": run_scores.best_per_column(runs),
         "intervals": any("ci95" in score for run in runs for score in run.columns.values()),
         "sampled": any(run.samples > 1 for run in runs),

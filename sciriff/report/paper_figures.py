@@ -12,7 +12,7 @@ from sciriff.data.mix_card import MixCard
 from sciriff.data.training_metrics import MetricsRow
 from sciriff.report.figures import Points
 from sciriff.report.mix_card import datasets, tokens
-from sciriff.report.run_scores import TITLES, RunScores
+from sciriff.report.run_scores import RunScores, held_out_in, titles
 from sciriff.report.training import points_and_means
 from sciriff.run.number_format import short
 from sciriff.run.visible import visible
@@ -63,7 +63,8 @@ def _new(height: float) -> Any:
 
 def _scores(runs: list[RunScores]) -> Any:
     """Every column that a run has, from the top in the paper's order, with 95 % intervals."""
-    columns = [column for column in TITLES if any(column in run.columns for run in runs)]
+    names = titles(held_out_in(runs))
+    columns = [column for column in names if any(column in run.columns for run in runs)]
     figure = _new(0.5 + 0.26 * len(columns) + 0.12 * len(runs))
     axes = figure.subplots()
     axes.grid(axis="x")
@@ -84,7 +85,7 @@ def _scores(runs: list[RunScores]) -> Any:
             elinewidth=0.9,
             label=visible(run.name),
         )
-    axes.set_yticks(range(len(columns)), [TITLES[column] for column in columns])
+    axes.set_yticks(range(len(columns)), [names[column] for column in columns])
     axes.set_ylim(len(columns) - 0.5, -0.5)
     axes.set_xlim(-2, 102)
     axes.set_xlabel("score (95 % interval)")

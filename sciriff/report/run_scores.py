@@ -1,23 +1,28 @@
 """Scores of one or several runs as the rows and columns of a table, and the sentence that sums them up."""
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 
 from sciriff.config import read
-from sciriff.results.scores import ColumnScore, Scores, Summary, TaskScores, coverage, read_scores
+from sciriff.results.scores import ColumnScore, Scores, Summary, TaskScores, coverage, held_out_of, read_scores
 from sciriff.run import number_format
 from sciriff.run.run_dir import RunDir
 from sciriff.run.user_error import UserError
-from sciriff.tasks import COLUMNS, HELD_OUT
+from sciriff.tasks.own import columns_of
+from sciriff.tasks.task import Task
 
 MISSING = "–"
-TITLES = {
-    column: f"{task.short_name} {metric}"
-    for task in HELD_OUT
-    for column, metric in zip(task.columns, task.headline, strict=True)
-}
-"""Column of the summary -> its title, `scierc f1`."""
+
+
+def titles(tasks: Iterable[Task]) -> dict[str, str]:
+    """Column of the summary -> its title, `scierc f1`."""
+    return {
+        column: f"{task.short_name} {metric}"
+        for task in tasks
+        for column, metric in zip(task.columns, task.headline, strict=True)
+    }
 
 
 @dataclass(frozen=True)
@@ -32,21 +37,31 @@ class RunScores:
         return self.scores["summary"]
 
     @property
+    def held_out(self) -> tuple[Task, ...]:
+        """The tasks that it was scored for: the nine of the paper, and then one's own."""
+        return held_out_of(self.scores)
+
+    @property
     def columns(self) -> dict[str, ColumnScore]:
         """Columns that have a score, in the paper's order."""
         found = self.summary["columns"]
-        return {column: found[column] for column in COLUMNS if column in found}
+        return {column: found[column] for column in columns_of(self.held_out) if column in found}
 
     @property
     def tasks(self) -> dict[str, TaskScores]:
         """Tasks that were scored, in the paper's order."""
         found = self.scores["tasks"]
-        return {task.name: found[task.name] for task in HELD_OUT if task.name in found}
+        return {task.name: found[task.name] for task in self.held_out if task.name in found}
 
     @property
     def samples(self) -> int:
         """Answers to each prompt."""
         return self.scores.get("samples", 1)
+
+
+def held_out_in(runs: Iterable[RunScores]) -> tuple[Task, ...]:
+    """The held-out tasks of some runs, which are what their table shows."""
+    return held_out_of(*(run.scores for run in runs))
 
 
 def read_run_scores(run: RunDir, name: str) -> RunScores:
@@ -79,12 +94,12 @@ def difference(value: float) -> str:
     return number_format.signed_points(value, digits=1).replace("-", "−")
 
 
-def sentence(run: RunScores, beside: list[RunScores]) -> str:
+def sentence(run: RunScores, beside: Sequence[RunScores]) -> str:
     """The result in one sentence. Differences are over shared columns, whose number is given where a run has others."""
-    mean = run.summary["mean"]
+    mean, all_columns = run.summary["mean"], len(columns_of(held_out_in([run, *beside])))
     if mean is None:
-        return f"No score: none of the {len(COLUMNS)} columns could be computed."
-    parts = [f"Mean {points(mean)} (mean of {coverage(run.columns)} columns)"]
+        return f"No score: none of the {all_columns} columns could be computed."
+    parts = [f"Mean {points(mean)} (mean of {coverage(run.columns, all_columns)} columns)"]
     for other in beside:
         shared = run.columns.keys() & other.columns.keys()
         if not shared:
@@ -100,5 +115,6 @@ def sentence(run: RunScores, beside: list[RunScores]) -> str:
 
 def best_per_column(runs: list[RunScores]) -> dict[str, float]:
     """The highest value of each column in which runs differ; it is set in bold."""
-    values = {column: {run.columns[column]["value"] for run in runs if column in run.columns} for column in COLUMNS}
+    columns = columns_of(held_out_in(runs))
+    values = {column: {run.columns[column]["value"] for run in runs if column in run.columns} for column in columns}
     return {column: max(found) for column, found in values.items() if len(found) > 1}

@@ -77,7 +77,8 @@ def compare(baseline: Group, group: Group, resamples: int) -> Comparison:
     measured = [column for part in parts for column in _measure(part, len(baseline.runs), resamples)]
     adjusted = holm([column.p for column in measured])
     columns = [column.difference(p_holm) for column, p_holm in zip(measured, adjusted, strict=True)]
-    of_all = _mean(measured) if len(measured) > 1 else None
+    name = mean_name(len(measured), [*baseline.runs, *group.runs])
+    of_all = _mean(measured, name) if len(measured) > 1 else None
     return Comparison(group, columns, of_all.difference(None) if of_all else None, notes)
 
 
@@ -151,11 +152,11 @@ def _measure(part: TaskColumns, baselines: int, resamples: int) -> list[_Measure
     ]
 
 
-def _mean(columns: Sequence[_Measured]) -> _Measured:
+def _mean(columns: Sequence[_Measured], name: str) -> _Measured:
     """Average columns. Tasks are resampled and permuted independently, the columns of one task together."""
     ours, theirs = (mean_of_columns([column.values[side] for column in columns]) for side in (0, 1))
     return _Measured(
-        name=mean_name(len(columns)),
+        name=name,
         task="",
         n=count_instances((column.task, column.n) for column in columns),
         values=(ours, theirs),

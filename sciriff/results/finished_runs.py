@@ -12,11 +12,12 @@ from omegaconf import OmegaConf
 from sciriff.config import UNNAMED, read
 from sciriff.data.records import AnswerKey
 from sciriff.results.per_instance import InstanceNumbers, read_per_instance
-from sciriff.results.scores import ColumnScore, answers_of, columns_and_statistics, read_scores
+from sciriff.results.scores import ColumnScore, answers_of, columns_and_statistics, held_out_of, read_scores
 from sciriff.run.digest import value_digest
 from sciriff.run.run_dir import RunDir
 from sciriff.run.user_error import UserError
 from sciriff.tasks import HELD_OUT
+from sciriff.tasks.task import Task
 
 RUNS = "runs"
 """Where runs are by default, so that a name or a pattern of names is enough."""
@@ -39,6 +40,14 @@ class FinishedRun:
     seed: int | None = None
     identity: str | None = None
     """Digest of all config keys that decide its results except the seed; None without a config."""
+    tasks: tuple[Task, ...] = HELD_OUT
+    """The held-out tasks that it was scored for, one's own among them."""
+
+
+def tasks_of(runs: Sequence[FinishedRun]) -> tuple[Task, ...]:
+    """The held-out tasks of some runs: the nine, and then by name one's own of any of them."""
+    own = {task.name: task for run in reversed(runs) for task in run.tasks[len(HELD_OUT) :]}
+    return (*HELD_OUT, *(own[name] for name in sorted(own)))
 
 
 def find_runs(wanted: Sequence[str]) -> tuple[list[Path], list[Path]]:
@@ -100,7 +109,8 @@ def read_run(folder: Path) -> FinishedRun:
     run = RunDir(folder)
     scores = read_scores(run.scores)
     numbers = {}
-    for task in HELD_OUT:
+    tasks = held_out_of(scores)
+    for task in tasks:
         if (scored := scores["tasks"].get(task.name)) is None:
             continue
         path = run.per_instance / f"{task.name}.jsonl"
@@ -123,6 +133,7 @@ def read_run(folder: Path) -> FinishedRun:
         scores=columns_and_statistics(scores["summary"]),
         seed=seed,
         identity=value_digest(config) if config else None,
+        tasks=tasks,
     )
 
 

@@ -5,10 +5,13 @@ from itertools import accumulate, pairwise
 from statistics import fmean, stdev
 
 from sciriff.results.comparison import HIGHER, LOWER, Comparison
+from sciriff.results.finished_runs import tasks_of
 from sciriff.results.scores import ColumnScore
 from sciriff.results.seeds import Group
 from sciriff.run.number_format import count_of, interval, plus_minus, points
-from sciriff.tasks import COLUMNS, HELD_OUT
+from sciriff.tasks import NAMES as THE_NINE
+from sciriff.tasks.own import columns_of
+from sciriff.tasks.task import Task
 
 STATISTICS = ("mean", "median")
 MISSING = "--"
@@ -20,11 +23,14 @@ SPECIAL = str.maketrans({c: f"\\{c}" for c in "&%$#_{}"} | {c: rf"\text{name}{{}
 def latex_table(groups: Sequence[Group], comparisons: Sequence[Comparison]) -> str:
     """Draw a `table*` of runs or sets of seeds in points of 100, the baseline first, with notes as comments at the top.
     `comparisons` of the others with the baseline, in the same order, mark what differs."""
-    counts = {_coverage(group) for group in groups}
+    tasks = tasks_of([run for group in groups for run in group.runs])
+    columns = columns_of(tasks)
+    coverages = [_coverage(group, columns) for group in groups]
+    counts = set(coverages)
     rows = [
         line
-        for group, comparison in zip(groups, [None, *comparisons], strict=True)
-        for line in _rows(group, comparison, len(counts) == 1)
+        for group, comparison, covers in zip(groups, [None, *comparisons], coverages, strict=True)
+        for line in _rows(group, comparison, columns, covers if len(counts) > 1 else None)
     ]
     notes = [f"{comparison.group.name}: {note}" for comparison in comparisons for note in comparison.notes]
     return "\n".join(
@@ -33,12 +39,12 @@ def latex_table(groups: Sequence[Group], comparisons: Sequence[Comparison]) -> s
             *(f"% {' '.join(note.split())}" for note in notes),
             r"\begin{table*}[t]",
             r"\centering",
-            rf"\caption{{{_caption(groups, comparisons)}}}",
+            rf"\caption{{{_caption(groups, comparisons, tasks)}}}",
             r"\label{tab:sciriff}",
             r"\resizebox{\textwidth}{!}{%",
-            rf"\begin{{tabular}}{{l{'r' * len(COLUMNS)}{'r' * len(STATISTICS)}}}",
+            rf"\begin{{tabular}}{{l{'r' * len(columns)}{'r' * len(STATISTICS)}}}",
             r"\toprule",
-            *_heading(counts),
+            *_heading(tasks, counts),
             r"\midrule",
             *rows,
             r"\bottomrule",
@@ -55,11 +61,12 @@ def escaped(text: str) -> str:
     return " ".join(text.split()).translate(SPECIAL)
 
 
-def _caption(groups: Sequence[Group], comparisons: Sequence[Comparison]) -> str:
+def _caption(groups: Sequence[Group], comparisons: Sequence[Comparison], tasks: Sequence[Task]) -> str:
     """Explain the numbers and marks that the table has."""
     runs = [run for group in groups for run in group.runs]
     single = [score for group in groups if len(group.runs) == 1 for score in group.runs[0].scores.values()]
-    parts = ["The nine held-out tasks of SciRIFF, 0 to 100"]
+    own = "".join(f" and {escaped(task.name)}" for task in tasks if task.name not in THE_NINE)
+    parts = [f"The nine held-out tasks of SciRIFF{own}, 0 to 100"]
     if any("ci95" in score for score in single):
         parts.append(r"in brackets: 95\,\% bootstrap intervals over instances")
     several = {"seeds": len(runs) > len(groups), "samples": any("sd_over_samples" in score for score in single)}
@@ -73,35 +80,36 @@ def _caption(groups: Sequence[Group], comparisons: Sequence[Comparison]) -> str:
         )
     if judges := sorted({judge for run in runs for judge in run.judges.values() if judge}):
         parts.append(f"lm\\_judge: rated by {' and '.join(map(escaped, judges))}")
-    if not all(run.scores.keys() >= set(COLUMNS) for run in runs):
+    if not all(run.scores.keys() >= set(columns_of(tasks)) for run in runs):
         parts.append(f"{MISSING}: not computed, and left out of mean and median")
     if all(run.parity == "reference" for run in runs):
         parts.append("scored by the rules of the original code")
     return "; ".join(parts) + "."
 
 
-def _heading(counts: set[str]) -> list[str]:
+def _heading(tasks: Sequence[Task], counts: set[str]) -> list[str]:
     """Draw a row of tasks and one of metrics, with the columns that the means cover if all cover as many."""
-    edges = accumulate((len(task.headline) for task in HELD_OUT), initial=0)
-    cells = [rf"\multicolumn{{{len(task.headline)}}}{{c}}{{{escaped(task.short_name)}}}" for task in HELD_OUT]
+    edges = accumulate((len(task.headline) for task in tasks), initial=0)
+    cells = [rf"\multicolumn{{{len(task.headline)}}}{{c}}{{{escaped(task.short_name)}}}" for task in tasks]
     rules = [rf"\cmidrule(lr){{{first + 2}-{last + 1}}}" for first, last in pairwise(edges)]
     covers = f"of {next(iter(counts))}" if len(counts) == 1 else ""
-    metrics = [escaped(name) for task in HELD_OUT for name in task.headline]
+    metrics = [escaped(name) for task in tasks for name in task.headline]
     return [_row(["", *cells, *STATISTICS]), " ".join(rules), _row(["", *metrics, *[covers] * len(STATISTICS)])]
 
 
-def _rows(group: Group, comparison: Comparison | None, same_coverage: bool) -> list[str]:
-    """Draw a row of values and, if there are any, one of intervals below."""
+def _rows(group: Group, comparison: Comparison | None, columns: Sequence[str], covers: str | None) -> list[str]:
+    """Draw a row of values and, if there are any, one of intervals below. `covers` is what the mean covers, if it
+    differs from that of other rows."""
     differing = set()
     if comparison:
         differing = {column.name for column in comparison.columns if column.verdict in (HIGHER, LOWER)}
         if comparison.mean and comparison.mean.verdict in (HIGHER, LOWER):
             differing.add("mean")
     name = escaped(group.name)
-    if not same_coverage:
-        name += f" {_small(f'(mean of {_coverage(group)})')}"
+    if covers is not None:
+        name += f" {_small(f'(mean of {covers})')}"
     values, intervals = [], []
-    for column in (*COLUMNS, *STATISTICS):
+    for column in (*columns, *STATISTICS):
         scores = [run.scores[column] for run in group.runs if column in run.scores]
         whole = len(scores) == len(group.runs)
         mark = "$^{*}$" if column in differing else ""
@@ -127,6 +135,6 @@ def _small(text: str) -> str:
     return rf"{{\scriptsize {text}}}"
 
 
-def _coverage(group: Group) -> str:
+def _coverage(group: Group, columns: Sequence[str]) -> str:
     """Coverage of a group's mean: `9 of 11`, or `8 to 9 of 11` if its seeds differ."""
-    return count_of([sum(column in run.scores for column in COLUMNS) for run in group.runs], len(COLUMNS))
+    return count_of([sum(column in run.scores for column in columns) for run in group.runs], len(columns))

@@ -5,10 +5,10 @@ import io
 from collections.abc import Sequence
 from pathlib import Path
 
-from sciriff.results.scores import Scores, columns_and_statistics
+from sciriff.results.scores import Scores, columns_and_statistics, held_out_of
 from sciriff.run.number_format import count_of, points
 from sciriff.run.whole_file import write_whole
-from sciriff.tasks import COLUMNS, HELD_OUT
+from sciriff.tasks.own import columns_of
 
 MISSING = "NA"
 """Cell of a missing value, which pandas and R read as such."""
@@ -16,7 +16,9 @@ MISSING = "NA"
 
 def write_tables(folder: Path, models: Sequence[Scores]) -> None:
     """Write summary.tsv (x100), with two rows of headings, and <task>.tsv (0-1) of each task; a row per model."""
-    for task in HELD_OUT:
+    tasks = held_out_of(*models)
+    columns = columns_of(tasks)
+    for task in tasks:
         details = {m["model"]: m["tasks"][task.name]["details"] for m in models if task.name in m["tasks"]}
         if details:
             names = list(dict.fromkeys(name for values in details.values() for name in values))
@@ -26,20 +28,20 @@ def write_tables(folder: Path, models: Sequence[Scores]) -> None:
             (folder / f"{task.name}.tsv").unlink(missing_ok=True)
     counts = [len(model["summary"]["columns"]) for model in models]
     # under `mean`, where the original code has an empty cell
-    covers = "" if min(counts) == len(COLUMNS) else f"of {count_of(counts, len(COLUMNS))}"
+    covers = "" if min(counts) == len(columns) else f"of {count_of(counts, len(columns))}"
     write_tsv(
         folder / "summary.tsv",
         [
-            ["task", *(task.short_name for task in HELD_OUT for _ in task.headline), "mean", "median"],
-            ["metric", *(name for task in HELD_OUT for name in task.headline), covers, covers],
-            *(_summary_row(model) for model in models),
+            ["task", *(task.short_name for task in tasks for _ in task.headline), "mean", "median"],
+            ["metric", *(name for task in tasks for name in task.headline), covers, covers],
+            *(_summary_row(model, columns) for model in models),
         ],
     )
 
 
-def _summary_row(scores: Scores) -> list[str]:
+def _summary_row(scores: Scores, columns: Sequence[str]) -> list[str]:
     known = columns_and_statistics(scores["summary"])
-    names = (*COLUMNS, "mean", "median")
+    names = (*columns, "mean", "median")
     return [scores["model"], *(points(known[name]["value"]) if name in known else MISSING for name in names)]
 
 

@@ -5,10 +5,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NotRequired, TypedDict
 
+from sciriff.config.own_tasks import check_own_tasks
 from sciriff.run.number_format import count_of
 from sciriff.run.typed_json import parsed_json, read_json
 from sciriff.run.whole_file import write_whole
 from sciriff.tasks import COLUMNS
+from sciriff.tasks.own import held_out
+from sciriff.tasks.task import Task
 
 
 class ColumnScore(TypedDict):
@@ -99,6 +102,8 @@ class Scores(TypedDict):
     summary: Summary
     other_parity: NotRequired[OtherParity]
     """Missing in files of earlier versions."""
+    own_tasks: NotRequired[dict[str, str]]
+    """Tasks of one's own, whose columns follow the nine's, and the metric of each; not there without any."""
 
 
 class _SummaryAlone(TypedDict):
@@ -110,7 +115,14 @@ WHAT, FIX = "the scores of a run", "run the score stage again"
 
 def read_scores(path: Path) -> Scores:
     """Read the scores of a run. UserError names the file that is missing or broken."""
-    return read_json(path, Scores, WHAT, FIX)
+    scores = read_json(path, Scores, WHAT, FIX)
+    check_own_tasks(f"{path}: own_tasks", scores.get("own_tasks", {}))
+    return scores
+
+
+def held_out_of(*several: Scores) -> tuple[Task, ...]:
+    """The held-out tasks that some runs were scored for: the nine, and then one's own of any of them."""
+    return held_out({name: metric for scores in several for name, metric in scores.get("own_tasks", {}).items()})
 
 
 def read_summary(path: Path) -> Summary:
@@ -153,9 +165,14 @@ def other_values(scores: Scores) -> list[tuple[str, float, float]]:
     ]
 
 
-def coverage(columns: Mapping[str, object]) -> str:
+def coverage(columns: Mapping[str, object], all_columns: int = len(COLUMNS)) -> str:
     """Coverage of a mean or median of these columns: `9 of 11`."""
-    return count_of([len(columns)], len(COLUMNS))
+    return count_of([len(columns)], all_columns)
+
+
+def summary_coverage(summary: Summary) -> str:
+    """The same of all columns of a summary, with those of one's own tasks, which stand in it or are missing there."""
+    return coverage(summary["columns"], len({*COLUMNS, *summary["columns"], *summary["missing"]}))
 
 
 def answers_of(task: TaskScores) -> int:

@@ -7,13 +7,13 @@ from statistics import fmean
 
 import numpy as np
 
-from sciriff.results.finished_runs import FinishedRun
+from sciriff.results.finished_runs import FinishedRun, tasks_of
 from sciriff.results.resampled_columns import LEAST
 from sciriff.results.samples import mean, pooled_spread, spread
 from sciriff.results.shared_instances import common_parts, count_instances
 from sciriff.results.statistics import Array, interval
 from sciriff.run.number_format import count_of
-from sciriff.tasks import COLUMNS
+from sciriff.tasks.own import columns_of
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ def pooled(group: Group, resamples: int = 0) -> tuple[list[Pooled], list[str]]:
     of_all = value_of(mean_of_columns(scores))
     n = count_instances((part.task.name, part.n) for part in parts)
     limits = interval(np.mean(drawn, axis=0)) if drawn and all(column.ci95 for column in columns) else None
-    return [*columns, Pooled(mean_name(len(columns)), n, of_all, limits)], notes
+    return [*columns, Pooled(mean_name(len(columns), group.runs), n, of_all, limits)], notes
 
 
 def value_of(runs: Sequence[Sequence[float]]) -> Value:
@@ -117,9 +117,9 @@ def values_of(column: str, runs: Sequence[Sequence[Mapping[str, float]]]) -> lis
     return [[sample[column] for sample in samples] for samples in runs]
 
 
-def mean_name(columns: int) -> str:
-    """Name of the mean of this many columns: `mean of 9 of 11`."""
-    return f"mean of {count_of([columns], len(COLUMNS))}"
+def mean_name(columns: int, runs: Sequence[FinishedRun]) -> str:
+    """Name of the mean of this many columns of some runs: `mean of 9 of 11`."""
+    return f"mean of {count_of([columns], len(columns_of(tasks_of(runs))))}"
 
 
 def mean_over_runs(runs: Sequence[Mapping[str, Array]], column: str) -> Array:

@@ -5,12 +5,11 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 
 from sciriff.data.records import AnswerKey
-from sciriff.results.finished_runs import FinishedRun
+from sciriff.results.finished_runs import FinishedRun, tasks_of
 from sciriff.results.per_instance import InstanceNumbers
 from sciriff.results.resampled_columns import TaskColumns, parts
 from sciriff.results.statistics import Array
 from sciriff.run.user_error import UserError
-from sciriff.tasks import HELD_OUT
 from sciriff.tasks.task import Task
 
 
@@ -24,7 +23,7 @@ def common_parts(runs: Sequence[FinishedRun]) -> tuple[list[TaskColumns], list[s
                 f"eval.parity={run.parity}; score both by the same rules"
             )
     notes: list[str] = []
-    found = [part for task in HELD_OUT for part in _shared_parts(task, runs, notes)]
+    found = [part for task in tasks_of(runs) for part in _shared_parts(task, runs, notes)]
     if not found:
         names = " and ".join(run.name for run in runs)
         raise UserError(
@@ -38,6 +37,10 @@ def _shared_parts(task: Task, runs: Sequence[FinishedRun], notes: list[str]) -> 
     """Return the columns of a task on the instances that all runs answered; add to `notes` what is left out."""
     tables = [run.numbers.get(task.name, {}) for run in runs]
     if not any(tables):
+        return []
+    scored_as = [[other for other in run.tasks if other.name == task.name] for run in runs]
+    if any(found != [task] for found, table in zip(scored_as, tables, strict=True) if table):
+        notes.append(f"{task.name}: the runs were scored by different metrics")
         return []
     answered = [{instance_id for instance_id, _ in table} for table in tables]
     shared = sorted(answered[0].intersection(*answered))  # an order of its own: the runs' may differ

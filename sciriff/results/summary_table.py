@@ -8,15 +8,18 @@ from sciriff.results.scores import (
     TaskScores,
     answers_of,
     columns_and_statistics,
-    coverage,
+    held_out_of,
     other_values,
+    summary_coverage,
 )
 from sciriff.results.terminal_table import table_lines
 from sciriff.run.number_format import interval, plus_minus, points, small_signed_points
 from sciriff.run.visible import visible_line
-from sciriff.tasks import COLUMNS, HELD_OUT
+from sciriff.tasks import HELD_OUT
+from sciriff.tasks.own import columns_of
 
 JUDGED = frozenset(column for task in HELD_OUT for column in task.judged_columns)
+"""Columns that need a judge; no task of one's own has any."""
 
 
 def summary_lines(scores: Scores) -> list[str]:
@@ -24,13 +27,13 @@ def summary_lines(scores: Scores) -> list[str]:
     summary, samples = scores["summary"], scores.get("samples", 1)
     header = ["column", "n", "readable", "score", "95 % interval", f"sd over {samples} samples"]
     rows, known = [], columns_and_statistics(summary)
-    for name in COLUMNS:
+    for name in columns_of(held_out_of(scores)):
         result = scores["tasks"].get(name.partition("/")[0])
         answers = [str(result["n"]), f"{result['readable']:.2f}"] if result else ["", ""]
         rows.append([name, *answers, *(_cells(known[name]) if name in known else ("missing", "", ""))])
     for name in ("mean", "median"):
         cells = _cells(known[name]) if name in known else ("none", "", "")
-        rows.append([f"{name} of {coverage(summary['columns'])}", "", "", *cells])
+        rows.append([f"{name} of {summary_coverage(summary)}", "", "", *cells])
     if samples == 1:
         header, *rows = [row[:-1] for row in (header, *rows)]
     lines = table_lines(header, rows, right=header[1:])
@@ -65,6 +68,9 @@ def _remarks(scores: Scores) -> list[str]:
             lines.append(f"{name}: {result['missing']} of {answers_of(result) + result['missing']} answers are missing")
         if result["benchmark"] not in (None, result["n"]):
             lines.append(f"{name}: {result['n']} answers; SciRIFF's validation split has {result['benchmark']}")
+    if own := scores.get("own_tasks"):
+        named = ", ".join(f"{name} ({metric})" for name, metric in sorted(own.items()))
+        lines.append(f"not of SciRIFF's nine tasks: {named}; compare the mean only with means of the same columns")
     differing = sum(result["end_differs"] for result in results.values())
     if differing:
         answers = sum(answers_of(result) for result in results.values())
@@ -78,8 +84,10 @@ def _other_parity(scores: Scores) -> list[str]:
     other = scores.get("other_parity")
     if other is None or not other["tasks"]:  # written by an earlier version, or nothing differs
         return []
-    covers = f" of {coverage(scores['summary']['columns'])}"
-    rows = [(name if name in COLUMNS else name + covers, here, to) for name, here, to in other_values(scores)]
+    covers = f" of {summary_coverage(scores['summary'])}"
+    rows = [
+        (name + covers if name in ("mean", "median") else name, here, to) for name, here, to in other_values(scores)
+    ]
     width = max((len(name) for name, _, _ in rows), default=0)
     details = sum(len(task["details"]) for task in other["tasks"].values())
     return [
@@ -119,5 +127,5 @@ def mean_line(summary: Summary) -> str:
     """Format the mean (x100), interval, spread and coverage: `46.45 [41.5, 50.9] of 9 of 11`; empty without a mean."""
     if summary["mean"] is None:
         return ""
-    parts = [*_cells(columns_and_statistics(summary)["mean"]), f"of {coverage(summary['columns'])}"]
+    parts = [*_cells(columns_and_statistics(summary)["mean"]), f"of {summary_coverage(summary)}"]
     return " ".join(filter(None, parts))

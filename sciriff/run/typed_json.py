@@ -11,11 +11,12 @@ from typing import Annotated, Any, TypeVar
 import msgspec
 
 from sciriff.run.user_error import UserError
+from sciriff.run.visible import visible_line
 
 T = TypeVar("T")
 
-LONGEST_SHOWN = 20
-"""Characters of a value shown in an error."""
+LONGEST_SHOWN, LONGEST_KEY = 20, 200
+"""Characters of a value, and of the keys that lead to it, shown in an error."""
 
 Count = Annotated[int, msgspec.Meta(ge=0)]
 FromOne = Annotated[int, msgspec.Meta(ge=1)]
@@ -51,6 +52,7 @@ def _explained(values: Any, kind: type[Any], message: str) -> str:
     complaint, _, path = message.partition(" - at ")
     keys = _keys(values, kind, message, path.strip("`"))
     name = "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in keys).removeprefix(".")
+    name = visible_line(name if len(name) <= LONGEST_KEY else f"{name[:LONGEST_KEY]}…")
     if missing := re.fullmatch("Object missing required field `(.*)`", complaint):
         return f"{f'{name}.' if name else ''}{missing[1]} is missing"
     for key in keys:

@@ -66,6 +66,8 @@ class Task:
     judged: JudgedPart | None = None
     label: str | None = None
     """Name in the summary table; None takes the first word of `name`."""
+    strict: bool = False
+    """Whether a reference must have the form that is asked of answers. Some of SciRIFF's are compared as they are."""
 
     @property
     def short_name(self) -> str:
@@ -103,6 +105,8 @@ class Task:
         expected = self.parse(reference)
         if expected.value is None:
             raise ValueError(f"the reference is not the JSON that {self.name} needs: {reference[:80]!r}")
+        if self.strict and not metric.in_form(expected.value):
+            raise ValueError(f"the reference has not the form that {self.name} needs: {reference[:80]!r}")
         status, unreadable, value = self._read(answer)
         try:
             counts = metric.count(value, expected.value)

@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
+from sciriff.config.own_tasks import NAME
 from sciriff.data.records import Prediction
+from sciriff.data.saved_answers import read_expected
 from sciriff.run.json_lines import read_jsonl
 from sciriff.run.run_dir import RunDir
-from sciriff.tasks import HELD_OUT
+from sciriff.tasks import NAMES
 
 PREDICTIONS = 5
 """Predictions shown per task."""
@@ -38,8 +40,8 @@ def tracked_tables(run: RunDir) -> Iterator[TrackedTable]:
         yield TrackedTable(f"tables/{path.stem}", head, rows)
     predictions = [
         [row.task, row.instance_id, *map(_shown, (row.prompt, row.prediction, row.reference)), row.finish_reason or ""]
-        for task in HELD_OUT
-        for row in _first_predictions(run.predictions / f"{task.name}.jsonl")
+        for task in dict.fromkeys([*NAMES, *filter(NAME.fullmatch, read_expected(run.expected)[0])])
+        for row in _first_predictions(run.predictions / f"{task}.jsonl")
     ]
     if predictions:
         columns = ["task", "instance", "prompt", "prediction", "reference", "finish_reason"]

@@ -103,7 +103,7 @@ def test_bad_rows_are_counted_by_reason_with_the_first_five(tmp_path: Path) -> N
 def test_a_general_row_is_no_science(tmp_path: Path) -> None:
     source = write(tmp_path / "train.jsonl", [GENERAL])
     with pytest.raises(ValueError, match="a general row among the science rows"):
-        list(read_conversations("sciriff", source, "error", MixTally(), ScienceFilter(MixConfig(name="x"))))
+        list(read_conversations("sciriff", source, "error", MixTally(), ScienceFilter(MixConfig(name="x"), ())))
     assert len(list(read_conversations("tulu", source, "error", MixTally()))) == 1
 
 

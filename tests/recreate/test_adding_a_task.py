@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -38,11 +37,11 @@ def my_tasks(tmp_path: Path) -> Path:
 
 
 def run(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "SCIRIFF_CACHE": str(folder / "cache")}
-    words = shlex.split(command)
-    assert words.pop(0) == "python"
+    """Run a line of the page in a shell whose `python` is this one."""
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    environment = {**os.environ, "PATH": path, "PYTHONPATH": str(ROOT), "SCIRIFF_CACHE": str(folder / "cache")}
     return subprocess.run(
-        [sys.executable, *words], cwd=folder, env=environment, capture_output=True, text=True, check=False
+        ["bash", "-c", command], cwd=folder, env=environment, capture_output=True, text=True, check=False
     )
 
 
@@ -50,13 +49,21 @@ def rows(path: Path) -> list[dict]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
-def test_the_commands_of_the_page_make_a_mix_with_the_task(my_tasks: Path):
-    folder = my_tasks.parent
-    commands = [line for block in blocks("sh") for line in block.splitlines()]
-    assert len(commands) == 6
-    for command in commands:
+def follow(block: str, folder: Path) -> str:
+    """Run the lines of a block; returns what the last one printed."""
+    for command in block.splitlines():
         done = run(command, folder)
         assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
+    return done.stdout
+
+
+@pytest.mark.slow
+def test_the_commands_of_the_page_make_a_mix_and_a_column_of_the_task(my_tasks: Path):
+    folder = my_tasks.parent
+    *steps, column = blocks("sh")
+    assert [len(step.splitlines()) for step in (*steps, column)] == [2, 1, 3, 3]
+    for step in steps:
+        follow(step, folder)
     counts = {split: len(rows(folder / f"my_rows/{split}.jsonl")) for split in ("train", "validation", "test")}
     assert counts == {"train": 6, "validation": 2, "test": 2}
     first = rows(folder / "my_rows/train.jsonl")[0]
@@ -68,6 +75,9 @@ def test_the_commands_of_the_page_make_a_mix_with_the_task(my_tasks: Path):
     ours = {row["dataset"] for row in rows(folder / "runs/our_mix/mix/train.jsonl")}
     assert {"science.reagents", "science.bench_notes_ner"} <= ours
     assert "reagents" in (folder / "runs/our_mix/mix/card.md").read_text(encoding="utf-8")
+    assert re.search(r"^reagents/f1 +2 ", follow(column, folder), re.MULTILINE)
+    trained = {row["dataset"] for row in rows(folder / "runs/my_column/mix/train.jsonl")}
+    assert "science.bench_notes_ner" in trained and "science.reagents" not in trained
 
 
 def replaced(path: Path, old: str, new: str) -> None:

@@ -55,6 +55,10 @@ def test_a_source_is_looked_up_with_its_subset_first(tmp_path: Path):
             ("[biomedicine]", "!!python/object/apply:os.getcwd []"),
             ":5: not a template file: tags (!name) are not read here",
         ),
+        (
+            ("data: data.jsonl", "data: data.jsonl\nmetric: list_f2"),
+            "metric=list_f2 is not known; did you mean 'list_f1'?",
+        ),
         (("name: kinds", "name: [kinds"), "not a template file"),
         (("name: kinds", "? [name]\n: kinds"), ":1: not a template file: a key must be a word or a number"),
         (("  0:", "  0: {jinja: a}\n  false:"), ":11: not a template file: the key false stands twice"),

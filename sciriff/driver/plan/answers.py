@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from sciriff.config import Config
 from sciriff.models.api.prices import Price
 from sciriff.models.api.service import Service
-from sciriff.tasks import NAMES
 from sciriff.tasks.catalogue import catalogue
+from sciriff.tasks.own import names_of
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ def workload(config: Config) -> Workload | None:
     source, chosen = config.eval.source, config.eval
     if chosen.path is not None or source.hub != "allenai/SciRIFF" or chosen.split != "validation":
         return None
-    entries = [catalogue()[name] for name in (chosen.tasks or NAMES) if name in catalogue()]
+    entries = [catalogue()[name] for name in (chosen.tasks or names_of(chosen.held_out)) if name in catalogue()]
     limit = math.inf if chosen.limit is None else chosen.limit
     counts = [int(min(limit, entry.validation)) * chosen.samples for entry in entries]
     prompts = sum(n * entry.mean_input_tokens for n, entry in zip(counts, entries, strict=True))

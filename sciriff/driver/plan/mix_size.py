@@ -5,8 +5,8 @@ from pathlib import Path
 from sciriff.config import Config, MixConfig
 from sciriff.data.mix_card import read_mix_card
 from sciriff.run.run_dir import RunDir
-from sciriff.tasks import HELD_OUT
 from sciriff.tasks.catalogue import CatalogueEntry, catalogue
+from sciriff.tasks.own import names_of
 
 TULU_ROWS = 275_000
 """General rows of allenai/tulu-v2-sft-mixture without its science rows (SciRIFF's paper, appendix)."""
@@ -41,7 +41,7 @@ def _science_size(config: Config) -> tuple[int, float] | None:
         return 0, 0.0
     if source.path is not None or source.hub != "allenai/SciRIFF":
         return None
-    held_out = {task.name for task in HELD_OUT}
+    held_out = names_of(config.eval.held_out)
     rows, tokens = 0, 0.0
     for entry in catalogue().values():
         if _enters(config.mix, entry) and (config.mix.include_heldout or entry.name not in held_out):

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from sciriff.config import Config, nearest
+from sciriff.driver.own_tasks import makes_its_instances
 from sciriff.driver.plan import Plan
 from sciriff.driver.preflight import files, packages
 from sciriff.models.api.service import answering_service, judge_problems
@@ -15,7 +16,8 @@ from sciriff.run.nodes import cluster
 from sciriff.run.nodes.cluster import Cluster
 from sciriff.run.run_dir import RunDir
 from sciriff.run.user_error import UserError
-from sciriff.tasks import HELD_OUT, catalogue
+from sciriff.tasks import catalogue
+from sciriff.tasks.own import names_of
 
 
 def refuse(config: Config, plan: Plan) -> None:
@@ -77,7 +79,9 @@ def too_large(plan: Plan) -> Iterator[str]:
 
 def _unknown_names(config: Config) -> Iterator[str]:
     """Tasks that are not held out, and mix filters that SciRIFF lacks; the mix stage checks those of own rows."""
-    held_out, wanted = [task.name for task in HELD_OUT], config.eval
+    held_out, wanted = list(names_of(config.eval.held_out)), config.eval
+    if makes_its_instances(config) and config.recreate.templates:  # any of its tasks may have a metric
+        held_out += sorted(path.stem for path in Path(config.recreate.templates).glob("*.yaml"))
     filters = [(f"eval.{key}", getattr(wanted, key), held_out) for key in ("tasks", "max_new_tokens_of")]
     mix, source = config.mix, config.mix.sources.sciriff
     if "mix" in config.active_stages and not mix.path and not source.path and source.hub == "allenai/SciRIFF":

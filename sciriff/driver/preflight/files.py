@@ -9,6 +9,7 @@ from sciriff.data.saved_answers import models_below
 from sciriff.models.training_memory import GIB
 from sciriff.run.manifest import Manifest
 from sciriff.run.run_dir import RunDir
+from sciriff.tasks.own import names_of
 
 
 def missing_files(config: Config) -> Iterator[str]:
@@ -75,7 +76,9 @@ def own_outputs(config: Config) -> Iterator[str]:
 def folder_of_runs(config: Config) -> Iterator[str]:
     """A run_dir that is a folder of runs, which only `predictions=` with several models may write to."""
     root = Path(config.run_dir)
-    if RunDir(root).config.is_file() or (config.predictions and models_below(Path(config.predictions))):
+    if RunDir(root).config.is_file() or (
+        config.predictions and models_below(Path(config.predictions), names_of(config.eval.held_out))
+    ):
         return
     for manifest in sorted(root.glob(f"*/{RunDir(root).manifest.name}")):
         if RunDir(manifest.parent).config.is_file():

@@ -20,6 +20,7 @@ from sciriff.results import sweep_record
 from sciriff.results.scores import read_summary
 from sciriff.run.run_dir import RunDir
 from sciriff.run.user_error import UserError
+from sciriff.tasks.own import names_of
 
 OF_THE_LOGIN_NODE = ("plan.gpu", "plan.gpus", "plan.nodes", "dry_run", "hydra")
 """Keys not passed on to a job: it plans for its own node, and composes a single run."""
@@ -121,7 +122,9 @@ def problems(config: Config, settings: SlurmConfig) -> Iterator[str]:
 def is_finished(job: SweepJob) -> bool:
     """Return whether nothing is left to do for a job."""
     config = job.config
-    if config is None or (config.predictions and models_below(Path(config.predictions))):
+    if config is None or (
+        config.predictions and models_below(Path(config.predictions), names_of(config.eval.held_out))
+    ):
         return False
     if wants_untrained(config):
         untrained = untrained_config(config, job.overrides)

@@ -8,12 +8,14 @@ from typing import Any
 from sciriff.report import figures, page, template
 from sciriff.report.browser import packed
 from sciriff.report.figures import Figure
-from sciriff.report.run_scores import TITLES, difference, points
+from sciriff.report.run_scores import difference, points
+from sciriff.report.run_scores import titles as titles_of
 from sciriff.report.sweep import drawings
 from sciriff.report.sweep.configs import SEED, AblationLine, caps_of, flat_config, lines_of, varying
 from sciriff.report.sweep.drawings import Point, Series
 from sciriff.report.sweep.groups import SweepRow, rows_of
 from sciriff.results.comparison import HIGHER, LOWER, Comparison, Difference
+from sciriff.results.finished_runs import tasks_of
 from sciriff.results.scores import ColumnScore
 from sciriff.results.seeds import Group, Pooled
 from sciriff.run.number_format import duration, p_value
@@ -70,7 +72,8 @@ def content(
     title: str, rows: list[SweepRow], left_out: Sequence[LeftOut], jobs: tuple[int, int] | None
 ) -> dict[str, Any]:
     """What the template shows, by the names that it uses."""
-    titles = {column: text for column, text in TITLES.items() if any(column in row.columns for row in rows)}
+    every = titles_of(tasks_of([run for row in rows for run in row.group.runs]))
+    titles = {column: text for column, text in every.items() if any(column in row.columns for row in rows)}
     lines = lines_of({place: row.config for place, row in enumerate(rows) if row.trained})
     lines = lines if len(lines) <= drawings.STYLES else []  # more could not be told apart
     seeds = [", ".join(str(run.seed) for run in row.group.runs) for row in rows]

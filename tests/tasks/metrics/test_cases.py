@@ -9,17 +9,20 @@ import pytest
 from sciriff.tasks.metrics import json_answer
 from sciriff.tasks.metrics.claim_f1 import claim_f1, claim_f1_of_reference
 from sciriff.tasks.metrics.entity_f1 import entity_f1
+from sciriff.tasks.metrics.label_accuracy import label_accuracy
 from sciriff.tasks.metrics.list_f1 import list_f1
 from sciriff.tasks.metrics.metric import WrongShape
 from sciriff.tasks.metrics.qa_f1 import qa_f1
 from sciriff.tasks.metrics.text_overlap import bleu, rouge
-from sciriff.tasks.metrics.tuple_f1 import tuple_f1
+from sciriff.tasks.metrics.tuple_f1 import any_tuple_f1, tuple_f1
 
 CASES = Path(__file__).parent / "cases"
 METRICS = {
+    "any_tuple_f1": any_tuple_f1,
     "bleu": bleu,
     "claim_f1": claim_f1,
     "entity_f1": entity_f1,
+    "label_accuracy": label_accuracy,
     "list_f1": list_f1,
     "qa_f1": qa_f1,
     "rouge": rouge,
