@@ -1,7 +1,7 @@
 """Write two invented corpora as their owners would publish them: abstracts in PubTator's format, notes in JSON lines.
 
-`sciriff/sample/recreate/templates/` makes rows of them. Six of the notes are about an abstract of the evaluation rows, so
-that a build has something to find when it looks for documents that training and evaluation share.
+`sciriff/sample/recreate/templates/` makes rows of them. Six of the notes are about abstracts of the evaluation rows, so
+that a build has something to find when it looks for documents which training and evaluation share.
 """
 
 import itertools
