@@ -20,20 +20,26 @@ TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "tokenizer
 
 def load_tokenizer(model: ModelConfig) -> PreTrainedTokenizerFast:
     """Return the tokenizer of `model.tokenizer`, or of `model.path`. UserError says what is missing and what to do."""
-    from transformers import AutoTokenizer
-
     source = model.tokenizer or model.path
     assert source is not None, "ModelConfig refuses a model with neither"
+    revision = model.revision if source == model.path else None  # a tokenizer from elsewhere has its own
     key = "model.tokenizer" if model.tokenizer else "model.path"
+    return read_tokenizer(source, key, "model.tokenizer", revision, model.trust_remote_code)
+
+
+def read_tokenizer(
+    source: str, key: str, otherwise: str, revision: str | None = None, trust_remote_code: bool = False
+) -> PreTrainedTokenizerFast:
+    """Return the tokenizer of a folder or hub id, the value of `key`. UserError says what is missing and what to do,
+    such as to give the key `otherwise`."""
+    from transformers import AutoTokenizer
+
     _check_folder(key, source)
     if Path(source).is_dir() and not any((Path(source) / name).is_file() for name in TOKENIZER_FILES):
-        raise UserError(f"{key}={source} has no tokenizer.json; name a tokenizer: model.tokenizer=FOLDER_OR_HUB_ID")
+        raise UserError(f"{key}={source} has no tokenizer.json; name a tokenizer: {otherwise}=FOLDER_OR_HUB_ID")
     try:
         return AutoTokenizer.from_pretrained(
-            source,
-            revision=model.revision if source == model.path else None,  # a tokenizer from elsewhere has its own
-            trust_remote_code=model.trust_remote_code,
-            use_fast=True,
+            source, revision=revision, trust_remote_code=trust_remote_code, use_fast=True
         )
     except (OSError, ValueError, KeyError) as error:
         raise UserError(f"{key}={source}: {_reason(source, error)}") from None

@@ -5,8 +5,9 @@ import json
 import os
 import shlex
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Literal
 
 from sciriff.config import RecreateConfig, nearest
 from sciriff.recreate import workers
@@ -37,9 +38,19 @@ PINS = ".pins"
 """Folder beside these; a task's name has no dot."""
 ALL_EXAMPLES = "examples.jsonl"
 """File in TASKS with a few rows of each task, for the page of the build."""
+ABSENT = "absent.json"
+"""In a task's folder: why it could not be built, for the card that a later build with `add` writes."""
 SOME_FAILED = 1
 LONGEST_LINE = 2000
 """Characters of a line that says why a task failed, which may quote its files."""
+
+
+@dataclass(frozen=True)
+class _Absent:
+    how: Literal["failed", "skipped"]
+    line: str
+    settings: str
+    """Digest."""
 
 
 class Build:
@@ -59,16 +70,20 @@ class Build:
         self.done: dict[str, TaskResult] = {}
         self.failed: dict[str, str] = {}
         self.skipped: dict[str, str] = {}
+        self.absent: dict[str, dict[str, str]] = {"skipped": {}, "failed": {}}
+        """Those of other builds that this one adds to."""
 
     def folder(self, task: str) -> Path:
         return self.out / TASKS / task
 
     def fail(self, task: str, line: str) -> None:
         self.failed[visible_line(task)] = self._everywhere(line)
+        self._note(task, "failed", self._everywhere(line))
         say_error(visible_line(f"{task}: {shortened(line, LONGEST_LINE)}"))
 
     def skip(self, task: str, line: str) -> None:
         self.skipped[visible_line(task)] = self._everywhere(line)
+        self._note(task, "skipped", self._everywhere(line))
         say(visible_line(f"{task}: skipped, for {shortened(line, LONGEST_LINE)}"))
 
     def _everywhere(self, line: str) -> str:
@@ -77,23 +92,28 @@ class Build:
             line = line.replace(f"{folder}{os.sep}", "")
         return visible_line(shortened(line, LONGEST_LINE))
 
+    def _note(self, task: str, how: Literal["failed", "skipped"], line: str) -> None:
+        note = _Absent(how, line, value_digest(asdict(self.settings)))
+        write_whole(self.folder(task) / ABSENT, json.dumps(asdict(note)) + "\n")
+
 
 def build(config: RecreateConfig, add: bool, wait: bool = False) -> int:
     """Build the rows and return the exit status: 1 if a task failed, or was named and is not at hand. With `add` the
-    tasks of an earlier build with the same settings stay in `out`. UserError for what makes all of it impossible, such
-    as a folder that another command is building, unless this one may `wait`."""
+    tasks of an earlier build with the same settings stay in `out`, and other commands may add other tasks meanwhile.
+    UserError for what makes all of it impossible, such as a folder that another command is building, unless this one
+    may `wait`."""
     made = Build(config)
     known = template_files(made.templates)
     for task in config.tasks or ():
         if task not in known:
             raise UserError(f"recreate.tasks: {visible_line(task)} has no template file{nearest(task, known)}")
     wanted = sorted(set(config.tasks or known))
-    with _own(made.out, wait):
+    with _own(made.out, wanted, add, wait):
         digest = TokenCounter(made.tokenizer).digest if made.tokenizer else None  # before anything takes long
         made.settings = Settings.of(config, digest)
         for task in wanted:
             _find(made, task, known[task])
-        pins = write_pins(config.pin, set(made.sources), made.out / TASKS / PINS) if config.pin else {}
+        pins = write_pins(config.pin, set(made.sources), known, made.out / TASKS / PINS) if config.pin else {}
         jobs = []
         for task in made.sources:
             try:
@@ -103,6 +123,7 @@ def build(config: RecreateConfig, add: bool, wait: bool = False) -> int:
                 continue
             if (finished := _finished(made, task, request.key)) is not None:
                 made.done[task] = finished
+                (made.folder(task) / ABSENT).unlink(missing_ok=True)
                 say(f"{task}: up to date")
             else:
                 jobs.append(_job(made, task, request))
@@ -118,17 +139,26 @@ def build(config: RecreateConfig, add: bool, wait: bool = False) -> int:
 
         at_once = config.workers or os.cpu_count() or 1
         workers.run(jobs, at_once, config.memory_gb, config.row_seconds, ended)
-        return _finish(made, wanted, add)
+        with hold_or_wait(made.out / TASKS / ".finish.lock", f"{made.out}: another command is writing it; waiting"):
+            return _finish(made, wanted, add)
 
 
 @contextlib.contextmanager
-def _own(out: Path, wait: bool) -> Iterator[None]:
-    """Make `out` and hold it. UserError for a folder with other files, which a build would replace."""
+def _own(out: Path, wanted: list[str], add: bool, wait: bool) -> Iterator[None]:
+    """Make `out` and hold it or, to add to it, the tasks that are wanted. UserError for a folder with other files,
+    which a build would replace."""
     if out.is_dir() and not (out / TASKS).is_dir() and any(out.iterdir()):
         raise UserError(f"recreate.out={out} has other files; name a new folder, or one that an earlier build made")
     (out / TASKS).mkdir(parents=True, exist_ok=True)
-    lock, line = out / TASKS / ".lock", f"recreate.out={out} is being built by another command"
-    with hold_or_wait(lock, f"{line}; waiting") if wait else hold_or_refuse(lock, line):
+
+    def held(name: str, what: str, shared: bool) -> contextlib.AbstractContextManager[None]:
+        lock, line = out / TASKS / name, f"{what} is being built by another command"
+        return hold_or_wait(lock, f"{line}; waiting", shared) if wait else hold_or_refuse(lock, line, shared)
+
+    with contextlib.ExitStack() as locks:
+        locks.enter_context(held(".lock", f"recreate.out={out}", shared=add))
+        for task in wanted if add else []:
+            locks.enter_context(held(f".{task}.lock", f"{task} in recreate.out={out}", shared=False))
         yield
 
 
@@ -173,15 +203,17 @@ def _code_digest() -> str:
 def _job(made: Build, task: str, request: TaskRequest) -> Job:
     folder = made.folder(task)
     folder.mkdir(exist_ok=True)
-    (folder / DONE).unlink(missing_ok=True)
+    for left in (DONE, ABSENT):
+        (folder / left).unlink(missing_ok=True)
     write_whole(folder / REQUEST, json.dumps(asdict(request), indent=1) + "\n")
     return Job(task, made.files[task].path, folder)
 
 
 def _finished(made: Build, task: str, key: str) -> TaskResult | None:
-    if not (made.folder(task) / DONE).is_file():
+    try:
+        result = _read_done(made.folder(task))
+    except (UserError, FileNotFoundError):  # a record of another version is no record
         return None
-    result = _read_done(made.folder(task))
     return result if result.key == key else None
 
 
@@ -211,18 +243,29 @@ def _write(made: Build) -> None:
         task: [record for record in records if record.id not in leaks.get(task, {})]
         for task, records in documents.items()
     }
-    absent = {"not_at_hand": made.skipped, "failed": made.failed}
+    absent = {"not_at_hand": made.absent["skipped"] | made.skipped, "failed": made.absent["failed"] | made.failed}
     write_card(made.out, asdict(made.settings), tasks, absent, shared(kept, held_out))
 
 
 def _keep_others(made: Build, wanted: list[str]) -> None:
-    """Take up the finished tasks of earlier builds that had the same settings."""
+    """Take up the tasks of other builds that had the same settings: finished ones, and why others are absent."""
+    settings = value_digest(asdict(made.settings))
+    for path in sorted((made.out / TASKS).glob(f"*/{ABSENT}")):
+        task = path.parent.name
+        try:
+            note = read_json(path, _Absent, "a note", "build it again")
+        except UserError:  # of another version, so it says nothing of these settings
+            continue
+        if task not in wanted and note.settings == settings:
+            made.absent[note.how][visible_line(task)] = note.line
     for path in sorted((made.out / TASKS).glob(f"*/{DONE}")):
         task = path.parent.name
-        request = read_json(path.with_name(REQUEST), TaskRequest, "a request", "remove the folder to build it again")
-        if task in wanted or request.settings != made.settings:
+        if task in wanted or any(visible_line(task) in lines for lines in made.absent.values()):
             continue
         try:
+            request = read_json(path.with_name(REQUEST), TaskRequest, "a request", "build it again")
+            if request.settings != made.settings:
+                continue
             made.files[task] = read_template_file(Path(request.file))
             made.sources[task] = source_of(made.files[task], raw_folder(Path(request.raw)) if request.raw else None)
             now = _request(made, task, Path(request.pins) if request.pins else None)

@@ -27,7 +27,8 @@ ADDRESS = re.compile(r" at 0x[0-9a-f]+>")
 OTHER_FILES = (nodes.Include, nodes.Import, nodes.FromImport, nodes.Extends)
 
 
-def _environment() -> ImmutableSandboxedEnvironment:
+def sandbox() -> ImmutableSandboxedEnvironment:
+    """Return the environment in which templates are compiled and run."""
     environment = _Sandbox(undefined=_Missing)
     environment.globals["zip"] = zip
     del environment.globals["lipsum"]  # these two draw by chance, and every build must give the same rows
@@ -60,7 +61,7 @@ class Renderer:
     def __init__(self, task: TemplateFile, at: Callable[[str], None] = lambda place: None) -> None:
         self._at = at
         self._path = task.path
-        environment = _environment()
+        environment = sandbox()
         self._templates = {
             number: self._compiled(environment, number, "jinja", text.jinja) for number, text in task.templates.items()
         }

@@ -57,10 +57,12 @@ def cut(
     seed: int,
     pinned: Mapping[str, str],
     documents: Mapping[str, list[str]] | None = None,
+    standardize: bool = True,
 ) -> Cut:
-    """Cut the records `ids` (source split -> ids) of a task. `pinned` ids have their split; a split with pinned ids has
-    these alone. With `documents` (id -> its documents) records that share one stay together: what is cut from train is
-    whole groups, and a record of train that shares a document with another split's is left out."""
+    """Cut the records `ids` (source split -> ids) of a task, or leave the splits of the source (`standardize` false).
+    `pinned` ids have their split; a split with pinned ids has these alone. With `documents` (id -> its documents)
+    records that share one stay together: what is cut from train is whole groups, and a record of train that shares a
+    document with another split's is left out."""
     result = Cut()
     free: dict[str, list[str]] = {}
     full = set(pinned.values())
@@ -68,8 +70,9 @@ def cut(
         free[split] = [one for one in members if one not in pinned]
         result.split_of |= {one: pinned[one] for one in members if one in pinned}
     for split, members in free.items():
-        result.split_of |= dict.fromkeys(members, source_name(split, ids))
-    for new, (source, rows) in sizes({split: len(members) for split, members in ids.items()}).items():
+        result.split_of |= dict.fromkeys(members, source_name(split, ids) if standardize else split)
+    new_sizes = sizes({split: len(members) for split, members in ids.items()}) if standardize else {}
+    for new, (source, rows) in new_sizes.items():
         if new not in full:
             drawn = _drawn(free[source], rows, f"{task}:{new}", seed, documents)
             result.split_of |= dict.fromkeys(drawn, new)

@@ -1,6 +1,5 @@
 """Build the rows of one task: format, render, filter, cap and cut them, and write them sorted by id."""
 
-import bisect
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing
@@ -22,6 +21,7 @@ from sciriff.recreate.source import raw_folder, source_of
 from sciriff.recreate.spool import Spool, Spooled, by_id
 from sciriff.recreate.template_file import SPLITS, TemplateFile, read_template_file
 from sciriff.recreate.tokens import TokenCounter
+from sciriff.run.json_lines import dumps
 from sciriff.run.user_error import UserError
 from sciriff.run.visible import visible_line
 from sciriff.run.whole_file import whole, write_whole
@@ -96,7 +96,7 @@ class TaskResult:
             entry["first"].append(instance)
 
 
-@dataclass
+@dataclass(slots=True)
 class _Waiting:
     """Renderings of one record that wait for their tokens to be counted."""
 
@@ -107,15 +107,47 @@ class _Waiting:
     candidate: Candidate | None
 
 
-@dataclass(order=True)
+class _Batch:
+    """Records whose renderings go to the tokenizer together."""
+
+    def __init__(self) -> None:
+        self.clear()
+
+    def clear(self) -> None:
+        self.records: list[_Waiting] = []
+        self._texts = self._characters = 0
+
+    def add(self, one: _Waiting) -> None:
+        self.records.append(one)
+        self._texts += 2 * len(one.renderings)
+        self._characters += sum(len(prompt) + len(answer) for _, prompt, answer in one.renderings)
+
+    @property
+    def is_full(self) -> bool:
+        return self._texts >= BATCH_TEXTS or self._characters >= BATCH_CHARACTERS
+
+
+@dataclass(slots=True)
 class _Kept:
     """A record under the cap, by the order in which our rule draws."""
 
     order: tuple[bytes, int]
-    rows: list[Spooled] = field(compare=False)
-    documents: list[str] = field(compare=False)
-    candidate: Candidate | None = field(compare=False)
+    rows: list[Spooled]
+    documents: list[str]
+    candidate: Candidate | None
     """For a record that may be shown as an example."""
+
+
+@dataclass(slots=True)
+class _TooLong:
+    """A rendering that does not fit the window. Under a cap it counts if it came before the last that is kept."""
+
+    order: tuple[bytes, int]
+    instance: str
+
+
+def _drawn(one: _Kept | _TooLong) -> tuple[bytes, int]:
+    return one.order
 
 
 def build(request: TaskRequest, at: Callable[[str], None]) -> TaskResult:
@@ -170,23 +202,22 @@ class _Builder:
     def split(self, split: str, records: Iterable[Record], spool: Spool) -> list[_Kept]:
         """Return what is kept of a source split, in the order of the source or, under a cap, of our rule."""
         kept: list[_Kept] = []
-        waiting: list[_Waiting] = []
-        seen: dict[str, str] = {}
+        too_long: list[_TooLong] = []
+        waiting = _Batch()
+        seen: dict[str, int] = {}
         shortlist = Shortlist()
-        cap = None if self._pins.splits else self._settings.cap  # what is pinned was sampled already
+        cap = None if self._pins.by_base else self._settings.cap  # `_sampled` keeps what is pinned
 
         def flush() -> None:
-            for one, rows in self._counted(waiting, split):
+            nonlocal kept, too_long
+            for one, rows in self._counted(waiting, split, spool, too_long):
                 candidate = one.candidate if one.candidate and shortlist.add(one.candidate.draw) else None
-                entry = _Kept(one.order, rows, one.documents, candidate)
-                for row, (_, prompt, answer) in zip(rows, _fitting(one, rows), strict=True):
-                    spool.add(row, {"input": prompt, "output": answer})
-                if cap is None:
-                    kept.append(entry)
-                else:
-                    bisect.insort(kept, entry)
-                    del kept[cap:]
+                kept.append(_Kept(one.order, rows, one.documents, candidate))
             waiting.clear()
+            if cap is not None:
+                kept = sorted(kept, key=_drawn)[:cap]
+                if len(kept) == cap:
+                    too_long = [one for one in too_long if one.order < kept[-1].order]
 
         number = -1
         for number, record in enumerate(self._read(split, records)):
@@ -196,19 +227,22 @@ class _Builder:
             draw = rank(self._settings.seed, f"{self._task.name}:{split}:sample", one)
             if cap is not None and len(kept) >= cap and (draw, 0) > kept[-1].order:
                 continue  # neither rendered nor counted: it cannot be among the first
-            order = draw if cap is not None else b""
+            order = draw if self._settings.cap is not None else b""
             for part, fields in enumerate(self._formatted(record | {"_id": one}, place)):
                 base = instance_id(self._task.name, split, record_id_of(fields, number, self._place(place), one))
                 if base in seen:
-                    raise UserError(f"{self._place(place)}: {base} is already {seen[base]}; ids must differ")
-                seen[base] = place
+                    first = f"{split} row {seen[base]}"
+                    raise UserError(f"{self._place(place)}: {base} is already {first}; ids must differ")
+                seen[base] = number
                 renderings, documents = self._rendered(base, fields, place), self._documents(record, fields, place)
                 candidate = Candidate(draw, shown_fields(fields)) if not part and shortlist.admits(draw) else None
-                waiting.append(_Waiting((order, part), base, renderings, documents, candidate))
-            if _is_full(waiting):
+                waiting.add(_Waiting((order, part), base, renderings, documents, candidate))
+            if waiting.is_full:
                 self._at(place)
                 flush()
         flush()
+        for left in sorted(too_long, key=_drawn):
+            self._result.leave_out(self._too_long, left.instance)
         self._result.read[split] = number + 1
         return kept
 
@@ -249,60 +283,98 @@ class _Builder:
         except UserError as error:
             raise UserError(f"{self._place(place)}: {error}") from None
 
-    def _counted(self, waiting: list[_Waiting], split: str) -> Iterator[tuple[_Waiting, list[Spooled]]]:
-        """Yield the records of which a rendering fits the window, with these."""
-        texts = [text for one in waiting for _, prompt, answer in one.renderings for text in (prompt, answer)]
+    def _counted(
+        self, waiting: _Batch, split: str, spool: Spool, too_long: list[_TooLong]
+    ) -> Iterator[tuple[_Waiting, list[Spooled]]]:
+        """Yield the records of which a rendering fits the window, with these, which are in the spool."""
+        texts = [text for one in waiting.records for _, *pair in one.renderings for text in pair]
         lengths = iter(self._counter.lengths(texts) if self._counter else [])
-        window = self._settings.context_window
-        for one in waiting:
+        for one in waiting.records:
             rows = []
-            for template, _, _ in one.renderings:
+            for template, prompt, answer in one.renderings:
                 tokens = (next(lengths), next(lengths)) if self._counter else None
-                if window is not None and tokens and sum(tokens) > window - RESERVE:
-                    reason = f"longer than recreate.context_window={window} less {RESERVE}"
-                    self._result.leave_out(reason, with_template(one.base, template))
+                row = Spooled(with_template(one.base, template), one.base, split, template, tokens)
+                if self._fits(tokens) or self._pins.by_base:  # a pin may have another text; `_pinned` looks again
+                    spool.add(row, {"input": prompt, "output": answer})
+                    rows.append(row)
                 else:
-                    rows.append(Spooled(with_template(one.base, template), one.base, split, template, tokens))
+                    too_long.append(_TooLong(one.order, row.instance))
             if rows:
                 yield one, rows
 
+    def _fits(self, tokens: tuple[int, int] | None) -> bool:
+        window = self._settings.context_window
+        return window is None or tokens is None or sum(tokens) <= window - RESERVE
+
+    @property
+    def _too_long(self) -> str:
+        return f"longer than recreate.context_window={self._settings.context_window} less {RESERVE}"
+
+    def _pinned(self, kept: Mapping[str, list[_Kept]], spool: Spool) -> dict[str, list[_Kept]]:
+        """Restore the pinned records of all source splits, and return those that fit the window and are pinned or, as
+        far as the cap goes, drawn."""
+        self._at("the pins")
+        everything = [entry.rows for entries in kept.values() for entry in entries]
+        self._result.pinned = restore(self._pins, everything, spool, self._request.text_is_lost, self._at)
+        chosen = {}
+        for split, entries in kept.items():
+            self._recount([row for entry in entries for row in entry.rows if row.tokens is None], spool)
+            for entry in entries:
+                for row in entry.rows:
+                    if not self._fits(row.tokens):
+                        self._result.leave_out(self._too_long, row.instance)
+                entry.rows = [row for row in entry.rows if self._fits(row.tokens)]
+            chosen[split] = self._sampled([entry for entry in entries if entry.rows])
+        return chosen
+
+    def _recount(self, rows: list[Spooled], spool: Spool) -> None:
+        """Count the tokens of rows whose text was restored."""
+        size = BATCH_TEXTS // 2
+        for start in range(0, len(rows) if self._counter else 0, size):
+            assert self._counter is not None
+            self._at("the tokens of pinned rows")
+            batch = rows[start : start + size]
+            contents = [spool.content(row) for row in batch]
+            lengths = self._counter.lengths([content[key] for content in contents for key in ("input", "output")])
+            for row, pair in zip(batch, zip(lengths[::2], lengths[1::2], strict=True), strict=True):
+                row.tokens = pair
+
+    def _sampled(self, entries: list[_Kept]) -> list[_Kept]:
+        """Return all pinned records, and as many of the others as the cap has room for."""
+        if self._settings.cap is None:
+            return entries
+        pinned = [entry for entry in entries if entry.rows[0].base in self._pins.by_base]
+        others = [entry for entry in entries if entry.rows[0].base not in self._pins.by_base]
+        return pinned + sorted(others, key=_drawn)[: max(0, self._settings.cap - len(pinned))]
+
     def write(self, kept: Mapping[str, list[_Kept]], spool: Spool, folder: Path) -> None:
         """Cut the kept records into splits and write the rows, sorted by id, and their documents."""
+        kept = self._pinned(kept, spool) if self._pins.by_base else kept
         self._at("the splits")
         everything = [entry for entries in kept.values() for entry in entries]
-        self._result.pinned = restore(
-            self._pins, [entry.rows for entry in everything], spool, self._request.text_is_lost
-        )
         documents = {entry.rows[0].base: entry.documents for entry in everything}
-        ids = {split: [entry.rows[0].base for entry in entries] for split, entries in kept.items()}
-        pinned = {base: pin.split for base, pin in self._pins.by_base.items() if base in documents}
-        together = documents if self._settings.split == "document" else None
-        if self._settings.split == "source" or not self._task.standardize_splits:
-            cut = splits.Cut({one: split for split, members in ids.items() for one in members})
-        else:
-            try:
-                cut = splits.cut(ids, self._task.name, self._settings.seed, pinned, together)
-            except UserError as error:
-                raise UserError(f"{self._task.path}: {error}") from None
+        cut = self._cut(
+            {split: [entry.rows[0].base for entry in entries] for split, entries in kept.items()}, documents
+        )
         for reason, left_out in cut.left_out.items():
             for base in sorted(left_out):
                 self._result.leave_out(reason, base)
         rows = by_id(row for entry in everything for row in entry.rows)
-        metadata = self._task.metadata.of_row
         with whole(folder / DOCUMENTS) as file:
             for base, split in sorted(cut.split_of.items()):
-                file.write(json.dumps({"id": base, "split": split, "documents": documents[base]}) + "\n")
+                file.write(dumps({"id": base, "split": split, "documents": documents[base]}) + "\n")
+        metadata = dumps(self._task.metadata.of_row)
         lengths: dict[Side, LengthCounter] = {"input": LengthCounter(), "output": LengthCounter()}
         for split in SPLITS:
             chosen = [row for row in rows if cut.split_of.get(row.base) == split]
             with whole(folder / f"{split}.jsonl") as file:
                 for row in chosen:
                     self._at(f"writing {split}")
-                    content = spool.content(row)
-                    line = content | {"metadata": metadata, "_instance_id": row.instance}
-                    file.write(json.dumps(line, ensure_ascii=False) + "\n")
-                    for place, name in enumerate(lengths):
-                        lengths[name].add(row.tokens[place] if row.tokens else len(content[name]))
+                    texts = spool.text(row).removesuffix("}")
+                    file.write(f'{texts}, "metadata": {metadata}, "_instance_id": {dumps(row.instance)}}}\n')
+                    sizes = row.tokens or map(len, spool.content(row).values())
+                    for counter, size in zip(lengths.values(), sizes, strict=True):
+                        counter.add(size)
             self._count(split, chosen)
         candidates = [
             (cut.split_of[entry.rows[0].base], entry.candidate, entry.rows)
@@ -311,6 +383,17 @@ class _Builder:
         ]
         unit: Unit = "tokens" if self._counter else "characters"
         write_task_examples(folder, self._task.name, self._task.templates, candidates, spool, unit, lengths)
+
+    def _cut(self, ids: Mapping[str, list[str]], documents: Mapping[str, list[str]]) -> splits.Cut:
+        pinned = {base: pin.split for base, pin in self._pins.by_base.items() if base in documents}
+        together = documents if self._settings.split == "document" else None
+        if self._settings.split == "source":
+            return splits.Cut({one: split for split, members in ids.items() for one in members})
+        try:
+            again = self._task.standardize_splits
+            return splits.cut(ids, self._task.name, self._settings.seed, pinned, together, again)
+        except UserError as error:
+            raise UserError(f"{self._task.path}: {error}") from None
 
     def _count(self, split: str, rows: list[Spooled]) -> None:
         result, counted = self._result, [row.tokens for row in rows if row.tokens]
@@ -326,13 +409,3 @@ def record_id_of(record: Record, number: int, place: str, default: str | None = 
         return record_id(record if "_id" in record or default is None else {"_id": default}, number)
     except UserError as error:
         raise UserError(f"{place}: {error}") from None
-
-
-def _fitting(one: _Waiting, rows: list[Spooled]) -> list[tuple[int, str, str]]:
-    templates = {row.template for row in rows}
-    return [rendering for rendering in one.renderings if rendering[0] in templates]
-
-
-def _is_full(waiting: list[_Waiting]) -> bool:
-    texts = [text for one in waiting for _, *pair in one.renderings for text in pair]
-    return len(texts) >= BATCH_TEXTS or sum(map(len, texts)) >= BATCH_CHARACTERS

@@ -4,9 +4,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from sciriff.config import ModelConfig
-from sciriff.models.loading import load_tokenizer
-from sciriff.run.digest import file_digest, value_digest
+from sciriff.models.loading import read_tokenizer
+from sciriff.run.digest import file_digest, tree_digest, value_digest
 from sciriff.run.user_error import UserError
 
 PUBLISHED = "meta-llama/Llama-2-7b-hf"
@@ -51,8 +50,12 @@ def _of_tokenizers(tokenizer: Any) -> Callable[[Sequence[str]], list[int]]:
 
 
 def _sentencepiece(file: Path) -> Callable[[Sequence[str]], list[int]]:
-    import sentencepiece
-
+    try:
+        import sentencepiece
+    except ImportError:
+        raise UserError(
+            f"recreate.tokenizer: {file} needs a package: pip install sentencepiece, or name a tokenizer.json"
+        ) from None
     try:
         processor = sentencepiece.SentencePieceProcessor(model_file=str(file))
     except (OSError, RuntimeError) as error:
@@ -61,11 +64,9 @@ def _sentencepiece(file: Path) -> Callable[[Sequence[str]], list[int]]:
 
 
 def _from_transformers(source: str) -> tuple[Callable[[Sequence[str]], list[int]], str]:
-    try:
-        tokenizer = load_tokenizer(ModelConfig(name="", path=source, chat="tokenizer"))
-    except UserError as error:
-        raise UserError(str(error).replace("model.path", "recreate.tokenizer")) from None
+    tokenizer = read_tokenizer(source, "recreate.tokenizer", "recreate.tokenizer")
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:
-        return lambda texts: [len(tokenizer.encode(text, add_special_tokens=False)) for text in texts], source
+        digest = tree_digest(Path(source)) if Path(source).is_dir() else source
+        return lambda texts: [len(tokenizer.encode(text, add_special_tokens=False)) for text in texts], digest
     return _of_tokenizers(backend), value_digest(backend.to_str())

@@ -19,6 +19,8 @@ LOOK = 0.1
 WALL = 20
 """A row may take this many times the processor's seconds by the clock, on a machine that is busy with other things."""
 LOG = "log"
+NO_MEMORY = "memory allocation"
+"""What libraries in Rust say before they end a process; Python's own MemoryError is the worker's to report."""
 QUIET = {"HF_HUB_DISABLE_PROGRESS_BARS": "1", "HF_DATASETS_DISABLE_PROGRESS_BARS": "1", "OMP_NUM_THREADS": "1"}
 
 
@@ -41,7 +43,7 @@ class Problem:
 
 class _Worker:
     def __init__(self, job: Job, memory_gb: float, environment: dict[str, str]) -> None:
-        self.job = job
+        self.job, self._memory_gb = job, memory_gb
         for name in (ERROR, AT):  # of an earlier worker
             (job.folder / name).unlink(missing_ok=True)
         self._log = (job.folder / LOG).open("w")
@@ -74,7 +76,10 @@ class _Worker:
             return Problem(error.read_text(encoding="utf-8"), not_at_hand=status == NOT_AT_HAND)
         place = place_of(self.job.folder / AT)[1] or "its start"
         how = f"killed by {signal.Signals(-status).name}" if status < 0 else f"exit status {status}"
-        last = (self.job.folder / LOG).read_text(errors="replace").strip().rpartition("\n")[2][:200]
+        log = (self.job.folder / LOG).read_text(errors="replace").strip()
+        if NO_MEMORY in log:
+            return Problem(f"{self.job.file}: {place} needs more than recreate.memory_gb={self._memory_gb:g} gigabytes")
+        last = log.rpartition("\n")[2][:200]
         if status == -signal.SIGKILL:  # by whom, nothing says
             last = "the machine may be short of memory; fewer recreate.workers need less at a time"
         return Problem(

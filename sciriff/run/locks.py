@@ -19,21 +19,23 @@ WAIT_FOR_WORKERS = 60.0
 
 
 @contextlib.contextmanager
-def hold_or_refuse(path: Path, refusal: str) -> Iterator[None]:
-    """Hold a lock. UserError with the text `refusal` if another process holds it."""
+def hold_or_refuse(path: Path, refusal: str, shared: bool = False) -> Iterator[None]:
+    """Hold a lock, alone or `shared` with others that share it. UserError with the text `refusal` if another process
+    holds it otherwise."""
     with path.open("ab") as lock:
-        if not _take(lock):
+        if not _take(lock, fcntl.LOCK_SH if shared else fcntl.LOCK_EX):
             raise UserError(refusal)
         yield
 
 
 @contextlib.contextmanager
-def hold_or_wait(path: Path, notice: str) -> Iterator[None]:
-    """Hold a lock; if another process holds it, print `notice` and wait."""
+def hold_or_wait(path: Path, notice: str, shared: bool = False) -> Iterator[None]:
+    """Hold a lock as `hold_or_refuse`; if another process holds it otherwise, print `notice` and wait."""
+    kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
     with path.open("ab") as lock:
-        if not _take(lock):
+        if not _take(lock, kind):
             say(notice)
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            fcntl.flock(lock, kind)
         yield
 
 

@@ -219,6 +219,20 @@ def test_a_worker_that_the_kernel_kills_fails_its_task_alone(tmp_path: Path):
     assert {row["_instance_id"].split(":")[0] for row in rows_of(out)["train"]} == {"b_later", "c_later"}
 
 
+@pytest.mark.slow
+def test_a_worker_that_does_nothing_fails_its_task_too(tmp_path: Path):
+    out = tmp_path / "out"
+    write_task(tmp_path / "t", "a_loop", templates=[LOOPS])
+    write_task(tmp_path / "t", "b_later")
+    arguments = command(tmp_path, out, templates=tmp_path / "t", raw="null", context_window="null", tokenizer="null")
+    with started([*arguments, "recreate.row_seconds=2"]) as process:
+        wait_until(lambda: place_of(out / TASKS / "a_loop" / AT)[1] == "train row 0")
+        os.kill(workers_of(out)["a_loop"], signal.SIGSTOP)
+        said = process.communicate(timeout=120)[1]
+    assert process.returncode == 1 and not workers_of(out)
+    assert "a_loop.yaml: train row 0 takes more than recreate.row_seconds=2" in said and "b_later: 6 train" in said
+
+
 def test_only_what_has_changed_is_built_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     templates, out = tmp_path / "t", tmp_path / "out"
     for name in ("one", "two", "three"):

@@ -25,10 +25,11 @@ from recreate_runs import build_rows, rows_of, template_text, write_task
 from sciriff.recreate.build import SOME_FAILED, TASKS
 from sciriff.recreate.task_build import SPOOL
 
+TOKENIZER = Path(__file__).parents[2] / "sciriff/sample/tokenizer"
 SECRET = "what-no-template-may-read"
 HEALTHY = ("aaa", "zzz")
 """The first and the last task that are built."""
-LIMITS = {"memory_gb": 0.6, "row_seconds": 1.5}
+LIMITS = {"memory_gb": 0.6, "row_seconds": 2}
 MILLIONS = 10_000_000
 
 
@@ -70,7 +71,7 @@ def limit(place: str, says: str, jinja: str) -> Case:
     return Case((f"{place} {says}",), jinja)
 
 
-MEMORY, SECONDS = "needs more than recreate.memory_gb=0.6 gigabytes", "takes more than recreate.row_seconds=1.5"
+MEMORY, SECONDS = "needs more than recreate.memory_gb=0.6 gigabytes", "takes more than recreate.row_seconds=2"
 RUN = f"open({SECRET!r}, 'w').close()"
 
 TEMPLATES = {
@@ -440,6 +441,20 @@ def test_the_card_has_what_failed_wherever_it_was(built: Built):
     assert sorted(card["failed"]) == sorted([*BAD, *ODD_FILES.values()])
     assert set(card["tasks"]) == {*HEALTHY, *(Path(name).name for name in WORKS)}
     assert str(built.place) not in (built.out / "card.json").read_text()
+
+
+@pytest.mark.slow
+def test_a_tokenizer_that_needs_too_much_memory_fails_the_task_with_its_row(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    """It ends the whole process, where Python could go on."""
+    records = [GOOD, GOOD | {"text": "a" * MILLIONS}, GOOD]
+    templates = write_task(write_task(tmp_path / "t", "small", [GOOD] * 5), "large", records)
+    settings = {"context_window": 4096, "tokenizer": str(TOKENIZER), "memory_gb": 0.5}
+    assert build_rows(templates, tmp_path / "out", **settings) == SOME_FAILED
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: large: ")]
+    assert line.endswith("large.yaml: train row 1 needs more than recreate.memory_gb=0.5 gigabytes")
+    assert sum(map(len, rows_of(tmp_path / "out").values())) == 5
 
 
 def test_no_code_ran_and_no_file_was_read(built: Built):
