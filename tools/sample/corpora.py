@@ -21,11 +21,11 @@ NOTES = {"train": 600, "test": 40}
 SHARED = 6
 
 TITLES = (
-    "{Gene} in {Disease}",
-    "{Chemical} for {Species} with {Disease}",
-    "What {Chemical} does to {Gene}",
-    "{Variant}, a new variant of {Gene}",
-    "{Disease} and {CellLine} cells",
+    "{Gene} in {Disease}.",
+    "{Chemical} for {Species} with {Disease}.",
+    "What {Chemical} does to {Gene}.",
+    "{Variant}, a new variant of {Gene}.",
+    "{Disease} and {CellLine} cells.",
 )
 
 PUBTATOR_TYPES = {
