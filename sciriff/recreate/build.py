@@ -283,10 +283,9 @@ def _finish(made: Build, wanted: list[str], add: bool) -> int:
     if add:
         _keep_others(made, wanted)
     if not made.done:
-        raise UserError(
-            f"no task could be built: {len(made.failed)} failed and the data of {len(made.skipped)} is not at hand, as "
-            "the lines above say"
-        )
+        task, line = next(iter({**made.failed, **made.skipped}.items()))
+        counts = f"{len(made.failed)} failed, and the data of {len(made.skipped)} is not at hand"
+        raise UserError(f"no task could be built: {counts}; the first: {task}: {line}")
     _write(made)
     total = sum(sum(result.rows.values()) for result in made.done.values())
     say(f"{total:,} rows of {len(made.done)} tasks: {made.out}")
