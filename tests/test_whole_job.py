@@ -348,4 +348,7 @@ def test_an_installed_wheel_runs_the_demo_in_another_folder(tmp_path: Path):
     assert "mean of 9 of 11" in result.stdout
     sweep = run(python, "-m", "sciriff.train", "-m", "hydra/launcher=slurm", *SHORT, "seed=1,2", "dry_run=true")
     assert "#SBATCH --array=0,1" in sweep.stdout, "the launcher is in the wheel"
+    corpora = [f"recreate.{name}=${{sample:recreate/{name}}}" for name in ("templates", "raw")]
+    rows = run(python, "-m", "sciriff.recreate", *corpora, "recreate.out=rows", "recreate.context_window=null")
+    assert "688 rows of 2 tasks" in rows.stderr, "the raw corpora are in the wheel"
     assert str(project) not in run(python, "-c", "import sciriff; print(sciriff.__file__)").stdout

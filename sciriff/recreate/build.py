@@ -269,7 +269,7 @@ def _keep_others(made: Build, wanted: list[str]) -> None:
             if request.settings != made.settings:
                 continue
             made.files[task] = read_template_file(Path(request.file))
-            made.sources[task] = source_of(made.files[task], made.raw)
+            made.sources[task] = source_of(made.files[task], raw_folder(Path(request.raw)) if request.raw else None)
             now = _request(made, task, Path(request.pins) if request.pins else None)
         except (UserError, OSError) as error:
             say(visible_line(f"{task}: an earlier build made it, and it is left out: {error}"))
@@ -285,10 +285,9 @@ def _finish(made: Build, wanted: list[str], add: bool) -> int:
     if add:
         _keep_others(made, wanted)
     if not made.done:
-        raise UserError(
-            f"no task could be built: {len(made.failed)} failed and the data of {len(made.skipped)} is not at hand, as "
-            "the lines above say"
-        )
+        task, line = next(iter({**made.failed, **made.skipped}.items()))
+        counts = f"{len(made.failed)} failed, and the data of {len(made.skipped)} is not at hand"
+        raise UserError(f"no task could be built: {counts}; the first: {task}: {line}")
     _write(made)
     total = sum(sum(result.rows.values()) for result in made.done.values())
     say(f"{total:,} rows of {len(made.done)} tasks: {made.out}")

@@ -43,7 +43,7 @@ def build_rows(templates: Path, out: Path, add: bool = False, **settings) -> int
 def rows_of(out: Path) -> dict[str, list[dict]]:
     """Split -> rows."""
     return {
-        split: [json.loads(line) for line in (out / f"{split}.jsonl").read_text().splitlines()]
+        split: [json.loads(line) for line in (out / f"{split}.jsonl").read_text().split("\n")[:-1]]
         for split in ("train", "validation", "test")
     }
 

@@ -28,6 +28,7 @@ def command(*arguments: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(typed, env=environment, capture_output=True, text=True, check=False, timeout=120)
 
 
+@pytest.mark.slow
 def test_a_sweep_over_tasks_ends_in_the_files_of_one_build(tmp_path: Path):
     folder = folder_of(tmp_path, "one", "two", "three")
     build_rows(folder, tmp_path / "whole", tasks=["one", "two"], cap=8)
@@ -73,6 +74,7 @@ def test_the_card_of_the_last_has_what_the_others_could_not_build(tmp_path: Path
     assert json.loads((out / "card.json").read_text())["failed"] == {}
 
 
+@pytest.mark.slow
 def test_jobs_beside_each_other_add_to_one_folder(tmp_path: Path):
     """As an array of Slurm does."""
     folder = folder_of(tmp_path, "one", "two", "three")

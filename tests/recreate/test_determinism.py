@@ -165,6 +165,7 @@ def test_the_same_bytes_everywhere(
     assert bytes_of(tmp_path / "out") == first[0]
 
 
+@pytest.mark.slow
 def test_the_same_bytes_after_five_kills(inputs: Path, first: tuple[dict[str, bytes], float], tmp_path: Path):
     draw, unfinished = random.Random(5), 0
     for _ in range(5):

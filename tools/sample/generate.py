@@ -9,6 +9,7 @@ from typing import Any
 from sciriff.config import SAMPLE
 from sciriff.run.json_lines import dumps, read_json_objects, write_jsonl
 from sciriff.tasks.catalogue import catalogue
+from tools.sample.corpora import write_corpora
 from tools.sample.general import conversations
 from tools.sample.heldout import HELD_OUT
 from tools.sample.science import TRAINING, Maker
@@ -113,6 +114,7 @@ def generate(folder: Path) -> None:
     write_jsonl(folder / "sciriff" / "validation.jsonl", science_rows(HELD_OUT, "validation", heldout))
     write_jsonl(folder / "tulu.jsonl", conversations(SEED, train))
     write_tokenizer(folder / "tokenizer", training_texts(folder))
+    write_corpora(folder / "recreate" / "raw", SEED, train, heldout)
 
 
 if __name__ == "__main__":
