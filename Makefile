@@ -72,6 +72,7 @@ bench: $(VENV)/.dev  ## numbers, printed with the commit; the mix at full size: 
 	$(BIN)/python benchmarks/startup.py
 	$(BIN)/python benchmarks/scoring.py
 	$(BIN)/python benchmarks/mix.py --rows 20000 --compare 8000
+	$(BIN)/python benchmarks/recreate.py --memory-rows 20000
 	$(BIN)/python benchmarks/overlap.py
 	$(BIN)/python benchmarks/report.py
 	$(BIN)/python benchmarks/predict.py

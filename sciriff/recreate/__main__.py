@@ -50,6 +50,9 @@ def main() -> int:
     except (HydraException, OmegaConfBaseException) as error:
         say_error(compose_error.in_hydra(error, sys.argv[1:]) or compose_error.explain(error))
         return USER_ERROR
+    except UserError as error:  # before any job began
+        say_error(error)
+        return USER_ERROR
     return max(statuses, default=0)
 
 

@@ -117,3 +117,9 @@ def test_tasks_that_are_not_at_hand_stay_in_the_card(tmp_path: Path):
     assert list(json.loads((out / "card.json").read_text())["not_at_hand"]) == ["away"]
     (out / ".tasks" / "away" / "absent.json").write_text("of another version")
     assert build_rows(folder, out, tasks=["two"], add=True) == 0
+
+
+def test_jobs_of_slurm_are_those_of_a_run(tmp_path: Path):
+    done = command("-m", "hydra/launcher=slurm", f"recreate.out={tmp_path / 'out'}", "recreate.tasks=[scierc_ner]")
+    (line,) = done.stderr.splitlines()
+    assert done.returncode == 2 and "python -m sciriff.train -m hydra/launcher=slurm" in line

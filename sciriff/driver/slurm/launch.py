@@ -22,6 +22,11 @@ from sciriff.run.user_error import UserError
 
 def launch(master: DictConfig, loader: ConfigLoader, overrides: Sequence[Sequence[str]], first: int) -> list[JobReturn]:
     """Run these jobs, numbered from `first`, for Hydra. UserError if Slurm refuses them, LeftRunning after Ctrl-C."""
+    if "stages" not in master:
+        raise UserError(
+            "hydra/launcher=slurm submits jobs of sciriff.train: python -m sciriff.train -m hydra/launcher=slurm "
+            "model=tiny stages=[recreate] recreate.add=true recreate.out=OUT recreate.tasks=[TASK],[TASK],..."
+        )
     keys = OmegaConf.to_container(master.hydra.launcher, resolve=True)
     assert isinstance(keys, dict)
     settings = slurm_config({str(key): value for key, value in keys.items() if key != "_target_"})
