@@ -3,7 +3,7 @@
 python benchmarks/recreate.py [--rows 20000] [--tokenizer FOLDER ...] [--memory-rows 100000]
 python benchmarks/recreate.py --rows 0 --memory-rows 0 --raw RAW [--templates FOLDER]
 
-One task is generated: passages of invented words (260 on average) with some twenty names in three kinds, of which a
+One task is generated: passages of invented words (270 on average) with some twenty names in three kinds, of which a
 template like those of entity tasks makes an instruction and a JSON object. The command builds it with one worker, from
 the file of records to the sorted rows and their card. In turns with it a process of its own renders the same records,
 which it holds already, with the same compiled templates, counts tokens by the tokenizer's batch call, and formats the
