@@ -23,7 +23,10 @@ def main() -> int:
     if name in COMMANDS:
         sys.argv[:2] = [f"sciriff {name}"]
         try:
-            return int(importlib.import_module(f"sciriff.{name}").main())
+            module = importlib.import_module(f"sciriff.{name}")
+            if hasattr(module, "__path__"):  # a folder, whose command is in a file of its own
+                module = importlib.import_module(f"sciriff.{name}.__main__")
+            return int(module.main())
         except KeyboardInterrupt:  # before the command had handlers of its own, if it has any
             return 130
     print("usage: sciriff COMMAND ...\n")

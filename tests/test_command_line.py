@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from sciriff import __version__
-from sciriff.__main__ import main
+from sciriff.__main__ import COMMANDS, main
 from sciriff.driver.command_line import this_command
 
 CONSOLE = ["-c", "import sys; from sciriff.__main__ import main; sys.exit(main())"]
@@ -30,6 +30,13 @@ def test_answers(arguments, status, says, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["sciriff", *arguments])
     assert main() == status
     assert says in "".join(capsys.readouterr())
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_helps(name: str):
+    done = subprocess.run([sys.executable, *CONSOLE, name, "--help"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0 and "Traceback" not in done.stderr
+    assert "sciriff" in done.stdout
 
 
 @pytest.mark.parametrize(

@@ -61,9 +61,9 @@ class Build:
         if config.out is None:
             raise UserError("recreate.out is not set: give recreate.out=FOLDER for the rows")
         self.config = config
-        self.out = Path(config.out)
-        self.templates = Path(config.templates) if config.templates else BUNDLED
-        self.raw = raw_folder(Path(config.raw)) if config.raw else None
+        self.out = Path(config.out).expanduser()
+        self.templates = Path(config.templates).expanduser() if config.templates else BUNDLED
+        self.raw = raw_folder(Path(config.raw).expanduser()) if config.raw else None
         self.tokenizer = config.tokenizer or (PUBLISHED if config.context_window is not None else None)
         self.settings = Settings.of(config, None)
         self.files: dict[str, TemplateFile] = {}
@@ -148,6 +148,8 @@ def build(config: RecreateConfig, add: bool, wait: bool = False) -> int:
 def _own(out: Path, wanted: list[str], add: bool, wait: bool) -> Iterator[None]:
     """Make `out` and hold it or, to add to it, the tasks that are wanted. UserError for a folder with other files,
     which a build would replace."""
+    if out.exists() and not out.is_dir():
+        raise UserError(f"recreate.out={out} is a file; name a folder")
     if out.is_dir() and not (out / TASKS).is_dir() and any(out.iterdir()):
         raise UserError(f"recreate.out={out} has other files; name a new folder, or one that an earlier build made")
     (out / TASKS).mkdir(parents=True, exist_ok=True)
@@ -267,7 +269,7 @@ def _keep_others(made: Build, wanted: list[str]) -> None:
         try:
             request = read_json(path.with_name(REQUEST), TaskRequest, "a request", "build it again")
             if request.settings != made.settings:
-                continue
+                raise UserError("its settings (window, cap, template, split, seed, tokenizer) were others")
             made.files[task] = read_template_file(Path(request.file))
             made.sources[task] = source_of(made.files[task], raw_folder(Path(request.raw)) if request.raw else None)
             now = _request(made, task, Path(request.pins) if request.pins else None)
@@ -286,8 +288,8 @@ def _finish(made: Build, wanted: list[str], add: bool) -> int:
         _keep_others(made, wanted)
     if not made.done:
         task, line = next(iter({**made.failed, **made.skipped}.items()))
-        counts = f"{len(made.failed)} failed, and the data of {len(made.skipped)} is not at hand"
-        raise UserError(f"no task could be built: {counts}; the first: {task}: {line}")
+        others = f", and {len(made.failed) + len(made.skipped) - 1} more" * (len(made.failed) + len(made.skipped) > 1)
+        raise UserError(f"no task could be built: {task} ({line}){others}")
     _write(made)
     total = sum(sum(result.rows.values()) for result in made.done.values())
     say(f"{total:,} rows of {len(made.done)} tasks: {made.out}")

@@ -140,9 +140,16 @@ def _explained(error: Exception, record: Record) -> str:
         name = message.split("'")[1] if "'" in message else message.split()[0]
         known = sorted(field for field in record if not field.startswith("_"))
         close = difflib.get_close_matches(name, known, 1, cutoff=0.5)
-        hint = f"did you mean {close[0]!r}?" if close else f"it has {visible_line(', '.join(known))[:200]}"
+        hint = _meant(close[0]) if close else f"it has {visible_line(', '.join(known))[:200]}"
         return f"the record has no field {name!r}; {hint}"
     return f"{type(error).__name__}: {message}" if not isinstance(error, TemplateError) else message
+
+
+def _meant(field: str) -> str:
+    if field.isidentifier():
+        return f"did you mean {field!r}?"
+    shown = visible_line(field)[:60]
+    return f"a template cannot name its field {shown!r}: rename it to letters, digits and _ alone"
 
 
 def _inside(fields: Record, has: Callable[[str], bool], about: str = "") -> str:

@@ -108,12 +108,23 @@ def _of_corpus(corpus: Corpus, found: Mapping[str, list[Path]], raw: Path) -> So
     return Source(lambda: splits, files, incomplete=corpus.incomplete, root=raw)
 
 
+def _place(task: TemplateFile) -> str | None:
+    """Where the first corpus of a task is looked for, None if nothing reads its files."""
+    corpora = [corpus for name in task.sources for corpus in CORPORA.get(name, ())]
+    patterns = [pattern for corpus in corpora[:1] for files in corpus.files.values() for pattern in files]
+    return ", ".join(dict.fromkeys(patterns)) or None
+
+
 def _of_hub(task: TemplateFile) -> Source:
     """A data set of the hub. NotAtHand where its files are no plain data, or the hub is out of reach."""
     known = task_source(task.name)
     if known is not None and known.loads not in ("hub", "branch"):
         account = " (needs an account)" if known.loads == "registration" else ""
-        raise NotAtHand(f"its data is not in recreate.raw; get it from {known.raw}{account}; licence: {known.licence}")
+        place = _place(task)
+        then = (
+            f"put it below recreate.raw as {place}" if place else "make JSON lines of it, for its files have no reader"
+        )
+        raise NotAtHand(f"its data is not here; get it from {known.raw}{account}, licence {known.licence}, and {then}")
     if task.dataset is None:
         raise NotAtHand(f"its data is not here: {task.path} names the folder {task.data_dir} below recreate.raw")
     dataset, revision = task.dataset, known.revision if known else None

@@ -25,6 +25,7 @@ from sciriff.run.json_lines import dumps
 from sciriff.run.user_error import UserError
 from sciriff.run.visible import visible_line
 from sciriff.run.whole_file import whole, write_whole
+from sciriff.tasks.own import own_task
 
 RESERVE = 20
 """Tokens of the context window that SciRIFF leaves free."""
@@ -198,6 +199,7 @@ class _Builder:
         self._counter = TokenCounter(request.tokenizer) if request.tokenizer else None
         self._format: Format = formatter(task, self._counter, request.settings.context_window, request.settings.seed)
         self._pins = TaskPins(Path(request.pins) if request.pins else None)
+        self._scored = own_task(task.name, task.metric) if task.metric else None
 
     def split(self, split: str, records: Iterable[Record], spool: Spool) -> list[_Kept]:
         """Return what is kept of a source split, in the order of the source or, under a cap, of our rule."""
@@ -370,6 +372,8 @@ class _Builder:
             with whole(folder / f"{split}.jsonl") as file:
                 for row in chosen:
                     self._at(f"writing {split}")
+                    if self._scored is not None and split != "train":
+                        self._refuse_unscorable(row.instance, spool.content(row)["output"])
                     about = f', "metadata": {metadata}, "_instance_id": {dumps(row.instance)}}}\n'
                     file.buffer.write(spool.json(row).removesuffix(b"}") + about.encode())
                     sizes = row.tokens or map(len, spool.content(row).values())
@@ -383,6 +387,17 @@ class _Builder:
         ]
         unit: Unit = "tokens" if self._counter else "characters"
         write_task_examples(folder, self._task.name, self._task.templates, candidates, spool, unit, lengths)
+
+    def _refuse_unscorable(self, instance: str, answer: str) -> None:
+        """UserError for an evaluation row by whose answer the task's metric could score no model."""
+        assert self._scored is not None
+        try:
+            self._scored.score(answer, answer)
+        except ValueError as error:
+            reason = visible_line(error)[:200]
+            raise UserError(
+                f"{self._task.path}: metric={self._task.metric} cannot score {instance}: {reason}"
+            ) from None
 
     def _cut(self, ids: Mapping[str, list[str]], documents: Mapping[str, list[str]]) -> splits.Cut:
         pinned = {base: pin.split for base, pin in self._pins.by_base.items() if base in documents}

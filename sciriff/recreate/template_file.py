@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 
 from sciriff.config import nearest
+from sciriff.config.own_tasks import refuse_own_task
 from sciriff.run.digest import file_digest
 from sciriff.run.typed_json import WrongType, typed
 from sciriff.run.user_error import UserError
@@ -152,6 +153,8 @@ def read_template_file(path: Path) -> TemplateFile:
         raise UserError(f"{path}: name is {visible_line(content.name)}, and the file must be named after it")
     if not content.name.replace("_", "").replace("-", "").isalnum() or not content.name.isascii():
         raise UserError(f"{path}: a task's name has letters, digits, - and _ alone; found {visible_line(content.name)}")
+    if content.metric is not None:
+        refuse_own_task(f"{path}: with a metric of its own", content.name)
     if content.metric is not None and content.metric not in METRICS:
         raise UserError(f"{path}: metric={visible_line(content.metric)} is not known{nearest(content.metric, METRICS)}")
     if not content.templates:
