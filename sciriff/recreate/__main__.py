@@ -7,6 +7,7 @@ if __name__ == "__main__":  # as in sciriff.train
 
 import os
 import sys
+from dataclasses import replace
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -15,7 +16,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from sciriff.config import compose_error, conf_dir
+from sciriff.config import RecreateConfig, compose_error, conf_dir
 from sciriff.config.files import recreate_from_container
 from sciriff.config.registration import composing, register
 from sciriff.run.messages import say, say_error
@@ -29,12 +30,19 @@ def main() -> int:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     statuses: list[int] = []
+    jobs: dict[str | None, RecreateConfig] = {}
 
     def entry(composed: DictConfig) -> None:
         from sciriff.recreate.build import build
 
         try:
             config = recreate_from_container(composed)
+            before = jobs.setdefault(config.out, config)
+            if replace(before, tasks=config.tasks) != config:
+                raise UserError(
+                    f"two jobs of the sweep have recreate.out={config.out} and other settings, and the second would "
+                    "take the place of the first: sweep over recreate.out, too"
+                )
             statuses.append(build(config, add=config.add or HydraConfig.get().mode == RunMode.MULTIRUN))
         except (UserError, OSError) as error:  # outside Hydra, which would print a line of its own
             say_error(visible_line(error))  # it may name files and tasks of others

@@ -186,6 +186,7 @@ def _request(made: Build, task: str, pins: Path | None) -> TaskRequest:
         "code": _code_digest(),
     }
     return TaskRequest(
+        started_in=str(Path.cwd()),
         file=str(made.files[task].path),
         folder=str(made.folder(task)),
         key=value_digest([asdict(made.settings), inputs]),
@@ -270,9 +271,10 @@ def _keep_others(made: Build, wanted: list[str]) -> None:
             request = read_json(path.with_name(REQUEST), TaskRequest, "a request", "build it again")
             if request.settings != made.settings:
                 raise UserError("its settings (window, cap, template, split, seed, tokenizer) were others")
-            made.files[task] = read_template_file(Path(request.file))
-            made.sources[task] = source_of(made.files[task], raw_folder(Path(request.raw)) if request.raw else None)
-            now = _request(made, task, Path(request.pins) if request.pins else None)
+            began = Path(request.started_in)
+            made.files[task] = read_template_file(began / request.file)
+            made.sources[task] = source_of(made.files[task], raw_folder(began / request.raw) if request.raw else None)
+            now = _request(made, task, began / request.pins if request.pins else None)
         except (UserError, OSError) as error:
             say(visible_line(f"{task}: an earlier build made it, and it is left out: {error}"))
             continue

@@ -56,7 +56,7 @@ def restore(
         elif pin and text_is_lost and pin.texts and own and pin.instance not in taken:
             counts[TEXT] += 1
             _write(rows, own, pin, pins, spool)
-        elif pin and comparable and pin.texts:
+        elif pin and comparable and pin.texts and own:
             _rename(rows, f"{rows[0].base}~unpinned")
         elif pin:
             counts[ID] += 1

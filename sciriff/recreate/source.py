@@ -60,7 +60,7 @@ def source_of(task: TemplateFile, raw: Path | None) -> Source:
         return _own_files(task)
     folders = [*([raw] if raw else []), task.path.parent]
     for folder in folders if task.data_dir else []:
-        if files := _split_files(folder / str(task.data_dir)):
+        if files := _split_files(folder / str(task.data_dir), task.split_lookup):
             return _of_files(files, folder)
     for name in task.sources if raw else []:
         assert raw is not None
@@ -93,8 +93,8 @@ def _of_files(files: Mapping[str, Path], root: Path) -> Source:
     return Source(lambda: splits, list(files.values()), root=root)
 
 
-def _split_files(folder: Path) -> dict[str, Path]:
-    return {split: path for split in SPLITS if (path := folder / f"{split}.jsonl").is_file()}
+def _split_files(folder: Path, names: Mapping[str, str]) -> dict[str, Path]:
+    return {split: path for split in SPLITS if (path := folder / f"{names.get(split, split)}.jsonl").is_file()}
 
 
 def _records(path: Path) -> Iterator[Record]:

@@ -68,6 +68,8 @@ class TaskRequest:
     raw: str | None
     tokenizer: str | None
     pins: str | None
+    started_in: str
+    """Folder that relative paths here begin in."""
     text_is_lost: bool
     """Whether the authors drew text in an order that is lost, so that only a pin's own text can restore it."""
 

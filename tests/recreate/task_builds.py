@@ -50,6 +50,7 @@ def build_one(
         tokenizer=config.tokenizer,
         pins=str(pins[name]) if name in pins else None,
         text_is_lost=lost,
+        started_in=str(folder),
     )
     result = build(request, lambda place: None)
     rows = {

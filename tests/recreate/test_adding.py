@@ -42,6 +42,28 @@ def test_a_sweep_over_tasks_ends_in_the_files_of_one_build(tmp_path: Path):
     assert bytes_of(tmp_path / "swept") == bytes_of(tmp_path / "all")
 
 
+@pytest.mark.slow
+def test_a_sweep_over_a_setting_needs_a_folder_for_each(tmp_path: Path):
+    folder = folder_of(tmp_path, "one")
+    typed = (f"recreate.templates={folder}", "recreate.context_window=null", "recreate.cap=3,4")
+    done = command("-m", *typed, f"recreate.out={tmp_path / 'swept'}")
+    assert done.returncode == 2 and "sweep over recreate.out, too" in done.stderr
+    assert sum(map(len, rows_of(tmp_path / "swept").values())) == 3, "the first job's"
+
+
+def test_an_earlier_build_of_another_folder_is_added_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    folder_of(tmp_path, "one", "two")
+    monkeypatch.chdir(tmp_path)
+    build_rows(Path("templates"), Path("out"), tasks=["one"])
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    build_rows(Path("../templates"), Path("../out"), add=True, tasks=["two"])
+    assert {row["_instance_id"].split(":")[0] for rows in rows_of(tmp_path / "out").values() for row in rows} == {
+        "one",
+        "two",
+    }
+
+
 def test_without_add_a_build_has_its_own_tasks_alone_and_with_it_those_of_the_same_settings(tmp_path: Path):
     folder = folder_of(tmp_path, "one", "two")
     out = tmp_path / "out"

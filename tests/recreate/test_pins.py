@@ -172,6 +172,16 @@ def test_rows_with_several_templates_pin_by_their_first(tmp_path: Path):
     assert second.result.pinned == {"by id alone": 20}
 
 
+def test_rows_whose_template_is_drawn_keep_their_pins(tmp_path: Path):
+    rows = records(20)
+    folder = task(tmp_path, rows, TEMPLATE, OTHER_WORDS)
+    first = build_one(folder, seed=1)
+    drawn = build_one(folder, template="random", seed=2, pin=write_pins(tmp_path / "pins", **first.rows))
+    bases = {name.removesuffix(":t2"): split for name, split in drawn.split_of().items()}
+    assert bases == first.split_of() and any(name.endswith(":t2") for name in drawn.split_of())
+    assert sum(drawn.result.pinned.values()) == 20 and set(drawn.result.pinned) == {"same text", "by id alone"}
+
+
 def test_pins_of_unknown_rows_and_of_other_tasks(tmp_path: Path):
     rows = records(10)
     unknown = [pin(rows[0], _instance_id=f"kinds:train:gone{number}", input="Gone.") for number in range(3)]

@@ -28,6 +28,11 @@ def tsv_rows(path: Path, columns: Sequence[str] | None = None) -> Iterator[tuple
     yield from _rows(path, columns, delimiter="\t", quoting=csv.QUOTE_NONE)
 
 
+def quoted_tsv_rows(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
+    """Stream the rows of a file of tab-separated values with the quotes of CSV, as programs write it."""
+    yield from _rows(path, None, delimiter="\t", quoting=csv.QUOTE_MINIMAL)
+
+
 def _rows(
     path: Path, columns: Sequence[str] | None, *, delimiter: str, quoting: int
 ) -> Iterator[tuple[str, dict[str, str]]]:

@@ -6,7 +6,7 @@ from typing import Any
 
 from sciriff.config import SourceConfig
 from sciriff.data.source_rows import LFS, read_rows
-from sciriff.recreate.readers.delimited import csv_rows, tsv_rows
+from sciriff.recreate.readers.delimited import csv_rows, quoted_tsv_rows
 from sciriff.recreate.readers.json_files import refuse_pointer
 from sciriff.run.user_error import UserError
 from sciriff.run.visible import visible_line
@@ -19,7 +19,7 @@ def read_records(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     if path.name.endswith(".csv"):
         yield from csv_rows(path)
     elif path.name.endswith(".tsv"):
-        yield from tsv_rows(path)
+        yield from quoted_tsv_rows(path)
     elif path.name.endswith(".parquet"):
         yield from _parquet(path)
     else:
