@@ -21,7 +21,7 @@ from sciriff.run.run_dir import RunDir
 
 SCORES = {
     "summary": {
-        "columns": {"a/f1": {"value": 0.5}},
+        "columns": {"biored_ner/f1": {"value": 0.5}},
         "mean": 0.4645,
         "median": 0.5,
         "mean_ci95": [0.41, 0.5],

@@ -78,6 +78,7 @@ def test_without_add_a_build_has_its_own_tasks_alone_and_with_it_those_of_the_sa
     assert bytes_of(out) == bytes_of(tmp_path / "two")
 
 
+@pytest.mark.slow
 def test_the_card_of_the_last_has_what_the_others_could_not_build(tmp_path: Path):
     folder = folder_of(tmp_path, "one", "two", "wrong")
     (folder / "wrong.jsonl").write_text('{"text": "no label"}\n')

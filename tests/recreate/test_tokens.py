@@ -58,6 +58,7 @@ def word_pieces(folder: Path) -> tuple[str, Callable[[str], int]]:
     return str(folder), lambda text: len(tokenizer(text, add_special_tokens=False)["input_ids"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [sample, sentencepiece_model, word_pieces])
 def test_the_filter_is_exact(tmp_path: Path, kind: Callable[[Path], tuple[str, Callable[[str], int]]]):
     (tmp_path / "tokenizer").mkdir()

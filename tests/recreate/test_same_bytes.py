@@ -234,6 +234,7 @@ def test_a_worker_that_does_nothing_fails_its_task_too(tmp_path: Path):
     assert "a_loop.yaml: train row 0 takes more than recreate.row_seconds=2" in said and "b_later: 6 train" in said
 
 
+@pytest.mark.slow
 def test_only_what_has_changed_is_built_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     templates, out = tmp_path / "t", tmp_path / "out"
     for name in ("one", "two", "three"):
@@ -259,6 +260,7 @@ def test_only_what_has_changed_is_built_again(tmp_path: Path, capsys: pytest.Cap
     assert bytes_of(out) == bytes_of(tmp_path / "fresh")
 
 
+@pytest.mark.slow
 def test_what_an_earlier_build_made_is_kept_while_its_files_are_the_same(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
