@@ -19,7 +19,8 @@ from sciriff.recreate.rows import write_rows
 from sciriff.recreate.shared_documents import leaking, read_documents, shared
 from sciriff.recreate.source import NotAtHand, Source, raw_folder, source_of
 from sciriff.recreate.sources import task_source
-from sciriff.recreate.task_build import DONE, SPOOL, Settings, TaskRequest, TaskResult
+from sciriff.recreate.task_build import DONE, SPOOL
+from sciriff.recreate.task_request import Settings, TaskRequest, TaskResult
 from sciriff.recreate.template_file import BUNDLED, TemplateFile, read_template_file, template_files
 from sciriff.recreate.tokens import PUBLISHED, TokenCounter
 from sciriff.recreate.worker import REQUEST
@@ -72,7 +73,7 @@ class Build:
         self.failed: dict[str, str] = {}
         self.skipped: dict[str, str] = {}
         self.absent: dict[str, dict[str, str]] = {"skipped": {}, "failed": {}}
-        """Those of other builds that this one adds to."""
+        """Tasks that other builds, which this one adds to, have not built: how -> task -> line."""
 
     def folder(self, task: str) -> Path:
         return self.out / TASKS / task
@@ -178,7 +179,7 @@ def _find(made: Build, task: str, path: Path) -> None:
 
 
 def _request(made: Build, task: str, pins: Path | None) -> TaskRequest:
-    config, known = made.config, task_source(task)
+    known = task_source(task)
     inputs = {
         "template file": made.files[task].digest,
         "source": made.sources[task].digest(),
@@ -191,7 +192,7 @@ def _request(made: Build, task: str, pins: Path | None) -> TaskRequest:
         folder=str(made.folder(task)),
         key=value_digest([asdict(made.settings), inputs]),
         settings=made.settings,
-        raw=config.raw,
+        raw=str(made.raw) if made.raw else None,
         tokenizer=made.tokenizer,
         pins=str(pins) if pins else None,
         text_is_lost=known is not None and "text" in known.lost,

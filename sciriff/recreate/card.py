@@ -11,7 +11,7 @@ from typing import Any
 
 from sciriff.recreate.source import Source
 from sciriff.recreate.sources import task_source
-from sciriff.recreate.task_build import FIRST, TaskResult
+from sciriff.recreate.task_request import FIRST, TaskResult
 from sciriff.recreate.template_file import SPLITS, TemplateFile
 from sciriff.run import machine
 from sciriff.run.digest import file_digest
@@ -37,7 +37,7 @@ def task_entry(
         "metadata": file.metadata.of_row,
         "metric": file.metric,
         "template_file": {"name": file.path.name, "digest": file.digest},
-        "source": source.described(),
+        "source": source.described,
     }
 
 

@@ -1,5 +1,6 @@
 """Find the records of a task: files of one's own, a corpus below the raw folder, or a data set of the hub."""
 
+import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -33,8 +34,9 @@ class Source:
     root: Path | None = None
     """Folder that the names of `files` in the card are relative to."""
 
+    @functools.cached_property
     def described(self) -> dict[str, object]:
-        """What the card says of it: the same on every machine."""
+        """What the card says of it: the same on every machine. The files are read once, before the build."""
         named = {self._name(path): file_digest(path) for path in self.files}
         return {"hub": self.hub, "files": dict(sorted(named.items())), "incomplete": self.incomplete}
 
@@ -44,7 +46,7 @@ class Source:
         return path.name
 
     def digest(self) -> str:
-        return value_digest(self.described())
+        return value_digest(self.described)
 
 
 def raw_folder(raw: Path) -> Path:

@@ -19,7 +19,7 @@ class TokenCounter:
 
     def __init__(self, source: str) -> None:
         self._lengths: Callable[[Sequence[str]], list[int]]
-        path = Path(source)
+        path = Path(source).expanduser()
         file = path / FAST if (path / FAST).is_file() else path / SENTENCEPIECE if path.is_dir() else path
         if file.is_file() and file.suffix == ".json":
             self._lengths, self.digest = _fast(file), file_digest(file)

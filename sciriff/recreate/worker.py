@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from sciriff.recreate.source import NotAtHand
-from sciriff.recreate.task_build import TaskRequest, build
+from sciriff.recreate.task_build import build
+from sciriff.recreate.task_request import TaskRequest
 from sciriff.run.parent_death import die_with_parent
 from sciriff.run.typed_json import read_json
 from sciriff.run.user_error import UserError

@@ -7,7 +7,8 @@ from typing import Any
 
 from sciriff.config import RecreateConfig
 from sciriff.recreate.pins import write_pins
-from sciriff.recreate.task_build import DOCUMENTS, Settings, TaskRequest, TaskResult, build
+from sciriff.recreate.task_build import DOCUMENTS, build
+from sciriff.recreate.task_request import Settings, TaskRequest, TaskResult
 
 
 @dataclass

@@ -48,3 +48,14 @@ def test_a_held_out_task_has_its_own_metric(tmp_path: Path, capfd: pytest.Captur
     folder = write_task(tmp_path / "tasks", "biored_ner", more="metric: label_accuracy\n")
     assert build_rows(write_task(folder, "kinds"), tmp_path / "out") == 1
     assert "biored_ner is one of SciRIFF's nine held-out tasks and has its metric" in capfd.readouterr().err
+
+
+def test_a_home_folder_may_be_written_as_a_tilde(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    folder = write_task(tmp_path / "tasks")
+    text = (folder / "kinds.yaml").read_text()
+    (folder / "kinds.yaml").write_text(text.replace("data: kinds.jsonl", "data_dir: own"))
+    (tmp_path / "raw" / "own").mkdir(parents=True)
+    shutil.copy(folder / "kinds.jsonl", tmp_path / "raw" / "own" / "train.jsonl")
+    assert build_rows(Path("~/tasks"), Path("~/out"), raw="~/raw") == 0
+    assert sum(map(len, rows_of(tmp_path / "out").values())) == 10

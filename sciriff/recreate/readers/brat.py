@@ -1,5 +1,6 @@
 """Read brat's standoff annotations: a text file and, beside it, an `.ann` file. Both may stay inside a zip archive."""
 
+import contextlib
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator
@@ -27,17 +28,16 @@ def brat_documents(paths: Iterable[Path]) -> Iterator[AnnotatedText]:
 
 def brat_archive(path: Path, folder: str) -> Iterator[AnnotatedText]:
     """Read the documents below a folder of a zip archive, sorted by their names. Nothing is unpacked to disk."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            for name in sorted(set(archive.namelist())):
-                member = PurePosixPath(name)
-                if member.suffix == ".txt" and folder in member.parts[:-1] and not member.name.startswith("."):
-                    annotations = name.removesuffix(".txt") + ".ann"
-                    text = utf8(f"{path}, {shown(name)}", _member(path, archive, name))
-                    content = _member(path, archive, annotations)
-                    yield brat_document(member.stem, text, f"{path}, {shown(annotations)}", content)
-    except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, zlib.error) as error:
-        raise UserError(f"{path}: damaged, encrypted or no zip archive ({error}); fetch it again") from None
+    with _undamaged(path):
+        archive = zipfile.ZipFile(path)
+    with archive:
+        for name in sorted(set(archive.namelist())):
+            member = PurePosixPath(name)
+            if member.suffix == ".txt" and folder in member.parts[:-1] and not member.name.startswith("."):
+                annotations = name.removesuffix(".txt") + ".ann"
+                text = utf8(f"{path}, {shown(name)}", _member(path, archive, name))
+                content = _member(path, archive, annotations)
+                yield brat_document(member.stem, text, f"{path}, {shown(annotations)}", content)
 
 
 def brat_document(name: str, text: str, place: str, annotations: bytes) -> AnnotatedText:
@@ -99,4 +99,14 @@ def _member(path: Path, archive: zipfile.ZipFile, name: str) -> bytes:
         raise UserError(f"{path}: has no {shown(name)}; fetch the archive again") from None
     if size > MOST_MEMBER_BYTES:
         raise UserError(f"{path}: {shown(name)} would unpack to {size:,} bytes, more than {MOST_MEMBER_BYTES:,}")
-    return archive.read(name)
+    with _undamaged(path):
+        return archive.read(name)
+
+
+@contextlib.contextmanager
+def _undamaged(path: Path) -> Iterator[None]:
+    """Make a UserError of what zipfile raises where it cannot read an archive: a RuntimeError if it is encrypted."""
+    try:
+        yield
+    except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, zlib.error) as error:
+        raise UserError(f"{path}: damaged, encrypted or no zip archive ({error}); fetch it again") from None
