@@ -8,6 +8,7 @@ from omegaconf import MISSING
 from sciriff.config.deepspeed import DeepspeedConfig
 from sciriff.config.engine import EngineConfig
 from sciriff.config.eval import EvalConfig
+from sciriff.config.general import GeneralConfig
 from sciriff.config.judge import JudgeConfig
 from sciriff.config.log import LogConfig
 from sciriff.config.mix import MixConfig
@@ -20,7 +21,7 @@ from sciriff.config.train import TrainConfig
 from sciriff.run.run_dir import RunDir
 from sciriff.run.user_error import UserError
 
-STAGES = ("recreate", "mix", "train", "predict", "judge", "score", "report")
+STAGES = ("recreate", "mix", "train", "predict", "general", "judge", "score", "report")
 
 
 @dataclass
@@ -33,6 +34,8 @@ class Config:
     deepspeed: DeepspeedConfig = setting(MISSING, LEARNT)
     engine: EngineConfig = setting(MISSING, ANSWERED)
     eval: EvalConfig = setting(MISSING, ANSWERED)
+    general: GeneralConfig = setting(role=ANSWERED, factory=GeneralConfig, named=False, may_change=True)
+    """As with the judge, general abilities may be measured later, in the same run."""
     judge: JudgeConfig = setting(MISSING, ANSWERED, named=False, may_change=True)
     """Another judge makes no other run: it often comes later, and its rows say whose they are."""
     log: LogConfig = setting(MISSING, HOW)
@@ -149,6 +152,7 @@ class Config:
             "mix": self.train.method != "none" and self.predictions is None,
             "train": self.train.method != "none" and self.predictions is None,
             "predict": self.predictions is None,
+            "general": bool(self.general.tasks) and self.predictions is None,
             "judge": self.judge.provider != "none",
         }
         return [stage for stage in STAGES if stage in self.stages and active.get(stage, True)]

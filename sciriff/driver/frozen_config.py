@@ -2,12 +2,12 @@
 
 from omegaconf import OmegaConf
 
-from sciriff.config import FREE_TO_CHANGE, Config, RecreateConfig, as_dict, read, to_yaml
+from sciriff.config import FREE_TO_CHANGE, Config, GeneralConfig, RecreateConfig, as_dict, read, to_yaml
 from sciriff.run.run_dir import RunDir
 from sciriff.run.user_error import UserError
 from sciriff.run.whole_file import write_whole
 
-SINCE_THEN = {"recreate": as_dict(RecreateConfig())}
+SINCE_THEN = {"recreate": as_dict(RecreateConfig()), "general": as_dict(GeneralConfig())}
 """Sections that a run of an earlier version lacks: it had what is their default."""
 
 

@@ -1,6 +1,7 @@
 """Which stages run, in what order, each as a child process; finished ones are skipped, interrupted ones resume."""
 
 import shutil
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -158,6 +159,9 @@ def _spawn(stage: Stage, config: Config, run: RunDir) -> None:
         cluster = replace(cluster, port=cluster.meeting_port())
     command, environment = stage.command(config, run, cluster)
     run.stop_request.unlink(missing_ok=True)
+    if module := stage.prepares(config):
+        prepare = [sys.executable, "-m", f"sciriff.{module}", str(run.root)]
+        spawn.run(stage.name, prepare, run.log(module.replace(".", "-")))
     try:
         with everywhere(cluster, stage.name, run, command, _read_elsewhere(stage.name, config, run)) as start:
             ask_to_stop = run.stop_request.touch if stage.stops_by_request else start.stop
@@ -187,7 +191,7 @@ def take_part(order: Order, cluster: Cluster) -> None:
 
 def _read_elsewhere(stage: str, config: Config, run: RunDir) -> dict[str, str | None]:
     """Files that other nodes must see as they are here: the run's, with digests, and a model's, maybe just written."""
-    files = shared_files.as_written((run.config, run.accelerate, run.deepspeed))
+    files = shared_files.as_written((run.config, run.accelerate, run.deepspeed, run.general_requests))
     path = config.answering_model.path
     if stage == "predict" and path and Path(path).is_dir():
         files |= {str(file): None for file in Path(path).rglob("*") if file.is_file()}

@@ -6,6 +6,7 @@ from pathlib import Path
 from sciriff import __version__
 from sciriff.config import Config, ModelConfig, as_dict, what_decides
 from sciriff.data.source_files import instances_source, source_digest, validation_split
+from sciriff.run import machine
 from sciriff.run.digest import file_digest, tree_digest, value_digest
 from sciriff.run.run_dir import RunDir
 from sciriff.run.user_error import UserError
@@ -72,7 +73,16 @@ def of_prediction(config: Config, run: RunDir) -> dict[str, str]:
         "model": _model_digest(config.answering_model, weights=True),
         "instances": source_digest(instances_source(config.eval)),
         "settings": value_digest([what_decides(config, "eval"), what_decides(config, "engine"), config.seed]),
+        **({"general tasks": _general_digest(config)} if "general" in config.active_stages else {}),
         **({MISSING_ANSWERS: "allowed"} if config.engine.asks and config.allow_missing else {}),
+    }
+
+
+def of_general(config: Config, run: RunDir) -> dict[str, str]:
+    return {
+        "tasks": _general_digest(config),
+        "answers": file_digest(run.general_answers) if run.general_answers.is_file() else "none",
+        "rules": value_digest([config.allow_missing, __version__]),
     }
 
 
@@ -96,6 +106,7 @@ def of_score(config: Config, run: RunDir) -> dict[str, str]:
         "predictions": _predictions_digest(config, run),
         "judgements": tree_digest(run.judgements) if run.judgements.is_dir() else "none",
         "rules": value_digest(rules),
+        **_general_items(config, run),
     }
 
 
@@ -107,7 +118,22 @@ def of_report(config: Config, run: RunDir) -> dict[str, str]:
         "results": value_digest([*digests, scored]),
         "predictions": _predictions_digest(config, run),
         "settings": value_digest([as_dict(config.report), config.name, __version__]),
+        **_general_items(config, run),
     }
+
+
+def _general_items(config: Config, run: RunDir) -> dict[str, str]:
+    """What the general tasks scored, if this run measures them."""
+    return {"general": tree_digest(run.general)} if "general" in config.active_stages else {}
+
+
+def _general_digest(config: Config) -> str:
+    """Digest of what is asked of the general tasks: settings, lm-eval's version, and local data by size and time."""
+    general = config.general
+    folders = [Path(path) for path in (general.data, *general.include) if path]
+    files = [path for folder in folders for path in sorted(folder.rglob("*")) if path.is_file()]
+    seen = [[str(path), path.stat().st_size, path.stat().st_mtime_ns] for path in files]
+    return value_digest([what_decides(config, "general"), machine.versions().get("lm-eval"), seen])
 
 
 def _predictions_digest(config: Config, run: RunDir) -> str:

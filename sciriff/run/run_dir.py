@@ -77,6 +77,15 @@ class RunDir:
     answer_batch = _Below("paid/batch.json")
     """The batch of prompts in flight at a server; removed once its answers are saved."""
 
+    general = _Below("general")
+    """One file `<task>.jsonl` per leaf task of lm-eval: what each document scored."""
+    general_requests = _Below("general/requests.jsonl")
+    """Prompts of the general tasks, for the stage that answers them and removes the file."""
+    general_answers = _Below("general/answers.jsonl")
+    """Every answer to them, keyed by model and prompt."""
+    general_settings = _Below("general/settings.json")
+    """Versions, shots, metrics and sizes of the general tasks as they were scored."""
+
     judgements = _Below("judgements")
     """One file `<task>.jsonl` per judged task."""
     asked_of_judge = _Below("judgements/asked.json")

@@ -11,7 +11,7 @@ from sciriff.driver.plan import make
 from sciriff.driver.run_name import run_name
 from sciriff.run.machine import GPU_TYPES
 
-GROUPS = ("model", "mix", "train", "deepspeed", "engine", "eval", "judge", "log", "experiment")
+GROUPS = ("model", "mix", "train", "deepspeed", "engine", "eval", "general", "judge", "log", "experiment")
 FILES = sorted(path for group in GROUPS for path in (conf_dir() / group).glob("*.yaml"))
 SERVED = {"openai": "gpt_4o", "anthropic": "claude_haiku_4_5", "local": "scitulu_7b"}
 """Engines that ask a server -> a model that it may have."""

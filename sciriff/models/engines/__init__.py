@@ -3,8 +3,8 @@
 Both take a `Request` and yield finished answers as token ids; markup and decoding are the same for both.
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 
 from sciriff.config import EngineConfig, ModelConfig
 
@@ -39,7 +39,14 @@ class Request:
     in_hands: int | None = None
     """Most prompts in flight in an engine; None sets no limit."""
     sampling: Sampling | None = None
-    """None decodes greedily."""
+    """None decodes greedily, and so are prompts that it has no stream for, the last ones."""
+    stops: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
+    """Place -> strings that end its answer, for prompts that have any. They may stand within tokens."""
+    continuations: Mapping[int, list[list[int]]] = field(default_factory=dict)
+    """Place -> continuations whose log-likelihoods are wanted; such a prompt is not answered otherwise."""
+    waits: int | None = None
+    """First place of the prompts that are begun only when all those before have their answers, so that these are the
+    same without them."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +54,10 @@ class Answer:
     place: int
     """Position in `Request.prompts`."""
     token_ids: list[int]
-    """New tokens, including the end token."""
+    """New tokens, including the end token, or the token in which a stop string is complete."""
     finish_reason: str
-    """`stop` (the model ended its answer) or `length` (it ran into the limit)."""
+    """`stop` (the model ended its answer, or wrote a stop string), `length` (it ran into the limit) or `scored`."""
+    log_likelihoods: list[float] = field(default_factory=list)
+    """Natural logarithm of each continuation's probability, summed over its tokens."""
+    greedy: list[bool] = field(default_factory=list)
+    """For each continuation whether each of its tokens is the most likely one."""

@@ -1,0 +1,4 @@
+"""General abilities beside science: lm-eval brings tasks, examples and metrics, the engines of predict answer.
+
+requests.py writes prompts before the predict stage, __main__.py scores the saved answers after it.
+"""

@@ -1,0 +1,1 @@
+"""Score the saved answers to the general tasks: lm-eval's metrics, replayed over rows. Needs no engine."""
