@@ -68,7 +68,7 @@ class GeneralAnswers:
         """Make the row of an answer to the prompt with this digest.
 
         Log-likelihoods are written in full, not rounded: what is read equals what was computed, so that no ranking
-        changes.
+        changes. A batch is the same after a kill, and so are they; with other CPU threads their last digits differ.
         """
         scores = [*log_likelihoods], [*greedy]
         return GeneralAnswer(digest, self._made_with, self.asked, finish_reason, output_tokens, text, *scores)
