@@ -19,7 +19,7 @@ from sciriff.tasks import NAMES
 from sciriff.tasks.own import columns_of
 
 HERE = Path(__file__).parent
-SCRIPTS = ("page.js", "prediction.js", "browser.js")
+SCRIPTS = ("page.js", "paged_list.js", "prediction.js", "browser.js")
 SHADES = 5
 """Steps of the colour of a confusion matrix, beside no colour for 0."""
 
