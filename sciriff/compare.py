@@ -15,7 +15,8 @@ from typing import Any
 
 from sciriff.report.sweep import sweep_page
 from sciriff.report.sweep.sweep_page import UNREADABLE, LeftOut
-from sciriff.results.comparison import NOISE, SEED_ERRORS, SEED_NOISE, Comparison, Difference, compare
+from sciriff.results.comparison import Comparison, compare
+from sciriff.results.difference import NOISE, SEED_ERRORS, SEED_NOISE, Difference
 from sciriff.results.finished_runs import find_runs, read_run, read_runs, with_own_names
 from sciriff.results.latex_table import latex_table
 from sciriff.results.seeds import Group, Value, pool_seeds, pooled

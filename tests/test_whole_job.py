@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from zipfile import ZipFile
 
 import pytest
 from packaging.requirements import Requirement
@@ -340,6 +341,8 @@ def test_an_installed_wheel_runs_the_demo_in_another_folder(tmp_path: Path):
 
     run(sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", tmp_path / "dist", project)
     (wheel,) = (tmp_path / "dist").glob("sciriff-*.whl")
+    general = project.glob("sciriff/sample/general/**/*.*")
+    assert {path.relative_to(project).as_posix() for path in general} <= set(ZipFile(wheel).namelist())
     run(sys.executable, "-m", "venv", tmp_path / "venv")
     python = tmp_path / "venv/bin/python"
     run(python, "-m", "pip", "install", "--quiet", "--no-deps", wheel)

@@ -11,6 +11,7 @@ from omegaconf import OmegaConf
 
 from sciriff.config import UNNAMED, read
 from sciriff.data.records import AnswerKey
+from sciriff.results.general_items import GeneralRun, read_general
 from sciriff.results.per_instance import InstanceNumbers, read_per_instance
 from sciriff.results.scores import ColumnScore, answers_of, columns_and_statistics, held_out_of, read_scores
 from sciriff.run.digest import value_digest
@@ -42,6 +43,8 @@ class FinishedRun:
     """Digest of all config keys that decide its results except the seed; None without a config."""
     tasks: tuple[Task, ...] = HELD_OUT
     """The held-out tasks that it was scored for, one's own among them."""
+    general: GeneralRun | None = None
+    """What its general tasks scored, without texts; None without any."""
 
 
 def tasks_of(runs: Sequence[FinishedRun]) -> tuple[Task, ...]:
@@ -134,6 +137,7 @@ def read_run(folder: Path) -> FinishedRun:
         seed=seed,
         identity=value_digest(config) if config else None,
         tasks=tasks,
+        general=read_general(run, texts=False),
     )
 
 

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from itertools import accumulate, pairwise
 from statistics import fmean, stdev
 
-from sciriff.results.comparison import HIGHER, LOWER, Comparison
+from sciriff.results.comparison import Comparison
+from sciriff.results.difference import HIGHER, LOWER
 from sciriff.results.finished_runs import tasks_of
 from sciriff.results.scores import ColumnScore
 from sciriff.results.seeds import Group
