@@ -120,10 +120,7 @@ async function follow() {
     byId("predictions").scrollIntoView();
     return true;
   }
-  let id = one[2];
-  try {
-    id = decodeURIComponent(id);
-  } catch { /* a % that encodes nothing: taken as it stands */ }
+  const id = decoded(one[2]);
   const sample = one[3] === undefined ? null : Number(one[3]);
   const { ids } = index.tasks[task];
   const row = ids.findIndex((its, at) => its === id && (sample ?? sampleOf(task, at)) === sampleOf(task, at));
@@ -140,7 +137,7 @@ async function follow() {
     byId("filters").reset();
     await filter();
   } else if (!again) await predictions.choose([task, row], byId("rows").contains(document.activeElement));
-  scrollToOne(byId("prediction"));
+  scrollToOne(byId("prediction"), null);
   return true;
 }
 
@@ -155,7 +152,7 @@ async function startBrowser() {
   addEventListener("hashchange", follow);
   byId("browser").hidden = false;
   await filter();
-  if (await follow()) byId(matchMedia("(max-width: 800px)").matches ? "prediction" : "predictions").scrollIntoView();
+  if (await follow()) scrollToOne(byId("prediction"), byId("predictions"));
 }
 
 startTheme();

@@ -95,9 +95,9 @@ class PagedList {
   }
 }
 
-// Where list and entry stand one above the other, a link leads to the entry.
-function scrollToOne(one) {
-  if (matchMedia("(max-width: 800px)").matches) one.scrollIntoView();
+// Scrolls to the entry, or to what stands above list and entry where these are side by side.
+function scrollToOne(one, above) {
+  (matchMedia("(max-width: 800px)").matches ? one : above)?.scrollIntoView();
 }
 
 // Whether the browser can unpack data; if not, `trouble` says so.
@@ -120,3 +120,12 @@ function whenTyped(form, action) {
   form.addEventListener("reset", () => setTimeout(action));
   form.addEventListener("submit", (event) => event.preventDefault());
 }
+
+// A part of the address as text.
+const decoded = (text) => {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text; // a % that encodes nothing: taken as it stands
+  }
+};
