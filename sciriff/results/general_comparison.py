@@ -11,7 +11,7 @@ import numpy as np
 from sciriff.data.general_rows import GeneralItem, GeneralTaskSettings
 from sciriff.results.difference import Difference, Measured, mean_of
 from sciriff.results.general_items import GeneralRun, has_interval, strata_of, task_value
-from sciriff.results.seeds import Pooled, mean_of_columns, value_of
+from sciriff.results.seeds import Group, Pooled, mean_of_columns, value_of
 from sciriff.results.statistics import flipped_means, holm, interval, resampled_means
 from sciriff.run.number_format import count_of
 from sciriff.run.visible import visible_line
@@ -121,10 +121,13 @@ def compare_general_seeds(
     return GeneralComparison(tasks, mean, notes)
 
 
-def pooled_general(runs: Sequence[GeneralRun], resamples: int = 0) -> GeneralPooled:
-    """Pool every task of the seeds of one configuration, or of one run, on the documents that all were asked. With
-    `resamples` they have intervals, as in `seeds.pooled`."""
-    shared, notes = _shared(runs, [f"seed {number}" for number in range(1, len(runs) + 1)])
+def pooled_general(group: Group, resamples: int = 0) -> GeneralPooled | None:
+    """Pool every task of a run, or of the seeds of one configuration, on the documents that all were asked; None where
+    some run has no general tasks. With `resamples` they have intervals, as in `seeds.pooled`."""
+    runs = [run.general for run in group.runs if run.general is not None]
+    if len(runs) < len(group.runs):
+        return None
+    shared, notes = _shared(runs, [run.name for run in group.runs])
     tasks, scores, drawn = [], [], []
     for task in shared:
         scores.append(task.scores(0, len(runs)))
@@ -240,7 +243,7 @@ def _shared_task(
     weights = {leaf: first[leaf].weight for leaf in items[0]}
     sizes = sorted({len(task.leaves) for task in tasks})
     if len(weights) < sizes[-1]:
-        notes.append(f"{name}: only {len(weights)} leaf tasks are shared, of {' and '.join(map(str, sizes))}")
+        notes.append(f"{name}: only {len(weights)} of {' and '.join(map(str, sizes))} leaf tasks are shared")
     _leaf_notes(name, list(weights), tasks, notes)
     return _Shared(name, weights, items)
 
@@ -254,7 +257,8 @@ def _leaf_notes(name: str, leaves: Sequence[str], tasks: Sequence[GeneralTaskSet
         if any(of_run != values[0] for of_run in values):
             notes.append(f"{name}: {what}: {_listed(_listed(of_run, ', ') for of_run in values)}")
     weights = [[task.leaves[leaf].weight for leaf in leaves] for task in tasks]
-    if any(of_run != weights[0] for of_run in weights):
+    shares = [[weight / sum(of_run) for weight in of_run] for of_run in weights]
+    if any(of_run != shares[0] for of_run in shares):
         notes.append(f"{name}: the leaf tasks have other weights in these runs; those of the first are used")
 
 

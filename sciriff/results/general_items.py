@@ -16,8 +16,8 @@ from sciriff.run.run_dir import RunDir
 from sciriff.run.user_error import UserError
 from sciriff.run.visible import visible_line
 
-LONGEST_NAME = 100
-"""Characters of a task's name that a message shows."""
+LONGEST_NAME, LONGEST_ID = 100, 20
+"""Characters of a task's name and digits of an id that a message shows."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def _read_leaf(run: RunDir, leaf: str, texts: bool) -> list[GeneralItem]:
     for place, row in read_json_objects(path):
         item = record(row, GeneralItem, place, AGAIN)
         if item.doc_id in found:
-            raise UserError(f"{place}: doc_id={item.doc_id} stands here twice; {AGAIN}")
+            raise UserError(f"{place}: doc_id={str(item.doc_id)[:LONGEST_ID]} stands here twice; {AGAIN}")
         found[item.doc_id] = item if texts else replace(item, question="", target="", answer="")
     return [found[doc_id] for doc_id in sorted(found)]
 
@@ -99,20 +99,27 @@ def has_interval(strata: Sequence[Stratum]) -> bool:
 def score_general(general: GeneralRun, resamples: int) -> GeneralScores:
     """Score the tasks with 95 % intervals, and their mean; without intervals if `resamples` is 0, or where a leaf has a
     single document."""
-    tasks: dict[str, GeneralTask] = {}
-    drawn: list[Array] = []
-    for name, task in general.settings.tasks.items():
-        tasks[name] = _task_score(general, task)
-        strata = strata_of(weights_of(task), values_of(general, task))
-        if resamples and has_interval(strata):
-            drawn.append(resampled_means(strata, resamples, name))
-            tasks[name]["ci95"] = interval(drawn[-1])
+    scored = {name: score_task(general, name, task, resamples) for name, task in general.settings.tasks.items()}
+    tasks = {name: score for name, (score, _) in scored.items()}
+    drawn = [resampled for _, resampled in scored.values() if resampled is not None]
     mean: ColumnScore | None = None
     if tasks:
         mean = {"value": fmean(task["value"] for task in tasks.values())}
         if len(drawn) == len(tasks):
             mean["ci95"] = interval(np.mean(drawn, axis=0))
     return {"name": general.settings.name, "tasks": tasks, "mean": mean}
+
+
+def score_task(
+    general: GeneralRun, name: str, task: GeneralTaskSettings, resamples: int
+) -> tuple[GeneralTask, Array | None]:
+    """Score one task; its resampled values are second, None without an interval. `name` decides the random numbers."""
+    score = _without_interval(general, task)
+    strata = strata_of(weights_of(task), values_of(general, task))
+    if not resamples or not has_interval(strata):
+        return score, None
+    resampled = resampled_means(strata, resamples, name)
+    return {**score, "ci95": interval(resampled)}, resampled
 
 
 def weights_of(task: GeneralTaskSettings) -> dict[str, float]:
@@ -125,7 +132,7 @@ def values_of(general: GeneralRun, task: GeneralTaskSettings) -> dict[str, list[
     return {leaf: [item.value for item in general.items[leaf]] for leaf in task.leaves}
 
 
-def _task_score(general: GeneralRun, task: GeneralTaskSettings) -> GeneralTask:
+def _without_interval(general: GeneralRun, task: GeneralTaskSettings) -> GeneralTask:
     leaves = task.leaves
     items = [item for leaf in leaves for item in general.items[leaf]]
     score: GeneralTask = {

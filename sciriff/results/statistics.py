@@ -161,7 +161,7 @@ def detectable(differences: Array) -> float:
 
 def _generator(stream: str) -> np.random.Generator:
     """Random numbers that depend on the name alone, not on earlier draws."""
-    return np.random.default_rng(list(stream.encode()))
+    return np.random.default_rng(list(stream.encode(errors="surrogatepass")))
 
 
 def _chunks(resamples: int, n: int) -> Iterator[tuple[int, int]]:
