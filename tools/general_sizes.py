@@ -27,8 +27,10 @@ COMMENT = """\
 # answers to ifeval, gsm8k_cot and bbh_cot_zeroshot, and all tokens of TyDi QA (questions: Clark et al. 2020,
 # arXiv 2003.05002, gold passage, validation).
 """
-MEASURED = ("mmlu", "gsm8k", "gsm8k_cot", "gsm8k_cot_zeroshot", "bbh_cot_fewshot", "bbh_cot_zeroshot", "ifeval")
-MEASURED += ("truthfulqa_mc1", "truthfulqa_mc2")
+MEASURED = (
+    *("mmlu", "gsm8k", "gsm8k_cot", "gsm8k_cot_zeroshot", "bbh_cot_fewshot", "bbh_cot_zeroshot", "ifeval"),
+    *("truthfulqa_mc1", "truthfulqa_mc2"),
+)
 SAMPLE_TASKS = ("sample_common_sense", "sample_arithmetic", "sample_instructions")
 FOLDERS = ("mmlu/default", "gsm8k", "bbh", "ifeval", "truthfulqa")
 SIZE_ON_HUB = {"truthfulqa_mc1": 817, "truthfulqa_mc2": 817}
