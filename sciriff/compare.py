@@ -15,8 +15,15 @@ from typing import Any
 
 from sciriff.report.sweep import sweep_page
 from sciriff.report.sweep.sweep_page import UNREADABLE, LeftOut
-from sciriff.results.comparison import NOISE, SEED_ERRORS, SEED_NOISE, Comparison, Difference, compare
+from sciriff.results.comparison import Comparison, compare
+from sciriff.results.difference import NOISE, SEED_ERRORS, SEED_NOISE, Difference
 from sciriff.results.finished_runs import find_runs, read_run, read_runs, with_own_names
+from sciriff.results.general_comparison import (
+    CHANGED,
+    GeneralComparison,
+    GeneralDifference,
+    pooled_general,
+)
 from sciriff.results.latex_table import latex_table
 from sciriff.results.seeds import Group, Value, pool_seeds, pooled
 from sciriff.results.statistics import ALPHA, POWER, RESAMPLES
@@ -29,6 +36,7 @@ from sciriff.run.whole_file import write_whole
 from sciriff.stage import command
 
 HEADER = ("column", "n", "baseline", "run", "difference", "95 % interval", "p", "Holm", "detectable", "")
+GENERAL_HEADER = ("general task", *HEADER[1:-1], "lost", "won", "")
 SEED_HEADER = ("column", "n", "score")
 UNKNOWN = "-"
 SHOWN = 3
@@ -115,10 +123,30 @@ def lines(baseline: Group, comparisons: Sequence[Comparison]) -> list[str]:
     rows = [row for comparison in comparisons for row in comparison.columns]
     noise = sum(row.verdict in (NOISE, SEED_NOISE) for row in rows)
     text.append(f"within noise (p after Holm's correction is {ALPHA} or more): {noise} of {len(rows)} differences")
-    if any(row.verdict == SEED_NOISE for row in drawn_rows):
+    general = [comparison.general for comparison in comparisons if comparison.general is not None]
+    drawn_general = [row for found in general for row in _general_rows(found)]
+    if any(row.verdict == SEED_NOISE for row in (*drawn_rows, *drawn_general)):
         text.append(f"{SEED_NOISE}: at most {SEED_ERRORS:.0f} standard errors over the seeds, whatever p is")
     text.append(f"detectable: the smallest true difference that shows with {POWER:.0%} power at {ALPHA:.0%}")
+    text += ["", *general_lines(comparisons)] if general else []
     return [visible_line(line) for line in text]
+
+
+def general_lines(comparisons: Sequence[Comparison]) -> list[str]:
+    """The table of the general tasks, with a block for each run that has some, and notes."""
+    compared = [(row.group.name, row.general) for row in comparisons if row.general is not None]
+    cells = [_general_cells(row) for _, general in compared for row in _general_rows(general)]
+    header, *drawn = table_lines(GENERAL_HEADER, cells, right=GENERAL_HEADER[1:-1])
+    left, text = iter(drawn), [header]
+    for name, general in compared:
+        text += [name, *islice(left, len(_general_rows(general))), *general.notes, ""]
+    rows = [row for _, general in compared for row in general.tasks]
+    noise = sum(row.verdict in (NOISE, SEED_NOISE) for row in rows)
+    return [
+        *text,
+        f"within noise: {noise} of {len(rows)} differences of general tasks",
+        f"lost and won: documents whose value fell or rose by {CHANGED:g} or more, as from right to wrong",
+    ]
 
 
 def seed_lines(group: Group) -> list[str]:
@@ -127,6 +155,13 @@ def seed_lines(group: Group) -> list[str]:
     rows = [(row.name, str(row.n), _value(row.value)) for row in columns]
     what = ": mean ± standard deviation (--each compares them)" if len(group.runs) > 1 else ""
     text = [f"{group.name}{what}", "", *table_lines(SEED_HEADER, rows, right=SEED_HEADER[1:]), *notes]
+    if (general := pooled_general(group)) is not None:
+        rows = [
+            (row.name, str(row.n), _value(row.value))
+            for row in (*general.tasks, *([general.mean] if general.mean else []))
+        ]
+        header = (GENERAL_HEADER[0], *SEED_HEADER[1:])
+        text += ["", *table_lines(header, rows, right=header[1:]), *general.notes]
     return [visible_line(line) for line in text]
 
 
@@ -150,6 +185,17 @@ def _cells(row: Difference) -> tuple[str, ...]:
     )
 
 
+def _general_rows(general: GeneralComparison) -> list[GeneralDifference | Difference]:
+    return [*general.tasks, *([general.mean] if general.mean else [])]
+
+
+def _general_cells(row: GeneralDifference | Difference) -> tuple[str, ...]:
+    """One line of the table of general tasks, in the order of GENERAL_HEADER."""
+    *cells, verdict = _cells(row)
+    changed = (f"{len(row.lost):,}", f"{len(row.won):,}") if isinstance(row, GeneralDifference) else (UNKNOWN, UNKNOWN)
+    return (*cells, *changed, verdict)
+
+
 def _value(value: Value) -> str:
     """`53.10`, over seeds `53.10 ± 1.25`, over samples of each answer `53.10 (samples ± 0.80)`."""
     seeds = f" {plus_minus(value.sd)}" if value.sd is not None else ""
@@ -159,9 +205,8 @@ def _value(value: Value) -> str:
 
 def write_json(path: Path, baseline: Group, comparisons: Sequence[Comparison], resamples: int) -> None:
     """Write all numbers (0-1), unrounded. Seeds that nothing is compared with have their columns in `baseline`."""
-    alone = {} if comparisons else {"columns": {row.name: asdict(row) for row in pooled(baseline, resamples)[0]}}
     values = {
-        "baseline": {**_group(baseline), **alone},
+        "baseline": {**_group(baseline), **({} if comparisons else _alone(baseline, resamples))},
         "alpha": ALPHA,
         "power": POWER,
         "resamples": resamples,
@@ -171,11 +216,30 @@ def write_json(path: Path, baseline: Group, comparisons: Sequence[Comparison], r
                 "columns": {row.name: _json(row) for row in comparison.columns},
                 "mean": _json(comparison.mean) if comparison.mean else None,
                 "notes": comparison.notes,
+                "general": _general_json(comparison.general) if comparison.general else None,
             }
             for comparison in comparisons
         ],
     }
     write_whole(path, json.dumps(values, indent=2, allow_nan=False) + "\n")
+
+
+def _alone(group: Group, resamples: int) -> dict[str, Any]:
+    """Numbers of one run, or of the seeds of one configuration, that nothing is compared with."""
+    general = pooled_general(group, resamples)
+    return {
+        "columns": {row.name: asdict(row) for row in pooled(group, resamples)[0]},
+        "general": asdict(general) if general else None,
+    }
+
+
+def _general_json(general: GeneralComparison) -> dict[str, Any]:
+    """Numbers of the general tasks; documents that were lost and won are counted."""
+    return {
+        "tasks": {row.name: {**_json(row), "lost": len(row.lost), "won": len(row.won)} for row in general.tasks},
+        "mean": _json(general.mean) if general.mean else None,
+        "notes": general.notes,
+    }
 
 
 def _group(group: Group) -> dict[str, Any]:

@@ -17,8 +17,8 @@ from sciriff import config as configuration
 from sciriff.driver.slurm import queue
 from sciriff.driver.slurm.queue import SlurmTask
 from sciriff.results.finished_runs import RUNS, find_folders
-from sciriff.results.scores import read_summary
-from sciriff.results.summary_table import mean_line
+from sciriff.results.scores import read_general_scores, read_summary
+from sciriff.results.summary_table import general_mean_line, mean_line
 from sciriff.results.terminal_table import table_lines
 from sciriff.run.locks import is_owned
 from sciriff.run.manifest import Manifest
@@ -31,6 +31,8 @@ from sciriff.run.user_error import UserError
 from sciriff.stage import USER_ERROR, command
 
 HEADER = ("run", "status", "stage", "mean", "age")
+GENERAL = "general"
+"""Column after the mean, if some run has general tasks."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,8 @@ class Listed:
     mean: str
     changed: float
     """When something in it last changed, seconds since the epoch."""
+    general: str = ""
+    """Mean of its general tasks."""
     damage: str | None = None
     """Which file cannot be read, and why."""
 
@@ -117,9 +121,10 @@ def listed(folder: Path) -> Listed:
     files = (run.config, run.manifest, run.metrics, run.scores, *run.root.glob("logs/*.log"))
     changed = max((path.stat().st_mtime for path in files if path.is_file()), default=folder.stat().st_mtime)
     try:
-        return Listed(folder, *_read(run), changed)
+        general = general_mean_line(read_general_scores(run.scores)) if run.scores.is_file() else ""
+        return Listed(folder, *_read(run), changed, general)
     except ValueError as error:
-        return Listed(folder, "damaged", "", "", changed, str(error))
+        return Listed(folder, "damaged", "", "", changed, damage=str(error))
 
 
 def _read(run: RunDir) -> tuple[str, str, str]:
@@ -175,10 +180,13 @@ def _last_step(metrics: Path) -> str | None:
 def lines(rows: list[Listed], now: float) -> list[str]:
     """The table, the run that changed last at its end."""
     cells = []
+    general = any(row.general for row in rows)
     for row in sorted(rows, key=lambda row: (row.changed, row.folder)):
         name = row.folder.relative_to(RUNS) if row.folder.is_relative_to(RUNS) else row.folder
-        cells.append((str(name), row.status, row.stage, row.mean, age(max(0.0, now - row.changed))))
-    return table_lines(HEADER, cells)
+        means = (row.mean, row.general) if general else (row.mean,)
+        cells.append((str(name), row.status, row.stage, *means, age(max(0.0, now - row.changed))))
+    header = (*HEADER[:-1], GENERAL, HEADER[-1]) if general else HEADER
+    return table_lines(header, cells)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """Turn saved predictions and judgements into scores. Needs no GPU, no network and no model.
 
-`python -m sciriff.score RUN_DIR` reads predictions/<task>.jsonl (of the run, or of the folder that `predictions` names)
-and judgements/<task>.jsonl, and writes scores.json, tables/ and per_instance/. Where there are several samples of each
-answer, each is scored as a run of its own; values are the means over them, counts are of all answers.
+`python -m sciriff.score RUN_DIR` reads predictions/<task>.jsonl (of the run, or of the folder that `predictions`
+names), judgements/<task>.jsonl and general/, and writes scores.json, tables/ and per_instance/. Where there are several
+samples of each answer, each is scored as a run of its own; values are the means over them, counts are of all answers.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,6 +16,8 @@ from sciriff.config import Config
 from sciriff.data.judgements import answers_digest, read_asked, read_ratings
 from sciriff.data.records import named
 from sciriff.data.saved_answers import SavedAnswer, TaskAnswers, read_predictions, some
+from sciriff.results.general_items import GeneralRun, read_general, score_general
+from sciriff.results.general_table import write_general_table
 from sciriff.results.parity_differences import other_parity, scored_by_other_rules, task_differences
 from sciriff.results.per_instance import write_per_instance
 from sciriff.results.resampled_columns import LEAST, TaskColumns, parts
@@ -79,11 +81,27 @@ def main(config: Config, run: RunDir) -> None:
     }
     if scores["samples"] == 1:
         del scores["samples"]
+    general = read_scored_general(config, run)
+    if general is not None:
+        scores["general"] = score_general(general, config.eval.resamples)
     if config.eval.own_tasks:
         scores["own_tasks"] = dict(sorted(config.eval.own_tasks.items()))
     write_scores(run.scores, scores)
     write_tables(run.tables, [scores])
+    write_general_table(run.tables, general, config.eval.resamples)
     print("\n".join(summary_lines(scores)), flush=True)
+
+
+def read_scored_general(config: Config, run: RunDir) -> GeneralRun | None:
+    """Read what the general tasks scored; None if the run has none. UserError where their stage should have left it,
+    unless `allow_missing`."""
+    general = read_general(run, texts=False) if config.measures_general else None
+    if general is None and "general" in config.active_stages and not config.allow_missing:
+        raise UserError(
+            f"{run.general_settings} does not exist; run the stages predict and general, or score what is there with "
+            "allow_missing=true"
+        )
+    return general
 
 
 def score_answer(task: Task, answer: SavedAnswer, parity: bool) -> Scored:

@@ -162,7 +162,7 @@ class ApiServer:
                 self.send(handler, status, json.dumps(self.error(action)).encode(), headers)
 
     def chat(self, handler: BaseHTTPRequestHandler, body: dict[str, Any]) -> None:
-        prompt = body["messages"][0]["content"]
+        prompt = body["messages"][-1]["content"]
         with self.lock:
             self.bodies.append(body)
             self.asked[prompt] += 1
@@ -181,7 +181,7 @@ class ApiServer:
 
     def ask_in_batch(self, body: dict[str, Any]) -> Action:
         """What becomes of a call of a batch."""
-        prompt = body["messages"][0]["content"]
+        prompt = body["messages"][-1]["content"]
         self.bodies.append(body)
         self.asked[prompt] += 1
         action = self.behave(prompt, self.asked[prompt])

@@ -17,6 +17,7 @@ from sciriff.config import (
     DeepspeedConfig,
     EngineConfig,
     EvalConfig,
+    GeneralConfig,
     JudgeConfig,
     LogConfig,
     MixConfig,
@@ -75,6 +76,7 @@ def make_run(
     engine: EngineConfig | None = None,
     seed: int = 42,
     allow_missing: bool = False,
+    general: GeneralConfig | None = None,
     **evaluation: Any,
 ) -> RunDir:
     """A run folder with its frozen config; further keys are those of conf/eval."""
@@ -87,6 +89,7 @@ def make_run(
         deepspeed=DeepspeedConfig(zero_stage=0),
         engine=engine or EngineConfig(name="transformers"),
         eval=EvalConfig(**{"max_new_tokens": 24, **evaluation}),
+        general=general or GeneralConfig(),
         judge=JudgeConfig(provider="none"),
         log=LogConfig(tracker="none"),
         cache_dir=str(folder / "cache"),

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from general_runs import write_general
 
 from sciriff import config, score
 from sciriff.compare import main
@@ -381,3 +382,76 @@ def test_latex_takes_the_table(make, comparing):
     Path("page.tex").write_text(page)
     made = subprocess.run(["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "page.tex"], capture_output=True)
     assert made.returncode == 0, made.stdout.decode(errors="replace")[-2000:]
+
+
+GENERAL = "general.tasks=[mmlu,gsm8k_cot]"
+"""Any tasks: what they scored is written by hand."""
+
+
+def with_general(run: RunDir, right: int, wrong: int = 0, **others: Any) -> RunDir:
+    """Give a run general tasks with a hundred documents each, of which those from `wrong` to before `right` are right,
+    and score it again."""
+    values = [int(wrong <= n < right) for n in range(100)]
+    write_general(run, {"mmlu": {"mmlu_a": values[:50], "mmlu_b": values[50:]}, "gsm8k_cot": values}, **others)
+    score.main(config.load(run.config), run)
+    return run
+
+
+@pytest.fixture
+def make_general(make) -> Callable[..., RunDir]:
+    """`make_general("name", answers, "seed=2")` is a run that has general tasks but has not scored them yet."""
+    return lambda name, *more: make(name, *more, GENERAL, "allow_missing=true")
+
+
+def test_general_tasks_are_compared_beside_the_columns(make, make_general, comparing):
+    make("plain", good(0.5))
+    with_general(make_general("before", good(0.3), "eval.max_new_tokens=7"), 60)
+    with_general(make_general("after", good(0.7), "eval.max_new_tokens=9"), 30, 2)
+    printed, numbers = comparing("before", "after", "plain", "--latex", "table.tex")
+    after, plain = numbers["comparisons"]
+    assert (plain["general"], plain["notes"]) == (None, ["general tasks: not in plain"])
+    general = after["general"]
+    assert list(general["tasks"]) == ["mmlu", "gsm8k_cot"]
+    row = general["tasks"]["gsm8k_cot"]
+    assert (row["baseline"]["mean"], row["value"]["mean"], row["lost"], row["won"]) == (0.6, 0.28, 32, 0)
+    assert (row["difference"], row["verdict"]) == (pytest.approx(-0.32), "lower")
+    assert (row["p"], row["p_holm"]) == (1 / 2001, pytest.approx(2 / 2001))
+    assert (general["mean"]["name"], general["mean"]["difference"]) == ("mean of 2 of 2", pytest.approx(-0.32))
+    block = printed[printed.index("\ngeneral task ") + 1 :].splitlines()
+    assert block[1] == "after"
+    assert block[2].split()[:5] == ["mmlu", "100", "60.00", "28.00", "-32.00"]
+    assert block[2].split()[-3:] == ["32", "0", "lower"]
+    assert block[4].split()[:6] == ["mean", "of", "2", "of", "2", "200"]
+    assert "within noise: 0 of 2 differences of general tasks" in printed
+    tasks, metrics, *rows = cells(Path("table.tex").read_text())
+    assert tasks[-3:] == ["mmlu", r"gsm8k\_cot", "general mean"]
+    assert metrics[-3:] == ["acc", "acc", ""]
+    values = {row[0].split()[0]: row[-3:] for row in rows if row[0]}
+    assert values == {"before": ["60.0"] * 3, "after": ["28.0$^{*}$"] * 3, "plain": ["--"] * 3}
+    assert len({len(row) for row in (metrics, *rows)}) == 1
+    assert "general tasks (quick, lm-eval 0.4.13)" in Path("table.tex").read_text()
+
+
+def test_general_tasks_of_seeds(make_general, comparing):
+    for seed, right in ((1, 40), (2, 50)):
+        with_general(make_general(f"mine-s{seed}", good(0.3), f"seed={seed}"), right)
+    with_general(make_general("other", good(0.3), "eval.max_new_tokens=7"), 90)
+    printed, numbers = comparing("mine*", "other", "--latex", "table.tex")
+    row = numbers["comparisons"][0]["general"]["tasks"]["mmlu"]
+    assert row["baseline"] == {"mean": 0.45, "sd": pytest.approx(0.05 * 2**0.5), "runs": 2, "sd_over_samples": None}
+    assert (row["value"]["mean"], row["lost"], row["won"]) == (0.9, 0, 50), "of these 10 are right in one seed"
+    assert "45.00 ± 7.07" in printed
+    assert r"45.0 {\scriptsize $\pm$ 7.1}" in Path("table.tex").read_text()
+    printed, alone = comparing("mine*")
+    assert alone["baseline"]["general"]["tasks"][0]["value"]["mean"] == 0.45
+    assert alone["baseline"]["general"]["mean"]["name"] == "mean of 2 of 2"
+    assert "general task" in printed
+
+
+def test_general_tasks_that_are_not_those_of_the_scores(make, make_general, comparing):
+    make("one", good(0.5))
+    run = with_general(make_general("two", good(0.3)), 50)
+    write_general(run, {"mmlu": [1, 0]})
+    assert "scores.json: the general tasks are others than those in" in comparing("two", "one", status=2)[0]
+    run.general_settings.unlink()
+    assert "settings.json does not exist, but scores.json has general tasks" in comparing("two", "one", status=2)[0]

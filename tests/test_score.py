@@ -12,6 +12,7 @@ from statistics import median
 from typing import Any
 
 import pytest
+from general_runs import item, write_general
 from task_cases import REFERENCES
 
 from sciriff import config, score
@@ -20,6 +21,7 @@ from sciriff.data.records import Judgement, Prediction
 from sciriff.results.per_instance import read_per_instance
 from sciriff.run.json_lines import write_jsonl
 from sciriff.run.run_dir import RunDir
+from sciriff.run.user_error import UserError
 from sciriff.tasks import COLUMNS, NAMES
 from sciriff.tasks.biored import BIORED
 from sciriff.tasks.metrics.judge_rating import sample_of_100
@@ -424,3 +426,51 @@ def test_other_files_and_names(run: RunDir, scores_of):
 def test_no_predictions(tmp_path: Path, scores_of):
     with pytest.raises(ValueError, match=r"predictions: there are no predictions here; run the predict stage"):
         scores_of(RunDir(tmp_path))
+
+
+def test_general_tasks_stand_beside_science(run: RunDir, scores_of, capsys: pytest.CaptureFixture[str]):
+    plain = scores_of(run)
+    printed = capsys.readouterr().out
+    tables = {path.name: path.read_bytes() for path in run.tables.iterdir()}
+    write_general(run, {"mmlu": {"mmlu_a": [1, 0, 1, 1], "mmlu_b": [0, 0]}, "gsm8k_cot": [1, 0]}, name="quick")
+    rows = [item(n, 0, finish=finish, truncated=2 * n) for n, finish in enumerate(("length", "skipped"))]
+    write_jsonl(run.general / "gsm8k_cot.jsonl", rows)
+    assert scores_of(run) == plain, "the run asks for none, so these are of an earlier choice"
+    capsys.readouterr()
+    scores = scores_of(run, "general.tasks=[mmlu,gsm8k_cot]")
+    general = scores.pop("general")
+    assert json.dumps(scores) == json.dumps(plain)
+    assert (general["name"], list(general["tasks"])) == ("quick", ["mmlu", "gsm8k_cot"])
+    assert general["tasks"]["mmlu"]["value"] == pytest.approx(3 / 6)
+    assert general["mean"]["value"] == pytest.approx(0.25)
+    both = capsys.readouterr().out
+    assert both.startswith(printed + "\n")
+    block = both[len(printed) + 1 :].splitlines()
+    assert block[0].split() == ["general", "abilities", "(quick)", "n", "score", "95", "%", "interval"]
+    assert block[1].split()[:5] == ["mmlu", "6", "of", "6", "50.00"]
+    assert block[3].split()[:4] == ["mean", "of", "2", "25.00"]
+    assert block[5] == (
+        "gsm8k_cot: 1 of 2 prompts were too long and lost examples, 1 of 2 prompts were too long and count as wrong, "
+        "1 of 2 answers ran into their limit"
+    )
+    assert {path.name: path.read_bytes() for path in run.tables.iterdir() if path.name != "general.tsv"} == tables
+    assert [row[:2] for row in table(run.tables / "general.tsv")[1:]] == [
+        ["mmlu", ""],
+        ["mmlu", "mmlu_a"],
+        ["mmlu", "mmlu_b"],
+        ["gsm8k_cot", ""],
+    ]
+    assert scores_of(run) == plain
+    assert not (run.tables / "general.tsv").exists()
+
+
+def test_general_tasks_that_are_missing_or_damaged(run: RunDir, scores_of):
+    with pytest.raises(UserError, match=r"settings\.json does not exist; run the stages predict and general, or"):
+        scores_of(run, "general.tasks=[mmlu]")
+    assert "general" not in scores_of(run, "general.tasks=[mmlu]", "allow_missing=true")
+    assert "general" not in scores_of(run, "general.tasks=[mmlu]", "stages=[score]")
+    write_general(run, {"mmlu": [1, 0]})
+    assert "general" in scores_of(run, "general.tasks=[mmlu]", "stages=[score]")
+    (run.general / "mmlu.jsonl").write_text('{"doc_id": 0}\n')
+    with pytest.raises(UserError, match=r"mmlu\.jsonl:1: doc_hash is missing; run the stages predict and general"):
+        scores_of(run, "general.tasks=[mmlu]")

@@ -50,13 +50,8 @@ class GeneralConfig:
             raise UserError(f"general.tasks names {twice} twice")
 
     def of(self, table: Any, *names: str) -> Any:
-        """The entry of a table by task (`shots`, `limit`, ...) for a task that goes by these names, the closest first:
-        its own, then those of its groups, then a group's name that it begins with. None without one; a number is the
-        limit of all."""
+        """The entry of a table by task (`shots`, `limit`, ...) for a task that goes by these names: its own, then those
+        of its groups, the closest first. None without one; a number is the limit of all."""
         if not isinstance(table, dict):
             return table
-        for name in names:
-            if name in table:
-                return table[name]
-        begun = [known for known in table for name in names if name.startswith(f"{known}_")]
-        return table[max(begun, key=len)] if begun else None
+        return next((table[name] for name in names if name in table), None)

@@ -10,8 +10,8 @@ from sciriff.tasks import NAMES
 from sciriff.tasks.own import METRICS
 
 NAME = re.compile(r"[A-Za-z0-9_-]{1,100}")
-TAKEN = re.compile(r"summary|samples(_.*)?", re.IGNORECASE)
-"""Names that tables/summary.tsv, expected.json's number of samples and lm-eval's files have already."""
+TAKEN = re.compile(r"summary|general|samples(_.*)?", re.IGNORECASE)
+"""Names that tables/summary.tsv and general.tsv, expected.json's number of samples and lm-eval's files have already."""
 SHOWN = 60
 """Characters shown of a name or metric that is refused."""
 

@@ -152,10 +152,15 @@ class Config:
             "mix": self.train.method != "none" and self.predictions is None,
             "train": self.train.method != "none" and self.predictions is None,
             "predict": self.predictions is None,
-            "general": bool(self.general.tasks) and self.predictions is None,
+            "general": self.measures_general,
             "judge": self.judge.provider != "none",
         }
         return [stage for stage in STAGES if stage in self.stages and active.get(stage, True)]
+
+    @property
+    def measures_general(self) -> bool:
+        """Whether the run has general tasks, be it that their stage is not among the chosen ones."""
+        return bool(self.general.tasks) and self.predictions is None
 
     @property
     def answering_model(self) -> ModelConfig:

@@ -16,6 +16,7 @@ from sciriff.run.typed_json import Count, FromOne, read_json
 AGAIN = "run the stages predict and general again"
 
 Token = Annotated[int, Meta(ge=0, lt=2**31)]
+Finish = Literal["stop", "length", "scored", "skipped", "other"]
 LogLikelihood = Annotated[float, Meta(ge=-sys.float_info.max, le=sys.float_info.max)]
 
 
@@ -75,7 +76,7 @@ class GeneralItem:
     """lm-eval's digest of the document, and of its target; `doc_id` alone would pair other versions of a dataset."""
     target_hash: str
     value: Annotated[float, Meta(ge=0, le=1)]
-    finish: Literal["stop", "length", "scored", "skipped", "other"]
+    finish: Finish
     """`length`: the answer was cut at its limit; `skipped`: the prompt does not fit the model even without examples."""
     truncated: Count
     """Examples that were left out, so that the prompt fits."""

@@ -124,7 +124,7 @@ def of_report(config: Config, run: RunDir) -> dict[str, str]:
 
 def _general_items(config: Config, run: RunDir) -> dict[str, str]:
     """What the general tasks scored, if this run measures them."""
-    return {"general": tree_digest(run.general)} if "general" in config.active_stages else {}
+    return {"general": tree_digest(run.general)} if config.measures_general else {}
 
 
 def _general_digest(config: Config) -> str:

@@ -70,8 +70,7 @@ def jinja_template(chat: str) -> str | None:
 
 def prompt_ids(chat: str, messages: Sequence[Message], tokenizer: PreTrainedTokenizerFast) -> list[int]:
     """Return the token ids up to where the assistant answers, a prefix of the training row's. Errors as `Markup`."""
-    markup = Markup(chat, tokenizer)
-    return list(chain.from_iterable(markup.encode([markup.render(messages, to_answer=True)])[0]))
+    return Markup(chat, tokenizer).prompt_ids(messages)[0]
 
 
 def end_ids(chat: str, tokenizer: PreTrainedTokenizerFast) -> list[int]:
@@ -159,6 +158,17 @@ class Markup:
             position += len(answer)
             answers.append((messages, position))
         return TrainingRow(ids, targets, answers)
+
+    def prompt_ids(self, *conversations: Sequence[Message]) -> list[list[int]]:
+        """Return the token ids of each conversation up to where the assistant answers."""
+        pieces = self.encode([self.render(messages, to_answer=True) for messages in conversations])
+        return [list(chain.from_iterable(ids)) for ids in pieces]
+
+    def answer_ids(self, text: str) -> list[int]:
+        """Return the token ids of an answer that begins with `text`, as training has them after any prompt, without
+        what ends an answer."""
+        answer = self.encode([self.render([Message("user", "x"), Message("assistant", text)])])[0][-1]
+        return answer[: self._end(answer)]
 
     @cached_property
     def end_id(self) -> int:

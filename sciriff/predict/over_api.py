@@ -11,6 +11,7 @@ from sciriff.models.identity import context_of
 from sciriff.models.loading import load_config, load_tokenizer
 from sciriff.predict import parity, saved_rows
 from sciriff.predict.estimated_tokens import EstimatedTokens
+from sciriff.predict.general_over_api import GeneralPrompts
 from sciriff.predict.paid_answers import PaidAnswer, PaidAnswers
 from sciriff.predict.prompts import Prompt
 from sciriff.predict.saved_rows import RequestedAnswer
@@ -35,7 +36,8 @@ def tokenizer_and_context(config: Config) -> tuple[Any, int]:
 
 
 def answer(config: Config, run: RunDir, prompts: list[Prompt]) -> None:
-    """Write the rows of all prompts. UserError if the cap forbids it or some stay unanswered; paid answers are kept."""
+    """Write the rows of all prompts, and after these of the general ones, within one cap. UserError if it forbids that
+    or some stay unanswered; paid answers are kept."""
     service = answering_service(config)
     if found := list(service.problems()):
         raise UserError(found[0])
@@ -63,6 +65,7 @@ class Answering:
             if not prompt.skipped:
                 self.asking.setdefault(self.digest(prompt), []).append(prompt)
         self.rows = {prompt.key: prompt.skipped_row() for prompt in prompts if prompt.skipped}
+        self.general = GeneralPrompts(config, run, service) if "general" in config.active_stages else None
 
     def top_p(self) -> dict[str, float]:
         """Sent only where it is not 1: some models take it at no value."""
@@ -113,26 +116,31 @@ class Answering:
         """Take what is paid for already, ask for the rest, write the rows."""
         saved_rows.begin(self.run, self.asked, self.settings())
         self.paid = PaidAnswers.read(self.run.paid_answers)
+        asked = len(self.asking) + (len(self.general.asking) if self.general else 0)
         calls = self.take_paid()
-        if len(calls) < len(self.asking):
-            log_line(f"{len(self.asking) - len(calls)} answers are here already")
+        made = {call.id: call for call in calls}
+        if len(calls) < asked:
+            log_line(f"{asked - len(calls)} answers are here already")
         tally = self.service.collect_earlier(calls, self.pay, batch_file=self.run.answer_batch)
         if calls := [call for call in self.take_paid() if call.id not in tally.failed]:
             tally.include(self.ask(calls))
-        for digest in tally.filtered:
-            self.add(self.call(digest), Reply("", 0, 0, "content_filter"))
+        for id in sorted(tally.filtered):
+            self.add(made[id], Reply("", 0, 0, "content_filter"))
         saved_rows.keep_only(self.run, self.asked, self.rows)
         names = {digest: named(prompts[0].key) for digest, prompts in self.asking.items()}
-        what, asked = "prompts are not answered", len(self.asking)
+        names |= self.general.names() if self.general else {}
+        what = "prompts are not answered"
         allowed = self.config.allow_missing
         self.service.say_outcome(tally, names, what, lambda failed: f"{len(failed)} of {asked} {what}", allowed)
         ends = [row.finish_reason for row in self.rows.values()]
         held_back = sum(end in ("content_filter", "refusal") for end in ends)
         cut_off = ends.count("length")
         log_line(f"{len(ends)} answers, {cut_off} of them cut off at their limit, {held_back} refused or filtered")
+        if self.general:
+            self.general.finish()
 
     def take_paid(self) -> list[Call]:
-        """Make rows of all that is paid for. Returns the calls that are left."""
+        """Make rows of all that is paid for. Returns the calls that are left, those of general prompts last."""
         left = []
         for digest, prompts in self.asking.items():
             paid = self.paid.find(digest, self.question(prompts[0]), self.limit(prompts[0]))
@@ -141,21 +149,26 @@ class Answering:
             else:
                 self.take(prompts, paid)
         saved_rows.keep_only(self.run, self.asked, self.rows)
-        return left
+        return left + (self.general.take_paid(self.paid) if self.general else [])
 
     def ask(self, calls: list[Call]) -> Tally:
-        progress = Progress(len(self.prompts))
+        general = self.general.answers if self.general else None
+        progress = Progress(len(self.prompts) + (len(general.requests) if general else 0))
 
         def on_reply(call: Sent, reply: Reply) -> None:
             self.add(call, reply)
-            progress(len(self.rows), "answers")
+            progress(len(self.rows) + (len(general.rows) if general else 0), "answers")
 
         spent = self.paid.spent(self.service.price() or UNKNOWN_PRICE)
         return self.service.ask(calls, on_reply, spent=spent, batch_file=self.run.answer_batch)
 
     def add(self, call: Sent, reply: Reply) -> None:
         """Write an answer, first as paid for, then as rows."""
-        saved_rows.append(self.run, self.take(self.asking[call.id], self.pay(call, reply)))
+        paid = self.pay(call, reply)
+        if self.general and call.id in self.general.asking:
+            self.general.add(call.id, paid)
+        else:
+            saved_rows.append(self.run, self.take(self.asking[call.id], paid))
 
     def pay(self, call: Sent, reply: Reply) -> PaidAnswer:
         """Write an answer as paid for, whether it is asked for now or not."""

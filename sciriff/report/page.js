@@ -1,5 +1,5 @@
 "use strict";
-// What the scripts of the page share: elements, the theme, unpacking data. The three files become one script, this one
+// What the scripts of the page share: elements, the theme, unpacking data. The files of a page become one script, this one
 // first. Texts of a run reach the page as text nodes alone, never as markup.
 
 const byId = (id) => document.getElementById(id);

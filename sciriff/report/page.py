@@ -5,7 +5,7 @@ from typing import Any
 
 from sciriff.config import Config
 from sciriff.data.training_metrics import read_metrics
-from sciriff.report import about, bars, figures, mix_card, other_parity, run_scores, template
+from sciriff.report import about, bars, figures, general, mix_card, other_parity, run_scores, template
 from sciriff.report.answers import read_answers
 from sciriff.report.browser import parts
 from sciriff.report.cards import cards
@@ -19,7 +19,7 @@ from sciriff.tasks import NAMES
 from sciriff.tasks.own import columns_of
 
 HERE = Path(__file__).parent
-SCRIPTS = ("page.js", "prediction.js", "browser.js")
+SCRIPTS = ("page.js", "paged_list.js", "prediction.js", "browser.js", "general_items.js")
 SHADES = 5
 """Steps of the colour of a confusion matrix, beside no colour for 0."""
 
@@ -34,6 +34,10 @@ def filled(values: dict[str, Any]) -> bytes:
         "bar": bars.bar,
         "tokens": mix_card.tokens,
         "shade": _shade,
+        "difference": run_scores.difference,
+        "p": number_format.p_value,
+        "sign": run_scores.verdict_sign,
+        "kind": run_scores.verdict_kind,
     }
     scripts = [HERE / name for name in SCRIPTS]
     return template.filled(HERE / "page.html.jinja", [HERE / "page.css"], scripts, functions, values)
@@ -50,9 +54,11 @@ def content(config: Config, run: RunDir) -> dict[str, Any]:
     manifest = Manifest.read(run.manifest)
     mix = mix_card.read(run.mix_card)
     answers = read_answers(config, run)
+    abilities = general.read_section(config, run, scores, beside)
+    predictions = parts(list(answers.values()), config.report.predictions_per_task)
     return {
         "name": name,
-        "sentence": run_scores.sentence(scores, beside),
+        "sentence": " ".join([run_scores.sentence(scores, beside), *([abilities.clause] if abilities else [])]),
         "notes": about.notes(config, scores, mix),
         "runs": runs,
         "others": lambda column: [run.columns.get(column) for run in beside],
@@ -65,7 +71,9 @@ def content(config: Config, run: RunDir) -> dict[str, Any]:
         "same_columns": len({tuple(run.columns) for run in runs}) == 1,
         "other_parity": other_parity.other_parity(scores.scores),
         "cards": cards(scores, answers),
-        "parts": parts(list(answers.values()), config.report.predictions_per_task),
+        "general": abilities,
+        "has_predictions": bool(predictions),
+        "parts": [*predictions, *(abilities.parts if abilities else [])],
         "metrics": metrics,
         "curves": curves(metrics),
         "totals": totals(metrics),

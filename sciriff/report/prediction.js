@@ -39,8 +39,8 @@ function sharedRanges(text, other) {
 }
 
 // Text with what was searched for in <mark>, and what both sides share in <mark class=shared>.
-function marked(text, shared = []) {
-  const hits = rangesOf(text, needle());
+function marked(text, shared = [], looked = needle()) {
+  const hits = rangesOf(text, looked);
   const cuts = [...new Set([0, text.length, ...hits.flat(), ...shared.flat()])].sort((a, b) => a - b);
   const inside = (ranges) => {
     let next = 0;
@@ -62,9 +62,9 @@ function marked(text, shared = []) {
 
 // ---- one prediction ----
 
-function written(text, shared) {
+function written(text, shared, looked = needle()) {
   if (text.trim() === "") return element("p", { class: "quiet" }, "(empty)");
-  return element("pre", { tabindex: "0" }, marked(text, shared));
+  return element("pre", { tabindex: "0" }, marked(text, shared, looked));
 }
 
 function sign(mark) {
@@ -113,25 +113,22 @@ function side(heading, row, which) {
   return box;
 }
 
-async function show() {
+async function show(which) {
   const panel = byId("prediction-body");
-  byId("step-back").disabled = placeOf(chosen) <= 0;
-  byId("step-on").disabled = placeOf(chosen) + 1 >= found.length;
-  byId("permalink").hidden = chosen === null;
-  if (chosen === null) {
+  byId("permalink").hidden = which === null;
+  if (which === null) {
     byId("prediction-id").textContent = "No prediction";
     panel.replaceChildren(element("p", { class: "quiet" }, "Nothing passes these filters."));
     return;
   }
-  const which = chosen;
   const [task, row] = which;
   const shown = (await unpack(`answers-${task}`))[row];
-  if (!same(which, chosen)) return; // another one was chosen meanwhile
+  if (!same(which, predictions.chosen)) return; // another one was chosen meanwhile
   const { name, ids } = index.tasks[task];
   const scores = Object.entries(shown.scores).map(([metric, value]) => `${metric} ${(100 * value).toFixed(1)}`);
   const sample = sampleOf(task, row);
   byId("prediction-id").textContent = ids[row].slice(0, 500) + (sample === null ? "" : `, sample ${sample}`);
-  byId("permalink").href = link(chosen);
+  byId("permalink").href = link(which);
   const prompt = element("details", { class: "prompt" }, element("summary", {}, "Prompt"));
   prompt.addEventListener("toggle", async () => {
     promptOpen = prompt.open;

@@ -6,6 +6,7 @@ from pathlib import Path
 from statistics import fmean
 
 from sciriff.config import read
+from sciriff.results.difference import HIGHER, LOWER, Difference
 from sciriff.results.scores import ColumnScore, Scores, Summary, TaskScores, coverage, held_out_of, read_scores
 from sciriff.run import number_format
 from sciriff.run.run_dir import RunDir
@@ -92,6 +93,16 @@ def points(value: float | None) -> str:
 def difference(value: float) -> str:
     """A difference of shares with its sign and a typographic minus: `+18.0`, `−0.4`."""
     return number_format.signed_points(value, digits=1).replace("-", "−")
+
+
+def verdict_sign(found: Difference) -> str:
+    """A sign that tells a verdict without its colour."""
+    return {HIGHER: "▲", LOWER: "▼"}.get(found.verdict, "≈")
+
+
+def verdict_kind(found: Difference) -> str:
+    """The style's class for a verdict."""
+    return found.verdict if found.verdict in (HIGHER, LOWER) else "noise"
 
 
 def sentence(run: RunScores, beside: Sequence[RunScores]) -> str:

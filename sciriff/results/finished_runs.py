@@ -3,7 +3,7 @@
 import difflib
 import glob
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +11,17 @@ from omegaconf import OmegaConf
 
 from sciriff.config import UNNAMED, read
 from sciriff.data.records import AnswerKey
+from sciriff.results.general_items import GeneralRun, read_general
 from sciriff.results.per_instance import InstanceNumbers, read_per_instance
-from sciriff.results.scores import ColumnScore, answers_of, columns_and_statistics, held_out_of, read_scores
+from sciriff.results.scores import (
+    ColumnScore,
+    Scores,
+    answers_of,
+    columns_and_statistics,
+    general_and_mean,
+    held_out_of,
+    read_scores,
+)
 from sciriff.run.digest import value_digest
 from sciriff.run.run_dir import RunDir
 from sciriff.run.user_error import UserError
@@ -42,6 +51,10 @@ class FinishedRun:
     """Digest of all config keys that decide its results except the seed; None without a config."""
     tasks: tuple[Task, ...] = HELD_OUT
     """The held-out tasks that it was scored for, one's own among them."""
+    general: GeneralRun | None = None
+    """What each document of its general tasks scored, without texts; None without any."""
+    general_scores: dict[str, ColumnScore] = field(default_factory=dict)
+    """General task or `mean` -> score, as in scores.json."""
 
 
 def tasks_of(runs: Sequence[FinishedRun]) -> tuple[Task, ...]:
@@ -122,6 +135,7 @@ def read_run(folder: Path) -> FinishedRun:
                 f"{path} has {len(numbers[task.name])} answers and scores.json {answers_of(scored)}; "
                 f"`python -m sciriff.score {folder}` makes both again"
             )
+    general = _read_general(run, scores)
     config = read_config(run.config) if run.config.is_file() else {}
     seed = config.pop("seed", None)
     return FinishedRun(
@@ -134,7 +148,26 @@ def read_run(folder: Path) -> FinishedRun:
         seed=seed,
         identity=value_digest(config) if config else None,
         tasks=tasks,
+        general=general,
+        general_scores=general_and_mean(scores.get("general")),
     )
+
+
+def _read_general(run: RunDir, scores: Scores) -> GeneralRun | None:
+    """Read the documents of the general tasks, if these were scored. UserError if they are others than those in
+    scores.json."""
+    if (scored := scores.get("general")) is None:
+        return None
+    again = f"`python -m sciriff.score {run.root}` makes it again"
+    general = read_general(run, texts=False)
+    if general is None:
+        raise UserError(f"{run.general_settings} does not exist, but scores.json has general tasks; {again}")
+    counts = {
+        name: sum(len(general.items[leaf]) for leaf in task.leaves) for name, task in general.settings.tasks.items()
+    }
+    if counts != {name: task["n"] for name, task in scored["tasks"].items()}:
+        raise UserError(f"{run.scores}: the general tasks are others than those in {run.general}; {again}")
+    return general
 
 
 def read_runs(folders: Sequence[Path]) -> tuple[list[FinishedRun], dict[Path, str]]:

@@ -1,10 +1,11 @@
 """Finished runs as a LaTeX table: the columns of summary.tsv with intervals, ready for a paper."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import accumulate, pairwise
 from statistics import fmean, stdev
 
-from sciriff.results.comparison import HIGHER, LOWER, Comparison
+from sciriff.results.comparison import Comparison
+from sciriff.results.difference import HIGHER, LOWER, Difference
 from sciriff.results.finished_runs import tasks_of
 from sciriff.results.scores import ColumnScore
 from sciriff.results.seeds import Group
@@ -13,7 +14,8 @@ from sciriff.tasks import NAMES as THE_NINE
 from sciriff.tasks.own import columns_of
 from sciriff.tasks.task import Task
 
-STATISTICS = ("mean", "median")
+MEAN = "mean"
+STATISTICS = (MEAN, "median")
 MISSING = "--"
 PLUS_MINUS = r"$\pm$"
 NAMES = dict(zip('\\~^<>|"', "backslash asciitilde asciicircum less greater bar quotedbl".split(), strict=True))
@@ -25,14 +27,19 @@ def latex_table(groups: Sequence[Group], comparisons: Sequence[Comparison]) -> s
     `comparisons` of the others with the baseline, in the same order, mark what differs."""
     tasks = tasks_of([run for group in groups for run in group.runs])
     columns = columns_of(tasks)
+    general = _general_columns(groups)
     coverages = [_coverage(group, columns) for group in groups]
     counts = set(coverages)
     rows = [
         line
         for group, comparison, covers in zip(groups, [None, *comparisons], coverages, strict=True)
-        for line in _rows(group, comparison, columns, covers if len(counts) > 1 else None)
+        for line in _rows(group, comparison, columns, covers if len(counts) > 1 else None, [*general])
     ]
-    notes = [f"{comparison.group.name}: {note}" for comparison in comparisons for note in comparison.notes]
+    notes = [
+        f"{comparison.group.name}: {note}"
+        for comparison in comparisons
+        for note in (*comparison.notes, *(comparison.general.notes if comparison.general else ()))
+    ]
     return "\n".join(
         [
             r"% \usepackage{booktabs,graphicx} and, for the quotation marks of names, \usepackage[T1]{fontenc}",
@@ -42,9 +49,9 @@ def latex_table(groups: Sequence[Group], comparisons: Sequence[Comparison]) -> s
             rf"\caption{{{_caption(groups, comparisons, tasks)}}}",
             r"\label{tab:sciriff}",
             r"\resizebox{\textwidth}{!}{%",
-            rf"\begin{{tabular}}{{l{'r' * len(columns)}{'r' * len(STATISTICS)}}}",
+            rf"\begin{{tabular}}{{l{'r' * (len(columns) + len(STATISTICS) + len(general))}}}",
             r"\toprule",
-            *_heading(tasks, counts),
+            *_heading(tasks, counts, general),
             r"\midrule",
             *rows,
             r"\bottomrule",
@@ -80,44 +87,85 @@ def _caption(groups: Sequence[Group], comparisons: Sequence[Comparison], tasks: 
         )
     if judges := sorted({judge for run in runs for judge in run.judges.values() if judge}):
         parts.append(f"lm\\_judge: rated by {' and '.join(map(escaped, judges))}")
-    if not all(run.scores.keys() >= set(columns_of(tasks)) for run in runs):
+    names = set(_general_columns(groups))
+    if not all(run.scores.keys() >= set(columns_of(tasks)) and run.general_scores.keys() >= names for run in runs):
         parts.append(f"{MISSING}: not computed, and left out of mean and median")
     if all(run.parity == "reference" for run in runs):
         parts.append("scored by the rules of the original code")
+    settings = [run.general.settings for run in runs if run.general]
+    if settings:
+        protocols = " and ".join(dict.fromkeys(f"{s.name}, lm-eval {s.lm_eval}" for s in settings))
+        parts.append(f"on the right: general tasks ({escaped(protocols)}), which the mean on the left leaves out")
     return "; ".join(parts) + "."
 
 
-def _heading(tasks: Sequence[Task], counts: set[str]) -> list[str]:
+def _general_columns(groups: Sequence[Group]) -> dict[str, str]:
+    """General tasks of the runs, in their order, and `mean` -> the heading below their name; empty without any."""
+    runs = [run.general for group in groups for run in group.runs if run.general]
+    metrics: dict[str, dict[str, None]] = {}
+    for general in runs:
+        for name, task in general.settings.tasks.items():
+            metrics.setdefault(name, {})[task.metric.partition(",")[0]] = None
+    if not metrics:
+        return {}
+    return {name: " / ".join(found) for name, found in metrics.items()} | {MEAN: ""}
+
+
+def _heading(tasks: Sequence[Task], counts: set[str], general: Mapping[str, str]) -> list[str]:
     """Draw a row of tasks and one of metrics, with the columns that the means cover if all cover as many."""
     edges = accumulate((len(task.headline) for task in tasks), initial=0)
     cells = [rf"\multicolumn{{{len(task.headline)}}}{{c}}{{{escaped(task.short_name)}}}" for task in tasks]
     rules = [rf"\cmidrule(lr){{{first + 2}-{last + 1}}}" for first, last in pairwise(edges)]
     covers = f"of {next(iter(counts))}" if len(counts) == 1 else ""
     metrics = [escaped(name) for task in tasks for name in task.headline]
-    return [_row(["", *cells, *STATISTICS]), " ".join(rules), _row(["", *metrics, *[covers] * len(STATISTICS)])]
+    names = [escaped(name if name != MEAN else f"general {MEAN}") for name in general]
+    return [
+        _row(["", *cells, *STATISTICS, *names]),
+        " ".join(rules),
+        _row(["", *metrics, *[covers] * len(STATISTICS), *map(escaped, general.values())]),
+    ]
 
 
-def _rows(group: Group, comparison: Comparison | None, columns: Sequence[str], covers: str | None) -> list[str]:
+def _rows(
+    group: Group, comparison: Comparison | None, columns: Sequence[str], covers: str | None, general: Sequence[str]
+) -> list[str]:
     """Draw a row of values and, if there are any, one of intervals below. `covers` is what the mean covers, if it
-    differs from that of other rows."""
-    differing = set()
-    if comparison:
-        differing = {column.name for column in comparison.columns if column.verdict in (HIGHER, LOWER)}
-        if comparison.mean and comparison.mean.verdict in (HIGHER, LOWER):
-            differing.add("mean")
+    differs from that of other rows; `general` the general tasks and their mean."""
+    differing = _differing(comparison.columns, comparison.mean) if comparison else set()
+    of_general = comparison.general if comparison else None
+    general_differing = _differing(of_general.tasks, of_general.mean) if of_general else set()
     name = escaped(group.name)
     if covers is not None:
         name += f" {_small(f'(mean of {covers})')}"
-    values, intervals = [], []
-    for column in (*columns, *STATISTICS):
-        scores = [run.scores[column] for run in group.runs if column in run.scores]
-        whole = len(scores) == len(group.runs)
-        mark = "$^{*}$" if column in differing else ""
-        values.append(_value(scores) + mark if whole else MISSING)
-        limits = scores[0].get("ci95") if whole and len(scores) == 1 else None
-        intervals.append(_small(interval(limits)) if limits else "")
+    science = [_score(column, [run.scores for run in group.runs], differing) for column in (*columns, *STATISTICS)]
+    beside = [_score(task, [run.general_scores for run in group.runs], general_differing) for task in general]
+    if beside and (count := _general_coverage(group, general)):
+        beside[-1] = (f"{beside[-1][0]} {_small(f'(of {count})')}", beside[-1][1])
+    values, intervals = zip(*science, *beside, strict=True)
     lines = [_row([name, *values])]
     return [*lines, _row(["", *intervals])] if any(intervals) else lines
+
+
+def _differing(columns: Sequence[Difference], mean: Difference | None) -> set[str]:
+    """Names of the columns that differ from the baseline's, and MEAN if the mean does."""
+    rows = [*((row.name, row) for row in columns), *([(MEAN, mean)] if mean else [])]
+    return {name for name, row in rows if row.verdict in (HIGHER, LOWER)}
+
+
+def _score(column: str, runs: Sequence[Mapping[str, ColumnScore]], differing: Collection[str]) -> tuple[str, str]:
+    """Value of a column in one run or several seeds, with a star if it is among the `differing`, and its interval."""
+    scores = [scores[column] for scores in runs if column in scores]
+    if len(scores) < len(runs):
+        return MISSING, ""
+    limits = scores[0].get("ci95") if len(scores) == 1 else None
+    mark = "$^{*}$" if column in differing else ""
+    return _value(scores) + mark, _small(interval(limits)) if limits else ""
+
+
+def _general_coverage(group: Group, general: Sequence[str]) -> str:
+    """Coverage of a group's mean of general tasks; empty if it has all or none."""
+    counts = [len(run.general_scores.keys() & set(general[:-1])) for run in group.runs]
+    return count_of(counts, len(general) - 1) if max(counts) and min(counts) < len(general) - 1 else ""
 
 
 def _row(cells: Sequence[str]) -> str:

@@ -139,6 +139,10 @@ class _SummaryAlone(TypedDict):
     summary: Summary
 
 
+class _GeneralAlone(TypedDict):
+    general: NotRequired[GeneralScores]
+
+
 WHAT, FIX = "the scores of a run", "run the score stage again"
 
 
@@ -164,6 +168,16 @@ def parsed_summary(data: bytes, path: Path) -> Summary:
     return parsed_json(data, _SummaryAlone, path, WHAT, FIX)["summary"]
 
 
+def read_general_scores(path: Path) -> GeneralScores | None:
+    """Read what the general tasks scored alone; None without any."""
+    return parsed_general_scores(path.read_bytes(), path)
+
+
+def parsed_general_scores(data: bytes, path: Path) -> GeneralScores | None:
+    """Parse the bytes of scores.json as `read_general_scores` does."""
+    return parsed_json(data, _GeneralAlone, path, WHAT, FIX).get("general")
+
+
 def write_scores(path: Path, scores: Scores) -> None:
     """Write scores.json atomically."""
     write_whole(path, json.dumps(scores, indent=2, allow_nan=False) + "\n")
@@ -180,6 +194,18 @@ def columns_and_statistics(summary: Summary) -> dict[str, ColumnScore]:
             scores["mean"]["sd_over_samples"] = summary["mean_sd_over_samples"]
     if summary["median"] is not None:
         scores["median"] = {"value": summary["median"]}
+    return scores
+
+
+def general_and_mean(general: GeneralScores | None) -> dict[str, ColumnScore]:
+    """General task or `mean` -> score; empty without any."""
+    scores: dict[str, ColumnScore] = {}
+    for name, task in general["tasks"].items() if general else ():
+        scores[name] = {"value": task["value"]}
+        if "ci95" in task:
+            scores[name]["ci95"] = task["ci95"]
+    if general and general["mean"] is not None:
+        scores["mean"] = general["mean"]
     return scores
 
 

@@ -6,6 +6,7 @@ and corpus BLEU are recomputed exactly for each of 10,000 resamples without read
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from statistics import NormalDist
 
 import numpy as np
@@ -22,6 +23,19 @@ CELLS = 1 << 20
 """Weights (resamples x instances) that are held at a time: 8 MB each for draws, counts and floats."""
 SAME = 1e-12
 """Values that are closer than this differ by rounding."""
+FEW = 8
+"""Equal values are counted and not drawn one by one where each occurs this often on average."""
+
+
+@dataclass(frozen=True)
+class Stratum:
+    """A part of a test set whose instances are drawn for themselves, and whose mean has a fixed share in the score."""
+
+    name: str
+    share: float
+    """Of all strata together 1."""
+    values: Array
+    """One for each instance, [n]."""
 
 
 def resampled_sums(rows: Array, resamples: int, stream: str) -> Array:
@@ -60,6 +74,48 @@ def swapped_sums(differences: Array, resamples: int, stream: str) -> tuple[Array
         bits = np.unpackbits(random.integers(256, size=(last - first, -(-n // 8)), dtype=np.uint8), axis=1, count=n)
         sums[first:last] = bits.astype(np.float64) @ differences
     return sums, False
+
+
+def resampled_means(strata: Sequence[Stratum], resamples: int, stream: str) -> Array:
+    """Sums of share times mean over the strata, [resamples], in bootstrap samples within each stratum.
+
+    Each sample draws n - 1 of the n instances of a stratum, with replacement: the variance of a mean of n draws is too
+    small by the factor (n - 1) / n, which many small strata do not average out (Rao & Wu 1988). A stratum needs two
+    instances.
+    """
+    means = np.zeros(resamples)
+    for stratum in strata:
+        random = _generator(f"bootstrap {stream} {stratum.name}")
+        draws = len(stratum.values) - 1
+        means += stratum.share * _sums_of_draws(stratum.values, draws, resamples, random) / draws
+    return means
+
+
+def _sums_of_draws(values: Array, draws: int, resamples: int, random: np.random.Generator) -> Array:
+    """Sums of `draws` of the n values, [resamples], with replacement."""
+    n = len(values)
+    distinct, first, counts = np.unique(values, return_index=True, return_counts=True)
+    if len(distinct) * FEW <= n:
+        # in the order of their first instances, in which differences and their opposites are drawn alike
+        order = np.argsort(first)
+        return np.asarray(random.multinomial(draws, counts[order] / n, size=resamples) @ distinct[order])
+    sums = np.empty(resamples)
+    for start, end in _chunks(resamples, draws):
+        sums[start:end] = values[random.integers(n, size=(end - start, draws), dtype=np.int32)].sum(axis=1)
+    return sums
+
+
+def flipped_means(strata: Sequence[Stratum], resamples: int, stream: str) -> tuple[Array, bool]:
+    """Sums of share times mean of differences over the strata, [m], after random instances changed their sign, and
+    whether these are all combinations of signs, which is so if there are at most `resamples`."""
+    parts = np.concatenate([stratum.share * stratum.values / len(stratum.values) for stratum in strata])
+    parts = parts[parts != 0]
+    sizes, counts = np.unique(np.abs(parts), return_counts=True)
+    if 2 ** len(parts) <= resamples or len(sizes) * FEW > len(parts):
+        swapped, every = swapped_sums(parts[:, None], resamples, stream)
+        return parts.sum() - 2 * swapped[:, 0], every
+    positive = _generator(f"permutation {stream}").binomial(counts, 0.5, size=(resamples, len(sizes)))
+    return np.asarray((2 * positive - counts) @ sizes), False
 
 
 def drawn_from_all(values: Array, resamples: int, stream: str) -> Array:
@@ -105,7 +161,7 @@ def detectable(differences: Array) -> float:
 
 def _generator(stream: str) -> np.random.Generator:
     """Random numbers that depend on the name alone, not on earlier draws."""
-    return np.random.default_rng(list(stream.encode()))
+    return np.random.default_rng(list(stream.encode(errors="surrogatepass")))
 
 
 def _chunks(resamples: int, n: int) -> Iterator[tuple[int, int]]:

@@ -2,6 +2,8 @@
 
 from sciriff.results.scores import (
     ColumnScore,
+    GeneralScores,
+    GeneralTask,
     JudgeReport,
     Scores,
     Summary,
@@ -23,7 +25,13 @@ JUDGED = frozenset(column for task in HELD_OUT for column in task.judged_columns
 
 
 def summary_lines(scores: Scores) -> list[str]:
-    """Draw each column's n, readable share, value, 95 % interval and spread (x100); mean, median and remarks follow."""
+    """Draw each column's n, readable share, value, 95 % interval and spread (x100); mean, median and remarks follow.
+    The general tasks have a table of their own."""
+    general = scores.get("general")
+    return [*_science_lines(scores), *(["", *general_lines(general)] if general and general["tasks"] else [])]
+
+
+def _science_lines(scores: Scores) -> list[str]:
     summary, samples = scores["summary"], scores.get("samples", 1)
     header = ["column", "n", "readable", "score", "95 % interval", f"sd over {samples} samples"]
     rows, known = [], columns_and_statistics(summary)
@@ -39,6 +47,31 @@ def summary_lines(scores: Scores) -> list[str]:
     lines = table_lines(header, rows, right=header[1:])
     remarks = _remarks(scores) + _other_parity(scores)
     return [*lines, "", *map(visible_line, remarks)] if remarks else lines
+
+
+def general_lines(general: GeneralScores) -> list[str]:
+    """Draw each general task's documents, value and 95 % interval (x100), their mean, and remarks."""
+    header = [f"general abilities ({general['name']})", "n", "score", "95 % interval"]
+    rows = []
+    for name, task in general["tasks"].items():
+        limits = interval(task["ci95"]) if "ci95" in task else ""
+        rows.append([name, f"{task['n']:,} of {task['of']:,}", points(task["value"]), limits])
+    if general["mean"] is not None:
+        rows.append([f"mean of {len(general['tasks'])}", "", *_cells(general["mean"])[:2]])
+    remarks = [f"{name}: {text}" for name, task in general["tasks"].items() if (text := _general_lengths(task))]
+    lines = table_lines(header, rows, right=header[1:])
+    return [*lines, "", *map(visible_line, remarks)] if remarks else lines
+
+
+def _general_lengths(task: GeneralTask) -> str:
+    """Prompts and answers of a general task that were too long, as a phrase; empty if there are none."""
+    shortened, skipped, cut, n = (task[name] for name in ("shortened_prompts", "skipped_prompts", "cut_answers", "n"))
+    parts = [
+        f"{shortened} of {n} prompts were too long and lost examples" if shortened else "",
+        f"{skipped} of {n} prompts were too long and count as wrong" if skipped else "",
+        f"{cut} of {n} answers ran into their limit" if cut else "",
+    ]
+    return ", ".join(part for part in parts if part)
 
 
 def _cells(score: ColumnScore) -> tuple[str, str, str]:
@@ -121,6 +154,13 @@ def judge_line(judge: JudgeReport) -> str:
     )
     parts = [f"{judge['judged']} answers", *(f"{count} {what}" for count, what in exceptions if count)]
     return f"judged by {judge['judge'] or 'nobody'}: {', '.join(parts)}"
+
+
+def general_mean_line(general: GeneralScores | None) -> str:
+    """Format the mean of the general tasks (x100), interval and protocol: `49.87 [47.1, 52.6] quick`; empty without."""
+    if general is None or general["mean"] is None:
+        return ""
+    return " ".join(filter(None, (*_cells(general["mean"]), general["name"])))
 
 
 def mean_line(summary: Summary) -> str:

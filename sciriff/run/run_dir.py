@@ -97,7 +97,7 @@ class RunDir:
     per_instance = _Below("per_instance")
     """One file `<task>.jsonl` per task: the numbers of each answer from which its scores are computed."""
     tables = _Below("tables")
-    """`summary.tsv` in the reference's layout and `<task>.tsv` with the details."""
+    """`summary.tsv` in the reference's layout, `<task>.tsv` with the details, `general.tsv` of the general tasks."""
     report = _Below("report.html")
     """The page for people."""
     figures = _Below("figures")

@@ -8,7 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from sciriff.data.training_metrics import metrics_row
-from sciriff.results.scores import Summary, columns_and_statistics, parsed_summary
+from sciriff.results.scores import (
+    GeneralScores,
+    Summary,
+    columns_and_statistics,
+    general_and_mean,
+    parsed_general_scores,
+    parsed_summary,
+)
 from sciriff.run.run_dir import RunDir
 from sciriff.track.logged_tables import tracked_tables
 from sciriff.track.sink import Sink, is_number
@@ -49,7 +56,8 @@ def copy_run(run: RunDir, sink: Sink, follow: bool) -> None:
             _send(sink, held_step, held)
         if run.scores not in untouched and run.scores.is_file() and (text := run.scores.read_bytes()) != scores:
             scores = text
-            sink.scores(summary_values(parsed_summary(text, run.scores)))
+            general = parsed_general_scores(text, run.scores)
+            sink.scores(summary_values(parsed_summary(text, run.scores), general))
         if over:
             break
         over = closed(POLL)  # one more round copies what was written before standard input closed
@@ -73,10 +81,12 @@ def _send(sink: Sink, step: int, values: dict[str, float]) -> None:
         sink.logged = step
 
 
-def summary_values(summary: Summary) -> dict[str, Any]:
-    """Flatten the summary for a tracker: columns, mean and median (0-1) with 95 % intervals and sd over samples."""
+def summary_values(summary: Summary, general: GeneralScores | None = None) -> dict[str, Any]:
+    """Flatten the scores for a tracker: columns, mean and median (0-1) with 95 % intervals and sd over samples, then
+    the general tasks and their mean as `general/NAME`."""
     values: dict[str, Any] = {}
-    known = columns_and_statistics(summary)
+    of_general = {f"general/{name}": score for name, score in general_and_mean(general).items()}
+    known = columns_and_statistics(summary) | of_general
     for name, column in known.items():
         values[name] = column["value"]
         if "ci95" in column:

@@ -36,6 +36,23 @@ SCORES = {
         "median": 0.375,
         "missing": ["discomat_te/bleu"],
     },
+    "general": {
+        "name": "quick",
+        "tasks": {
+            "mmlu": {
+                "n": 4,
+                "of": 9,
+                "metric": "acc",
+                "value": 0.75,
+                "ci95": [0.5, 1.0],
+                "shots": 5,
+                "shortened_prompts": 0,
+                "skipped_prompts": 0,
+                "cut_answers": 0,
+            }
+        },
+        "mean": {"value": 0.75, "ci95": [0.5, 1.0]},
+    },
 }
 
 
@@ -113,6 +130,12 @@ def test_a_growing_run_is_copied_to_wandb(make_run: MakeRun, tmp_path: Path) -> 
     assert summary["biored_ner/f1"] == 0.5
     assert (summary["mean"], summary["columns_scored"], summary["columns_missing"]) == (0.375, 2, "discomat_te/bleu")
     assert (summary["biored_ner/f1_ci95_low"], summary["biored_ner/f1_ci95_high"]) == (0.4, 0.6)
+    assert (summary["general/mmlu"], summary["general/mmlu_ci95_low"], summary["general/mmlu_ci95_high"]) == (
+        0.75,
+        0.5,
+        1,
+    )
+    assert (summary["general/mean"], summary["general/mean_ci95_high"]) == (0.75, 1)
     assert tracked.system and "memory_percent" in tracked.system[0]
 
     files = offline_file(run).parent / "files"
@@ -216,6 +239,7 @@ def test_tensorboard_has_each_step_once_after_two_copies(make_run: MakeRun, tmp_
     events.Reload()
     assert [(e.step, e.value) for e in events.Scalars("train/loss")] == [(1, 1.0), (2, 0.5)]
     assert [(e.step, e.value) for e in events.Scalars("biored_ner/f1")] == [(2, 0.5)]
+    assert [(e.step, e.value) for e in events.Scalars("general/mean")] == [(2, 0.75)]
     assert "learning_rate: 0.002" in events.Tensors("config")[0].tensor_proto.string_val[0].decode()
 
 

@@ -6,6 +6,7 @@ than the newest one before it and have as many calls; each is waited for until i
 """
 
 from collections.abc import Iterator, Sequence
+from itertools import groupby
 from typing import Any
 from urllib.parse import quote
 
@@ -14,6 +15,7 @@ from msgspec import Struct
 from sciriff.models.api.batch import Batch, Batches, BatchState
 from sciriff.models.api.calls import Call, Dialect, Refused, Reply, Sent, believed
 from sciriff.models.api.limits import estimated_tokens
+from sciriff.run.json_lines import Message
 from sciriff.run.typed_json import WrongType, typed
 from sciriff.run.user_error import UserError
 
@@ -75,10 +77,21 @@ def read_reply(body: Any, call: Sent) -> Reply:
     )
 
 
+def conversation(messages: Sequence[Message]) -> dict[str, Any]:
+    """The conversation as a request has it: what the system says apart, then turns that alternate, the user's first."""
+    system = [message.content for message in messages if message.role == "system"]
+    turns = [
+        {"role": role, "content": "\n\n".join(message.content for message in same)}
+        for role, same in groupby((message for message in messages if message.role != "system"), lambda one: one.role)
+    ]
+    assert turns and turns[0]["role"] == "user", "whoever writes prompts begins with the user"
+    return {**({"system": "\n\n".join(system)} if system else {}), "messages": turns}
+
+
 class AnthropicBatches(Batches):
     """https://platform.claude.com/docs/en/build-with-claude/batch-processing"""
 
-    dialect = Dialect(MESSAGES, read_reply)
+    dialect = Dialect(MESSAGES, read_reply, conversation)
     most_calls = 100_000
     most_bytes = 256 * 10**6 - len('{"requests":[]}')
     path = f"{MESSAGES}/batches"

@@ -2,7 +2,7 @@
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,6 +10,7 @@ from sciriff.models.api.endpoint import Endpoint, Response, request
 from sciriff.models.api.limits import LONGEST_RETRY_AFTER, Budget, Pacer, backoff, retry_after
 from sciriff.models.api.prices import Price
 from sciriff.models.api.transport import NoAnswer
+from sciriff.run.json_lines import Message
 from sciriff.run.user_error import UserError
 
 AGAIN = (408, 409, 425, 429)
@@ -126,6 +127,8 @@ class Dialect:
     path: str
     read_reply: Callable[[Any, Sent], Reply]
     """The answer in a response's JSON. UserError where there is none."""
+    conversation: Callable[[Sequence[Message]], dict[str, Any]]
+    """The keys of a request that hold a conversation."""
 
 
 def believed(usage: Any, name: str, estimated: int) -> int:

@@ -10,6 +10,7 @@ from msgspec import Meta, Struct
 from sciriff.models.api.batch import Batch, Batches, BatchState
 from sciriff.models.api.calls import Call, Dialect, Reply, Sent, believed
 from sciriff.models.api.limits import estimated_tokens
+from sciriff.run.json_lines import Message
 from sciriff.run.typed_json import WrongType, typed
 from sciriff.run.user_error import UserError
 
@@ -69,10 +70,15 @@ def read_reply(body: Any, call: Sent | None = None) -> Reply:
     )
 
 
+def conversation(messages: Sequence[Message]) -> dict[str, Any]:
+    """The conversation as a request has it."""
+    return {"messages": [{"role": message.role, "content": message.content} for message in messages]}
+
+
 class OpenAiBatches(Batches):
     """https://platform.openai.com/docs/guides/batch"""
 
-    dialect = Dialect(CHAT, read_reply)
+    dialect = Dialect(CHAT, read_reply, conversation)
     most_calls = 50_000
     most_bytes = 200 * 10**6
     path = "/batches"

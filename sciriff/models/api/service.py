@@ -18,6 +18,7 @@ from sciriff.models.api.endpoint import Endpoint
 from sciriff.models.api.limits import Budget, Pacer, estimated_tokens
 from sciriff.models.api.openai import OpenAiBatches
 from sciriff.models.api.prices import Price, price_list
+from sciriff.run.json_lines import Message
 from sciriff.run.machine import is_installed
 from sciriff.run.number_format import dollars
 from sciriff.run.user_error import UserError
@@ -88,17 +89,30 @@ class Service:
         return Endpoint(address, (key or "").strip() or None, server.timeout, self.provider, server.via)
 
     def call(
-        self, id: str, text: str, longest: int, more: Mapping[str, Any] = {}, about: Mapping[str, Any] = {}
+        self,
+        id: str,
+        said: str | Sequence[Message],
+        longest: int,
+        more: Mapping[str, Any] = {},
+        about: Mapping[str, Any] = {},
     ) -> Call:
-        """One question, for at most `longest` tokens. `more`: further keys of the request; `about`: handed back."""
+        """One question, or a conversation that ends in one, for at most `longest` tokens. `more`: further keys of the
+        request; `about`: handed back."""
         # OpenAI's newer models refuse max_tokens; all others know nothing else
         limit_name = "max_completion_tokens" if self.provider == "openai" else "max_tokens"
+        messages = [Message("user", said)] if isinstance(said, str) else said
         # No request can hold a lone surrogate; a question mark stands for it.
-        message = {"role": "user", "content": text.encode("utf-8", "replace").decode()}
-        body = {"model": self.model, "messages": [message], limit_name: longest}
+        sendable = [Message(one.role, one.content.encode("utf-8", "replace").decode()) for one in messages]
+        body = {"model": self.model, **self._batch_kind.dialect.conversation(sendable), limit_name: longest}
         if self.server.temperature is not None:  # models that think take none
             body["temperature"] = self.server.temperature
-        return Call(id, self.model, estimated_tokens(text), dict(about), {**body, **more}, longest)
+        tokens = sum(estimated_tokens(message.content) for message in messages)
+        return Call(id, self.model, tokens, dict(about), {**body, **more}, longest)
+
+    def greedy(self) -> "Service":
+        """The same, asked for its most likely answers, as far as it takes a temperature."""
+        settled = None if self.server.temperature is None else 0.0
+        return replace(self, server=replace(self.server, temperature=settled))
 
     def usd(self, call: Sent, reply: Reply) -> float | None:
         """US dollars of an answer, perhaps of an earlier model; None where the price is not known."""

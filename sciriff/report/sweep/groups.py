@@ -5,7 +5,8 @@ from dataclasses import dataclass, replace
 
 from sciriff.report.sweep.configs import METHOD, SEED, flat_config
 from sciriff.report.sweep.cost import Cost, cost_of, mean_cost
-from sciriff.results.comparison import Comparison, Difference, compare
+from sciriff.results.comparison import Comparison, compare
+from sciriff.results.difference import Difference
 from sciriff.results.seeds import Group, Pooled, pooled
 
 

@@ -14,7 +14,8 @@ from sciriff.report.sweep import drawings
 from sciriff.report.sweep.configs import SEED, AblationLine, caps_of, flat_config, lines_of, varying
 from sciriff.report.sweep.drawings import Point, Series
 from sciriff.report.sweep.groups import SweepRow, rows_of
-from sciriff.results.comparison import HIGHER, LOWER, Comparison, Difference
+from sciriff.results.comparison import Comparison
+from sciriff.results.difference import HIGHER, LOWER, Difference
 from sciriff.results.finished_runs import tasks_of
 from sciriff.results.scores import ColumnScore
 from sciriff.results.seeds import Group, Pooled

@@ -1,0 +1,149 @@
+"""Say before a run starts what its general tasks lack: `python -m sciriff.general.check` reads a config as JSON and
+prints a problem a line. In a process of its own, since the driver loads no lm-eval."""
+
+import json
+import os
+import sys
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+
+from omegaconf import OmegaConf
+
+from sciriff.config import Config, GeneralConfig, from_container
+from sciriff.general import datasets_at_hand
+from sciriff.general.loaded_tasks import quiet
+from sciriff.general.sentence_model import has_punkt
+from sciriff.general.task_index import FIRST_FILTER, LIKELIHOODS, LeafFile, leaves, samples, task_manager
+from sciriff.run.user_error import UserError
+from sciriff.run.visible import visible_line
+
+SHOWN = 3
+"""Tasks that a message names; the rest are counted."""
+
+
+def main() -> int:
+    config = from_container(OmegaConf.create(json.load(sys.stdin)))
+    quiet()
+    try:
+        for problem in problems(config):
+            print(problem, flush=True)
+    except UserError as error:
+        print(error, flush=True)
+    return 0
+
+
+def problems(config: Config) -> Iterator[str]:
+    """Why the general tasks cannot be asked or scored here, one line each. UserError for a name that is none."""
+    general = config.general
+    found = list(leaves(general, task_manager(general)))
+    yield from _forbidden(found, general)
+    yield from _not_measured(found, asks=config.engine.asks)
+    yield from _unknown_metrics(found, general)
+    yield from _too_long(found, config)
+    yield from _missing_punkt(found)
+    yield from _missing_data(found, general)
+
+
+def _forbidden(found: Sequence[LeafFile], general: GeneralConfig) -> Iterator[str]:
+    running = [leaf for leaf in found if leaf.about.get("unsafe_code") and not general.run_code]
+    for name in _entries(running):
+        yield (
+            f"general.tasks: {name} runs code that the model writes, on this machine and with your rights: leave it "
+            "out, or allow it with general.run_code=true"
+        )
+
+
+def _not_measured(found: Sequence[LeafFile], *, asks: bool) -> Iterator[str]:
+    for name in _entries(leaf for leaf in found if leaf.about.get("doc_to_image")):
+        yield f"general.tasks: {name} needs images, which are not measured here; leave it out"
+    for name in _entries(leaf for leaf in found if leaf.kind not in (*LIKELIHOODS, "generate_until")):
+        yield f"general.tasks: {name} needs the likelihood of whole texts, which is not measured here; leave it out"
+    for name in _entries(leaf for leaf in found if leaf.kind == "generate_until" and samples(leaf.generation)):
+        yield (
+            f"general.tasks: {name} draws its answers at a temperature, and general tasks are answered greedily here; "
+            "leave it out"
+        )
+    for name in _entries(leaf for leaf in found if asks and leaf.kind in LIKELIHOODS and not leaf.has_letters):
+        yield (
+            f"general.tasks: {name} compares likelihoods of texts, which a server does not give; leave it out (tasks "
+            "whose choices are letters are asked for the letter)"
+        )
+
+
+def _unknown_metrics(found: Sequence[LeafFile], general: GeneralConfig) -> Iterator[str]:
+    for leaf in {leaf.asked: leaf for leaf in reversed(found)}.values():
+        metric, _, chosen = (general.of(general.metrics, leaf.asked, *leaf.names) or "").partition(",")
+        if metric and leaf.metrics and metric not in leaf.metrics:
+            yield f"general.metrics: {leaf.asked} has no metric {metric}; it has {', '.join(leaf.metrics)}"
+        elif chosen and chosen not in leaf.filters:
+            known = ", ".join(leaf.filters) if leaf.filters != [FIRST_FILTER] else "none"
+            yield f"general.metrics: {leaf.asked} has no filter {chosen}; it has {known}"
+
+
+def _too_long(found: Sequence[LeafFile], config: Config) -> Iterator[str]:
+    """Answers that alone fill the context."""
+    context, most = config.answering_model.context, config.general.max_new_tokens
+    longest: dict[str, int] = {}
+    for leaf in found:
+        limit = leaf.longest_answer if most is None else min(most, leaf.longest_answer)
+        if limit >= context:
+            longest[leaf.asked] = max(limit, longest.get(leaf.asked, 0))
+    key = "model.api.context" if config.model.api else "model.shape.context"
+    for name, limit in longest.items():
+        yield (
+            f"general.tasks: answers to {name} may have {limit:,} tokens, and the model takes {context:,} with the "
+            f"prompt: lower general.max_new_tokens, leave {name} out, or raise {key} if the model takes more"
+        )
+
+
+def _missing_punkt(found: Sequence[LeafFile]) -> Iterator[str]:
+    if not any("ifeval" in leaf.name for leaf in found):
+        return
+    try:
+        import immutabledict  # noqa: F401
+        import langdetect  # noqa: F401
+        import nltk
+    except ImportError as error:
+        yield f"general.tasks: ifeval needs the package {error.name}: pip install 'sciriff[general]'"
+        return
+    if not has_punkt(nltk):
+        yield (
+            "general.tasks: ifeval needs NLTK's punkt_tab, which is not here: python -m nltk.downloader punkt_tab; "
+            "without a network pip install llama-index-core, which brings a copy, or name a folder with "
+            "tokenizers/punkt_tab in NLTK_DATA"
+        )
+
+
+def _missing_data(found: Sequence[LeafFile], general: GeneralConfig) -> Iterator[str]:
+    """Datasets that are neither in general.data nor, without it, in the cache or reachable on the hub."""
+    wanted = {leaf.dataset: leaf.about.get("dataset_name") for leaf in reversed(found) if leaf.dataset}
+    missing, reason = datasets_at_hand.missing(general, wanted)
+    if not missing:
+        return
+    names = ", ".join(missing)
+    folder = general.data or "DATA"
+    commands = " && ".join(f"hf download --repo-type dataset {one} --local-dir {folder}/{one}" for one in missing)
+    if general.data is not None and reason is None:
+        yield f"general.data={general.data} has no {names}; on a machine with a network: {commands}"
+    elif general.data is not None:
+        yield f"general.data={general.data}: {names} cannot be read there ({visible_line(reason or '')})"
+    else:
+        offline = " (HF_HUB_OFFLINE is set)" if os.environ.get("HF_HUB_OFFLINE", "0") not in ("", "0") else ""
+        yield (
+            f"general.tasks: not in the hub's cache, and the hub does not give it{offline}: {names}; on a machine "
+            f"with a network: {commands}, then general.data=DATA ({visible_line(reason or '')})"
+        )
+
+
+def _entries(found: Iterable[LeafFile]) -> Iterator[str]:
+    """Entries of general.tasks, each with those of its leaves, some of them named: `mmlu (mmlu_x and 3 more)`."""
+    entries: dict[str, list[str]] = defaultdict(list)
+    for leaf in found:
+        entries[leaf.asked].append(leaf.name)
+    for name, names in entries.items():
+        more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+        yield name if names == [name] else f"{name} ({', '.join(names[:SHOWN])}{more})"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,80 @@
+"""Where lm-eval finds the datasets of its tasks: general.data, or the hub and its cache."""
+
+import contextlib
+import os
+import socket
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import getproxies
+
+from sciriff.config import GeneralConfig
+
+PATIENCE = 10.0
+"""Seconds for a connection to the hub."""
+LONGEST_REASON = 160
+"""Characters of an error that are shown."""
+
+
+@contextlib.contextmanager
+def reading(general: GeneralConfig) -> Iterator[None]:
+    """Let lm-eval read general.data: `datasets` looks for a folder OWNER/NAME below the working directory before it
+    asks the hub. With a folder the hub is not asked at all, whatever a file in it names."""
+    before = Path.cwd()
+    if general.run_code:
+        os.environ["HF_ALLOW_CODE_EVAL"] = "1"
+    try:
+        if general.data is not None:
+            os.chdir(general.data)
+            stay_offline()
+        yield
+    finally:
+        os.chdir(before)
+
+
+def stay_offline() -> None:
+    """Keep `datasets` from asking the hub for the rest of this process; models and tokenizers are loaded before."""
+    import datasets
+    from huggingface_hub import constants
+
+    datasets.config.HF_HUB_OFFLINE = True
+    constants.HF_HUB_OFFLINE = True
+
+
+def missing(general: GeneralConfig, wanted: Mapping[str, str | None]) -> tuple[list[str], str | None]:
+    """Return which of the datasets cannot be read, and why the first of them; None where general.data lacks a folder.
+    `wanted`: dataset -> its config."""
+    if general.data is not None and (absent := [one for one in wanted if not _is_there(general.data, one)]):
+        return sorted(absent), None
+    reasons: dict[str, str] = {}
+    with reading(general):
+        if general.data is None and not _hub_answers():
+            stay_offline()
+        from datasets import load_dataset_builder
+
+        for path, config in sorted(wanted.items()):
+            try:
+                load_dataset_builder(path, config)
+            except (OSError, ValueError, ImportError, LookupError) as error:
+                reasons[path] = f"{type(error).__name__}: {' '.join(str(error).split())[:LONGEST_REASON]}"
+    return list(reasons), next(iter(reasons.values()), None)
+
+
+def _is_there(data: str, dataset: str) -> bool:
+    """Whether a dataset has a folder in general.data; names without an owner are formats of files, such as `json`."""
+    return "/" not in dataset or (Path(data) / dataset).is_dir()
+
+
+def _hub_answers() -> bool:
+    """Whether the hub can be connected to. Its client tries for half a minute, for each dataset. With a proxy there is
+    no telling."""
+    if getproxies().get("https"):
+        return True
+    from huggingface_hub import constants
+
+    address = urlsplit(constants.ENDPOINT)
+    try:
+        socket.create_connection((address.hostname or "", address.port or 443), timeout=PATIENCE).close()
+    except OSError:
+        return False
+    return True

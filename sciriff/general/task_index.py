@@ -1,0 +1,162 @@
+"""The general tasks as their files describe them, before anything of them is loaded: leaves, limits, data."""
+
+import contextlib
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from sciriff.config import GeneralConfig
+from sciriff.general import task_files
+from sciriff.run.user_error import UserError
+
+LONGEST_ANSWER = 256
+"""Most new tokens of tasks whose files do not say, in lm-eval's classes of models."""
+LIKELIHOODS = ("multiple_choice", "loglikelihood")
+FIRST_FILTER = "none"
+"""Name of lm-eval for the filter of tasks that define none."""
+
+
+@dataclass(frozen=True)
+class LeafFile:
+    """A leaf task as its file, with those that it includes, describes it; functions are still names."""
+
+    name: str
+    asked: str
+    """The entry of general.tasks that it belongs to."""
+    about: Mapping[str, Any]
+    groups: tuple[str, ...] = ()
+    """Groups of lm-eval that it is in, asked for or not, the smallest first."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names that the tables of the config may have for it, the closest first."""
+        return self.name, self.asked, *self.groups
+
+    @property
+    def kind(self) -> str:
+        return str(self.about.get("output_type", "generate_until"))
+
+    @property
+    def dataset(self) -> str | None:
+        """The dataset's name on the hub; None where a function makes the documents."""
+        path = self.about.get("dataset_path")
+        return path if isinstance(path, str) and not self.about.get("custom_dataset") else None
+
+    @property
+    def longest_answer(self) -> int:
+        """Most new tokens of an answer, as the task wants it; 0 where nothing is generated."""
+        return longest_answer(self.generation) if self.kind == "generate_until" else 0
+
+    @property
+    def generation(self) -> Mapping[str, Any]:
+        return self.about.get("generation_kwargs") or {}
+
+    @cached_property
+    def metrics(self) -> list[str]:
+        """Names of its metrics; of a function, as lm-eval does, the last part."""
+        entries = self.about.get("metric_list") or []
+        return [str(entry.get("metric")).rpartition(".")[2] for entry in entries if isinstance(entry, Mapping)]
+
+    @property
+    def filters(self) -> list[str]:
+        entries = self.about.get("filter_list") or []
+        return [str(entry.get("name")) for entry in entries if isinstance(entry, Mapping)] or [FIRST_FILTER]
+
+    @property
+    def has_letters(self) -> bool:
+        """Whether each choice is one letter, which a server can be asked to write."""
+        choices = self.about.get("doc_to_choice")
+        return isinstance(choices, list) and all(isinstance(choice, str) and is_letter(choice) for choice in choices)
+
+
+def is_letter(choice: str) -> bool:
+    return len(choice.strip()) == 1 and choice.strip().isalpha()
+
+
+def longest_answer(generation: Mapping[str, Any]) -> int:
+    """Most new tokens by the names that lm-eval knows for it."""
+    for key in ("max_gen_toks", "max_new_tokens", "max_tokens", "max_completion_tokens"):
+        if isinstance(generation.get(key), int):
+            return int(generation[key])
+    return LONGEST_ANSWER
+
+
+def samples(generation: Mapping[str, Any]) -> bool:
+    """Whether a task wants sampled answers, not the most likely ones."""
+    temperature = generation.get("temperature")
+    if generation.get("do_sample") is False:
+        return False
+    return bool(temperature) or (generation.get("do_sample") is True and temperature is None)
+
+
+def task_manager(general: GeneralConfig) -> Any:
+    """lm-eval's manager with the files of the tasks in general.tasks. UserError for a name that no file defines."""
+    from lm_eval.tasks import TaskManager
+
+    folders = task_files.folders_of(general.tasks, general.include)
+    manager = TaskManager(include_path=folders, include_defaults=False)
+    unknown = [name for name in general.tasks if name not in manager.task_index]
+    for name in unknown:
+        raise UserError(unknown_task(name, manager.all_tasks))
+    return manager
+
+
+def unknown_task(name: str, loaded: list[str]) -> str:
+    """Message on a name that is neither lm-eval's nor in general.include."""
+    import difflib
+
+    close = difflib.get_close_matches(name, sorted({*loaded, *task_files.known_names()}), 1, 0.6)
+    suggested = f"; did you mean {close[0]!r}?" if close else "; `lm-eval ls tasks` lists all of them"
+    return f"general.tasks: {name} is no task or group of lm-eval{suggested}"
+
+
+def leaves(general: GeneralConfig, manager: Any) -> Iterator[LeafFile]:
+    """The leaf tasks of each entry of general.tasks. UserError for a leaf that belongs to two entries."""
+    owners: dict[str, str] = {}
+    groups = _groups(manager.task_index)
+    for asked in general.tasks:
+        for name, about in _below(manager.task_index, asked, {}):
+            if owners.setdefault(name, asked) != asked:
+                raise UserError(f"general.tasks: {name} belongs to {owners[name]} and to {asked}; name one of them")
+            yield LeafFile(name, asked, about, tuple(groups.get(name, ())))
+
+
+def _groups(index: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Leaf -> the groups that it is in, the smallest first. A group with members in files that are not loaded has
+    nothing that is asked for."""
+    sizes: dict[str, list[str]] = {}
+    for name, entry in index.items():
+        if entry.kind.name == "GROUP":
+            with contextlib.suppress(UserError):
+                sizes[name] = [leaf for leaf, _ in _below(index, name, {})]
+    groups: dict[str, list[str]] = defaultdict(list)
+    for name, members in sorted(sizes.items(), key=lambda item: (len(item[1]), item[0])):
+        for leaf in members:
+            groups[leaf].append(name)
+    return groups
+
+
+def _below(index: Mapping[str, Any], name: str, changes: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield (name, description) of the leaves of a task, group or tag, with what a group `changes` in them."""
+    entry = index.get(name)
+    if entry is None:
+        raise UserError(f"general.tasks: {name} is named by a group and has no task file")
+    kind = entry.kind.name
+    if kind == "TAG":
+        for member in sorted(entry.tags):
+            yield from _below(index, member, changes)
+    elif kind == "GROUP":
+        for member in entry.cfg.get("task") or ():
+            if isinstance(member, str):
+                yield from _below(index, member, changes)
+            else:  # a member with changes of its own, maybe under another name
+                inner = str(member.get("task", member.get("group")))
+                described = {**changes, **{key: value for key, value in member.items() if key not in ("task", "group")}}
+                if inner in index:
+                    yield from _below(index, inner, described)
+                else:
+                    yield inner, {**described}
+    else:
+        yield name, {**(entry.cfg or {}), **changes}
