@@ -108,7 +108,7 @@ def test_the_commands_of_the_page_ask_and_score_as_a_run(tmp_path: Path) -> None
 
     part = PAGE.read_text(encoding="utf-8").partition("On the bundled rows:\n\n")[2]
     train, write, evaluate = [line.strip() for line in part.splitlines()[:3]]
-    run(train, "train.max_steps=300 log=none report.untrained=false")
+    run(train, "train.max_steps=120 log=none report.untrained=false run_dir=runs/demo")
     run(write, "")
     run(evaluate, "--device cpu --batch_size 8 --log_samples --output_path SAMPLES")
 
