@@ -2,14 +2,18 @@
 
 import contextlib
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
+
+from yaml import YAMLError
 
 from sciriff.config import GeneralConfig
 from sciriff.general import task_files
 from sciriff.run.user_error import UserError
+from sciriff.run.visible import visible_line
 
 LONGEST_ANSWER = 256
 """Most new tokens of tasks whose files do not say, in lm-eval's classes of models."""
@@ -99,8 +103,21 @@ def task_manager(general: GeneralConfig) -> Any:
     manager = TaskManager(include_path=folders, include_defaults=False)
     unknown = [name for name in general.tasks if name not in manager.task_index]
     for name in unknown:
-        raise UserError(unknown_task(name, manager.all_tasks))
+        raise UserError(_unreadable(name, general.include) or unknown_task(name, manager.all_tasks))
     return manager
+
+
+def _unreadable(name: str, own: Sequence[str]) -> str | None:
+    """Message on a file of one's own with this name in it that lm-eval has passed over; None without one."""
+    from lm_eval.tasks._yaml_loader import load_yaml
+
+    for path in sorted(path for folder in own for path in Path(folder).rglob("*.yaml")):
+        if name.encode() in path.read_bytes():
+            try:
+                load_yaml(path, resolve_func=False)
+            except (OSError, ValueError, YAMLError) as error:
+                return f"{path}: this task file cannot be read ({visible_line(' '.join(str(error).split())[:200])})"
+    return None
 
 
 def unknown_task(name: str, loaded: list[str]) -> str:

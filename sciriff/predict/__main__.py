@@ -1,7 +1,8 @@
-"""Answer the held-out tasks with the run's model and write predictions/<task>.jsonl. Resumes after a kill."""
+"""Answer the held-out tasks with the run's model and write predictions/<task>.jsonl, then the prompts of the general
+tasks, if the run has any, and write general/answers.jsonl. Resumes after a kill."""
 
 import time
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import closing
 from dataclasses import replace
 from importlib import import_module
@@ -18,6 +19,8 @@ from sciriff.models.engines.sampling import stream_of
 from sciriff.models.identity import check_tensor_parallel, context_of, model_identity
 from sciriff.models.loading import load_config, load_tokenizer
 from sciriff.predict import over_api, parity, replicas, saved_rows, shares
+from sciriff.predict.general_answers import by_digest, read_asked
+from sciriff.predict.general_places import GeneralPlaces
 from sciriff.predict.prompts import SERVERS, Prompt, make_prompt, room_for_prompt
 from sciriff.predict.saved_rows import RequestedAnswer, Saved
 from sciriff.predict.shares import Shares
@@ -48,11 +51,14 @@ def main(config: Config, run: RunDir) -> None:
     engines = replicas_per_node(config.engine.replicas, config.engine.tensor_parallel, len(machine.gpus()), nodes.size)
     context = context_of(model, own_config)
     prompts = make_prompts(config, tokenizer, context)
+    asked_general = by_digest(read_asked(run)) if "general" in config.active_stages else {}
+    general = GeneralPlaces(asked_general, len(prompts))
     request = make_request(config, prompts, context, chat_markup.end_ids(model.chat, tokenizer))
+    request = general.added_to(request)
     settings = settings_of(config, engine, request.end_ids, model_identity(model, own_config, config.seed))
     # a saved answer is reused only while the digest of its exact prompt is unchanged
     digests = [value_digest([prompt.text, prompt.ids, prompt.truncated_tokens]) for prompt in prompts]
-    share = Shares(run, nodes, engines, value_digest([settings, digests, request.limits]))
+    share = Shares(run, nodes, engines, value_digest([settings, digests, request.limits, *asked_general]))
 
     def generate(batches: list[list[int]]) -> Generator[list[Answer], None, None]:
         return replicas.generate(engine, replace(request, batches=batches), engines[nodes.rank], run)
@@ -63,34 +69,46 @@ def main(config: Config, run: RunDir) -> None:
                 share.answer(stream)
         return
 
-    def to_rows(answers: Iterable[Answer]) -> list[Prediction]:
-        parity_switch = config.eval.parity
-        return [to_row(prompts[one.place], digests[one.place], one, tokenizer, parity_switch) for one in answers]
-
     asked = {
         prompt.key: RequestedAnswer(prompt.instance.task, digest, limit, prompt.instance.reference, prompt.sample)
-        for prompt, digest, limit in zip(prompts, digests, request.limits, strict=True)
+        for prompt, digest, limit in zip(prompts, digests, request.limits[: len(prompts)], strict=True)
     }
     saved = saved_rows.begin(run, asked, settings)
-    late = to_rows(share.left_behind(range(len(prompts))))
-    saved_rows.append(run, late)
-    saved.rows.update((row.key, row) for row in late)
+    general.begin(run, settings, request.end_ids, tokenizer)
+    rows = saved.rows
+
+    def keep(answers: Iterable[Answer]) -> None:
+        """Append the rows of these answers to the run's files, and add those of science to `rows`."""
+        parity_switch = config.eval.parity
+        science = general.keep(answers)
+        new = [to_row(prompts[one.place], digests[one.place], one, tokenizer, parity_switch) for one in science]
+        saved_rows.append(run, new)
+        rows.update((row.key, row) for row in new)
+
+    keep(share.left_behind(range(len(request.prompts))))
     rows, left = what_is_left(prompts, saved, request, engine)
     saved_rows.keep_only(run, asked, rows)
+    left_general = general.left(engine, config.engine)
     share.clear()
     if rows:
         print(f"{len(rows)} answers are here already", flush=True)
+    if general.rows:
+        print(f"{len(general.rows)} general answers are here already", flush=True)
     if nodes.size > 1:
         print(f"{sum(engines)} engines on {nodes.size} nodes", flush=True)
-    mine = share.deal(left)
     if left:
+        saved_rows.note_versions(run, made_with())
+    mine = share.deal([*left, *left_general])
+    if left or left_general:
+        total = sum(not prompt.skipped for prompt in prompts) + len(asked_general)
         with closing(generate(mine)) as stream:
-            write_answers(run, map(to_rows, share.collect(stream)), rows, sum(not prompt.skipped for prompt in prompts))
+            keep_all(keep, share.collect(stream), len(rows) + len(general.rows), total)
     rows.update((prompt.key, prompt.skipped_row()) for prompt in prompts if prompt.skipped)
     saved_rows.keep_only(run, asked, rows)
     share.end()
     endless = sum(row.finish_reason == "length" for row in rows.values())
     print(f"{len(rows)} answers, {endless} of them cut off at their limit", flush=True)
+    general.finish()
 
 
 def make_request(config: Config, prompts: Sequence[Prompt], context: int, end_ids: list[int]) -> Request:
@@ -121,18 +139,15 @@ def settings_of(config: Config, engine: ModuleType, end_ids: list[int], identity
     }
 
 
-def write_answers(
-    run: RunDir, batches: Iterable[list[Prediction]], rows: dict[AnswerKey, Prediction], total: int
-) -> None:
-    """Append the rows of each batch to the run's files as it comes and add them to `rows`, of `total` in the end."""
-    saved_rows.note_versions(run, made_with())
+def keep_all(keep: Callable[[list[Answer]], None], batches: Iterable[list[Answer]], here: int, total: int) -> None:
+    """Keep the answers of each batch as it comes, printing how many of `total` are here; at first `here`."""
     started, tokens = time.monotonic(), 0
     progress = Progress(total)
-    for new in batches:
-        saved_rows.append(run, new)
-        rows.update((row.key, row) for row in new)
-        tokens += sum(row.output_tokens or 0 for row in new)
-        progress(len(rows), f"answers, {tokens / (time.monotonic() - started):,.0f} tokens a second")
+    for answers in batches:
+        keep(answers)
+        here += len(answers)
+        tokens += sum(len(answer.token_ids) for answer in answers)
+        progress(here, f"answers, {tokens / (time.monotonic() - started):,.0f} tokens a second")
 
 
 def what_is_left(

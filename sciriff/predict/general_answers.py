@@ -6,7 +6,6 @@ asked for now stay behind the others, for a run that asks for them again.
 """
 
 import contextlib
-import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -25,10 +24,7 @@ class GeneralAnswers:
         """Read the saved answers. `made_with`: digest of the model's files and of all that every answer depends on."""
         self._run = run
         self._made_with = made_with
-        self.requests: dict[str, GeneralRequest] = {}
-        """Digest -> prompt, in their order; one that several documents share is asked once."""
-        for request in requests:
-            self.requests.setdefault(request.digest, request)
+        self.requests = by_digest(requests)
         self.asked = value_digest(list(self.requests))
         saved = _read(run.general_answers)
         good = {row.request: row for row in saved if row.made_with == made_with}
@@ -72,10 +68,10 @@ class GeneralAnswers:
         """Make the row of an answer to the prompt with this digest.
 
         Log-likelihoods are written in full, not rounded: what is read equals what was computed, so that no ranking
-        changes. A probability of 0 becomes the lowest number that JSON has.
+        changes. A batch is the same after a kill, and so are they; with other CPU threads their last digits differ.
         """
-        kept = [max(value, -sys.float_info.max) for value in log_likelihoods]
-        return GeneralAnswer(digest, self._made_with, self.asked, finish_reason, output_tokens, text, kept, [*greedy])
+        scores = [*log_likelihoods], [*greedy]
+        return GeneralAnswer(digest, self._made_with, self.asked, finish_reason, output_tokens, text, *scores)
 
     def add(self, rows: Iterable[GeneralAnswer]) -> None:
         """Append finished rows; they are on disk when this returns."""
@@ -89,6 +85,14 @@ class GeneralAnswers:
         kept = [self.rows[digest] for digest in self.requests if digest in self.rows]
         write_jsonl(self._run.general_answers, [*kept, *self._others])
         self._run.general_requests.unlink(missing_ok=True)
+
+
+def by_digest(requests: Iterable[GeneralRequest]) -> dict[str, GeneralRequest]:
+    """Digest -> prompt, in their order; one that several documents share is asked once."""
+    asked: dict[str, GeneralRequest] = {}
+    for request in requests:
+        asked.setdefault(request.digest, request)
+    return asked
 
 
 def read_asked(run: RunDir) -> list[GeneralRequest]:

@@ -10,12 +10,11 @@ import json
 import os
 import time
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
-import msgspec
-
+from sciriff.data.general_rows import LogLikelihood, Token
 from sciriff.models.engines import Answer
 from sciriff.run.json_lines import record_of
 from sciriff.run.locks import make_nodes_folder
@@ -30,8 +29,6 @@ from sciriff.run.whole_file import append_lines, write_whole
 LOOK = 0.5
 """Seconds between two looks at files of other nodes when nothing else is left to do."""
 
-Token = Annotated[int, msgspec.Meta(ge=0, lt=2**31)]
-
 
 @dataclass(frozen=True)
 class NodeAnswer:
@@ -42,11 +39,13 @@ class NodeAnswer:
     place: Count
     """Index of the prompt."""
     token_ids: list[Token]
-    finish_reason: Literal["stop", "length"]
+    finish_reason: Literal["stop", "length", "scored"]
+    log_likelihoods: list[LogLikelihood] = field(default_factory=list)
+    greedy: list[bool] = field(default_factory=list)
 
     @property
     def answer(self) -> Answer:
-        return Answer(self.place, self.token_ids, self.finish_reason)
+        return Answer(self.place, self.token_ids, self.finish_reason, self.log_likelihoods, self.greedy)
 
 
 def nodes() -> Cluster:

@@ -102,6 +102,16 @@ def test_what_the_untrained_run_refers_to_is_the_runs_own():
     assert made[0].name != made[1].name
 
 
+def test_the_grid_of_mixes_measures_general_tasks_in_all_runs_and_before_training():
+    register()
+    typed = ["experiment=mixture_ablation", "general=quick", "mix.per_task=100", "mix.tulu=none"]
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        config = from_container(compose("config", [*typed, "name=x"]))
+        before = untrained_config(config, typed)
+    assert config.report.untrained and "general" in config.active_stages and "general" in before.active_stages
+    assert before.general == config.general and before.train.method == "none"
+
+
 @pytest.fixture
 def runs(tmp_path: Path) -> Path:
     """runs/ with a run of each status."""

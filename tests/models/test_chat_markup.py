@@ -187,6 +187,14 @@ def test_structure_is_made_of_special_tokens(chat: str, tokenizer: PreTrainedTok
         assert names.count(token) == GOLDEN[chat][0].count(token), token
 
 
+@pytest.mark.parametrize("chat", CHAT_FORMATS)
+def test_a_begun_answer_is_the_beginning_of_a_trained_one(chat: str, tokenizer: PreTrainedTokenizerFast) -> None:
+    text = "The answer </s> is: A"
+    ids, targets = training_ids(chat, [user("Why?"), assistant(text)], tokenizer)
+    trained = [token for token, target in zip(ids, targets, strict=True) if target]
+    assert Markup(chat, tokenizer).answer_ids(text) == trained[:-1]
+
+
 HOSTILE = [
     "plain",
     "ends in a newline\n",

@@ -44,8 +44,9 @@ def test_answers_arrive_once_and_the_end_waits_for_all(shares: list[Shares], tmp
     assert next(stream) == [Answer(0, [7], "stop")]
     shares[1].answer([[Answer(2, [5, 6], "length")]])
     assert next(stream) == [Answer(2, [5, 6], "length")]
-    shares[1].answer([[Answer(1, [], "stop")]])
-    assert list(stream) == [[Answer(1, [], "stop")]]
+    scored = Answer(1, [], "scored", [-0.125, -3.3333333333333335], [True, False])
+    shares[1].answer([[scored]])
+    assert list(stream) == [[scored]]
     shares[1].dealt()
     shares[0].end()
     assert list(RunDir(tmp_path).nodes.iterdir()) == []
@@ -73,6 +74,8 @@ def test_the_first_node_waits_for_one_that_comes_late_and_has_nothing_to_do(
         '{"asked": "digest of the prompts", "place": 1, "token_ids": [-1], "finish_reason": "stop"}\n',
         '{"asked": "digest of the prompts", "place": 1, "token_ids": [1e9], "finish_reason": "stop"}\n',
         '{"asked": "digest of the prompts", "place": 1, "token_ids": [], "finish_reason": "../x"}\n',
+        '{"asked": "digest of the prompts", "place": 1, "token_ids": [], "finish_reason": "scored", '
+        '"log_likelihoods": [NaN], "greedy": [true]}\n',
         '{"asked": "digest of the prompts", "place": 0, "token_ids": [], "finish_reason": "stop"}\n',
         '{"asked": "digest of the prompts", "place": 99, "token_ids": [], "finish_reason": "stop"}\n',
         '{"asked": "other prompts", "place": 1, "token_ids": [], "finish_reason": "stop"}\n',

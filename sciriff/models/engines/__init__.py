@@ -3,10 +3,13 @@
 Both take a `Request` and yield finished answers as token ids; markup and decoding are the same for both.
 """
 
+import math
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from sciriff.config import EngineConfig, ModelConfig
+from sciriff.run.user_error import UserError
 
 COMPUTES_NAN = "the model computes NaN: its training diverged, or model.dtype has too small a range for it"
 
@@ -58,6 +61,15 @@ class Answer:
     finish_reason: str
     """`stop` (the model ended its answer, or wrote a stop string), `length` (it ran into the limit) or `scored`."""
     log_likelihoods: list[float] = field(default_factory=list)
-    """Natural logarithm of each continuation's probability, summed over its tokens."""
+    """Natural logarithm of each continuation's probability, summed over its tokens. Finite: a probability of 0 has the
+    lowest number that there is."""
     greedy: list[bool] = field(default_factory=list)
     """For each continuation whether each of its tokens is the most likely one."""
+
+
+def scored_answer(place: int, log_likelihoods: Iterable[float], greedy: Iterable[bool]) -> Answer:
+    """The answer to a prompt with continuations. UserError if a log-likelihood is NaN."""
+    values = list(log_likelihoods)
+    if any(map(math.isnan, values)):
+        raise UserError(COMPUTES_NAN)
+    return Answer(place, [], "scored", [max(value, -sys.float_info.max) for value in values], list(greedy))

@@ -1,18 +1,24 @@
 """Answer prompts with transformers: token by token in left-padded batches, on one GPU or the CPU."""
 
 import inspect
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 
 from sciriff.config import EngineConfig
 from sciriff.models.engines import COMPUTES_NAN, Answer, Request, Sampling
+from sciriff.models.engines.families import by_family
+from sciriff.models.engines.likelihoods import scored
+from sciriff.models.engines.padded import padded
 from sciriff.models.engines.sampling import random_bits
-from sciriff.models.loading import load_model
+from sciriff.models.engines.stop_strings import StopStrings, Watched
+from sciriff.models.loading import load_model, load_tokenizer
 from sciriff.run.user_error import UserError
+
+T = TypeVar("T")
 
 
 def settings(engine: EngineConfig) -> list[int]:
@@ -35,94 +41,166 @@ def plan_batches(prompts: list[list[int]], limits: list[int], engine: EngineConf
     return batches
 
 
+def plan_general_batches(prompts: list[list[int]], limits: list[int], engine: EngineConfig) -> list[list[int]]:
+    """Batch prompts of which many begin alike: as `plan_batches`, and a batch has such prompts only."""
+
+    def plan(places: list[int]) -> list[list[int]]:
+        planned = plan_batches([prompts[place] for place in places], [limits[place] for place in places], engine)
+        return [[places[number] for number in batch] for batch in planned]
+
+    return by_family(prompts, limits, plan)
+
+
 def generate(request: Request) -> Iterator[list[Answer]]:
     """Yield the answers of each batch once the whole batch is finished."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     dtype = getattr(torch, request.model.dtype)
     model: Any = load_model(request.model, seed=request.seed, dtype=dtype).to(device).eval()
+    tokenizer = load_tokenizer(request.model) if request.stops else None
+    stops = {place: StopStrings(tokenizer, strings) for place, strings in request.stops.items()}
     for batch in request.batches:
+        if batch[0] in request.continuations:
+            yield scored_or_halves(model, batch, request)
+            continue
         prompts, limits = [request.prompts[place] for place in batch], [request.limits[place] for place in batch]
-        answers = continued_or_halves(model, prompts, limits, request.end_ids, part_of(request.sampling, batch))
+        shares = request.waits is not None and batch[0] >= request.waits
+        found = [stops.get(place) for place in batch]
+        answers = continued_or_halves(
+            model, prompts, limits, request.end_ids, part_of(request.sampling, batch), found, shares
+        )
         yield [
-            Answer(place, ids, "stop" if ids and ids[-1] in request.end_ids else "length")
-            for place, ids in zip(batch, answers, strict=True)
+            Answer(place, ids, "stop" if ends(ids, request.end_ids, stop) else "length")
+            for place, ids, stop in zip(batch, answers, found, strict=True)
         ]
 
 
+def ends(ids: list[int], end_ids: list[int], stop: StopStrings | None) -> bool:
+    """Whether the model has ended its answer, or written a stop string."""
+    return bool(ids) and (ids[-1] in end_ids or (stop is not None and stop.end(ids)))
+
+
 def part_of(sampling: Sampling | None, places: Sequence[int]) -> Sampling | None:
-    """The sampling settings of a subset of the prompts."""
-    return sampling and replace(sampling, streams=[sampling.streams[place] for place in places])
+    """The sampling settings of a subset of the prompts; None for the last ones, which have none."""
+    if sampling is None or places[0] >= len(sampling.streams):
+        return None
+    return replace(sampling, streams=[sampling.streams[place] for place in places])
+
+
+def scored_or_halves(model: Any, batch: Sequence[int], request: Request) -> list[Answer]:
+    """`scored`, halving the batch as `continued_or_halves`."""
+
+    def score(places: Sequence[int]) -> list[Answer]:
+        continuations = [request.continuations[place] for place in places]
+        prompts = [request.prompts[place] for place in places]
+        return scored(model, list(places), prompts, continuations, last_only(model), request.engine.batch_tokens)
+
+    def numbers(place: int) -> str:
+        longest = max(map(len, request.continuations[place]))
+        return f"a prompt of {len(request.prompts[place])} tokens with a continuation of {longest}"
+
+    return in_halves(score, batch, numbers)
 
 
 def continued_or_halves(
-    model: Any, prompts: list[list[int]], limits: Sequence[int], end_ids: list[int], sampling: Sampling | None = None
+    model: Any,
+    prompts: list[list[int]],
+    limits: Sequence[int],
+    end_ids: list[int],
+    sampling: Sampling | None = None,
+    stops: Sequence[StopStrings | None] = (),
+    share: bool = False,
 ) -> list[list[int]]:
     """`continued`, halving the batch as often as needed to fit the GPU's memory. UserError if one prompt does not."""
+
+    def answer(rows: Sequence[int]) -> list[list[int]]:
+        some = [prompts[row] for row in rows], [limits[row] for row in rows]
+        stop = [stops[row] for row in rows] if stops else ()
+        return continued(model, *some, end_ids, part_of(sampling, rows), stop, share)
+
+    def numbers(row: int) -> str:
+        return f"a prompt of {len(prompts[row])} tokens with an answer of up to {limits[row]}"
+
+    return in_halves(answer, range(len(prompts)), numbers)
+
+
+def in_halves(
+    answer: Callable[[Sequence[int]], list[T]], rows: Sequence[int], numbers: Callable[[int], str]
+) -> list[T]:
+    """Answer these rows, in halves where they do not fit the GPU's memory together. UserError with the `numbers` of a
+    row that does not fit alone."""
     try:
-        return continued(model, prompts, limits, end_ids, sampling)
+        return answer(rows)
     except torch.cuda.OutOfMemoryError:
-        if len(prompts) == 1:
+        if len(rows) == 1:
             raise UserError(
-                f"a prompt of {len(prompts[0])} tokens with an answer of up to eval.max_new_tokens={limits[0]} "
-                "does not fit in the GPU's memory; choose engine=vllm, a smaller model or a smaller model.shape.context"
+                f"{numbers(rows[0])} tokens does not fit in the GPU's memory; choose engine=vllm, a smaller model or "
+                "a smaller model.shape.context"
             ) from None
     # Outside the except clause, whose traceback keeps the failed batch's tensors alive.
     torch.cuda.empty_cache()
-    half = len(prompts) // 2
-    print(f"{len(prompts)} prompts do not fit in memory together; trying {half}", flush=True)
-    return [
-        answer
-        for part in (range(half), range(half, len(prompts)))
-        for answer in continued_or_halves(
-            model, [prompts[row] for row in part], [limits[row] for row in part], end_ids, part_of(sampling, part)
-        )
-    ]
+    half = len(rows) // 2
+    print(f"{len(rows)} prompts do not fit in memory together; trying {half}", flush=True)
+    return [*in_halves(answer, rows[:half], numbers), *in_halves(answer, rows[half:], numbers)]
+
+
+def last_only(model: Any) -> dict[str, int]:
+    """Arguments for the last position's logits alone; all of them are a tensor of rows x tokens x vocabulary."""
+    return {"logits_to_keep": 1} if "logits_to_keep" in inspect.signature(model.forward).parameters else {}
 
 
 @torch.inference_mode()
 def continued(
-    model: Any, prompts: list[list[int]], limits: Sequence[int], end_ids: list[int], sampling: Sampling | None = None
+    model: Any,
+    prompts: list[list[int]],
+    limits: Sequence[int],
+    end_ids: list[int],
+    sampling: Sampling | None = None,
+    stops: Sequence[StopStrings | None] = (),
+    share: bool = False,
 ) -> list[list[int]]:
-    """Continue each prompt greedily or with `sampling`, up to and including a token of `end_ids`, by at most its number
-    of tokens in `limits`. UserError if the model computes NaN.
+    """Continue each prompt greedily or with `sampling`, up to and including a token of `end_ids` or that in which one
+    of its stop strings is complete, by at most its number of tokens in `limits`. UserError if the model computes NaN.
 
     Not by `model.generate`, which reads unset options from the model's generation_config.json, draws from one generator
-    for the whole batch, and computes finished rows until the last one ends.
+    for the whole batch, and computes finished rows until the last one ends. With `share` a common beginning of the
+    prompts is computed once.
     """
-    device = next(model.parameters()).device
-    longest = max(len(prompt) for prompt in prompts)
-    # Padding is never attended to, so any token will do.
-    ids = torch.tensor([[0] * (longest - len(prompt)) + prompt for prompt in prompts], device=device)
-    mask = torch.tensor([[0] * (longest - len(prompt)) + [1] * len(prompt) for prompt in prompts], device=device)
-    positions = (mask.cumsum(dim=1) - 1).clamp(min=0)
-    # Only the last position's logits are needed; all of them are a tensor of rows x tokens x vocabulary.
-    last_only = {"logits_to_keep": 1} if "logits_to_keep" in inspect.signature(model.forward).parameters else {}
+    last = last_only(model)
+    inputs = padded(model, prompts, last, share)
     answers: list[list[int]] = [[] for _ in prompts]
+    watched = [None if stop is None else Watched(stop) for stop in stops or [None] * len(prompts)]
     alive = list(range(len(prompts)))
-    cache = None
     for step in range(max(limits)):
-        inputs = {"input_ids": ids, "attention_mask": mask, "position_ids": positions, "past_key_values": cache}
-        output = model(**inputs, use_cache=True, **last_only)
-        cache = output.past_key_values
+        output = model(**inputs.arguments(), **last)
+        inputs.cache = output.past_key_values
         logits = output.logits[:, -1]
         if step == 0 and logits.isnan().any():
             raise UserError(COMPUTES_NAN)
-        drawn = part_of(sampling, alive)
+        drawn = sampling and part_of(sampling, alive)
         chosen = logits.argmax(dim=-1) if drawn is None else draw(logits, drawn, step)
         for row, token in zip(alive, chosen.tolist(), strict=True):
             answers[row].append(token)
-        unfinished = [answers[row][-1] not in end_ids and len(answers[row]) < limits[row] for row in alive]
+        unfinished = [not _finished(answers[row], limits[row], end_ids, watched[row]) for row in alive]
         if not any(unfinished):
             break
         if not all(unfinished):
-            kept = torch.tensor(unfinished, device=device).nonzero().flatten()
+            kept = torch.tensor(unfinished, device=logits.device).nonzero().flatten()
             alive = [row for row, more in zip(alive, unfinished, strict=True) if more]
-            cache.batch_select_indices(kept)
-            chosen, mask, positions = chosen[kept], mask[kept], positions[kept]
-        ids = chosen[:, None]
-        positions = positions[:, -1:] + 1
-        mask = torch.cat([mask, mask.new_ones(len(alive), 1)], dim=1)
+            inputs.cache.batch_select_indices(kept)
+            chosen, inputs.mask, inputs.positions = chosen[kept], inputs.mask[kept], inputs.positions[kept]
+        inputs.ids = chosen[:, None]
+        inputs.positions = inputs.positions[:, -1:] + 1
+        inputs.mask = torch.cat([inputs.mask, inputs.mask.new_ones(len(alive), 1)], dim=1)
     return answers
+
+
+def _finished(answer: list[int], limit: int, end_ids: list[int], watched: Watched | None) -> bool:
+    """Whether an answer is finished. What it has after a stop string is cut off."""
+    ended = answer[-1] in end_ids or len(answer) >= limit
+    if watched is None or (stop := watched.stop(answer, ended)) is None:
+        return ended
+    del answer[stop:]
+    return True
 
 
 def draw(logits: torch.Tensor, sampling: Sampling, step: int) -> torch.Tensor:

@@ -10,13 +10,17 @@ from contextlib import ExitStack
 from typing import Any
 
 from sciriff.config import EngineConfig
-from sciriff.models.engines import COMPUTES_NAN, Answer, Request
+from sciriff.models.engines import COMPUTES_NAN, Answer, Request, scored_answer
 from sciriff.models.engines.sampling import seed_of
+from sciriff.models.engines.stop_strings import StopStrings, Watched
+from sciriff.models.loading import load_tokenizer
 from sciriff.run import known_errors
 from sciriff.run.user_error import UserError
 
 TOGETHER = 32
 """Finished answers yielded, and so written to disk, at a time."""
+MOST_NAMED = 128
+"""Most tokens whose probabilities one request may ask for (vLLM 0.32)."""
 INVARIANT_FROM = 80
 """Lowest compute capability, times ten, with batch-invariant kernels in vLLM 0.32 (docs.vllm.ai, Batch Invariance)."""
 
@@ -30,6 +34,11 @@ def plan_batches(prompts: list[list[int]], limits: list[int], engine: EngineConf
     """One prompt per batch: vLLM schedules prompts itself, differently in each run. They are sorted, so that prompts
     with the same instruction follow each other and it is computed once (prefix caching)."""
     return [[place] for place in sorted(range(len(prompts)), key=lambda place: (prompts[place], place))]
+
+
+def plan_general_batches(prompts: list[list[int]], limits: list[int], engine: EngineConfig) -> list[list[int]]:
+    """As `plan_batches`: prompts that begin alike follow each other anyway."""
+    return plan_batches(prompts, limits, engine)
 
 
 def generate(request: Request) -> Iterator[list[Answer]]:
@@ -85,49 +94,181 @@ def generate(request: Request) -> Iterator[list[Answer]]:
             # The usage context sets the batch size: that of vLLM's LLM class, for throughput, not a server's.
             engine = LLMEngine.from_engine_args(chosen, usage_context=UsageContext.LLM_CLASS)
         sampling = request.sampling
-        shared = SamplingParams(
-            temperature=sampling.temperature if sampling else 0.0,
-            top_p=sampling.top_p if sampling else 1.0,
+        greedy = SamplingParams(
+            temperature=0.0,
             stop_token_ids=request.end_ids,
             ignore_eos=True,  # end_ids has all end tokens
             detokenize=False,
             output_kind=RequestOutputKind.FINAL_ONLY,
         )
+        sampled = greedy.clone()
+        if sampling:
+            sampled.temperature, sampled.top_p = sampling.temperature, sampling.top_p
+        scores = Scores(request, names_tokens=hasattr(greedy, "logprob_token_ids"))
+        stopped = Stopped(engine, request)
 
         def add(place: int) -> None:
-            parameters = shared.clone()
+            if place in request.continuations:
+                for name, prompt, wanted in scores.parts(place):
+                    parameters = SamplingParams(
+                        **{"temperature": 0.0, "max_tokens": 1, "detokenize": False, "ignore_eos": True, **wanted},
+                        output_kind=RequestOutputKind.FINAL_ONLY,
+                    )
+                    engine.add_request(name, TokensPrompt(prompt_token_ids=prompt), parameters)
+                return
+            draws = sampling is not None and place < len(sampling.streams)
+            parameters = (sampled if draws else greedy).clone()
             parameters.max_tokens = request.limits[place]
-            parameters.seed = seed_of(sampling.streams[place]) if sampling else None
+            parameters.seed = seed_of(sampling.streams[place]) if sampling and draws else None
+            if place in request.stops:
+                parameters.output_kind = RequestOutputKind.DELTA
+                stopped.watch(place)
             engine.add_request(str(place), TokensPrompt(prompt_token_ids=request.prompts[place]), parameters)
 
+        def read(output: Any) -> Answer | None:
+            if scores.has(output.request_id):
+                return scores.read(output)
+            return stopped.read(output) if stopped.has(output.request_id) else _whole_answer(output)
+
         with _in_one_line("failed on the way; what it answered before is kept"):
-            yield from _finished(engine, add, request.batches, request.in_hands or math.inf)
+            yield from _finished(engine, add, request.batches, request.in_hands or math.inf, read, request.waits)
+
+
+def _whole_answer(output: Any) -> Answer:
+    """The answer to a prompt, from its only output."""
+    completion = output.outputs[0]
+    return Answer(int(output.request_id), list(completion.token_ids), completion.finish_reason)
 
 
 def _finished(
-    engine: Any, add: Callable[[int], None], batches: Iterable[list[int]], in_hands: float
+    engine: Any,
+    add: Callable[[int], None],
+    batches: Iterable[list[int]],
+    in_hands: float,
+    read: Callable[[Any], Answer | None] = _whole_answer,
+    waits: int | None = None,
 ) -> Iterator[list[Answer]]:
-    """Yield answers as they finish, taking prompts from `batches` while fewer than `in_hands` are in flight."""
+    """Yield answers as they finish, taking prompts from `batches` while fewer than `in_hands` are in flight, and those
+    from `waits` on when all before are finished. `read` makes an answer of the last of its outputs."""
     waiting = iter(batches)
-    more = True
+    held: list[int] | None = None
+    more, has_waited = True, waits is None
     answers: list[Answer] = []
     while more or engine.has_unfinished_requests():
         while more and engine.get_num_unfinished_requests() < in_hands:
-            batch = next(waiting, None)
+            batch = held or next(waiting, None)
+            held = None
             more = batch is not None
+            if batch and not has_waited and waits is not None and batch[0] >= waits:
+                if engine.has_unfinished_requests():
+                    held = batch
+                    break
+                has_waited = True
             for place in batch or ():
                 add(place)
         for output in engine.step():
-            completion = output.outputs[0]
-            if completion.finish_reason not in ("stop", "length"):
+            reason = output.outputs[0].finish_reason
+            if reason not in (None, "stop", "length"):
                 yield answers
-                raise RuntimeError(f"an answer has ended with {completion.finish_reason!r}")
-            answers.append(Answer(int(output.request_id), list(completion.token_ids), completion.finish_reason))
+                raise RuntimeError(f"an answer has ended with {reason!r}")
+            if answer := read(output):
+                answers.append(answer)
         if len(answers) >= TOGETHER:
             yield answers
             answers = []
     if answers:
         yield answers
+
+
+class Stopped:
+    """Answers that come token by token, until one of their stop strings is complete."""
+
+    def __init__(self, engine: Any, request: Request) -> None:
+        self._engine = engine
+        self._request = request
+        self._tokenizer = load_tokenizer(request.model) if request.stops else None
+        self._growing: dict[str, tuple[list[int], Watched]] = {}
+
+    def watch(self, place: int) -> None:
+        self._growing[str(place)] = [], Watched(StopStrings(self._tokenizer, self._request.stops[place]))
+
+    def has(self, name: str) -> bool:
+        return name in self._growing
+
+    def read(self, output: Any) -> Answer | None:
+        """Take in the next tokens of an answer, which is returned if it has ended."""
+        ids, watched = self._growing[output.request_id]
+        completion = output.outputs[0]
+        ids += completion.token_ids
+        reason = completion.finish_reason
+        stop = watched.stop(ids, ended=reason is not None)
+        if stop is None and reason is None:
+            return None
+        del self._growing[output.request_id]
+        if stop is None:
+            return Answer(int(output.request_id), ids, reason)
+        if reason is None:
+            self._engine.abort_request([output.request_id])
+        return Answer(int(output.request_id), ids[:stop], "stop")
+
+
+class Scores:
+    """Prompts with continuations, each asked as one request or several, until all of these are answered.
+
+    Continuations of a single token (letters) are one request for the probabilities of these tokens after the prompt,
+    most of which the prefix cache has. Of a longer one all tokens but the last are part of the prompt, whose
+    probabilities vLLM computes without that cache; the last is the one token that may follow, so that prompt and
+    continuation need no more room than they have. Log-probabilities are those before any such choice.
+    """
+
+    def __init__(self, request: Request, names_tokens: bool) -> None:
+        """`names_tokens`: whether this vLLM can be asked for the probabilities of certain tokens."""
+        self._request = request
+        self._names_tokens = names_tokens
+        self._left: dict[int, int] = {}
+        self._found: dict[int, list[tuple[float, bool]]] = {}
+
+    def parts(self, place: int) -> Iterator[tuple[str, list[int], dict[str, Any]]]:
+        """Yield name, prompt and sampling parameters of the requests for a place."""
+        prompt, continuations = self._request.prompts[place], self._request.continuations[place]
+        self._found[place] = [(0.0, False)] * len(continuations)
+        tokens = list(dict.fromkeys(continuation[0] for continuation in continuations))
+        if self._names_tokens and len(tokens) <= MOST_NAMED and all(len(one) == 1 for one in continuations):
+            self._left[place] = 1
+            yield f"{place}:all", prompt, {"logprob_token_ids": tokens}
+            return
+        self._left[place] = len(continuations)
+        for number, continuation in enumerate(continuations):
+            *before, last = continuation
+            wanted: dict[str, Any] = {"allowed_token_ids": [last], "logprobs": 0}
+            if before:
+                wanted["prompt_logprobs"] = 0
+            yield f"{place}:{number}", prompt + before, wanted
+
+    def has(self, name: str) -> bool:
+        return ":" in name
+
+    def read(self, output: Any) -> Answer | None:
+        """Take in what one request has found; the answer is returned once all are here."""
+        name, _, part = output.request_id.partition(":")
+        place = int(name)
+        continuations, found = self._request.continuations[place], self._found[place]
+        completion = output.outputs[0]
+        (last,) = completion.logprobs
+        if part == "all":
+            chosen = completion.token_ids[0]
+            found[:] = [(last[token].logprob, token == chosen) for (token,) in continuations]
+        else:
+            tokens = continuations[int(part)]
+            at = len(self._request.prompts[place])
+            steps = [*(output.prompt_logprobs or ())[at:], last] if len(tokens) > 1 else [last]
+            each = [step[token] for step, token in zip(steps, tokens, strict=True)]
+            found[int(part)] = sum(one.logprob for one in each), all(one.rank == 1 for one in each)
+        self._left[place] -= 1
+        if self._left[place]:
+            return None
+        del self._left[place], self._found[place]
+        return scored_answer(place, *zip(*found, strict=True))
 
 
 @contextlib.contextmanager

@@ -1,8 +1,9 @@
-"""Draw an ablation's lines with bands, and cost against score, in the manner of `sciriff.report.figures`.
+"""Draw lines with bands and marks with intervals: an ablation, cost against score, and what other figures are made of.
 
 Lines differ in colour, dash and marker, so that each of these alone tells them apart.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup
@@ -22,6 +23,9 @@ MARKERS = (
     "M{x} {y}m-1.6-5h3.2v3.4h3.4v3.2h-3.4v3.4h-3.2v-3.4h-3.4v-3.2h3.4z",
 )
 """A circle, a square, a triangle, a diamond, a triangle upside down, a cross; of about the same weight."""
+UNTRAINED = STYLES
+"""Style of a model that was not trained: a star."""
+STAR = "M{x} {y}m0-7l1.8 4.6 4.9.3-3.8 3.1 1.3 4.8-4.2-2.7-4.2 2.7 1.3-4.8-3.8-3.1 4.9-.3z"
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,8 @@ class Point:
     """Shown before the value to a pointer that rests on it."""
     tag: str = ""
     """What stands beside it."""
+    x_limits: tuple[float, float] | None = None
+    """95 % interval to the sides, where x is a score, too."""
 
     def __str__(self) -> str:
         """`46.5 (41.0 to 51.2)`."""
@@ -43,12 +49,14 @@ class Point:
 
 @dataclass(frozen=True)
 class Series:
-    """Points of one style, a number below STYLES; `joined` by a line with a band, else each for itself."""
+    """Points of one style (below STYLES, or UNTRAINED), `joined` by a line and with a `banded` interval, or each
+    for itself."""
 
     label: str
     style: int
     points: list[Point]
     joined: bool = True
+    banded: bool = True
 
 
 def ablation(key: str, title: str, caps: list[str], series: list[Series], baseline: Point | None) -> Figure | None:
@@ -75,18 +83,37 @@ def swatch(style: int | None) -> Markup:
     if style is None:
         parts = '<path class="rule-band" d="M0 3H40V13H0z"/><path class="rule" d="M0 8H40"/>'
     else:
-        marker = MARKERS[style].format(x=20, y=8)
-        parts = f'<path class="line s{style}" d="M2 8H38"/><path class="marker s{style}" d="{marker}"/>'
+        line = f'<path class="line s{style}" d="M2 8H38"/>' if style != UNTRAINED else ""
+        parts = f'{line}<path class="marker s{style}" d="{_marker(style, "20", "8")}"/>'
     return Markup(f'<svg class="swatch" viewBox="0 0 40 16" aria-hidden="true">{parts}</svg>')
 
 
 def _heights(series: list[Series], baseline: Point | None) -> tuple[float, float]:
     """What the vertical axis spans, so that every interval is on it."""
     points = [point for line in series for point in line.points] + ([baseline] if baseline else [])
-    heights = [y for point in points for y in (point.y, *(point.limits or ()))]
-    low, high = min(heights), max(heights)
+    return span([y for point in points for y in (point.y, *(point.limits or ()))])
+
+
+def span(values: Sequence[float]) -> tuple[float, float]:
+    """What an axis spans, so that these values of a score are on it."""
+    low, high = min(values), max(values)
     pad = 0.06 * (high - low) or 1.0
     return max(low - pad, min(0.0, low)), high + pad
+
+
+def told(line: Series) -> str:
+    """The points of a series in words."""
+    values = [f"{point.name} {point}" for point in line.points]
+    return f"{line.label}: {'; '.join(values)}." if values else ""
+
+
+def head(key: str, title: str, texts: Sequence[str]) -> list[str]:
+    """The beginning of a drawing with its title, and with what it shows for people who do not see it."""
+    return [
+        f'<svg class="panel" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-labelledby="{key}-title {key}-told">',
+        Markup('<title id="{}-title">{}</title>').format(key, visible(title)),
+        Markup('<desc id="{}-told">{}</desc>').format(key, visible(" ".join(texts))),
+    ]
 
 
 def _drawn(
@@ -98,19 +125,13 @@ def _drawn(
     series: list[Series],
     baseline: Point | None,
 ) -> Figure:
-    texts = [f"Baseline {baseline}."] if baseline else []
-    for line in series:
-        values = [f"{point.name} {point}" for point in line.points]
-        texts.append(f"{line.label}: {'; '.join(values)}." if values else "")
     parts = [
-        f'<svg class="panel" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-labelledby="{key}-title {key}-told">',
-        Markup('<title id="{}-title">{}</title>').format(key, visible(title)),
-        Markup('<desc id="{}-told">{}</desc>').format(key, visible(" ".join(texts))),
+        *head(key, title, [*([f"Baseline {baseline}."] if baseline else []), *map(told, series)]),
         *frame.grid(),
         *(_rule(frame, baseline) if baseline else ()),
         *(_band(frame, line) for line in series),
         *frame.x_axis([(x, visible(text)) for x, text in labels], unit),
-        *(part for line in series for part in _marks(frame, line)),
+        *(part for line in series for part in marks(frame, line)),
         "</svg>",
     ]
     return Figure(title, "", Markup("".join(parts)))
@@ -127,13 +148,17 @@ def _rule(frame: Frame, baseline: Point) -> list[str]:
 def _band(frame: Frame, line: Series) -> str:
     """The intervals of a joined line's points as one area, if all have one and there are two; else empty."""
     limits = [(frame.x_at(point.x), *map(frame.y_at, point.limits)) for point in line.points if point.limits]
-    if not line.joined or len(limits) < max(2, len(line.points)):
+    if not (line.joined and line.banded) or len(limits) < max(2, len(line.points)):
         return ""
     edge = [f"{x:.1f} {high:.1f}" for x, _, high in limits] + [f"{x:.1f} {low:.1f}" for x, low, _ in reversed(limits)]
     return f'<path class="band s{line.style}" d="M{"L".join(edge)}z"/>'
 
 
-def _marks(frame: Frame, line: Series) -> list[str]:
+def _marker(style: int, x: str, y: str) -> str:
+    return (STAR if style == UNTRAINED else MARKERS[style]).format(x=x, y=y)
+
+
+def marks(frame: Frame, line: Series) -> list[str]:
     """The line, the intervals of points that no band shows, and the points themselves."""
     parts: list[str] = []
     places = [(frame.x_at(point.x), frame.y_at(point.y)) for point in line.points]
@@ -144,7 +169,10 @@ def _marks(frame: Frame, line: Series) -> list[str]:
         if point.limits and not banded:
             low, high = map(frame.y_at, point.limits)
             parts.append(f'<path class="whisker s{line.style}" d="M{x:.1f} {high:.1f}V{low:.1f}"/>')
-        marker = MARKERS[line.style].format(x=f"{x:.1f}", y=f"{y:.1f}")
+        if point.x_limits:
+            left_end, right_end = map(frame.x_at, point.x_limits)
+            parts.append(f'<path class="whisker s{line.style}" d="M{left_end:.1f} {y:.1f}H{right_end:.1f}"/>')
+        marker = _marker(line.style, f"{x:.1f}", f"{y:.1f}")
         element = Markup('<path class="marker s{}" d="{}"><title>{}</title></path>')
         parts.append(element.format(line.style, marker, visible(f"{line.label}, {point.name}: {point}")))
         if point.tag:

@@ -8,12 +8,13 @@ from typing import Any
 from sciriff.report import figures, page, template
 from sciriff.report.browser import packed
 from sciriff.report.figures import Figure
-from sciriff.report.run_scores import difference, points
+from sciriff.report.run_scores import difference, points, verdict_kind, verdict_sign
 from sciriff.report.run_scores import titles as titles_of
 from sciriff.report.sweep import drawings
 from sciriff.report.sweep.configs import SEED, AblationLine, caps_of, flat_config, lines_of, varying
 from sciriff.report.sweep.drawings import Point, Series
 from sciriff.report.sweep.groups import SweepRow, rows_of
+from sciriff.report.sweep.trade_off import trade_off
 from sciriff.results.comparison import Comparison
 from sciriff.results.difference import HIGHER, LOWER, Difference
 from sciriff.results.finished_runs import tasks_of
@@ -53,8 +54,8 @@ def render(
         "limits": _limits,
         "difference": difference,
         "p": p_value,
-        "sign": lambda found: {HIGHER: "▲", LOWER: "▼"}.get(found.verdict, "≈"),  # its words stand beside it
-        "kind": lambda found: found.verdict if found.verdict in (HIGHER, LOWER) else "noise",  # a class of the style
+        "sign": verdict_sign,  # its words stand beside it
+        "kind": verdict_kind,
         "duration": duration,
         "strip": figures.strip,
         "swatch": drawings.swatch,
@@ -83,6 +84,8 @@ def content(
         "sentence": _sentence(rows, jobs),
         "rows": rows,
         "columns": titles,
+        "trade_off": trade_off(rows, lines),
+        "general": list(dict.fromkeys(task.name for row in rows if row.general for task in row.general.tasks)),
         "parts": [packed("configs", _configs(rows))] if rows else [],
         "legend": [*((style, line.label) for style, line in enumerate(lines)), (None, "baseline")],
         "ablation": _ablation(rows, lines, {"": "Mean"} | titles) if lines else [],

@@ -1,16 +1,19 @@
 """Greedy decoding in batches gives what one prompt at a time gives."""
 
 import random
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from predict_runs import tiny_model
+from predict_runs import save_lively_model, tiny_model
 
 from sciriff.config import EngineConfig
-from sciriff.models.engines import Request
+from sciriff.models.engines import Request, Sampling, stop_strings
+from sciriff.models.engines.stop_strings import StopStrings
 from sciriff.models.engines.transformers import continued, continued_or_halves, generate, plan_batches
-from sciriff.models.loading import load_model
+from sciriff.models.loading import load_model, load_tokenizer
 
 
 @pytest.fixture(scope="module")
@@ -128,3 +131,48 @@ def test_generate_yields_the_batches_that_are_left() -> None:
     (answers,) = generate(request)
     assert [answer.place for answer in answers] == [2, 0]
     assert all(answer.finish_reason in ("stop", "length") and 1 <= len(answer.token_ids) <= 3 for answer in answers)
+
+
+@pytest.mark.parametrize("every", [1, 3, 8, 100])
+def test_a_stop_string_ends_its_row_only_however_often_one_looks(
+    model: Any, prompts: list[list[int]], every: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stop_strings, "LOOK_EVERY", every)
+    tokenizer = load_tokenizer(tiny_model())
+    free = continued(model, prompts, [40] * len(prompts), end_ids=[2])
+    middle = tokenizer.decode(free[0][9:12])
+    stops = [StopStrings(tokenizer, [middle[:-1]]), None, *(StopStrings(tokenizer, ["e", "."]) for _ in prompts[2:])]
+    stopped = continued(model, prompts, [40] * len(prompts), end_ids=[2], stops=stops)
+    assert stopped == [
+        whole[: stop and stop.find(whole)] if stop else whole for whole, stop in zip(free, stops, strict=True)
+    ]
+    assert 9 < len(stopped[0]) <= 12
+    assert any(len(answer) < len(whole) for answer, whole in zip(stopped[2:], free[2:], strict=True))
+
+
+def test_general_prompts_are_scored_or_answered_greedily_up_to_a_stop_string(tmp_path: Path) -> None:
+    save_lively_model(tmp_path)
+    model = replace(tiny_model(), path=str(tmp_path))
+    request = Request(
+        model=model,
+        engine=EngineConfig(name="transformers"),
+        prompts=[[5, 6, 7], [8], [9, 10], [8]],
+        batches=[[0], [1], [2], [3]],
+        limits=[30, 30, 3, 30],
+        context=64,
+        end_ids=[2],
+        seed=0,
+        sampling=Sampling(temperature=5.0, top_p=1.0, streams=[11]),
+        stops={1: ("e", "a", " ")},
+        continuations={2: [[7], [8, 9]]},
+        waits=1,
+    )
+    answers = {answer.place: answer for batch in generate(request) for answer in batch}
+    greedy = {answer.place: answer for batch in generate(replace(request, sampling=None)) for answer in batch}
+    assert answers[0] != greedy[0]
+    assert [answers[place] for place in (1, 2, 3)] == [greedy[place] for place in (1, 2, 3)]
+    assert answers[1].token_ids == answers[3].token_ids[: len(answers[1].token_ids)]
+    assert answers[1].finish_reason == "stop"
+    assert len(answers[1].token_ids) < len(answers[3].token_ids)
+    assert answers[2].finish_reason == "scored"
+    assert len(answers[2].log_likelihoods) == len(answers[2].greedy) == 2

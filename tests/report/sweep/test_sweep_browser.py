@@ -6,9 +6,11 @@ from typing import Any
 
 import pytest
 from chromium import PHONE, address, chromium, quiet_tab, serious_findings
+from general_folder import write_general
 from sweep_runs import Runs, grid
 
 from sciriff.results.sweep_record import PAGE
+from sciriff.run.run_dir import RunDir
 from sciriff.sweep_page import write
 
 HARM = "</script><script>window.ran=1</script><img src=x onerror='window.ran=2'>{{7*7}} \u202eevil \x1b[31m"
@@ -23,8 +25,10 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture
 def page(runs: Runs) -> Path:
-    """The grid with one more run, whose name and config mean harm."""
+    """The grid with general tasks, and one more run, whose name and config mean harm."""
     grid(runs)
+    for number in range(5):
+        write_general(RunDir(runs.place / f"runs/run-{number}"), {HARM: {"leaf": [1.0] * (4 + number) + [0.0] * 8}})
     run = runs.make(HARM, 0.6, "mix.per_task=null", "mix.tulu=none")
     text = run.config.read_text()
     assert "path: meta-llama/Llama-2-7b-hf" in text
