@@ -1,6 +1,7 @@
 """The export command: what it writes, and what it refuses in one line."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,10 @@ import yaml
 from exports import VALIDATION, export
 
 from sciriff.config import conf_dir
+from sciriff.export.exported import defaults
 from sciriff.tasks import HELD_OUT
+
+PAGE = Path(__file__).parents[2] / "docs" / "exporting.md"
 
 JUDGED_ALONE = "mup_single_document_summarization"
 
@@ -39,6 +43,23 @@ def test_the_paper_s_evaluation_is_the_default(monkeypatch, tmp_path, capsys):
     assert "8 tasks with 9 columns" in printed.err
     assert f"{JUDGED_ALONE}/lm_judge_reference, qasper_abstractive_qa/lm_judge_answer" in printed.err
     assert f"--include_path {tmp_path}/out --tasks sciriff" in printed.out
+
+
+@pytest.mark.skipif(not PAGE.is_file(), reason="the document is not here")
+def test_the_page_has_every_option_with_its_default(monkeypatch, capsys):
+    with pytest.raises(SystemExit):
+        export(monkeypatch, "--help")
+    options = set(re.findall(r"--[a-z-]+", capsys.readouterr().out)) - {"--help"}
+    lines = dict(re.findall(r"^\| `(--[a-z-]+)` \| ([^|]*?) \|", PAGE.read_text(encoding="utf-8"), re.MULTILINE))
+    paper = defaults()
+    assert lines == {
+        "--data": paper.source.hub,
+        "--config": paper.source.config,
+        "--split": paper.split,
+        "--tasks": "all",
+        "--max-new-tokens": str(paper.max_new_tokens),
+    }
+    assert options == set(lines)
 
 
 def test_another_dataset_of_the_hub(monkeypatch, tmp_path):
