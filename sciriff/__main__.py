@@ -10,6 +10,7 @@ COMMANDS = {
     "train": "mix, train, predict, score and report, as the config says",
     "evaluate": "the same with train=none",
     "compare": "finished runs beside each other, and which differences are within noise",
+    "export": "the held-out tasks as task files of lm-eval or inspect_ai",
     "ls": "runs with their status, score and age",
 }
 

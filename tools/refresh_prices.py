@@ -49,14 +49,19 @@ def rows(table: dict[str, dict[str, Any]]) -> list[tuple[str, ...]]:
     return sorted((via, name, *prices) for (via, name), prices in found.items())
 
 
-def main() -> None:
-    version = sys.argv[1] if len(sys.argv) > 1 else VERSION
+def file_of_litellm(name: str, version: str = VERSION) -> bytes:
+    """Download a version of litellm and read one file of it."""
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"]
         subprocess.run([*command, f"--dest={folder}", f"litellm=={version}"], check=True)
         (wheel,) = Path(folder).glob("*.whl")
         with zipfile.ZipFile(wheel) as archive:
-            table = json.loads(archive.read(TABLE))
+            return archive.read(name)
+
+
+def main() -> None:
+    version = sys.argv[1] if len(sys.argv) > 1 else VERSION
+    table = json.loads(file_of_litellm(TABLE, version))
     with PRICES.open("w", newline="") as file:
         file.write(COMMENT.format(version=version))
         writer = csv.writer(file, delimiter="\t", lineterminator="\n")

@@ -118,13 +118,16 @@ def of_report(config: Config, run: RunDir) -> dict[str, str]:
         "results": value_digest([*digests, scored]),
         "predictions": _predictions_digest(config, run),
         "settings": value_digest([as_dict(config.report), config.name, __version__]),
-        **_general_items(config, run),
+        **_general_items(config, run, *(RunDir(Path(beside)) for beside in config.report.beside)),
     }
 
 
-def _general_items(config: Config, run: RunDir) -> dict[str, str]:
-    """What the general tasks scored, if this run measures them."""
-    return {"general": tree_digest(run.general)} if config.measures_general else {}
+def _general_items(config: Config, run: RunDir, *beside: RunDir) -> dict[str, str]:
+    """What the general tasks scored, if this run measures them; in the runs beside it, too."""
+    if not config.measures_general:
+        return {}
+    others = [tree_digest(other.general) for other in beside if other.general.is_dir()]
+    return {"general": value_digest([tree_digest(run.general), *others]) if others else tree_digest(run.general)}
 
 
 def _general_digest(config: Config) -> str:

@@ -5,6 +5,7 @@ embed, and with the colours of Okabe and Ito, markers and dashes that a reader c
 """
 
 import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from sciriff.report.figures import Points
 from sciriff.report.mix_card import datasets, tokens
 from sciriff.report.run_scores import RunScores, held_out_in, titles
 from sciriff.report.training import points_and_means
+from sciriff.results.scores import ColumnScore, general_and_mean
 from sciriff.run.number_format import short
 from sciriff.run.visible import visible
 
@@ -46,6 +48,7 @@ def write_figures(folder: Path, runs: list[RunScores], metrics: list[MetricsRow]
     with rc_context(STYLE):
         figures = {
             "scores": _scores(runs) if any(run.columns for run in runs) else None,
+            "general": _general(runs) if general_and_mean(runs[0].scores.get("general")) else None,
             "training": _training(metrics) if any("loss" in row for row in metrics) else None,
             "mix": _mix(mix) if mix is not None and mix["by_dataset"] else None,
         }
@@ -64,13 +67,25 @@ def _new(height: float) -> Any:
 def _scores(runs: list[RunScores]) -> Any:
     """Every column that a run has, from the top in the paper's order, with 95 % intervals."""
     names = titles(held_out_in(runs))
-    columns = [column for column in names if any(column in run.columns for run in runs)]
+    return _dots(names, [(run.name, run.columns) for run in runs])
+
+
+def _general(runs: list[RunScores]) -> Any:
+    """Every general task that a run has and the mean of its tasks, with 95 % intervals."""
+    scores = [(run.name, general_and_mean(run.scores.get("general"))) for run in runs if "general" in run.scores]
+    names = {name: visible(name)[:60] for _, of_run in scores for name in of_run if name != "mean"}
+    return _dots(names | {"mean": "mean"}, scores)
+
+
+def _dots(names: Mapping[str, str], runs: Sequence[tuple[str, Mapping[str, ColumnScore]]]) -> Any:
+    """Scores of several runs, a line for each of `names` that a run has, with 95 % intervals."""
+    columns = [column for column in names if any(column in scores for _, scores in runs)]
     figure = _new(0.5 + 0.26 * len(columns) + 0.12 * len(runs))
     axes = figure.subplots()
     axes.grid(axis="x")
-    for place, run in enumerate(runs):
+    for place, (name, scores) in enumerate(runs):
         shift = 0.5 * ((place + 0.5) / len(runs) - 0.5)
-        known = [(at + shift, run.columns[column]) for at, column in enumerate(columns) if column in run.columns]
+        known = [(at + shift, scores[column]) for at, column in enumerate(columns) if column in scores]
         values = [100 * score["value"] for _, score in known]
         limits = [(score["value"], score.get("ci95", (score["value"],) * 2)) for _, score in known]
         below = [max(100 * (value - low), 0.0) for value, (low, _) in limits]
@@ -83,7 +98,7 @@ def _scores(runs: list[RunScores]) -> Any:
             color=COLOURS[place % len(COLOURS)],
             markersize=3.5,
             elinewidth=0.9,
-            label=visible(run.name),
+            label=visible(name),
         )
     axes.set_yticks(range(len(columns)), [names[column] for column in columns])
     axes.set_ylim(len(columns) - 0.5, -0.5)

@@ -16,9 +16,13 @@ from sciriff.run.run_dir import RunDir
 
 def plain_item(leaf: str, place: int, value: float, **other: Any) -> GeneralItem:
     """A document whose answer says whether it is right."""
-    answer = "It is right." if value >= 0.5 else "It is wrong."
-    known = {"finish": "stop", "question": f"What is number {place} of {leaf}?", "target": f"Number {place}."}
-    return GeneralItem(**general_runs.item(place, value, leaf, answer=answer, **(known | other)))
+    known = {
+        "finish": "stop",
+        "question": f"What is number {place} of {leaf}?",
+        "target": f"Number {place}.",
+        "answer": "It is right." if value >= 0.5 else "It is wrong.",
+    }
+    return GeneralItem(**general_runs.item(place, value, leaf, **(known | other)))
 
 
 def write_general(

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from general_folder import write_general
 
 from sciriff.config import Config
 from sciriff.driver import preflight
@@ -31,8 +32,12 @@ def test_scores_training_and_mix_are_drawn_the_same_each_time(make_run: MakeRun,
     columns = {"biored_ner/f1": 0.5, "scierc_ner/f1": 0.2}
     _, run = make_run("r", columns, "report.figures=true", f"report.beside=[{other.root}]", interval=0.1)
     fill(run, ODD)
+    for one, right in ((other, 12), (run, 9)):
+        write_general(one, {"mmlu": {"a_b^$": [1.0] * right + [0.0] * 8}, ODD: {"other": [1.0, 0.0, 1.0]}})
     first = drawn(run)
-    assert list(first) == [f"{name}.{kind}" for name in ("mix", "scores", "training") for kind in ("pdf", "png")]
+    assert list(first) == [
+        f"{name}.{kind}" for name in ("general", "mix", "scores", "training") for kind in ("pdf", "png")
+    ]
     assert all(data.startswith(b"%PDF" if name.endswith("pdf") else b"\x89PNG") for name, data in first.items())
     assert drawn(run) == first
 

@@ -7,7 +7,7 @@ from sciriff.driver.plan import answers, speed
 from sciriff.driver.plan.run_plan import Plan, checkpoints
 from sciriff.models.api.prices import Price
 from sciriff.run.nodes import cluster
-from sciriff.run.number_format import dollars
+from sciriff.run.number_format import dollars, duration
 
 
 def lines(config: Config, plan: Plan) -> list[str]:
@@ -26,10 +26,12 @@ def lines(config: Config, plan: Plan) -> list[str]:
         workload = answers.workload(config)
         price = answers.price(config) if workload else None
         usd = workload.usd(price) if workload and price else None
-        cap = _cap(config.engine, usd) if config.engine.asks else ""
+        together = plan.general is not None and plan.general.prompts and usd is not None
+        cap = _cap(config.engine, usd) if config.engine.asks and not together else ""
         where = "" if config.engine.asks else _replicas(config, plan)
         longest = f"{config.eval.max_new_tokens} new tokens at most"
         text.append(f"predict   {config.engine.name}, {where}{_answers(config, workload, price)}{longest}{cap}")
+        text += _general(config, plan, usd)
     if "judge" in config.active_stages:
         judge = config.judge
         cap = _cap(judge) if judge.asks else ""
@@ -70,6 +72,33 @@ def _answers(config: Config, workload: answers.Workload | None, price: Price | N
     source = f" ({price.source})" if price and price.source else ""
     cost = f" for about {dollars(workload.usd(price))}{source}" if price else ""
     return f"{workload.answers:,} answers{f' ({samples} samples of each)' if each else ''}{cost}, "
+
+
+def _general(config: Config, plan: Plan, science_usd: float | None) -> Iterator[str]:
+    """Format the prompts of the general tasks, and with a server what they cost beside the `science_usd` of others."""
+    work, server = plan.general, config.engine
+    if work is None:
+        return
+    unknown = f"not known here for {', '.join(work.unknown)}"
+    if not work.prompts:
+        yield f"general   {config.general.name}, number of prompts {unknown}"
+        return
+    price = answers.price(config)
+    usd = work.usd(price) if price else None
+    cost = f" for about {dollars(usd)}" if usd is not None else ""
+    hours = plan.general_hours
+    lasts = "" if hours is None else f", about {duration(3600 * hours)} on all GPUs (a rough estimate)"
+    tokens = f"{work.read_tokens / 1e6:.1f}M tokens of prompts and {work.written_tokens / 1e6:.1f}M of answers"
+    if work.read_tokens < 1e6:
+        tokens = f"{work.read_tokens:,.0f} tokens of prompts and {work.written_tokens:,.0f} of answers"
+    yield f"general   {config.general.name}, {work.prompts:,} prompts, about {tokens}{cost}{lasts}"
+    if work.unknown:
+        yield f"          besides a number of prompts that is {unknown}"
+    if work.by_letter:
+        yield f"          a server gives no likelihoods, so it is asked for a letter: {', '.join(work.by_letter)}"
+    if usd is not None and science_usd is not None:
+        total = usd + science_usd
+        yield f"          about {dollars(total)} with the answers above{_cap(server, total)}"
 
 
 def _cap(server: ServerConfig, usd: float | None = None) -> str:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from sciriff.config import CHECKPOINTS_KEPT, Config, nearest
 from sciriff.driver.plan import generation, network, speed
+from sciriff.driver.plan.general import GeneralWorkload, general_hours, general_workload
 from sciriff.driver.plan.mix_size import mix_size
 from sciriff.driver.plan.ways_to_fit import Way, ways_to_fit
 from sciriff.models.training_memory import GIB, Memory, fits, shape_of, trained_parameters, training_memory
@@ -46,6 +47,10 @@ class Plan:
     price: float | None
     """US dollars of these hours on all GPUs; None if the price of a GPU hour is unknown."""
     usd_per_gpu_hour: float | None
+    general: GeneralWorkload | None
+    """Prompts of the general tasks; None without any."""
+    general_hours: float | None
+    """Hours that all GPUs need for these, a rough estimate; None without GPUs, and for a server."""
     deepspeed_factor: float
     """Speed under the chosen DeepSpeed settings over that of plain torch."""
     ways_to_fit: list[Way]
@@ -88,6 +93,7 @@ def make(config: Config) -> Plan:
             step_tokens = tokens * speed.epochs(config, rows, steps) / steps
             traffic = network.traffic(config, processes, len(nodes), capacity, step_tokens, training * 3600 / steps)
     usd = speed.usd_per_gpu_hour(config, present)
+    general = general_workload(config)
     return Plan(
         rows=rows,
         tokens=tokens,
@@ -104,6 +110,10 @@ def make(config: Config) -> Plan:
         network=traffic,
         price=None if hours is None or usd is None else hours * processes * usd,
         usd_per_gpu_hour=usd,
+        general=general,
+        general_hours=general_hours(config, general, speed.kind_of(present[0]), len(present) * len(nodes))
+        if general is not None and on_gpu
+        else None,
         deepspeed_factor=speed.deepspeed_factor(config, processes, capacity) if trains else 1.0,
         ways_to_fit=ways,
         generation_problem=generation.problem(config, len(present), capacity) if on_gpu else None,

@@ -22,6 +22,9 @@ def missing_files(config: Config) -> Iterator[str]:
         wanted += [("eval.path", config.eval.path or "")]
     if "predict" in stages:
         wanted += [("engine.python", config.engine.python or "")]
+    if "general" in stages:
+        wanted += [("general.data", config.general.data or "")]
+        wanted += [("general.include", folder) for folder in config.general.include]
     if "score" in stages:
         wanted += [("predictions", config.predictions or "")]
     if "report" in stages:

@@ -37,6 +37,7 @@ def missing_packages(config: Config, on_gpu: bool) -> Iterator[str]:
         ("train", "train=qlora", train.method == "qlora", "bitsandbytes", "qlora", ""),
         ("train", "train.optimizer=adamw_8bit", train.optimizer == "adamw_8bit", "bitsandbytes", "qlora", ""),
         ("predict", "engine=vllm", here, "vllm", "vllm", other_engine),
+        ("general", f"general={config.general.name}", True, "lm_eval", "general", ", or general=none"),
         (None, "log=tensorboard", config.log.tracker == "tensorboard", "tensorboard", "tensorboard", ""),
         ("report", "report.figures=true", config.report.figures, "matplotlib", "figures", ""),
     ):

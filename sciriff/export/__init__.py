@@ -1,0 +1,1 @@
+"""The held-out tasks in the formats of other evaluation harnesses, over this package's own scores."""
