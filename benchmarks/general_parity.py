@@ -94,7 +94,7 @@ def theirs(config: Config, batch: int) -> dict[str, list[dict[str, Any]]]:
     model = config.answering_model
     lm = HFLM(pretrained=model.path, dtype="float32", device="cpu", batch_size=batch, max_length=model.context)
     found: dict[str, list[dict[str, Any]]] = {}
-    with reading(config.general):
+    with reading(config.general, config.cache_dir):
         for loaded in load_tasks(config.general):
             for task in loaded.leaves.values():
                 if task.OUTPUT_TYPE == "generate_until" and config.general.max_new_tokens:

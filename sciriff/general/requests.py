@@ -43,7 +43,7 @@ def asking(config: Config) -> Iterator[tuple[Asking, list[LoadedTask]]]:
         own = load_config(model) if model.path is not None else None
         prompter = Prompter(model.chat, load_tokenizer(model), context_of(model, own), general.turns)
     builder = Asking(general, prompter)
-    with reading(general):
+    with reading(general, config.cache_dir):
         tasks = load_tasks(general)
         for loaded in tasks:
             builder.prepare(loaded)
