@@ -4,8 +4,7 @@ prints a problem a line. In a process of its own, since the driver loads no lm-e
 import json
 import os
 import sys
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 from omegaconf import OmegaConf
 
@@ -13,12 +12,19 @@ from sciriff.config import Config, GeneralConfig, from_container
 from sciriff.general import datasets_at_hand
 from sciriff.general.loaded_tasks import quiet
 from sciriff.general.sentence_model import has_punkt
-from sciriff.general.task_index import FIRST_FILTER, LIKELIHOODS, LeafFile, leaves, samples, task_manager
+from sciriff.general.task_index import (
+    FIRST_FILTER,
+    LIKELIHOODS,
+    LeafFile,
+    entries_of,
+    forbidden,
+    leaves,
+    samples,
+    task_manager,
+    unknown_keys,
+)
 from sciriff.run.user_error import UserError
 from sciriff.run.visible import visible_line
-
-SHOWN = 3
-"""Tasks that a message names; the rest are counted."""
 
 
 def main() -> int:
@@ -35,8 +41,10 @@ def main() -> int:
 def problems(config: Config) -> Iterator[str]:
     """Why the general tasks cannot be asked or scored here, one line each. UserError for a name that is none."""
     general = config.general
-    found = list(leaves(general, task_manager(general)))
-    yield from _forbidden(found, general)
+    manager = task_manager(general)
+    found = list(leaves(general, manager))
+    yield from unknown_keys(general, found, manager)
+    yield from forbidden(found, general)
     yield from _not_measured(found, asks=config.engine.asks)
     yield from _unknown_metrics(found, general)
     yield from _too_long(found, config)
@@ -44,26 +52,17 @@ def problems(config: Config) -> Iterator[str]:
     yield from _missing_data(found, config)
 
 
-def _forbidden(found: Sequence[LeafFile], general: GeneralConfig) -> Iterator[str]:
-    running = [leaf for leaf in found if leaf.about.get("unsafe_code") and not general.run_code]
-    for name in _entries(running):
-        yield (
-            f"general.tasks: {name} runs code that the model writes, on this machine and with your rights: leave it "
-            "out, or allow it with general.run_code=true"
-        )
-
-
 def _not_measured(found: Sequence[LeafFile], *, asks: bool) -> Iterator[str]:
-    for name in _entries(leaf for leaf in found if leaf.about.get("doc_to_image")):
+    for name in entries_of(leaf for leaf in found if leaf.about.get("doc_to_image")):
         yield f"general.tasks: {name} needs images, which are not measured here; leave it out"
-    for name in _entries(leaf for leaf in found if leaf.kind not in (*LIKELIHOODS, "generate_until")):
+    for name in entries_of(leaf for leaf in found if leaf.kind not in (*LIKELIHOODS, "generate_until")):
         yield f"general.tasks: {name} needs the likelihood of whole texts, which is not measured here; leave it out"
-    for name in _entries(leaf for leaf in found if leaf.kind == "generate_until" and samples(leaf.generation)):
+    for name in entries_of(leaf for leaf in found if leaf.kind == "generate_until" and samples(leaf.generation)):
         yield (
             f"general.tasks: {name} draws its answers at a temperature, and general tasks are answered greedily here; "
             "leave it out"
         )
-    for name in _entries(leaf for leaf in found if asks and leaf.kind in LIKELIHOODS and not leaf.has_letters):
+    for name in entries_of(leaf for leaf in found if asks and leaf.kind in LIKELIHOODS and not leaf.has_letters):
         yield (
             f"general.tasks: {name} compares likelihoods of texts, which a server does not give; leave it out (tasks "
             "whose choices are letters are asked for the letter)"
@@ -134,16 +133,6 @@ def _missing_data(found: Sequence[LeafFile], config: Config) -> Iterator[str]:
             f"general.tasks: not in the hub's cache, and the hub does not give it{offline}: {names}; on a machine "
             f"with a network: {commands}, then general.data=DATA ({visible_line(reason or '')})"
         )
-
-
-def _entries(found: Iterable[LeafFile]) -> Iterator[str]:
-    """Entries of general.tasks, each with those of its leaves, some of them named: `mmlu (mmlu_x and 3 more)`."""
-    entries: dict[str, list[str]] = defaultdict(list)
-    for leaf in found:
-        entries[leaf.asked].append(leaf.name)
-    for name, names in entries.items():
-        more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-        yield name if names == [name] else f"{name} ({', '.join(names[:SHOWN])}{more})"
 
 
 if __name__ == "__main__":

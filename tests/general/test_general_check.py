@@ -118,6 +118,31 @@ def test_a_leaf_belongs_to_one_entry(checked):
         checked("general.tasks=[mmlu,mmlu_anatomy]")
 
 
+def test_a_key_that_is_no_task_is_named(checked, tmp_path):
+    write_task(tmp_path / "tasks", "own_sums")
+    own = ("general.tasks=[own_sums]", "+general.shots.own_sums=0")
+    assert checked(*own, "+general.shots.mmlu=5") == [], "as in a preset of which only some tasks are asked"
+    [line] = checked(*own, "+general.shots.own_sumz=3")
+    assert line == "general.shots: own_sumz is no task or group of lm-eval; did you mean 'own_sums'?"
+    [line] = checked(*own, "general.limit={mmul: 3}")
+    assert line.startswith("general.limit: mmul is no task or group of lm-eval; did you mean 'mmlu'")
+
+
+def test_a_group_without_a_task_is_refused(checked, tmp_path):
+    (tmp_path / "tasks/nothing.yaml").write_text("group: own_nothing\ntask: []\n")
+    with pytest.raises(UserError, match="own_nothing is a group without a task"):
+        checked("general.tasks=[own_nothing]")
+
+
+@pytest.mark.parametrize("name", ["own/sums", "answers", "requests", ".hidden"])
+def test_a_name_that_no_file_can_have_is_refused(checked, tmp_path, name):
+    write_task(tmp_path / "tasks", "own_sums")
+    file = tmp_path / "tasks/own_sums.yaml"
+    file.write_text(file.read_text().replace("task: own_sums", f"task: {name}"))
+    with pytest.raises(UserError, match=f"'{name}' cannot be the name of a file"):
+        checked(f"general.tasks=['{name}']")
+
+
 def test_the_hub_and_its_cache_lack_a_dataset(composed, tmp_path):
     write_task(tmp_path / "tasks", "own_sums")
     config = composed("experiment=demo", f"general.include=[{tmp_path / 'tasks'}]", "general.tasks=[own_sums]")

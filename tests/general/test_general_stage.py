@@ -183,6 +183,23 @@ def test_a_value_that_is_no_share_is_refused(tmp_path):
         general.main(load(run.config), run)
 
 
+def test_code_of_saved_answers_runs_only_where_that_is_allowed(tmp_path):
+    own = tmp_path / "own"
+    own.mkdir()
+    (own / "runs.py").write_text(
+        f"open({str(tmp_path / 'ran')!r}, 'w')\ndef process(doc, results):\n    return {{'exact_match': 1.0}}\n"
+    )
+    base = (DATA / "tasks/sample_instructions.yaml").read_text().replace("sample_instructions", "own_code")
+    (own / "own_code.yaml").write_text(f"{base}unsafe_code: true\nprocess_results: !function runs.process\n")
+    run = sample_run(tmp_path, tasks=["own_code"], include=[str(own)], run_code=True)
+    save(run, [generated(row, "x") for row in asked(run)])
+    (tmp_path / "ran").unlink()
+    refused = sample_run(tmp_path, tasks=["own_code"], include=[str(own)])
+    with pytest.raises(UserError, match=r"own_code runs code that the model writes.*general\.run_code=true"):
+        general.main(load(refused.config), refused)
+    assert not (tmp_path / "ran").exists()
+
+
 def test_data_that_changed_is_read_anew(tmp_path):
     data = tmp_path / "data"
     shutil.copytree(DATA, data)
