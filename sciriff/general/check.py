@@ -4,6 +4,7 @@ prints a problem a line. In a process of its own, since the driver loads no lm-e
 import json
 import os
 import sys
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
 from omegaconf import OmegaConf
@@ -116,7 +117,10 @@ def _missing_punkt(found: Sequence[LeafFile]) -> Iterator[str]:
 def _missing_data(found: Sequence[LeafFile], config: Config) -> Iterator[str]:
     """Datasets that are neither in general.data nor, without it, in the cache or reachable on the hub."""
     general = config.general
-    wanted = {leaf.dataset: leaf.about.get("dataset_name") for leaf in reversed(found) if leaf.dataset}
+    wanted: dict[str, list[str | None]] = defaultdict(list)
+    for leaf in found:
+        if leaf.dataset and (name := leaf.about.get("dataset_name")) not in wanted[leaf.dataset]:
+            wanted[leaf.dataset].append(name)
     missing, reason = datasets_at_hand.missing(general, config.cache_dir, wanted)
     if not missing:
         return

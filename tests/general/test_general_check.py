@@ -143,6 +143,22 @@ def test_a_name_that_no_file_can_have_is_refused(checked, tmp_path, name):
         checked(f"general.tasks=['{name}']")
 
 
+def test_a_part_of_a_dataset_is_not_there(checked, tmp_path):
+    write_task(tmp_path / "tasks", "own_first", more="dataset_name: first")
+    write_task(tmp_path / "tasks", "own_second", more="dataset_name: second")
+    parts = [
+        f"- config_name: {name}\n  data_files: [{{split: test, path: {name}.jsonl}}]" for name in ("first", "second")
+    ]
+    folder = tmp_path / "data/own/data"
+    (folder / "README.md").write_text("---\nconfigs:\n" + "\n".join(parts) + "\n---\n")
+    (folder / "test.jsonl").rename(folder / "first.jsonl")
+    assert checked("general.tasks=[own_first]") == []
+    [line] = checked("general.tasks=[own_first,own_second]")
+    assert "own/data cannot be read there (second: " in line
+    (folder / "second.jsonl").write_bytes((folder / "first.jsonl").read_bytes())
+    assert checked("general.tasks=[own_first,own_second]") == []
+
+
 def test_the_hub_and_its_cache_lack_a_dataset(composed, tmp_path):
     write_task(tmp_path / "tasks", "own_sums")
     config = composed("experiment=demo", f"general.include=[{tmp_path / 'tasks'}]", "general.tasks=[own_sums]")
