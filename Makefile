@@ -76,6 +76,7 @@ bench: $(VENV)/.dev  ## numbers, printed with the commit; the mix at full size: 
 	$(BIN)/python benchmarks/overlap.py
 	$(BIN)/python benchmarks/report.py
 	$(BIN)/python benchmarks/predict.py
+	$(BIN)/python benchmarks/general.py
 
 docs-figures: $(VENV)/.dev  ## the README's picture, from runs/demo (needs chromium)
 	$(BIN)/python docs/figures.py

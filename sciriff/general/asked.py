@@ -68,6 +68,8 @@ class Asking:
                 continue
             choices = tuple(one.args[1] for one in same)
             encoded = self.prompter.encode(prompt, choices)
+            if not all(encoded.continuations):
+                raise UserError(f"general.tasks: document {doc_id} of {task} has an empty choice; leave that task out")
             if self.prompter.chat == "server":
                 request = letter_request(task, doc_id, prompt.messages, choices)
             else:

@@ -41,7 +41,7 @@ def problems(config: Config) -> Iterator[str]:
     yield from _unknown_metrics(found, general)
     yield from _too_long(found, config)
     yield from _missing_punkt(found)
-    yield from _missing_data(found, general)
+    yield from _missing_data(found, config)
 
 
 def _forbidden(found: Sequence[LeafFile], general: GeneralConfig) -> Iterator[str]:
@@ -114,10 +114,11 @@ def _missing_punkt(found: Sequence[LeafFile]) -> Iterator[str]:
         )
 
 
-def _missing_data(found: Sequence[LeafFile], general: GeneralConfig) -> Iterator[str]:
+def _missing_data(found: Sequence[LeafFile], config: Config) -> Iterator[str]:
     """Datasets that are neither in general.data nor, without it, in the cache or reachable on the hub."""
+    general = config.general
     wanted = {leaf.dataset: leaf.about.get("dataset_name") for leaf in reversed(found) if leaf.dataset}
-    missing, reason = datasets_at_hand.missing(general, wanted)
+    missing, reason = datasets_at_hand.missing(general, config.cache_dir, wanted)
     if not missing:
         return
     names = ", ".join(missing)

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from urllib.request import getproxies
 
 from sciriff.config import GeneralConfig
+from sciriff.run.digest import value_digest
 
 PATIENCE = 10.0
 """Seconds for a connection to the hub."""
@@ -17,19 +18,34 @@ LONGEST_REASON = 160
 
 
 @contextlib.contextmanager
-def reading(general: GeneralConfig) -> Iterator[None]:
+def reading(general: GeneralConfig, cache_dir: str) -> Iterator[None]:
     """Let lm-eval read general.data: `datasets` looks for a folder OWNER/NAME below the working directory before it
-    asks the hub. With a folder the hub is not asked at all, whatever a file in it names."""
-    before = Path.cwd()
+    asks the hub. With a folder the hub is not asked at all, whatever a file in it names.
+
+    What it converts is kept in `cache_dir`, apart for each state of the folder: its own cache knows a local dataset by
+    the names of its files, and was seen to give what a file had held before, or what another folder holds.
+    """
+    import datasets
+
+    before, cache = Path.cwd(), datasets.config.HF_DATASETS_CACHE
     if general.run_code:
         os.environ["HF_ALLOW_CODE_EVAL"] = "1"
     try:
         if general.data is not None:
+            datasets.config.HF_DATASETS_CACHE = Path(cache_dir) / "general" / _state(Path(general.data))
             os.chdir(general.data)
             stay_offline()
         yield
     finally:
         os.chdir(before)
+        datasets.config.HF_DATASETS_CACHE = cache
+
+
+def _state(data: Path) -> str:
+    """Name for a folder as it is now: by its place, and size and time of each file."""
+    files = sorted(path for path in data.rglob("*") if path.is_file())
+    seen = [[str(path), path.stat().st_size, path.stat().st_mtime_ns] for path in files]
+    return value_digest(seen)[:16]
 
 
 def stay_offline() -> None:
@@ -41,13 +57,13 @@ def stay_offline() -> None:
     constants.HF_HUB_OFFLINE = True
 
 
-def missing(general: GeneralConfig, wanted: Mapping[str, str | None]) -> tuple[list[str], str | None]:
+def missing(general: GeneralConfig, cache_dir: str, wanted: Mapping[str, str | None]) -> tuple[list[str], str | None]:
     """Return which of the datasets cannot be read, and why the first of them; None where general.data lacks a folder.
     `wanted`: dataset -> its config."""
     if general.data is not None and (absent := [one for one in wanted if not _is_there(general.data, one)]):
         return sorted(absent), None
     reasons: dict[str, str] = {}
-    with reading(general):
+    with reading(general, cache_dir):
         if general.data is None and not _hub_answers():
             stay_offline()
         from datasets import load_dataset_builder

@@ -97,7 +97,9 @@ class Prompter:
         texts = [bare, *(text + more for more in continuations)]
         prompt, *whole = self._markup.prompt_ids(*([Message("user", one)] for one in texts))
         prompt = prompt or self._beginning()
-        return Encoded(prompt, [ids[len(prompt) :] for ids in whole])
+        parts = zip(whole, continuations, strict=True)
+        # where a tokenizer has merged a continuation into the last token of the text
+        return Encoded(prompt, [ids[len(prompt) :] or self._answer_ids(text) for ids, text in parts])
 
     def _answer_ids(self, text: str) -> list[int]:
         assert self._markup is not None

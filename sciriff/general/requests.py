@@ -37,12 +37,13 @@ def asking(config: Config) -> Iterator[tuple[Asking, list[LoadedTask]]]:
     quiet()
     model, general = config.answering_model, config.general
     if config.engine.asks:
-        prompter = Prompter(SERVER, None, model.context, general.turns)
+        thinking = model.api.thinking_tokens if model.api else 0
+        prompter = Prompter(SERVER, None, model.context - thinking, general.turns)
     else:
         own = load_config(model) if model.path is not None else None
         prompter = Prompter(model.chat, load_tokenizer(model), context_of(model, own), general.turns)
     builder = Asking(general, prompter)
-    with reading(general):
+    with reading(general, config.cache_dir):
         tasks = load_tasks(general)
         for loaded in tasks:
             builder.prepare(loaded)

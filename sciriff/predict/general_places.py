@@ -11,6 +11,8 @@ from sciriff.models.engines import Answer, Request
 from sciriff.predict.general_answers import GeneralAnswers, cut_at_stop
 from sciriff.run.digest import value_digest
 from sciriff.run.run_dir import RunDir
+from sciriff.run.user_error import UserError
+from sciriff.run.visible import visible_line
 
 OF_SCIENCE = ("parity", "sampling")
 """Settings that only the answers of science depend on: general prompts are not the original code's, and their answers
@@ -21,7 +23,14 @@ class GeneralPlaces:
     """General prompts and the places that they have; there may be none."""
 
     def __init__(self, asked: Mapping[str, GeneralRequest], first: int) -> None:
-        """`asked`: digest -> prompt; `first`: number of prompts of science."""
+        """`asked`: digest -> prompt; `first`: number of prompts of science. UserError if a prompt is none for an
+        engine."""
+        for one in asked.values():
+            if not one.prompt or not all(one.continuations) or _longest(one) < 1:
+                raise UserError(
+                    f"general/requests.jsonl: the prompt of document {one.doc_id} of {visible_line(one.task)} has no "
+                    "tokens or asks for none; run the stages predict and general again"
+                )
         self._asked = asked
         self._first = first
         self._digests = list(asked)

@@ -195,12 +195,12 @@ def _notes(settings: GeneralSettings, scored: GeneralScores) -> list[str]:
         found.append(f"A seeded sample of the documents (general.limit), the same in every run: {', '.join(sampled)}.")
     for name, task in scored["tasks"].items():
         told = (
-            (task["shortened_prompts"], "prompts lost examples, so that they fit the model"),
-            (task["skipped_prompts"], "prompts do not fit even without examples (not asked, counted as wrong)"),
-            (task["cut_answers"], "answers were cut at the length limit"),
+            (task["shortened_prompts"], "prompts that lost examples, so that they fit the model"),
+            (task["skipped_prompts"], "prompts that do not fit even without examples (not asked, counted as wrong)"),
+            (task["cut_answers"], "answers cut at the length limit"),
         )
         if any(number for number, _ in told):
-            found.append(f"{name}: {', '.join(f'{number:,} {what}' for number, what in told if number)}.")
+            found.append(f"{name}: {'; '.join(f'{what}: {number:,}' for number, what in told if number)}.")
     return found
 
 

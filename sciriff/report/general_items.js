@@ -15,9 +15,11 @@ const itemLink = ([task, row]) => {
   return `#item=${encodeURIComponent(name)}/${encodeURIComponent(leafOf([task, row]))}/${docs[row]}`;
 };
 // Values go from 0 to 1, and most are one or the other.
+const isWhole = ([task, row]) =>
+  Number.isInteger(general.tasks[task].before[row]) && Number.isInteger(general.tasks[task].after[row]);
 const change = ([task, row]) => {
   const { before, after } = general.tasks[task];
-  const digits = new Set([0, 1]).has(before[row]) && new Set([0, 1]).has(after[row]) ? 0 : 2;
+  const digits = isWhole([task, row]) ? 0 : 2;
   return `${before[row].toFixed(digits)} → ${after[row].toFixed(digits)}`;
 };
 
@@ -61,11 +63,11 @@ function changeSign(which) {
 }
 
 function itemLine([task, row]) {
-  const name = `${leafOf([task, row])}: ${general.tasks[task].docs[row]}`;
-  return element("a", { href: itemLink([task, row]), title: name.slice(0, 500) },
-    element("span", { class: "id" }, name.slice(0, 200)), " ",
-    element("span", { class: "flag" }, changeSign([task, row])), " ",
-    element("span", { class: "score" }, change([task, row])));
+  const leaf = leafOf([task, row]);
+  return element("a", { href: itemLink([task, row]), title: leaf.slice(0, 500) },
+    element("span", { class: "id" }, leaf.slice(0, 200)), " ",
+    element("span", { class: "score" }, String(general.tasks[task].docs[row])), " ",
+    element("span", { class: "flag" }, changeSign([task, row]), isWhole([task, row]) ? "" : ` ${change([task, row])}`));
 }
 
 function answerOf(heading, name, text, told) {

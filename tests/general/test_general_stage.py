@@ -1,6 +1,7 @@
 """From prompts to scores of general tasks, with answers that the test writes in place of an engine."""
 
 import json
+import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -180,6 +181,16 @@ def test_a_value_that_is_no_share_is_refused(tmp_path):
     save(run, [generated(row, "x") for row in asked(run)])
     with pytest.raises(UserError, match="exact_match of own_counts is 7 for document 0"):
         general.main(load(run.config), run)
+
+
+def test_data_that_changed_is_read_anew(tmp_path):
+    data = tmp_path / "data"
+    shutil.copytree(DATA, data)
+    path = data / "sciriff/general_sample/instructions/test.jsonl"
+    first = asked(sample_run(tmp_path / "one", tasks=["sample_instructions"], data=str(data)))
+    path.write_text('{"instruction": "Say nothing but no.", "answer": "no"}\n')
+    [changed] = asked(sample_run(tmp_path / "two", tasks=["sample_instructions"], data=str(data)))
+    assert changed.digest not in {row.digest for row in first}
 
 
 def test_a_metric_that_is_no_mean_is_refused(tmp_path):

@@ -13,6 +13,7 @@ from predict_runs import files_of, finish, make_run, row, save_lively_model, sta
 from sciriff.config import EngineConfig, GeneralConfig
 from sciriff.data.general_rows import GeneralAnswer, GeneralRequest, read_answers
 from sciriff.models.loading import load_tokenizer
+from sciriff.predict.general_places import GeneralPlaces
 from sciriff.run.json_lines import write_jsonl
 from sciriff.run.nodes.everywhere import START
 from sciriff.run.run_dir import RunDir
@@ -175,6 +176,13 @@ def test_prompts_that_nobody_has_written_are_named(tmp_path: Path, made: dict[st
     run = make_run(tmp_path / "run", general=GENERAL, **made)
     with pytest.raises(ValueError, match=r"requests\.jsonl.*python -m sciriff\.general\.requests"):
         finish(run)
+
+
+@pytest.mark.parametrize("change", [{"prompt": []}, {"limit": 0}, {"continuations": [[5], []]}], ids=str)
+def test_a_prompt_that_is_none_for_an_engine_is_refused(asked: list[GeneralRequest], change: dict[str, Any]) -> None:
+    wrong = replace(asked[0], **change)
+    with pytest.raises(ValueError, match="document 0 of sums has no tokens or asks for none"):
+        GeneralPlaces({wrong.digest: wrong}, 20)
 
 
 def test_answers_in_another_precision_are_others(

@@ -102,7 +102,9 @@ def test_documents_that_do_not_pair_and_prompts_that_lost_something_are_told(mak
 
     page = filled(content(*pair(make_run, other, lm_eval="0.4.14")))
     text = section(page)
-    assert "mmlu: 2 prompts lost examples, so that they fit the model, 2 answers were cut at the length limit." in text
+    assert (
+        "mmlu: prompts that lost examples, so that they fit the model: 2; answers cut at the length limit: 2." in text
+    )
     assert "mmlu: 2 documents are others in these runs" in text and "gsm8k_cot: no document is shared" in text
     assert "version of lm-eval: 0.4.13 and 0.4.14" in text
     assert re.search(r"gsm8k_ cot \S+ \(flexible-extract\), 5 examples 80 of 200 – 50\.0 .* not compared", text)
@@ -114,7 +116,7 @@ def test_documents_that_do_not_pair_and_prompts_that_lost_something_are_told(mak
     write_general(run, AFTER, another)
     text = section(filled(content(config, run)))
     assert "No task could be compared with third" in text and "mmlu: no document is shared" in text
-    assert "gsm8k_cot: 40 prompts do not fit even without examples" in text
+    assert "gsm8k_cot: prompts that do not fit even without examples (not asked, counted as wrong): 40." in text
 
 
 def run_beside(make_run: MakeRun) -> str:

@@ -64,17 +64,17 @@ def test_lost_items_are_found_paged_and_searched(browser: Any, page: Path) -> No
     with quiet_tab(browser) as tab:
         tab.goto(address(page))
         rows = shown(tab, "122")
-        assert len(rows) == 50 and rows[0] == "add: 0 ▼ lost 1 → 0"
+        assert len(rows) == 50 and rows[0] == "add 0 ▼ lost"
         tab.click("#changed-items .page-on")
         assert tab.inner_text("#changed-items .page") == "2 of 3"
         tab.select_option("#item-change", "won")
-        assert shown(tab, "31")[-1] == "logic: 1 ▲ won 0.00 → 0.75"
+        assert shown(tab, "31")[-1] == "logic 1 ▲ won 0.00 → 0.75"
         titled(tab, "add, document 120")
         sides = [" ".join(side.inner_text().split()) for side in tab.query_selector_all("#item-body .side")]
         assert sides[0].startswith("Before: untrained It is wrong. ended by the length limit")
         assert sides[1].startswith("After: trained It is right. ended by the model, 2 examples left out of the prompt")
         tab.fill("#item-text", "number 133 OF add")
-        assert shown(tab, "1") == ["add: 133 ▲ won 0 → 1"]
+        assert shown(tab, "1") == ["add 133 ▲ won"]
         assert tab.inner_text("#item-body mark.hit") == "number 133 of add"
         tab.click("#item-filters button")
         shown(tab, "122")

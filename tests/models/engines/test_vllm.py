@@ -27,9 +27,13 @@ from predict_runs import (
 )
 from safetensors.torch import load_file, save_file
 
-from sciriff.config import SAMPLE, EngineConfig, ModelConfig
-from sciriff.models.engines.vllm import _finished, plan_batches
+from sciriff.config import SAMPLE, EngineConfig, GeneralConfig, ModelConfig
+from sciriff.data.general_rows import GeneralAnswer, GeneralRequest, read_answers
+from sciriff.models.engines import Request
+from sciriff.models.engines.vllm import Scores, _finished, plan_batches
+from sciriff.models.loading import load_tokenizer
 from sciriff.run import machine
+from sciriff.run.json_lines import write_jsonl
 from sciriff.run.run_dir import RunDir
 
 VLLM_PYTHON = os.environ.get("SCIRIFF_VLLM_PYTHON", "")
@@ -37,6 +41,8 @@ needs_vllm = pytest.mark.skipif(not VLLM_PYTHON, reason="SCIRIFF_VLLM_PYTHON nam
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "VLLM_CPU_KVCACHE_SPACE": "1"}
 VLLM = EngineConfig(name="vllm")
 WARM = EngineConfig(name="vllm", temperature=0.9, top_p=0.95)
+GENERAL = GeneralConfig(name="tiny", tasks=["letters"])
+LETTERS = 30
 
 
 @pytest.fixture(scope="module")
@@ -67,6 +73,31 @@ def plain(tmp_path_factory: pytest.TempPathFactory, model: ModelConfig, instance
     run = make_run(tmp_path_factory.mktemp("plain") / "run", path=str(instances), model=model)
     finish(run)
     return rows_of(run)
+
+
+def general_requests(model: ModelConfig) -> list[GeneralRequest]:
+    """Letters to be scored behind common examples, words of several tokens to be scored up to the last token of the
+    context, and answers that end at a stop string, at the limit, or by themselves."""
+    tokenizer = load_tokenizer(model)
+
+    def ids(text: str) -> list[int]:
+        return tokenizer(text, add_special_tokens=False)["input_ids"]
+
+    examples = ids("Question: how much is 17 + 4?\nAnswer: B\n\n" * 3)
+    questions = [[*examples, *ids(f"Question: how much is {number} + {number % 7}?\nAnswer:")] for number in range(60)]
+    words = [ids(" the whole sum"), ids(" 4"), ids(" a number")]
+    rows = [
+        *(GeneralRequest("letters", n, questions[n], continuations=[[35], [36], [37], [38]]) for n in range(LETTERS)),
+        *(GeneralRequest("words", n, questions[n], continuations=words) for n in range(LETTERS, LETTERS + 9)),
+        *(GeneralRequest("sums", n, questions[n], limit=30, stops=["e", "ing", "\n\n"]) for n in range(40, 50)),
+        *(GeneralRequest("sums", n, questions[n], limit=30) for n in range(50, 60)),
+    ]
+    full = (questions[0] * 9)[: 256 - max(map(len, words))]
+    return [*rows, GeneralRequest("words", 99, full, continuations=words)]
+
+
+def general_answers(run: RunDir) -> list[GeneralAnswer]:
+    return list(read_answers(run.general_answers))
 
 
 def broken_copy(model: ModelConfig, folder: Path) -> Path:
@@ -150,6 +181,9 @@ def ended(tmp_path_factory: pytest.TempPathFactory, model: ModelConfig, instance
     runs = InOneProcess(tmp_path_factory.mktemp("vllm"), model, instances)
     runs.add("one", VLLM)
     runs.add("again", VLLM, "one")
+    runs.add("general", replace(WARM, extra={"max_num_seqs": 8}), limit=10, general=GENERAL)
+    write_jsonl(RunDir(runs.folder / "general").general_requests, general_requests(model))
+    runs.add("without general", replace(WARM, extra={"max_num_seqs": 8}), limit=10)
     runs.add("two samples", WARM, "sampled", samples=2, limit=10)
     runs.add("four samples", WARM, "sampled", samples=4, limit=10)
     runs.add("few at a time", replace(WARM, extra={"max_num_seqs": 4}), samples=4, limit=10)
@@ -196,6 +230,95 @@ def test_vllm_answers_as_transformers_does(ended: dict[str, Ended], plain: list[
     assert {json.loads(line)["finish_reason"] for line in plain} == {"stop", "length"}
     assert ended["one"].rows == plain
     assert "80 answers are here already" in ended["again"].output
+
+
+@needs_vllm
+@pytest.mark.vllm
+def test_general_prompts_are_scored_and_answered_as_by_transformers(
+    ended: dict[str, Ended], tmp_path: Path, model: ModelConfig, instances: Path
+) -> None:
+    assert ended["general"].error is None
+    assert ended["general"].rows == ended["without general"].rows
+    requests = general_requests(model)
+    run = make_run(tmp_path / "run", path=str(instances), model=model, limit=1, general=GENERAL)
+    write_jsonl(run.general_requests, requests)
+    finish(run)
+    same = 0
+    pairs = zip(requests, general_answers(ended["general"].run), general_answers(run), strict=True)
+    for request, ours, theirs in pairs:
+        assert ours.finish_reason == theirs.finish_reason
+        assert (ours.text, ours.output_tokens) == (theirs.text, theirs.output_tokens)
+        assert ours.log_likelihoods == pytest.approx(theirs.log_likelihoods, abs=1e-3)
+        assert ours.greedy == theirs.greedy
+        if request.task == "letters":
+            same += ranking(ours) == ranking(theirs)
+    assert same >= 0.95 * LETTERS
+    assert {answer.finish_reason for answer in general_answers(run)} == {"scored", "stop", "length"}
+
+
+def ranking(answer: GeneralAnswer) -> list[int]:
+    return sorted(range(len(answer.log_likelihoods)), key=lambda number: -answer.log_likelihoods[number])
+
+
+def test_without_a_way_to_name_tokens_each_continuation_is_asked_alone() -> None:
+    """As older versions of vLLM have none; the prompt and a continuation take no more room than they have."""
+    request = Request(
+        model=tiny_model(),
+        engine=VLLM,
+        prompts=[[5, 6]],
+        limits=[3],
+        batches=[],
+        context=5,
+        end_ids=[2],
+        seed=0,
+        continuations={0: [[7], [8, 9, 10], [7]]},
+    )
+    scores = Scores(request, names_tokens=False)
+    parts = list(scores.parts(0))
+    assert [(prompt, wanted["allowed_token_ids"]) for _, prompt, wanted in parts] == [
+        ([5, 6], [7]),
+        ([5, 6, 8, 9], [10]),
+        ([5, 6], [7]),
+    ]
+
+    def output(name: str, last: int, prompt: list[dict[int, Any] | None]) -> SimpleNamespace:
+        completion = SimpleNamespace(token_ids=[last], logprobs=[{last: SimpleNamespace(logprob=-0.5, rank=1)}])
+        return SimpleNamespace(request_id=name, outputs=[completion], prompt_logprobs=prompt)
+
+    before = [{8: SimpleNamespace(logprob=-1.0, rank=1)}, {9: SimpleNamespace(logprob=-2.0, rank=2)}]
+    assert scores.read(output(parts[0][0], 7, [])) is None
+    assert scores.read(output(parts[2][0], 7, [])) is None
+    answer = scores.read(output(parts[1][0], 10, [None, {6: None}, *before]))
+    assert answer is not None
+    assert (answer.log_likelihoods, answer.greedy) == ([-0.5, -3.5, -0.5], [True, False, True])
+
+
+def test_later_prompts_wait_until_those_before_have_their_answers() -> None:
+    class Engine:
+        """Finishes a prompt in each step."""
+
+        def __init__(self) -> None:
+            self.open: list[int] = []
+            self.begun: list[tuple[int, int]] = []
+
+        def add(self, place: int) -> None:
+            self.begun.append((place, len(self.open)))
+            self.open.append(place)
+
+        def has_unfinished_requests(self) -> bool:
+            return bool(self.open)
+
+        def get_num_unfinished_requests(self) -> int:
+            return len(self.open)
+
+        def step(self) -> list[SimpleNamespace]:
+            completion = SimpleNamespace(token_ids=[7], finish_reason="stop")
+            return [SimpleNamespace(request_id=str(self.open.pop(0)), outputs=[completion])]
+
+    engine = Engine()
+    stream = _finished(engine, engine.add, [[0], [1], [2], [3], [4]], math.inf, waits=3)
+    assert [answer.place for batch in stream for answer in batch] == [0, 1, 2, 3, 4]
+    assert engine.begun == [(0, 0), (1, 1), (2, 2), (3, 0), (4, 1)]
 
 
 @needs_vllm
