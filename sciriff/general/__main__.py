@@ -114,7 +114,7 @@ def item_of(
     """What a document scored; None for one without an answer."""
     key = leaf, place
     asked, answer = model.asked[key], model.given.get(key)
-    if answer is None and asked.request is not None:
+    if key in model.incomplete:
         return None
     value = float(row[loaded.metric])
     if not (math.isfinite(value) and 0 <= value <= 1):

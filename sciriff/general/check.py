@@ -27,6 +27,9 @@ from sciriff.general.task_index import (
 from sciriff.run.user_error import UserError
 from sciriff.run.visible import visible_line
 
+WITHOUT_QUESTION = "acc_mutual_info"
+"""Metric that compares the choices once more without the question."""
+
 
 def main() -> int:
     config = from_container(OmegaConf.create(json.load(sys.stdin)))
@@ -63,7 +66,8 @@ def _not_measured(found: Sequence[LeafFile], *, asks: bool) -> Iterator[str]:
             f"general.tasks: {name} draws its answers at a temperature, and general tasks are answered greedily here; "
             "leave it out"
         )
-    for name in entries_of(leaf for leaf in found if asks and leaf.kind in LIKELIHOODS and not leaf.has_letters):
+    texts = [leaf for leaf in found if not leaf.has_letters or WITHOUT_QUESTION in leaf.metrics]
+    for name in entries_of(leaf for leaf in texts if asks and leaf.kind in LIKELIHOODS):
         yield (
             f"general.tasks: {name} compares likelihoods of texts, which a server does not give; leave it out (tasks "
             "whose choices are letters are asked for the letter)"

@@ -193,3 +193,8 @@ def test_a_server_is_asked_for_the_letter():
 def test_the_letter_of_an_answer(text, letter):
     place = chosen(text, ["A", "B", "C", "D"])
     assert (None if place is None else "ABCD"[place]) == letter
+
+
+def test_choices_may_be_small_letters_or_many():
+    assert [chosen(text, ["a", "b"]) for text in ("b", "B", "(B)", "a thought")] == [1, 1, 1, None]
+    assert [chosen(text, "ABCDEFGHI") for text in ("I think it is B", "I is right", "A is right, not B")] == [1, 8, 0]
