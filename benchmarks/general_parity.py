@@ -4,7 +4,12 @@
 
 MODEL is a Hugging Face folder, DATA a folder for general.data. Prints how many generated answers are equal and how many
 multiple-choice documents have the same choice and the same ranking, every difference, and the largest difference of a
-log-likelihood; then what lm-eval makes of our saved answers, leaf by leaf, beside what the stage wrote.
+log-likelihood; before that what lm-eval makes of our saved answers, leaf by leaf, beside what the stage wrote.
+
+Two things differ on purpose. lm-eval tokenises a conversation as one text, so that a token may span the end of a role tag
+and the beginning of an answer; training here never has such tokens, so neither have prompts. And it counts white space
+at the end of the prompt (the newline of `<|assistant|>`) as part of each choice, so log-likelihoods with markup differ
+by about a constant.
 """
 
 import argparse
@@ -43,6 +48,9 @@ class Compared:
     same_choice: int = 0
     same_ranking: int = 0
     largest: float = 0.0
+    other_ids: int = 0
+    """Generated answers to prompts whose token ids lm-eval has otherwise; `other_answers` of them differ."""
+    other_answers: int = 0
     shortened: int = 0
     """Documents whose prompt lost examples here, and its beginning there: not compared."""
     differences: list[str] = field(default_factory=list)
@@ -77,7 +85,8 @@ def ours(config: Config) -> dict[str, list[dict[str, Any]]]:
             for leaf in loaded.leaves:
                 kept = [row for row in results["samples"][leaf] if row["filter"] == loaded.filter]
                 for place, row in enumerate(kept):
-                    row["left_out"] = model.asked[leaf, place].left_out
+                    one = model.asked[leaf, place]
+                    row["left_out"], row["ids"] = one.left_out, one.request and one.request.prompt
                 found[leaf] = kept
                 items = read_items(run, leaf)
                 mean = sum(item.value for item in items) / len(items)
@@ -110,6 +119,8 @@ def theirs(config: Config, batch: int) -> dict[str, list[dict[str, Any]]]:
             )
             for leaf in loaded.leaves:
                 found[leaf] = [row for row in results["samples"][leaf] if row["filter"] == loaded.filter]
+                for row in found[leaf]:
+                    row["ids"] = lm.tok_encode(row["arguments"][0][0])
     return found
 
 
@@ -123,6 +134,9 @@ def compare(one: dict[str, list[dict[str, Any]]], other: dict[str, list[dict[str
             name = f"{leaf}:{row['doc_id']}"
             if row["left_out"]:
                 found.shortened += 1
+            elif isinstance(row["resps"][0][0], str) and row["ids"] != there["ids"]:
+                found.other_ids += 1
+                found.other_answers += row["resps"] != there["resps"]
             elif isinstance(row["resps"][0][0], str):
                 found.generated += 1
                 found.equal += row["resps"] == there["resps"]
@@ -180,6 +194,8 @@ def main() -> None:
     lm_eval = time.monotonic() - started
     print(f"\nseconds: ours {seconds:.0f} with a science prompt of each task, lm-eval's class {lm_eval:.0f}")
     print(f"generated: {compared.equal} of {compared.generated} equal")
+    if compared.other_ids:
+        print(f"generated, other token ids: {compared.other_answers} of {compared.other_ids} answers differ")
     print(
         f"multiple choice: {compared.same_choice} of {compared.choices} same choice, {compared.same_ranking} same "
         f"ranking, log-likelihoods differ by {compared.largest:.2g} at most"
