@@ -6,10 +6,10 @@ MODEL is a Hugging Face folder, DATA a folder for general.data. Prints how many 
 multiple-choice documents have the same choice and the same ranking, every difference, and the largest difference of a
 log-likelihood; before that what lm-eval makes of our saved answers, leaf by leaf, beside what the stage wrote.
 
-Two things differ on purpose. lm-eval tokenises a conversation as one text, so that a token may span the end of a role tag
-and the beginning of an answer; training here never has such tokens, so neither have prompts. And it counts white space
-at the end of the prompt (the newline of `<|assistant|>`) as part of each choice, so log-likelihoods with markup differ
-by about a constant.
+Two things differ on purpose. lm-eval tokenises a conversation as one text, so that a token may span the end of a role
+tag and the beginning of an answer; training here never has such tokens, so neither have prompts. And it counts white
+space at the end of the prompt (the newline of `<|assistant|>`) as part of each choice, so that log-likelihoods with
+markup differ by about a constant.
 """
 
 import argparse
