@@ -1,16 +1,18 @@
 """Say before a run starts what its general tasks lack: `python -m sciriff.general.check` reads a config as JSON and
 prints a problem a line. In a process of its own, since the driver loads no lm-eval."""
 
+import difflib
 import json
 import os
 import sys
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 
 from omegaconf import OmegaConf
 
 from sciriff.config import Config, GeneralConfig, from_container
-from sciriff.general import datasets_at_hand
+from sciriff.general import datasets_at_hand, task_files
 from sciriff.general.loaded_tasks import quiet
 from sciriff.general.sentence_model import has_punkt
 from sciriff.general.task_index import FIRST_FILTER, LIKELIHOODS, LeafFile, leaves, samples, task_manager
@@ -19,6 +21,8 @@ from sciriff.run.visible import visible_line
 
 SHOWN = 3
 """Tasks that a message names; the rest are counted."""
+SAME_WORD = 0.75
+"""Similarity from which one name is taken for another, misspelt."""
 
 
 def main() -> int:
@@ -36,12 +40,26 @@ def problems(config: Config) -> Iterator[str]:
     """Why the general tasks cannot be asked or scored here, one line each. UserError for a name that is none."""
     general = config.general
     found = list(leaves(general, task_manager(general)))
+    yield from _unknown_entries(found, general)
     yield from _forbidden(found, general)
     yield from _not_measured(found, asks=config.engine.asks)
     yield from _unknown_metrics(found, general)
     yield from _too_long(found, config)
     yield from _missing_punkt(found)
-    yield from _missing_data(found, config)
+    yield from _missing_data([leaf for leaf in found if not leaf.own_files], config)
+    yield from _missing_files([leaf for leaf in found if leaf.own_files], config)
+
+
+def _unknown_entries(found: Sequence[LeafFile], general: GeneralConfig) -> Iterator[str]:
+    """Entries of the tables by task that are all but the name of a task which is asked. Others may name what they like:
+    a preset names its own tasks, also where general.tasks has others."""
+    names = sorted({name for leaf in found for name in leaf.names})
+    for key in ("limit", "shots", "metrics", "prefixes"):
+        table = getattr(general, key)
+        for name in table if isinstance(table, dict) else ():
+            close = [] if name in names else difflib.get_close_matches(name, names, 1, SAME_WORD)
+            if close and name not in task_files.known_names():
+                yield f"general.{key}: {visible_line(name)} is no task or group of lm-eval; did you mean {close[0]!r}?"
 
 
 def _forbidden(found: Sequence[LeafFile], general: GeneralConfig) -> Iterator[str]:
@@ -133,6 +151,19 @@ def _missing_data(found: Sequence[LeafFile], config: Config) -> Iterator[str]:
         yield (
             f"general.tasks: not in the hub's cache, and the hub does not give it{offline}: {names}; on a machine "
             f"with a network: {commands}, then general.data=DATA ({visible_line(reason or '')})"
+        )
+
+
+def _missing_files(found: Sequence[LeafFile], config: Config) -> Iterator[str]:
+    """Files that tasks of one's own name in dataset_kwargs."""
+    wanted = {leaf.name: (str(leaf.dataset), leaf.own_files) for leaf in found}
+    if not wanted:
+        return
+    start = f"general.data={config.general.data}" if config.general.data else f"the working directory, {Path.cwd()}"
+    for task, reason in datasets_at_hand.unreadable_files(config.general, config.cache_dir, wanted).items():
+        yield (
+            f"general.tasks: the data of {task} cannot be read ({visible_line(reason)}); a relative path in its "
+            f"dataset_kwargs starts at {start}"
         )
 
 

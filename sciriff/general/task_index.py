@@ -49,6 +49,15 @@ class LeafFile:
         return path if isinstance(path, str) and not self.about.get("custom_dataset") else None
 
     @property
+    def own_files(self) -> Mapping[str, Any]:
+        """Where its rows lie if they are files of somebody's own: keys of datasets.load_dataset. Empty for a dataset of
+        the hub."""
+        given = self.about.get("dataset_kwargs") or {}
+        if self.dataset is None or "/" in self.dataset or not isinstance(given, Mapping):
+            return {}
+        return {key: given[key] for key in ("data_files", "data_dir") if given.get(key)}
+
+    @property
     def longest_answer(self) -> int:
         """Most new tokens of an answer, as the task wants it; 0 where nothing is generated."""
         return longest_answer(self.generation) if self.kind == "generate_until" else 0

@@ -107,6 +107,29 @@ def test_a_misspelt_name_comes_with_the_nearest(checked):
         checked("general.tasks=[gsm8k_cott]")
 
 
+def test_a_misspelt_entry_of_a_table_comes_with_the_nearest(checked, tmp_path):
+    write_task(tmp_path / "tasks", "own_sums")
+    (line,) = checked("general.tasks=[own_sums]", "+general.limit.own_sum=5")
+    assert line == "general.limit: own_sum is no task or group of lm-eval; did you mean 'own_sums'?"
+    assert checked("general.tasks=[own_sums]", "general.limit={mmlu: 5}") == []
+
+
+def test_own_rows_are_found_from_the_working_directory(composed, tmp_path, monkeypatch):
+    more = "dataset_kwargs:\n  data_files:\n    test: rows.jsonl"
+    write_task(tmp_path / "tasks", "own_sums", dataset="json", more=more)
+    overrides = ["experiment=demo", f"general.include=[{tmp_path / 'tasks'}]", "general.tasks=[own_sums]"]
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    (line,) = problems(composed(*overrides))
+    for part in ("own_sums", "rows.jsonl", f"the working directory, {tmp_path / 'elsewhere'}"):
+        assert part in line
+    (tmp_path / "rows.jsonl").write_text('{"question": "1 + 1?", "answer": "2"}\n')
+    monkeypatch.chdir(tmp_path)
+    assert list(problems(composed(*overrides))) == []
+    (line,) = problems(composed(*overrides, f"general.data={tmp_path / 'tasks'}"))
+    assert f"starts at general.data={tmp_path / 'tasks'}" in line
+
+
 def test_an_own_file_that_cannot_be_read_is_named(checked, tmp_path):
     (tmp_path / "tasks/broken.yaml").write_text("task: broken_one\ndataset_path: [\n")
     with pytest.raises(UserError, match=r"broken\.yaml.* cannot be read"):
