@@ -101,9 +101,13 @@ def test_dollars_count_both_kinds_of_prompts(composed):
 def test_tasks_that_are_not_in_the_table(composed):
     some = general_lines(composed("general=quick", "general.tasks=[hellaswag,ifeval]", *H100))
     assert some[0].startswith("general   quick, 100 prompts")
-    assert some[1].endswith("not known here for hellaswag")
-    [line] = general_lines(composed("general=quick", "general.tasks=[hellaswag]", *H100))
+    assert some[1] == "          no entry in general.limit, so all documents: hellaswag"
+    assert some[2].endswith("not known here for hellaswag")
+    line, whole = general_lines(composed("general=quick", "general.tasks=[hellaswag]", *H100))
     assert line == "general   quick, number of prompts not known here for hellaswag"
+    assert whole.endswith("no entry in general.limit, so all documents: hellaswag")
+    [line] = general_lines(composed("general.tasks=[mmlu_anatomy]", *H100))
+    assert line.startswith("general   custom, 135 prompts")
 
 
 def test_a_run_without_prediction_asks_nothing(composed):
