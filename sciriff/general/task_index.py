@@ -40,8 +40,8 @@ class LeafFile:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Names that the tables of the config may have for it, the closest first."""
-        return self.name, self.asked, *self.groups
+        """Names that the tables of the config may have for it, the closest first; a tag is closer than a group."""
+        return self.name, *(self.groups if self.asked in self.groups else (self.asked, *self.groups))
 
     @property
     def kind(self) -> str:

@@ -11,9 +11,10 @@ import nltk
 import pytest
 from huggingface_hub import constants
 
-from sciriff.config import Config, as_dict
+from sciriff.config import Config, GeneralConfig, as_dict
 from sciriff.general import sentence_model
 from sciriff.general.check import problems
+from sciriff.general.task_index import leaves, task_manager
 from sciriff.run.user_error import UserError
 
 TASK = """
@@ -126,6 +127,14 @@ def test_a_key_that_is_no_task_is_named(checked, tmp_path):
     assert line == "general.shots: own_sumz is no task or group of lm-eval; did you mean 'own_sums'?"
     [line] = checked(*own, "general.limit={mmul: 3}")
     assert line.startswith("general.limit: mmul is no task or group of lm-eval; did you mean 'mmlu'")
+
+
+def test_the_closest_group_decides():
+    general = GeneralConfig(tasks=["mmlu", "tydiqa_goldp"], limit={"mmlu": 2, "mmlu_stem": 1, "tydiqa_goldp": 3})
+    found = {leaf.name: leaf.names for leaf in leaves(general, task_manager(general))}
+    assert found["mmlu_anatomy"] == ("mmlu_anatomy", "mmlu_stem", "mmlu")
+    limits = [general.of(general.limit, *found[leaf]) for leaf in ("mmlu_anatomy", "mmlu_virology", "tydiqa_goldp_fi")]
+    assert limits == [1, 2, 3]
 
 
 def test_a_group_without_a_task_is_refused(checked, tmp_path):
