@@ -10,7 +10,7 @@ from sciriff.run.user_error import UserError
 @dataclass
 class GeneralConfig:
     name: str = "none"
-    """Name of the protocol, which tables and the report show: `custom` for tasks beside general=none."""
+    """Name of the protocol, which tables and the report show. Tasks without a protocol are one's `own`."""
     tasks: list[str] = setting(factory=list)
     """Tasks and groups of lm-eval, by its names; empty measures nothing."""
     limit: Any = None
@@ -37,8 +37,6 @@ class GeneralConfig:
     """Decides which documents and examples are drawn. The same in every run, so that runs can be compared."""
 
     def __post_init__(self) -> None:
-        if self.tasks and self.name == "none":
-            self.name = "custom"
         limits = self.limit.values() if isinstance(self.limit, dict) else [self.limit]
         for limit in limits:
             if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 1):
@@ -50,6 +48,8 @@ class GeneralConfig:
         if len(set(self.tasks)) < len(self.tasks):
             twice = next(name for name in self.tasks if self.tasks.count(name) > 1)
             raise UserError(f"general.tasks names {twice} twice")
+        if self.tasks and self.name == "none":
+            self.name = "own"
 
     def of(self, table: Any, *names: str) -> Any:
         """The entry of a table by task (`shots`, `limit`, ...) for a task that goes by these names: its own, then those

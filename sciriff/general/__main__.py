@@ -1,7 +1,6 @@
 """Score saved answers to the general tasks by lm-eval's metrics: `python -m sciriff.general RUN`. Needs no engine."""
 
 import math
-import re
 from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Any
@@ -18,13 +17,13 @@ from sciriff.data.general_rows import (
 )
 from sciriff.general.loaded_tasks import LoadedTask, chosen_documents
 from sciriff.general.requests import asking
+from sciriff.general.task_index import FILE_NAME
 from sciriff.run.json_lines import dumps, write_jsonl
 from sciriff.run.run_dir import RunDir
 from sciriff.run.user_error import UserError
 from sciriff.run.whole_file import write_whole
 from sciriff.stage import run_stage
 
-FILE_NAME = re.compile(r"[\w.+-]+")
 LONGEST_TEXT = 20_000
 """Characters of a question, target or answer in a row; all of an answer is in answers.jsonl."""
 SHOWN = 3
@@ -94,7 +93,7 @@ def scored(
         task_dict={"tasks": loaded.leaves},
         samples=documents,
         bootstrap_iters=0,
-        confirm_run_unsafe_code=True,  # general.run_code was asked before
+        confirm_run_unsafe_code=True,  # load_tasks has asked general.run_code
         **how,
     )
     assert results is not None
@@ -115,7 +114,7 @@ def item_of(
     """What a document scored; None for one without an answer."""
     key = leaf, place
     asked, answer = model.asked[key], model.given.get(key)
-    if answer is None and asked.request is not None:
+    if key in model.incomplete:
         return None
     value = float(row[loaded.metric])
     if not (math.isfinite(value) and 0 <= value <= 1):
@@ -169,8 +168,7 @@ def write(run: RunDir, items: dict[str, list[GeneralItem]], settings: GeneralSet
     kept = {run.general_answers, run.general_requests}
     for leaf, rows in items.items():
         path = run.general / f"{leaf}.jsonl"
-        if not FILE_NAME.fullmatch(leaf) or path in kept:
-            raise UserError(f"general.tasks: {leaf!r} cannot be the name of a file; give that task another name")
+        assert FILE_NAME.fullmatch(leaf), "task_index.leaves refuses other names"
         write_jsonl(path, rows)
         kept.add(path)
     for path in sorted(run.general.glob("*.jsonl")):

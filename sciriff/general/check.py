@@ -1,28 +1,35 @@
 """Say before a run starts what its general tasks lack: `python -m sciriff.general.check` reads a config as JSON and
 prints a problem a line. In a process of its own, since the driver loads no lm-eval."""
 
-import difflib
 import json
 import os
 import sys
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from omegaconf import OmegaConf
 
 from sciriff.config import Config, GeneralConfig, from_container
-from sciriff.general import datasets_at_hand, task_files
+from sciriff.general import datasets_at_hand
 from sciriff.general.loaded_tasks import quiet
 from sciriff.general.sentence_model import has_punkt
-from sciriff.general.task_index import FIRST_FILTER, LIKELIHOODS, LeafFile, leaves, samples, task_manager
+from sciriff.general.task_index import (
+    FIRST_FILTER,
+    LIKELIHOODS,
+    LeafFile,
+    entries_of,
+    forbidden,
+    leaves,
+    samples,
+    task_manager,
+    unknown_keys,
+)
 from sciriff.run.user_error import UserError
 from sciriff.run.visible import visible_line
 
-SHOWN = 3
-"""Tasks that a message names; the rest are counted."""
-SAME_WORD = 0.75
-"""Similarity from which one name is taken for another, misspelt."""
+WITHOUT_QUESTION = "acc_mutual_info"
+"""Metric that compares the choices once more without the question."""
 
 
 def main() -> int:
@@ -39,9 +46,10 @@ def main() -> int:
 def problems(config: Config) -> Iterator[str]:
     """Why the general tasks cannot be asked or scored here, one line each. UserError for a name that is none."""
     general = config.general
-    found = list(leaves(general, task_manager(general)))
-    yield from _unknown_entries(found, general)
-    yield from _forbidden(found, general)
+    manager = task_manager(general)
+    found = list(leaves(general, manager))
+    yield from unknown_keys(general, found, manager)
+    yield from forbidden(found, general)
     yield from _not_measured(found, asks=config.engine.asks)
     yield from _unknown_metrics(found, general)
     yield from _too_long(found, config)
@@ -50,38 +58,18 @@ def problems(config: Config) -> Iterator[str]:
     yield from _missing_files([leaf for leaf in found if leaf.own_files], config)
 
 
-def _unknown_entries(found: Sequence[LeafFile], general: GeneralConfig) -> Iterator[str]:
-    """Entries of the tables by task that are all but the name of a task which is asked. Others may name what they like:
-    a preset names its own tasks, also where general.tasks has others."""
-    names = sorted({name for leaf in found for name in leaf.names})
-    for key in ("limit", "shots", "metrics", "prefixes"):
-        table = getattr(general, key)
-        for name in table if isinstance(table, dict) else ():
-            close = [] if name in names else difflib.get_close_matches(name, names, 1, SAME_WORD)
-            if close and name not in task_files.known_names():
-                yield f"general.{key}: {visible_line(name)} is no task or group of lm-eval; did you mean {close[0]!r}?"
-
-
-def _forbidden(found: Sequence[LeafFile], general: GeneralConfig) -> Iterator[str]:
-    running = [leaf for leaf in found if leaf.about.get("unsafe_code") and not general.run_code]
-    for name in _entries(running):
-        yield (
-            f"general.tasks: {name} runs code that the model writes, on this machine and with your rights: leave it "
-            "out, or allow it with general.run_code=true"
-        )
-
-
 def _not_measured(found: Sequence[LeafFile], *, asks: bool) -> Iterator[str]:
-    for name in _entries(leaf for leaf in found if leaf.about.get("doc_to_image")):
+    for name in entries_of(leaf for leaf in found if leaf.about.get("doc_to_image")):
         yield f"general.tasks: {name} needs images, which are not measured here; leave it out"
-    for name in _entries(leaf for leaf in found if leaf.kind not in (*LIKELIHOODS, "generate_until")):
+    for name in entries_of(leaf for leaf in found if leaf.kind not in (*LIKELIHOODS, "generate_until")):
         yield f"general.tasks: {name} needs the likelihood of whole texts, which is not measured here; leave it out"
-    for name in _entries(leaf for leaf in found if leaf.kind == "generate_until" and samples(leaf.generation)):
+    for name in entries_of(leaf for leaf in found if leaf.kind == "generate_until" and samples(leaf.generation)):
         yield (
             f"general.tasks: {name} draws its answers at a temperature, and general tasks are answered greedily here; "
             "leave it out"
         )
-    for name in _entries(leaf for leaf in found if asks and leaf.kind in LIKELIHOODS and not leaf.has_letters):
+    texts = [leaf for leaf in found if not leaf.has_letters or WITHOUT_QUESTION in leaf.metrics]
+    for name in entries_of(leaf for leaf in texts if asks and leaf.kind in LIKELIHOODS):
         yield (
             f"general.tasks: {name} compares likelihoods of texts, which a server does not give; leave it out (tasks "
             "whose choices are letters are asked for the letter)"
@@ -135,7 +123,10 @@ def _missing_punkt(found: Sequence[LeafFile]) -> Iterator[str]:
 def _missing_data(found: Sequence[LeafFile], config: Config) -> Iterator[str]:
     """Datasets that are neither in general.data nor, without it, in the cache or reachable on the hub."""
     general = config.general
-    wanted = {leaf.dataset: leaf.about.get("dataset_name") for leaf in reversed(found) if leaf.dataset}
+    wanted: dict[str, list[str | None]] = defaultdict(list)
+    for leaf in found:
+        if leaf.dataset and (name := leaf.about.get("dataset_name")) not in wanted[leaf.dataset]:
+            wanted[leaf.dataset].append(name)
     missing, reason = datasets_at_hand.missing(general, config.cache_dir, wanted)
     if not missing:
         return
@@ -165,16 +156,6 @@ def _missing_files(found: Sequence[LeafFile], config: Config) -> Iterator[str]:
             f"general.tasks: the data of {task} cannot be read ({visible_line(reason)}); a relative path in its "
             f"dataset_kwargs starts at {start}"
         )
-
-
-def _entries(found: Iterable[LeafFile]) -> Iterator[str]:
-    """Entries of general.tasks, each with those of its leaves, some of them named: `mmlu (mmlu_x and 3 more)`."""
-    entries: dict[str, list[str]] = defaultdict(list)
-    for leaf in found:
-        entries[leaf.asked].append(leaf.name)
-    for name, names in entries.items():
-        more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-        yield name if names == [name] else f"{name} ({', '.join(names[:SHOWN])}{more})"
 
 
 if __name__ == "__main__":

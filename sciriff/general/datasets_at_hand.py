@@ -3,7 +3,7 @@
 import contextlib
 import os
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -58,22 +58,27 @@ def stay_offline() -> None:
     constants.HF_HUB_OFFLINE = True
 
 
-def missing(general: GeneralConfig, cache_dir: str, wanted: Mapping[str, str | None]) -> tuple[list[str], str | None]:
+def missing(
+    general: GeneralConfig, cache_dir: str, wanted: Mapping[str, Sequence[str | None]]
+) -> tuple[list[str], str | None]:
     """Return which of the datasets cannot be read, and why the first of them; None where general.data lacks a folder.
-    `wanted`: dataset -> its config."""
+    `wanted`: dataset -> its configs. The hub has either all of a dataset or none and is asked for one of them."""
     if general.data is not None and (absent := [one for one in wanted if not _is_there(general.data, one)]):
         return sorted(absent), None
     reasons: dict[str, str] = {}
     with reading(general, cache_dir):
-        if general.data is None and not _hub_answers():
+        online = general.data is None and _hub_answers()
+        if not online:
             stay_offline()
         from datasets import load_dataset_builder
 
-        for path, config in sorted(wanted.items()):
+        for path, configs in sorted(wanted.items()):
             try:
-                load_dataset_builder(path, config)
+                for config in configs[:1] if online else configs:
+                    load_dataset_builder(path, config)
             except (OSError, ValueError, ImportError, LookupError) as error:
-                reasons[path] = _shown(error)
+                named = f"{config}: " if config else ""
+                reasons[path] = f"{named}{_shown(error)}"
     return list(reasons), next(iter(reasons.values()), None)
 
 

@@ -23,7 +23,7 @@ def letter_request(task: str, doc_id: int, messages: Sequence[Message], choices:
 def chosen(text: str, choices: Sequence[str]) -> int | None:
     """Which of the letters an answer names: the first that stands alone, as in `B`, `(B)` or `B. because`, not as in
     `Because`. None if none does. A capital is meant as it is; a small letter counts where it is the whole answer."""
-    letters = [choice.strip() for choice in choices]
+    letters = [choice.strip().upper() for choice in choices]
     if (bare := text.strip(" \t\r\n().:*").upper()) in letters:
         return letters.index(bare)
     found = re.search(rf"(?<![\w'])({'|'.join(map(re.escape, letters))})(?![\w'])", _without_article(text))
@@ -31,5 +31,6 @@ def chosen(text: str, choices: Sequence[str]) -> int | None:
 
 
 def _without_article(text: str) -> str:
-    """Remove "A" where it is the article: before a word in small letters."""
-    return re.sub(r"(?<!\w)A(?= [a-z])", "", text)
+    """Remove "A" where it is the article, and "I" where it is who speaks: before a word in small letters other than
+    "is"."""
+    return re.sub(r"(?<!\w)[AI](?= (?!is\b)[a-z])", "", text)

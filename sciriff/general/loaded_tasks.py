@@ -8,7 +8,7 @@ from typing import Any
 
 from sciriff.config import GeneralConfig
 from sciriff.general.sentence_model import has_punkt
-from sciriff.general.task_index import FIRST_FILTER, task_manager
+from sciriff.general.task_index import FIRST_FILTER, forbidden, task_manager
 from sciriff.general.task_index import leaves as leaves_of
 from sciriff.run.digest import value_digest
 from sciriff.run.user_error import UserError
@@ -36,14 +36,18 @@ class LoadedTask:
 
 def load_tasks(general: GeneralConfig) -> list[LoadedTask]:
     """Load the tasks, with `datasets_at_hand.reading` in force. UserError for names, metrics and data that are not
-    there."""
+    there, and for tasks that run what a model writes, unless general.run_code allows it: saved answers may come from
+    anywhere."""
     if importlib.util.find_spec("nltk") is not None:
         import nltk
 
         has_punkt(nltk)  # makes a copy known, so that nothing is downloaded
     _compile_templates_once()
     manager = task_manager(general)
-    names = {leaf.name: leaf.names for leaf in leaves_of(general, manager)}
+    found_leaves = list(leaves_of(general, manager))
+    for problem in forbidden(found_leaves, general):  # loading such a task may run code already
+        raise UserError(problem)
+    names = {leaf.name: leaf.names for leaf in found_leaves}
     loaded = []
     for name in general.tasks:
         try:

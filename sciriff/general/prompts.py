@@ -6,6 +6,7 @@ that name is answered with token ids: those of chat_markup, not those of a text 
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 from sciriff.models.api.limits import estimated_tokens
@@ -76,7 +77,22 @@ class Prompter:
         """lm-eval's hook for chat templates: a last message of the assistant is what its answer begins with."""
         turns = [Message(message["role"], message["content"]) for message in messages]
         begun = turns.pop().content if turns[-1].role == "assistant" else ""
+        if len(turns) > 1 and turns[0].role == "system" and turns[1].role == "user" and not self._takes_system:
+            system, first, *rest = turns
+            turns = [Message("user", f"{system.content.rstrip()}\n\n{first.content}"), *rest]
         return self.name(Prompt(tuple(turns), begun))
+
+    @cached_property
+    def _takes_system(self) -> bool:
+        """Whether the markup takes a system message, which some templates of tokenizers (Gemma 2) refuse; the first
+        message of the user says the same there. A server's markup is not known."""
+        if self._markup is None:
+            return True
+        try:
+            self._markup.render([Message("system", "x"), Message("user", "x")], to_answer=True)
+        except UserError:
+            return False
+        return True
 
     def encode(self, prompt: Prompt, continuations: Sequence[str] = ()) -> Encoded:
         """Encode a prompt, and continuations as they would stand in an answer to it."""

@@ -8,6 +8,7 @@ from lm_eval.api.model import LM
 from sciriff.data.general_rows import GeneralAnswer
 from sciriff.general.asked import Asked, Asking
 from sciriff.general.letters import UNLIKELY, chosen
+from sciriff.run.user_error import UserError
 
 Key = tuple[str, int]
 """Leaf task, and place of a document among those that were chosen."""
@@ -24,6 +25,8 @@ class SavedAnswers(LM):
         self.given: dict[Key, GeneralAnswer] = {}
         self.without: dict[str, Key] = {}
         """Digests of prompts that have no answer."""
+        self.incomplete: set[Key] = set()
+        """Documents with such a prompt; those of some tasks have several."""
         self.unreadable: set[Key] = set()
         """Documents to which a server wrote no letter."""
         self.most_likely: dict[Key, str] = {}
@@ -51,6 +54,7 @@ class SavedAnswers(LM):
         answer = self._answers.get(one.request.digest)
         if answer is None:
             self.without[one.request.digest] = key
+            self.incomplete.add(key)
         else:
             self.given.setdefault(key, answer)
         return answer
@@ -65,6 +69,12 @@ class SavedAnswers(LM):
                 self.unreadable.add(key)
             pairs = [(0.0 if number == place else UNLIKELY, number == place) for number in range(len(one.choices))]
         else:
+            if not len(answer.log_likelihoods) == len(answer.greedy) == len(one.choices):
+                raise UserError(
+                    f"general/answers.jsonl: the answer to {one.task}:{one.place} has {len(answer.log_likelihoods)} "
+                    f"log-likelihoods, and there are {len(one.choices)} choices; remove that file and run the stages "
+                    "predict and general again"
+                )
             pairs = list(zip(answer.log_likelihoods, answer.greedy, strict=True))
         best = max(range(len(pairs)), key=lambda number: pairs[number][0])
         if key not in self.unreadable:

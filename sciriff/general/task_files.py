@@ -51,6 +51,11 @@ def known_names() -> list[str]:
     return sorted({name for text in _texts().values() for name in _defined(text)})
 
 
+def is_defined(name: str) -> bool:
+    """Whether one of lm-eval's files defines a task, group or tag of this name."""
+    return bool(_files_of(name))
+
+
 @cache
 def _texts() -> dict[Path, bytes]:
     return {path: path.read_bytes() for path in sorted(root().rglob(f"*{SUFFIX}"))}

@@ -1,8 +1,9 @@
 """The general tasks as their files describe them, before anything of them is loaded: leaves, limits, data."""
 
 import contextlib
+import re
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,6 +19,10 @@ from sciriff.run.visible import visible_line
 LONGEST_ANSWER = 256
 """Most new tokens of tasks whose files do not say, in lm-eval's classes of models."""
 LIKELIHOODS = ("multiple_choice", "loglikelihood")
+FILE_NAME = re.compile(r"(?!(?:answers|requests)$)[\w+-][\w.+-]*")
+"""Names of leaf tasks that can be those of files in general/, beside those that are there already."""
+SHOWN = 3
+"""Tasks that a message names; the rest are counted."""
 FIRST_FILTER = "none"
 """Name of lm-eval for the filter of tasks that define none."""
 
@@ -35,8 +40,8 @@ class LeafFile:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Names that the tables of the config may have for it, the closest first."""
-        return self.name, self.asked, *self.groups
+        """Names that the tables of the config may have for it, the closest first; a tag is closer than a group."""
+        return self.name, *(self.groups if self.asked in self.groups else (self.asked, *self.groups))
 
     @property
     def kind(self) -> str:
@@ -84,6 +89,25 @@ class LeafFile:
         return isinstance(choices, list) and all(isinstance(choice, str) and is_letter(choice) for choice in choices)
 
 
+def forbidden(found: Iterable[LeafFile], general: GeneralConfig) -> Iterator[str]:
+    """A line for each entry of general.tasks that runs what a model writes, unless that is allowed."""
+    for name in entries_of(leaf for leaf in found if leaf.about.get("unsafe_code") and not general.run_code):
+        yield (
+            f"general.tasks: {name} runs code that the model writes, on this machine and with your rights: leave it "
+            "out, or allow it with general.run_code=true"
+        )
+
+
+def entries_of(found: Iterable[LeafFile]) -> Iterator[str]:
+    """Entries of general.tasks, each with those of its leaves, some of them named: `mmlu (mmlu_x and 3 more)`."""
+    entries: dict[str, list[str]] = defaultdict(list)
+    for leaf in found:
+        entries[leaf.asked].append(leaf.name)
+    for name, names in entries.items():
+        more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+        yield name if names == [name] else f"{name} ({', '.join(names[:SHOWN])}{more})"
+
+
 def is_letter(choice: str) -> bool:
     return len(choice.strip()) == 1 and choice.strip().isalpha()
 
@@ -116,6 +140,17 @@ def task_manager(general: GeneralConfig) -> Any:
     return manager
 
 
+def unknown_keys(general: GeneralConfig, found: Iterable[LeafFile], manager: Any) -> Iterator[str]:
+    """A line for each key of the tables by task (general.shots, ...) that is no task: without it the entry would say
+    nothing. Tasks that are not asked may have entries, as in the presets."""
+    known = {*manager.task_index, *(name for leaf in found for name in leaf.names)}
+    for table in ("limit", "shots", "metrics", "prefixes"):
+        entries = getattr(general, table)
+        for name in entries if isinstance(entries, dict) else ():
+            if name not in known and not task_files.is_defined(name):
+                yield unknown_task(name, sorted(known), f"general.{table}")
+
+
 def _unreadable(name: str, own: Sequence[str]) -> str | None:
     """Message on a file of one's own with this name in it that lm-eval has passed over; None without one."""
     from lm_eval.tasks._yaml_loader import load_yaml
@@ -129,21 +164,27 @@ def _unreadable(name: str, own: Sequence[str]) -> str | None:
     return None
 
 
-def unknown_task(name: str, loaded: list[str]) -> str:
-    """Message on a name that is neither lm-eval's nor in general.include."""
+def unknown_task(name: str, loaded: Sequence[str], key: str = "general.tasks") -> str:
+    """Message on a name in this key that is neither lm-eval's nor in general.include."""
     import difflib
 
     close = difflib.get_close_matches(name, sorted({*loaded, *task_files.known_names()}), 1, 0.6)
     suggested = f"; did you mean {close[0]!r}?" if close else "; `lm-eval ls tasks` lists all of them"
-    return f"general.tasks: {name} is no task or group of lm-eval{suggested}"
+    return f"{key}: {name} is no task or group of lm-eval{suggested}"
 
 
 def leaves(general: GeneralConfig, manager: Any) -> Iterator[LeafFile]:
-    """The leaf tasks of each entry of general.tasks. UserError for a leaf that belongs to two entries."""
+    """The leaf tasks of each entry of general.tasks. UserError for an entry without any, for a leaf that belongs to two
+    entries, and for one whose name cannot be that of a file."""
     owners: dict[str, str] = {}
     groups = _groups(manager.task_index)
     for asked in general.tasks:
-        for name, about in _below(manager.task_index, asked, {}):
+        below = list(_below(manager.task_index, asked, {}))
+        if not below:
+            raise UserError(f"general.tasks: {asked} is a group without a task; leave it out")
+        for name, about in below:
+            if not FILE_NAME.fullmatch(name):
+                raise UserError(f"general.tasks: {name!r} cannot be the name of a file; give that task another name")
             if owners.setdefault(name, asked) != asked:
                 raise UserError(f"general.tasks: {name} belongs to {owners[name]} and to {asked}; name one of them")
             yield LeafFile(name, asked, about, tuple(groups.get(name, ())))

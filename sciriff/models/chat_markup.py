@@ -190,7 +190,7 @@ class Markup:
         self, messages: list[dict[str, str]], answers: list[int], *, to_answer: bool
     ) -> list[str]:
         """Return the pieces as the tokenizer's own template renders them. It is rendered up to the beginning and the
-        end of each answer, to verify that later messages do not change earlier text."""
+        end of each answer, to verify that later messages do not change earlier text, which training cannot have."""
         if not self._tokenizer.chat_template:
             fix = "choose another model.chat, such as tulu"
             raise UserError(f"model.chat=tokenizer: this tokenizer has no chat template; {fix}")
@@ -200,6 +200,8 @@ class Markup:
         for upto, before_answer in [*ends, (len(messages), True)] if to_answer else ends:
             longer = self._apply_chat_template(messages[:upto], add_generation_prompt=before_answer)
             if not longer.startswith(rendered):
+                if to_answer:  # Qwen3's drops thoughts: nothing like it is trained, and a prompt is the whole text
+                    return [self._apply_chat_template(messages, add_generation_prompt=True)]
                 raise UserError(
                     "model.chat=tokenizer: this tokenizer's chat template renders the beginning of a conversation "
                     "differently when more messages follow, so a prompt would differ from what was trained; choose "

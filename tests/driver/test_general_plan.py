@@ -107,8 +107,14 @@ def test_tasks_that_are_not_in_the_table(composed):
     assert line == "general   quick, number of prompts not known here for hellaswag"
     assert whole.endswith("no entry in general.limit, so all documents: hellaswag")
     [line] = general_lines(composed("general.tasks=[mmlu_anatomy]", *H100))
-    assert line.startswith("general   custom, 135 prompts")
+    assert line.startswith("general   own, 135 prompts")
 
 
 def test_a_run_without_prediction_asks_nothing(composed):
     assert make(composed("general=quick", "stages=[general,score]", *H100)).general is None
+
+
+def test_tasks_without_a_protocol_are_ones_own(composed):
+    [line, *_] = general_lines(composed("experiment=demo", "general.tasks=[mmlu_anatomy]", "name=x"))
+    assert line.startswith("general   own, 135 prompts")
+    assert composed("experiment=demo", "name=x").general.name == "none"

@@ -110,7 +110,7 @@ def test_the_commands_of_the_page_ask_and_score_as_a_run(tmp_path: Path) -> None
     train, write, evaluate = [line.strip() for line in part.splitlines()[:3]]
     run(train, "train.max_steps=120 log=none report.untrained=false run_dir=runs/demo")
     run(write, "")
-    run(evaluate, "--device cpu --batch_size 8 --log_samples --output_path SAMPLES")
+    run(evaluate, "--device cpu --batch_size 32 --log_samples --output_path SAMPLES")
 
     demo = RunDir(tmp_path / "runs" / "demo")
     ours = {name: texts(task) for name, task in read_predictions(demo.predictions, None, False).items()}

@@ -11,9 +11,10 @@ import nltk
 import pytest
 from huggingface_hub import constants
 
-from sciriff.config import Config, as_dict
+from sciriff.config import Config, GeneralConfig, as_dict
 from sciriff.general import sentence_model
 from sciriff.general.check import problems
+from sciriff.general.task_index import leaves, task_manager
 from sciriff.run.user_error import UserError
 
 TASK = """
@@ -107,13 +108,6 @@ def test_a_misspelt_name_comes_with_the_nearest(checked):
         checked("general.tasks=[gsm8k_cott]")
 
 
-def test_a_misspelt_entry_of_a_table_comes_with_the_nearest(checked, tmp_path):
-    write_task(tmp_path / "tasks", "own_sums")
-    (line,) = checked("general.tasks=[own_sums]", "+general.limit.own_sum=5")
-    assert line == "general.limit: own_sum is no task or group of lm-eval; did you mean 'own_sums'?"
-    assert checked("general.tasks=[own_sums]", "general.limit={mmlu: 5}") == []
-
-
 def test_own_rows_are_found_from_the_working_directory(composed, tmp_path, monkeypatch):
     more = "dataset_kwargs:\n  data_files:\n    test: rows.jsonl"
     write_task(tmp_path / "tasks", "own_sums", dataset="json", more=more)
@@ -139,6 +133,55 @@ def test_an_own_file_that_cannot_be_read_is_named(checked, tmp_path):
 def test_a_leaf_belongs_to_one_entry(checked):
     with pytest.raises(UserError, match="mmlu_anatomy belongs to mmlu and to mmlu_anatomy"):
         checked("general.tasks=[mmlu,mmlu_anatomy]")
+
+
+def test_a_key_that_is_no_task_is_named(checked, tmp_path):
+    write_task(tmp_path / "tasks", "own_sums")
+    own = ("general.tasks=[own_sums]", "+general.shots.own_sums=0")
+    assert checked(*own, "+general.shots.mmlu=5") == [], "as in a preset of which only some tasks are asked"
+    [line] = checked(*own, "+general.shots.own_sumz=3")
+    assert line == "general.shots: own_sumz is no task or group of lm-eval; did you mean 'own_sums'?"
+    [line] = checked(*own, "general.limit={mmul: 3}")
+    assert line.startswith("general.limit: mmul is no task or group of lm-eval; did you mean 'mmlu'")
+
+
+def test_the_closest_group_decides():
+    general = GeneralConfig(tasks=["mmlu", "tydiqa_goldp"], limit={"mmlu": 2, "mmlu_stem": 1, "tydiqa_goldp": 3})
+    found = {leaf.name: leaf.names for leaf in leaves(general, task_manager(general))}
+    assert found["mmlu_anatomy"] == ("mmlu_anatomy", "mmlu_stem", "mmlu")
+    limits = [general.of(general.limit, *found[leaf]) for leaf in ("mmlu_anatomy", "mmlu_virology", "tydiqa_goldp_fi")]
+    assert limits == [1, 2, 3]
+
+
+def test_a_group_without_a_task_is_refused(checked, tmp_path):
+    (tmp_path / "tasks/nothing.yaml").write_text("group: own_nothing\ntask: []\n")
+    with pytest.raises(UserError, match="own_nothing is a group without a task"):
+        checked("general.tasks=[own_nothing]")
+
+
+@pytest.mark.parametrize("name", ["own/sums", "answers", "requests", ".hidden"])
+def test_a_name_that_no_file_can_have_is_refused(checked, tmp_path, name):
+    write_task(tmp_path / "tasks", "own_sums")
+    file = tmp_path / "tasks/own_sums.yaml"
+    file.write_text(file.read_text().replace("task: own_sums", f"task: {name}"))
+    with pytest.raises(UserError, match=f"'{name}' cannot be the name of a file"):
+        checked(f"general.tasks=['{name}']")
+
+
+def test_a_part_of_a_dataset_is_not_there(checked, tmp_path):
+    write_task(tmp_path / "tasks", "own_first", more="dataset_name: first")
+    write_task(tmp_path / "tasks", "own_second", more="dataset_name: second")
+    parts = [
+        f"- config_name: {name}\n  data_files: [{{split: test, path: {name}.jsonl}}]" for name in ("first", "second")
+    ]
+    folder = tmp_path / "data/own/data"
+    (folder / "README.md").write_text("---\nconfigs:\n" + "\n".join(parts) + "\n---\n")
+    (folder / "test.jsonl").rename(folder / "first.jsonl")
+    assert checked("general.tasks=[own_first]") == []
+    [line] = checked("general.tasks=[own_first,own_second]")
+    assert "own/data cannot be read there (second: " in line
+    (folder / "second.jsonl").write_bytes((folder / "first.jsonl").read_bytes())
+    assert checked("general.tasks=[own_first,own_second]") == []
 
 
 def test_the_hub_and_its_cache_lack_a_dataset(composed, tmp_path):

@@ -2,6 +2,7 @@
 
 from random import Random
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -51,6 +52,45 @@ def test_a_prefix_follows_the_generation_prompt(tokenizer):
     assert [tokenizer.decode(ids).strip() for ids in encoded.continuations] == ["A", "B"]
     whole = Markup("tulu", tokenizer).answer_ids("The answer is: A")
     assert encoded.prompt[len(ids) :] + encoded.continuations[0] == whole
+
+
+@pytest.fixture
+def templated():
+    """`templated(beginning, turn)`: a prompter whose tokenizer has this template of its own."""
+
+    def make(beginning: str, turn: str) -> tuple[Prompter, Any]:
+        tokenizer = read_tokenizer(str(SAMPLE / "tokenizer"), "model.tokenizer", "model.tokenizer")
+        tokenizer.chat_template = (
+            beginning
+            + "{% for m in messages %}{{ '<' + m['role'] + '>' }}"
+            + turn
+            + "{{ m['content'] + eos_token }}{% endfor %}{% if add_generation_prompt %}{{ '<assistant>' }}{% endif %}"
+        )
+        return prompter(tokenizer, "tokenizer"), tokenizer
+
+    return make
+
+
+def test_a_template_without_system_messages_has_their_text_before_the_first_question(templated):
+    refuses = "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system role') }}{% endif %}"
+    made, tokenizer = templated(refuses, "")
+    encoded = made.encode(made.named(made.template(TURNS), "x"), ["A", "B"])
+    end = tokenizer.eos_token
+    assert tokenizer.decode(encoded.prompt) == (
+        f"<user>Pick </s> a letter.\n\nOne <|assistant|> or two?{end}<assistant>A{end}"
+        f"<user>Red </s> or blue?{end}<assistant>"
+    )
+    assert encoded.prompt.count(tokenizer.eos_token_id) == 3
+
+
+def test_a_template_that_changes_earlier_answers_makes_prompts(templated):
+    made, tokenizer = templated("", "{% if m['role'] == 'assistant' and loop.last %}{{ 'thought ' }}{% endif %}")
+    encoded = made.encode(made.named(made.template(TURNS[1:]), "x"), ["A", "B"])
+    end = tokenizer.eos_token
+    assert tokenizer.decode(encoded.prompt) == (
+        f"<user>One <|assistant|> or two?{end}<assistant>A{end}<user>Red </s> or blue?{end}<assistant>"
+    )
+    assert [tokenizer.decode(ids) for ids in encoded.continuations] == ["thought A", "thought B"]
 
 
 def test_base_models_get_the_text_as_it_is(tokenizer):
@@ -153,3 +193,8 @@ def test_a_server_is_asked_for_the_letter():
 def test_the_letter_of_an_answer(text, letter):
     place = chosen(text, ["A", "B", "C", "D"])
     assert (None if place is None else "ABCD"[place]) == letter
+
+
+def test_choices_may_be_small_letters_or_many():
+    assert [chosen(text, ["a", "b"]) for text in ("b", "B", "(B)", "a thought")] == [1, 1, 1, None]
+    assert [chosen(text, "ABCDEFGHI") for text in ("I think it is B", "I is right", "A is right, not B")] == [1, 8, 0]

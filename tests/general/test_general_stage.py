@@ -151,6 +151,35 @@ def test_documents_without_an_answer_are_left_out_if_that_is_allowed(tmp_path):
     assert (leaf.items, leaf.documents) == (len(rows) - 2, len(rows))
 
 
+def test_a_document_that_lacks_one_of_its_answers_is_left_out(tmp_path):
+    own = tmp_path / "own"
+    own.mkdir()
+    (own / "fill.py").write_text(
+        "def texts(doc):\n    return [f'{doc[\"instruction\"]} first', f'{doc[\"instruction\"]} second']\n"
+        "def which(doc):\n    return 0\n"
+        "def rest(doc):\n    return 'the rest'\n"
+    )
+    (own / "own_fill.yaml").write_text(
+        "task: own_fill\ndataset_path: sciriff/general_sample\ndataset_name: instructions\ntest_split: test\n"
+        "output_type: multiple_choice\ndoc_to_text: !function fill.which\ndoc_to_choice: !function fill.texts\n"
+        "doc_to_target: !function fill.rest\nmetric_list: [{metric: acc, aggregation: mean, higher_is_better: true}]\n"
+    )
+    run = sample_run(tmp_path, tasks=["own_fill"], include=[str(own)], allow_missing=True)
+    rows = asked(run)
+    assert len(rows) == 2 * len(documents("instructions"))
+    save(run, [compared(row, 0) for row in rows[:1] + rows[2:]])
+    general.main(load(run.config), run)
+    assert [item.doc_id for item in read_items(run, "own_fill")] == list(range(1, len(rows) // 2))
+
+
+def test_an_answer_with_too_few_likelihoods_is_named(tmp_path):
+    run = sample_run(tmp_path, tasks=["sample_common_sense"])
+    rows = [right(row) for row in asked(run)]
+    save(run, [replace(rows[0], log_likelihoods=[-1.0]), *rows[1:]])
+    with pytest.raises(UserError, match=r"sample_common_sense:0 has 1 log-likelihoods.* 4 choices"):
+        general.main(load(run.config), run)
+
+
 def test_other_tasks_leave_no_file_of_earlier_ones(tmp_path):
     run = sample_run(tmp_path)
     save(run, [right(row) for row in asked(run)])
@@ -181,6 +210,23 @@ def test_a_value_that_is_no_share_is_refused(tmp_path):
     save(run, [generated(row, "x") for row in asked(run)])
     with pytest.raises(UserError, match="exact_match of own_counts is 7 for document 0"):
         general.main(load(run.config), run)
+
+
+def test_code_of_saved_answers_runs_only_where_that_is_allowed(tmp_path):
+    own = tmp_path / "own"
+    own.mkdir()
+    (own / "runs.py").write_text(
+        f"open({str(tmp_path / 'ran')!r}, 'w')\ndef process(doc, results):\n    return {{'exact_match': 1.0}}\n"
+    )
+    base = (DATA / "tasks/sample_instructions.yaml").read_text().replace("sample_instructions", "own_code")
+    (own / "own_code.yaml").write_text(f"{base}unsafe_code: true\nprocess_results: !function runs.process\n")
+    run = sample_run(tmp_path, tasks=["own_code"], include=[str(own)], run_code=True)
+    save(run, [generated(row, "x") for row in asked(run)])
+    (tmp_path / "ran").unlink()
+    refused = sample_run(tmp_path, tasks=["own_code"], include=[str(own)])
+    with pytest.raises(UserError, match=r"own_code runs code that the model writes.*general\.run_code=true"):
+        general.main(load(refused.config), refused)
+    assert not (tmp_path / "ran").exists()
 
 
 def test_data_that_changed_is_read_anew(tmp_path):
