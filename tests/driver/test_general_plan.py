@@ -110,6 +110,12 @@ def test_tasks_that_are_not_in_the_table(composed):
     assert line.startswith("general   own, 135 prompts")
 
 
+def test_the_untrained_model_is_asked_too(composed):
+    for run, told in (("model=llama2_7b", True), ("train=none", False)):
+        config = composed(run, "general=quick", "report.untrained=true", *H100)
+        assert any(line.startswith("untrained answers the same") for line in lines(config, make(config))) == told
+
+
 def test_a_run_without_prediction_asks_nothing(composed):
     assert make(composed("general=quick", "stages=[general,score]", *H100)).general is None
 

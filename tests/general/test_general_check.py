@@ -14,6 +14,8 @@ from huggingface_hub import constants
 from sciriff.config import Config, GeneralConfig, as_dict
 from sciriff.general import sentence_model
 from sciriff.general.check import problems
+from sciriff.general.datasets_at_hand import reading
+from sciriff.general.loaded_tasks import load_tasks
 from sciriff.general.task_index import leaves, task_manager
 from sciriff.run.user_error import UserError
 
@@ -128,6 +130,19 @@ def test_an_own_file_that_cannot_be_read_is_named(checked, tmp_path):
     (tmp_path / "tasks/broken.yaml").write_text("task: broken_one\ndataset_path: [\n")
     with pytest.raises(UserError, match=r"broken\.yaml.* cannot be read"):
         checked("general.tasks=[broken_one]")
+
+
+def test_a_template_that_names_no_column_is_told_without_a_traceback(composed, tmp_path):
+    write_task(tmp_path / "tasks", "own_sums")
+    file = tmp_path / "tasks/own_sums.yaml"
+    file.write_text(file.read_text().replace("doc_to_target: answer", 'doc_to_target: "{{answr}}"'))
+    places = [f"general.include=[{tmp_path / 'tasks'}]", f"general.data={write_data(tmp_path / 'data')}"]
+    general = composed("experiment=demo", *places, "general.tasks=[own_sums]").general
+    with (
+        reading(general, str(tmp_path / "cache")),
+        pytest.raises(UserError, match=r"own_sums cannot be loaded .*answr"),
+    ):
+        load_tasks(general)
 
 
 def test_a_leaf_belongs_to_one_entry(checked):

@@ -35,6 +35,8 @@ def lines(config: Config, plan: Plan) -> list[str]:
         longest = f"{config.eval.max_new_tokens} new tokens at most"
         text.append(f"predict   {config.engine.name}, {where}{_answers(config, workload, price)}{longest}{cap}")
         text += _general(config, plan, usd)
+        if config.report.untrained and "train" in config.active_stages:
+            text.append("untrained answers the same prompts before, once for all such runs (report.untrained)")
     if "judge" in config.active_stages:
         judge = config.judge
         cap = _cap(judge) if judge.asks else ""
