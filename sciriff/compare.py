@@ -137,10 +137,12 @@ def general_lines(comparisons: Sequence[Comparison]) -> list[str]:
     compared = [(row.group.name, row.general) for row in comparisons if row.general is not None]
     cells = [_general_cells(row) for _, general in compared for row in _general_rows(general)]
     header, *drawn = table_lines(GENERAL_HEADER, cells, right=GENERAL_HEADER[1:-1])
-    left, text = iter(drawn), [header]
+    left, text = iter(drawn), [header] if drawn else ["no general task could be compared"]
     for name, general in compared:
         text += [name, *islice(left, len(_general_rows(general))), *general.notes, ""]
     rows = [row for _, general in compared for row in general.tasks]
+    if not rows:
+        return text[:-1]
     noise = sum(row.verdict in (NOISE, SEED_NOISE) for row in rows)
     return [
         *text,

@@ -10,7 +10,7 @@ from sciriff.run.user_error import UserError
 @dataclass
 class GeneralConfig:
     name: str = "none"
-    """Name of the protocol, which tables and the report show."""
+    """Name of the protocol, which tables and the report show. Tasks without a protocol are one's `own`."""
     tasks: list[str] = setting(factory=list)
     """Tasks and groups of lm-eval, by its names; empty measures nothing."""
     limit: Any = None
@@ -48,6 +48,8 @@ class GeneralConfig:
         if len(set(self.tasks)) < len(self.tasks):
             twice = next(name for name in self.tasks if self.tasks.count(name) > 1)
             raise UserError(f"general.tasks names {twice} twice")
+        if self.tasks and self.name == "none":
+            self.name = "own"
 
     def of(self, table: Any, *names: str) -> Any:
         """The entry of a table by task (`shots`, `limit`, ...) for a task that goes by these names: its own, then those

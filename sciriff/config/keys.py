@@ -81,7 +81,8 @@ def unknown_key(key: str) -> str:
 
 
 def _nearest_key(key: str) -> str:
-    if any(get_origin(hint) is dict and key.startswith(f"{known}.") for known, hint in _HINTS.items()):
+    tables = ("general.limit", *(known for known, hint in _HINTS.items() if get_origin(hint) is dict))
+    if any(key.startswith(f"{known}.") for known in tables):
         return f"; with a plus it is added: +{key}=..."
     keys = [*KEYS, "experiment"]
     section, _, word = key.rpartition(".")

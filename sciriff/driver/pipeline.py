@@ -1,5 +1,6 @@
 """Which stages run, in what order, each as a child process; finished ones are skipped, interrupted ones resume."""
 
+import shlex
 import shutil
 import sys
 import time
@@ -69,6 +70,9 @@ def run(config: Config, again: str, progress: ProgressSinceStart, wait: bool = F
         mean = scores["summary"]["mean"]
     if "report" in config.active_stages:
         say(f"report: {run.report}")
+        if config.report.beside:
+            compared = shlex.join([*config.report.beside, str(run.root)])
+            say(f"differences with intervals: python -m sciriff.compare {compared}")
     return mean
 
 

@@ -127,7 +127,8 @@ def _general_items(config: Config, run: RunDir, *beside: RunDir) -> dict[str, st
     if not config.measures_general:
         return {}
     others = [tree_digest(other.general) for other in beside if other.general.is_dir()]
-    return {"general": value_digest([tree_digest(run.general), *others]) if others else tree_digest(run.general)}
+    own = tree_digest(run.general)
+    return {"general scores": value_digest([own, *others]) if others else own}
 
 
 def _general_digest(config: Config) -> str:

@@ -6,6 +6,7 @@ import os
 import sys
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from omegaconf import OmegaConf
 
@@ -53,7 +54,8 @@ def problems(config: Config) -> Iterator[str]:
     yield from _unknown_metrics(found, general)
     yield from _too_long(found, config)
     yield from _missing_punkt(found)
-    yield from _missing_data(found, config)
+    yield from _missing_data([leaf for leaf in found if not leaf.own_files], config)
+    yield from _missing_files([leaf for leaf in found if leaf.own_files], config)
 
 
 def _not_measured(found: Sequence[LeafFile], *, asks: bool) -> Iterator[str]:
@@ -140,6 +142,19 @@ def _missing_data(found: Sequence[LeafFile], config: Config) -> Iterator[str]:
         yield (
             f"general.tasks: not in the hub's cache, and the hub does not give it{offline}: {names}; on a machine "
             f"with a network: {commands}, then general.data=DATA ({visible_line(reason or '')})"
+        )
+
+
+def _missing_files(found: Sequence[LeafFile], config: Config) -> Iterator[str]:
+    """Files that tasks of one's own name in dataset_kwargs."""
+    wanted = {leaf.name: (str(leaf.dataset), leaf.own_files) for leaf in found}
+    if not wanted:
+        return
+    start = f"general.data={config.general.data}" if config.general.data else f"the working directory, {Path.cwd()}"
+    for task, reason in datasets_at_hand.unreadable_files(config.general, config.cache_dir, wanted).items():
+        yield (
+            f"general.tasks: the data of {task} cannot be read ({visible_line(reason)}); a relative path in its "
+            f"dataset_kwargs starts at {start}"
         )
 
 

@@ -5,6 +5,7 @@ import os
 import socket
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
@@ -77,8 +78,28 @@ def missing(
                     load_dataset_builder(path, config)
             except (OSError, ValueError, ImportError, LookupError) as error:
                 named = f"{config}: " if config else ""
-                reasons[path] = f"{named}{type(error).__name__}: {' '.join(str(error).split())[:LONGEST_REASON]}"
+                reasons[path] = f"{named}{_shown(error)}"
     return list(reasons), next(iter(reasons.values()), None)
+
+
+def unreadable_files(
+    general: GeneralConfig, cache_dir: str, wanted: Mapping[str, tuple[str, Mapping[str, Any]]]
+) -> dict[str, str]:
+    """Return task -> why its own files cannot be read. `wanted`: task -> their format and where they lie."""
+    reasons = {}
+    with reading(general, cache_dir):
+        from datasets import load_dataset_builder
+
+        for task, (kind, places) in wanted.items():
+            try:
+                load_dataset_builder(kind, **places)
+            except (OSError, ValueError, ImportError, LookupError, TypeError) as error:
+                reasons[task] = _shown(error)
+    return reasons
+
+
+def _shown(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:LONGEST_REASON]}"
 
 
 def _is_there(data: str, dataset: str) -> bool:

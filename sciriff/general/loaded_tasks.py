@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+from jinja2 import TemplateError
+
 from sciriff.config import GeneralConfig
 from sciriff.general.sentence_model import has_punkt
 from sciriff.general.task_index import FIRST_FILTER, forbidden, task_manager
@@ -34,6 +36,10 @@ class LoadedTask:
         return self.metric if self.filter == FIRST_FILTER else f"{self.metric},{self.filter}"
 
 
+NOT_LOADED = (OSError, ValueError, LookupError, ImportError, AttributeError, TypeError, AssertionError, TemplateError)
+"""What lm-eval raises over a task file that it cannot use; it fills in the templates for the first document."""
+
+
 def load_tasks(general: GeneralConfig) -> list[LoadedTask]:
     """Load the tasks, with `datasets_at_hand.reading` in force. UserError for names, metrics and data that are not
     there, and for tasks that run what a model writes, unless general.run_code allows it: saved answers may come from
@@ -52,7 +58,7 @@ def load_tasks(general: GeneralConfig) -> list[LoadedTask]:
     for name in general.tasks:
         try:
             found = manager.load([name])
-        except (OSError, ValueError, KeyError, ImportError, LookupError) as error:
+        except NOT_LOADED as error:
             reason = visible_line(" ".join(str(error).split())[:300])
             raise UserError(f"general.tasks: {name} cannot be loaded ({type(error).__name__}: {reason})") from None
         leaves = found["tasks"]

@@ -40,8 +40,8 @@ class LeafFile:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Names that the tables of the config may have for it, the closest first."""
-        return self.name, self.asked, *self.groups
+        """Names that the tables of the config may have for it, the closest first; a tag is closer than a group."""
+        return self.name, *(self.groups if self.asked in self.groups else (self.asked, *self.groups))
 
     @property
     def kind(self) -> str:
@@ -52,6 +52,15 @@ class LeafFile:
         """The dataset's name on the hub; None where a function makes the documents."""
         path = self.about.get("dataset_path")
         return path if isinstance(path, str) and not self.about.get("custom_dataset") else None
+
+    @property
+    def own_files(self) -> Mapping[str, Any]:
+        """Where its rows lie if they are files of somebody's own: keys of datasets.load_dataset. Empty for a dataset of
+        the hub."""
+        given = self.about.get("dataset_kwargs") or {}
+        if self.dataset is None or "/" in self.dataset or not isinstance(given, Mapping):
+            return {}
+        return {key: given[key] for key in ("data_files", "data_dir") if given.get(key)}
 
     @property
     def longest_answer(self) -> int:

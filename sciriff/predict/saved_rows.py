@@ -86,6 +86,8 @@ def begin(run: RunDir, asked: Mapping[AnswerKey, RequestedAnswer], settings: dic
         print(f"the answers in {run.predictions} were made with another {names}: starting afresh", flush=True)
         for path in [*files, *run.not_asked.glob("*.jsonl")]:
             path.unlink()
+        # what general tasks scored with it would stand beside the new answers where their stage is not run
+        run.general_settings.unlink(missing_ok=True)
         before = None
     rows = _take_over(run, asked, tasks)
     digest = value_digest(

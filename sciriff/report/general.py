@@ -50,7 +50,7 @@ class GeneralRow:
     """Items that got worse, and that got better; of the mean those of all tasks."""
     won: int | None = None
     link: str = ""
-    """Fragment of the page at which its lost items are shown; empty if none are."""
+    """Ends the fragments of the page at which its lost items are shown, and those won; empty if none are."""
     is_mean: bool = False
 
 
@@ -97,7 +97,7 @@ def section(
     """The section of a run with a name, scores and items; `compared` with the run `before`, if there is one."""
     differences = {found.name: found for found in compared.tasks} if compared else {}
     parts, cut = _items(before or "", name, list(differences.values()))
-    linked = {found.name for found in differences.values() if parts and found.lost}
+    linked = {found.name for found in differences.values() if parts and (found.lost or found.won)}
     rows = [_row(task, scored, differences.get(task), task in linked) for task in scored["tasks"]]
     mean = scored["mean"]
     assert mean is not None
@@ -137,7 +137,7 @@ def _row(name: str, scored: GeneralScores, found: GeneralDifference | None, link
         found,
         len(found.lost) if found else None,
         len(found.won) if found else None,
-        f"lost={quote(visible(name), safe='')}" if linked else "",
+        quote(visible(name), safe="") if linked else "",
     )
 
 

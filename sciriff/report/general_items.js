@@ -100,17 +100,17 @@ async function showItem(which) {
 
 // ---- start ----
 
-// #lost=TASK shows the lost items of a task, #item=TASK/LEAF/DOCUMENT one item.
+// #lost=TASK shows the lost items of a task, #won=TASK those won, #item=TASK/LEAF/DOCUMENT one item.
 async function followItem() {
   const one = location.hash.match(/^#item=([^/]+)\/([^/]+)\/(\d+)$/);
-  const some = location.hash.match(/^#lost=(.+)$/s);
+  const some = location.hash.match(/^#(lost|won)=(.+)$/s);
   if (one === null && some === null) return;
-  const task = general.tasks.findIndex(({ name }) => name === decoded((one ?? some)[1]));
+  const task = general.tasks.findIndex(({ name }) => name === decoded(one?.[1] ?? some[2]));
   if (task < 0) return;
   if (some !== null) {
     byId("item-filters").reset();
     byId("item-task").value = String(task);
-    byId("item-change").value = "lost";
+    byId("item-change").value = some[1];
     items.chosen = null;
     await filterItems();
     byId("general-items").scrollIntoView();

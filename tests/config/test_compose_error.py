@@ -48,6 +48,7 @@ def said(*typed: str) -> str:
         ("train.foo=3", "is not a key of the config; train has activation_checkpointing, "),
         ("trian.epochs=3", "is not a key of the config; did you mean 'train'?"),
         ("learning_rate=3", "is not a key of the config; did you mean 'train.learning_rate'?"),
+        ("general.limit.mmlu=4", "with a plus it is added: +general.limit.mmlu=..."),
         ("engine.extra.max_num_seqs=4", "with a plus it is added: +engine.extra.max_num_seqs=..."),
     ],
 )

@@ -101,10 +101,26 @@ def test_dollars_count_both_kinds_of_prompts(composed):
 def test_tasks_that_are_not_in_the_table(composed):
     some = general_lines(composed("general=quick", "general.tasks=[hellaswag,ifeval]", *H100))
     assert some[0].startswith("general   quick, 100 prompts")
-    assert some[1].endswith("not known here for hellaswag")
-    [line] = general_lines(composed("general=quick", "general.tasks=[hellaswag]", *H100))
+    assert some[1] == "          no entry in general.limit, so all documents: hellaswag"
+    assert some[2].endswith("not known here for hellaswag")
+    line, whole = general_lines(composed("general=quick", "general.tasks=[hellaswag]", *H100))
     assert line == "general   quick, number of prompts not known here for hellaswag"
+    assert whole.endswith("no entry in general.limit, so all documents: hellaswag")
+    [line] = general_lines(composed("general.tasks=[mmlu_anatomy]", *H100))
+    assert line.startswith("general   own, 135 prompts")
+
+
+def test_the_untrained_model_is_asked_too(composed):
+    for run, told in (("model=llama2_7b", True), ("train=none", False)):
+        config = composed(run, "general=quick", "report.untrained=true", *H100)
+        assert any(line.startswith("untrained answers the same") for line in lines(config, make(config))) == told
 
 
 def test_a_run_without_prediction_asks_nothing(composed):
     assert make(composed("general=quick", "stages=[general,score]", *H100)).general is None
+
+
+def test_tasks_without_a_protocol_are_ones_own(composed):
+    [line, *_] = general_lines(composed("experiment=demo", "general.tasks=[mmlu_anatomy]", "name=x"))
+    assert line.startswith("general   own, 135 prompts")
+    assert composed("experiment=demo", "name=x").general.name == "none"

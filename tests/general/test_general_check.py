@@ -11,9 +11,12 @@ import nltk
 import pytest
 from huggingface_hub import constants
 
-from sciriff.config import Config, as_dict
+from sciriff.config import Config, GeneralConfig, as_dict
 from sciriff.general import sentence_model
 from sciriff.general.check import problems
+from sciriff.general.datasets_at_hand import reading
+from sciriff.general.loaded_tasks import load_tasks
+from sciriff.general.task_index import leaves, task_manager
 from sciriff.run.user_error import UserError
 
 TASK = """
@@ -107,10 +110,39 @@ def test_a_misspelt_name_comes_with_the_nearest(checked):
         checked("general.tasks=[gsm8k_cott]")
 
 
+def test_own_rows_are_found_from_the_working_directory(composed, tmp_path, monkeypatch):
+    more = "dataset_kwargs:\n  data_files:\n    test: rows.jsonl"
+    write_task(tmp_path / "tasks", "own_sums", dataset="json", more=more)
+    overrides = ["experiment=demo", f"general.include=[{tmp_path / 'tasks'}]", "general.tasks=[own_sums]"]
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    (line,) = problems(composed(*overrides))
+    for part in ("own_sums", "rows.jsonl", f"the working directory, {tmp_path / 'elsewhere'}"):
+        assert part in line
+    (tmp_path / "rows.jsonl").write_text('{"question": "1 + 1?", "answer": "2"}\n')
+    monkeypatch.chdir(tmp_path)
+    assert list(problems(composed(*overrides))) == []
+    (line,) = problems(composed(*overrides, f"general.data={tmp_path / 'tasks'}"))
+    assert f"starts at general.data={tmp_path / 'tasks'}" in line
+
+
 def test_an_own_file_that_cannot_be_read_is_named(checked, tmp_path):
     (tmp_path / "tasks/broken.yaml").write_text("task: broken_one\ndataset_path: [\n")
     with pytest.raises(UserError, match=r"broken\.yaml.* cannot be read"):
         checked("general.tasks=[broken_one]")
+
+
+def test_a_template_that_names_no_column_is_told_without_a_traceback(composed, tmp_path):
+    write_task(tmp_path / "tasks", "own_sums")
+    file = tmp_path / "tasks/own_sums.yaml"
+    file.write_text(file.read_text().replace("doc_to_target: answer", 'doc_to_target: "{{answr}}"'))
+    places = [f"general.include=[{tmp_path / 'tasks'}]", f"general.data={write_data(tmp_path / 'data')}"]
+    general = composed("experiment=demo", *places, "general.tasks=[own_sums]").general
+    with (
+        reading(general, str(tmp_path / "cache")),
+        pytest.raises(UserError, match=r"own_sums cannot be loaded .*answr"),
+    ):
+        load_tasks(general)
 
 
 def test_a_leaf_belongs_to_one_entry(checked):
@@ -126,6 +158,14 @@ def test_a_key_that_is_no_task_is_named(checked, tmp_path):
     assert line == "general.shots: own_sumz is no task or group of lm-eval; did you mean 'own_sums'?"
     [line] = checked(*own, "general.limit={mmul: 3}")
     assert line.startswith("general.limit: mmul is no task or group of lm-eval; did you mean 'mmlu'")
+
+
+def test_the_closest_group_decides():
+    general = GeneralConfig(tasks=["mmlu", "tydiqa_goldp"], limit={"mmlu": 2, "mmlu_stem": 1, "tydiqa_goldp": 3})
+    found = {leaf.name: leaf.names for leaf in leaves(general, task_manager(general))}
+    assert found["mmlu_anatomy"] == ("mmlu_anatomy", "mmlu_stem", "mmlu")
+    limits = [general.of(general.limit, *found[leaf]) for leaf in ("mmlu_anatomy", "mmlu_virology", "tydiqa_goldp_fi")]
+    assert limits == [1, 2, 3]
 
 
 def test_a_group_without_a_task_is_refused(checked, tmp_path):

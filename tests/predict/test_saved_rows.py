@@ -84,6 +84,16 @@ def test_other_settings_start_afresh_and_say_why(tmp_path: Path, capsys: pytest.
     assert not (run.predictions / "scierc_ner.jsonl").exists()
 
 
+def test_scores_of_general_tasks_do_not_outlive_the_model(tmp_path: Path) -> None:
+    run = begun(tmp_path, prediction(NER))
+    run.general.mkdir()
+    run.general_settings.write_text("{}")
+    saved_rows.begin(run, EVERYTHING, SETTINGS)
+    assert run.general_settings.is_file()
+    saved_rows.begin(run, EVERYTHING, {**SETTINGS, "model": "n"})
+    assert not run.general_settings.is_file()
+
+
 def test_more_instances_keep_the_saved_rows(tmp_path: Path) -> None:
     run = begun(tmp_path, prediction(NER))
     more = {**EVERYTHING, **asked_of("scierc_ner:v:2", "scifact_entailment:v:0")}

@@ -60,15 +60,16 @@ def test_each_task_has_before_after_and_what_the_difference_is_worth(make_run: M
     assert re.search(r"is 43\.8, \+3\.7 over untrained \(95 % interval −\d\.\d to \+\d\.\d\): within noise\.", text)
     assert "The mean of the general tasks is no part of the science mean." in text
     mmlu = (
-        r"mmlu acc, 5 examples, chance 25\.0 200 of 400 55\.0 37\.5 \S+–\S+ −17\.5 −\S+ to −\S+ <0\.001 ▼ lower \S+ 35 "
+        r"mmlu acc, 5 examples, chance 25\.0 55\.0 37\.5 \S+–\S+ −17\.5 −\S+ to −\S+ <0\.001 ▼ lower \S+ 200 of 400 35 "
     )
     assert re.search(mmlu, text)
     assert re.search(
-        r"gsm8k_ cot exact_match \(flexible-extract\), 5 .* 25\.0 50\.0 .* ▲ higher 13\.\d 0 20 mean", text
+        r"gsm8k_ cot exact_match \(flexible-extract\), 5 .* 25\.0 50\.0 .* ▲ higher 13\.\d 80 of 200 0 20 .*mean", text
     )
-    assert re.search(r"mean mean of 2 of 2 tasks 280 40\.0 43\.8 .* one test ≈ within noise \S+ 35 20 Protocol", text)
+    assert re.search(r"mean mean of 2 of 2 tasks 40\.0 43\.8 .* one test ≈ within noise \S+ 280 35 20 Protocol", text)
     assert "general=quick, by lm-eval 0.4.13; markup tulu" in text and "seeded sample" in text
     assert b'href="#lost=mmlu"' in page and b'href="#lost=gsm8k_cot"' not in page
+    assert b'href="#won=gsm8k_cot"' in page and b'href="#won=mmlu"' not in page
     index = unpacked(page, "general")
     assert [(task["name"], task["of"], len(task["docs"])) for task in index["tasks"]] == [
         ("mmlu", 35, 35),
@@ -86,7 +87,7 @@ def test_a_run_alone_has_its_values(make_run: MakeRun) -> None:
     assert "General abilities 43.8. Summary" in words(page)
     text = section(page)
     assert "No run beside this one has general tasks" in text and "Items lost and won" not in text
-    assert re.search(r"mmlu acc, 5 examples, chance 25\.0 200 of 200 37\.5 \d\d\.\d–\d\d\.\d gsm8k", text)
+    assert re.search(r"mmlu acc, 5 examples, chance 25\.0 37\.5 \d\d\.\d–\d\d\.\d 200 of 200 gsm8k", text)
     assert b"data-general" not in page
 
 
@@ -107,7 +108,7 @@ def test_documents_that_do_not_pair_and_prompts_that_lost_something_are_told(mak
     )
     assert "mmlu: 2 documents are others in these runs" in text and "gsm8k_cot: no document is shared" in text
     assert "version of lm-eval: 0.4.13 and 0.4.14" in text
-    assert re.search(r"gsm8k_ cot \S+ \(flexible-extract\), 5 examples 80 of 200 – 50\.0 .* not compared", text)
+    assert re.search(r"gsm8k_ cot \S+ \(flexible-extract\), 5 examples – 50\.0 .* not compared – 80 of 200 – –", text)
 
     def another(leaf: str, place: int, value: float) -> GeneralItem:
         return plain_item(leaf, place, value, target_hash="another", finish="skipped" if value == 0 else "stop")

@@ -97,6 +97,10 @@ def test_links_lead_to_a_task_and_to_an_item(browser: Any, page: Path) -> None:
         tab.evaluate("location.hash = 'item=sums%20%26%20more/logic/1'")
         titled(tab, "logic, document 1")
         shown(tab, "153")  # it is not a lost one, so the filters were cleared
+        tab.click("table.general a[href^='#won=sums']")
+        shown(tab, "31")
+        tab.evaluate("location.hash = 'item=sums%20%26%20more/logic/1'")
+        titled(tab, "logic, document 1")
         tab.evaluate("location.hash = 'item=sums%20%26%20more/logic/7'")
         tab.wait_for_selector("#items-trouble:not([hidden])")
         assert tab.inner_text("#items-trouble") == "This page does not show document 7 of logic."

@@ -4,10 +4,13 @@ from collections.abc import Iterator
 
 from sciriff.config import Config, ServerConfig
 from sciriff.driver.plan import answers, speed
+from sciriff.driver.plan.general import leaves_of
 from sciriff.driver.plan.run_plan import Plan, checkpoints
 from sciriff.models.api.prices import Price
 from sciriff.run.nodes import cluster
 from sciriff.run.number_format import dollars, duration
+
+NO_LIMIT = "no entry in general.limit, so all documents: "
 
 
 def lines(config: Config, plan: Plan) -> list[str]:
@@ -32,6 +35,8 @@ def lines(config: Config, plan: Plan) -> list[str]:
         longest = f"{config.eval.max_new_tokens} new tokens at most"
         text.append(f"predict   {config.engine.name}, {where}{_answers(config, workload, price)}{longest}{cap}")
         text += _general(config, plan, usd)
+        if config.report.untrained and "train" in config.active_stages:
+            text.append("untrained answers the same prompts before, once for all such runs (report.untrained)")
     if "judge" in config.active_stages:
         judge = config.judge
         cap = _cap(judge) if judge.asks else ""
@@ -82,6 +87,8 @@ def _general(config: Config, plan: Plan, science_usd: float | None) -> Iterator[
     unknown = f"not known here for {', '.join(work.unknown)}"
     if not work.prompts:
         yield f"general   {config.general.name}, number of prompts {unknown}"
+        if whole := _without_limit(config):
+            yield f"          {NO_LIMIT}{', '.join(whole)}"
         return
     price = answers.price(config)
     usd = work.usd(price) if price else None
@@ -92,6 +99,8 @@ def _general(config: Config, plan: Plan, science_usd: float | None) -> Iterator[
     if work.read_tokens < 1e6:
         tokens = f"{work.read_tokens:,.0f} tokens of prompts and {work.written_tokens:,.0f} of answers"
     yield f"general   {config.general.name}, {work.prompts:,} prompts, about {tokens}{cost}{lasts}"
+    if whole := _without_limit(config):
+        yield f"          {NO_LIMIT}{', '.join(whole)}"
     if work.unknown:
         yield f"          besides a number of prompts that is {unknown}"
     if work.by_letter:
@@ -99,6 +108,17 @@ def _general(config: Config, plan: Plan, science_usd: float | None) -> Iterator[
     if usd is not None and science_usd is not None:
         total = usd + science_usd
         yield f"          about {dollars(total)} with the answers above{_cap(server, total)}"
+
+
+def _without_limit(config: Config) -> list[str]:
+    """Tasks that are asked whole since general.limit names others alone."""
+    limit = config.general.limit
+    if not limit or not isinstance(limit, dict):
+        return []
+    inside = {
+        task: {name for leaf in leaves_of(task) for name in (leaf.task, *leaf.groups)} for task in config.general.tasks
+    }
+    return [task for task, names in inside.items() if not limit.keys() & {task, *names}]
 
 
 def _cap(server: ServerConfig, usd: float | None = None) -> str:
