@@ -130,7 +130,8 @@ def listed(folder: Path) -> Listed:
 def _read(run: RunDir) -> tuple[str, str, str]:
     """Status, stage and mean. UserError for a config, a manifest or scores that cannot be read."""
     manifest = Manifest.read(run.manifest)
-    records = list(manifest.stages.items())
+    order = [stage for stage in configuration.STAGES if stage in manifest.stages]
+    records = [(stage, manifest.stages[stage]) for stage in order]
     stage, record = records[-1] if records else ("", None)
     if is_owned(run):
         status = "running"

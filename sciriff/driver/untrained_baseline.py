@@ -2,18 +2,21 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 
-from sciriff.config import KEYS, Config, as_dict
+from sciriff.config import KEYS, Config, as_dict, load
 from sciriff.config.roles import Role
 from sciriff.driver import pipeline
 from sciriff.driver.command_line import this_command
 from sciriff.driver.composed import checked, named
 from sciriff.driver.requeue import ProgressSinceStart
 from sciriff.driver.run_name import typed_overrides
+from sciriff.run.run_dir import RunDir
+from sciriff.run.user_error import UserError
 
 OF_TRAINING = tuple({key.partition(".")[0] for key, setting in KEYS.items() if setting.role is Role.LEARNT})
 """Groups that decide only what is learnt, so that an untrained model answers the same."""
@@ -52,6 +55,18 @@ def with_beside(config: Config, before: Config) -> Config:
 
 def beside_untrained(config: Config, progress: ProgressSinceStart) -> Config:
     """The config with its baseline in its report, once the baseline is finished."""
-    before = untrained_config(config, typed_overrides(HydraConfig.get()))
+    before = with_general_of_others(untrained_config(config, typed_overrides(HydraConfig.get())))
     pipeline.run(before, again=this_command(), progress=progress, wait=True)
     return with_beside(config, before)
+
+
+def with_general_of_others(before: Config) -> Config:
+    """The baseline with the general tasks that another run has asked of it, where this one asks for none: no run name
+    has them, so both share the folder, and a run that still trains will show them."""
+    frozen = RunDir(Path(before.run_dir)).config
+    if before.general.tasks or not frozen.is_file():
+        return before
+    try:
+        return replace(before, general=load(frozen).general)
+    except UserError:  # of another version, or damaged: the run itself will say so
+        return before

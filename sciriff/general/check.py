@@ -6,13 +6,15 @@ import os
 import sys
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from omegaconf import OmegaConf
 
 from sciriff.config import Config, GeneralConfig, from_container
 from sciriff.general import datasets_at_hand
-from sciriff.general.loaded_tasks import quiet
+from sciriff.general.loaded_tasks import load_tasks, quiet
 from sciriff.general.sentence_model import has_punkt
 from sciriff.general.task_index import (
     FIRST_FILTER,
@@ -55,7 +57,31 @@ def problems(config: Config) -> Iterator[str]:
     yield from _too_long(found, config)
     yield from _missing_punkt(found)
     yield from _missing_data([leaf for leaf in found if not leaf.own_files], config)
-    yield from _missing_files([leaf for leaf in found if leaf.own_files], config)
+    lacking = list(_missing_files([leaf for leaf in found if leaf.own_files], config))
+    yield from lacking
+    if not lacking:
+        yield from _broken(found, manager, config)
+
+
+def _broken(found: Sequence[LeafFile], manager: Any, config: Config) -> Iterator[str]:
+    """Tasks of one's own that lm-eval cannot use: it fills in their templates for the first document. Those that it
+    brings take long to load, and are known to work."""
+    general = config.general
+    inside = [Path(folder).resolve() for folder in general.include]
+    names = []
+    for name in dict.fromkeys(leaf.asked for leaf in found):
+        entry = manager.task_index.get(name)
+        path = entry.yaml_path.resolve() if entry and entry.yaml_path else None
+        if path and any(path.is_relative_to(folder) for folder in inside):
+            names.append(name)
+    mine = [leaf for leaf in found if leaf.asked in names]
+    if mine and not [*_missing_data([leaf for leaf in mine if not leaf.own_files], config), *forbidden(mine, general)]:
+        with datasets_at_hand.reading(general, config.cache_dir):
+            for name in names:
+                try:
+                    load_tasks(replace(general, tasks=[name]))
+                except UserError as error:
+                    yield str(error)
 
 
 def _not_measured(found: Sequence[LeafFile], *, asks: bool) -> Iterator[str]:

@@ -125,20 +125,30 @@ class Prompter:
 
     def _beginning(self) -> list[int]:
         """What stands before a text: BOS, or EOS for tokenizers without, since a model needs a token to begin with."""
-        first = self._tokenizer.bos_token_id
-        return [self._tokenizer.eos_token_id if first is None else first]
+        ids = (self._tokenizer.bos_token_id, self._tokenizer.eos_token_id)
+        if (first := next((one for one in ids if one is not None), None)) is None:
+            raise UserError(
+                "general.tasks: a task compares texts without a question, and the tokenizer has no BOS or EOS"
+            )
+        return [first]
 
     def tokens(self, prompt: Prompt, continuations: Sequence[str], enough: int) -> int:
         """Tokens of a prompt and its longest continuation, or their bytes if these are at most `enough` already. For a
-        server, whose markup is not known, an estimate that is rather too high."""
+        server, whose markup is not known, those of the texts."""
         if self._markup is None:
-            return sum(estimated_tokens(message.content) for message in prompt.messages)
+            return sum(self._size(message.content) for message in prompt.messages)
         most = sum(len(m.content.encode()) + MARKUP for m in prompt.messages) + len(prompt.begun.encode())
         most += max((len(text.encode()) for text in continuations), default=0)
         if most <= enough:
             return most
         encoded = self.encode(prompt, continuations)
         return len(encoded.prompt) + max(map(len, encoded.continuations), default=0)
+
+    def _size(self, text: str) -> int:
+        """Tokens of a text for a server, or an estimate where only the provider has the tokenizer."""
+        if self._tokenizer is None:
+            return estimated_tokens(text)
+        return len(self._tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
 
     def shortening(self, task: Any, room: Callable[[Any], tuple[int, Sequence[str]]]) -> Callable[..., Any]:
         """Return the task's `fewshot_context` with names for prompts, and with fewer examples where one does not fit.

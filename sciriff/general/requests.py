@@ -10,6 +10,7 @@ from sciriff.general.asked import Asked, Asking
 from sciriff.general.datasets_at_hand import reading
 from sciriff.general.loaded_tasks import LoadedTask, chosen_documents, load_tasks, quiet
 from sciriff.general.prompts import SERVER, Prompter
+from sciriff.models.api.limits import SERVERS_MARKUP
 from sciriff.models.identity import context_of
 from sciriff.models.loading import load_config, load_tokenizer
 from sciriff.run.json_lines import write_jsonl
@@ -38,7 +39,8 @@ def asking(config: Config) -> Iterator[tuple[Asking, list[LoadedTask]]]:
     model, general = config.answering_model, config.general
     if config.engine.asks:
         thinking = model.api.thinking_tokens if model.api else 0
-        prompter = Prompter(SERVER, None, model.context - thinking, general.turns)
+        tokenizer = None if model.api else load_tokenizer(model)
+        prompter = Prompter(SERVER, tokenizer, model.context - thinking - SERVERS_MARKUP, general.turns)
     else:
         own = load_config(model) if model.path is not None else None
         prompter = Prompter(model.chat, load_tokenizer(model), context_of(model, own), general.turns)

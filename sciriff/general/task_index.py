@@ -23,6 +23,8 @@ FILE_NAME = re.compile(r"(?!(?:answers|requests)$)[\w+-][\w.+-]*")
 """Names of leaf tasks that can be those of files in general/, beside those that are there already."""
 SHOWN = 3
 """Tasks that a message names; the rest are counted."""
+RESEMBLES = 0.75
+"""How alike a key and the name of a task must be for the key to be taken for misspelt (difflib's ratio)."""
 FIRST_FILTER = "none"
 """Name of lm-eval for the filter of tasks that define none."""
 
@@ -141,14 +143,20 @@ def task_manager(general: GeneralConfig) -> Any:
 
 
 def unknown_keys(general: GeneralConfig, found: Iterable[LeafFile], manager: Any) -> Iterator[str]:
-    """A line for each key of the tables by task (general.shots, ...) that is no task: without it the entry would say
-    nothing. Tasks that are not asked may have entries, as in the presets."""
-    known = {*manager.task_index, *(name for leaf in found for name in leaf.names)}
+    """A line for each key of the tables by task (general.shots, ...) that is no task and resembles one that is asked:
+    without it the entry would say nothing. Others are those of a preset, whose own tasks may not be known here."""
+    import difflib
+
+    found = list(found)
+    asked = {name for leaf in found for name in leaf.names}
+    known = {*manager.task_index, *asked}
     for table in ("limit", "shots", "metrics", "prefixes"):
         entries = getattr(general, table)
         for name in entries if isinstance(entries, dict) else ():
-            if name not in known and not task_files.is_defined(name):
-                yield unknown_task(name, sorted(known), f"general.{table}")
+            if name in known or task_files.is_defined(name):
+                continue
+            if close := difflib.get_close_matches(name, sorted(asked), 1, RESEMBLES):
+                yield f"general.{table}: {name} is no task or group of lm-eval; did you mean {close[0]!r}?"
 
 
 def _unreadable(name: str, own: Sequence[str]) -> str | None:

@@ -5,6 +5,7 @@ from typing import Any
 from sciriff.config import Config
 from sciriff.data.records import AnswerKey, Prediction, named
 from sciriff.models.api.calls import Call, Reply, Sent, Tally
+from sciriff.models.api.limits import SERVERS_MARKUP
 from sciriff.models.api.service import UNKNOWN_PRICE, Service, answering_service, log_line
 from sciriff.models.engines.sampling import seed_of, stream_of
 from sciriff.models.identity import context_of
@@ -20,9 +21,6 @@ from sciriff.run.locks import hold_or_refuse
 from sciriff.run.progress import Progress
 from sciriff.run.run_dir import RunDir
 from sciriff.run.user_error import UserError
-
-SERVERS_MARKUP = 64
-"""Tokens of a prompt's context for what a server writes around a message; Llama-3's date and roles take 36."""
 
 
 def tokenizer_and_context(config: Config) -> tuple[Any, int]:

@@ -109,6 +109,7 @@ def test_the_child_is_asked_only_where_it_matters(composed, child):
     assert problems_of(composed(*HERE, "plan.gpu=h100", "general.tasks=[no_such_task]")) == []
 
 
+@pytest.mark.slow
 def test_the_bundled_tasks_pass_lm_evals_own_check(composed):
     pytest.importorskip("lm_eval")
     assert list(general.asked_of_lm_eval(composed(*HERE))) == []

@@ -11,10 +11,10 @@ import pytest
 from hydra import compose, initialize_config_dir
 
 from sciriff import ls
-from sciriff.config import conf_dir, from_container
+from sciriff.config import conf_dir, from_container, to_yaml
 from sciriff.config.registration import register
 from sciriff.driver import sweep
-from sciriff.driver.untrained_baseline import untrained_config, untrained_overrides
+from sciriff.driver.untrained_baseline import untrained_config, untrained_overrides, with_general_of_others
 from sciriff.results import sweep_record
 from sciriff.run.locks import own_run
 from sciriff.run.run_dir import RunDir
@@ -85,6 +85,16 @@ def test_dry_run_of_a_sweep_says_nothing_of_an_earlier_one(cli, tmp_path: Path):
 )
 def test_the_untrained_run_is_the_same_for_all_that_differ_in_training(typed, random_weights, wanted):
     assert untrained_overrides(typed, random_weights=random_weights) == wanted
+
+
+def test_the_untrained_run_keeps_general_tasks_that_another_run_shows(composed, tmp_path):
+    plain = composed("experiment=demo", "train=none", f"run_dir={tmp_path}", "name=demo-untrained")
+    assert with_general_of_others(plain) == plain, "there is no such run yet"
+    measured = composed("experiment=demo", "train=none", f"run_dir={tmp_path}", "name=demo-untrained", "general=sample")
+    (tmp_path / "config.yaml").write_text(to_yaml(measured))
+    assert with_general_of_others(plain).general == measured.general
+    other = replace(measured, general=replace(measured.general, limit=3))
+    assert with_general_of_others(other) == other, "its own general tasks count"
 
 
 def test_what_the_untrained_run_refers_to_is_the_runs_own():

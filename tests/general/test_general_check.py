@@ -145,6 +145,21 @@ def test_a_template_that_names_no_column_is_told_without_a_traceback(composed, t
         load_tasks(general)
 
 
+def test_an_own_task_with_a_broken_template_is_found_before_the_run(checked, tmp_path):
+    write_task(tmp_path / "tasks", "own_sums")
+    path = tmp_path / "tasks/own_sums.yaml"
+    path.write_text(path.read_text().replace("doc_to_target: answer", 'doc_to_target: "{{answr}}"'))
+    [line] = checked("general.tasks=[own_sums]")
+    assert "own_sums cannot be loaded" in line
+    assert "answr" in line
+
+
+def test_entries_of_a_preset_for_its_own_tasks_are_no_mistake(checked, tmp_path):
+    write_task(tmp_path / "tasks", "own_sums")
+    own = [f"general.include=[{tmp_path / 'tasks'}]", "general.data=null", f"general.data={tmp_path / 'data'}"]
+    assert checked("general=sample", *own, "general.tasks=[own_sums]") == []
+
+
 def test_a_leaf_belongs_to_one_entry(checked):
     with pytest.raises(UserError, match="mmlu_anatomy belongs to mmlu and to mmlu_anatomy"):
         checked("general.tasks=[mmlu,mmlu_anatomy]")
@@ -156,8 +171,8 @@ def test_a_key_that_is_no_task_is_named(checked, tmp_path):
     assert checked(*own, "+general.shots.mmlu=5") == [], "as in a preset of which only some tasks are asked"
     [line] = checked(*own, "+general.shots.own_sumz=3")
     assert line == "general.shots: own_sumz is no task or group of lm-eval; did you mean 'own_sums'?"
-    [line] = checked(*own, "general.limit={mmul: 3}")
-    assert line.startswith("general.limit: mmul is no task or group of lm-eval; did you mean 'mmlu'")
+    [line] = checked(*own, "general.limit={own_sum: 3}")
+    assert line.startswith("general.limit: own_sum is no task or group of lm-eval; did you mean 'own_sums'")
 
 
 def test_the_closest_group_decides():
@@ -230,5 +245,5 @@ def test_the_command_prints_a_line_for_each_problem(composed, tmp_path):
 def test_a_server_is_asked_for_letters_alone(checked, tmp_path):
     write_task(tmp_path / "tasks", "letters", kind="multiple_choice", more='doc_to_choice: ["A", "B"]', metric="acc")
     write_task(tmp_path / "tasks", "texts", kind="multiple_choice", more="doc_to_choice: choices", metric="acc")
-    [line] = checked("general.tasks=[letters,texts]", "train=none", "model=gpt_4o_mini", "engine=openai")
+    line, *_ = checked("general.tasks=[letters,texts]", "train=none", "model=gpt_4o_mini", "engine=openai")
     assert "texts compares likelihoods" in line

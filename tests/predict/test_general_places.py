@@ -105,6 +105,7 @@ def test_every_prompt_has_an_answer_and_those_of_science_are_the_same(
     assert {answer.finish_reason for answer in answers} == {"scored", "stop", "length"}
 
 
+@pytest.mark.slow
 def test_a_killed_stage_ends_in_the_same_bytes(
     tmp_path: Path, made: dict[str, Any], asked: list[GeneralRequest], undisturbed: tuple[RunDir, str]
 ) -> None:
@@ -157,6 +158,7 @@ def test_other_weights_under_the_same_path_reuse_nothing_and_the_same_under_anot
     assert made_with != {answer.made_with for answer in answers_of(undisturbed[0])}
 
 
+@pytest.mark.slow
 def test_more_prompts_keep_the_answers_and_sampling_science_changes_none(
     tmp_path: Path, made: dict[str, Any], asked: list[GeneralRequest], undisturbed: tuple[RunDir, str]
 ) -> None:
@@ -185,6 +187,7 @@ def test_a_prompt_that_is_none_for_an_engine_is_refused(asked: list[GeneralReque
         GeneralPlaces({wrong.digest: wrong}, 20)
 
 
+@pytest.mark.slow
 def test_answers_in_another_precision_are_others(
     tmp_path: Path, made: dict[str, Any], asked: list[GeneralRequest]
 ) -> None:

@@ -156,6 +156,7 @@ def test_a_damaged_file_is_named(make_run: MakeRun, name: str) -> None:
         content(config, run)
 
 
+@pytest.mark.slow
 def test_all_of_mmlu_and_long_answers_stay_below_ten_megabytes(make_run: MakeRun) -> None:
     """14,042 documents of 57 subjects, and three tasks whose every item changed, with texts that hardly compress."""
     draw = random.Random(0)

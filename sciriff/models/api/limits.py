@@ -12,6 +12,9 @@ BYTES_PER_TOKEN = 3
 """To estimate tokens before they are counted. English has about 4.3 with today's tokenizers, so this is on the safe
 side; DiSCoMaT's tables and Chinese come near 3."""
 
+SERVERS_MARKUP = 64
+"""Tokens of a prompt's context for what a server writes around messages; Llama-3's date and roles take 36."""
+
 FIRST_WAIT = 1.0
 LONGEST_BACKOFF = 60.0
 LONGEST_RETRY_AFTER = 3600.0
