@@ -44,7 +44,7 @@ def main(config: Config, run: RunDir) -> None:
         for loaded in tasks:
             documents = chosen_documents(general, loaded)
             found = scored(loaded, documents, model, builder.how())
-            refuse_missing(config, model)
+            refuse_missing(config, model, documents)
             leaves = {leaf: rows for leaf, rows in found.items() if rows}
             items |= leaves
             if leaves:
@@ -71,10 +71,10 @@ def saved_answers(config: Config, run: RunDir) -> dict[str, GeneralAnswer]:
     return {row.request: row for row in rows}
 
 
-def refuse_missing(config: Config, model: Any) -> None:
-    """UserError for prompts without an answer, unless allow_missing leaves their documents out."""
+def refuse_missing(config: Config, model: Any, documents: dict[str, list[int]]) -> None:
+    """UserError for prompts without an answer, unless allow_missing leaves their `documents` out."""
     if model.without and not config.allow_missing:
-        names = [f"{task}:{place}" for task, place in list(model.without.values())[:SHOWN]]
+        names = [f"{task}:{documents[task][place]}" for task, place in list(model.without.values())[:SHOWN]]
         more = f" and {len(model.without) - SHOWN} more" if len(model.without) > SHOWN else ""
         raise UserError(
             f"general tasks: {', '.join(names)}{more} have no answer; run the predict stage again "
