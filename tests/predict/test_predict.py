@@ -64,6 +64,7 @@ def test_the_stage_writes_all_predictions_in_order(tmp_path: Path, instances: Pa
             assert r.prompt.endswith("\n\nWhich?")
 
 
+@pytest.mark.slow
 def test_a_killed_stage_ends_in_the_same_bytes(tmp_path: Path, instances: Path) -> None:
     engine = EngineConfig(name="transformers", batch_tokens=200)
     undisturbed = make_run(tmp_path / "undisturbed", path=str(instances), engine=engine)

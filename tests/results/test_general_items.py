@@ -205,6 +205,7 @@ def test_resampled_means_have_the_variance_of_the_mean():
     assert np.var(resampled_means(strata, 20_000, "t")) == pytest.approx(expected, rel=0.05)
 
 
+@pytest.mark.slow
 def test_the_interval_of_small_leaves_covers_the_true_value():
     """A group like MMLU under `quick`: leaves of different difficulty and size, of which a few documents are drawn."""
     generator = np.random.default_rng(6)

@@ -133,6 +133,7 @@ def test_other_settings_of_chance_make_other_answers(tmp_path: Path, instances: 
     assert {one.prediction for one in warm.values()} != {one.prediction for one in answers_of(greedy).values()}
 
 
+@pytest.mark.slow
 def test_what_a_kill_has_lost_is_drawn_again_as_it_was(tmp_path: Path, instances: Path) -> None:
     run = make_run(tmp_path / "run", path=str(instances), engine=WARM, samples=3)
     finish(run)
