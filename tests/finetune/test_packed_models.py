@@ -102,6 +102,7 @@ def test_packed_logits_are_those_of_each_sequence_by_itself(family: str, impleme
     assert torch.allclose(together, torch.cat(alone, dim=1), atol=2e-5)
 
 
+@pytest.mark.slow  # the logits of all families, above, are not
 @pytest.mark.parametrize(("family", "implementation"), CASES)
 def test_loss_and_gradient_are_those_of_the_models_own_forward(family: str, implementation: str) -> None:
     batch = packed()
