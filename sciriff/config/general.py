@@ -51,6 +51,10 @@ class GeneralConfig:
         if self.tasks and self.name == "none":
             self.name = "own"
 
+    def longest_answer(self, wanted: int) -> int:
+        """Tokens that an answer may have where its task allows this many."""
+        return wanted if self.max_new_tokens is None else min(wanted, self.max_new_tokens)
+
     def of(self, table: Any, *names: str) -> Any:
         """The entry of a table by task (`shots`, `limit`, ...) for a task that goes by these names: its own, then those
         of its groups, the closest first. None without one; a number is the limit of all."""

@@ -92,7 +92,7 @@ class GeneralLeaf:
     """A leaf task as it was scored."""
 
     documents: FromOne
-    """Of the whole dataset; `items` of them were asked."""
+    """Documents in the whole dataset; `items` of them were asked."""
     items: FromOne
     weight: Annotated[float, Meta(gt=0)]
     """Its share in the value of the task above it is weight over the sum of weights."""
@@ -117,7 +117,7 @@ class GeneralSettings:
     """general/settings.json: how the values were made."""
 
     name: str
-    """Of the protocol (`general.name`)."""
+    """Name of the protocol (`general.name`)."""
     lm_eval: str
     """Version."""
     chat: str

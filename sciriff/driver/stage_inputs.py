@@ -7,7 +7,7 @@ from sciriff import __version__
 from sciriff.config import Config, ModelConfig, as_dict, what_decides
 from sciriff.data.source_files import instances_source, source_digest, validation_split
 from sciriff.run import machine
-from sciriff.run.digest import file_digest, tree_digest, value_digest
+from sciriff.run.digest import file_digest, stat_digest, tree_digest, value_digest
 from sciriff.run.run_dir import RunDir
 from sciriff.run.user_error import UserError
 
@@ -28,13 +28,10 @@ def changed(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
 def of_recreate(config: Config, run: RunDir) -> dict[str, str]:
     """The stage itself knows by digests which tasks are up to date; here raw files count by name, size and time."""
     recreate = config.recreate
-    folders = [Path(path) for path in (recreate.templates, recreate.raw, recreate.pin) if path]
-    files = [path for folder in folders for path in ([folder] if folder.is_file() else sorted(folder.rglob("*")))]
-    seen = [[str(path), path.stat().st_size, path.stat().st_mtime_ns] for path in files if path.is_file()]
     card = Path(recreate.out or "") / "card.json"
     return {
         "settings": value_digest([what_decides(config, "recreate"), __version__]),
-        "files": value_digest(seen),
+        "files": stat_digest(*(Path(path) for path in (recreate.templates, recreate.raw, recreate.pin) if path)),
         **({} if card.is_relative_to(run.root) else {"rows": file_digest(card) if card.is_file() else "none"}),
     }
 
@@ -134,10 +131,8 @@ def _general_items(config: Config, run: RunDir, *beside: RunDir) -> dict[str, st
 def _general_digest(config: Config) -> str:
     """Digest of what is asked of the general tasks: settings, lm-eval's version, and local data by size and time."""
     general = config.general
-    folders = [Path(path) for path in (general.data, *general.include) if path]
-    files = [path for folder in folders for path in sorted(folder.rglob("*")) if path.is_file()]
-    seen = [[str(path), path.stat().st_size, path.stat().st_mtime_ns] for path in files]
-    return value_digest([what_decides(config, "general"), machine.versions().get("lm-eval"), seen])
+    data = stat_digest(*(Path(path) for path in (general.data, *general.include) if path))
+    return value_digest([what_decides(config, "general"), machine.versions().get("lm-eval"), data])
 
 
 def _predictions_digest(config: Config, run: RunDir) -> str:

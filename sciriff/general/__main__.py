@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Any
 
+import msgspec
+
 from sciriff.config import Config
 from sciriff.data.general_rows import (
     Finish,
@@ -27,6 +29,7 @@ from sciriff.stage import run_stage
 LONGEST_TEXT = 20_000
 """Characters of a question, target or answer in a row; all of an answer is in answers.jsonl."""
 SHOWN = 3
+"""Documents that a message names; the rest are counted."""
 FINISHES: dict[str, Finish] = {"stop": "stop", "length": "length", "scored": "scored"}
 """How an answer ended, by the words of our engines; servers have others."""
 
@@ -48,7 +51,7 @@ def main(config: Config, run: RunDir) -> None:
             leaves = {leaf: rows for leaf, rows in found.items() if rows}
             items |= leaves
             if leaves:
-                about = {leaf: about_leaf(loaded, leaf, leaves[leaf], builder.prompter.chat) for leaf in leaves}
+                about = {leaf: about_leaf(loaded, leaf, leaves[leaf]) for leaf in leaves}
                 settings[loaded.name] = GeneralTaskSettings(loaded.metric_key, about)
     write(
         run,
@@ -147,7 +150,8 @@ def target_of(task: Any, row: dict[str, Any]) -> Any:
     return choices[target] if 0 <= target < len(choices) else ""
 
 
-def about_leaf(loaded: LoadedTask, leaf: str, rows: Sequence[GeneralItem], chat: str) -> GeneralLeaf:
+def about_leaf(loaded: LoadedTask, leaf: str, rows: Sequence[GeneralItem]) -> GeneralLeaf:
+    """How a leaf task was asked and scored."""
     task = loaded.leaves[leaf]
     chance = None
     if task.OUTPUT_TYPE == "multiple_choice" and loaded.metric in ("acc", "acc_norm") and not task.multiple_input:
@@ -174,8 +178,6 @@ def write(run: RunDir, items: dict[str, list[GeneralItem]], settings: GeneralSet
     for path in sorted(run.general.glob("*.jsonl")):
         if path not in kept:
             path.unlink()
-    import msgspec
-
     write_whole(run.general_settings, dumps(msgspec.to_builtins(settings)) + "\n")
 
 

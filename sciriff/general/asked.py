@@ -10,19 +10,18 @@ from sciriff.config import GeneralConfig
 from sciriff.data.general_rows import GeneralRequest
 from sciriff.general.letters import letter_request
 from sciriff.general.loaded_tasks import LoadedTask
-from sciriff.general.prompts import Prompter
+from sciriff.general.prompts import SERVER, Prompter
 from sciriff.general.task_index import LIKELIHOODS, longest_answer
 from sciriff.run.user_error import UserError
 
 
 @dataclass(frozen=True)
 class Asked:
-    """Instances of lm-eval that one prompt answers: one to generate, or all whose context is the same."""
+    """A prompt, which answers one instance of lm-eval, or all of a document that have the same context."""
 
     task: str
     place: int
-    """Of the document among those that were chosen."""
-    instances: Sequence[Any]
+    """Position of the document among those that were chosen."""
     request: GeneralRequest | None
     """None if the prompt does not fit the model even without examples."""
     left_out: int
@@ -70,11 +69,11 @@ class Asking:
             encoded = self.prompter.encode(prompt, choices)
             if not all(encoded.continuations):
                 raise UserError(f"general.tasks: document {doc_id} of {task} has an empty choice; leave that task out")
-            if self.prompter.chat == "server":
+            if self.prompter.chat == SERVER:
                 request = letter_request(task, doc_id, prompt.messages, choices)
             else:
                 request = GeneralRequest(task, doc_id, encoded.prompt, continuations=encoded.continuations)
-            yield Asked(task, place, same, request if prompt.fits else None, prompt.left_out, choices)
+            yield Asked(task, place, request if prompt.fits else None, prompt.left_out, choices)
 
     def _generated(self, task: str, place: int, doc_id: int, one: Any) -> Asked:
         name, generation = one.args[:2]
@@ -82,14 +81,14 @@ class Asking:
         until = generation.get("until") or []
         stops = [stop for stop in ([until] if isinstance(until, str) else until) if stop]
         limit = self._limit(generation)
-        if self.prompter.chat == "server":
+        if self.prompter.chat == SERVER:
             request = GeneralRequest(task, doc_id, [], list(prompt.messages), limit, stops)
         else:
             request = GeneralRequest(task, doc_id, self.prompter.encode(prompt).prompt, [], limit, stops)
-        return Asked(task, place, [one], request if prompt.fits else None, prompt.left_out)
+        return Asked(task, place, request if prompt.fits else None, prompt.left_out)
 
     def _limit(self, generation: Any) -> int:
-        return min(longest_answer(generation), self._general.max_new_tokens or longest_answer(generation))
+        return self._general.longest_answer(longest_answer(generation))
 
     def _room(self, task: Any, doc: Any) -> tuple[int, Sequence[str]]:
         """Most tokens of an answer, and the continuations that are compared."""

@@ -114,10 +114,10 @@ def _unknown_metrics(found: Sequence[LeafFile], general: GeneralConfig) -> Itera
 
 def _too_long(found: Sequence[LeafFile], config: Config) -> Iterator[str]:
     """Answers that alone fill the context."""
-    context, most = config.answering_model.context, config.general.max_new_tokens
+    context = config.answering_model.context
     longest: dict[str, int] = {}
     for leaf in found:
-        limit = leaf.longest_answer if most is None else min(most, leaf.longest_answer)
+        limit = config.general.longest_answer(leaf.longest_answer)
         if limit >= context:
             longest[leaf.asked] = max(limit, longest.get(leaf.asked, 0))
     key = "model.api.context" if config.model.api else "model.shape.context"

@@ -10,10 +10,12 @@ from urllib.parse import urlsplit
 from urllib.request import getproxies
 
 from sciriff.config import GeneralConfig
-from sciriff.run.digest import value_digest
+from sciriff.run.digest import stat_digest
 
 PATIENCE = 10.0
 """Seconds for a connection to the hub."""
+DIGITS = 16
+"""Digits of a folder's digest in the name of its cache."""
 LONGEST_REASON = 160
 """Characters of an error that are shown."""
 
@@ -33,20 +35,13 @@ def reading(general: GeneralConfig, cache_dir: str) -> Iterator[None]:
         os.environ["HF_ALLOW_CODE_EVAL"] = "1"
     try:
         if general.data is not None:
-            datasets.config.HF_DATASETS_CACHE = Path(cache_dir) / "general" / _state(Path(general.data))
+            datasets.config.HF_DATASETS_CACHE = Path(cache_dir) / "general" / stat_digest(Path(general.data))[:DIGITS]
             os.chdir(general.data)
             stay_offline()
         yield
     finally:
         os.chdir(before)
         datasets.config.HF_DATASETS_CACHE = cache
-
-
-def _state(data: Path) -> str:
-    """Name for a folder as it is now: by its place, and size and time of each file."""
-    files = sorted(path for path in data.rglob("*") if path.is_file())
-    seen = [[str(path), path.stat().st_size, path.stat().st_mtime_ns] for path in files]
-    return value_digest(seen)[:16]
 
 
 def stay_offline() -> None:

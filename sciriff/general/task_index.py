@@ -172,13 +172,13 @@ def _unreadable(name: str, own: Sequence[str]) -> str | None:
     return None
 
 
-def unknown_task(name: str, loaded: Sequence[str], key: str = "general.tasks") -> str:
-    """Message on a name in this key that is neither lm-eval's nor in general.include."""
+def unknown_task(name: str, loaded: Sequence[str]) -> str:
+    """Message on a name in general.tasks that is neither lm-eval's nor in general.include."""
     import difflib
 
     close = difflib.get_close_matches(name, sorted({*loaded, *task_files.known_names()}), 1, 0.6)
     suggested = f"; did you mean {close[0]!r}?" if close else "; `lm-eval ls tasks` lists all of them"
-    return f"{key}: {name} is no task or group of lm-eval{suggested}"
+    return f"general.tasks: {name} is no task or group of lm-eval{suggested}"
 
 
 def leaves(general: GeneralConfig, manager: Any) -> Iterator[LeafFile]:

@@ -1,8 +1,8 @@
 """The prompts of the general tasks and their answers in general/answers.jsonl, so that none is answered twice.
 
 A row holds for a prompt with the same digest, under the same `made_with`. Rows are appended as they come; at the end
-the file is rewritten in the order of the prompts. Rows of other `made_with` go then; those of prompts that are not
-asked for now stay behind the others, for a run that asks for them again.
+the file is rewritten in the order of the prompts. Rows of other `made_with` go then; those of prompts that
+this start does not ask for stay behind the others, for one that does.
 """
 
 import contextlib
@@ -31,11 +31,6 @@ class GeneralAnswers:
         self._others = [row for digest, row in good.items() if digest not in self.requests]
         self.rows = {digest: good[digest] for digest in self.requests if digest in good}
         """Digest -> answer, of all that are here."""
-
-    @property
-    def missing(self) -> list[str]:
-        """Digests of the prompts without an answer, in their order."""
-        return [digest for digest in self.requests if digest not in self.rows]
 
     def left(self, plan: Callable[[list[GeneralRequest]], list[list[int]]]) -> list[list[str]]:
         """Batches of prompts to answer, as digests; `plan` makes batches of positions in the list that it is given.

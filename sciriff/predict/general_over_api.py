@@ -1,7 +1,6 @@
 """The general prompts among those that a server is asked: their calls, and rows of what is paid for."""
 
 from collections import Counter
-from typing import Any
 
 from sciriff.config import Config
 from sciriff.data.general_rows import GeneralRequest
@@ -9,7 +8,7 @@ from sciriff.models.api.calls import Call
 from sciriff.models.api.service import Service, log_line
 from sciriff.models.engines.sampling import seed_of, stream_of
 from sciriff.predict.general_answers import GeneralAnswers, cut_at_stop, read_asked
-from sciriff.predict.paid_answers import PaidAnswer, PaidAnswers
+from sciriff.predict.paid_answers import PaidAnswer, PaidAnswers, server_settings
 from sciriff.run.digest import value_digest
 from sciriff.run.run_dir import RunDir
 from sciriff.run.user_error import UserError
@@ -24,7 +23,8 @@ class GeneralPrompts:
         self.service = service.greedy()
         self.config = config
         self.api = config.answering_model.api
-        self.answers = GeneralAnswers(run, read_asked(run), value_digest(self.settings()))
+        self.settings = server_settings(self.service, self.api)
+        self.answers = GeneralAnswers(run, read_asked(run), value_digest(self.settings))
         self.asking: dict[str, list[str]] = {}
         """Digest of what is paid for -> digests of its prompts, which differ in their stop strings alone."""
         for digest, request in self.answers.requests.items():
@@ -35,16 +35,6 @@ class GeneralPrompts:
                 )
             self.asking.setdefault(self.paid_digest(request), []).append(digest)
 
-    def settings(self) -> dict[str, Any]:
-        """Settings that all answers depend on; not where they are asked for."""
-        return {
-            "model": self.service.model,
-            "engine": self.service.provider,
-            "temperature": self.service.server.temperature,
-            "thinking tokens": self.api.thinking_tokens if self.api else 0,
-            "request": self.api.request if self.api else {},
-        }
-
     def paid_digest(self, request: GeneralRequest) -> str:
         """Key of an answer: the same conversation, with the same limit, under the same settings."""
         return self.question(request, request.limit)
@@ -52,7 +42,7 @@ class GeneralPrompts:
     def question(self, request: GeneralRequest, *limit: int) -> str:
         """Digest of the same without the limit, under which an answer that did not run into its own is no other."""
         turns = [[message.role, message.content] for message in request.messages]
-        return value_digest(["general", self.settings(), *limit, turns])
+        return value_digest(["general", self.settings, *limit, turns])
 
     def first(self, id: str) -> GeneralRequest:
         """The prompt that stands for those with the same key of an answer."""

@@ -13,7 +13,7 @@ from sciriff.models.loading import load_config, load_tokenizer
 from sciriff.predict import parity, saved_rows
 from sciriff.predict.estimated_tokens import EstimatedTokens
 from sciriff.predict.general_over_api import GeneralPrompts
-from sciriff.predict.paid_answers import PaidAnswer, PaidAnswers
+from sciriff.predict.paid_answers import PaidAnswer, PaidAnswers, server_settings
 from sciriff.predict.prompts import Prompt
 from sciriff.predict.saved_rows import RequestedAnswer
 from sciriff.run.digest import value_digest
@@ -71,15 +71,7 @@ class Answering:
 
     def settings(self) -> dict[str, Any]:
         """Settings that all answers depend on; not where they are asked for."""
-        return {
-            "model": self.service.model,
-            "engine": self.service.provider,
-            "temperature": self.service.server.temperature,
-            **self.top_p(),
-            "thinking tokens": self.api.thinking_tokens if self.api else 0,
-            "request": self.api.request if self.api else {},
-            "parity": self.config.eval.parity,
-        }
+        return {**server_settings(self.service, self.api), **self.top_p(), "parity": self.config.eval.parity}
 
     def digest(self, prompt: Prompt) -> str:
         """Key of an answer: the same prompt, with the same limit, under the same settings, and which sample of it.

@@ -5,14 +5,28 @@ predictions/<task>.jsonl is made from these rows and may be made again; these ar
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+from sciriff.config import ApiModelConfig
 from sciriff.data.records import Dollars
 from sciriff.models.api.calls import Reply, Sent
 from sciriff.models.api.prices import Price
+from sciriff.models.api.service import Service
 from sciriff.run.json_lines import append_jsonl, read_jsonl, repair_last_line
 from sciriff.run.typed_json import Count
 
 FIX = "not an answer as this stage writes them: move the file away"
+
+
+def server_settings(service: Service, api: ApiModelConfig | None) -> dict[str, Any]:
+    """Settings that every answer of a server depends on; not where it is asked."""
+    return {
+        "model": service.model,
+        "engine": service.provider,
+        "temperature": service.server.temperature,
+        "thinking tokens": api.thinking_tokens if api else 0,
+        "request": api.request if api else {},
+    }
 
 
 @dataclass(frozen=True)

@@ -114,7 +114,7 @@ class GeneralScores(TypedDict):
     """What the general tasks scored, in their order, and their mean; None without any task."""
 
     name: str
-    """Of the protocol (`general.name`)."""
+    """Name of the protocol (`general.name`)."""
     tasks: dict[str, GeneralTask]
     mean: ColumnScore | None
 

@@ -33,7 +33,7 @@ class Stratum:
 
     name: str
     share: float
-    """Of all strata together 1."""
+    """Its share; those of all strata add up to 1."""
     values: Array
     """One for each instance, [n]."""
 

@@ -17,6 +17,12 @@ def value_digest(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True, ensure_ascii=True).encode()).hexdigest()
 
 
+def stat_digest(*places: Path) -> str:
+    """Digest of files and of all files below folders by name, size and time, without reading any."""
+    files = [path for place in places for path in ([place] if place.is_file() else sorted(place.rglob("*")))]
+    return value_digest([[str(p), p.stat().st_size, p.stat().st_mtime_ns] for p in files if p.is_file()])
+
+
 def tree_digest(path: Path) -> str:
     """Digest of a file, or of all files below a folder with their relative names. Hidden files do not count."""
     if path.is_file():

@@ -41,11 +41,11 @@ class LeafSize:
     prompt_tokens: float
     """Mean, without examples."""
     example_tokens: float
-    """Of one example."""
+    """Mean, one example."""
     choices: float
-    """That are compared; 0 if an answer is generated."""
+    """Mean number of choices that are compared; 0 if an answer is generated."""
     answer_tokens: float
-    """Of a generated answer, or of one choice."""
+    """Mean, a generated answer or one choice."""
 
 
 @dataclass(frozen=True)

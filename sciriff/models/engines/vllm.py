@@ -70,25 +70,9 @@ def generate(request: Request) -> Iterator[list[Answer]]:
 
             path = stack.enter_context(tempfile.TemporaryDirectory())  # vLLM reads weights only from files
             load_model(model, seed=request.seed, dtype=getattr(torch, model.dtype)).save_pretrained(path)
-        arguments: dict[str, Any] = {
-            "model": path,
-            "revision": model.revision,
-            "dtype": model.dtype,
-            "trust_remote_code": model.trust_remote_code,
-            "max_model_len": request.context,
-            "tensor_parallel_size": request.engine.tensor_parallel,
-            "gpu_memory_utilization": request.engine.memory_fraction,
-            "enforce_eager": current_platform.is_cpu(),
-            "seed": request.seed,
-            # Token ids go in and come out: markup and decoding are ours, the same for every engine.
-            "skip_tokenizer_init": True,
-            # Without it the model's generation_config.json adds its own penalties and end tokens.
-            "generation_config": "vllm",
-            "disable_log_stats": True,
-        }
         with _in_one_line("does not start"):
             try:
-                chosen = EngineArgs(**{**arguments, **request.engine.extra})
+                chosen = EngineArgs(**arguments_of(request, path, on_cpu=current_platform.is_cpu()))
             except TypeError as error:
                 raise UserError(f"engine.extra: {error}") from None
             # The usage context sets the batch size: that of vLLM's LLM class, for throughput, not a server's.
@@ -132,6 +116,27 @@ def generate(request: Request) -> Iterator[list[Answer]]:
 
         with _in_one_line("failed on the way; what it answered before is kept"):
             yield from _finished(engine, add, request.batches, request.in_hands or math.inf, read, request.waits)
+
+
+def arguments_of(request: Request, path: str, *, on_cpu: bool) -> dict[str, Any]:
+    """Arguments of vLLM's engine for a model in `path`, a folder or hub id; those of engine.extra over ours."""
+    return {
+        "model": path,
+        "revision": request.model.revision,
+        "dtype": request.model.dtype,
+        "trust_remote_code": request.model.trust_remote_code,
+        "max_model_len": request.context,
+        "tensor_parallel_size": request.engine.tensor_parallel,
+        "gpu_memory_utilization": request.engine.memory_fraction,
+        "enforce_eager": on_cpu,
+        "seed": request.seed,
+        # Token ids go in and come out: markup and decoding are ours, the same for every engine.
+        "skip_tokenizer_init": True,
+        # Without it the model's generation_config.json adds its own penalties and end tokens.
+        "generation_config": "vllm",
+        "disable_log_stats": True,
+        **request.engine.extra,
+    }
 
 
 def _whole_answer(output: Any) -> Answer:

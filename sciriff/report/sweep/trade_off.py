@@ -27,7 +27,7 @@ class TradeOff:
     rows: list[SweepRow]
     """Runs with both means, in the order of the page."""
     front: list[SweepRow]
-    """Those on the Pareto front, from the lowest general mean to the highest."""
+    """Runs on the Pareto front, from the lowest general mean to the highest."""
     left_out: list[tuple[SweepRow, str]]
     """Other runs, and why they are not drawn."""
 
