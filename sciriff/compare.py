@@ -4,7 +4,6 @@
 any of these. The first run is the baseline. docs/statistics.md says what each number means.
 """
 
-import argparse
 import json
 import sys
 from collections.abc import Sequence
@@ -28,7 +27,8 @@ from sciriff.results.latex_table import latex_table
 from sciriff.results.seeds import Group, Value, pool_seeds, pooled
 from sciriff.results.statistics import ALPHA, POWER, RESAMPLES
 from sciriff.results.terminal_table import table_lines
-from sciriff.run.messages import say
+from sciriff.run.arguments import ArgumentParser
+from sciriff.run.messages import say, show
 from sciriff.run.number_format import interval, p_value, plus_minus, points, signed_points
 from sciriff.run.user_error import UserError
 from sciriff.run.visible import visible_line
@@ -45,7 +45,7 @@ SHOWN = 3
 
 @command
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m sciriff.compare", description=(__doc__ or "").partition("\n")[0])
+    parser = ArgumentParser(prog="python -m sciriff.compare", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("runs", nargs="+", metavar="RUN", help="a run, a folder of runs, or a pattern in runs/")
     parser.add_argument("--baseline", metavar="RUN", help="what the others are compared with (the first run)")
     parser.add_argument("--each", action="store_true", help="do not pool the seeds of one configuration")
@@ -74,7 +74,7 @@ def main() -> int:
         page = sweep_page.render(title, groups, arguments.resamples, compared=comparisons, left_out=left_out)
         write_whole(arguments.html, page.decode())
         text = [*text, "", f"page: {arguments.html}"]
-    print("\n".join(text))
+    show(*text)
     return 0
 
 
