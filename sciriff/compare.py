@@ -7,7 +7,7 @@ any of these. The first run is the baseline. docs/statistics.md says what each n
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
@@ -18,6 +18,7 @@ from sciriff.report.sweep.sweep_page import UNREADABLE, LeftOut
 from sciriff.results.comparison import Comparison, compare
 from sciriff.results.difference import NOISE, SEED_ERRORS, SEED_NOISE, Difference
 from sciriff.results.finished_runs import find_runs, read_run, read_runs, with_own_names
+from sciriff.results.gate import Broken, Rule, broken, check_names, read_rule, sentence
 from sciriff.results.general_comparison import (
     CHANGED,
     GeneralComparison,
@@ -41,6 +42,8 @@ SEED_HEADER = ("column", "n", "score")
 UNKNOWN = "-"
 SHOWN = 3
 """Unfinished runs that are named; the rest are counted."""
+GATE_FAILED = 3
+"""Exit status where a run breaks a rule of --fail-if, or a rule cannot be checked."""
 
 
 @command
@@ -57,15 +60,21 @@ def main() -> int:
         ("--html", "a page of the runs: drawings, tables, cost, configs"),
     ):
         parser.add_argument(option, type=Path, metavar="FILE", help=f"write {what}")
+    rule = "end with status 3 if a run does this beside the baseline, as 'mean<-1' or 'scierc_ner/f1 lower'; repeatable"
+    parser.add_argument("--fail-if", action="append", default=[], metavar="RULE", help=rule)
     arguments = parser.parse_args()
+    rules = [read_rule(text) for text in arguments.fail_if]
     if arguments.resamples < 100:
         raise UserError(f"--resamples {arguments.resamples} is too few for a 95 % interval; give 100 or more")
-    least = 1 if arguments.latex or arguments.html else 2
+    least = 1 if (arguments.latex or arguments.html) and not rules else 2
     (baseline, *others), left_out = read_groups(arguments.runs, arguments.baseline, arguments.each, least)
+    check_rules(rules, baseline, others)
     comparisons = [compare(baseline, group, arguments.resamples) for group in others]
+    failed = broken(rules, baseline, comparisons)
     text = lines(baseline, comparisons) if comparisons else seed_lines(baseline)
     if arguments.json:
-        write_json(arguments.json, baseline, comparisons, arguments.resamples)
+        more = {"broken_rules": [_broken_json(one) for one in failed]} if rules else {}
+        write_json(arguments.json, baseline, comparisons, arguments.resamples, more)
     if arguments.latex:
         write_whole(arguments.latex, latex_table([baseline, *others], comparisons))
         text = [*text, "", f"LaTeX: {arguments.latex}"]
@@ -74,7 +83,28 @@ def main() -> int:
         page = sweep_page.render(title, groups, arguments.resamples, compared=comparisons, left_out=left_out)
         write_whole(arguments.html, page.decode())
         text = [*text, "", f"page: {arguments.html}"]
-    print("\n".join(text))
+    print("\n".join(text), flush=True)
+    return gate_status(rules, failed, left_out)
+
+
+def check_rules(rules: Sequence[Rule], baseline: Group, others: Sequence[Group]) -> None:
+    """UserError, before anything is computed, for a rule about an unknown column or with nothing to compare."""
+    if rules and not others:
+        raise UserError(
+            f"--fail-if compares runs with a baseline, and {baseline.name} stands alone; name another run, or --each"
+        )
+    check_names(rules, [baseline, *others])
+
+
+def gate_status(rules: Sequence[Rule], failed: Sequence[Broken], left_out: Sequence[LeftOut]) -> int:
+    """The exit status under some rules, which one line explains. A run that was left out was not checked."""
+    if not rules:
+        return 0
+    reasons = [*([sentence(failed)] if failed else []), *(f"{row.name} was not checked" for row in left_out)]
+    if reasons:
+        say(visible_line(f"--fail-if: {'; '.join(reasons)}"))
+        return GATE_FAILED
+    print(f"--fail-if: {', '.join(rule.text for rule in rules)}: no run does")
     return 0
 
 
@@ -205,8 +235,15 @@ def _value(value: Value) -> str:
     return f"{points(value.mean)}{seeds}{samples}"
 
 
-def write_json(path: Path, baseline: Group, comparisons: Sequence[Comparison], resamples: int) -> None:
-    """Write all numbers (0-1), unrounded. Seeds that nothing is compared with have their columns in `baseline`."""
+def write_json(
+    path: Path,
+    baseline: Group,
+    comparisons: Sequence[Comparison],
+    resamples: int,
+    more: Mapping[str, Any],
+) -> None:
+    """Write all numbers (0-1), unrounded, and `more`. Seeds that nothing is compared with have their columns in
+    `baseline`."""
     values = {
         "baseline": {**_group(baseline), **({} if comparisons else _alone(baseline, resamples))},
         "alpha": ALPHA,
@@ -222,6 +259,7 @@ def write_json(path: Path, baseline: Group, comparisons: Sequence[Comparison], r
             }
             for comparison in comparisons
         ],
+        **more,
     }
     write_whole(path, json.dumps(values, indent=2, allow_nan=False) + "\n")
 
@@ -249,6 +287,12 @@ def _group(group: Group) -> dict[str, Any]:
         "name": group.name,
         "runs": [{"name": run.name, "folder": str(run.folder), "seed": run.seed} for run in group.runs],
     }
+
+
+def _broken_json(found: Broken) -> dict[str, Any]:
+    """A rule that was broken or could not be checked, and why."""
+    column = found.difference.name if found.difference else None
+    return {"rule": found.rule.text, "run": found.run, "column": column, "reason": found.reason}
 
 
 def _json(row: Difference) -> dict[str, Any]:
