@@ -227,8 +227,9 @@ def add_intervals(summary: Summary, columns: Sequence[TaskColumns], resamples: i
     """The summary with 95 % intervals (0-1), `ci95` and `mean_ci95`. One instance has none, nor has its mean."""
     resampled: dict[str, Array] = {}
     for part in columns if resamples else ():
-        if part.n >= LEAST:
-            resampled |= {c: v for c, v in part.resampled(resamples)[0].items() if c in summary["columns"]}
+        wanted = [c for c in part.columns if c in summary["columns"] and part.n_of(c) >= LEAST]
+        drawn = part.resampled(resamples)[0] if wanted else {}
+        resampled |= {column: drawn[column] for column in wanted}
     for name, values in resampled.items():
         summary["columns"][name]["ci95"] = interval(values)
     if summary["columns"] and set(resampled) == set(summary["columns"]):

@@ -65,14 +65,14 @@ def _measure(part: TaskColumns, baselines: int, resamples: int) -> list[Measured
         Measured(
             name=column,
             task=part.task.name,
-            n=part.n,
+            n=part.n_of(column),
             values=(values_of(column, values[:baselines]), values_of(column, values[baselines:])),
             resampled=mean_over_runs(resampled[baselines:], column) - mean_over_runs(resampled[:baselines], column),
             observed=float(observed[0][column] - observed[1][column]),
             permuted=permuted[0][column] - permuted[1][column],
             exact=exact,
-            differ=bool(np.any(ours != theirs)),
-            smallest=part.n,
+            differ=bool(np.any((ours != theirs)[part.used(column)])),
+            smallest=part.n_of(column),
         )
         for column in part.columns
     ]

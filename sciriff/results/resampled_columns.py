@@ -5,8 +5,10 @@ from dataclasses import dataclass
 from itertools import islice
 
 import numpy as np
+import numpy.typing as npt
 
 from sciriff.results.statistics import Array, resampled_sums
+from sciriff.tasks.metrics.judge_rating import JudgeCounts
 from sciriff.tasks.task import Task
 
 LEAST = 2
@@ -15,7 +17,11 @@ LEAST = 2
 
 @dataclass(frozen=True)
 class TaskColumns:
-    """Columns of one task that are made of the same instances, in one run or in several."""
+    """Columns of one task on the same instances, in one run or in several.
+
+    The instances are drawn once for all columns, so that the columns of a resample are those of one test set. A judged
+    column is made of the rated instances among them; the other instances add zeros to it.
+    """
 
     task: Task
     columns: tuple[str, ...]
@@ -26,6 +32,16 @@ class TaskColumns:
     @property
     def n(self) -> int:
         return self.rows[0].shape[1]
+
+    def used(self, column: str) -> npt.NDArray[np.bool_]:
+        """Whether a column is made of an instance, [n]: a judged one only of those that are rated."""
+        if column not in self.task.judged_columns:
+            return np.ones(self.n, dtype=bool)
+        return _rated(self.task, self.rows)
+
+    def n_of(self, column: str) -> int:
+        """Number of instances that a column is made of."""
+        return int(self.used(column).sum())
 
     def scores(self, sums: Array) -> dict[str, Array]:
         """Columns, [...], computed from sums of vectors, [..., k]."""
@@ -44,23 +60,44 @@ class TaskColumns:
         all its answers, and columns are means over these."""
         matrices = [matrix for rows in self.rows for matrix in rows]
         sums = resampled_sums(np.hstack(matrices), resamples, self.task.name)
-        every = iter(self.scores(part) for part in np.split(sums, len(matrices), axis=1))
+        parts = np.split(sums, len(matrices), axis=1)
+        every = iter(self._drawn(part, matrix.sum(axis=0)) for part, matrix in zip(parts, matrices, strict=True))
         by_run = [list(islice(every, len(rows))) for rows in self.rows]
         return [
             {column: np.asarray(np.mean([sample[column] for sample in samples], axis=0)) for column in self.columns}
             for samples in by_run
         ]
 
+    def _drawn(self, sums: Array, whole: Array) -> dict[str, Array]:
+        """Columns of resamples. One that drew no rated instance, which few ratings alone make likely, has the judged
+        columns of the whole set in place of a rating of 0."""
+        scores = self.scores(sums)
+        judged = [column for column in self.columns if column in self.task.judged_columns]
+        unrated = sums[:, self.task.fields.index("rated")] == 0
+        if judged and unrated.any():
+            known = self.scores(whole)
+            scores |= {column: np.where(unrated, known[column], scores[column]) for column in judged}
+        return scores
+
 
 def parts(task: Task, rows: Sequence[Array]) -> list[TaskColumns]:
-    """Pair the columns of a task with the instances that they are made of: judged columns with those rated in every run
-    (some judges rate a fixed choice), in at least one sample; the others with all. Columns without an instance are left
-    out. `rows` as in TaskColumns.
+    """Find the columns of a task that its instances give: one element, or none. `rows` as in TaskColumns.
+
+    A judged column is made of the instances rated in every run (some judges rate a fixed choice), in at least one
+    sample: ratings of others are set to zero. Where all columns are judged, the other instances are left out.
     """
-    rated = np.logical_and.reduce([(run[:, :, task.fields.index("rated")] > 0).any(axis=0) for run in rows])
-    others = tuple(column for column in task.columns if column not in task.judged_columns)
-    found = (
-        TaskColumns(task, others, tuple(rows)),
-        TaskColumns(task, task.judged_columns, tuple(run[:, rated] for run in rows)),
-    )
-    return [part for part in found if part.columns and part.n]
+    rated = _rated(task, rows)
+    columns = tuple(column for column in task.columns if rated.any() or column not in task.judged_columns)
+    if not columns or not len(rated):
+        return []
+    if set(columns) <= set(task.judged_columns):
+        return [TaskColumns(task, columns, tuple(run[:, rated] for run in rows))]
+    kept = np.ones((len(rated), len(task.fields)))
+    kept[:, [task.fields.index(name) for name in JudgeCounts._fields]] = rated[:, None]
+    return [TaskColumns(task, columns, tuple(run * kept for run in rows))]
+
+
+def _rated(task: Task, rows: Sequence[Array]) -> npt.NDArray[np.bool_]:
+    """Whether an instance is rated in every run, in at least one sample, [n]."""
+    rated = task.fields.index("rated")
+    return np.asarray(np.logical_and.reduce([(run[:, :, rated] > 0).any(axis=0) for run in rows]))
