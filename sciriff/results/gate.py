@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from sciriff.config import nearest
 from sciriff.results.comparison import Comparison
-from sciriff.results.difference import HIGHER, LOWER, Difference
+from sciriff.results.difference import Difference
 from sciriff.results.finished_runs import FinishedRun, tasks_of
 from sciriff.results.seeds import Group
 from sciriff.run.number_format import p_value, points, signed_points
@@ -65,10 +65,9 @@ def read_rule(text: str) -> Rule:
     found = RULE.fullmatch(text)
     if found is None:
         raise UserError(f"--fail-if {visible_line(shortened(text, LONGEST))!r} is no rule; {GRAMMAR}")
-    what, sign, limit, verdict = found["what"], found["sign"], found["limit"], found["verdict"]
-    if sign is None:
-        return Rule(text.strip(), what, verdict=LOWER if verdict == "lower" else HIGHER)
-    return Rule(text.strip(), what, **{"below" if sign == "<" else "above": float(limit)})
+    limit = float(found["limit"]) if found["sign"] else None
+    below, above = (limit if found["sign"] == sign else None for sign in "<>")
+    return Rule(text.strip(), found["what"], below, above, found["verdict"])
 
 
 def check_names(rules: Sequence[Rule], groups: Sequence[Group]) -> None:
