@@ -205,7 +205,7 @@ def _row(
     counts = dict(zip(task.fields, scored.vector, strict=True))
     own = own_scores(task, scored.vector)
     values |= {
-        "document": getattr(scored, "document", None),
+        "document": scored.document,
         "readable": scored.unreadable is None,
         "unreadable": scored.unreadable,
         "score": fmean(own.values()) if own else None,

@@ -1,6 +1,7 @@
 """Runs as one Parquet table: what its columns hold. A stranger's run is data, and its links are not followed."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from sciriff.export import answer_table
 from sciriff.run.json_lines import read_json_objects, write_jsonl
 from sciriff.run.run_dir import RunDir
 
+PAGE = Path(__file__).parents[2] / "docs" / "exporting.md"
 QASPER, NER = "qasper_abstractive_qa", "scierc_ner"
 
 
@@ -75,6 +77,7 @@ def test_every_answer_is_a_row_with_its_texts_and_numbers(run, tmp_path, monkeyp
         assert (cells["prompt"], cells["prediction"]) == (row["input"], said[row["_instance_id"]])
         assert (cells["reference"], cells["run"], cells["sample"]) == (row["output"], "one", 1)
     assert set(frame["folder"]) == {str(run.root)}
+    assert frame["document"].nunique() > 50
     assert (frame["readable"] == frame["unreadable"].isna()).all() and 0 < frame["readable"].mean() < 1
 
 
@@ -106,10 +109,10 @@ def test_configs_are_typed_columns_and_those_that_differ_come_first(tmp_path, mo
     assert config_columns[:2] == ["config.eval.max_new_tokens", "config.seed"] and len(config_columns) > 50
     assert frame["config.seed"].tolist() == [1, 2] and frame["config.seed"].dtype == "int64"
     assert (
-        frame["config.model.has_system_prompt"].dtype == "bool"
+        frame["config.deepspeed.offload"].dtype == "bool"
         and frame["config.engine.temperature"].dtype == "float64"
     )
-    assert frame["config.model.path"].map(type).eq(str).all()
+    assert set(frame["config.model.name"]) == {"tiny"} and frame["config.model.revision"].isna().all()
     few = table(monkeypatch, target, runs[0].root, runs[1].root, "--keys", "differing", "--no-prompts")
     assert [name for name in few.columns if name.startswith("config.")] == config_columns[:2]
     assert "prompt" not in few and "prediction" in few
@@ -233,3 +236,25 @@ def test_what_is_refused_in_one_line(tmp_path, monkeypatch, capsys):
     assert "python -m sciriff.score" in refused(target, run.root)
     run.scores.write_text("{}")
     assert "not the scores of a run" in refused(target, run.root)
+
+
+@pytest.mark.skipif(not PAGE.is_file(), reason="the document is not here")
+def test_the_page_has_every_column():
+    rows = [row for row in PAGE.read_text(encoding="utf-8").splitlines() if row.startswith("| `") and "--" not in row]
+    named = [name for row in rows for name in re.findall(r"`([\w.]+)`", row.split("|")[1])]
+    assert named == [*answer_table.FIXED, "score.NAME", "count.NAME", "config.KEY"]
+
+
+@pytest.mark.skipif(not PAGE.is_file(), reason="the document is not here")
+@pytest.mark.parametrize("package", ["pandas", "polars", "duckdb"])
+def test_the_page_s_examples_print_the_f1_of_the_run(package, run, tmp_path, monkeypatch, capsys):
+    pytest.importorskip(package)
+    blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    [example] = [block for block in blocks if f"import {package}" in block]
+    monkeypatch.chdir(tmp_path)
+    table(monkeypatch, Path("answers.parquet"), run.root)
+    capsys.readouterr()
+    exec(example, {})
+    printed = capsys.readouterr().out
+    value = json.loads(run.scores.read_text())["summary"]["columns"][f"{NER}/f1"]["value"]
+    assert "one" in printed and f"{value:.4f}" in printed
