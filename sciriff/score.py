@@ -13,6 +13,7 @@ from statistics import fmean, median
 import numpy as np
 
 from sciriff.config import Config
+from sciriff.data.documents import document_digests
 from sciriff.data.judgements import answers_digest, read_asked, read_ratings
 from sciriff.data.records import named
 from sciriff.data.saved_answers import SavedAnswer, TaskAnswers, read_predictions, some
@@ -65,18 +66,23 @@ def main(config: Config, run: RunDir) -> None:
             other = found.by_sample(scored_by_other_rules(task, texts, scored, parity))
             if (differing := task_differences(task, [*samples.values()], [*other.values()])) is not None:
                 differences[task.name] = differing
-            columns += parts(task, [vectors(task, found, scored)])
-            answers = zip(found.answers, scored, strict=True)
-            write_per_instance(per_instance, task, ((a.instance_id, a.sample, a.reference, row) for a, row in answers))
+            documents = documents_of(found)
+            columns += parts(task, [vectors(task, found, scored)], [documents[i] for i in found.instances])
+            answers = (
+                (a.instance_id, a.sample, a.reference, row) for a, row in zip(found.answers, scored, strict=True)
+            )
+            write_per_instance(per_instance, task, answers, documents)
             done += len(scored)
             progress(done, task.name)
     summary = add_spreads(summarise(results, held_out), details, held_out)
+    summary = add_intervals(summary, columns, config.eval.resamples)
+    label_documents(results, summary, columns)
     scores: Scores = {
         "model": config.name or config.model.name,
         "parity": config.eval.parity,
         "samples": max(found.samples for found in tasks.values()),
         "tasks": results,
-        "summary": add_intervals(summary, columns, config.eval.resamples),
+        "summary": summary,
         "other_parity": other_parity(held_out, config.eval.parity, summary["columns"], differences),
     }
     if scores["samples"] == 1:
@@ -151,6 +157,14 @@ def add_ratings(
         "not_judged": len(unrated),
     }
     return [replace(row, judge=rule.count(rated[p])) if p in rated else row for p, row in enumerate(scored)], counts
+
+
+def documents_of(found: TaskAnswers) -> dict[str, str | None]:
+    """Instance id -> digest of the document that its prompt is about; None where it cannot be known."""
+    prompts = dict.fromkeys(found.instances, "")
+    for answer in found.answers:
+        prompts[answer.instance_id] = prompts[answer.instance_id] or answer.prompt
+    return dict(zip(prompts, document_digests([*prompts.values()]), strict=True))
 
 
 def vectors(task: Task, found: TaskAnswers, scored: list[Scored]) -> Array:
@@ -235,6 +249,18 @@ def add_intervals(summary: Summary, columns: Sequence[TaskColumns], resamples: i
     if summary["columns"] and set(resampled) == set(summary["columns"]):
         summary["mean_ci95"] = interval(np.mean(list(resampled.values()), axis=0))
     return summary
+
+
+def label_documents(results: dict[str, TaskScores], summary: Summary, columns: Sequence[TaskColumns]) -> None:
+    """Say of which tasks documents were resampled, and of which these were too few."""
+    for part in columns:
+        known = (summary["columns"][name] for name in part.columns if name in summary["columns"])
+        found = [score for score in known if "ci95" in score]
+        if found and part.by_document:
+            results[part.task.name]["documents"] = part.documents
+        elif part.documents < part.n:
+            for score in found:
+                score["ci95_note"] = part.too_few
 
 
 if __name__ == "__main__":

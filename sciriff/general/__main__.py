@@ -30,7 +30,7 @@ LONGEST_TEXT = 20_000
 """Characters of a question, target or answer in a row; all of an answer is in answers.jsonl."""
 SHOWN = 3
 """Documents that a message names; the rest are counted."""
-FINISHES: dict[str, Finish] = {"stop": "stop", "length": "length", "scored": "scored"}
+FINISHES: dict[str, Finish] = {"stop": "stop", "no_content": "stop", "length": "length", "scored": "scored"}
 """How an answer ended, by the words of our engines; servers have others."""
 
 

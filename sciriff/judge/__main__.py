@@ -16,7 +16,7 @@ from sciriff.data.saved_answers import SavedAnswer, TaskAnswers, read_prediction
 from sciriff.judge.prompts import judge_prompt
 from sciriff.judge.questions import Question, Rows, was_cut
 from sciriff.judge.recorded import FILE, recorded_file, recorded_responses
-from sciriff.models.api.calls import Call, Reply, Sent
+from sciriff.models.api.calls import NO_CONTENT, Call, Reply, Sent
 from sciriff.models.api.service import UNKNOWN_PRICE, judge_problems, judging_service
 from sciriff.run.digest import value_digest
 from sciriff.run.locks import hold_or_refuse
@@ -172,6 +172,7 @@ def say_counts(judged: JudgedTask, rows: Rows) -> None:
     unreadable = sum(row.rating is None for row in judgements_of_task)
     limits = [row.limit for row in judgements_of_task if was_cut(row)]
     filtered = sum(row.finish_reason == FILTERED and not row.response for row in judgements_of_task)
+    empty = sum(row.finish_reason == NO_CONTENT for row in judgements_of_task)
     chosen, answers = len(judged.questions) + judged.missing, len(judged.predictions.answers)
     parts = [f"{len(judgements_of_task)} of {chosen} answers judged"]
     if chosen < answers:
@@ -187,6 +188,8 @@ def say_counts(judged: JudgedTask, rows: Rows) -> None:
         parts.append(f"{len(limits)} of these ran into judge.max_tokens={most}, and a larger one asks for them again")
     if filtered:
         parts.append(f"{filtered} of these held back by a filter of the provider")
+    if empty:
+        parts.append(f"{empty} of these ended without a word of text")
     print(f"{judged.task.name}: {'; '.join(parts)}", flush=True)
 
 

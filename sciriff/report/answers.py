@@ -1,6 +1,6 @@
 """What the model answered: each task's predictions with their scores and matches, and the shares that a card shows."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from sciriff.config import Config
 from sciriff.data.records import AnswerKey
 from sciriff.data.saved_answers import SavedAnswer, read_predictions
+from sciriff.results.answer_scores import own_scores
 from sciriff.results.per_instance import InstanceNumbers, read_per_instance
 from sciriff.run.run_dir import RunDir
 from sciriff.run.user_error import UserError
@@ -98,22 +99,6 @@ def _matches(task: Task, answer: SavedAnswer, parity: bool) -> Matches | None:
         return task.matches(answer.prediction, answer.reference, parity)
     except ValueError as error:
         raise UserError(f"{answer.place}: {error}") from None
-
-
-def own_scores(task: Task, vector: Sequence[float]) -> dict[str, float]:
-    """The scores of one answer by short name: those of the summary's columns, else the others.
-
-    Undecided scores are left out: an F1 with nothing expected and nothing given, a rating that no judge gave. The
-    formulas make these 0. They are known by becoming 1 with one right item more, which no other 0 does.
-    """
-    scores = task.scores_of_sums(vector)
-    one_more = task.scores_of_sums([number + 1 for number in vector])
-    decided = {
-        short: scores[flat]
-        for short, flat in task.summary.items()
-        if flat in scores and (scores[flat] != 0 or one_more[flat] != 1)
-    }
-    return {short: decided[short] for short in task.headline if short in decided} or decided
 
 
 def evenly_spaced(rows: list[Row], count: int | None) -> list[Row]:

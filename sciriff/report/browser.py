@@ -24,6 +24,7 @@ EXACT = 10_000
 ENDINGS = {
     "stop": "ended by the model",
     "length": "ended by the length limit",
+    "no_content": "ended by the model without a word of text",
     "refusal": "refused by the model",
     "content_filter": "held back by the provider's filter",
     None: "",

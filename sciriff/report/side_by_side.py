@@ -4,14 +4,12 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from omegaconf import OmegaConf
-
-from sciriff.config import read
 from sciriff.data.records import AnswerKey
 from sciriff.data.saved_answers import SavedAnswer, read_answers
 from sciriff.report.answers import Answers, ShownAnswer, evenly_spaced, with_scores
-from sciriff.results.finished_runs import FinishedRun
+from sciriff.results.finished_runs import FinishedRun, read_config
 from sciriff.results.per_instance import DIGITS, InstanceNumbers
+from sciriff.results.run_answers import answers_file, has_own_answers
 from sciriff.run.run_dir import RunDir
 from sciriff.run.user_error import UserError
 from sciriff.tasks.metrics.text_overlap import BleuCounts
@@ -95,20 +93,19 @@ def read_shown(run: FinishedRun, texts: dict[str, str]) -> tuple[ShownRun, list[
     followed: the folder may be a stranger's.
     """
     folder = RunDir(run.folder)
-    if elsewhere := _elsewhere(folder):
+    if not has_own_answers(folder):
+        elsewhere = read_config(folder.config)["predictions"]
         return ShownRun(run.name, {}), [f"{run.name}: its answers are not in its folder but in {elsewhere}."]
     tasks, gone, notes = {}, [], []
     for task in run.tasks:
         numbers = run.numbers.get(task.name)
         if not numbers:
             continue
-        path = folder.predictions / f"{task.name}.jsonl"
-        if not path.is_file():
+        path = answers_file(folder, task.name)
+        if path is None:
             gone.append(task.name)
             continue
         try:
-            if not path.resolve().is_relative_to(run.folder.resolve()):
-                raise UserError(f"{path} leads out of the run's folder")
             given = [_shared(answer, texts) for answer in read_answers(path, task.name).values()]
             share = CHECKED * len(numbers) // sum(map(len, run.numbers.values()))
             _check(task, given, numbers, run.parity == "reference", max(share, 1))
@@ -124,15 +121,6 @@ def read_shown(run: FinishedRun, texts: dict[str, str]) -> tuple[ShownRun, list[
         )
         notes.append(f"{run.name}: {what} ({folder.predictions}).")
     return ShownRun(run.name, tasks), notes
-
-
-def _elsewhere(folder: RunDir) -> str | None:
-    """The folder that the run's config names for its answers; None for answers of its own."""
-    if not folder.config.is_file():
-        return None
-    config = OmegaConf.to_container(read(folder.config), resolve=False)
-    named = config.get("predictions") if isinstance(config, dict) else None
-    return str(named) if named else None
 
 
 def _shared(answer: SavedAnswer, texts: dict[str, str]) -> SavedAnswer:
