@@ -1,6 +1,5 @@
 """Write the held-out tasks as task files of another harness: `python -m sciriff.export lm_eval FOLDER`."""
 
-import argparse
 import sys
 from pathlib import Path
 from typing import Any
@@ -8,7 +7,8 @@ from typing import Any
 from sciriff.export import inspect_tasks, lm_eval_tasks
 from sciriff.export.exported import Exported, defaults, exported
 from sciriff.export.folder import write_export
-from sciriff.run.messages import say
+from sciriff.run.arguments import ArgumentParser
+from sciriff.run.messages import say, show
 from sciriff.run.user_error import UserError
 from sciriff.stage import command
 
@@ -18,7 +18,7 @@ FORMATS = {"lm_eval": lm_eval_tasks, "inspect": inspect_tasks}
 @command
 def main() -> int:
     paper = defaults()
-    parser = argparse.ArgumentParser(prog="python -m sciriff.export", description=__doc__)
+    parser = ArgumentParser(prog="python -m sciriff.export", description=__doc__)
     parser.add_argument("format", choices=FORMATS, help="the harness")
     parser.add_argument("folder", type=Path, metavar="FOLDER", help="gets the files; new, or of an earlier export")
     source = f"({paper.source.hub})"
@@ -38,7 +38,7 @@ def main() -> int:
     write_export(given.folder, harness.files(found))
     for line in summary(found):
         say(line)
-    print(harness.usage(given.folder), flush=True)
+    show(harness.usage(given.folder))
     return 0
 
 
