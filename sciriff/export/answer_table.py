@@ -25,7 +25,6 @@ from sciriff.results.scores import Scores, held_out_of, read_scores
 from sciriff.run.messages import say
 from sciriff.run.run_dir import RunDir
 from sciriff.run.user_error import UserError
-from sciriff.run.visible import visible_line
 from sciriff.tasks.task import Task
 
 FIXED = {
@@ -105,7 +104,7 @@ class Told:
         lines += [f"{name}: {n:,} answers are not scored" for name, n in self.unscored.items()]
         if self.replaced:
             lines.append(f"{self.replaced:,} texts had lone surrogates, which are now U+FFFD")
-        return [visible_line(line) for line in lines]
+        return lines
 
 
 @dataclass(frozen=True)
@@ -243,8 +242,7 @@ def read_table_runs(wanted: Sequence[str]) -> list[TableRun]:
     """The finished runs that some folders, names and patterns stand for, each with a name of its own; the others are
     said. UserError for one that cannot be read."""
     folders, unfinished = find_runs(wanted)
-    for folder in unfinished:
-        say(visible_line(f"left out, without scores yet: {folder}"))
+    say(*(f"left out, without scores yet: {folder}" for folder in unfinished))
     if not folders:
         raise UserError("there is no finished run here")
     runs = []

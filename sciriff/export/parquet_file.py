@@ -1,15 +1,14 @@
 """Write the answers of finished runs as one Parquet file: `python -m sciriff.export parquet FILE RUN ...`."""
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow.parquet as pq
 
 from sciriff.export.answer_table import ALL, DIFFERING, KEYS, AnswerTable, read_table_runs
-from sciriff.run.messages import say
+from sciriff.run.arguments import ArgumentParser
+from sciriff.run.messages import say, show
 from sciriff.run.user_error import UserError
-from sciriff.run.visible import visible_line
 from sciriff.run.whole_file import naming
 
 MAGIC = b"PAR1"
@@ -18,7 +17,7 @@ MAGIC = b"PAR1"
 
 def main(arguments: Sequence[str]) -> int:
     """The command, given what follows `parquet`."""
-    parser = argparse.ArgumentParser(prog="python -m sciriff.export parquet", description=__doc__)
+    parser = ArgumentParser(prog="python -m sciriff.export parquet", description=__doc__)
     parser.add_argument("file", type=Path, metavar="FILE", help="the table; an earlier one is replaced")
     parser.add_argument("runs", nargs="+", metavar="RUN", help="a run, a folder of runs, or a pattern in runs/")
     keys = f"keys of the configs that are columns; `{DIFFERING}` are those in which the runs differ ({ALL})"
@@ -28,10 +27,9 @@ def main(arguments: Sequence[str]) -> int:
     check_target(given.file)
     table = AnswerTable(read_table_runs(given.runs), given.keys, prompts=not given.no_prompts)
     rows = write_parquet(given.file, table)
-    for line in table.told.lines:
-        say(line)
+    say(*table.told.lines)
     what = f"{rows:,} answers of {len(table.runs)} {'run' if len(table.runs) == 1 else 'runs'}"
-    print(visible_line(f"{given.file}: {what}, {len(table.schema)} columns"), flush=True)
+    show(f"{given.file}: {what}, {len(table.schema)} columns")
     return 0
 
 

@@ -108,10 +108,7 @@ def test_configs_are_typed_columns_and_those_that_differ_come_first(tmp_path, mo
     config_columns = [name for name in frame.columns if name.startswith("config.")]
     assert config_columns[:2] == ["config.eval.max_new_tokens", "config.seed"] and len(config_columns) > 50
     assert frame["config.seed"].tolist() == [1, 2] and frame["config.seed"].dtype == "int64"
-    assert (
-        frame["config.deepspeed.offload"].dtype == "bool"
-        and frame["config.engine.temperature"].dtype == "float64"
-    )
+    assert frame["config.deepspeed.offload"].dtype == "bool" and frame["config.engine.temperature"].dtype == "float64"
     assert set(frame["config.model.name"]) == {"tiny"} and frame["config.model.revision"].isna().all()
     few = table(monkeypatch, target, runs[0].root, runs[1].root, "--keys", "differing", "--no-prompts")
     assert [name for name in few.columns if name.startswith("config.")] == config_columns[:2]
