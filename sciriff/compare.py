@@ -65,8 +65,8 @@ def main() -> int:
         parser.add_argument(option, type=Path, metavar="FILE", help=f"write {what}")
     rule = "end with status 3 if a run does this beside the baseline, as 'mean<-1' or 'scierc_ner/f1 lower'; repeatable"
     parser.add_argument("--fail-if", action="append", default=[], metavar="RULE", help=rule)
-    marks = "marks that a person saved in a page, compared with scores and with other FILEs; repeatable"
-    parser.add_argument("--marks", action="append", type=Path, default=[], metavar="FILE", help=marks)
+    saved = "marks that a person saved in a page, compared with scores and with other FILEs; repeatable"
+    parser.add_argument("--marks", action="append", type=Path, default=[], metavar="FILE", help=saved)
     right = f"score from which an answer is right beside marks, in points ({100 * RIGHT_FROM:g})"
     parser.add_argument("--right-from", type=float, default=100 * RIGHT_FROM, metavar="N", help=right)
     arguments = parser.parse_args()
@@ -95,7 +95,10 @@ def main() -> int:
         text = [*text, "", f"LaTeX: {arguments.latex}"]
     if arguments.html:
         groups, title = [baseline, *others], arguments.html.stem
-        page = sweep_page.render(title, groups, arguments.resamples, compared=comparisons, left_out=left_out)
+        marks = [mark for of_person in persons.values() for mark in of_person]
+        page = sweep_page.render(
+            title, groups, arguments.resamples, compared=comparisons, left_out=left_out, marks=marks
+        )
         write_whole(arguments.html, page.decode())
         text = [*text, "", f"page: {arguments.html}"]
     show(*text)
