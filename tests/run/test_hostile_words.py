@@ -229,7 +229,8 @@ def test_a_stage_of_the_driver(cli: Callable[..., subprocess.CompletedProcess[st
     """What a stage says about files of others comes back through its log."""
     row = {"instance_id": f"scierc_ner:1{NAME}", "prompt": "", "prediction": WORDS, "reference": "x"}
     write_jsonl(tmp_path / "answers" / "scierc_ner.jsonl", [row, row])
-    done = cli("train=none", "experiment=demo", "predictions=answers", "stages=[score,report]", "report.untrained=false")
+    stages = ("stages=[score,report]", "report.untrained=false")
+    done = cli("train=none", "experiment=demo", "predictions=answers", *stages)
     assert done.returncode == 1
     assert_clean(done.stdout)
     assert_clean(done.stderr)
