@@ -4,7 +4,6 @@
 any of these. The first run is the baseline. docs/statistics.md says what each number means.
 """
 
-import argparse
 import json
 import sys
 from collections.abc import Mapping, Sequence
@@ -31,7 +30,8 @@ from sciriff.results.latex_table import latex_table
 from sciriff.results.seeds import Group, Value, pool_seeds, pooled
 from sciriff.results.statistics import ALPHA, POWER, RESAMPLES
 from sciriff.results.terminal_table import table_lines
-from sciriff.run.messages import say
+from sciriff.run.arguments import ArgumentParser
+from sciriff.run.messages import say, show
 from sciriff.run.number_format import interval, p_value, plus_minus, points, signed_points
 from sciriff.run.user_error import UserError
 from sciriff.run.visible import shortened, visible_line
@@ -51,7 +51,7 @@ GATE_FAILED = 3
 
 @command
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m sciriff.compare", description=(__doc__ or "").partition("\n")[0])
+    parser = ArgumentParser(prog="python -m sciriff.compare", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("runs", nargs="+", metavar="RUN", help="a run, a folder of runs, or a pattern in runs/")
     parser.add_argument("--baseline", metavar="RUN", help="what the others are compared with (the first run)")
     parser.add_argument("--each", action="store_true", help="do not pool the seeds of one configuration")
@@ -65,8 +65,8 @@ def main() -> int:
         parser.add_argument(option, type=Path, metavar="FILE", help=f"write {what}")
     rule = "end with status 3 if a run does this beside the baseline, as 'mean<-1' or 'scierc_ner/f1 lower'; repeatable"
     parser.add_argument("--fail-if", action="append", default=[], metavar="RULE", help=rule)
-    marks = "marks that a person saved in a page, compared with scores and with other FILEs; repeatable"
-    parser.add_argument("--marks", action="append", type=Path, default=[], metavar="FILE", help=marks)
+    saved = "marks that a person saved in a page, compared with scores and with other FILEs; repeatable"
+    parser.add_argument("--marks", action="append", type=Path, default=[], metavar="FILE", help=saved)
     right = f"score from which an answer is right beside marks, in points ({100 * RIGHT_FROM:g})"
     parser.add_argument("--right-from", type=float, default=100 * RIGHT_FROM, metavar="N", help=right)
     arguments = parser.parse_args()
@@ -95,10 +95,13 @@ def main() -> int:
         text = [*text, "", f"LaTeX: {arguments.latex}"]
     if arguments.html:
         groups, title = [baseline, *others], arguments.html.stem
-        page = sweep_page.render(title, groups, arguments.resamples, compared=comparisons, left_out=left_out)
+        marks = [mark for of_person in persons.values() for mark in of_person]
+        page = sweep_page.render(
+            title, groups, arguments.resamples, compared=comparisons, left_out=left_out, marks=marks
+        )
         write_whole(arguments.html, page.decode())
         text = [*text, "", f"page: {arguments.html}"]
-    print("\n".join(text), flush=True)
+    show(*text)
     return gate_status(rules, failed, left_out)
 
 
@@ -117,9 +120,9 @@ def gate_status(rules: Sequence[Rule], failed: Sequence[Broken], left_out: Seque
         return 0
     reasons = [*([sentence(failed)] if failed else []), *(f"{row.name} was not checked" for row in left_out)]
     if reasons:
-        say(visible_line(f"--fail-if: {'; '.join(reasons)}"))
+        say(f"--fail-if: {'; '.join(reasons)}")
         return GATE_FAILED
-    print(f"--fail-if: {', '.join(rule.text for rule in rules)}: no run does")
+    show(f"--fail-if: {', '.join(rule.text for rule in rules)}: no run does")
     return 0
 
 

@@ -27,7 +27,7 @@ from sciriff.results.score_tables import write_tables
 from sciriff.results.scores import ColumnScore, JudgeReport, Scores, Summary, TaskDifferences, TaskScores, write_scores
 from sciriff.results.statistics import Array, interval
 from sciriff.results.summary_table import summary_lines
-from sciriff.run.messages import say
+from sciriff.run.messages import say, show
 from sciriff.run.progress import Progress
 from sciriff.run.run_dir import RunDir
 from sciriff.run.user_error import UserError
@@ -99,7 +99,7 @@ def main(config: Config, run: RunDir) -> None:
     write_scores(run.scores, scores)
     write_tables(run.tables, [scores])
     write_general_table(run.tables, general, config.eval.resamples)
-    print("\n".join(summary_lines(scores)), flush=True)
+    show(*summary_lines(scores))
 
 
 def read_scored_general(config: Config, run: RunDir) -> GeneralRun | None:
