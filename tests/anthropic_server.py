@@ -5,7 +5,7 @@ import re
 from http.server import BaseHTTPRequestHandler
 from typing import Any
 
-from api_server import Answer, ApiServer, Error
+from api_server import Answer, ApiServer, Error, Raw
 
 STOP_REASONS = {"stop": "end_turn", "length": "max_tokens"}
 ERROR_TYPES = {
@@ -92,6 +92,8 @@ class AnthropicServer(ApiServer):
             action = self.ask_in_batch(request["params"])
             if isinstance(action, Answer):
                 result = {"type": "succeeded", "message": self.completion(action)}
+            elif isinstance(action, Raw):
+                result = {"type": "succeeded", "message": json.loads(action.body)}
             elif isinstance(action, Error):
                 result = {"type": "errored", "error": self.error(action)}
             else:

@@ -5,7 +5,7 @@ import re
 from http.server import BaseHTTPRequestHandler
 from typing import Any
 
-from api_server import Answer, ApiServer, Error
+from api_server import Answer, ApiServer, Error, Raw
 
 
 class OpenAiServer(ApiServer):
@@ -63,8 +63,9 @@ class OpenAiServer(ApiServer):
         for line in reversed(self.files[batch["input_file_id"]].splitlines()):
             row = json.loads(line)
             action = self.ask_in_batch(row["body"])
-            if isinstance(action, Answer):
-                response = {"status_code": 200, "body": self.completion(action)}
+            if isinstance(action, Answer | Raw):
+                body = self.completion(action) if isinstance(action, Answer) else json.loads(action.body)
+                response = {"status_code": 200, "body": body}
                 result = {"custom_id": row["custom_id"], "response": response, "error": None}
                 results["output_file_id"].append(json.dumps(result, ensure_ascii=False))
             elif isinstance(action, Error):

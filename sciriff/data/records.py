@@ -70,7 +70,7 @@ class Prediction(Keyed):
     reference: str
     finish_reason: str | None = None
     """`stop` (the model ended its answer), `length` (it ran into the limit), `skipped` (the prompt is too long); from a
-    server also `refusal`, `content_filter`, or another word of its own."""
+    server also `no_content` (it ended without a word of text), `refusal`, `content_filter`, or a word of its own."""
     prompt_tokens: int | None = None
     output_tokens: int | None = None
     truncated_tokens: int = 0

@@ -76,6 +76,7 @@ def _write_model(
     if hasattr(config, "quantization_config"):
         del config.quantization_config
     config.dtype = dtype
+    config.architectures = [type(language_model).__name__]  # servers take no model without; one built here has none
     with torch.device("meta"):
         # Without the layers that adapters and quantisation have replaced. It changes the dtype of its config.
         plain = type(language_model)(deepcopy(config))

@@ -16,10 +16,11 @@ from sciriff.data.saved_answers import SavedAnswer, TaskAnswers, read_prediction
 from sciriff.judge.prompts import judge_prompt
 from sciriff.judge.questions import Question, Rows, was_cut
 from sciriff.judge.recorded import FILE, recorded_file, recorded_responses
-from sciriff.models.api.calls import Call, Reply, Sent
+from sciriff.models.api.calls import NO_CONTENT, Call, Reply, Sent
 from sciriff.models.api.service import UNKNOWN_PRICE, judge_problems, judging_service
 from sciriff.run.digest import value_digest
 from sciriff.run.locks import hold_or_refuse
+from sciriff.run.messages import show
 from sciriff.run.progress import Progress
 from sciriff.run.run_dir import RunDir
 from sciriff.run.user_error import UserError
@@ -59,7 +60,8 @@ def main(config: Config, run: RunDir) -> None:
         raise UserError(problems[0])
     with hold_or_refuse(run.judge_lock, f"{run.root}: another judge is at work on this run, and two would pay twice"):
         folder = Path(config.predictions) if config.predictions else run.predictions
-        answers = read_predictions(folder, config.eval.tasks, config.allow_missing, names_of(config.eval.held_out))
+        held_out, wanted = names_of(config.eval.held_out), config.predictions_filter
+        answers = read_predictions(folder, config.eval.tasks, config.allow_missing, held_out, wanted)
         judged = [(task, answers[task.name]) for task in HELD_OUT if task.judged is not None and task.name in answers]
         if config.judge.asks:
             ask_judge(config, run, [prepared(config, task, predictions) for task, predictions in judged])
@@ -73,7 +75,7 @@ def take_recorded(folder: Path, run: RunDir, judged: list[tuple[Task, TaskAnswer
     for task, predictions in judged:
         path = recorded_file(folder, task.name)
         if path is None:
-            print(f"{task.name}: there is no {FILE} for it below {folder}", flush=True)
+            show(f"{task.name}: there is no {FILE} for it below {folder}")
             continue
         chosen = sampled(task, predictions)
         responses = recorded_responses(path)
@@ -172,6 +174,7 @@ def say_counts(judged: JudgedTask, rows: Rows) -> None:
     unreadable = sum(row.rating is None for row in judgements_of_task)
     limits = [row.limit for row in judgements_of_task if was_cut(row)]
     filtered = sum(row.finish_reason == FILTERED and not row.response for row in judgements_of_task)
+    empty = sum(row.finish_reason == NO_CONTENT for row in judgements_of_task)
     chosen, answers = len(judged.questions) + judged.missing, len(judged.predictions.answers)
     parts = [f"{len(judgements_of_task)} of {chosen} answers judged"]
     if chosen < answers:
@@ -187,7 +190,9 @@ def say_counts(judged: JudgedTask, rows: Rows) -> None:
         parts.append(f"{len(limits)} of these ran into judge.max_tokens={most}, and a larger one asks for them again")
     if filtered:
         parts.append(f"{filtered} of these held back by a filter of the provider")
-    print(f"{judged.task.name}: {'; '.join(parts)}", flush=True)
+    if empty:
+        parts.append(f"{empty} of these ended without a word of text")
+    show(f"{judged.task.name}: {'; '.join(parts)}")
 
 
 if __name__ == "__main__":

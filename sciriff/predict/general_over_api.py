@@ -1,14 +1,12 @@
 """The general prompts among those that a server is asked: their calls, and rows of what is paid for."""
 
-from collections import Counter
-
 from sciriff.config import Config
 from sciriff.data.general_rows import GeneralRequest
 from sciriff.models.api.calls import Call
 from sciriff.models.api.service import Service, log_line
 from sciriff.models.engines.sampling import seed_of, stream_of
 from sciriff.predict.general_answers import GeneralAnswers, cut_at_stop, read_asked
-from sciriff.predict.paid_answers import PaidAnswer, PaidAnswers, server_settings
+from sciriff.predict.paid_answers import PaidAnswer, PaidAnswers, endings, server_settings
 from sciriff.run.digest import value_digest
 from sciriff.run.run_dir import RunDir
 from sciriff.run.user_error import UserError
@@ -102,9 +100,5 @@ class GeneralPrompts:
     def finish(self) -> None:
         """Write the answers in their order and say what became of them."""
         self.answers.finish()
-        ends = Counter(row.finish_reason for row in self.answers.rows.values())
-        held_back = ends["content_filter"] + ends["refusal"]
-        log_line(
-            f"{ends.total()} answers to general prompts, {ends['length']} of them cut off at their limit, {held_back} "
-            "refused or filtered"
-        )
+        ends = [row.finish_reason for row in self.answers.rows.values()]
+        log_line(f"{len(ends)} answers to general prompts, {endings(ends)}")

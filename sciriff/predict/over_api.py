@@ -13,7 +13,7 @@ from sciriff.models.loading import load_config, load_tokenizer
 from sciriff.predict import parity, saved_rows
 from sciriff.predict.estimated_tokens import EstimatedTokens
 from sciriff.predict.general_over_api import GeneralPrompts
-from sciriff.predict.paid_answers import PaidAnswer, PaidAnswers, server_settings
+from sciriff.predict.paid_answers import PaidAnswer, PaidAnswers, endings, server_settings
 from sciriff.predict.prompts import Prompt
 from sciriff.predict.saved_rows import RequestedAnswer
 from sciriff.run.digest import value_digest
@@ -123,9 +123,7 @@ class Answering:
         allowed = self.config.allow_missing
         self.service.say_outcome(tally, names, what, lambda failed: f"{len(failed)} of {asked} {what}", allowed)
         ends = [row.finish_reason for row in self.rows.values()]
-        held_back = sum(end in ("content_filter", "refusal") for end in ends)
-        cut_off = ends.count("length")
-        log_line(f"{len(ends)} answers, {cut_off} of them cut off at their limit, {held_back} refused or filtered")
+        log_line(f"{len(ends)} answers, {endings(ends)}")
         if self.general:
             self.general.finish()
 

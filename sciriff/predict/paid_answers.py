@@ -3,16 +3,19 @@
 predictions/<task>.jsonl is made from these rows and may be made again; these are only ever added to.
 """
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from sciriff.config import ApiModelConfig
 from sciriff.data.records import Dollars
-from sciriff.models.api.calls import Reply, Sent
+from sciriff.models.api.calls import NO_CONTENT, Reply, Sent
 from sciriff.models.api.prices import Price
 from sciriff.models.api.service import Service
 from sciriff.run.json_lines import append_jsonl, read_jsonl, repair_last_line
+from sciriff.run.messages import show
 from sciriff.run.typed_json import Count
 
 FIX = "not an answer as this stage writes them: move the file away"
@@ -27,6 +30,14 @@ def server_settings(service: Service, api: ApiModelConfig | None) -> dict[str, A
         "thinking tokens": api.thinking_tokens if api else 0,
         "request": api.request if api else {},
     }
+
+
+def endings(finish_reasons: Sequence[str | None]) -> str:
+    """Count the ways in which answers ended that a person should know of."""
+    ends = Counter(finish_reasons)
+    empty = f", {ends[NO_CONTENT]} ended without a word of text" if ends[NO_CONTENT] else ""
+    held_back = ends["content_filter"] + ends["refusal"]
+    return f"{ends['length']} of them cut off at their limit, {held_back} refused or filtered{empty}"
 
 
 @dataclass(frozen=True)
@@ -63,7 +74,7 @@ class PaidAnswers:
     def read(cls, path: Path) -> "PaidAnswers":
         """Read the rows of earlier starts; half a line that a kill left is cut off. UserError names file and line."""
         if repair_last_line(path):
-            print(f"{path}: its last line was only half written and is asked again", flush=True)
+            show(f"{path}: its last line was only half written and is asked again")
         answers = cls(path)
         for row in read_jsonl(path, PaidAnswer, FIX) if path.is_file() else ():
             answers._note(row)

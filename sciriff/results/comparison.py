@@ -54,9 +54,10 @@ def _measure(part: TaskColumns, baselines: int, resamples: int) -> list[Measured
     """Measure the columns of a part whose first `baselines` runs are the baseline's."""
     values = [part.values(run) for run in range(len(part.rows))]
     resampled = part.resampled(resamples)
-    # Seeds and samples have no partners to change places with, so they are averaged before an instance is swapped.
-    rows = [run.mean(axis=0) for run in part.rows]
-    ours, theirs = np.mean(rows[:baselines], axis=0), np.mean(rows[baselines:], axis=0)
+    # Seeds and samples have no partners to change places with, so they are averaged before a unit is swapped.
+    means = [run.mean(axis=0) for run in part.rows]
+    before, after = np.mean(means[:baselines], axis=0), np.mean(means[baselines:], axis=0)
+    ours, theirs = part.in_units(before), part.in_units(after)
     swapped, exact = swapped_sums(theirs - ours, resamples, part.task.name)
     their_sums, our_sums = theirs.sum(axis=0), ours.sum(axis=0)
     observed = [part.scores(sums) for sums in (their_sums, our_sums)]
@@ -65,14 +66,14 @@ def _measure(part: TaskColumns, baselines: int, resamples: int) -> list[Measured
         Measured(
             name=column,
             task=part.task.name,
-            n=part.n,
+            n=part.n_of(column),
             values=(values_of(column, values[:baselines]), values_of(column, values[baselines:])),
             resampled=mean_over_runs(resampled[baselines:], column) - mean_over_runs(resampled[:baselines], column),
             observed=float(observed[0][column] - observed[1][column]),
             permuted=permuted[0][column] - permuted[1][column],
             exact=exact,
-            differ=bool(np.any(ours != theirs)),
-            smallest=part.n,
+            differ=bool(np.any((before != after)[part.used(column)])),
+            smallest=part.n_of(column),
         )
         for column in part.columns
     ]

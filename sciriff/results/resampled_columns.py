@@ -1,31 +1,77 @@
 """The columns of the summary as functions of resampled instances, for one run or for several on the same instances."""
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
 import numpy as np
+import numpy.typing as npt
 
 from sciriff.results.statistics import Array, resampled_sums
+from sciriff.tasks.metrics.judge_rating import JudgeCounts
 from sciriff.tasks.task import Task
 
 LEAST = 2
 """Fewer instances than this give no interval."""
+FEWEST_DOCUMENTS = 30
+"""With fewer documents than this instances are resampled: too few clusters make intervals too narrow, too."""
+
+Places = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class TaskColumns:
-    """Columns of one task that are made of the same instances, in one run or in several."""
+    """Columns of one task on the same instances, in one run or in several.
+
+    What is drawn is a unit: an instance, or all instances about one document. Units are drawn once for all columns, so
+    that the columns of a resample are those of one test set. A judged column is made of the rated instances among them;
+    the other instances add zeros to it.
+    """
 
     task: Task
     columns: tuple[str, ...]
     rows: tuple[Array, ...]
     """For each run [samples, n, k]: the vectors of the instances, in the same order in every run. The first number is 1
     without samples; a missing sample of an instance is a row of zeros."""
+    places: Places | None = None
+    """Place of each instance's document among the documents, [n]; None if each instance has its own."""
 
     @property
     def n(self) -> int:
         return self.rows[0].shape[1]
+
+    @property
+    def documents(self) -> int:
+        """Number of documents."""
+        return self.n if self.places is None else int(self.places.max()) + 1
+
+    @property
+    def by_document(self) -> bool:
+        """Whether documents are drawn, and not instances."""
+        return FEWEST_DOCUMENTS <= self.documents < self.n
+
+    @property
+    def too_few(self) -> str:
+        """Note on intervals of instances that are about too few documents to resample these."""
+        return f"the {self.n} instances are about {self.documents} documents, too few to resample; taken as independent"
+
+    def in_units(self, matrix: Array) -> Array:
+        """Vectors of the units, [units, k], which add up those of their instances, [n, k]."""
+        if self.places is None or not self.by_document:
+            return matrix
+        units = np.zeros((self.documents, matrix.shape[1]))
+        np.add.at(units, self.places, matrix)
+        return units
+
+    def used(self, column: str) -> npt.NDArray[np.bool_]:
+        """Whether a column is made of an instance, [n]: a judged one only of those that are rated."""
+        if column not in self.task.judged_columns:
+            return np.ones(self.n, dtype=bool)
+        return _rated(self.task, self.rows)
+
+    def n_of(self, column: str) -> int:
+        """Number of instances that a column is made of."""
+        return int(self.used(column).sum())
 
     def scores(self, sums: Array) -> dict[str, Array]:
         """Columns, [...], computed from sums of vectors, [..., k]."""
@@ -40,27 +86,60 @@ class TaskColumns:
         ]
 
     def resampled(self, resamples: int) -> list[dict[str, Array]]:
-        """For each run its columns, [resamples], in the same bootstrap samples of instances. An instance is drawn with
-        all its answers, and columns are means over these."""
-        matrices = [matrix for rows in self.rows for matrix in rows]
+        """For each run its columns, [resamples], in the same bootstrap samples of units. An instance is drawn with all
+        its answers, and columns are means over these."""
+        matrices = [self.in_units(matrix) for rows in self.rows for matrix in rows]
         sums = resampled_sums(np.hstack(matrices), resamples, self.task.name)
-        every = iter(self.scores(part) for part in np.split(sums, len(matrices), axis=1))
+        parts = np.split(sums, len(matrices), axis=1)
+        every = iter(self._drawn(part, matrix.sum(axis=0)) for part, matrix in zip(parts, matrices, strict=True))
         by_run = [list(islice(every, len(rows))) for rows in self.rows]
         return [
             {column: np.asarray(np.mean([sample[column] for sample in samples], axis=0)) for column in self.columns}
             for samples in by_run
         ]
 
+    def _drawn(self, sums: Array, whole: Array) -> dict[str, Array]:
+        """Columns of resamples. One that drew no rated instance, which few ratings alone make likely, has the judged
+        columns of the whole set in place of a rating of 0."""
+        scores = self.scores(sums)
+        judged = [column for column in self.columns if column in self.task.judged_columns]
+        unrated = sums[:, self.task.fields.index("rated")] == 0
+        if judged and unrated.any():
+            known = self.scores(whole)
+            scores |= {column: np.where(unrated, known[column], scores[column]) for column in judged}
+        return scores
 
-def parts(task: Task, rows: Sequence[Array]) -> list[TaskColumns]:
-    """Pair the columns of a task with the instances that they are made of: judged columns with those rated in every run
-    (some judges rate a fixed choice), in at least one sample; the others with all. Columns without an instance are left
-    out. `rows` as in TaskColumns.
+
+def parts(task: Task, rows: Sequence[Array], documents: Sequence[Hashable] | None = None) -> list[TaskColumns]:
+    """Find the columns of a task that its instances give: one element, or none. `rows` as in TaskColumns; `documents`
+    are names of the instances' documents, None where unknown.
+
+    A judged column is made of the instances rated in every run (some judges rate a fixed choice), in at least one
+    sample: ratings of others are set to zero. Where all columns are judged, the other instances are left out.
     """
-    rated = np.logical_and.reduce([(run[:, :, task.fields.index("rated")] > 0).any(axis=0) for run in rows])
-    others = tuple(column for column in task.columns if column not in task.judged_columns)
-    found = (
-        TaskColumns(task, others, tuple(rows)),
-        TaskColumns(task, task.judged_columns, tuple(run[:, rated] for run in rows)),
-    )
-    return [part for part in found if part.columns and part.n]
+    rated = _rated(task, rows)
+    columns = tuple(column for column in task.columns if rated.any() or column not in task.judged_columns)
+    if not columns or not len(rated):
+        return []
+    if set(columns) <= set(task.judged_columns):
+        kept = [document for document, used in zip(documents, rated, strict=True) if used] if documents else []
+        return [TaskColumns(task, columns, tuple(run[:, rated] for run in rows), _places(kept))]
+    kept_fields = np.ones((len(rated), len(task.fields)))
+    kept_fields[:, [task.fields.index(name) for name in JudgeCounts._fields]] = rated[:, None]
+    return [TaskColumns(task, columns, tuple(run * kept_fields for run in rows), _places(documents or []))]
+
+
+def _places(documents: Sequence[Hashable]) -> Places | None:
+    """Place of each instance's document; an unknown one is the instance's own. None if no document has two."""
+    order: dict[Hashable, int] = {}
+    for place, document in enumerate(documents):
+        order.setdefault((place,) if document is None else document, len(order))
+    if len(order) == len(documents):
+        return None
+    return np.array([order[(place,) if name is None else name] for place, name in enumerate(documents)])
+
+
+def _rated(task: Task, rows: Sequence[Array]) -> npt.NDArray[np.bool_]:
+    """Whether an instance is rated in every run, in at least one sample, [n]."""
+    rated = task.fields.index("rated")
+    return np.asarray(np.logical_and.reduce([(run[:, :, rated] > 0).any(axis=0) for run in rows]))

@@ -89,10 +89,10 @@ def pooled(group: Group, resamples: int = 0) -> tuple[list[Pooled], list[str]]:
         for name in part.columns:
             scores.append(values_of(name, values))
             drawn += [mean_over_runs(resampled, name)] if resampled else []
-            limits = interval(drawn[-1]) if resampled and part.n >= LEAST else None
-            columns.append(Pooled(name, part.n, value_of(scores[-1]), limits))
+            limits = interval(drawn[-1]) if resampled and part.n_of(name) >= LEAST else None
+            columns.append(Pooled(name, part.n_of(name), value_of(scores[-1]), limits))
     of_all = value_of(mean_of_columns(scores))
-    n = count_instances((part.task.name, part.n) for part in parts)
+    n = count_instances((part.task.name, part.n_of(name)) for part in parts for name in part.columns)
     limits = interval(np.mean(drawn, axis=0)) if drawn and all(column.ci95 for column in columns) else None
     return [*columns, Pooled(mean_name(len(columns), group.runs), n, of_all, limits)], notes
 

@@ -4,7 +4,6 @@ python -m sciriff.track RUN_DIR             copy a finished run once
 python -m sciriff.track RUN_DIR --follow    copy a run while it grows, until standard input closes
 """
 
-import argparse
 import contextlib
 import sys
 from collections.abc import Callable
@@ -12,6 +11,7 @@ from pathlib import Path
 
 from sciriff.config import Config
 from sciriff.config.trust import TRUST
+from sciriff.run.arguments import ArgumentParser
 from sciriff.run.locks import hold_as_worker
 from sciriff.run.manifest import Manifest
 from sciriff.run.messages import say_error
@@ -55,7 +55,7 @@ def copy(config: Config, run: RunDir, follow: bool) -> None:
 @command
 def main() -> int:
     """Exit status 0 if everything was copied; otherwise the reason is one line on standard error."""
-    parser = argparse.ArgumentParser(prog="python -m sciriff.track", description=(__doc__ or "").splitlines()[0])
+    parser = ArgumentParser(prog="python -m sciriff.track", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("run_dir", type=Path)
     parser.add_argument("typed", nargs="*", metavar="KEY=VALUE", help="a key that sends data, as log.mode=online")
     parser.add_argument(TRUST, action="store_true", help="take such keys from the folder, which is your own")

@@ -125,6 +125,14 @@ def test_the_folder_holds_a_card_and_no_path_of_this_machine(run: RunDir) -> Non
                 assert str(place) not in file.read_text(), file
 
 
+def test_the_config_names_the_class_that_servers_load(run: RunDir) -> None:
+    from transformers import AutoModelForCausalLM
+
+    loaded = AutoModelForCausalLM.from_pretrained(run.model)
+    (name,) = json.loads((run.model / "config.json").read_text())["architectures"]
+    assert name == type(loaded).__name__ == "LlamaForCausalLM"
+
+
 def part(rows: int, prompt_tokens: int, target_tokens: int) -> dict[str, Any]:
     """A part of the mix; the card of a model shows sums only."""
     others = {"mean": 0.0, "median": 0.0, "max": 0}

@@ -81,7 +81,7 @@ def test_the_key_is_in_no_file_and_no_log(tmp_path: Path, server: ApiServer, ins
 def test_killed_and_resumed_no_prompt_is_paid_for_twice(tmp_path: Path, server: ApiServer):
     """Every trouble there is, two kills, a torn last line; the rows are those of an undisturbed run."""
     instances = write_instances(tmp_path / "instances.jsonl", 150)
-    troubles = [Error(429, {"Retry-After": "0.1"}), Error(500), Error(529), Drop(), Raw(b"{"), Raw(b"[]")]
+    troubles = [Error(429, {"Retry-After": "0.1"}), Error(500), Error(529), Drop(), Raw(b"{"), Raw(b"[")]
 
     def behave(prompt: str, nth: int) -> Any:
         number = int(prompt.removeprefix("Question ").removesuffix("?"))
@@ -184,6 +184,39 @@ def test_refused_and_filtered_answers_are_rows(tmp_path: Path, instances: Path):
         assert "12 answers, 1 of them cut off at their limit, 3 refused or filtered" in output
         finish(run)
         assert server.asked.total() == 12
+
+
+@pytest.mark.parametrize("batch", [False, True])
+def test_answers_of_other_shapes(tmp_path: Path, server: ApiServer, instances: Path, batch: bool):
+    """A list of text parts is an answer, one without text is counted by name, an unknown shape fails; each is asked for
+    once, and a file of results may begin with the mark of UTF-8."""
+
+    def of_shape(content: Any) -> Raw:
+        if isinstance(server, OpenAiServer):
+            answer: Any = {"choices": [{"message": {"content": content}, "finish_reason": "stop"}]}
+        else:
+            answer = {"content": content, "stop_reason": "end_turn"}
+        return Raw(json.dumps(answer).encode())
+
+    shapes = {
+        "Question 0?": of_shape([{"type": "text", "text": "In"}, {"type": "text", "text": " parts"}]),
+        "Question 1?": of_shape([]),
+        "Question 2?": of_shape([{"type": "picture", "note": "\x1b[2J"}]),
+    }
+    server.behave = lambda prompt, nth: shapes.get(prompt, Answer("Fine."))
+    send = server.send
+    server.send = lambda handler, status, body, headers: send(handler, status, b"\xef\xbb\xbf" + body, headers)
+    run = api_run(tmp_path / "run", server, instances, engine={"batch": batch}, allow_missing=True)
+    output = finish(run)
+    rows = {one.prompt: (one.prediction, one.finish_reason) for one in rows_of(run).values()}
+    assert rows == {f"Question {n}?": ("Fine.", "stop") for n in range(3, 12)} | {
+        "Question 0?": ("In parts", "stop"),
+        "Question 1?": ("", "no_content"),
+    }
+    assert "0 refused or filtered, 1 ended without a word of text\n" in output
+    assert "1 of 12 prompts are not answered; scifact_entailment:v:2: " in output
+    assert 'what came is {"' in output and "picture" in output and "\x1b" not in output
+    assert set(server.asked.values()) == {1}
 
 
 def test_a_prompt_that_the_server_refuses(tmp_path: Path, server: ApiServer, instances: Path):

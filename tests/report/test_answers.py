@@ -7,7 +7,8 @@ from report_runs import write_predictions
 
 from sciriff.config import Config
 from sciriff.data.records import Prediction
-from sciriff.report.answers import evenly_spaced, own_scores, read_answers
+from sciriff.report.answers import evenly_spaced, read_answers
+from sciriff.results.answer_scores import own_scores
 from sciriff.run.run_dir import RunDir
 from sciriff.run.visible import LONGEST, visible
 from sciriff.tasks.biored import BIORED

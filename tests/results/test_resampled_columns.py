@@ -78,6 +78,45 @@ def test_a_judge_counts_where_it_rated():
     [part] = parts(MUP, [judged(MUP, [1, None, 0.5, None]), judged(MUP, [0, 1, None, None])])
     assert (part.n, part.values(1)) == (1, [{MUP.columns[0]: 0}])
     assert parts(MUP, [judged(MUP, [None, None])]) == []
-    evidence, judge = parts(QASPER, [judged(QASPER, [1, None])])
-    assert (evidence.n, evidence.columns) == (2, QASPER.columns[1:])
-    assert (judge.n, judge.columns) == (1, QASPER.columns[:1])
+    [part] = parts(QASPER, [judged(QASPER, [1, None])])
+    assert part.columns == QASPER.columns
+    assert [part.n_of(column) for column in QASPER.columns] == [1, 2]
+    assert (part.resampled(200)[0][QASPER.columns[0]] == 1).all(), "a resample without a rating is not one of rating 0"
+    [part] = parts(QASPER, [judged(QASPER, [None, None])])
+    assert part.columns == QASPER.columns[1:]
+
+
+def both_columns(random: np.random.Generator, unrated: int) -> Array:
+    """A run of Qasper whose judge finds each answer as good as its evidence is, where it rated it."""
+    good = random.random(60)
+    rows = np.zeros((1, 60, len(QASPER.fields)))
+    for name, values in {"instances": 1, "with_evidence": 1, "evidence_f1": good, "points": good, "rated": 1}.items():
+        rows[0, :, QASPER.fields.index(name)] = values
+    for name in ("points", "rated"):
+        rows[0, :unrated, QASPER.fields.index(name)] = 0
+    return rows
+
+
+def test_the_columns_of_a_resample_are_those_of_one_test_set():
+    """One answer without a rating must not draw the judged column apart from the other: the mean of two columns that
+    move together would seem a quarter surer than it is."""
+    random = np.random.default_rng(7)
+    whole, lacking = both_columns(random, 0), both_columns(random, 1)
+    for rows, rated, least in (([whole], 60, 0.999), ([lacking], 59, 0.97), ([whole, lacking], 59, 0.97)):
+        [part] = parts(QASPER, rows)
+        assert part.n_of(QASPER.columns[0]) == rated
+        for found in part.resampled(2000):
+            judge, evidence = (found[column] for column in QASPER.columns)
+            assert np.corrcoef(judge, evidence)[0, 1] > least
+            assert np.std((judge + evidence) / 2) == pytest.approx((np.std(judge) + np.std(evidence)) / 2, rel=0.01)
+
+
+def test_a_rating_that_another_run_lacks_is_not_compared():
+    random = np.random.default_rng(8)
+    one, other = both_columns(random, 0), both_columns(random, 20)
+    [part] = parts(QASPER, [one, other])
+    points, judge = QASPER.fields.index("points"), QASPER.columns[0]
+    assert part.values(0)[0][judge] == pytest.approx(one[0, 20:, points].mean())
+    assert part.values(1)[0][judge] == pytest.approx(other[0, 20:, points].mean())
+    assert part.n_of(judge) == 40
+    assert part.n == part.n_of(QASPER.columns[1]) == 60

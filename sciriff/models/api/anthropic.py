@@ -13,11 +13,10 @@ from urllib.parse import quote
 from msgspec import Struct
 
 from sciriff.models.api.batch import Batch, Batches, BatchState
-from sciriff.models.api.calls import Call, Dialect, Refused, Reply, Sent, believed
+from sciriff.models.api.calls import Call, Dialect, Refused, Reply, Sent, UnknownShape, believed, ended, text_of
 from sciriff.models.api.limits import estimated_tokens
 from sciriff.run.json_lines import Message
-from sciriff.run.typed_json import WrongType, typed
-from sciriff.run.user_error import UserError
+from sciriff.run.typed_json import typed
 
 MESSAGES = "/messages"
 FINISH_REASONS = {
@@ -33,15 +32,10 @@ STATUS = {"api_error": 500, "overloaded_error": 529, "rate_limit_error": 429, "t
 """Kinds of errors in a batch that another attempt may fix -> the status of the same error to a single call."""
 
 
-class Block(Struct):
-    type: str
-    text: Any = None
-
-
 class MessageResponse(Struct):
     """The fields of a message that are read."""
 
-    content: list[Block]
+    content: list[Any]
     usage: Any = None
     stop_reason: Any = None
 
@@ -60,20 +54,18 @@ class BatchLine(Struct):
 
 
 def read_reply(body: Any, call: Sent) -> Reply:
-    """The text of a message, without thinking; impossible token counts are estimated. UserError without a text."""
+    """The text of a message, without thinking; impossible token counts are estimated. UnknownShape without a text."""
     try:
         message = typed(body, MessageResponse)
-    except WrongType as error:
-        raise UserError(f"not a message: {error}") from None
-    texts = [block.text for block in message.content if block.type == "text"]
-    if not all(isinstance(text, str) for text in texts):
-        raise UserError("not a message: its content is not a list of texts")
-    text, stop_reason = "".join(texts), message.stop_reason
+        text = text_of(message.content)
+    except ValueError as error:
+        raise UnknownShape(f"not a message: {error}", body) from None
+    stop_reason = message.stop_reason
     return Reply(
         text,
         believed(message.usage, "input_tokens", call.input_tokens),
         believed(message.usage, "output_tokens", estimated_tokens(text)),
-        FINISH_REASONS.get(stop_reason, stop_reason) if isinstance(stop_reason, str) else None,
+        ended(text, FINISH_REASONS.get(stop_reason, stop_reason)) if isinstance(stop_reason, str) else None,
     )
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 from urllib.parse import quote
 
-from sciriff.models.api.calls import Call, CallFailed, Dialect, Refused, Reply, Sent, Tally, verdict
+from sciriff.models.api.calls import Call, CallFailed, Dialect, Refused, Reply, Sent, Tally, UnknownShape, verdict
 from sciriff.models.api.endpoint import Endpoint, Response, request
 from sciriff.models.api.limits import backoff
 from sciriff.models.api.transport import NoAnswer
@@ -236,8 +236,8 @@ class Batches(ABC):
         if status == 200:
             try:
                 return self.dialect.read_reply(body, call)
-            except UserError as error:
-                status, body = 400, {"error": {"message": str(error)}}
+            except UnknownShape as error:
+                return error
         return verdict(Response(status, {}, json.dumps(body), self.endpoint))
 
     def _parts(self, calls: Sequence[Call]) -> list[list[Call]]:

@@ -1,17 +1,19 @@
 """Make many calls of a model at once: every answer is handed on as it comes, failures are retried."""
 
+import json
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from sciriff.models.api.endpoint import Endpoint, Response, request
+from sciriff.models.api.endpoint import SHOWN, Endpoint, Response, request
 from sciriff.models.api.limits import LONGEST_RETRY_AFTER, Budget, Pacer, backoff, retry_after
 from sciriff.models.api.prices import Price
 from sciriff.models.api.transport import NoAnswer
 from sciriff.run.json_lines import Message
 from sciriff.run.user_error import UserError
+from sciriff.run.visible import shortened, visible_line
 
 AGAIN = (408, 409, 425, 429)
 """Statuses below 500 after which the same call may succeed. Of the others all do, Anthropic's 529 (overloaded) too."""
@@ -25,8 +27,15 @@ FILTERED_OUTPUT = "content filtering policy"
 """In the message of Anthropic's 400 to a prompt whose answer was held back."""
 MOST_TOKENS = 10**8
 """Tokens of one call. A larger count is not believed: it would use up every cap, and stay on the disk."""
+NO_CONTENT = "no_content"
+"""Our finish reason of an answer that the model ended without a word of text."""
+TEXT_PARTS = ("text", "output_text")
+"""Types of the parts of a content that hold an answer's text."""
+SILENT_PARTS = ("thinking", "redacted_thinking", "reasoning")
+"""Types of parts that an answer without text may consist of."""
 HOPELESS = 3
-"""Calls in a row that fail after all their attempts: the server is down."""
+"""Calls in a row that fail after all their attempts, or first calls answered in no shape known: the wrong server, or
+one that is down."""
 ALL_REFUSED = 20
 """Calls that are refused each for itself, while none at all is answered: what is asked must be wrong."""
 
@@ -47,6 +56,18 @@ class CallFailed(Exception):
         super().__init__(why)
         self.filtered = filtered
         """Whether a filter held it back."""
+
+
+class UnknownShape(CallFailed):
+    """A whole response that holds no answer in any shape known. It may be paid for, and would come again."""
+
+    def __init__(self, why: str, body: Any) -> None:
+        """`why` says what is missing in `body`, the response's JSON without our key."""
+        try:
+            came = json.dumps(body, ensure_ascii=False)
+        except (ValueError, RecursionError):
+            came = type(body).__name__
+        super().__init__(f"{why}; what came is {visible_line(shortened(came, SHOWN))}")
 
 
 @dataclass(frozen=True)
@@ -88,7 +109,8 @@ class Reply:
     input_tokens: int
     output_tokens: int
     finish_reason: str | None = None
-    """`stop`, `length`, `content_filter`, `refusal` or another word of the server; None where it says nothing."""
+    """`stop`, `length`, `no_content`, `content_filter`, `refusal` or another word of the server; None where it says
+    nothing."""
 
 
 @dataclass
@@ -126,7 +148,7 @@ class Dialect:
 
     path: str
     read_reply: Callable[[Any, Sent], Reply]
-    """The answer in a response's JSON. UserError where there is none."""
+    """The answer in a response's JSON. UnknownShape where there is none."""
     conversation: Callable[[Sequence[Message]], dict[str, Any]]
     """The keys of a request that hold a conversation."""
 
@@ -135,6 +157,22 @@ def believed(usage: Any, name: str, estimated: int) -> int:
     """A number of tokens that a server told, or the estimate where it cannot be one."""
     counted = usage.get(name) if isinstance(usage, dict) else None
     return counted if type(counted) is int and 0 <= counted <= MOST_TOKENS else estimated
+
+
+def text_of(parts: Sequence[Any]) -> str:
+    """The text of a content's text parts. ValueError where there are parts, and none that an answer may consist of."""
+    kinds = [part.get("type") if isinstance(part, dict) else None for part in parts]
+    texts = [part.get("text") for part, kind in zip(parts, kinds, strict=True) if kind in TEXT_PARTS]
+    if not all(isinstance(text, str) for text in texts):
+        raise ValueError("a text part of its content has no text")
+    if parts and not texts and not any(kind in SILENT_PARTS for kind in kinds):
+        raise ValueError("its content has no text part")
+    return "".join(texts)
+
+
+def ended(text: str, finish_reason: str | None) -> str | None:
+    """Why an answer ended: `stop` that follows no text at all has a name of its own."""
+    return NO_CONTENT if finish_reason == "stop" and not text else finish_reason
 
 
 @dataclass
@@ -210,7 +248,8 @@ class Asking:
         except CallFailed as error:
             with self._lock:
                 self._tally.give_up(call.id, str(error), error.filtered)
-                self._in_a_row += isinstance(error.__cause__, NoAnswer)
+                odd = isinstance(error, UnknownShape)
+                self._in_a_row += isinstance(error.__cause__, NoAnswer) or (odd and not self._answered)
                 refused = len(self._tally.failed) - len(self._tally.filtered)
                 if self._in_a_row >= HOPELESS or (refused >= ALL_REFUSED and not self._answered):
                     raise Refused(f"{self.endpoint.base_url} gives no answers: {error}") from None
@@ -255,9 +294,12 @@ class Asking:
             if not response.good:
                 raise verdict(response)
             try:
-                reply = self.dialect.read_reply(response.json(), call)
+                body = response.json()
             except ValueError as error:
                 raise NoAnswer(f"the response is broken ({error})", "broken response") from None
+            if (status := inner_status(body)) is not None:
+                raise verdict(replace(response, status=status))
+            reply = self.dialect.read_reply(body, call)
             cost = self.price.of(reply.input_tokens, reply.output_tokens)
             return reply
         except NoAnswer as error:
@@ -266,12 +308,24 @@ class Asking:
                 with self._lock:
                     self._tally.uncertain += 1
             raise
+        except UnknownShape:
+            cost = most
+            with self._lock:
+                self._tally.uncertain += 1
+            raise
         finally:
             self.budget.settle(most, cost)
 
 
 class _OverBudget(Exception):
     """The cap does not allow this call."""
+
+
+def inner_status(body: Any) -> int | None:
+    """Status of the error that a gateway passes on inside a 200; None where there is none."""
+    error = body.get("error") if isinstance(body, dict) else None
+    code = error.get("code") if isinstance(error, dict) else None
+    return code if type(code) is int and 400 <= code <= 599 else None
 
 
 def verdict(response: Response) -> NoAnswer | CallFailed | Refused:

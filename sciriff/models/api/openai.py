@@ -8,11 +8,10 @@ from urllib.parse import quote
 from msgspec import Meta, Struct
 
 from sciriff.models.api.batch import Batch, Batches, BatchState
-from sciriff.models.api.calls import Call, Dialect, Reply, Sent, believed
+from sciriff.models.api.calls import Call, Dialect, Reply, Sent, UnknownShape, believed, ended, text_of
 from sciriff.models.api.limits import estimated_tokens
 from sciriff.run.json_lines import Message
-from sciriff.run.typed_json import WrongType, typed
-from sciriff.run.user_error import UserError
+from sciriff.run.typed_json import typed
 
 CHAT = "/chat/completions"
 MARK = "sciriff"
@@ -21,7 +20,7 @@ ENDED = ("completed", "failed", "expired", "cancelled")
 
 
 class ChatMessage(Struct):
-    content: str | None = None
+    content: str | list[Any] | None = None
     refusal: str | None = None
 
 
@@ -51,23 +50,32 @@ class ResultLine(Struct):
 
 
 def read_reply(body: Any, call: Sent | None = None) -> Reply:
-    """The answer in a chat completion: the text of its first choice, or its refusal. UserError where there is none.
+    """The answer in a chat completion: the text of its first choice, or its refusal. UnknownShape where there is none.
     Tokens that the server does not tell, or that cannot be, are estimated."""
     try:
         completion = typed(body, Completion)
-    except WrongType as error:
-        raise UserError(f"not a chat completion: {error}") from None
-    message, finish_reason = completion.choices[0].message, completion.choices[0].finish_reason
-    text = message.content
-    if text is None and message.refusal:
-        text, finish_reason = message.refusal, "refusal"
-    text = text or ""
+        message, finish_reason = completion.choices[0].message, completion.choices[0].finish_reason
+        text, refusal = _said(message)
+    except ValueError as error:
+        raise UnknownShape(f"not a chat completion: {error}", body) from None
+    if refusal and not text:
+        text, finish_reason = refusal, "refusal"
     return Reply(
         text,
         believed(completion.usage, "prompt_tokens", call.input_tokens if call else 0),
         believed(completion.usage, "completion_tokens", estimated_tokens(text)),
-        finish_reason if isinstance(finish_reason, str) else None,
+        ended(text, finish_reason) if isinstance(finish_reason, str) else None,
     )
+
+
+def _said(message: ChatMessage) -> tuple[str, str]:
+    """Text and refusal of a message, whose content is a text or a list of parts. ValueError where it is neither."""
+    content, refusal = message.content, message.refusal or ""
+    if isinstance(content, list):
+        refusals = [part for part in content if isinstance(part, dict) and isinstance(part.get("refusal"), str)]
+        refusal = refusal or "".join(part["refusal"] for part in refusals)
+        return text_of([part for part in content if part not in refusals]), refusal
+    return content or "", refusal
 
 
 def conversation(messages: Sequence[Message]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 It follows no redirect, bounds the whole response in time and size, and knows whether a failed request may cost money.
 """
 
+import codecs
 import socket
 import threading
 from collections.abc import Callable
@@ -62,7 +63,9 @@ def new_http_client(library: Any, timeout: float, before_sending: Callable[[Any]
                 raise NoAnswer(f"no {missing} within {timeout:g} s", may_cost=watch.sent)
             # not unpacked, should it be compressed: a few bytes may be gigabytes
             headers = [(name, value) for name, value in response.headers.items() if name != "content-encoding"]
-            return library.Response(response.status_code, headers=headers, content=bytes(content), request=request)
+            # nor with the mark at its start by which some servers tell UTF-8, and which JSON does not allow
+            body = bytes(content).removeprefix(codecs.BOM_UTF8)
+            return library.Response(response.status_code, headers=headers, content=body, request=request)
 
     return HttpClient(
         # A connection is used once: one that a server has given up on would look like a request lost on its way.

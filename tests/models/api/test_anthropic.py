@@ -1,5 +1,6 @@
 """Anthropic's Messages against a real socket: what is sent, what is read, which errors end what."""
 
+import json
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ from api_server import KEY, Answer, Drop, Error, Raw
 
 from sciriff.models.api import limits
 from sciriff.models.api.anthropic import AnthropicBatches, read_reply
-from sciriff.models.api.calls import Asking, Call, Refused, Reply, Tally
+from sciriff.models.api.calls import Asking, Call, Refused, Reply, Tally, UnknownShape
 from sciriff.models.api.endpoint import Endpoint
 from sciriff.models.api.limits import Budget, Pacer
 from sciriff.models.api.prices import Price
@@ -54,7 +55,7 @@ def test_every_trouble_is_gone_through_and_every_call_answered_once():
     troubles = {
         "question 1": [Error(429, {"retry-after": "0.2"}, "slow down")],
         "question 2": [Error(529, message="Overloaded"), Error(500)],
-        "question 3": [Drop(), Raw(b"{}")],
+        "question 3": [Drop(), Raw(b"{")],
     }
 
     def behave(prompt: str, nth: int) -> Any:
@@ -73,9 +74,9 @@ def test_every_trouble_is_gone_through_and_every_call_answered_once():
 @pytest.mark.parametrize(
     ("reason", "finish_reason"),
     [
-        ("stop", "stop"),
+        ("stop", "no_content"),
         ("length", "length"),
-        ("stop_sequence", "stop"),
+        ("stop_sequence", "no_content"),
         ("refusal", "refusal"),
         ("model_context_window_exceeded", "length"),
         ("pause_turn", "pause_turn"),
@@ -129,11 +130,38 @@ def test_calls_that_are_all_refused_end_soon():
         *(None, [], {}, "x", 7, {"content": None}, {"content": ""}, {"content": ["x"]}, {"content": {"type": "text"}}),
         {"content": [{"type": "text"}]},
         {"content": [{"type": "text", "text": 5}]},
+        {"content": [{"type": "tool_use", "input": {}}]},
     ],
 )
 def test_what_is_no_message(body: Any):
-    with pytest.raises(ValueError, match="not a message"):
+    with pytest.raises(UnknownShape, match="not a message"):
         read_reply(body, some_calls(1)[0])
+
+
+def message(content: Any) -> bytes:
+    return json.dumps({"content": content, "stop_reason": "end_turn", "usage": {"output_tokens": 3}}).encode()
+
+
+@pytest.mark.parametrize(
+    ("body", "reply"),
+    [
+        (message([]), Reply("", 4, 3, "no_content")),
+        (message([{"type": "thinking", "thinking": "hm"}]), Reply("", 4, 3, "no_content")),
+        (message([{"type": "server_tool_use"}, {"type": "text", "text": "Yes."}]), Reply("Yes.", 4, 3, "stop")),
+        (b"\xef\xbb\xbf" + message([{"type": "text", "text": "Yes."}]), Reply("Yes.", 4, 3, "stop")),
+        (message({"text": "Yes."}), None),
+        (message([{"type": "text", "text": None}]), None),
+        (b'{"completion": "Yes."}', None),
+    ],
+)
+def test_every_whole_answer_is_paid_for_once(body: bytes, reply: Reply | None):
+    with AnthropicServer(lambda prompt, nth: Answer("Fine.") if prompt == "question 0" else Raw(body)) as server:
+        replies, tally = ask(server, some_calls(3), at_once=1, attempts=8)
+        assert set(server.asked.values()) == {1}
+        assert server.asked.total() == 3
+    assert [replies.get("1"), replies.get("2")] == [reply, reply]
+    assert list(tally.failed) == ([] if reply else ["1", "2"])
+    assert all(why.startswith("not a message: ") and "what came is {" in why for why in tally.failed.values())
 
 
 def test_tokens_are_estimated_where_the_server_counts_none():

@@ -1,6 +1,7 @@
 """Calls against a real socket that answers 429, 500, rubbish, or not at all."""
 
 import itertools
+import json
 import os
 import signal
 import socket
@@ -17,7 +18,7 @@ from api_server import KEY, Answer, Behaviour, Drop, Error, Hang, Raw
 from openai_server import OpenAiServer
 
 from sciriff.models.api import limits
-from sciriff.models.api.calls import Asking, Call, Refused, Reply, Tally
+from sciriff.models.api.calls import Asking, Call, Refused, Reply, Tally, UnknownShape
 from sciriff.models.api.endpoint import Endpoint, Response, request
 from sciriff.models.api.limits import Budget, Pacer
 from sciriff.models.api.openai import OpenAiBatches, read_reply
@@ -50,8 +51,8 @@ def test_every_trouble_is_gone_through_and_every_call_answered_once():
         "question 1": [Error(429, {"Retry-After": "0.2"}, "slow down")],
         "question 2": [Error(500), Error(503)],
         "question 3": [Drop()],
-        "question 4": [Raw(b'{"choices": [{"mess'), Raw(b"[]")],
-        "question 5": [Raw(b'{"choices": []}'), Error(408)],
+        "question 4": [Raw(b'{"choices": [{"mess'), Raw(b"[")],
+        "question 5": [Raw(b""), Error(408)],
     }
 
     def behave(prompt: str, nth: int) -> Any:
@@ -203,7 +204,7 @@ def test_nobody_listens():
     assert budget.spent == 0
 
 
-@pytest.mark.parametrize("action", [Drop(), Raw(b"{}"), Raw(b" " * 5_000_000)])
+@pytest.mark.parametrize("action", [Drop(), Raw(b"{"), Raw(b"{}"), Raw(b" " * 5_000_000)])
 def test_calls_that_bring_no_answer_count_against_the_cap(action: Any):
     """For all that we know they were paid for."""
     price, budget = Price(0, 1000), Budget(2.5)
@@ -212,7 +213,7 @@ def test_calls_that_bring_no_answer_count_against_the_cap(action: Any):
         answered, tally = ask(server, calls, price=price, budget=budget, at_once=1)
         assert server.asked.total() == 2
     assert answered == []
-    assert (tally.unasked, tally.uncertain) == (4, 2)
+    assert (tally.unasked, tally.uncertain) == (2 if action == Raw(b"{}") else 4, 2)
     assert budget.spent == pytest.approx(2)
 
 
@@ -362,7 +363,8 @@ HOSTILE = [
     b"[" * 100_000,
     b'{"choices": {"0": {}}}',
     b'{"choices": [{"message": [{"content": "x"}]}]}',
-    b'{"choices": [{"message": {"content": [{"type": "text", "text": "x"}]}}]}',
+    b'{"choices": [{"message": {"content": [{"type": "text", "text": ["x"]}]}}]}',
+    b'{"choices": [{"message": {"content": [{"type": "image_url", "image_url": {"url": "x"}}]}}]}',
     b'{"choices": [{"message": {"content": null, "refusal": {"x": 1}}}]}',
     b'{"choices": [{"message": {"content": "' + b"x" * 10_000_000 + b'"}}]}',
     b'{"choices": [{"message": {"content": "x"}}], "usage": ' + b"9" * 5000 + b"}",
@@ -378,6 +380,106 @@ def test_answers_of_any_shape_spoil_no_other():
         answered, tally = ask(server, some_calls(2 * len(HOSTILE)), at_once=1, attempts=1)
     assert answered == [str(n) for n in range(1, 2 * len(HOSTILE), 2)]
     assert list(tally.failed) == [str(n) for n in range(0, 2 * len(HOSTILE), 2)]
+
+
+def completion(message: Any, finish_reason: str | None = "stop", **more: Any) -> bytes:
+    choices = [{"index": 0, "message": message, "finish_reason": finish_reason}]
+    return json.dumps({"choices": choices, "usage": {"prompt_tokens": 9, "completion_tokens": 3}, **more}).encode()
+
+
+THOUGHT = {"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]}
+
+
+@pytest.mark.parametrize(
+    ("body", "reply"),
+    [
+        (completion({"content": [{"type": "text", "text": "one"}]}), Reply("one", 9, 3, "stop")),
+        (
+            completion(
+                {"content": [THOUGHT, {"type": "text", "text": "one"}, {"type": "output_text", "text": " two"}]}
+            ),
+            Reply("one two", 9, 3, "stop"),
+        ),
+        (
+            completion({"content": [{"type": "image_url"}, {"type": "text", "text": "seen"}]}, "length"),
+            Reply("seen", 9, 3, "length"),
+        ),
+        (completion({"content": [{"type": "refusal", "refusal": "No."}]}), Reply("No.", 9, 3, "refusal")),
+        (completion({"content": [THOUGHT]}), Reply("", 9, 3, "no_content")),
+        (completion({"content": []}), Reply("", 9, 3, "no_content")),
+        (completion({"content": None}), Reply("", 9, 3, "no_content")),
+        (completion({"content": ""}), Reply("", 9, 3, "no_content")),
+        (completion({}), Reply("", 9, 3, "no_content")),
+        (completion({"content": None}, "length"), Reply("", 9, 3, "length")),
+        (completion({"content": None}, None), Reply("", 9, 3, None)),
+        (b"\xef\xbb\xbf" + completion({"content": "Yes."}), Reply("Yes.", 9, 3, "stop")),
+    ],
+)
+def test_every_known_shape_is_paid_for_once(body: bytes, reply: Reply):
+    replies: list[Reply] = []
+    with OpenAiServer(lambda prompt, nth: Raw(body)) as server:
+        _, tally = ask(server, some_calls(3), attempts=8, on_reply=lambda call, reply: replies.append(reply))
+        assert server.asked.total() == 3
+    assert replies == [reply] * 3
+    assert (tally.retries, tally.failed, tally.uncertain) == (Counter(), {}, 0)
+
+
+@pytest.mark.parametrize(
+    "content", [5, {"type": "text", "text": "x"}, ["x"], [{"type": "audio"}], [{"type": "text", "text": None}]]
+)
+def test_a_shape_that_nobody_knows_is_paid_for_once_and_shown(content: Any):
+    hostile = f"{KEY} \x1b]0;x\x07 \u202e " + "x" * 5000
+    odd = completion({"content": content}, note=hostile)
+
+    def behave(prompt: str, nth: int) -> Any:
+        return Raw(odd) if prompt in ("question 1", "question 2") else Answer()
+
+    said: list[str] = []
+    budget = Budget(None)
+    with OpenAiServer(behave) as server:
+        answered, tally = ask(
+            server, some_calls(6), at_once=1, attempts=8, say=said.append, price=Price(0, 1000), budget=budget
+        )
+        assert server.asked.total() == 6
+    assert answered == ["0", "3", "4", "5"]
+    assert (tally.retries, tally.uncertain, said) == (Counter(), 2, [])
+    assert budget.spent == pytest.approx(4 * 0.01 + 2 * 0.02)
+    why = tally.failed["1"]
+    assert why.startswith("not a chat completion: ")
+    assert "what came is " in why and '"content":' in why and "[key]" in why
+    assert KEY not in why and why.isprintable() and len(why) < 600
+
+
+def test_a_server_of_another_language_is_left_at_once():
+    with OpenAiServer(lambda prompt, nth: Raw(b'{"output": "Yes."}')) as server:
+        with pytest.raises(
+            Refused, match=r'not a chat completion: choices is missing; what came is {"output": "Yes."}'
+        ):
+            ask(server, some_calls(100), attempts=8)
+        assert server.asked.total() <= 8
+
+
+def test_the_error_that_a_gateway_passes_on_in_a_200_has_its_own_status():
+    def behave(prompt: str, nth: int) -> Any:
+        return Raw(b'{"error": {"code": 502, "message": "upstream is away"}}') if nth == 1 else Answer()
+
+    with OpenAiServer(behave) as server:
+        answered, tally = ask(server, some_calls(2))
+    assert sorted(answered) == ["0", "1"]
+    assert tally.retries == {"status 502": 2}
+
+
+def test_an_error_behind_the_mark_of_utf_8_is_read():
+    class Marking(OpenAiServer):
+        def send(self, handler: Any, status: int, body: bytes, headers: dict[str, str]) -> None:
+            super().send(handler, status, b"\xef\xbb\xbf" + body, headers)
+
+    def behave(prompt: str, nth: int) -> Any:
+        return Error(400, message="flagged", code="content_filter") if prompt == "question 1" else Answer()
+
+    with Marking(behave) as server:
+        answered, tally = ask(server, some_calls(3))
+    assert (sorted(answered), tally.failed, tally.filtered) == (["0", "2"], {"1": "400 flagged"}, {"1"})
 
 
 def test_the_key_is_shown_nowhere():
@@ -400,7 +502,7 @@ def test_the_key_is_shown_nowhere():
 
 @pytest.mark.parametrize("body", [None, [], {}, {"choices": []}, {"choices": [{"message": {"content": 5}}]}, "x", 7])
 def test_what_is_no_chat_completion(body: Any):
-    with pytest.raises(ValueError, match="not a chat completion"):
+    with pytest.raises(UnknownShape, match="not a chat completion"):
         read_reply(body)
 
 
