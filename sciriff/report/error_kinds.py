@@ -11,7 +11,7 @@ from urllib.parse import quote
 from sciriff.report.answers import Answers, ShownAnswer
 from sciriff.report.errors import ErrorTable
 from sciriff.report.quotes import Found, search
-from sciriff.run.visible import shortened, visible, visible_line
+from sciriff.run.visible import visible, visible_line
 from sciriff.tasks.metrics.answer_end import without_end
 from sciriff.tasks.metrics.claim_f1 import claim_f1
 from sciriff.tasks.metrics.entity_f1 import entity_f1
@@ -27,7 +27,7 @@ from sciriff.tasks.task import WRONG_TYPE as OTHER_FORM
 EXAMPLES = 3
 """Answers of each kind that are linked."""
 LONGEST = 60
-"""Characters shown of an item."""
+"""Characters shown of an item and of an id."""
 LONGEST_ID = 300
 """Characters of an id that a link may have."""
 EVIDENCE = "evidence"
@@ -53,7 +53,8 @@ KINDS = (SKIPPED, REFUSED, NOTHING, CUT, PLAIN_NULL, FORM, NO_JSON, FIELD_MISSIN
 class Example:
     """An answer with an error."""
 
-    instance_id: str
+    name: str
+    """Its id without the task, and the number of the sample."""
     link: str
     """To the answer in the page's browser; empty where the id is too long for it."""
     text: str
@@ -244,7 +245,12 @@ def _quoted(task: Task, value: Any) -> Iterable[str]:
 
 def _example(task: Task, row: ShownAnswer, text: str) -> Example:
     answer = row.answer
-    shown = visible(answer.instance_id)
-    sample = f"&sample={answer.sample}" if answer.sample else ""
-    link = f"#prediction={task.name}/{quote(shown, safe='')}{sample}" if len(shown) <= LONGEST_ID else ""
-    return Example(visible_line(shortened(shown, LONGEST)), link, visible_line(shortened(text, LONGEST)))
+    shown, sample = visible(answer.instance_id), answer.sample
+    link = f"#prediction={task.name}/{quote(shown, safe='')}{f'&sample={sample}' if sample else ''}"
+    name = _cut(answer.instance_id.removeprefix(f"{task.name}:")) + (f" ({sample})" if sample else "")
+    return Example(name, link if len(shown) <= LONGEST_ID else "", _cut(text))
+
+
+def _cut(text: str) -> str:
+    """The beginning of a text on one line."""
+    return visible_line(text if len(text) <= LONGEST else f"{text[:LONGEST]}…")
