@@ -65,9 +65,9 @@ def references(task: Task) -> list[str]:
     return [json.dumps(longer(json.loads(text), times)) for text in texts]
 
 
-def predictions(task: Task) -> list[Prediction]:
-    """As many answers as the task has in SciRIFF's validation split."""
-    texts, chance = references(task), random.Random(task.name)
+def predictions(task: Task, drawn: str = "") -> list[Prediction]:
+    """As many answers as the task has in SciRIFF's validation split; others for another `drawn`."""
+    texts, chance = references(task), random.Random(task.name + drawn)
     rows = []
     for number in range(catalogue()[task.name].validation):
         reference = texts[number % len(texts)]
