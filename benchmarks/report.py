@@ -3,11 +3,11 @@
 python benchmarks/report.py [PAGE]
 python benchmarks/report.py --many [PAGE]
 
-The first is report.html of a whole evaluation. Its 4,177 predictions are those of benchmarks/scoring.py, with prompts of
-each task's mean length in SciRIFF. Their words are random, so they compress somewhat worse than papers (Qasper's
-prompts: to 0.29). The second is the page of `compare --html` for four runs with six samples of answers to the same 4,177
-prompts, 100,248 in all: every prompt has a paper of its own of 2,000 to 6,000 tokens (Qasper's are shared by three), and
-in every answer a fifth of the words are drawn anew. The page is kept as PAGE.
+The first is report.html of a whole evaluation. Its 4,177 predictions are those of benchmarks/scoring.py, with prompts
+of each task's mean length in SciRIFF. Their words are random, so they compress somewhat worse than papers (Qasper's
+prompts: to 0.29). The second is the page of `compare --html` for four runs with six samples of answers to the same
+4,177 prompts, 100,248 in all: every prompt has a paper of its own of 2,000 to 6,000 tokens (three share one of
+Qasper's), and in every answer a fifth of the words are drawn anew. The page is kept as PAGE.
 """
 
 import json
