@@ -11,7 +11,7 @@ COMMANDS = {
     "train": "mix, train, predict, score and report, as the config says",
     "evaluate": "the same with train=none",
     "compare": "finished runs beside each other, and which differences are within noise",
-    "export": "the held-out tasks as task files of lm-eval or inspect_ai",
+    "export": "the held-out tasks as task files of lm-eval or inspect_ai, or the answers of runs as one table",
     "ls": "runs with their status, score and age",
 }
 

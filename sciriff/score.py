@@ -16,7 +16,7 @@ from sciriff.config import Config
 from sciriff.data.documents import document_digests
 from sciriff.data.judgements import answers_digest, read_asked, read_ratings
 from sciriff.data.records import named
-from sciriff.data.saved_answers import SavedAnswer, TaskAnswers, read_predictions, some
+from sciriff.data.saved_answers import SavedAnswer, TaskAnswers, filters_line, read_predictions, some
 from sciriff.results.general_items import GeneralRun, read_general, score_general
 from sciriff.results.general_table import write_general_table
 from sciriff.results.parity_differences import other_parity, scored_by_other_rules, task_differences
@@ -27,7 +27,7 @@ from sciriff.results.score_tables import write_tables
 from sciriff.results.scores import ColumnScore, JudgeReport, Scores, Summary, TaskDifferences, TaskScores, write_scores
 from sciriff.results.statistics import Array, interval
 from sciriff.results.summary_table import summary_lines
-from sciriff.run.messages import show
+from sciriff.run.messages import say, show
 from sciriff.run.progress import Progress
 from sciriff.run.run_dir import RunDir
 from sciriff.run.user_error import UserError
@@ -41,7 +41,10 @@ def main(config: Config, run: RunDir) -> None:
     """Read everything, score it, write scores.json and the tables, print the summary."""
     folder = Path(config.predictions) if config.predictions else run.predictions
     held_out = config.eval.held_out
-    tasks = read_predictions(folder, config.eval.tasks, config.allow_missing, names_of(held_out))
+    wanted = config.predictions_filter
+    tasks = read_predictions(folder, config.eval.tasks, config.allow_missing, names_of(held_out), wanted)
+    if line := filters_line(tasks):
+        say(line)
     parity = config.eval.parity == "reference"
     progress = Progress(sum(len(found.answers) for found in tasks.values()))
     done = 0

@@ -1,4 +1,7 @@
-"""Write the held-out tasks as task files of another harness: `python -m sciriff.export lm_eval FOLDER`."""
+"""Write the held-out tasks as task files of another harness: `python -m sciriff.export lm_eval FOLDER`.
+
+`python -m sciriff.export parquet FILE RUN ...` writes the answers of finished runs as one table instead.
+"""
 
 import sys
 from pathlib import Path
@@ -13,13 +16,18 @@ from sciriff.run.user_error import UserError
 from sciriff.stage import command
 
 FORMATS = {"lm_eval": lm_eval_tasks, "inspect": inspect_tasks}
+PARQUET = "parquet"
 
 
 @command
 def main() -> int:
+    if sys.argv[1:2] == [PARQUET]:
+        from sciriff.export import parquet_file  # it takes longer to load than --help may
+
+        return parquet_file.main(sys.argv[2:])
     paper = defaults()
     parser = ArgumentParser(prog="python -m sciriff.export", description=__doc__)
-    parser.add_argument("format", choices=FORMATS, help="the harness")
+    parser.add_argument("format", choices=FORMATS, help=f"the harness; `{PARQUET} --help` is about tables")
     parser.add_argument("folder", type=Path, metavar="FOLDER", help="gets the files; new, or of an earlier export")
     source = f"({paper.source.hub})"
     parser.add_argument(

@@ -17,7 +17,12 @@ def has_own_answers(run: RunDir) -> bool:
 def answers_file(run: RunDir, task: str) -> Path | None:
     """The file of a task's answers; None where the folder has none, or a link that leads out of it."""
     path = run.predictions / f"{task}.jsonl"
-    return path if path.is_file() and path.resolve().is_relative_to(run.root.resolve()) else None
+    return path if path.is_file() and lies_in(run.root, path) else None
+
+
+def lies_in(folder: Path, path: Path) -> bool:
+    """Whether a path lies in a folder, wherever links lead."""
+    return path.resolve().is_relative_to(folder.resolve())
 
 
 def run_answers(path: Path, task: str) -> Iterator[SavedAnswer]:
