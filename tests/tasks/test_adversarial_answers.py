@@ -193,7 +193,7 @@ def test_adversarial_answers_are_scored_by_the_rules():
     ("depth", "status"), [(299, "valid_json"), (301, "extract_failure"), (100_000, "extract_failure")]
 )
 def test_deep_nesting_ends_at_our_own_limit(depth: int, status: str):
-    """The reference code reads nearly 1,000 levels and crashes on more, by the version of Python: a listed difference."""
+    """The reference code reads nearly 1,000 levels and crashes on more: a listed difference."""
     answer = "[" * depth + '"a"' + "]" * depth
     scored = TASKS["bioasq_list_qa"].score(answer, '["a"]', parity=True)
     assert scored.status == status
