@@ -4,13 +4,14 @@ import importlib
 import sys
 
 from sciriff import __version__
+from sciriff.run.messages import show
 
 COMMANDS = {
     "recreate": "SciRIFF's rows, or rows like them, from raw corpora and templates",
     "train": "mix, train, predict, score and report, as the config says",
     "evaluate": "the same with train=none",
     "compare": "finished runs beside each other, and which differences are within noise",
-    "export": "the held-out tasks as task files of lm-eval or inspect_ai",
+    "export": "the held-out tasks as task files of lm-eval or inspect_ai, or the answers of runs as one table",
     "ls": "runs with their status, score and age",
 }
 
@@ -19,7 +20,7 @@ def main() -> int:
     """Hand the rest of the command line to one of COMMANDS."""
     name = sys.argv[1] if len(sys.argv) > 1 else "--help"
     if name == "--version":
-        print(f"sciriff {__version__}")
+        show(f"sciriff {__version__}")
         return 0
     if name in COMMANDS:
         sys.argv[:2] = [f"sciriff {name}"]
@@ -30,10 +31,10 @@ def main() -> int:
             return int(module.main())
         except KeyboardInterrupt:  # before the command had handlers of its own, if it has any
             return 130
-    print("usage: sciriff COMMAND ...\n")
+    show("usage: sciriff COMMAND ...", "")
     for command, what in COMMANDS.items():
-        print(f"  {command:<10} {what}")
-    print("\n  sciriff train --help says what can be chosen")
+        show(f"  {command:<10} {what}")
+    show("", "  sciriff train --help says what can be chosen")
     return 0 if name in ("--help", "-h") else 2
 
 

@@ -4,17 +4,18 @@
 any of these. The first run is the baseline. docs/statistics.md says what each number means.
 """
 
-import argparse
 import json
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from itertools import islice
+from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
 
+from sciriff.data.marks import LONGEST_NAME
 from sciriff.report.sweep import sweep_page
 from sciriff.report.sweep.sweep_page import UNREADABLE, LeftOut
+from sciriff.results.agreement import RIGHT_FROM, Agreement, NotUsed, agreements, read_persons
 from sciriff.results.comparison import Comparison, compare
 from sciriff.results.difference import NOISE, SEED_ERRORS, SEED_NOISE, Difference
 from sciriff.results.finished_runs import find_runs, read_run, read_runs, with_own_names
@@ -29,26 +30,28 @@ from sciriff.results.latex_table import latex_table
 from sciriff.results.seeds import Group, Value, pool_seeds, pooled
 from sciriff.results.statistics import ALPHA, POWER, RESAMPLES
 from sciriff.results.terminal_table import table_lines
-from sciriff.run.messages import say
+from sciriff.run.arguments import ArgumentParser
+from sciriff.run.messages import say, show
 from sciriff.run.number_format import interval, p_value, plus_minus, points, signed_points
 from sciriff.run.user_error import UserError
-from sciriff.run.visible import visible_line
+from sciriff.run.visible import shortened, visible_line
 from sciriff.run.whole_file import write_whole
 from sciriff.stage import command
 
 HEADER = ("column", "n", "baseline", "run", "difference", "95 % interval", "p", "Holm", "detectable", "")
 GENERAL_HEADER = ("general task", *HEADER[1:-1], "lost", "won", "")
 SEED_HEADER = ("column", "n", "score")
+MARKS_HEADER = ("task", "one", "other", "n", "agree", "kappa", "both right", "one alone", "other alone", "both wrong")
 UNKNOWN = "-"
 SHOWN = 3
-"""Unfinished runs that are named; the rest are counted."""
+"""Unfinished runs, and answers with marks that no longer fit, that are named; the rest are counted."""
 GATE_FAILED = 3
 """Exit status where a run breaks a rule of --fail-if, or a rule cannot be checked."""
 
 
 @command
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m sciriff.compare", description=(__doc__ or "").partition("\n")[0])
+    parser = ArgumentParser(prog="python -m sciriff.compare", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("runs", nargs="+", metavar="RUN", help="a run, a folder of runs, or a pattern in runs/")
     parser.add_argument("--baseline", metavar="RUN", help="what the others are compared with (the first run)")
     parser.add_argument("--each", action="store_true", help="do not pool the seeds of one configuration")
@@ -62,28 +65,43 @@ def main() -> int:
         parser.add_argument(option, type=Path, metavar="FILE", help=f"write {what}")
     rule = "end with status 3 if a run does this beside the baseline, as 'mean<-1' or 'scierc_ner/f1 lower'; repeatable"
     parser.add_argument("--fail-if", action="append", default=[], metavar="RULE", help=rule)
+    saved = "marks that a person saved in a page, compared with scores and with other FILEs; repeatable"
+    parser.add_argument("--marks", action="append", type=Path, default=[], metavar="FILE", help=saved)
+    right = f"score from which an answer is right beside marks, in points ({100 * RIGHT_FROM:g})"
+    parser.add_argument("--right-from", type=float, default=100 * RIGHT_FROM, metavar="N", help=right)
     arguments = parser.parse_args()
     rules = [read_rule(text) for text in arguments.fail_if]
     if arguments.resamples < 100:
         raise UserError(f"--resamples {arguments.resamples} is too few for a 95 % interval; give 100 or more")
-    least = 1 if (arguments.latex or arguments.html) and not rules else 2
+    if not 0 < arguments.right_from <= 100:
+        raise UserError(f"--right-from {arguments.right_from:g} must be above 0 and at most 100")
+    persons = read_persons(arguments.marks)
+    least = 1 if (arguments.latex or arguments.html or persons) and not rules else 2
     (baseline, *others), left_out = read_groups(arguments.runs, arguments.baseline, arguments.each, least)
     check_rules(rules, baseline, others)
     comparisons = [compare(baseline, group, arguments.resamples) for group in others]
     failed = broken(rules, baseline, comparisons)
     text = lines(baseline, comparisons) if comparisons else seed_lines(baseline)
+    more: dict[str, Any] = {"broken_rules": [_broken_json(one) for one in failed]} if rules else {}
+    if persons:
+        runs = [run for group in (baseline, *others) for run in group.runs]
+        agreed, not_used = agreements(runs, persons, arguments.right_from / 100)
+        text += ["", *marks_lines(agreed, not_used, arguments.right_from)]
+        more["marks"] = _marks_json(agreed, not_used, arguments.right_from / 100)
     if arguments.json:
-        more = {"broken_rules": [_broken_json(one) for one in failed]} if rules else {}
         write_json(arguments.json, baseline, comparisons, arguments.resamples, more)
     if arguments.latex:
         write_whole(arguments.latex, latex_table([baseline, *others], comparisons))
         text = [*text, "", f"LaTeX: {arguments.latex}"]
     if arguments.html:
         groups, title = [baseline, *others], arguments.html.stem
-        page = sweep_page.render(title, groups, arguments.resamples, compared=comparisons, left_out=left_out)
+        marks = [mark for of_person in persons.values() for mark in of_person]
+        page = sweep_page.render(
+            title, groups, arguments.resamples, compared=comparisons, left_out=left_out, marks=marks
+        )
         write_whole(arguments.html, page.decode())
         text = [*text, "", f"page: {arguments.html}"]
-    print("\n".join(text), flush=True)
+    show(*text)
     return gate_status(rules, failed, left_out)
 
 
@@ -102,9 +120,9 @@ def gate_status(rules: Sequence[Rule], failed: Sequence[Broken], left_out: Seque
         return 0
     reasons = [*([sentence(failed)] if failed else []), *(f"{row.name} was not checked" for row in left_out)]
     if reasons:
-        say(visible_line(f"--fail-if: {'; '.join(reasons)}"))
+        say(f"--fail-if: {'; '.join(reasons)}")
         return GATE_FAILED
-    print(f"--fail-if: {', '.join(rule.text for rule in rules)}: no run does")
+    show(f"--fail-if: {', '.join(rule.text for rule in rules)}: no run does")
     return 0
 
 
@@ -133,7 +151,7 @@ def read_groups(
     if len(runs) < least:
         raise UserError(
             f"there is only one run here, {runs[0].folder}; name another, "
-            "or --latex FILE for its table, --html FILE for its page"
+            "or --latex FILE for its table, --html FILE for its page, --marks FILE for what a person thinks of it"
         )
     return groups, [
         *(LeftOut(str(folder), reason, UNREADABLE) for folder, reason in unreadable.items()),
@@ -195,6 +213,42 @@ def seed_lines(group: Group) -> list[str]:
         header = (GENERAL_HEADER[0], *SEED_HEADER[1:])
         text += ["", *table_lines(header, rows, right=header[1:]), *general.notes]
     return [visible_line(line) for line in text]
+
+
+def marks_lines(agreed: Sequence[Agreement], not_used: Sequence[NotUsed], right_from: float) -> list[str]:
+    """The table of how persons and scores agree, with a block for each run, and the marks that were not used."""
+    cells = [
+        (
+            *(row.task, row.first, row.second, f"{row.n:,}", f"{row.agreement:.1%}"),
+            UNKNOWN if row.kappa is None else f"{row.kappa:.2f}",
+            *(f"{count:,}" for count in (row.both_right, row.first_alone, row.second_alone, row.both_wrong)),
+        )
+        for row in agreed
+    ]
+    header, *drawn = table_lines(MARKS_HEADER, cells, right=MARKS_HEADER[3:])
+    text, left = [header] if drawn else ["no mark is of an answer of these runs"], iter(drawn)
+    for run, rows in groupby(agreed, key=lambda row: row.run):
+        text += [run, *islice(left, len(list(rows)))]
+    if drawn:
+        judged = f"of a judge's ratings those from {1 + 4 * right_from / 100:g}"
+        text += ["", f"right: what a person marked so, and scores from {right_from:g} (--right-from), {judged}"]
+    if any(row.kappa is None for row in agreed):
+        text.append(f"kappa {UNKNOWN}: not defined, for both find all answers right, or all wrong")
+    for marks in not_used:
+        text += [f"{marks.person}: {reason}" for reason in _reasons(marks)]
+    return [visible_line(line) for line in text]
+
+
+def _reasons(marks: NotUsed) -> list[str]:
+    """Why marks of a person were not used, each with its number."""
+    reasons = [f"{marks.unclear:,} marks are `unclear` and left out"] if marks.unclear else []
+    if marks.changed:
+        more = f" and {len(marks.changed) - SHOWN:,} more" if len(marks.changed) > SHOWN else ""
+        shown = "; ".join(shortened(name, LONGEST_NAME) for name in marks.changed[:SHOWN])
+        reasons.append(f"{len(marks.changed):,} marks are of answers that are others now, or gone: {shown}{more}")
+    for counts, why in ((marks.elsewhere, "whose answers are not in its folder"), (marks.unknown, "that is not here")):
+        reasons += [f"{n:,} marks are of the run {shortened(run, LONGEST_NAME)}, {why}" for run, n in counts.items()]
+    return reasons
 
 
 def _rows(comparison: Comparison) -> list[Difference]:
@@ -293,6 +347,12 @@ def _broken_json(found: Broken) -> dict[str, Any]:
     """A rule that was broken or could not be checked, and why."""
     column = found.difference.name if found.difference else None
     return {"rule": found.rule.text, "run": found.run, "column": column, "reason": found.reason}
+
+
+def _marks_json(agreed: Sequence[Agreement], not_used: Sequence[NotUsed], right_from: float) -> dict[str, Any]:
+    """The agreement of persons and scores; `right_from` is a score (0-1)."""
+    rows = [{**asdict(row), "n": row.n, "agreement": row.agreement, "kappa": row.kappa} for row in agreed]
+    return {"right_from": right_from, "agreement": rows, "not_used": [vars(marks) for marks in not_used]}
 
 
 def _json(row: Difference) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 RUN is a run's folder, a folder of runs, or a pattern of names in runs/; without any, all of runs/ is listed.
 """
 
-import argparse
 import fnmatch
 import json
 import sys
@@ -20,9 +19,10 @@ from sciriff.results.finished_runs import RUNS, find_folders
 from sciriff.results.scores import read_general_scores, read_summary
 from sciriff.results.summary_table import general_mean_line, mean_line
 from sciriff.results.terminal_table import table_lines
+from sciriff.run.arguments import ArgumentParser
 from sciriff.run.locks import is_owned
 from sciriff.run.manifest import Manifest
-from sciriff.run.messages import say, say_error
+from sciriff.run.messages import say, say_error, show
 from sciriff.run.number_format import age
 from sciriff.run.run_dir import RunDir
 from sciriff.run.slurm_command import NoAnswer
@@ -57,13 +57,13 @@ class Listed:
 @command
 def main() -> int:
     """Run the command line and return its exit status, USER_ERROR for a damaged run, too."""
-    parser = argparse.ArgumentParser(prog="python -m sciriff.ls", description=(__doc__ or "").partition("\n")[0])
+    parser = ArgumentParser(prog="python -m sciriff.ls", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("runs", nargs="*", metavar="RUN", help=f"a run, a folder of runs, or a pattern ({RUNS}/)")
     arguments = parser.parse_args()
     if not arguments.runs and not Path(RUNS).is_dir():
         raise UserError(f"there is no folder {RUNS}/ here; `python -m sciriff.train` makes runs in it")
     rows = all_listed(arguments.runs or [RUNS])
-    print("\n".join(lines(rows, time.time())), flush=True)
+    show(*lines(rows, time.time()))
     damaged = [row.damage for row in rows if row.damage is not None]
     for damage in damaged:
         say_error(damage)

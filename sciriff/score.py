@@ -13,9 +13,10 @@ from statistics import fmean, median
 import numpy as np
 
 from sciriff.config import Config
+from sciriff.data.documents import document_digests
 from sciriff.data.judgements import answers_digest, read_asked, read_ratings
 from sciriff.data.records import named
-from sciriff.data.saved_answers import SavedAnswer, TaskAnswers, read_predictions, some
+from sciriff.data.saved_answers import SavedAnswer, TaskAnswers, filters_line, read_predictions, some
 from sciriff.results.general_items import GeneralRun, read_general, score_general
 from sciriff.results.general_table import write_general_table
 from sciriff.results.parity_differences import other_parity, scored_by_other_rules, task_differences
@@ -27,6 +28,7 @@ from sciriff.results.score_tables import write_tables
 from sciriff.results.scores import ColumnScore, JudgeReport, Scores, Summary, TaskDifferences, TaskScores, write_scores
 from sciriff.results.statistics import Array
 from sciriff.results.summary_table import summary_lines
+from sciriff.run.messages import say, show
 from sciriff.run.progress import Progress
 from sciriff.run.run_dir import RunDir
 from sciriff.run.user_error import UserError
@@ -40,7 +42,10 @@ def main(config: Config, run: RunDir) -> None:
     """Read everything, score it, write scores.json and the tables, print the summary."""
     folder = Path(config.predictions) if config.predictions else run.predictions
     held_out = config.eval.held_out
-    tasks = read_predictions(folder, config.eval.tasks, config.allow_missing, names_of(held_out))
+    wanted = config.predictions_filter
+    tasks = read_predictions(folder, config.eval.tasks, config.allow_missing, names_of(held_out), wanted)
+    if line := filters_line(tasks):
+        say(line)
     parity = config.eval.parity == "reference"
     progress = Progress(sum(len(found.answers) for found in tasks.values()))
     done = 0
@@ -66,18 +71,23 @@ def main(config: Config, run: RunDir) -> None:
             other = found.by_sample(scored_by_other_rules(task, texts, scored, parity))
             if (differing := task_differences(task, [*samples.values()], [*other.values()])) is not None:
                 differences[task.name] = differing
-            columns += parts(task, [vectors(task, found, scored)])
-            answers = zip(found.answers, scored, strict=True)
-            write_per_instance(per_instance, task, ((a.instance_id, a.sample, a.reference, row) for a, row in answers))
+            documents = documents_of(found)
+            columns += parts(task, [vectors(task, found, scored)], [documents[i] for i in found.instances])
+            answers = (
+                (a.instance_id, a.sample, a.reference, row) for a, row in zip(found.answers, scored, strict=True)
+            )
+            write_per_instance(per_instance, task, answers, documents)
             done += len(scored)
             progress(done, task.name)
     summary = add_spreads(summarise(results, held_out), details, held_out)
+    summary = add_intervals(summary, columns, config.eval.resamples > 0)
+    label_documents(results, summary, columns)
     scores: Scores = {
         "model": config.name or config.model.name,
         "parity": config.eval.parity,
         "samples": max(found.samples for found in tasks.values()),
         "tasks": results,
-        "summary": add_intervals(summary, columns, config.eval.resamples > 0),
+        "summary": summary,
         "other_parity": other_parity(held_out, config.eval.parity, summary["columns"], differences),
     }
     if scores["samples"] == 1:
@@ -90,7 +100,7 @@ def main(config: Config, run: RunDir) -> None:
     write_scores(run.scores, scores)
     write_tables(run.tables, [scores])
     write_general_table(run.tables, general, config.eval.resamples)
-    print("\n".join(summary_lines(scores)), flush=True)
+    show(*summary_lines(scores))
 
 
 def read_scored_general(config: Config, run: RunDir) -> GeneralRun | None:
@@ -152,6 +162,14 @@ def add_ratings(
         "not_judged": len(unrated),
     }
     return [replace(row, judge=rule.count(rated[p])) if p in rated else row for p, row in enumerate(scored)], counts
+
+
+def documents_of(found: TaskAnswers) -> dict[str, str | None]:
+    """Instance id -> digest of the document that its prompt is about; None where it cannot be known."""
+    prompts = dict.fromkeys(found.instances, "")
+    for answer in found.answers:
+        prompts[answer.instance_id] = prompts[answer.instance_id] or answer.prompt
+    return dict(zip(prompts, document_digests([*prompts.values()]), strict=True))
 
 
 def vectors(task: Task, found: TaskAnswers, scored: list[Scored]) -> Array:
@@ -237,6 +255,18 @@ def add_intervals(summary: Summary, columns: Sequence[TaskColumns], intervals: b
     if terms and len(terms) == len(summary["columns"]) and (found := combined_interval(terms)) is not None:
         summary["mean_ci95"] = found
     return summary
+
+
+def label_documents(results: dict[str, TaskScores], summary: Summary, columns: Sequence[TaskColumns]) -> None:
+    """Say of which tasks documents were resampled, and of which these were too few."""
+    for part in columns:
+        known = (summary["columns"][name] for name in part.columns if name in summary["columns"])
+        found = [score for score in known if "ci95" in score]
+        if found and part.by_document:
+            results[part.task.name]["documents"] = part.documents
+        elif part.documents < part.n:
+            for score in found:
+                score["ci95_note"] = part.too_few
 
 
 if __name__ == "__main__":

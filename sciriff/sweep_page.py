@@ -1,6 +1,5 @@
 """`python -m sciriff.sweep_page SWEEP_DIR` writes sweep.html into the folder of a sweep, beside its jobs/."""
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +12,8 @@ from sciriff.results.finished_runs import FinishedRun, find_runs, read_run, read
 from sciriff.results.seeds import pool_seeds
 from sciriff.results.statistics import RESAMPLES
 from sciriff.results.sweep_record import PAGE, Job, jobs
+from sciriff.run.arguments import ArgumentParser
+from sciriff.run.messages import show
 from sciriff.run.number_format import duration
 from sciriff.run.run_dir import RunDir
 from sciriff.run.user_error import UserError
@@ -29,12 +30,12 @@ UNFINISHED = {
 
 @command
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m sciriff.sweep_page", description=__doc__)
+    parser = ArgumentParser(prog="python -m sciriff.sweep_page", description=__doc__)
     parser.add_argument("sweep", type=Path, metavar="SWEEP_DIR", help="runs/sweep-...")
     parser.add_argument("--resamples", type=int, default=RESAMPLES, metavar="N", help=f"({RESAMPLES})")
     arguments = parser.parse_args()
     write(arguments.sweep, arguments.resamples)
-    print(arguments.sweep / PAGE)
+    show(arguments.sweep / PAGE)
     return 0
 
 

@@ -26,6 +26,7 @@ from sciriff.driver.run_name import default_name
 from sciriff.driver.slurm.follow import LeftRunning
 from sciriff.driver.sweep_job import ONE_FAILED, job_of_sweep, refuse_launcher_without_sweep, say_of_sweep
 from sciriff.run import known_errors, spawn
+from sciriff.run.arguments import refuse_control_characters
 from sciriff.run.messages import say, say_error
 from sciriff.run.nodes.without_slurm import NodeFailed
 from sciriff.run.user_error import UserError
@@ -74,14 +75,14 @@ def exit_status(error: BaseException, progress: ProgressSinceStart) -> int:
         return USER_ERROR
     match error:
         case LeftRunning():
-            say(f"{error}\n  {this_command()}")
+            say(error, f"  {this_command()}")
             return 130
         case spawn.Stopped():
             for number in spawn.ASKS_TO_STOP:
                 signal.signal(number, signal.SIG_IGN)
             if error.reason:
                 say_error(error.reason)
-            say(f"stopped; what is finished is kept. Resume with:\n  {this_command()}")
+            say("stopped; what is finished is kept. Resume with:", f"  {this_command()}")
             if said := after_stop(error.signals, progress):
                 say(said)
             return 130
@@ -100,12 +101,19 @@ def exit_status(error: BaseException, progress: ProgressSinceStart) -> int:
     raise error
 
 
+def as_one_key(typed: str) -> str:
+    """Write `predictions.filter=NAME` as the key that it sets: `predictions` itself is a folder, and not a section."""
+    return f"predictions_filter={typed.partition('=')[2]}" if typed.startswith("predictions.filter=") else typed
+
+
 def main() -> int:
+    sys.argv[1:] = map(as_one_key, sys.argv[1:])
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come here instead of being printed by Hydra
     progress = ProgressSinceStart()
     try:
         for number in spawn.ASKS_TO_STOP:
             signal.signal(number, spawn.stop_between_children)  # while a child runs, spawn.run has a handler of its own
+        refuse_control_characters(sys.argv[1:])
         compose_and_run(progress)
     except BaseException as error:
         return exit_status(error, progress)

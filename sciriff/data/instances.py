@@ -7,6 +7,7 @@ from sciriff.config import EvalConfig, nearest
 from sciriff.data.records import Instance
 from sciriff.data.source_files import instances_source
 from sciriff.data.source_rows import read_rows
+from sciriff.run.messages import show
 from sciriff.run.user_error import UserError
 from sciriff.tasks import NAMES
 from sciriff.tasks.own import names_of
@@ -55,7 +56,7 @@ def read_instances(config: EvalConfig) -> dict[str, list[Instance]]:
     if len(missing) == len(wanted) or (missing and config.tasks is not None):
         raise UserError(f"{place} has no instances of {', '.join(missing)} in split {source.split}")
     if missing:
-        print(f"{place} has no instances of {', '.join(missing)}", flush=True)
+        show(f"{place} has no instances of {', '.join(missing)}")
     return {name: rows for name, rows in instances.items() if rows}
 
 

@@ -11,6 +11,7 @@ from sciriff.driver.command_line import this_command
 from sciriff.driver.composed import checked
 from sciriff.driver.requeue import ProgressSinceStart
 from sciriff.driver.untrained_baseline import beside_untrained, wants_untrained
+from sciriff.run.messages import show
 from sciriff.run.nodes import cluster, without_slurm
 from sciriff.run.run_dir import RunDir
 from sciriff.tasks.own import names_of
@@ -24,7 +25,7 @@ def job(composed: DictConfig, progress: ProgressSinceStart) -> float | None:
     planned = plan.make(config)
     if config.dry_run:
         problems = [f"problem   {problem}" for problem in preflight.problems(config, planned)]
-        print("\n".join([*plan.lines(config, planned), *problems]))
+        show(*plan.lines(config, planned), *problems)
         return None
     preflight.refuse(config, planned)
     nodes = cluster.here()

@@ -22,16 +22,16 @@ from sciriff.results.summary_table import summary_lines
 from sciriff.run import machine, spawn
 from sciriff.run.locks import own_run
 from sciriff.run.manifest import Manifest, StageRecord, damaged_output, record_outputs
-from sciriff.run.messages import say, say_error
+from sciriff.run.messages import say, say_error, show
 from sciriff.run.nodes import shared_files
 from sciriff.run.nodes.cluster import Cluster, here
 from sciriff.run.nodes.everywhere import START, everywhere
 from sciriff.run.nodes.without_slurm import Order
 from sciriff.run.run_dir import RunDir
-from sciriff.run.user_error import UserError
+from sciriff.run.user_error import InLines, UserError
 
 
-class RunFailed(Exception):
+class RunFailed(InLines):
     """A stage of a run failed; what was finished is kept."""
 
 
@@ -54,19 +54,21 @@ def run(config: Config, again: str, progress: ProgressSinceStart, wait: bool = F
                     _run_stage(STAGES[stage], config, run, manifest, again, tracker)
                 except spawn.ChildFailed as error:
                     raise RunFailed(
-                        f"{error}: {error.reason}\nThe whole log: {error.log}\n"
-                        f"What is finished is kept. Fix the cause, then resume with:\n  {again}"
+                        *f"{error}: {error.reason}".split("\n"),
+                        f"The whole log: {error.log}",
+                        "What is finished is kept. Fix the cause, then resume with:",
+                        f"  {again}",
                     ) from None
                 if stage == "recreate" and before is not None:
                     config = with_own_tasks(config, before)
                     freeze(config, run)
     mean = None
     if config.active_stages[-1:] == ["mix"]:
-        print(card_table.table(read_mix_card(run.mix_card)), flush=True)
+        show(*card_table.lines(read_mix_card(run.mix_card)))
         say(f"the card: {run.mix_card_page}")
     if "score" in config.active_stages:
         scores = read_scores(run.scores)
-        print("\n".join(summary_lines(scores)), flush=True)
+        show(*summary_lines(scores))
         mean = scores["summary"]["mean"]
     if "report" in config.active_stages:
         say(f"report: {run.report}")
@@ -107,7 +109,7 @@ def run_each_model(config: Config, models: list[str], again: str, progress: Prog
             run(one, again, progress)
             finished.append(RunDir(root / model))
         except (UserError, RunFailed) as error:
-            say_error(f"{name}: {error}")
+            say_error(error, about=f"{name}: ")
     if finished and "score" in config.active_stages:
         tables = RunDir(root).tables
         write_tables(tables, [read_scores(run_dir.scores) for run_dir in finished])

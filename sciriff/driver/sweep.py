@@ -27,7 +27,6 @@ from sciriff.run.locks import hold_or_refuse
 from sciriff.run.number_format import clock
 from sciriff.run.run_dir import RunDir
 from sciriff.run.user_error import UserError
-from sciriff.run.visible import visible_line
 
 FOLDER, NUMBER = "SCIRIFF_SWEEP_DIR", "SCIRIFF_SWEEP_JOB"
 """Environment variables of a job: its sweep's folder and, if it has a process of its own (in Slurm), its number."""
@@ -136,7 +135,7 @@ def table(found: list[Job]) -> list[str]:
     if failed:
         lines.append(f"{len(failed)} of {len(found)} jobs failed; the same command runs only what is not done:")
         for job in failed:
-            lines.append(visible_line(f"  {job.name}: {job.reason}"))
+            lines.append(f"  {job.name}: {job.reason}")
             if job.log is not None:
                 lines.append(f"    log: {job.log}")
     return lines
@@ -150,7 +149,11 @@ def make_page(place: Path) -> list[str]:
     try:
         spawn.run("page", command, log)
     except spawn.ChildFailed as error:
-        return [f"the page of the sweep was not made: {error.reason}", f"  log: {log}", f"  {shlex.join(command)}"]
+        return [
+            *f"the page of the sweep was not made: {error.reason}".split("\n"),
+            f"  log: {log}",
+            f"  {shlex.join(command)}",
+        ]
     except OSError as error:
         return [f"the page of the sweep was not made: {error}"]
     return [f"page: {place / PAGE}"]

@@ -16,7 +16,7 @@ from sciriff.driver.requeue import ProgressSinceStart, job_id
 from sciriff.driver.run_name import typed_overrides
 from sciriff.results import sweep_record
 from sciriff.run import spawn
-from sciriff.run.messages import say_error
+from sciriff.run.messages import say_error, show
 from sciriff.run.nodes import cluster
 from sciriff.run.user_error import UserError
 
@@ -54,7 +54,7 @@ def job_of_sweep(composed: DictConfig, progress: ProgressSinceStart) -> float | 
         if mean is None and sweep.searches(hydra_config.sweeper):
             raise UserError(sweep.NO_MEAN)
     except (UserError, OSError, pipeline.RunFailed) as error:
-        say_error(f"{row.name}: {error}")
+        say_error(error, about=f"{row.name}: ")
         first, _, rest = str(error).partition("\n")
         end("failed", f"{first} {rest.partition(chr(10))[0].strip(' -')}" if first.endswith(":") and rest else first)
         raise pipeline.RunFailed(ONE_FAILED if own_number is None else "a job of the sweep failed") from None
@@ -77,6 +77,6 @@ def say_of_sweep(page: bool) -> None:
     """Print the table of the sweep that this process ran, and make its page."""
     place = sweep.folder() if sweep.own_number() is None else None
     if place is not None and (found := sweep_record.jobs(place)):
-        print("\n".join(sweep.table(found)), flush=True)
+        show(*sweep.table(found))
         if page:
-            print("\n".join(sweep.make_page(place)), flush=True)
+            show(*sweep.make_page(place))

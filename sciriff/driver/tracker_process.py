@@ -73,7 +73,7 @@ class Tracker:
         if status and stopped:  # a scheduler's signal to all processes also ends W&B's service
             _say(f"not everything was copied; the next start copies the rest, or `{again}`")
         elif status:
-            _say(f"the tracker failed, the run did not; log: {self._log}; copy the run again with:\n  {again}")
+            _say(f"the tracker failed, the run did not; log: {self._log}; copy the run again with:", f"  {again}")
 
 
 def _end(process: "subprocess.Popen[str]", timeout: float) -> int:
@@ -91,5 +91,5 @@ def _end(process: "subprocess.Popen[str]", timeout: float) -> int:
         return process.wait()
 
 
-def _say(text: str) -> None:
-    say(f"track: {text}")
+def _say(text: str, *others: str) -> None:
+    say(f"track: {text}", *others)

@@ -1,6 +1,8 @@
-"""Write the held-out tasks as task files of another harness: `python -m sciriff.export lm_eval FOLDER`."""
+"""Write the held-out tasks as task files of another harness: `python -m sciriff.export lm_eval FOLDER`.
 
-import argparse
+`python -m sciriff.export parquet FILE RUN ...` writes the answers of finished runs as one table instead.
+"""
+
 import sys
 from pathlib import Path
 from typing import Any
@@ -8,18 +10,24 @@ from typing import Any
 from sciriff.export import inspect_tasks, lm_eval_tasks
 from sciriff.export.exported import Exported, defaults, exported
 from sciriff.export.folder import write_export
-from sciriff.run.messages import say
+from sciriff.run.arguments import ArgumentParser
+from sciriff.run.messages import say, show
 from sciriff.run.user_error import UserError
 from sciriff.stage import command
 
 FORMATS = {"lm_eval": lm_eval_tasks, "inspect": inspect_tasks}
+PARQUET = "parquet"
 
 
 @command
 def main() -> int:
+    if sys.argv[1:2] == [PARQUET]:
+        from sciriff.export import parquet_file  # it takes longer to load than --help may
+
+        return parquet_file.main(sys.argv[2:])
     paper = defaults()
-    parser = argparse.ArgumentParser(prog="python -m sciriff.export", description=__doc__)
-    parser.add_argument("format", choices=FORMATS, help="the harness")
+    parser = ArgumentParser(prog="python -m sciriff.export", description=__doc__)
+    parser.add_argument("format", choices=FORMATS, help=f"the harness; `{PARQUET} --help` is about tables")
     parser.add_argument("folder", type=Path, metavar="FOLDER", help="gets the files; new, or of an earlier export")
     source = f"({paper.source.hub})"
     parser.add_argument(
@@ -38,7 +46,7 @@ def main() -> int:
     write_export(given.folder, harness.files(found))
     for line in summary(found):
         say(line)
-    print(harness.usage(given.folder), flush=True)
+    show(harness.usage(given.folder))
     return 0
 
 

@@ -21,6 +21,7 @@ from sciriff.finetune.packing import Plan, balance, collate, efficiency, pack
 from sciriff.finetune.spikes import is_spike
 from sciriff.finetune.validation import Validation
 from sciriff.finetune.workers import Workers
+from sciriff.run.messages import show
 from sciriff.run.progress import Progress
 from sciriff.run.run_dir import RunDir
 from sciriff.run.user_error import UserError
@@ -115,7 +116,7 @@ class Trainer:
                 metrics.append(self.run.metrics, row)
                 progress(row.step, metrics.line(row))
                 if row.spike:
-                    print(f"step {row.step}: loss spike, {row.loss:.4f}", flush=True)
+                    show(f"step {row.step}: loss spike, {row.loss:.4f}")
             at_end = row.step == self.steps
             if stop_requested and not at_end:
                 return self.stopped(row.step)
@@ -146,7 +147,7 @@ class Trainer:
             science, general = (losses.get(half) for half in HALVES)
             row = ValidationMetrics(step, self.steps, science, general, round(self.now() - started, 4))
             metrics.append(self.run.metrics, row)
-            print(metrics.validation_line(row), flush=True)
+            show(metrics.validation_line(row))
         if self.validation.record(step, losses):
             self.checkpoints.best = step
             self.checkpoints.save(step, self.backend.save)

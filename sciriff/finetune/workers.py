@@ -12,6 +12,7 @@ from accelerate import Accelerator
 from accelerate.utils import InitProcessGroupKwargs, gather_object
 
 from sciriff.config import Config
+from sciriff.run.messages import show
 from sciriff.run.nodes import shared_files
 from sciriff.run.user_error import UserError
 
@@ -45,7 +46,7 @@ class Workers:
     def log(self, text: str) -> None:
         """Print a line to the log, on rank 0 only."""
         if self.rank == 0:
-            print(text, flush=True)
+            show(text)
 
     def sum(self, values: Iterable[float]) -> list[float]:
         """Return the sums over all ranks, element by element, in float64."""

@@ -21,6 +21,7 @@ from sciriff.general.loaded_tasks import LoadedTask, chosen_documents
 from sciriff.general.requests import asking
 from sciriff.general.task_index import FILE_NAME
 from sciriff.run.json_lines import dumps, write_jsonl
+from sciriff.run.messages import show
 from sciriff.run.run_dir import RunDir
 from sciriff.run.user_error import UserError
 from sciriff.run.whole_file import write_whole
@@ -60,7 +61,7 @@ def main(config: Config, run: RunDir) -> None:
     )
     for name, task in settings.items():
         rows = [row for leaf in task.leaves for row in items[leaf]]
-        print(f"{name}: {len(rows)} documents, {task.metric}", flush=True)
+        show(f"{name}: {len(rows)} documents, {task.metric}")
 
 
 def saved_answers(config: Config, run: RunDir) -> dict[str, GeneralAnswer]:

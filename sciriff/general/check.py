@@ -27,6 +27,7 @@ from sciriff.general.task_index import (
     task_manager,
     unknown_keys,
 )
+from sciriff.run.messages import show
 from sciriff.run.user_error import UserError
 from sciriff.run.visible import visible_line
 
@@ -39,9 +40,9 @@ def main() -> int:
     quiet()
     try:
         for problem in problems(config):
-            print(problem, flush=True)
+            show(problem)
     except UserError as error:
-        print(error, flush=True)
+        show(error)
     return 0
 
 

@@ -14,6 +14,7 @@ from sciriff.models.api.limits import SERVERS_MARKUP
 from sciriff.models.identity import context_of
 from sciriff.models.loading import load_config, load_tokenizer
 from sciriff.run.json_lines import write_jsonl
+from sciriff.run.messages import show
 from sciriff.run.progress import Progress
 from sciriff.run.run_dir import RunDir
 from sciriff.stage import run_stage
@@ -29,7 +30,7 @@ def main(config: Config, run: RunDir) -> None:
             say_shortened(loaded.name, asked)
     run.general.mkdir(exist_ok=True)
     write_jsonl(run.general_requests, requests)
-    print(f"{len(requests)} prompts of {len(tasks)} general tasks", flush=True)
+    show(f"{len(requests)} prompts of {len(tasks)} general tasks")
 
 
 @contextmanager
@@ -69,9 +70,9 @@ def say_shortened(name: str, asked: list[Asked]) -> None:
     shortened = sum(count for left_out, count in counts.items() if left_out)
     if shortened:
         examples = sum(left_out * count for left_out, count in counts.items())
-        print(f"{name}: {shortened} of {len(asked)} prompts were too long and lost {examples} examples", flush=True)
+        show(f"{name}: {shortened} of {len(asked)} prompts were too long and lost {examples} examples")
     if skipped := sum(one.request is None for one in asked):
-        print(f"{name}: {skipped} of {len(asked)} prompts do not fit even without examples", flush=True)
+        show(f"{name}: {skipped} of {len(asked)} prompts do not fit even without examples")
 
 
 if __name__ == "__main__":

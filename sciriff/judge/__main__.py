@@ -20,6 +20,7 @@ from sciriff.models.api.calls import NO_CONTENT, Call, Reply, Sent
 from sciriff.models.api.service import UNKNOWN_PRICE, judge_problems, judging_service
 from sciriff.run.digest import value_digest
 from sciriff.run.locks import hold_or_refuse
+from sciriff.run.messages import show
 from sciriff.run.progress import Progress
 from sciriff.run.run_dir import RunDir
 from sciriff.run.user_error import UserError
@@ -59,7 +60,8 @@ def main(config: Config, run: RunDir) -> None:
         raise UserError(problems[0])
     with hold_or_refuse(run.judge_lock, f"{run.root}: another judge is at work on this run, and two would pay twice"):
         folder = Path(config.predictions) if config.predictions else run.predictions
-        answers = read_predictions(folder, config.eval.tasks, config.allow_missing, names_of(config.eval.held_out))
+        held_out, wanted = names_of(config.eval.held_out), config.predictions_filter
+        answers = read_predictions(folder, config.eval.tasks, config.allow_missing, held_out, wanted)
         judged = [(task, answers[task.name]) for task in HELD_OUT if task.judged is not None and task.name in answers]
         if config.judge.asks:
             ask_judge(config, run, [prepared(config, task, predictions) for task, predictions in judged])
@@ -73,7 +75,7 @@ def take_recorded(folder: Path, run: RunDir, judged: list[tuple[Task, TaskAnswer
     for task, predictions in judged:
         path = recorded_file(folder, task.name)
         if path is None:
-            print(f"{task.name}: there is no {FILE} for it below {folder}", flush=True)
+            show(f"{task.name}: there is no {FILE} for it below {folder}")
             continue
         chosen = sampled(task, predictions)
         responses = recorded_responses(path)
@@ -190,7 +192,7 @@ def say_counts(judged: JudgedTask, rows: Rows) -> None:
         parts.append(f"{filtered} of these held back by a filter of the provider")
     if empty:
         parts.append(f"{empty} of these ended without a word of text")
-    print(f"{judged.task.name}: {'; '.join(parts)}", flush=True)
+    show(f"{judged.task.name}: {'; '.join(parts)}")
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from sciriff.data.saved_answers import SavedAnswer
 from sciriff.models.api.calls import Reply
 from sciriff.models.api.prices import Price
 from sciriff.run.json_lines import append_jsonl, repair_last_line
+from sciriff.run.messages import show
 from sciriff.run.run_dir import RunDir
 from sciriff.tasks import HELD_OUT
 from sciriff.tasks.task import Task
@@ -52,7 +53,7 @@ class Rows:
             if task.judged is None or not path.is_file():
                 continue
             if repair_last_line(path):
-                print(f"{path}: its last line was only half written and is asked again", flush=True)
+                show(f"{path}: its last line was only half written and is asked again")
             for row in judgements.read_rows(path):
                 rows._note(task.name, row)
         return rows

@@ -17,18 +17,19 @@ from sciriff.data.mix_card import OWN_HELD_OUT, MixCard, OverlapCard, read_mix_c
 from sciriff.data.records import Conversation
 from sciriff.data.source_files import HUB_KEYS, source_digest, validation_split
 from sciriff.data.token_file import TokenFile
+from sciriff.mix import card_table
 from sciriff.mix.build import TRAIN, VALIDATION, build_mix, is_finished, used_sources
 from sciriff.mix.cache import build_once
 from sciriff.mix.candidates import datasets_of
 from sciriff.mix.card import licenses, token_card, validation_card
 from sciriff.mix.card_page import page
-from sciriff.mix.card_table import table
 from sciriff.mix.overlap_check import evaluation_digest, overlap_check, unchecked_card
 from sciriff.mix.recipe import BATCH
 from sciriff.mix.tokenise import Tokeniser, markup_digest
 from sciriff.models.loading import load_tokenizer
 from sciriff.run.digest import file_digest, value_digest
 from sciriff.run.json_lines import read_jsonl
+from sciriff.run.messages import show
 from sciriff.run.progress import Progress
 from sciriff.run.run_dir import RunDir
 from sciriff.run.user_error import UserError
@@ -110,7 +111,7 @@ def main(config: Config, run: RunDir) -> None:
             _link(tokens_of(rows, digest), tokens)
     _write_card(run.mix_card, card)
     write_whole(run.mix_card_page, page(card, config.mix))
-    print(table(card), flush=True)
+    show(*card_table.lines(card))
 
 
 ROW_FILTERS = ("per_task", "tulu", "tasks", "families", "domains", "include_heldout")
@@ -179,7 +180,7 @@ def _overlap_of(config: Config, rows: Path, digest: str, cache: Path) -> Overlap
     except ValueError as error:
         if "predict" in config.active_stages:
             raise
-        print(f"NOT CHECKED for text of the evaluation prompts: {error}", flush=True)
+        show(f"NOT CHECKED for text of the evaluation prompts: {error}")
         return unchecked_card(str(error))
     return read_overlap(folder / "overlap.json")
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from sciriff.run.locks import hold_or_wait
+from sciriff.run.messages import show
 from sciriff.run.user_error import UserError
 from sciriff.run.whole_file import NO_ROOM
 
@@ -20,7 +21,7 @@ def build_once(folder: Path, what: str, is_whole: Callable[[Path], bool], build:
     lock = folder.with_name(folder.name + ".lock")
     with hold_or_wait(lock, f"{what}: another run is building it; waiting for {lock}"):
         if folder.is_dir() and is_whole(folder):
-            print(f"{what}: already built ({folder})", flush=True)
+            show(f"{what}: already built ({folder})")
             return False
         partial = folder.with_name(f".{folder.name}.partial")
         shutil.rmtree(partial, ignore_errors=True)
@@ -34,7 +35,7 @@ def build_once(folder: Path, what: str, is_whole: Callable[[Path], bool], build:
             problem = f"{folder}: there is no room for the {what} ({os.strerror(error.errno)})"
             raise UserError(f"{problem}; make some, or set cache_dir to a folder elsewhere") from None
         if folder.exists():
-            print(f"{what}: what was kept is not whole, built anew ({folder})", flush=True)
+            show(f"{what}: what was kept is not whole, built anew ({folder})")
             shutil.rmtree(folder)
         partial.rename(folder)
         return True

@@ -2,7 +2,6 @@
 
 from sciriff.data.mix_card import MixCard, MixPart
 from sciriff.results.terminal_table import table_lines
-from sciriff.run.visible import visible_line
 
 HEADER = ("rows", "prompt mean", "max", "target mean", "max", "tokens", "dataset")
 
@@ -13,14 +12,14 @@ PAIRS = 5
 """Pairs of a row and an evaluation prompt that are listed; card.json has more."""
 
 
-def table(card: MixCard) -> str:
+def lines(card: MixCard) -> list[str]:
     """Draw a line per dataset and the sums, then remarks."""
     rows = []
     for name, part in groups(card):
         prompt, target = part["prompt_tokens"], part["target_tokens"]
         lengths = [text for spread in (prompt, target) for text in (f"{spread['mean']:,.1f}", f"{spread['max']:,}")]
         rows.append((f"{part['rows']:,}", *lengths, f"{prompt['sum'] + target['sum']:,}", name))
-    return "\n".join([*table_lines(HEADER, rows, right=HEADER[:-1]), *map(visible_line, remarks(card))])
+    return [*table_lines(HEADER, rows, right=HEADER[:-1]), *remarks(card)]
 
 
 def groups(card: MixCard) -> list[tuple[str, MixPart]]:

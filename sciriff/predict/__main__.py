@@ -26,6 +26,7 @@ from sciriff.predict.saved_rows import RequestedAnswer, Saved
 from sciriff.predict.shares import Shares
 from sciriff.run import machine
 from sciriff.run.digest import value_digest
+from sciriff.run.messages import show
 from sciriff.run.nodes.cluster import replicas_per_node
 from sciriff.run.progress import Progress
 from sciriff.run.run_dir import RunDir
@@ -91,11 +92,11 @@ def main(config: Config, run: RunDir) -> None:
     left_general = general.left(engine, config.engine)
     share.clear()
     if rows:
-        print(f"{len(rows)} answers are here already", flush=True)
+        show(f"{len(rows)} answers are here already")
     if general.rows:
-        print(f"{len(general.rows)} general answers are here already", flush=True)
+        show(f"{len(general.rows)} general answers are here already")
     if nodes.size > 1:
-        print(f"{sum(engines)} engines on {nodes.size} nodes", flush=True)
+        show(f"{sum(engines)} engines on {nodes.size} nodes")
     if left:
         saved_rows.note_versions(run, made_with())
     mine = share.deal([*left, *left_general])
@@ -107,7 +108,7 @@ def main(config: Config, run: RunDir) -> None:
     saved_rows.keep_only(run, asked, rows)
     share.end()
     endless = sum(row.finish_reason == "length" for row in rows.values())
-    print(f"{len(rows)} answers, {endless} of them cut off at their limit", flush=True)
+    show(f"{len(rows)} answers, {endless} of them cut off at their limit")
     general.finish()
 
 
@@ -208,7 +209,7 @@ def make_prompts(config: Config, tokenizer: Any, context: int) -> list[Prompt]:
     total = sum(len(rows) for rows in instances.values())
     rooms = {task: room_for_prompt(context, config.eval.longest_answer(task)) for task in instances}
     room_range = " to ".join(str(room) for room in sorted({min(rooms.values()), max(rooms.values())}))
-    print(f"{total} instances of {len(instances)} tasks, prompts of at most {room_range} tokens", flush=True)
+    show(f"{total} instances of {len(instances)} tasks, prompts of at most {room_range} tokens")
     markup = SERVERS if config.engine.asks else config.answering_model.chat
     truncation = config.eval.truncation
     prompts = []
@@ -221,14 +222,14 @@ def make_prompts(config: Config, tokenizer: Any, context: int) -> list[Prompt]:
         cut, skipped = sum(p.truncated_tokens > 0 for p in made), sum(p.skipped for p in made)
         if cut:
             tokens = sum(p.truncated_tokens for p in made)
-            print(f"{task}: {cut} of {len(made)} prompts were too long and lost {tokens} tokens in all", flush=True)
+            show(f"{task}: {cut} of {len(made)} prompts were too long and lost {tokens} tokens in all")
         if skipped:
-            print(f"{task}: {skipped} of {len(made)} prompts were too long and are not answered", flush=True)
+            show(f"{task}: {skipped} of {len(made)} prompts were too long and are not answered")
         prompts += made
     samples = config.eval.samples
     if samples == 1:
         return prompts
-    print(f"{samples} samples of each answer: {samples * total} answers", flush=True)
+    show(f"{samples} samples of each answer: {samples * total} answers")
     return [replace(prompt, sample=sample) for prompt in prompts for sample in range(1, samples + 1)]
 
 

@@ -10,6 +10,7 @@ from sciriff.data.general_rows import GeneralAnswer, GeneralRequest
 from sciriff.models.engines import Answer, Request
 from sciriff.predict.general_answers import GeneralAnswers, cut_at_stop
 from sciriff.run.digest import value_digest
+from sciriff.run.messages import show
 from sciriff.run.run_dir import RunDir
 from sciriff.run.user_error import UserError
 from sciriff.run.visible import visible_line
@@ -95,7 +96,7 @@ class GeneralPlaces:
         if self._asked:
             self._answers.finish()
             cut = sum(row.finish_reason == "length" for row in self.rows)
-            print(f"{len(self.rows)} general answers, {cut} of them cut off at their limit", flush=True)
+            show(f"{len(self.rows)} general answers, {cut} of them cut off at their limit")
 
 
 def plan_batches(engine: ModuleType, settings: EngineConfig, asked: list[GeneralRequest]) -> list[list[int]]:

@@ -15,6 +15,7 @@ from sciriff.models.api.calls import NO_CONTENT, Reply, Sent
 from sciriff.models.api.prices import Price
 from sciriff.models.api.service import Service
 from sciriff.run.json_lines import append_jsonl, read_jsonl, repair_last_line
+from sciriff.run.messages import show
 from sciriff.run.typed_json import Count
 
 FIX = "not an answer as this stage writes them: move the file away"
@@ -73,7 +74,7 @@ class PaidAnswers:
     def read(cls, path: Path) -> "PaidAnswers":
         """Read the rows of earlier starts; half a line that a kill left is cut off. UserError names file and line."""
         if repair_last_line(path):
-            print(f"{path}: its last line was only half written and is asked again", flush=True)
+            show(f"{path}: its last line was only half written and is asked again")
         answers = cls(path)
         for row in read_jsonl(path, PaidAnswer, FIX) if path.is_file() else ():
             answers._note(row)

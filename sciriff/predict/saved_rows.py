@@ -21,6 +21,7 @@ from sciriff.data.records import AnswerKey, Prediction
 from sciriff.data.saved_answers import SAMPLES_KEY, read_expected
 from sciriff.run.digest import value_digest
 from sciriff.run.json_lines import dumps, record_of, to_json, write_jsonl
+from sciriff.run.messages import show
 from sciriff.run.run_dir import RunDir
 from sciriff.run.typed_json import typed
 from sciriff.run.user_error import UserError
@@ -83,7 +84,7 @@ def begin(run: RunDir, asked: Mapping[AnswerKey, RequestedAnswer], settings: dic
         )
     if before is not None and (changed := _changed(before, settings)):
         names = " and ".join(changed)
-        print(f"the answers in {run.predictions} were made with another {names}: starting afresh", flush=True)
+        show(f"the answers in {run.predictions} were made with another {names}: starting afresh")
         for path in [*files, *run.not_asked.glob("*.jsonl")]:
             path.unlink()
         # what general tasks scored with it would stand beside the new answers where their stage is not run
@@ -109,7 +110,7 @@ def note_versions(run: RunDir, made_with: dict[str, Any]) -> None:
     assert settings is not None, "begin has written it"
     if made_with not in settings["made with"]:
         if settings["made with"]:
-            print(f"other versions or devices than before answer the rest; see {run.answered_with}", flush=True)
+            show(f"other versions or devices than before answer the rest; see {run.answered_with}")
         _write_json(run.answered_with, {**settings, "made with": [*settings["made with"], made_with]})
 
 
@@ -155,7 +156,7 @@ def _take_over(
         if task not in still_asked and task not in NAMES:
             _file(run, task).unlink(missing_ok=True)  # it is no task any more, and `keep_only` does not know it
     if outdated:
-        print(f"{outdated} answers are to another prompt or had another limit and are made again", flush=True)
+        show(f"{outdated} answers are to another prompt or had another limit and are made again")
     if run.not_asked.is_dir() and not any(run.not_asked.iterdir()):
         run.not_asked.rmdir()
     return rows

@@ -19,9 +19,9 @@ from omegaconf.errors import OmegaConfBaseException
 from sciriff.config import RecreateConfig, compose_error, conf_dir
 from sciriff.config.files import recreate_from_container
 from sciriff.config.registration import composing, register
+from sciriff.run.arguments import refuse_control_characters
 from sciriff.run.messages import say, say_error
 from sciriff.run.user_error import UserError
-from sciriff.run.visible import visible_line
 from sciriff.stage import USER_ERROR
 
 
@@ -45,10 +45,11 @@ def main() -> int:
                 )
             statuses.append(build(config, add=config.add or HydraConfig.get().mode == RunMode.MULTIRUN))
         except (UserError, OSError) as error:  # outside Hydra, which would print a line of its own
-            say_error(visible_line(error))  # it may name files and tasks of others
+            say_error(error)
             statuses.append(USER_ERROR)
 
     try:
+        refuse_control_characters(sys.argv[1:])
         register()
         with composing():
             hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="recreate")(entry)()

@@ -81,12 +81,12 @@ class Build:
     def fail(self, task: str, line: str) -> None:
         self.failed[visible_line(task)] = self._everywhere(line)
         self._note(task, "failed", self._everywhere(line))
-        say_error(visible_line(f"{task}: {shortened(line, LONGEST_LINE)}"))
+        say_error(f"{task}: {shortened(line, LONGEST_LINE)}")
 
     def skip(self, task: str, line: str) -> None:
         self.skipped[visible_line(task)] = self._everywhere(line)
         self._note(task, "skipped", self._everywhere(line))
-        say(visible_line(f"{task}: skipped, for {shortened(line, LONGEST_LINE)}"))
+        say(f"{task}: skipped, for {shortened(line, LONGEST_LINE)}")
 
     def _everywhere(self, line: str) -> str:
         """Return a line for the card, which is the same wherever the folders are."""
@@ -277,7 +277,7 @@ def _keep_others(made: Build, wanted: list[str]) -> None:
             made.sources[task] = source_of(made.files[task], raw_folder(began / request.raw) if request.raw else None)
             now = _request(made, task, began / request.pins if request.pins else None)
         except (UserError, OSError) as error:
-            say(visible_line(f"{task}: an earlier build made it, and it is left out: {error}"))
+            say(f"{task}: an earlier build made it, and it is left out: {error}")
             continue
         if (finished := _finished(made, task, now.key)) is not None:
             made.done[task] = finished

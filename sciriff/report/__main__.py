@@ -3,6 +3,7 @@
 from sciriff.config import Config
 from sciriff.report.page import content, filled
 from sciriff.report.paper_figures import write_figures
+from sciriff.run.messages import show
 from sciriff.run.run_dir import RunDir
 from sciriff.run.whole_file import naming, write_whole
 from sciriff.stage import run_stage
@@ -12,11 +13,11 @@ def main(config: Config, run: RunDir) -> None:
     """Write the page whole, so that a browser never loads half of it."""
     shown = content(config, run)
     write_whole(run.report, filled(shown).decode())
-    print(run.report, flush=True)
+    show(run.report)
     if config.report.figures:
         with naming(run.figures):
             write_figures(run.figures, shown["runs"], shown["metrics"], shown["mix"])
-        print(run.figures, flush=True)
+        show(run.figures)
 
 
 if __name__ == "__main__":

@@ -1,14 +1,16 @@
 """What the model answered: each task's predictions with their scores and matches, and the shares that a card shows."""
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
 from typing import Any, TypeVar
 
 from sciriff.config import Config
+from sciriff.data.records import AnswerKey
 from sciriff.data.saved_answers import SavedAnswer, read_predictions
 from sciriff.results.answer_scores import own_scores
-from sciriff.results.per_instance import read_per_instance
+from sciriff.results.per_instance import InstanceNumbers, read_per_instance
 from sciriff.run.run_dir import RunDir
 from sciriff.run.user_error import UserError
 from sciriff.tasks.metrics.matches import Matches
@@ -69,19 +71,28 @@ def read_answers(config: Config, run: RunDir) -> dict[str, Answers]:
     if not any(folder.rglob("*.jsonl")):
         return {}
     held_out = config.eval.held_out
-    predictions = read_predictions(folder, config.eval.tasks, config.allow_missing, names_of(held_out))
+    wanted = config.predictions_filter
+    predictions = read_predictions(folder, config.eval.tasks, config.allow_missing, names_of(held_out), wanted)
     answers = {}
     for task in held_out:
         if task.name in predictions:
             path = run.per_instance / f"{task.name}.jsonl"
             numbers = read_per_instance(path, task) if path.is_file() else {}
-            rows = []
-            for answer in predictions[task.name].answers:
-                matches, row = _matches(task, answer, config.eval.parity == "reference"), numbers.get(answer.key)
-                scored = (row.unreadable, own_scores(task, row.vector)) if row else ()
-                rows.append(ShownAnswer(answer, matches, *scored))
-            answers[task.name] = Answers(task, rows)
+            given = predictions[task.name].answers
+            answers[task.name] = with_scores(task, given, numbers, config.eval.parity == "reference")
     return answers
+
+
+def with_scores(
+    task: Task, given: Iterable[SavedAnswer], numbers: Mapping[AnswerKey, InstanceNumbers], parity: bool
+) -> Answers:
+    """Answers with their matches and with what `numbers` say of them. UserError names a reference that is no answer."""
+    rows = []
+    for answer in given:
+        matches, row = _matches(task, answer, parity), numbers.get(answer.key)
+        scored = (row.unreadable, own_scores(task, row.vector)) if row else ()
+        rows.append(ShownAnswer(answer, matches, *scored))
+    return Answers(task, rows)
 
 
 def _matches(task: Task, answer: SavedAnswer, parity: bool) -> Matches | None:

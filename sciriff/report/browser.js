@@ -1,40 +1,114 @@
-// The prediction browser: filters, search, the list and links.
+// The browser of answers: filters, search, the list and links. Of one run, or of several side by side.
 
 // ---- what is looked for ----
 
 let index = null;
 let predictions = null; // the list of what the filters leave
-let promptOpen = false; // stays so from one prediction to the next
+let promptOpen = false; // stays so from one item to the next
+let itemsOpen = false;
 let search = 0; // counts, so that a slow search gives way to the next
-const lowered = new Map(); // task -> texts in lower case
+const searched = new Map(); // task -> its texts in lower case, and the ranges of its prompts
+const loweredLines = new Map(); // part of the lines of prompts -> its lines in lower case
+const EXACT = 10000; // a score of 1
 
 const needle = () => byId("filter-text").value.trim().toLowerCase();
+const several = () => index.runs.length > 1;
+const valueOf = (id) => byId(id)?.value ?? "";
 
-function passes(task, row) {
-  const { scores, flags } = index.tasks[task];
+// The runs whose answers are compared: how `run` changed against `base`. Of one run both are it.
+function pair() {
+  if (!several()) return { base: 0, run: 0 };
+  const other = Number(valueOf("filter-pair"));
+  return "firstIsNew" in byId("browser").dataset ? { base: other, run: 0 } : { base: 0, run: other };
+}
+
+// The score of an answer in one column, or the mean of those it has; null without any.
+function scoreOf([task, row], run, column = valueOf("filter-column")) {
+  const { columns, runs } = index.tasks[task];
+  const values = (runs[run]?.scores ?? []).filter((_, at) => column === "" || columns[at] === column).map((its) => its[row]);
+  const known = values.filter((value) => value !== null);
+  return known.length === 0 ? null : known.reduce((sum, value) => sum + value, 0) / known.length;
+}
+
+// How much better `run` is than `base`; null where one has no score.
+function changeBy(which) {
+  const { base, run } = pair();
+  const [before, after] = [scoreOf(which, base), scoreOf(which, run)];
+  return before === null || after === null ? null : after - before;
+}
+
+const flagsOf = ([task, row], run) => index.tasks[task].runs[run]?.flags[row] ?? null;
+
+const CHANGES = {
+  different: (which, one, other) => one !== null && other !== null && differs(which),
+  worse: (which) => changeBy(which) < 0,
+  better: (which) => changeBy(which) > 0,
+  unreadable: (_, one, other) => one !== null && other !== null && one.includes("u") !== other.includes("u"),
+  "both-unreadable": (_, one, other) => one?.includes("u") && other?.includes("u"),
+  lacking: (_, one, other) => (one === null) !== (other === null),
+};
+
+const differs = ([task, row]) => digestOf(task, row, pair().base) !== digestOf(task, row, pair().run);
+
+function markPasses([task, row]) {
+  const wanted = byId("filter-mark").value;
+  if (wanted === "") return true;
+  const found = index.runs.map((_, run) => markOf(task, row, run)?.mark).filter(Boolean);
+  if (wanted === "none" || wanted === "some") return (found.length > 0) === (wanted === "some");
+  return found.includes(wanted);
+}
+
+function passes(which) {
+  const { base, run } = pair();
+  const [before, after] = [flagsOf(which, base), flagsOf(which, run)];
+  const wanted = valueOf("filter-change");
+  if (wanted !== "" && !CHANGES[wanted](which, before, after)) return false;
   const flag = byId("filter-flag").value;
-  if (flag === "r" ? flags[row].includes("u") : !flags[row].includes(flag)) return false;
-  const low = Number(byId("filter-low").value || 0) * 10;
-  const high = Number(byId("filter-high").value || 100) * 10;
-  if (scores[row] === null) return low <= 0 && high >= 1000;
-  return scores[row] >= low && scores[row] <= high;
+  const has = (flags) => flags !== null && (flag === "r" ? !flags.includes("u") : flags.includes(flag));
+  if (!has(before) && !has(after) && !(flag === "" && several())) return false;
+  if (!markPasses(which)) return false;
+  const low = Number(byId("filter-low").value || 0) * (EXACT / 100);
+  const high = Number(byId("filter-high").value || 100) * (EXACT / 100);
+  const score = scoreOf(which, run);
+  return score === null ? low <= 0 && high >= EXACT : score >= low && score <= high;
 }
 
 async function texts(task) {
-  if (!lowered.has(task)) {
-    const answers = await unpack(`answers-${task}`);
-    const { ids } = index.tasks[task];
-    lowered.set(task, answers.map((row, at) => `${ids[at]}\n${row.answer}\n${row.reference}`.toLowerCase()));
+  if (!searched.has(task)) {
+    const { ids, starts } = index.tasks[task];
+    const [lowered, ranges] = [[], []];
+    for (const part of starts.keys()) {
+      for (const { reference, prompt, answers } of await passThrough(`answers-${task}-${part}`)) {
+        const own = answers.filter((row) => row !== null);
+        const whole = [ids[lowered.length], ...own.map((row) => row.answer), reference].join("\n");
+        lowered.push(whole.toLowerCase());
+        ranges.push([prompt, ...own.map((row) => row.prompt)].filter(Boolean));
+      }
+    }
+    searched.set(task, { lowered, ranges });
   }
-  return lowered.get(task);
+  return searched.get(task);
 }
 
-async function rowsWithPrompt(task, text) {
-  const data = await unpack(`prompts-${task}`);
-  data.lowered ??= data.lines.map((line) => line.toLowerCase());
-  const hits = new Set();
-  data.lowered.forEach((line, at) => line.includes(text) && hits.add(at));
-  return new Set(data.prompts.flatMap((lines, row) => (lines.some((line) => hits.has(line)) ? [row] : [])));
+// For each place in the lines of all prompts, how many lines before it have the text.
+async function linesWith(text, turn) {
+  const hits = [0];
+  for (const part of index.starts.keys()) {
+    if (!loweredLines.has(part)) {
+      const lines = await passThrough(`lines-${part}`);
+      loweredLines.set(part, lines.map((line) => line.toLowerCase()));
+    }
+    if (turn !== search) return hits;
+    for (const line of loweredLines.get(part)) hits.push(hits.at(-1) + (line.includes(text) ? 1 : 0));
+  }
+  return hits;
+}
+
+function rangeHas(hits, ranges) {
+  for (let at = 0; at < ranges.length; at += 2) {
+    if (hits[ranges[at] + ranges[at + 1]] > hits[ranges[at]]) return true;
+  }
+  return false;
 }
 
 // [task, row] of what the filters leave; null if another search has begun.
@@ -42,29 +116,38 @@ async function find() {
   const turn = (search += 1);
   const text = needle();
   const only = byId("filter-task").value;
+  let hits = null;
+  if (text !== "" && byId("filter-prompts").checked) {
+    byId("found").textContent = "Searching prompts …";
+    hits = await linesWith(text, turn);
+  }
   const left = [];
   for (const task of index.tasks.keys()) {
     if (only !== "" && Number(only) !== task) continue;
     let wanted = null;
     if (text !== "") {
       byId("found").textContent = `Searching ${index.tasks[task].name} …`;
-      const own = await texts(task);
-      const prompts = byId("filter-prompts").checked ? await rowsWithPrompt(task, text) : new Set();
+      const { lowered, ranges } = await texts(task);
       if (turn !== search) return null;
-      wanted = (row) => own[row].includes(text) || prompts.has(row);
+      wanted = (row) => lowered[row].includes(text) || (hits !== null && ranges[row].some((its) => rangeHas(hits, its)));
     }
     for (let row = 0; row < index.tasks[task].ids.length; row += 1) {
-      if (passes(task, row) && (wanted === null || wanted(row))) left.push([task, row]);
+      if (passes([task, row]) && (wanted === null || wanted(row))) left.push([task, row]);
     }
   }
+  return turn === search ? sorted(left) : null;
+}
+
+// By score or by change; what has none is at the end.
+function sorted(left) {
   const order = byId("filter-order").value;
-  if (order !== "") {
-    const sign = order === "low" ? 1 : -1;
-    const last = order === "low" ? Infinity : -Infinity; // without a score: at the end
-    const value = ([task, row]) => index.tasks[task].scores[row] ?? last;
-    left.sort((a, b) => sign * (value(a) - value(b)) || 0);
-  }
-  return left;
+  if (order === "") return left;
+  const sign = order === "low" || order === "loss" ? 1 : -1;
+  const { run } = pair();
+  const value = order === "loss" || order === "gain" ? changeBy : (which) => scoreOf(which, run);
+  const keyed = left.map((which) => [value(which) ?? sign * Infinity, which]);
+  keyed.sort(([a], [b]) => sign * (a - b) || 0);
+  return keyed.map(([, which]) => which);
 }
 
 async function filter() {
@@ -73,14 +156,14 @@ async function filter() {
   const total = index.tasks.reduce((sum, task) => sum + task.ids.length, 0);
   const asked = index.tasks.reduce((sum, task) => sum + task.of, 0);
   const part = asked > total ? ` (of ${counted(asked)}, evenly spaced)` : "";
-  byId("found").textContent = `${counted(found.length)} of ${counted(total)} predictions${part}`;
+  byId("found").textContent = `${counted(found.length)} of ${counted(total)} ${several() ? "items" : "predictions"}${part}`;
   await predictions.fill(found);
 }
 
 // ---- the list ----
 
 const sampleOf = (task, row) => index.tasks[task].samples?.[row] ?? null;
-const points = (score) => (score === null ? "–" : (score / 10).toFixed(1));
+const points = (score) => (score === null ? "–" : ((100 * score) / EXACT).toFixed(1));
 const link = ([task, row]) => {
   const { name, ids } = index.tasks[task];
   const sample = sampleOf(task, row);
@@ -93,22 +176,61 @@ function shortId(task, row) {
   return byId("filter-task").value === "" ? `${short}: ${own}` : own;
 }
 
-function line([task, row]) {
-  const { ids, scores, flags } = index.tasks[task];
-  const told = [flags[row].includes("u") && "not readable", flags[row].includes("l") && "cut"].filter(Boolean);
-  return element("a", { href: link([task, row]), title: ids[row].slice(0, 500) },
+// `▼ 100.0 → 50.0` of the two runs that are compared.
+function changeOf(which) {
+  const { base, run } = pair();
+  const by = changeBy(which);
+  const [sign, word, style] = by < 0 ? ["▼", "worse", "lower"] : by > 0 ? ["▲", "better", "higher"] : ["", "", "noise"];
+  return element("span", { class: style }, element("span", { "aria-hidden": "true" }, sign),
+    element("span", { class: "hidden" }, word), ` ${points(scoreOf(which, base))} → ${points(scoreOf(which, run))}`);
+}
+
+function toldOf(which) {
+  const [task, row] = which;
+  const told = sampleOf(task, row) === null ? [] : [`sample ${sampleOf(task, row)}`];
+  index.runs.forEach((_, run) => {
+    const flags = flagsOf(which, run) ?? "";
+    const words = [flags.includes("u") && "not readable", flags.includes("l") && "cut", markOf(task, row, run)?.mark];
+    const its = words.filter(Boolean).join(", ");
+    if (its !== "") told.push(several() ? `${letter(run)} ${its}` : its);
+  });
+  return told.join("; ");
+}
+
+function line(which) {
+  const [task, row] = which;
+  return element("a", { href: link(which), title: index.tasks[task].ids[row].slice(0, 500) },
     element("span", { class: "id" }, shortId(task, row).slice(0, 200)), " ",
-    sampleOf(task, row) === null ? null : element("span", { class: "sample" }, `sample ${sampleOf(task, row)} `),
-    element("span", { class: "flag" }, told.join(", ")), " ",
-    element("span", { class: "score" }, points(scores[row])));
+    element("span", { class: "flag" }, toldOf(which)), " ",
+    element("span", { class: "score" }, several() ? changeOf(which) : points(scoreOf(which, 0))));
 }
 
 // ---- start ----
+
+// #items=RUN/TASK/COLUMN/ORDER shows how another run changed: of one task or all, in one column or their mean.
+async function followItems([run, task, column, order]) {
+  byId("filters").reset();
+  byId("filter-pair").value = run;
+  byId("filter-task").value = task === "" ? "" : String(index.tasks.findIndex(({ name }) => name === task));
+  byId("filter-column").value = column;
+  byId("filter-order").value = order;
+  predictions.chosen = null;
+  await filter();
+  byId("predictions").scrollIntoView();
+}
 
 // #prediction=TASK/ID shows one prediction, or with &sample=N one sample, #predictions=TASK the predictions of a task.
 async function follow() {
   const one = location.hash.match(/^#prediction=([^/]+)\/(.*?)(?:&sample=(\d+))?$/s);
   const some = location.hash.match(/^#predictions=(.+)$/s);
+  const items = location.hash.match(/^#items=(\d)\/([^/]*)\/([^/]*)\/(loss|gain)$/);
+  if (items !== null && Number(items[1]) > 0 && Number(items[1]) < index.runs.length) {
+    const [task, column] = [decoded(items[2]), decoded(items[3])];
+    if (task === "" || index.tasks.some(({ name, columns }) => name === task && (column === "" || columns.includes(column)))) {
+      await followItems([items[1], task, column, items[4]]);
+      return true;
+    }
+  }
   if (one === null && some === null) return false;
   const task = index.tasks.findIndex(({ name }) => name === (one ?? some)[1]);
   if (task < 0) return false;
@@ -147,7 +269,10 @@ async function startBrowser() {
   index = await unpack("index");
   index.tasks.forEach(({ name, ids }, task) =>
     byId("filter-task").append(element("option", { value: String(task) }, `${name} (${counted(ids.length)})`)));
-  predictions = new PagedList(byId("browser"), { line, show });
+  const columns = new Set(index.tasks.flatMap((task) => task.columns));
+  for (const name of columns) byId("filter-column").append(element("option", { value: name }, name));
+  predictions = new PagedList(byId("browser"), { line, show, keyOfOne: markByKey });
+  await startMarks();
   whenTyped(byId("filters"), filter);
   addEventListener("hashchange", follow);
   byId("browser").hidden = false;
@@ -155,5 +280,4 @@ async function startBrowser() {
   if (await follow()) scrollToOne(byId("prediction"), byId("predictions"));
 }
 
-startTheme();
 startBrowser();

@@ -1,26 +1,26 @@
-"""The data of the prediction browser, packed into the page: a script unpacks a task's part when it is looked at.
+"""The data of the browser of answers: of one run, or of up to four side by side. A script unpacks what is looked at."""
 
-A part is JSON, compressed with zlib and written in base64, so no text of a model can end the element that holds it.
-Prompts repeat instructions and papers: a task has one list of its distinct lines, a prompt is a list of places in it.
-"""
-
-import base64
-import zlib
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
-from markupsafe import Markup
-
+from sciriff.data.marks import Mark, answer_digest
 from sciriff.data.saved_answers import SavedAnswer
-from sciriff.report.answers import Answers, ShownAnswer, evenly_spaced
+from sciriff.report.answers import ShownAnswer, evenly_spaced
 from sciriff.report.cards import UNREADABLE
-from sciriff.run.json_lines import dumps
+from sciriff.report.packing import PackedPrompts, Part, in_chunks, packed, size_of
+from sciriff.report.side_by_side import Item, ShownRun, TaskItems, paired, pairing_notes
 from sciriff.run.visible import visible
-from sciriff.tasks.metrics.matches import MATCH, MISSED, PARTLY, SPURIOUS, WORDS, WRONG_TYPE, Item
+from sciriff.tasks.metrics import matches
 
-MARKS = (MATCH, SPURIOUS, MISSED, WRONG_TYPE, PARTLY, WORDS)
-"""A mark is packed as its place here."""
+MATCHES = (matches.MATCH, matches.SPURIOUS, matches.MISSED, matches.WRONG_TYPE, matches.PARTLY, matches.WORDS)
+"""How an item of an answer fits the reference; packed as its place here."""
 MOST_ITEMS = 300
 """Items of one side that are shown; a model in a loop writes thousands."""
+MOST_ANSWERS, MOST_PROMPTS = 22_000_000, 32_000_000
+"""Bytes that answers with their index, and prompts, take in the page at most: with all else it stays below 60 MB."""
+EXACT = 10_000
+"""A score of 1 is packed as this number."""
 ENDINGS = {
     "stop": "ended by the model",
     "length": "ended by the length limit",
@@ -31,81 +31,189 @@ ENDINGS = {
 }
 """Finish reason -> its words."""
 
-Part = tuple[str, Markup]
-"""(id, packed data) of an element of the page."""
+
+@dataclass(frozen=True)
+class Browser:
+    """The browser of answers as the template shows it."""
+
+    runs: list[str]
+    first_is_new: bool
+    """Whether a change is that of the first run against another, not that of another against the first."""
+    notes: list[str]
+    """What is missing or cut."""
+    parts: list[Part]
+
+    def place(self, name: str) -> int | None:
+        """The number of another run than the first; None if its answers are not here."""
+        return self.runs.index(name) if name in self.runs[1:] else None
+
+    def letter(self, place: int) -> str:
+        """What the page calls a run: A, B, C or D."""
+        return "ABCD"[place]
 
 
-def parts(answers: list[Answers], count: int | None) -> list[Part]:
-    """`index`, and for each task of it, by its place there, `answers-0` and `prompts-0`; `count` rows of each task."""
-    chosen = [(found, rows) for found in answers if (rows := evenly_spaced(found.rows, count))]
-    if not chosen:
+def browser(
+    runs: Sequence[ShownRun],
+    count: int | None = None,
+    *,
+    first_is_new: bool = True,
+    notes: Sequence[str] = (),
+    marks: Sequence[Mark] = (),
+) -> Browser | None:
+    """The browser of these runs' answers, `count` items of each task; None if there is none.
+
+    Parts are `index`; for each task of it, by its place there, the items in `answers-0-0`, `answers-0-1` and so on; the
+    lines of all prompts in `lines-0` and so on; `marks`.
+    """
+    tasks = paired(runs)
+    if not tasks or count == 0:
+        return None
+    kept = [evenly_spaced(found.items, count) for found in tasks]
+    prompts = PackedPrompts([row.answer.prompt for items in kept for item in items for row in item.given], MOST_PROMPTS)
+    cut = _cut_prompts(prompts)
+    while True:
+        parts, within = _packed(runs, tasks, kept, prompts)
+        if within == 1:
+            break
+        kept = [evenly_spaced(items, max(1, min(int(0.95 * within * len(items)), len(items) - 1))) for items in kept]
+        cut = [
+            "Not all items are in this page, which would be larger than 60 MB: those that are here are evenly spaced.",
+            *_cut_prompts(prompts),
+        ]
+    said = [*notes, *pairing_notes(runs, tasks), *cut]
+    shown = [asdict(mark) for mark in marks]
+    return Browser([run.name for run in runs], first_is_new, said, [*parts, *prompts.parts, packed("marks", shown)])
+
+
+def _cut_prompts(prompts: PackedPrompts) -> list[str]:
+    if not prompts.left_out:
         return []
-    made = [packed("index", {"marks": MARKS, "tasks": [_index(found, rows) for found, rows in chosen]})]
-    for place, (_, rows) in enumerate(chosen):
-        made += [packed(f"answers-{place}", list(map(_answer, rows))), packed(f"prompts-{place}", _prompts(rows))]
-    return made
+    every = len(prompts.ranges) + prompts.left_out
+    return [f"{prompts.left_out:,} of {every:,} prompts are not in this page, which would be larger than 60 MB."]
 
 
-def packed(name: str, value: Any) -> Part:
-    """Any JSON value as an element that `unpack(name)` of page.js reads."""
-    return f"data-{name}", Markup(base64.b64encode(zlib.compress(dumps(value).encode(), 9)).decode())
+def _packed(
+    runs: Sequence[ShownRun], tasks: Sequence[TaskItems], kept: Sequence[list[Item]], prompts: PackedPrompts
+) -> tuple[list[Part], float]:
+    """The index and all items, and which share of the items was reached before they took too much: 1 if all fit."""
+    columns = [_columns(found) for found in tasks]
+    made = [_task_index(*parts) for parts in zip(tasks, kept, columns, strict=True)]
+    index = {
+        "matches": MATCHES,
+        "runs": [_named(run.name) for run in runs],
+        "starts": prompts.starts,
+        "tasks": made,
+    }
+    size = size_of([packed("index", index)])
+    every, reached = sum(map(len, kept)), 0
+    parts: list[Part] = []
+    for place, items in enumerate(kept):
+        made[place]["starts"] = starts = []
+        for part, start in in_chunks(f"answers-{place}", (_item(item, prompts) for item in items)):
+            starts.append(start)
+            parts.append(part)
+            size += len(part[1])
+            if size > MOST_ANSWERS and every > len(kept):
+                return [], max(reached + start, 1) / (every + 1)
+        reached += len(items)
+    return [packed("index", index), *parts], 1
 
 
-def _index(found: Answers, rows: list[ShownAnswer]) -> dict[str, Any]:
-    """What lists and filters need: names, scores in thousandths, flags, and the numbers of several samples."""
+def _named(name: str) -> dict[str, str]:
+    """A name as it is shown, and as marks have it where this differs."""
+    shown = visible(name)
+    return {"name": shown} if shown == name else {"name": shown, "raw": name}
+
+
+def _columns(found: TaskItems) -> list[str]:
+    """Short names of the task's scores of single answers: those of the summary first."""
+    names = dict.fromkeys(name for item in found.items for row in item.given for name in row.scores)
+    return [name for name in found.task.headline if name in names] + [
+        name for name in names if name not in found.task.headline
+    ]
+
+
+def _task_index(found: TaskItems, items: list[Item], columns: list[str]) -> dict[str, Any]:
+    """What lists and filters need: ids, the numbers of several samples, and for each run scores, flags and digests."""
+    ids = [visible(item.key[0]) for item in items]
+    other = {place: item.key[0] for place, item in enumerate(items) if ids[place] != item.key[0]}
+    sampled = any(row.answer.sample for item in items for row in item.given)
     return {
         "name": found.task.name,
         "short": found.task.short_name,
-        "of": len(found.rows),
-        "ids": [visible(row.answer.instance_id) for row in rows],
-        "scores": [None if row.score is None else round(1000 * row.score) for row in rows],
-        "flags": [_flags(row) for row in rows],
-        **({"samples": [row.answer.key[1] for row in rows]} if any(row.answer.sample for row in rows) else {}),
+        "of": len(found.items),
+        "ids": ids,
+        **({"raw": other} if other else {}),
+        **({"samples": [item.key[1] for item in items]} if sampled else {}),
+        "columns": columns,
+        "runs": [_run_index([item.answers[run] for item in items], columns) for run in range(len(found.has))],
     }
+
+
+def _run_index(rows: Sequence[ShownAnswer | None], columns: list[str]) -> dict[str, Any] | None:
+    """The answers of one run; None without any."""
+    if not any(rows):
+        return None
+    return {
+        "scores": [[_exact(row.scores.get(name)) if row else None for row in rows] for name in columns],
+        "flags": [_flags(row) if row else None for row in rows],
+        "digests": "".join(answer_digest(row.answer.prediction) if row else "-" * 16 for row in rows),
+    }
+
+
+def _exact(score: float | None) -> int | None:
+    return None if score is None else round(EXACT * score)
 
 
 def _flags(row: ShownAnswer) -> str:
     """A letter for each filter that the answer passes."""
-    marks = {item.mark for item in (*row.matches.answer, *row.matches.reference)} if row.matches else ()
+    found = {item.mark for item in (*row.matches.answer, *row.matches.reference)} if row.matches else ()
     known = {
         "u": row.unreadable is not None,
         "l": row.answer.finish_reason == "length",
         "p": bool(row.answer.truncated_tokens),
-        "s": SPURIOUS in marks,
-        "m": MISSED in marks,
-        "t": WRONG_TYPE in marks or PARTLY in marks,
+        "s": matches.SPURIOUS in found,
+        "m": matches.MISSED in found,
+        "t": matches.WRONG_TYPE in found or matches.PARTLY in found,
     }
     return "".join(letter for letter, holds in known.items() if holds)
+
+
+def _item(item: Item, prompts: PackedPrompts) -> dict[str, Any]:
+    """The texts of an item: its reference, each run's answer, and the ranges of their prompts (null for one left out).
+    A run with another reference or prompt than the first has its own."""
+    reference, prompt = item.given[0].answer.reference, item.given[0].answer.prompt
+    answers = []
+    for row in item.answers:
+        shown = _answer(row) if row else None
+        if row and shown and row.answer.reference != reference:
+            shown["reference"] = visible(row.answer.reference)
+        if row and shown and row.answer.prompt != prompt:
+            shown["prompt"] = prompts.ranges.get(row.answer.prompt)
+        answers.append(shown)
+    return {"reference": visible(reference), "prompt": prompts.ranges.get(prompt), "answers": answers}
 
 
 def _answer(row: ShownAnswer) -> dict[str, Any]:
     shown: dict[str, Any] = {
         "answer": visible(row.answer.prediction),
-        "reference": visible(row.answer.reference),
         "scores": {name: round(value, 4) for name, value in row.scores.items()},
         "unreadable": UNREADABLE.get(row.unreadable, row.unreadable) if row.unreadable else None,
         "ending": _ending(row.answer),
     }
     if row.matches is not None:
         sides = (row.matches.answer, row.matches.reference)
-        shown["items"] = [list(map(_item, side[:MOST_ITEMS])) for side in sides]
+        shown["items"] = [list(map(_match, side[:MOST_ITEMS])) for side in sides]
         shown["more"] = [max(len(side) - MOST_ITEMS, 0) for side in sides]
     return shown
 
 
-def _item(item: Item) -> list[Any]:
-    """[mark, text, kind], for a tuple [mark, [[text, 1 if it agrees], ...]]."""
-    mark = MARKS.index(item.mark)
+def _match(item: matches.Item) -> list[Any]:
+    """[match, text, kind], for a tuple [match, [[text, 1 if it agrees], ...]]."""
+    place = MATCHES.index(item.mark)
     if item.fields:
-        return [mark, [[visible(text), int(agrees)] for text, agrees in item.fields]]
-    return [mark, visible(item.text), visible(item.kind)]
-
-
-def _prompts(rows: list[ShownAnswer]) -> dict[str, Any]:
-    places: dict[str, int] = {}
-    texts = [visible(row.answer.prompt).split("\n") for row in rows]
-    prompts = [[places.setdefault(line, len(places)) for line in lines] for lines in texts]
-    return {"lines": list(places), "prompts": prompts}
+        return [place, [[visible(text), int(agrees)] for text, agrees in item.fields]]
+    return [place, visible(item.text), visible(item.kind)]
 
 
 def _ending(answer: SavedAnswer) -> str:

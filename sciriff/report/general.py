@@ -12,7 +12,8 @@ from sciriff.config import Config
 from sciriff.data.general_rows import GeneralItem, GeneralSettings
 from sciriff.report import figures
 from sciriff.report.answers import evenly_spaced
-from sciriff.report.browser import ENDINGS, Part, packed
+from sciriff.report.browser import ENDINGS
+from sciriff.report.packing import Part, packed
 from sciriff.report.run_scores import RunScores, difference, points
 from sciriff.results.difference import Difference
 from sciriff.results.general_comparison import CHANGED, GeneralComparison, GeneralDifference, ItemPair, compare_general

@@ -47,6 +47,8 @@ function startTheme() {
   });
 }
 
+startTheme();
+
 // ---- packed data ----
 
 const unpacked = new Map();
@@ -64,7 +66,16 @@ async function unpackNow(name) {
   return JSON.parse(await new Response(stream).text());
 }
 
-async function promptOf(task, row) {
-  const { lines, prompts } = await unpack(`prompts-${task}`);
-  return prompts[row].map((line) => lines[line]).join("\n");
+// The same for a part that is read through once, and not kept.
+const passThrough = (name) => unpacked.get(name) ?? unpackNow(name);
+
+// The number of the part that holds a place; `starts` are the first places of the parts.
+function partOf(starts, place) {
+  let [low, high] = [0, starts.length - 1];
+  while (low < high) {
+    const middle = Math.ceil((low + high) / 2);
+    if (starts[middle] <= place) low = middle;
+    else high = middle - 1;
+  }
+  return low;
 }

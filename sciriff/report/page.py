@@ -1,16 +1,20 @@
 """Gather what the run folder knows and fill the template: one file, nothing fetched, reproducible bytes."""
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from sciriff.config import Config
 from sciriff.data.training_metrics import read_metrics
 from sciriff.report import about, bars, figures, general, mix_card, other_parity, run_scores, template
-from sciriff.report.answers import read_answers
-from sciriff.report.browser import parts
+from sciriff.report.answers import Answers, read_answers
+from sciriff.report.browser import Browser, browser
 from sciriff.report.cards import cards
+from sciriff.report.side_by_side import MOST_RUNS, ShownRun, read_shown
 from sciriff.report.times import stage_times, step_times
 from sciriff.report.training import curves, totals
+from sciriff.results.finished_runs import read_run
 from sciriff.results.scores import coverage
 from sciriff.run import number_format
 from sciriff.run.manifest import Manifest
@@ -19,7 +23,9 @@ from sciriff.tasks import NAMES
 from sciriff.tasks.own import columns_of
 
 HERE = Path(__file__).parent
-SCRIPTS = ("page.js", "paged_list.js", "prediction.js", "browser.js", "general_items.js")
+BROWSER_SCRIPTS = ("paged_list.js", "word_diff.js", "prediction.js", "marks.js", "browser.js")
+"""What the browser of answers needs beside page.js, in any page."""
+SCRIPTS = ("page.js", *BROWSER_SCRIPTS, "general_items.js")
 SHADES = 5
 """Steps of the colour of a confusion matrix, beside no colour for 0."""
 
@@ -35,6 +41,7 @@ def filled(values: dict[str, Any]) -> bytes:
         "tokens": mix_card.tokens,
         "shade": _shade,
         "difference": run_scores.difference,
+        "order_of": run_scores.order_of,
         "p": number_format.p_value,
         "sign": run_scores.verdict_sign,
         "kind": run_scores.verdict_kind,
@@ -55,7 +62,7 @@ def content(config: Config, run: RunDir) -> dict[str, Any]:
     mix = mix_card.read(run.mix_card)
     answers = read_answers(config, run)
     abilities = general.read_section(config, run, scores, beside)
-    predictions = parts(list(answers.values()), config.report.predictions_per_task)
+    predictions = _browser(config, name, answers, beside) if answers else None
     return {
         "name": name,
         "sentence": " ".join([run_scores.sentence(scores, beside), *([abilities.clause] if abilities else [])]),
@@ -72,8 +79,8 @@ def content(config: Config, run: RunDir) -> dict[str, Any]:
         "other_parity": other_parity.other_parity(scores.scores),
         "cards": cards(scores, answers),
         "general": abilities,
-        "has_predictions": bool(predictions),
-        "parts": [*predictions, *(abilities.parts if abilities else [])],
+        "browser": predictions,
+        "parts": [*(predictions.parts if predictions else []), *(abilities.parts if abilities else [])],
         "metrics": metrics,
         "curves": curves(metrics),
         "totals": totals(metrics),
@@ -86,6 +93,27 @@ def content(config: Config, run: RunDir) -> dict[str, Any]:
         "provenance": mix_card.listed(manifest.about),
         "config_text": run.config.read_text(encoding="utf-8"),
     }
+
+
+def _browser(
+    config: Config, name: str, answers: dict[str, Answers], beside: Sequence[run_scores.RunScores]
+) -> Browser | None:
+    """The answers, and those of the first runs beside them."""
+    texts: dict[str, str] = {}
+    shown, notes = [ShownRun(name, answers)], []
+    for other, folder in zip(beside, config.report.beside, strict=True):
+        if len(shown) == MOST_RUNS:
+            notes.append(f"{other.name}: its answers are not shown, as {MOST_RUNS} runs are here.")
+            continue
+        own = folder if other.name in (run.name for run in shown) else other.name
+        try:
+            found, reasons = read_shown(replace(read_run(Path(folder)), name=own), texts)
+        except ValueError as error:
+            found, reasons = ShownRun(own, {}), [f"{own}: its answers are not shown: {error}."]
+        notes += reasons
+        if found.tasks:
+            shown.append(found)
+    return browser(shown, config.report.predictions_per_task, notes=notes)
 
 
 def _shade(count: int, row: tuple[int, ...]) -> int:

@@ -7,8 +7,9 @@ const same = (a, b) => a !== null && b !== null && a[0] === b[0] && a[1] === b[1
 
 class PagedList {
   // `line(entry)` is a link of the list, `show(entry)` fills the place beside it; the entry is null if nothing is found.
-  constructor(place, { line, show }) {
-    Object.assign(this, { place, line, showOne: show, found: [], page: 0, chosen: null });
+  // `keyOfOne(key)` handles a key for what is shown and says whether it was one.
+  constructor(place, { line, show, keyOfOne }) {
+    Object.assign(this, { place, line, showOne: show, keyOfOne, found: [], page: 0, chosen: null });
     this.rows = this.part("rows");
     this.part("step-back").addEventListener("click", () => this.step(-1, false));
     this.part("step-on").addEventListener("click", () => this.step(1, false));
@@ -52,6 +53,17 @@ class PagedList {
     this.part("page-on").disabled = this.page + 1 >= pages;
   }
 
+  // Writes the line of an entry anew, if it is on this page of the list.
+  again(which) {
+    const anchor = this.rows.children[this.placeOf(which) - this.page * ROWS_A_PAGE]?.firstChild;
+    if (!anchor) return;
+    const focused = anchor === document.activeElement;
+    const made = this.line(which);
+    if (same(which, this.chosen)) made.setAttribute("aria-current", "true");
+    anchor.replaceWith(made);
+    if (focused) made.focus();
+  }
+
   turnTo(next) {
     this.page = next;
     this.list(true);
@@ -86,12 +98,20 @@ class PagedList {
   }
 
   key(event) {
-    if (event.altKey || event.ctrlKey || event.metaKey || event.target.closest("input, select, textarea")) return;
+    if (event.altKey || event.ctrlKey || event.metaKey || event.isComposing) return;
     const inList = this.rows.contains(event.target);
-    const by = { ArrowRight: 1, ArrowLeft: -1, ...(inList ? { ArrowDown: 1, ArrowUp: -1 } : {}) }[event.key];
-    if (by === undefined) return;
+    const one = this.part("one");
+    if (event.key === "Escape" && one.contains(event.target)) {
+      if (event.target !== one && event.target.matches("input")) one.focus();
+      else this.rows.querySelector("[aria-current]")?.focus();
+    } else if (event.target.closest("input, select, textarea")) return;
+    else if (event.key === "Enter" && event.target.getAttribute("aria-current") === "true") one.focus();
+    else {
+      const by = { ArrowRight: 1, ArrowLeft: -1, j: 1, k: -1, ...(inList ? { ArrowDown: 1, ArrowUp: -1 } : {}) }[event.key];
+      if (by !== undefined) this.step(by, inList);
+      else if (!this.keyOfOne?.(event.key)) return;
+    }
     event.preventDefault();
-    this.step(by, inList);
   }
 }
 

@@ -1,4 +1,4 @@
-// One prediction: reference and answer side by side, with marks.
+// One item: its reference and the answers to it, with what fits and what differs marked.
 
 const RUN_OF_WORDS = 3; // so many words in a row, or a shorter text whole, are marked where both sides have them
 const MARKED = `Marked: what both share, in runs of ${RUN_OF_WORDS} words or more (fewer where a text has fewer).`;
@@ -38,8 +38,8 @@ function sharedRanges(text, other) {
   return ranges;
 }
 
-// Text with what was searched for in <mark>, and what both sides share in <mark class=shared>.
-function marked(text, shared = [], looked = needle()) {
+// Text with what was searched for in <mark class=hit>, and ranges in another <mark>, of what both sides share or differ in.
+function marked(text, shared = [], looked = needle(), style = "shared") {
   const hits = rangesOf(text, looked);
   const cuts = [...new Set([0, text.length, ...hits.flat(), ...shared.flat()])].sort((a, b) => a - b);
   const inside = (ranges) => {
@@ -55,16 +55,16 @@ function marked(text, shared = [], looked = needle()) {
     const piece = text.slice(cuts[place], cuts[place + 1]);
     const hit = isHit(cuts[place]);
     const both = isShared(cuts[place]);
-    made.append(hit || both ? element("mark", { class: hit ? "hit" : "shared" }, piece) : piece);
+    made.append(hit || both ? element("mark", { class: hit ? "hit" : style }, piece) : piece);
   }
   return made;
 }
 
 // ---- one prediction ----
 
-function written(text, shared, looked = needle()) {
+function written(text, shared, looked = needle(), style = "shared") {
   if (text.trim() === "") return element("p", { class: "quiet" }, "(empty)");
-  return element("pre", { tabindex: "0" }, marked(text, shared, looked));
+  return element("pre", { tabindex: "0" }, marked(text, shared, looked, style));
 }
 
 function sign(mark) {
@@ -72,7 +72,7 @@ function sign(mark) {
 }
 
 function item([mark, text, kind], others) {
-  const name = index.marks[mark];
+  const name = index.matches[mark];
   if (Array.isArray(text)) {
     const differs = (agrees) => name === "partly" && !agrees;
     const fields = text.map(([field, agrees], at) =>
@@ -91,26 +91,128 @@ function item([mark, text, kind], others) {
   return element("li", { class: name.replace(" ", "-") }, sign(name), " ", ...of, shown);
 }
 
-function side(heading, row, which) {
-  const text = which === 0 ? row.answer : row.reference;
-  const other = which === 0 ? row.reference : row.answer;
-  const box = element("section", { class: "side" }, element("h4", {}, heading));
-  if (row.items === undefined) {
-    box.append(written(text, sharedRanges(text, other)));
+function itemsOf(row, which) {
+  const items = row.items[which];
+  if (items.length === 0) {
+    return [element("p", { class: "quiet" }, which === 0 ? "Counts as no item at all." : "Nothing is expected.")];
+  }
+  const shown = [element("ul", { class: "items" }, ...items.map((it) => item(it, row.items[1 - which])))];
+  if (row.more[which] > 0) shown.push(element("p", { class: "quiet" }, `… and ${counted(row.more[which])} more`));
+  return shown;
+}
+
+const folded = (summary, ...inside) => element("details", {}, element("summary", {}, summary), ...inside);
+const unreadable = (row) => element("p", { class: "unreadable" }, `Not readable: ${row.unreadable}.`);
+
+// The reference as the metric compares it with an answer that has items; else as text, with what both share.
+function referenceSide(shown, answer) {
+  const box = element("section", { class: "side" }, element("h4", {}, "Reference"));
+  if (answer?.items === undefined || index.runs.length > 1) {
+    const shared = answer === undefined || answer.items !== undefined ? [] : sharedRanges(shown.reference, answer.answer);
+    box.append(written(shown.reference, shared));
+  } else box.append(...itemsOf(answer, 1), folded("As it was written", written(shown.reference, [])));
+  return box;
+}
+
+function answerSide(shown, which) {
+  const row = shown.answers[0];
+  const box = element("section", { class: "side", "data-run": "0" }, element("h4", {}, "Answer"));
+  if (row.items === undefined) box.append(written(row.answer, sharedRanges(row.answer, shown.reference)));
+  else {
+    if (row.unreadable !== null) box.append(unreadable(row), written(row.answer, []));
+    box.append(...itemsOf(row, 0));
+    if (row.unreadable === null) box.append(folded("As it was written", written(row.answer, [])));
+  }
+  box.append(marking(which, 0));
+  return box;
+}
+
+// ---- several answers ----
+
+const letter = (run) => "ABCD"[run];
+const scoresOf = (row) => Object.entries(row.scores).map(([metric, value]) => `${metric} ${(100 * value).toFixed(1)}`);
+const MISSED_AT = () => index.matches.indexOf("missed");
+
+// The answer of one of several runs; `only` are the ranges of words that the answer it is compared with has not.
+function sideOf(shown, which, run, only, sameAs) {
+  const row = shown.answers[run];
+  const heading = element("h4", {}, element("span", { class: "letter" }, letter(run)), ` ${index.runs[run].name}`);
+  const box = element("section", { class: "side", "data-run": String(run) }, heading);
+  if (row === null) {
+    box.append(element("p", { class: "quiet" }, "No answer to this item is here."));
     return box;
   }
-  const items = row.items[which];
-  if (which === 0 && row.unreadable !== null) {
-    box.append(element("p", { class: "unreadable" }, `Not readable: ${row.unreadable}.`), written(text, []));
+  const told = [scoresOf(row).join(", ") || "no score of its own", row.ending].filter(Boolean);
+  box.append(element("p", { class: "label" }, told.join(" · ")));
+  if (row.unreadable !== null) box.append(unreadable(row));
+  box.append(written(row.answer, only, needle(), "only"));
+  if (sameAs >= 0) box.append(element("p", { class: "label" }, `The same text as ${letter(sameAs)}.`));
+  if (row.reference !== undefined) box.append(folded("Its reference is another", written(row.reference, [])));
+  if (row.items !== undefined) {
+    const missed = row.items[1].filter(([mark]) => mark === MISSED_AT());
+    const lost = missed.length > 0 ? [element("ul", { class: "items" }, ...missed.map((it) => item(it, [])))] : [];
+    const parts = folded("Item by item", ...itemsOf(row, 0), ...lost);
+    parts.open = itemsOpen;
+    parts.addEventListener("toggle", () => { itemsOpen = parts.open; });
+    box.append(parts);
   }
-  const others = row.items[1 - which];
-  if (items.length > 0) box.append(element("ul", { class: "items" }, ...items.map((it) => item(it, others))));
-  else box.append(element("p", { class: "quiet" }, which === 0 ? "Counts as no item at all." : "Nothing is expected."));
-  if (row.more[which] > 0) box.append(element("p", { class: "quiet" }, `… and ${counted(row.more[which])} more`));
-  if (which === 1 || row.unreadable === null) {
-    box.append(element("details", {}, element("summary", {}, "As it was written"), written(text, [])));
-  }
+  box.append(marking(which, run));
   return box;
+}
+
+function severalSides(shown, which) {
+  const { base, run } = pair();
+  const [one, other] = [shown.answers[base], shown.answers[run]];
+  const [oneOnly, otherOnly] = one && other && one.answer !== other.answer ? differences(one.answer, other.answer) : [[], []];
+  const only = (at) => (at === base ? oneOnly : at === run ? otherOnly : []);
+  const sides = shown.answers.map((row, at) => {
+    const before = shown.answers.findIndex((it, place) => place < at && row !== null && it?.answer === row.answer);
+    return sideOf(shown, which, at, only(at), before);
+  });
+  return [
+    element("div", { class: "sides" }, referenceSide(shown)),
+    element("div", { class: "sides answers" }, ...sides),
+    oneOnly.length + otherOnly.length > 0
+      ? element("p", { class: "label" }, `Underlined: words of ${letter(base)} that ${letter(run)} has not, and the other way round.`)
+      : "",
+  ];
+}
+
+async function promptOf(ranges) {
+  const lines = [];
+  for (let at = 0; at < ranges.length; at += 2) {
+    for (let line = ranges[at]; line < ranges[at] + ranges[at + 1]; line += 1) {
+      const part = partOf(index.starts, line);
+      lines.push((await unpack(`lines-${part}`))[line - index.starts[part]]);
+    }
+  }
+  return lines.join("\n");
+}
+
+function promptFold(heading, ranges) {
+  const prompt = element("details", { class: "prompt" }, element("summary", {}, heading));
+  prompt.addEventListener("toggle", async () => {
+    promptOpen = prompt.open;
+    if (!prompt.open || prompt.children.length > 1) return;
+    const left = "It is not in this page, which would be too large with it.";
+    const text = ranges === null ? null : await promptOf(ranges);
+    if (prompt.children.length === 1) prompt.append(text === null ? element("p", { class: "quiet" }, left) : written(text, []));
+  });
+  return prompt;
+}
+
+function prompts(shown) {
+  const own = shown.answers.flatMap((row, run) => (row?.prompt === undefined ? [] : [[run, row.prompt]]));
+  return [
+    promptFold("Prompt", shown.prompt),
+    ...own.map(([run, ranges]) => promptFold(`Prompt of ${letter(run)}, which is another`, ranges)),
+  ];
+}
+
+async function itemAt(task, row) {
+  const { starts } = index.tasks[task];
+  const part = partOf(starts, row);
+  return (await unpack(`answers-${task}-${part}`))[row - starts[part]];
 }
 
 async function show(which) {
@@ -122,24 +224,26 @@ async function show(which) {
     return;
   }
   const [task, row] = which;
-  const shown = (await unpack(`answers-${task}`))[row];
+  const shown = await itemAt(task, row);
   if (!same(which, predictions.chosen)) return; // another one was chosen meanwhile
   const { name, ids } = index.tasks[task];
-  const scores = Object.entries(shown.scores).map(([metric, value]) => `${metric} ${(100 * value).toFixed(1)}`);
   const sample = sampleOf(task, row);
   byId("prediction-id").textContent = ids[row].slice(0, 500) + (sample === null ? "" : `, sample ${sample}`);
   byId("permalink").href = link(which);
-  const prompt = element("details", { class: "prompt" }, element("summary", {}, "Prompt"));
-  prompt.addEventListener("toggle", async () => {
-    promptOpen = prompt.open;
-    if (prompt.open && prompt.children.length === 1) prompt.append(written(await promptOf(task, row), []));
-  });
-  const marks = shown.items === undefined || shown.items.flat().some(([mark]) => index.marks[mark] === "words");
-  const told = [name, scores.join(", ") || "no score of its own", shown.ending].filter(Boolean);
-  panel.replaceChildren(
-    element("p", { class: "label" }, told.join(" · ")),
-    element("div", { class: "sides" }, side("Reference", shown, 1), side("Answer", shown, 0)),
-    marks ? element("p", { class: "label" }, MARKED) : "",
-    prompt);
-  prompt.open = promptOpen;
+  if (index.runs.length > 1) {
+    panel.replaceChildren(
+      element("p", { class: "label" }, `${name} · `, changeOf(which)), ...severalSides(shown, which), ...prompts(shown));
+  } else {
+    const [answer] = shown.answers;
+    const words = answer.items === undefined || answer.items.flat().some(([mark]) => index.matches[mark] === "words");
+    const told = [name, scoresOf(answer).join(", ") || "no score of its own", answer.ending].filter(Boolean);
+    panel.replaceChildren(
+      element("p", { class: "label" }, told.join(" · ")),
+      element("div", { class: "sides" }, referenceSide(shown, answer), answerSide(shown, which)),
+      words ? element("p", { class: "label" }, MARKED) : "",
+      ...prompts(shown));
+  }
+  showChosen();
+  const open = promptOpen;
+  for (const fold of panel.querySelectorAll(".prompt")) fold.open = open;
 }

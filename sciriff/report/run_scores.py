@@ -95,6 +95,12 @@ def difference(value: float) -> str:
     return number_format.signed_points(value, digits=1).replace("-", "−")
 
 
+def order_of(run: RunScores, other: RunScores, column: str) -> str:
+    """What the browser of answers shows first of a column that changed: `loss` where the run is below the other."""
+    both = column in run.columns and column in other.columns
+    return "loss" if both and run.columns[column]["value"] < other.columns[column]["value"] else "gain"
+
+
 def verdict_sign(found: Difference) -> str:
     """A sign that tells a verdict without its colour."""
     return {HIGHER: "▲", LOWER: "▼"}.get(found.verdict, "≈")

@@ -68,7 +68,7 @@ class _Column:
     scores: tuple[LinearScore, LinearScore]
     """(baseline, other): seeds and samples have no partners in the other run, so each is a mean over its own."""
     differ: npt.NDArray[np.bool_]
-    """Whether the numbers of an instance that the column is made of differ in the two, [n]."""
+    """Whether the numbers of a unit that the column is made of differ in the two, [units]."""
 
     def terms(self, weight: float) -> list[Term]:
         ours, theirs = self.scores
@@ -79,8 +79,8 @@ def _measure(part: TaskColumns, baselines: int) -> list[_Column]:
     """Measure the columns of a part whose first `baselines` runs are the baseline's."""
     values = [part.values(run) for run in range(len(part.rows))]
     linear = part.linear()
-    rows = [run.mean(axis=0) for run in part.rows]
-    others = np.mean(rows[:baselines], axis=0) != np.mean(rows[baselines:], axis=0)
+    means = [run.mean(axis=0) for run in part.rows]
+    before, after = (part.in_units(np.mean(side, axis=0)) for side in (means[:baselines], means[baselines:]))
     found = []
     for name in part.columns:
         sides = slice(baselines), slice(baselines, None)
@@ -92,7 +92,7 @@ def _measure(part: TaskColumns, baselines: int) -> list[_Column]:
                 n=part.n_of(name),
                 values=(values_of(name, values[:baselines]), values_of(name, values[baselines:])),
                 scores=(ours, theirs),
-                differ=np.any(others & (ours.used | theirs.used), axis=1),
+                differ=np.any((before != after) & (ours.used | theirs.used), axis=1),
             )
         )
     return found

@@ -10,6 +10,7 @@ from sciriff.results.finished_runs import tasks_of
 from sciriff.results.scores import ColumnScore
 from sciriff.results.seeds import Group
 from sciriff.run.number_format import count_of, interval, plus_minus, points
+from sciriff.run.visible import UNSHOWN
 from sciriff.tasks import NAMES as THE_NINE
 from sciriff.tasks.own import columns_of
 from sciriff.tasks.task import Task
@@ -43,7 +44,7 @@ def latex_table(groups: Sequence[Group], comparisons: Sequence[Comparison]) -> s
     return "\n".join(
         [
             r"% \usepackage{booktabs,graphicx} and, for the quotation marks of names, \usepackage[T1]{fontenc}",
-            *(f"% {' '.join(note.split())}" for note in notes),
+            *(f"% {_shown(note)}" for note in notes),
             r"\begin{table*}[t]",
             r"\centering",
             rf"\caption{{{_caption(groups, comparisons, tasks)}}}",
@@ -65,7 +66,12 @@ def latex_table(groups: Sequence[Group], comparisons: Sequence[Comparison]) -> s
 
 def escaped(text: str) -> str:
     """Escape a name for LaTeX, on one line."""
-    return " ".join(text.split()).translate(SPECIAL)
+    return _shown(text).translate(SPECIAL)
+
+
+def _shown(text: str) -> str:
+    """A text on one line. LaTeX has no pictures of control characters, so question marks stand for them."""
+    return UNSHOWN.sub("?", " ".join(text.split()))
 
 
 def _caption(groups: Sequence[Group], comparisons: Sequence[Comparison], tasks: Sequence[Task]) -> str:

@@ -3,15 +3,17 @@
 import re
 from collections.abc import Callable, Iterable, Sequence
 
+from sciriff.run.visible import visible_line
+
 
 def escaped(text: str) -> str:
     """Escape text for Markdown, on one line."""
-    return re.sub(r"([\\`*_\[\]<>|#])", r"\\\1", " ".join(text.split()))
+    return re.sub(r"([\\`*_\[\]<>|#])", r"\\\1", visible_line(" ".join(text.split())))
 
 
 def code_kept(text: str) -> str:
     """Escape only what would end a cell, for texts with `code` in them."""
-    return " ".join(text.split()).replace("|", r"\|")
+    return visible_line(" ".join(text.split())).replace("|", r"\|")
 
 
 def markdown_table(

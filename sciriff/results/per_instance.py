@@ -1,13 +1,14 @@
 """The numbers of each answer that scores are made of, saved so that runs can be compared without scoring again.
 
 One line of per_instance/<task>.jsonl is one answer: {"instance_id", "reference" (a digest), "unreadable" (a kind or
-null)}, where there are several of each instance the number of the "sample", and the numbers of the task's metric, of
-BLEU and of the judge, by their names. Scores are formulas of the sums.
+null)}, where it is known the digest of the "document" that the prompt is about, where there are several of each
+instance the number of the "sample", and the numbers of the task's metric, of BLEU and of the judge, by their names.
+Scores are formulas of the sums.
 """
 
 import hashlib
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -40,10 +41,18 @@ class InstanceNumbers:
     unreadable: str | None = None
     """Why it could not be read, one of UNREADABLE."""
     sample: FromOne = 1
+    document: Annotated[str, Meta(pattern=r"\A[0-9a-f]{16}\Z")] | None = None
+    """Digest of the document that the instance is about, if known; earlier versions wrote none."""
 
 
-def write_per_instance(path: Path, task: Task, answers: Iterable[tuple[str, int | None, str, Scored]]) -> None:
-    """Write (instance id, sample or None, text of the reference, the scored answer) of each answer, in this order."""
+def write_per_instance(
+    path: Path,
+    task: Task,
+    answers: Iterable[tuple[str, int | None, str, Scored]],
+    documents: Mapping[str, str | None] = {},
+) -> None:
+    """Write (instance id, sample or None, text of the reference, the scored answer) of each answer, in this order.
+    `documents` are the digests of the documents by instance id."""
     write_jsonl(
         path,
         [
@@ -51,6 +60,7 @@ def write_per_instance(path: Path, task: Task, answers: Iterable[tuple[str, int 
                 "instance_id": instance_id,
                 "reference": hashlib.sha256(reference.encode("utf-8", "surrogatepass")).hexdigest()[:DIGITS],
                 "unreadable": scored.unreadable,
+                **({} if (document := documents.get(instance_id)) is None else {"document": document}),
                 **({} if sample is None else {"sample": sample}),
                 # booleans as 0 and 1, so that the file holds numbers alone
                 **{

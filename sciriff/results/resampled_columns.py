@@ -1,6 +1,6 @@
 """The columns of the summary as functions of resampled instances, for one run or for several on the same instances."""
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
@@ -14,14 +14,19 @@ from sciriff.tasks.task import Task
 
 LEAST = 2
 """Fewer instances than this give no interval."""
+FEWEST_DOCUMENTS = 30
+"""With fewer documents than this instances are resampled: too few clusters make intervals too narrow, too."""
+
+Places = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class TaskColumns:
     """Columns of one task on the same instances, in one run or in several.
 
-    The instances are drawn once for all columns, so that the columns of a resample are those of one test set. A judged
-    column is made of the rated instances among them; the other instances add zeros to it.
+    What is drawn is a unit: an instance, or all instances about one document. Units are drawn once for all columns, so
+    that the columns of a resample are those of one test set. A judged column is made of the rated instances among them;
+    the other instances add zeros to it.
     """
 
     task: Task
@@ -29,10 +34,35 @@ class TaskColumns:
     rows: tuple[Array, ...]
     """For each run [samples, n, k]: the vectors of the instances, in the same order in every run. The first number is 1
     without samples; a missing sample of an instance is a row of zeros."""
+    places: Places | None = None
+    """Place of each instance's document among the documents, [n]; None if each instance has its own."""
 
     @property
     def n(self) -> int:
         return self.rows[0].shape[1]
+
+    @property
+    def documents(self) -> int:
+        """Number of documents."""
+        return self.n if self.places is None else int(self.places.max()) + 1
+
+    @property
+    def by_document(self) -> bool:
+        """Whether documents are drawn, and not instances."""
+        return FEWEST_DOCUMENTS <= self.documents < self.n
+
+    @property
+    def too_few(self) -> str:
+        """Note on intervals of instances that are about too few documents to resample these."""
+        return f"the {self.n} instances are about {self.documents} documents, too few to resample; taken as independent"
+
+    def in_units(self, matrix: Array) -> Array:
+        """Vectors of the units, [units, k], which add up those of their instances, [n, k]."""
+        if self.places is None or not self.by_document:
+            return matrix
+        units = np.zeros((self.documents, matrix.shape[1]))
+        np.add.at(units, self.places, matrix)
+        return units
 
     def used(self, column: str) -> npt.NDArray[np.bool_]:
         """Whether a column is made of an instance, [n]: a judged one only of those that are rated."""
@@ -57,14 +87,14 @@ class TaskColumns:
         ]
 
     def linear(self) -> list[dict[str, LinearScore]]:
-        """For each run its columns, means over its samples, with each instance's part in them."""
-        samples = [[linear_scores(self.scores, matrix) for matrix in rows] for rows in self.rows]
+        """For each run its columns, means over its samples, with each unit's part in them."""
+        samples = [[linear_scores(self.scores, self.in_units(matrix)) for matrix in rows] for rows in self.rows]
         return [{name: averaged([sample[name] for sample in run]) for name in self.columns} for run in samples]
 
     def resampled(self, resamples: int) -> list[dict[str, Array]]:
-        """For each run its columns, [resamples], in the same bootstrap samples of instances. An instance is drawn with
-        all its answers, and columns are means over these."""
-        matrices = [matrix for rows in self.rows for matrix in rows]
+        """For each run its columns, [resamples], in the same bootstrap samples of units. An instance is drawn with all
+        its answers, and columns are means over these."""
+        matrices = [self.in_units(matrix) for rows in self.rows for matrix in rows]
         sums = resampled_sums(np.hstack(matrices), resamples, self.task.name)
         parts = np.split(sums, len(matrices), axis=1)
         every = iter(self._drawn(part, matrix.sum(axis=0)) for part, matrix in zip(parts, matrices, strict=True))
@@ -86,8 +116,9 @@ class TaskColumns:
         return scores
 
 
-def parts(task: Task, rows: Sequence[Array]) -> list[TaskColumns]:
-    """Find the columns of a task that its instances give: one element, or none. `rows` as in TaskColumns.
+def parts(task: Task, rows: Sequence[Array], documents: Sequence[Hashable] | None = None) -> list[TaskColumns]:
+    """Find the columns of a task that its instances give: one element, or none. `rows` as in TaskColumns; `documents`
+    are names of the instances' documents, None where unknown.
 
     A judged column is made of the instances rated in every run (some judges rate a fixed choice), in at least one
     sample: ratings of others are set to zero. Where all columns are judged, the other instances are left out.
@@ -97,10 +128,21 @@ def parts(task: Task, rows: Sequence[Array]) -> list[TaskColumns]:
     if not columns or not len(rated):
         return []
     if set(columns) <= set(task.judged_columns):
-        return [TaskColumns(task, columns, tuple(run[:, rated] for run in rows))]
-    kept = np.ones((len(rated), len(task.fields)))
-    kept[:, [task.fields.index(name) for name in JudgeCounts._fields]] = rated[:, None]
-    return [TaskColumns(task, columns, tuple(run * kept for run in rows))]
+        kept = [document for document, used in zip(documents, rated, strict=True) if used] if documents else []
+        return [TaskColumns(task, columns, tuple(run[:, rated] for run in rows), _places(kept))]
+    kept_fields = np.ones((len(rated), len(task.fields)))
+    kept_fields[:, [task.fields.index(name) for name in JudgeCounts._fields]] = rated[:, None]
+    return [TaskColumns(task, columns, tuple(run * kept_fields for run in rows), _places(documents or []))]
+
+
+def _places(documents: Sequence[Hashable]) -> Places | None:
+    """Place of each instance's document; an unknown one is the instance's own. None if no document has two."""
+    order: dict[Hashable, int] = {}
+    for place, document in enumerate(documents):
+        order.setdefault((place,) if document is None else document, len(order))
+    if len(order) == len(documents):
+        return None
+    return np.array([order[(place,) if name is None else name] for place, name in enumerate(documents)])
 
 
 def _rated(task: Task, rows: Sequence[Array]) -> npt.NDArray[np.bool_]:

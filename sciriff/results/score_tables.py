@@ -2,16 +2,21 @@
 
 import csv
 import io
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from sciriff.results.scores import Scores, columns_and_statistics, held_out_of
 from sciriff.run.number_format import count_of, points
+from sciriff.run.visible import visible_line
 from sciriff.run.whole_file import write_whole
 from sciriff.tasks.own import columns_of
 
 MISSING = "NA"
 """Cell of a missing value, which pandas and R read as such."""
+FORMULA = ("=", "+", "-", "@", "＝", "＋", "－", "＠")
+"""What a formula may begin with, wide characters of East Asian keyboards among them."""
+NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?%?", re.ASCII)
 
 
 def write_tables(folder: Path, models: Sequence[Scores]) -> None:
@@ -50,7 +55,15 @@ def _cell(value: float | str) -> str:
 
 
 def write_tsv(path: Path, rows: list[list[str]]) -> None:
-    """Write a tab-separated table."""
+    """Write a tab-separated table, whose cells are `for_spreadsheets`."""
     text = io.StringIO()
-    csv.writer(text, delimiter="\t", lineterminator="\n").writerows(rows)
+    lines = [[for_spreadsheets(cell) for cell in row] for row in rows]
+    csv.writer(text, delimiter="\t", lineterminator="\n").writerows(lines)
     write_whole(path, text.getvalue())
+
+
+def for_spreadsheets(cell: str) -> str:
+    """The cell on one line, with an apostrophe before what a spreadsheet would take for a formula; it shows none, and
+    numbers need none. https://owasp.org/www-community/attacks/CSV_Injection"""
+    shown = visible_line(cell)
+    return f"'{shown}" if shown.startswith(FORMULA) and not NUMBER.fullmatch(shown) else shown

@@ -19,6 +19,8 @@ class ColumnScore(TypedDict):
 
     value: float
     ci95: NotRequired[tuple[float, float]]
+    ci95_note: NotRequired[str]
+    """Why the interval is too narrow, if it is known to be."""
     sd_over_samples: NotRequired[float]
 
 
@@ -68,6 +70,8 @@ class TaskScores(TypedDict):
     """Number of answers, if each instance has several samples."""
     sd_over_samples: NotRequired[dict[str, float | None]]
     judge: NotRequired[JudgeReport]
+    documents: NotRequired[int]
+    """Documents that the instances are about, if intervals resample documents and not instances."""
 
 
 class TaskDifferences(TypedDict):

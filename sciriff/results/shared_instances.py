@@ -55,7 +55,12 @@ def _shared_parts(task: Task, runs: Sequence[FinishedRun], notes: list[str]) -> 
     odd = sum(len({of_run[instance_id] for of_run in references}) > 1 for instance_id in shared)
     if odd:
         notes.append(f"{task.name}: the runs were given different references for {odd} of the {len(shared)} instances")
-    found = parts(task, [_vectors(task, table, shared) for table in tables])
+    found = parts(task, [_vectors(task, table, shared) for table in tables], _documents(tables, shared))
+    for part in found:
+        if part.by_document:
+            notes.append(f"{task.name}: resampled by document, {part.documents} of {part.n} instances")
+        elif part.documents < part.n:
+            notes.append(f"{task.name}: {part.too_few}")
     for column in task.judged_columns:
         judges = [run.judges.get(task.name) for run in runs]
         if not any(column in part.columns for part in found):
@@ -63,6 +68,20 @@ def _shared_parts(task: Task, runs: Sequence[FinishedRun], notes: list[str]) -> 
                 notes.append(f"{column}: not judged in every run")
         elif len(set(judges)) > 1:
             notes.append(f"{column}: judged by {' and by '.join(sorted({str(judge) for judge in judges}))}")
+    return found
+
+
+def _documents(
+    tables: Sequence[Mapping[AnswerKey, InstanceNumbers]], instances: Sequence[str]
+) -> list[tuple[str, ...] | None]:
+    """Names of the documents that the instances are about: two have the same if every run that knows documents of this
+    task says so. None where one of these does not know an instance's."""
+    known = [{i: row.document for (i, _), row in table.items()} for table in tables]
+    known = [of_run for of_run in known if any(of_run.values())]
+    found = []
+    for instance in instances:
+        names = tuple(document for of_run in known if (document := of_run[instance]) is not None)
+        found.append(names if names and len(names) == len(known) else None)
     return found
 
 

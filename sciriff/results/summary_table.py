@@ -97,6 +97,8 @@ def _remarks(scores: Scores) -> list[str]:
             lines.append(f"{name}: {lengths}")
         if "judge" in result:
             lines.append(f"{name}: {judge_line(result['judge'])}")
+        if "documents" in result:
+            lines.append(f"{name}: {result['n']} instances about {result['documents']} documents, which are resampled")
         if result["missing"]:
             lines.append(f"{name}: {result['missing']} of {answers_of(result) + result['missing']} answers are missing")
         if result["benchmark"] not in (None, result["n"]):

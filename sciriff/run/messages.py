@@ -1,13 +1,31 @@
-"""Lines for people, on standard error: standard output is for results."""
+"""Lines for people: `say` on standard error, `show`, for results, on standard output. Nothing else here prints.
+
+A line may hold names, answers and words of strangers, so whatever would steer a terminal or begin another line is shown
+as a visible character (visible.py).
+"""
 
 import sys
+from typing import TextIO
+
+from sciriff.run.user_error import InLines
+from sciriff.run.visible import visible_line
 
 
-def say(text: str) -> None:
-    """Print a line."""
-    print(text, file=sys.stderr, flush=True)
+def say(*lines: object) -> None:
+    """Print lines on standard error."""
+    _print(lines, sys.stderr)
 
 
-def say_error(error: BaseException | str) -> None:
-    """Print what went wrong."""
-    say(f"error: {error}")
+def show(*lines: object) -> None:
+    """Print lines on standard output."""
+    _print(lines, sys.stdout)
+
+
+def say_error(error: BaseException | str, about: str = "") -> None:
+    """Print what went wrong, and before it what it is `about`."""
+    first, *others = error.lines if isinstance(error, InLines) else (str(error),)
+    say(f"error: {about}{first}", *others)
+
+
+def _print(lines: tuple[object, ...], file: TextIO) -> None:
+    print("".join(f"{visible_line(line)}\n" for line in lines), end="", file=file, flush=True)

@@ -3,6 +3,8 @@
 import re
 import time
 
+from sciriff.run.messages import show
+
 LINE = re.compile(r"^\[(\d+)/(\d+)\] ?(.*)$")
 
 
@@ -18,4 +20,4 @@ class Progress:
         now = time.monotonic()
         if done >= self.total or now - self._printed_at >= self.interval:
             self._printed_at = now
-            print(f"[{done}/{self.total}] {text}".rstrip(), flush=True)
+            show(f"[{done}/{self.total}] {text}".rstrip())

@@ -15,6 +15,7 @@ from types import FrameType
 from sciriff.run.messages import say
 from sciriff.run.parent_death import die_with_parent
 from sciriff.run.progress import LINE
+from sciriff.run.visible import visible_line
 
 TAIL = 15
 """Lines of a failed child's log that are shown."""
@@ -88,6 +89,8 @@ def run(
 ) -> list[str]:
     """Run a child to its end and return the lines it printed, without its progress. ChildFailed if it fails.
 
+    Lines are cleaned of what steers a terminal, in the log, too: libraries print words of strangers.
+
     Ctrl-C, SIGTERM and SIGUSR1 call `ask_to_stop` (or send it SIGTERM) and raise Stopped when it has ended. A second
     Ctrl-C or SIGTERM kills it. The log keeps earlier attempts, each below its command with the variables of
     `environment`; the child gets those of `unlogged` too.
@@ -97,16 +100,16 @@ def run(
     lines: list[str] = []
     tail: deque[str] = deque(maxlen=TAIL)
     with log.open("a", encoding="utf-8") as file:
-        file.write(command_line(command, environment) + "\n")
+        file.write(visible_line(command_line(command, environment)) + "\n")
         file.flush()
         variables, told = {**environment, **(unlogged or {})}, ask_to_stop is not None
         process = popen(command, variables, told, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         assert process.stdout is not None
         with _killed_on_error(process), _forward_signals(process, ask_to_stop) as asked, _bar(name) as show:
             for line in process.stdout:
-                file.write(line)
+                line = visible_line(line.rstrip("\n"))
+                file.write(line + "\n")
                 file.flush()
-                line = line.rstrip("\n")
                 if match := LINE.match(line):
                     show(int(match[1]), int(match[2]), match[3])
                 else:

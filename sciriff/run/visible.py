@@ -4,7 +4,7 @@ import re
 
 LONGEST = 50_000
 """Characters shown of one text; a hostile or endless answer must not make a page unusable."""
-UNSHOWN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+UNSHOWN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u206f\ud800-\udfff]")
 """Control characters and separators of lines other than newline and tab, those that change the writing direction, and
 lone surrogates."""
 

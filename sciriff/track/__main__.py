@@ -4,13 +4,13 @@ python -m sciriff.track RUN_DIR             copy a finished run once
 python -m sciriff.track RUN_DIR --follow    copy a run while it grows, until standard input closes
 """
 
-import argparse
 import contextlib
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 from sciriff.config import Config, load
+from sciriff.run.arguments import ArgumentParser
 from sciriff.run.locks import hold_as_worker
 from sciriff.run.manifest import Manifest
 from sciriff.run.messages import say_error
@@ -54,7 +54,7 @@ def copy(config: Config, run: RunDir, follow: bool) -> None:
 @command
 def main() -> int:
     """Exit status 0 if everything was copied; otherwise the reason is one line on standard error."""
-    parser = argparse.ArgumentParser(prog="python -m sciriff.track", description=(__doc__ or "").splitlines()[0])
+    parser = ArgumentParser(prog="python -m sciriff.track", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("run_dir", type=Path)
     parser.add_argument("--follow", action="store_true", help="keep copying until standard input closes")
     arguments = parser.parse_args()

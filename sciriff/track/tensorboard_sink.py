@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from sciriff.config import Config, to_yaml
+from sciriff.run.messages import show
 from sciriff.run.run_dir import RunDir
 from sciriff.run.user_error import UserError
 from sciriff.track.logged_tables import TrackedTable
@@ -58,7 +59,7 @@ def tensorboard_sink(config: Config, run: RunDir, follow: bool) -> Iterator[Tens
         old.unlink()
     sink = TensorboardSink(EventFileWriter(str(folder), flush_secs=10))
     sink.text("config", "```yaml\n" + to_yaml(config) + "```")
-    print(f"tensorboard --logdir {folder}", flush=True)
+    show(f"tensorboard --logdir {folder}")
     try:
         yield sink
     finally:

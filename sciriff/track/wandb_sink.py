@@ -21,8 +21,10 @@ from typing import Any
 from sciriff.config import Config, as_dict
 from sciriff.run.locks import hold_or_refuse
 from sciriff.run.manifest import Manifest
+from sciriff.run.messages import show
 from sciriff.run.run_dir import RunDir
 from sciriff.run.user_error import UserError
+from sciriff.run.visible import visible_line
 from sciriff.track.logged_tables import TrackedTable
 from sciriff.track.sink import TrackerUnreachable
 
@@ -105,7 +107,7 @@ def _wandb_run(wandb: Any, config: Config, run: RunDir, follow: bool) -> Iterato
         handle = wandb.init(
             dir=str(run.root),
             id=run_id,
-            name=config.name,
+            name=config.name and visible_line(config.name),
             project=config.log.project,
             entity=config.log.entity,
             group=config.log.group,
@@ -130,7 +132,7 @@ def _wandb_run(wandb: Any, config: Config, run: RunDir, follow: bool) -> Iterato
         wandb.teardown()  # wandb's service process would not accept the id a second time
         raise TrackerUnreachable(_in_a_line(error)) from error
     files = Path(handle.settings.sync_dir)
-    print(f"wandb: {handle.url}" if online else f"wandb: {files}; `wandb sync` sends it", flush=True)
+    show(f"wandb: {handle.url}" if online else f"wandb: {files}; `wandb sync` sends it")
     status = 1
     try:
         sink = WandbSink(handle, run.root, logged=handle.step - 1, earlier=[] if online else earlier)

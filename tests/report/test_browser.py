@@ -128,7 +128,7 @@ def test_filters_leave_what_they_name(tab: Any) -> None:
     tab.fill("#filter-low", "50")
     tab.fill("#filter-high", "99.9")
     assert shown(tab, "40")[:2] == ["validation:1", "validation:4"], "F1 of one of two items"
-    tab.click("text=Clear")
+    tab.click("#filters button[type=reset]")
     shown(tab, "128")
     tab.select_option("#filter-order", "high")
     tab.wait_for_function("() => document.querySelector('#rows .score').textContent === '100.0'")

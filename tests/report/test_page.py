@@ -119,7 +119,7 @@ def test_hostile_text_adds_no_tag_and_no_attribute(make_run: MakeRun, fill: Fill
     }
     assert kind.attributes == hostile.attributes and kind.links == hostile.links
     assert "<script>alert(1)</script>" in hostile.text
-    assert hostile.tags["script"] == 4 and hostile.attributes["src"] == 0, "the page's own, and three parts of data"
+    assert hostile.tags["script"] == 5 and hostile.attributes["src"] == 0, "the page's own, and four parts of data"
     assert "{{ 7 * 7 }}" in hostile.text, "text of a file is never a template"
     assert not set(hostile.text) & set("\u202e\ud800\x1b") and "␛[31m" in hostile.text
 

@@ -22,10 +22,11 @@ from sciriff.tasks.own import names_of
 
 def refuse(config: Config, plan: Plan) -> None:
     """UserError with all problems of the plan, if it has any, and a command that works on any machine."""
-    if found := "\n".join(f"  - {problem}" for problem in problems(config, plan)):
+    if found := [f"  - {problem}" for problem in problems(config, plan)]:
         raise UserError(
-            f"{config.name} cannot run here:\n{found}\n"
-            "The plan is printed by dry_run=true. This runs on any machine: python -m sciriff.train experiment=demo"
+            f"{config.name} cannot run here:",
+            *found,
+            "The plan is printed by dry_run=true. This runs on any machine: python -m sciriff.train experiment=demo",
         )
 
 

@@ -15,7 +15,7 @@ from sciriff.driver.slurm.follow import follow
 from sciriff.driver.slurm.sweep_jobs import SweepJob
 from sciriff.results import sweep_record
 from sciriff.run.locks import hold_or_wait
-from sciriff.run.messages import say, say_error
+from sciriff.run.messages import say, say_error, show
 from sciriff.run.slurm_command import NoAnswer
 from sciriff.run.user_error import UserError
 
@@ -98,15 +98,15 @@ def _plan(place: Path, jobs: Sequence[SweepJob], settings: SlurmConfig, options:
     """Print the plan of each job on the launcher's nodes, if known, and the script, for dry_run=true."""
     for job in jobs:
         if job.config is None:
-            print(f"run       {job.name}\nproblem   {job.mistake}")
+            show(f"run       {job.name}", f"problem   {job.mistake}")
             continue
         job_plan = sweep_jobs.planned(job.config, settings)
         if job_plan is not None:
-            print("\n".join(plan.lines(sweep_jobs.for_the_plan(job.config, settings), job_plan)))
+            show(*plan.lines(sweep_jobs.for_the_plan(job.config, settings), job_plan))
         else:
-            print(f"run       {job.name} in {job.run_dir}\nmachine   not known here: give plan.gpu and plan.gpus")
-        print("".join(f"problem   {problem}\n" for problem in sweep_jobs.problems(job.config, settings)), end="")
-    print(f"\n{array.script(settings, place, jobs, options)}", end="")
+            show(f"run       {job.name} in {job.run_dir}", "machine   not known here: give plan.gpu and plan.gpus")
+        show(*(f"problem   {problem}" for problem in sweep_jobs.problems(job.config, settings)))
+    show("", *array.script(settings, place, jobs, options).removesuffix("\n").split("\n"))
 
 
 def _same_folders(master: DictConfig) -> list[str]:

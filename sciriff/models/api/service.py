@@ -20,6 +20,7 @@ from sciriff.models.api.openai import OpenAiBatches
 from sciriff.models.api.prices import Price, price_list
 from sciriff.run.json_lines import Message
 from sciriff.run.machine import is_installed
+from sciriff.run.messages import show
 from sciriff.run.number_format import dollars
 from sciriff.run.user_error import UserError
 
@@ -226,4 +227,4 @@ def judge_problems(judge: JudgeConfig) -> Iterator[str]:
 
 
 def log_line(line: str) -> None:
-    print(line, flush=True)
+    show(line)

@@ -16,6 +16,7 @@ from sciriff.models.engines.padded import padded
 from sciriff.models.engines.sampling import random_bits
 from sciriff.models.engines.stop_strings import StopStrings, Watched
 from sciriff.models.loading import load_model, load_tokenizer
+from sciriff.run.messages import show
 from sciriff.run.user_error import UserError
 
 T = TypeVar("T")
@@ -139,7 +140,7 @@ def in_halves(
     # Outside the except clause, whose traceback keeps the failed batch's tensors alive.
     torch.cuda.empty_cache()
     half = len(rows) // 2
-    print(f"{len(rows)} prompts do not fit in memory together; trying {half}", flush=True)
+    show(f"{len(rows)} prompts do not fit in memory together; trying {half}")
     return [*in_halves(answer, rows[:half], numbers), *in_halves(answer, rows[half:], numbers)]
 
 

@@ -1,12 +1,13 @@
 """`python -m sciriff.recreate.page FOLDER` writes page.html into the folder of a build, to look at its rows."""
 
-import argparse
 import sys
 from pathlib import Path
 
 from sciriff.recreate.examples import PER_SPLIT
 from sciriff.recreate.page.content import page
 from sciriff.recreate.template_file import SPLITS
+from sciriff.run.arguments import ArgumentParser
+from sciriff.run.messages import show
 from sciriff.run.whole_file import write_whole
 from sciriff.stage import command
 
@@ -17,7 +18,7 @@ MOST_ROWS = PER_SPLIT * len(SPLITS)
 
 @command
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m sciriff.recreate.page", description=__doc__)
+    parser = ArgumentParser(prog="python -m sciriff.recreate.page", description=__doc__)
     parser.add_argument("folder", type=Path, metavar="FOLDER", help="recreate.out of a build")
     parser.add_argument(
         "--rows",
@@ -29,7 +30,7 @@ def main() -> int:
     )
     arguments = parser.parse_args()
     write_whole(arguments.folder / PAGE, page(arguments.folder, arguments.rows).decode())
-    print(arguments.folder / PAGE)
+    show(arguments.folder / PAGE)
     return 0
 
 

@@ -70,11 +70,10 @@ async function startDifferences() {
   byId("two").hidden = false;
 }
 
-startTheme();
 if (byId("scores")) startSorting();
 if (byId("two")) {
   startDifferences().catch((error) => {
-    byId("trouble").textContent = `The configs cannot be shown in this browser: ${error.message}`;
-    byId("trouble").hidden = false;
+    byId("configs-trouble").textContent = `The configs cannot be shown in this browser: ${error.message}`;
+    byId("configs-trouble").hidden = false;
   });
 }

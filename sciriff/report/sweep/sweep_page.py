@@ -5,11 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sciriff.data.marks import Mark
 from sciriff.report import figures, page, template
-from sciriff.report.browser import packed
+from sciriff.report.browser import Browser, browser
 from sciriff.report.figures import Figure
+from sciriff.report.packing import packed
 from sciriff.report.run_scores import difference, points, verdict_kind, verdict_sign
 from sciriff.report.run_scores import titles as titles_of
+from sciriff.report.side_by_side import MOST_RUNS, ShownRun, read_shown
 from sciriff.report.sweep import drawings
 from sciriff.report.sweep.configs import SEED, AblationLine, caps_of, flat_config, lines_of, varying
 from sciriff.report.sweep.drawings import Point, Series
@@ -45,8 +48,10 @@ def render(
     compared: Sequence[Comparison] | None = None,
     left_out: Sequence[LeftOut] = (),
     jobs: tuple[int, int] | None = None,
+    marks: Sequence[Mark] = (),
 ) -> bytes:
-    """The page of these groups, the baseline first. `jobs`: finished and all jobs of a sweep, or None."""
+    """The page of these groups, the baseline first. `jobs`: finished and all jobs of a sweep, or None, for which the
+    page shows the answers, too. `marks`: marks of answers that the page begins with."""
     rows = rows_of(groups, resamples, compared)
     here = Path(__file__).parent
     functions: template.Functions = {
@@ -64,14 +69,18 @@ def render(
     return template.filled(
         here / "sweep.html.jinja",
         [page.HERE / "page.css", here / "sweep.css"],
-        [page.HERE / "page.js", here / "sweep.js"],
+        [page.HERE / "page.js", *(page.HERE / name for name in page.BROWSER_SCRIPTS), here / "sweep.js"],
         functions,
-        content(title, rows, left_out, jobs),
+        content(title, rows, left_out, jobs, _browser(rows, marks) if jobs is None else None),
     )
 
 
 def content(
-    title: str, rows: list[SweepRow], left_out: Sequence[LeftOut], jobs: tuple[int, int] | None
+    title: str,
+    rows: list[SweepRow],
+    left_out: Sequence[LeftOut],
+    jobs: tuple[int, int] | None,
+    answers: Browser | None,
 ) -> dict[str, Any]:
     """What the template shows, by the names that it uses."""
     every = titles_of(tasks_of([run for row in rows for run in row.group.runs]))
@@ -86,7 +95,8 @@ def content(
         "columns": titles,
         "trade_off": trade_off(rows, lines),
         "general": list(dict.fromkeys(task.name for row in rows if row.general for task in row.general.tasks)),
-        "parts": [packed("configs", _configs(rows))] if rows else [],
+        "parts": [*([packed("configs", _configs(rows))] if rows else []), *(answers.parts if answers else [])],
+        "browser": answers,
         "legend": [*((style, line.label) for style, line in enumerate(lines)), (None, "baseline")],
         "ablation": _ablation(rows, lines, {"": "Mean"} | titles) if lines else [],
         "varied": varying([row.config | {SEED: seed} for row, seed in zip(rows, seeds, strict=True) if row.trained]),
@@ -96,6 +106,25 @@ def content(
         "left_out": left_out,
         "of_sweep": jobs is not None,
     }
+
+
+def _browser(rows: Sequence[SweepRow], marks: Sequence[Mark]) -> Browser | None:
+    """The answers of the first run of each of the first groups."""
+    texts: dict[str, str] = {}
+    shown: list[ShownRun] = []
+    notes = []
+    for row in rows:
+        run = row.group.runs[0]
+        if len(shown) == MOST_RUNS:
+            notes.append(f"{row.group.name}: its answers are not shown, as {MOST_RUNS} runs are here.")
+            continue
+        found, reasons = read_shown(run, texts)
+        notes += reasons
+        if found.tasks:
+            shown.append(found)
+            if len(row.group.runs) > 1:
+                notes.append(f"{row.group.name}: the answers are those of {run.name}.")
+    return browser(shown, first_is_new=False, notes=notes, marks=marks)
 
 
 def _sentence(rows: list[SweepRow], jobs: tuple[int, int] | None) -> str:

@@ -24,7 +24,7 @@ from sciriff.run.nodes.heartbeat import Heart, beating
 from sciriff.run.nodes.node_file import NodeFile
 from sciriff.run.run_dir import RunDir
 from sciriff.run.spawn import ChildFailed, Stopped
-from sciriff.run.user_error import UserError
+from sciriff.run.user_error import InLines, UserError
 
 JOIN_WITHIN = 600.0
 """Seconds within which all nodes must join; those of a cloud are not ready at the same moment."""
@@ -34,7 +34,7 @@ CASCADE = 10.0
 """Seconds within which node 0's part of a stage must end by itself after another node's has failed."""
 
 
-class NodeFailed(Exception):
+class NodeFailed(InLines):
     """Another node is lost, or has ended before the run finished."""
 
 

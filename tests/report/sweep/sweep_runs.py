@@ -34,24 +34,30 @@ class Runs:
 
     def make(self, name: str, share: float, *overrides: str, trained: bool = True, gpus: list[str] = GPUS) -> RunDir:
         """A run that answers this share of the instances right. It trained 3 steps of 1000 tokens, each 600 s."""
-        run = RunDir(self.place / "runs" / f"run-{len(list(self.place.glob('runs/run-*')))}")
-        for task, texts in RIGHT.items():
-            rows = [
-                Prediction(task, f"{task}:{n}", "", text if n < share * len(texts) else WRONG[task], text)
-                for n, text in enumerate(texts)
-            ]
-            write_jsonl(run.predictions / f"{task}.jsonl", rows)
-        given = OmegaConf.from_dotlist([*overrides, f"run_dir={run.root}"])
-        config = from_container(OmegaConf.merge(OmegaConf.create(self._base(trained)), given))
-        config.name = name
-        run.config.write_text(to_yaml(config))
-        score.main(config, run)
+        rows = [
+            Prediction(task, f"{task}:{n}", "", text if n < share * len(texts) else WRONG[task], text)
+            for task, texts in RIGHT.items()
+            for n, text in enumerate(texts)
+        ]
+        run = self.answered(name, rows, *overrides, trained=trained)
         stages = {"predict": {"status": "done", "inputs": {}, "seconds": 1800.0}}
         if trained:
             stages["train"] = {"status": "done", "inputs": {}, "seconds": 900.0}
             steps = [{"step": step, "tokens": 1000, "seconds": 600.0} for step in (1, 2, 3)]
             write_jsonl(run.metrics, steps)
         run.manifest.write_text(json.dumps({"machine": {"gpus": gpus}, "stages": stages}))
+        return run
+
+    def answered(self, name: str, rows: list[Prediction], *overrides: str, trained: bool = True) -> RunDir:
+        """A run with these answers, scored, and nothing else."""
+        run = RunDir(self.place / "runs" / f"run-{len(list(self.place.glob('runs/run-*')))}")
+        for task in dict.fromkeys(row.task for row in rows):
+            write_jsonl(run.predictions / f"{task}.jsonl", [row for row in rows if row.task == task])
+        given = OmegaConf.from_dotlist([*overrides, f"run_dir={run.root}"])
+        config = from_container(OmegaConf.merge(OmegaConf.create(self._base(trained)), given))
+        config.name = name
+        run.config.write_text(to_yaml(config))
+        score.main(config, run)
         return run
 
     def _base(self, trained: bool) -> str:
