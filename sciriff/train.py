@@ -101,7 +101,13 @@ def exit_status(error: BaseException, progress: ProgressSinceStart) -> int:
     raise error
 
 
+def as_one_key(typed: str) -> str:
+    """Write `predictions.filter=NAME` as the key that it sets: `predictions` itself is a folder, and not a section."""
+    return f"predictions_filter={typed.partition('=')[2]}" if typed.startswith("predictions.filter=") else typed
+
+
 def main() -> int:
+    sys.argv[1:] = map(as_one_key, sys.argv[1:])
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come here instead of being printed by Hydra
     progress = ProgressSinceStart()
     try:

@@ -47,7 +47,7 @@ class Config:
     """Name of the run; null makes it from the choices and overrides that were typed."""
     stages: list[str] = setting(role=HOW, factory=lambda: list(STAGES), choices=STAGES)
     run_dir: str = setting("runs/${name}", HOW, path=True)
-    cache_dir: str = setting(MISSING, HOW, path=True)
+    cache_dir: str = setting(MISSING, HOW, path=True, written_to=True)
     """Mixes and their tokens, shared by all runs."""
     seed: int = setting(42, BOTH)
     """Drives the order of training, initial weights and sampling."""
@@ -55,6 +55,9 @@ class Config:
     """Print the plan and stop."""
     predictions: str | None = setting(None, ANSWERED, path=True)
     """Score the predictions of this folder instead of generating any."""
+    predictions_filter: str | None = setting(None, ANSWERED, unwritten_if_empty=True)
+    """Where lm-eval passed each of these answers through several filters, the name of the one to score; null takes the
+    first. `predictions.filter` on the command line is the same."""
     allow_missing: bool = setting(False, HOW)
     """Score what is there when instances are missing; the scores say so."""
 
@@ -63,6 +66,11 @@ class Config:
             raise UserError(f"stages=[] runs nothing; name some of {', '.join(STAGES)}")
         if not 0 <= self.seed < 2**32:
             raise UserError(f"seed={self.seed} must be at least 0 and below 2**32")
+        if self.predictions_filter is not None and self.predictions is None:
+            raise UserError(
+                f"predictions_filter={self.predictions_filter} chooses among lm-eval's answers: name them with "
+                "predictions=FOLDER, or leave it out"
+            )
         if self.name is not None and ("/" in self.name or self.name in ("", ".", "..")):
             raise UserError(f"name={self.name!r} must be a plain folder name")
         if "train" in self.active_stages:

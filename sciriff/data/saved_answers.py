@@ -2,8 +2,8 @@
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import islice
+from dataclasses import dataclass, replace
+from itertools import chain, islice
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -15,6 +15,7 @@ from sciriff.run.json_lines import read_json_objects, record
 from sciriff.run.run_dir import RunDir
 from sciriff.run.typed_json import FromOne, read_json
 from sciriff.run.user_error import UserError
+from sciriff.run.visible import visible_line
 from sciriff.tasks import NAMES
 from sciriff.tasks.catalogue import catalogue
 
@@ -70,6 +71,10 @@ class TaskAnswers:
     """Instances of this task in SciRIFF's validation split, if nothing else says how many were requested."""
     samples: int = 1
     """Answers to each instance, each scored as if it was the only one."""
+    filters: tuple[str, ...] = ()
+    """Names of lm-eval's filters in the file, in order, if there are any."""
+    taken: str | None = None
+    """The filter whose answers these are."""
 
     @property
     def instances(self) -> list[str]:
@@ -94,13 +99,19 @@ class TaskAnswers:
 
 
 def read_predictions(
-    folder: Path, names: Sequence[str] | None, allow_missing: bool, held_out: Sequence[str] = NAMES
+    folder: Path,
+    names: Sequence[str] | None,
+    allow_missing: bool,
+    held_out: Sequence[str] = NAMES,
+    wanted_filter: str | None = None,
 ) -> dict[str, TaskAnswers]:
     """Read the answers in a folder by task, for the tasks in `names`, or all of `held_out` that are there.
 
     The folder holds our `<task>.jsonl`, or lm-eval's samples at any depth. An expected.json beside ours lists the
-    requested instances; other answers define their own set. UserError for a name or a file that belongs to no task, for
-    answers of several models, for what `asked_answers` refuses, and if nothing is left to score.
+    requested instances; other answers define their own set. lm-eval may have passed each answer through several
+    filters; then those of `wanted_filter` are read, in a file without it those of its first. UserError for a name or a
+    file that belongs to no task, for answers of several models, for a filter that no file has, for what `asked_answers`
+    refuses, and if nothing is left to score.
     """
     for name in names or ():
         if name not in held_out:
@@ -116,12 +127,17 @@ def read_predictions(
     known = files.keys() | expected.keys()
     wanted = [name for name in held_out if name in (known if names is None else names)]
     paths = {name: files.get(name, folder / f"{name}.jsonl") for name in wanted}
-    read = {name: read_answers(path, name) if path.is_file() else {} for name, path in paths.items()}
-    each = each or max((sample for answers in read.values() for _, sample in answers), default=1)
-    tasks = {
-        name: asked_answers(paths[name], name, answers, expected.get(name), each, allow_missing)
-        for name, answers in read.items()
-    }
+    read = {name: _by_filter(path, name, wanted_filter) for name, path in paths.items() if path.is_file()}
+    filters = list(dict.fromkeys(chain.from_iterable(names for _, names, _ in read.values())))
+    if wanted_filter is not None and wanted_filter not in filters:
+        has = f"the filters are {', '.join(map(visible_line, filters))}" if filters else "these answers have no filters"
+        raise UserError(f"{folder}: no answers of predictions_filter={visible_line(wanted_filter)}; {has}")
+    each = each or max((sample for answers, *_ in read.values() for _, sample in answers), default=1)
+    tasks = {}
+    for name, path in paths.items():
+        answers, of_file, taken = read.get(name, ({}, (), None))
+        found = asked_answers(path, name, answers, expected.get(name), each, allow_missing)
+        tasks[name] = replace(found, filters=of_file, taken=taken)
     tasks = {name: task for name, task in tasks.items() if task.answers}
     if not tasks:
         raise UserError(f"{folder}: there are no predictions of the chosen tasks here")
@@ -232,12 +248,67 @@ def read_expected(path: Path) -> tuple[dict[str, list[str]], int | None]:
     return instances, samples
 
 
-def read_answers(path: Path, task: str) -> dict[AnswerKey, SavedAnswer]:
-    """Read the rows of one file, lm-eval's in the order of the data set. UserError names file and line."""
+def filters_line(tasks: Mapping[str, TaskAnswers]) -> str | None:
+    """Say which answers are scored where lm-eval's files have those of several filters; None if none has."""
+    chosen = {name: found for name, found in tasks.items() if len(found.filters) > 1}
+    if not chosen:
+        return None
+    each = {(found.filters, found.taken) for found in chosen.values()}
+    filters, taken = next(iter(each)) if len(each) == 1 else (None, None)
+    if filters is None:
+        parts = [f"{name}: {found.taken} of {', '.join(found.filters)}" for name, found in chosen.items()]
+        what = "; ".join(parts)
+    else:
+        what = f"{taken} of {', '.join(filters)} ({', '.join(chosen)})"
+    return visible_line(f"answers of one of lm-eval's filters are taken: {what}; predictions_filter=NAME takes another")
+
+
+def read_answers(path: Path, task: str, wanted_filter: str | None = None) -> dict[AnswerKey, SavedAnswer]:
+    """Read the rows of one file, lm-eval's in the order of the data set and of one filter. UserError names file and
+    line."""
+    return _by_filter(path, task, wanted_filter)[0]
+
+
+def _by_filter(
+    path: Path, task: str, wanted: str | None
+) -> tuple[dict[AnswerKey, SavedAnswer], tuple[str, ...], str | None]:
+    """Read the answers of one filter of a file, `wanted` or else its first; the names of all, and which it is."""
+    names = _filters(path)
+    if len(names) < 2:
+        return _answers(_rows(path), task), names, names[0] if names else None
+    taken = wanted if wanted in names else names[0]
+    return _answers(_rows_of_filter(path, taken), task), names, taken
+
+
+def _filters(path: Path) -> tuple[str, ...]:
+    """Names of lm-eval's filters in a file, in the order of their first rows; empty for rows of ours."""
+    names: dict[str, None] = {}
+    for _, row in _rows(path):
+        if not _is_sample(row):
+            break
+        if isinstance(name := row.get("filter"), str):
+            names[name] = None
+    return tuple(names)
+
+
+def _rows_of_filter(path: Path, wanted: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    for place, row in _rows(path):
+        if not isinstance(name := row.get("filter"), str):
+            raise UserError(f"{place}: this row has no `filter`, and others of the file have several")
+        if name == wanted:
+            yield place, row
+
+
+def _is_sample(row: dict[str, Any]) -> bool:
+    """Whether a row is lm-eval's."""
+    return "filtered_resps" in row or "resps" in row
+
+
+def _answers(rows: Iterable[tuple[str, dict[str, Any]]], task: str) -> dict[AnswerKey, SavedAnswer]:
     answers: dict[AnswerKey, SavedAnswer] = {}
     ranks: dict[str, int] = {}
-    for place, row in _rows(path):
-        if "filtered_resps" in row or "resps" in row:
+    for place, row in rows:
+        if _is_sample(row):
             answer = sample_answer(row, task, place)
             # several processes write their shares one after the other; which answers are judged depends on the order
             ranks[answer.instance_id] = row["doc_id"] if type(row.get("doc_id")) is int else len(ranks)

@@ -136,7 +136,8 @@ def _general_digest(config: Config) -> str:
 
 
 def _predictions_digest(config: Config, run: RunDir) -> str:
-    return tree_digest(Path(config.predictions) if config.predictions else run.predictions)
+    digest = tree_digest(Path(config.predictions) if config.predictions else run.predictions)
+    return digest if config.predictions_filter is None else value_digest([digest, config.predictions_filter])
 
 
 def _prompts_digest(config: Config) -> str:

@@ -60,7 +60,8 @@ def main(config: Config, run: RunDir) -> None:
         raise UserError(problems[0])
     with hold_or_refuse(run.judge_lock, f"{run.root}: another judge is at work on this run, and two would pay twice"):
         folder = Path(config.predictions) if config.predictions else run.predictions
-        answers = read_predictions(folder, config.eval.tasks, config.allow_missing, names_of(config.eval.held_out))
+        held_out, wanted = names_of(config.eval.held_out), config.predictions_filter
+        answers = read_predictions(folder, config.eval.tasks, config.allow_missing, held_out, wanted)
         judged = [(task, answers[task.name]) for task in HELD_OUT if task.judged is not None and task.name in answers]
         if config.judge.asks:
             ask_judge(config, run, [prepared(config, task, predictions) for task, predictions in judged])
@@ -195,4 +196,4 @@ def say_counts(judged: JudgedTask, rows: Rows) -> None:
 
 
 if __name__ == "__main__":
-    run_stage(main)
+    run_stage(main, asks="judge")

@@ -71,7 +71,8 @@ def read_answers(config: Config, run: RunDir) -> dict[str, Answers]:
     if not any(folder.rglob("*.jsonl")):
         return {}
     held_out = config.eval.held_out
-    predictions = read_predictions(folder, config.eval.tasks, config.allow_missing, names_of(held_out))
+    wanted = config.predictions_filter
+    predictions = read_predictions(folder, config.eval.tasks, config.allow_missing, names_of(held_out), wanted)
     answers = {}
     for task in held_out:
         if task.name in predictions:

@@ -8,11 +8,19 @@ from typing import Any
 
 import pytest
 
-from sciriff.config import Config
-from sciriff.data.saved_answers import SavedAnswer, find_samples, models_below, read_answers, read_predictions
+from sciriff.config import Config, to_yaml
+from sciriff.data.saved_answers import (
+    SavedAnswer,
+    filters_line,
+    find_samples,
+    models_below,
+    read_answers,
+    read_predictions,
+)
 from sciriff.run.run_dir import RunDir
 from sciriff.score import main as score
 from sciriff.tasks import COLUMNS
+from sciriff.train import as_one_key
 
 NER = "biored_ner"
 MUP = "mup_single_document_summarization"
@@ -100,6 +108,66 @@ def test_an_instance_twice(tmp_path: Path):
     path = write(tmp_path / "x.jsonl", [sample(0), sample(1), sample(0)])
     with pytest.raises(ValueError, match=rf":3: instance {NER}:train:0 stands here twice, first at .*:1"):
         read_answers(path, NER)
+
+
+def filtered(*names: str, count: int = 2, task: str = NER) -> list[dict[str, Any]]:
+    """Rows as lm-eval writes them for a task with several filters: all documents for each filter in turn."""
+    return [{**sample(n, f"{name} {n}", task=task), "filter": name} for name in names for n in range(count)]
+
+
+def texts(answers: dict[Any, SavedAnswer]) -> list[str]:
+    return [answer.prediction for answer in answers.values()]
+
+
+def test_the_first_of_several_filters_is_read_or_the_one_that_was_named(tmp_path: Path):
+    path = write(tmp_path / "x.jsonl", filtered("strict-match", "flexible"))
+    assert texts(read_answers(path, NER)) == ["strict-match 0", "strict-match 1"]
+    assert texts(read_answers(path, NER, "flexible")) == ["flexible 0", "flexible 1"]
+    write(path, [*filtered("a", "b"), *filtered("b", count=1)])
+    assert texts(read_answers(path, NER, "a")) == ["a 0", "a 1"]
+    with pytest.raises(ValueError, match=r":5: instance .* stands here twice, first at .*:3"):
+        read_answers(path, NER, "b")
+    write(path, [*filtered("a", "b"), sample(2)])
+    with pytest.raises(ValueError, match=r":5: this row has no `filter`"):
+        read_answers(path, NER)
+
+
+def test_what_is_said_of_filters(tmp_path: Path):
+    """A task without the chosen filter is read by its first, but one that no task has is a mistake."""
+    write(tmp_path / f"samples_{NER}_{STAMP}.jsonl", filtered("strict", "\x1b[31mred"))
+    write(tmp_path / f"samples_{MUP}_{STAMP}.jsonl", filtered("none", task=MUP))
+    line = filters_line(read_predictions(tmp_path, None, False))
+    assert line is not None
+    assert f"strict of strict, \u241b[31mred ({NER})" in line
+    assert "predictions_filter=NAME" in line
+    found = read_predictions(tmp_path, None, False, wanted_filter="\x1b[31mred")
+    assert found[NER].answers[0].prediction == "\x1b[31mred 0"
+    assert found[MUP].answers[0].prediction == "none 0"
+    with pytest.raises(ValueError, match=r"predictions_filter=x; the filters are strict, .\[31mred, none"):
+        read_predictions(tmp_path, None, False, wanted_filter="x")
+    (tmp_path / f"samples_{NER}_{STAMP}.jsonl").unlink()
+    assert filters_line(read_predictions(tmp_path, None, False)) is None
+    write(tmp_path / f"samples_{MUP}_{STAMP}.jsonl", [sample(0, task=MUP)])
+    with pytest.raises(ValueError, match=r"predictions_filter=x; these answers have no filters"):
+        read_predictions(tmp_path, None, False, wanted_filter="x")
+
+
+def test_the_filter_is_a_key(tmp_path: Path, composed: Callable[..., Config], capsys: pytest.CaptureFixture[str]):
+    write(tmp_path / "in" / f"samples_{NER}_{STAMP}.jsonl", filtered("bad", "good"))
+    run = RunDir(tmp_path / "run")
+    run.root.mkdir()
+    options = ("experiment=demo", "train=none", "name=x", f"run_dir={run.root}", f"predictions={tmp_path / 'in'}")
+    score(composed(*options), run)
+    assert f"bad of bad, good ({NER})" in capsys.readouterr().err
+    chosen = composed(*options, "predictions_filter=good")
+    score(chosen, run)
+    assert f"good of bad, good ({NER})" in capsys.readouterr().err
+    assert "predictions_filter: good" in to_yaml(chosen)
+    assert "predictions_filter" not in to_yaml(composed(*options)), "runs of earlier versions stay as they are"
+    with pytest.raises(ValueError, match="predictions_filter=good chooses among lm-eval's answers"):
+        composed(*options[:-1], "predictions_filter=good")
+    assert as_one_key("predictions.filter=a=b") == "predictions_filter=a=b"
+    assert as_one_key("predictions=filter") == "predictions=filter"
 
 
 @pytest.mark.parametrize("text", ["[{}, 5]", "[{]", "[" * 100_000])
