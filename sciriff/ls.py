@@ -153,7 +153,7 @@ def _stages(run: RunDir) -> set[str]:
         return set()
     values = configuration.read(run.config)
     try:
-        return set(configuration.from_container(values).active_stages)
+        return set(configuration.from_plain(values).active_stages)
     except ValueError:
         return set()
 

@@ -21,11 +21,12 @@ from sciriff.results.general_items import GeneralRun, read_general, score_genera
 from sciriff.results.general_table import write_general_table
 from sciriff.results.parity_differences import other_parity, scored_by_other_rules, task_differences
 from sciriff.results.per_instance import write_per_instance
-from sciriff.results.resampled_columns import LEAST, TaskColumns, parts
+from sciriff.results.resampled_columns import TaskColumns, parts
 from sciriff.results.samples import averaged, spread
+from sciriff.results.score_intervals import Term, combined_interval, interval
 from sciriff.results.score_tables import write_tables
 from sciriff.results.scores import ColumnScore, JudgeReport, Scores, Summary, TaskDifferences, TaskScores, write_scores
-from sciriff.results.statistics import Array, interval
+from sciriff.results.statistics import Array
 from sciriff.results.summary_table import summary_lines
 from sciriff.run.messages import say, show
 from sciriff.run.progress import Progress
@@ -79,7 +80,7 @@ def main(config: Config, run: RunDir) -> None:
             done += len(scored)
             progress(done, task.name)
     summary = add_spreads(summarise(results, held_out), details, held_out)
-    summary = add_intervals(summary, columns, config.eval.resamples)
+    summary = add_intervals(summary, columns, config.eval.resamples > 0)
     label_documents(results, summary, columns)
     scores: Scores = {
         "model": config.name or config.model.name,
@@ -241,17 +242,18 @@ def add_spreads(
     return summary
 
 
-def add_intervals(summary: Summary, columns: Sequence[TaskColumns], resamples: int) -> Summary:
+def add_intervals(summary: Summary, columns: Sequence[TaskColumns], intervals: bool) -> Summary:
     """The summary with 95 % intervals (0-1), `ci95` and `mean_ci95`. One instance has none, nor has its mean."""
-    resampled: dict[str, Array] = {}
-    for part in columns if resamples else ():
-        wanted = [c for c in part.columns if c in summary["columns"] and part.n_of(c) >= LEAST]
-        drawn = part.resampled(resamples)[0] if wanted else {}
-        resampled |= {column: drawn[column] for column in wanted}
-    for name, values in resampled.items():
-        summary["columns"][name]["ci95"] = interval(values)
-    if summary["columns"] and set(resampled) == set(summary["columns"]):
-        summary["mean_ci95"] = interval(np.mean(list(resampled.values()), axis=0))
+    terms: list[Term] = []
+    for part in columns if intervals else ():
+        [scores] = part.linear()
+        wanted = [column for column in part.columns if column in summary["columns"]]
+        for column in wanted:
+            terms.append(Term(1 / len(summary["columns"]), scores[column], part.task.name))
+            if (found := interval(scores[column])) is not None:
+                summary["columns"][column]["ci95"] = found
+    if terms and len(terms) == len(summary["columns"]) and (found := combined_interval(terms)) is not None:
+        summary["mean_ci95"] = found
     return summary
 
 

@@ -2,13 +2,13 @@
 
 import functools
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from sciriff import config as configuration
 from sciriff.config import Config
+from sciriff.config.trust import USAGE, frozen, refuse_links
 from sciriff.run.locks import hold_as_worker
-from sciriff.run.messages import say_error
+from sciriff.run.messages import say, say_error
 from sciriff.run.parent_death import die_with_parent
 from sciriff.run.run_dir import RunDir
 from sciriff.run.user_error import UserError
@@ -31,18 +31,32 @@ def command(body: Callable[[], int]) -> Callable[[], int]:
     return checked
 
 
-def run_stage(body: Callable[[Config, RunDir], None]) -> None:
-    """Run one stage from the command line: `python -m sciriff.STAGE RUN_DIR`."""
+def run_stage(body: Callable[[Config, RunDir], None], asks: str | None = None) -> None:
+    """Run one stage from the command line: `python -m sciriff.STAGE RUN_DIR [--trust] [KEY=VALUE ...]`. `asks` is the
+    section of the config whose server it may ask."""
     die_with_parent()
-    if len(sys.argv) != 2:
-        sys.exit(f"usage: python -m {body.__module__.removesuffix('.__main__')} RUN_DIR")
-    run = RunDir(Path(sys.argv[1]).resolve())
+    if len(sys.argv) < 2 or sys.argv[1].startswith("-"):
+        sys.exit(f"usage: python -m {body.__module__.removesuffix('.__main__')} {USAGE}")
+    run, arguments = RunDir(Path(sys.argv[1]).resolve()), sys.argv[2:]
 
     @command
     def stage() -> int:
-        config = configuration.load(run.config)
+        config = taken(run, arguments, asks)
         with hold_as_worker(run):
             body(config, run)
         return 0
 
     sys.exit(stage())
+
+
+def taken(run: RunDir, arguments: Sequence[str], asks: str | None = None) -> Config:
+    """The config of a run folder as far as it is taken (config/trust.py); what is ignored is said. UserError as there,
+    and where the folder's links or its server, the one of section `asks`, are not to be followed."""
+    found = frozen(run.config, arguments)
+    if not found.trusted:
+        refuse_links(run.root, exempt=run.tokens)
+    if found.notice:
+        say(found.notice)
+    if asks is not None:
+        found.check_server(asks)
+    return found.config

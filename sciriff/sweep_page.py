@@ -4,8 +4,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from omegaconf import OmegaConf
-
+from sciriff.config import read
 from sciriff.report.sweep.configs import METHOD, flat_config
 from sciriff.report.sweep.sweep_page import UNREADABLE, LeftOut, render
 from sciriff.results.finished_runs import FinishedRun, find_runs, read_run, read_runs, with_own_names
@@ -77,11 +76,17 @@ def _beside(runs: Sequence[FinishedRun]) -> tuple[list[FinishedRun], dict[Path, 
     """The untrained baselines in these runs' reports (report.untrained), each once, and why others are unreadable."""
     known = {run.folder.resolve() for run in runs}
     configs = filter(Path.is_file, (RunDir(run.folder).config for run in runs))
-    shown = [OmegaConf.select(OmegaConf.load(path), "report.beside") or [] for path in configs]
-    folders = dict.fromkeys(Path(text) for texts in shown for text in texts)
+    folders = dict.fromkeys(Path(text) for path in configs for text in _shown_beside(path))
     others = (RunDir(folder) for folder in folders if folder.resolve() not in known)
     found, unreadable = read_runs([run.root for run in others if run.scores.is_file() and run.config.is_file()])
     return list(filter(_is_untrained, found)), unreadable
+
+
+def _shown_beside(config: Path) -> list[str]:
+    """`report.beside` of a run's config; empty where it is none."""
+    report = read(config).get("report")
+    beside = report.get("beside") if isinstance(report, dict) else None
+    return [text for text in beside if isinstance(text, str)] if isinstance(beside, list) else []
 
 
 def _is_untrained(run: FinishedRun) -> bool:

@@ -12,6 +12,7 @@ from anthropic_server import AnthropicServer
 from api_server import KEY, ApiServer
 from openai_server import OpenAiServer
 from predict_runs import ROOT, make_run, row, write_rows
+from told_by_driver import told
 
 from sciriff.config import ApiModelConfig, EngineConfig, ModelConfig
 from sciriff.data.records import Prediction
@@ -54,7 +55,7 @@ def start(run: RunDir) -> "subprocess.Popen[str]":
     return subprocess.Popen(
         [sys.executable, "-m", "sciriff.predict", str(run.root)],
         cwd=ROOT,
-        env={**os.environ, KEY_NAME: KEY},
+        env={**os.environ, KEY_NAME: KEY, **told(run)},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

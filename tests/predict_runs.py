@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from told_by_driver import told
 
 from sciriff.config import (
     SAMPLE,
@@ -106,7 +107,7 @@ def start(run: RunDir, **environment: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-m", "sciriff.predict", str(run.root)],
         cwd=ROOT,
-        env={**os.environ, **environment},
+        env={**os.environ, **told(run), **environment},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

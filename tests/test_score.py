@@ -85,7 +85,9 @@ def test_scores(run: RunDir, scores_of, capsys: pytest.CaptureFixture[str]):
     assert ner["details"]["all_typed_r"] == 0.5
     summary = scores["summary"]
     assert list(summary["columns"]) == [name for name in COLUMNS if "lm_judge" not in name]
-    assert summary["columns"]["biored_ner/f1"] == {"value": pytest.approx(2 / 3), "ci95": [0, 1]}
+    assert summary["columns"]["biored_ner/f1"]["value"] == pytest.approx(2 / 3)
+    low, high = summary["columns"]["biored_ner/f1"]["ci95"]
+    assert 0 <= low < 0.01 and 0.99 < high <= 1, "two answers say next to nothing"
     assert summary["missing"] == [f"{MUP}/lm_judge_reference", f"{QASPER}/lm_judge_answer"]
     values = [column["value"] for column in summary["columns"].values()]
     assert summary["mean"] == pytest.approx(sum(values) / (ALL - JUDGED))
@@ -101,10 +103,10 @@ def test_intervals(run: RunDir, scores_of):
     assert low < summary["columns"]["biored_ner/f1"]["value"] < high
     assert "ci95" not in summary["columns"]["scierc_ner/f1"], "one instance says nothing of others"
     assert "mean_ci95" not in summary
-    assert summary["columns"]["qasper_abstractive_qa/f1_evidence"]["ci95"] == [0, 1]
+    assert summary["columns"]["qasper_abstractive_qa/f1_evidence"]["ci95"] == pytest.approx([0, 1], abs=0.01)
     alone = scores_of(run, "eval.tasks=[biored_ner]")["summary"]
     assert alone["columns"]["biored_ner/f1"]["ci95"] == [low, high], "whatever else is scored"
-    assert alone["mean_ci95"] == [low, high]
+    assert alone["mean_ci95"] == pytest.approx([low, high])
     assert "ci95" not in json.dumps(scores_of(run, "eval.resamples=0"))
 
 
@@ -131,7 +133,7 @@ def test_the_numbers_of_each_answer(run: RunDir, scores_of):
 def test_the_summary_says_what_a_mean_is_of(run: RunDir, scores_of):
     lines = score.summary_lines(scores_of(run))
     assert len({len(line) for line in lines[: ALL + 3]}) == 1, "the table is aligned"
-    assert lines[2].split() == ["biored_ner/f1", "2", "0.50", "66.67", "[0.0,", "100.0]"]
+    assert lines[2].split() == ["biored_ner/f1", "2", "0.50", "66.67", "[0.2,", "99.9]"]
     assert lines[6].split() == [f"{MUP}/lm_judge_reference", "2", "0.50", "missing"]
     assert lines[ALL + 1].startswith(f"mean of {ALL - JUDGED} of {ALL} ")
     assert lines[ALL + 2].startswith(f"median of {ALL - JUDGED} of {ALL} ")

@@ -1,14 +1,16 @@
 """A config from composed values or a run folder, and back to text."""
 
+from collections.abc import Mapping
+from copy import deepcopy
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
-from yaml import YAMLError
 
 from sciriff.config.keys import KEYS, check_values, unknown_key
+from sciriff.config.plain_yaml import escaped, plain_values, written
 from sciriff.config.recreate import RecreateConfig
 from sciriff.config.roles import Role, setting_of
 from sciriff.config.root import Config, RecreateRoot
@@ -18,19 +20,27 @@ T = TypeVar("T")
 
 
 def from_container(values: DictConfig) -> Config:
-    """The checked config of composed values. UserError says which key is unknown, unset or wrong."""
+    """The checked config of what Hydra composed, its references resolved. UserError as `from_plain`."""
+    return _checked(values, Config)
+
+
+def from_plain(values: Mapping[str, Any]) -> Config:
+    """The checked config of plain values, in which nothing is a reference. UserError says which key is unknown, unset
+    or wrong."""
     return _checked(values, Config)
 
 
 def recreate_from_container(values: DictConfig) -> RecreateConfig:
-    """The checked section of what `python -m sciriff.recreate` composes. UserError as `from_container`."""
+    """The checked section of what `python -m sciriff.recreate` composes. UserError as `from_plain`."""
     return _checked(values, RecreateRoot).recreate
 
 
-def _checked(values: DictConfig, kind: type[T]) -> T:
+def _checked(values: Mapping[str, Any] | DictConfig, kind: type[T]) -> T:
     try:
-        plain = OmegaConf.to_container(values, resolve=True, throw_on_missing=True)
-        merged = OmegaConf.merge(OmegaConf.structured(kind), plain)
+        plain: Any = values
+        if isinstance(values, DictConfig):
+            plain = OmegaConf.to_container(values, resolve=True, throw_on_missing=True)
+        merged = OmegaConf.merge(OmegaConf.structured(kind), escaped(plain))
         check_values(OmegaConf.to_container(merged, throw_on_missing=True))  # type: ignore[arg-type]
         config = OmegaConf.to_object(merged)
     except MissingMandatoryValue as error:
@@ -46,51 +56,47 @@ def _checked(values: DictConfig, kind: type[T]) -> T:
 
 def load(path: Path) -> Config:
     """The config that was frozen into a run folder."""
+    return from_plain(read(path))
+
+
+def read(path: Path) -> dict[str, Any]:
+    """A run's config.yaml as plain values, not checked against the schema: an older run may have other keys. Text such
+    as `${oc.env:HOME}` stays text. UserError if there is none, or if it is damaged."""
+    return parsed(path, content_of(path))
+
+
+def content_of(path: Path) -> bytes:
+    """The bytes of a run's config.yaml. UserError if there is none."""
     if not path.is_file():
         raise UserError(f"{path}: there is no run here; `python -m sciriff.train` makes one")
-    return from_container(read(path))
+    return path.read_bytes()
 
 
-def read(path: Path) -> DictConfig:
-    """A run's config.yaml, not checked against the schema: an older run may have other keys. UserError if damaged."""
+def parsed(path: Path, content: bytes) -> dict[str, Any]:
+    """What `read` reads, of content that was read before."""
     try:
-        values = OmegaConf.load(path)
-        reason = "it is empty" if not values else "expected keys and values"
-    except (YAMLError, UnicodeDecodeError) as error:
-        values, reason = None, " ".join(str(error).split("\n", 1)[0].split())
-    if not isinstance(values, DictConfig) or not values:
+        return plain_values(content)
+    except ValueError as error:
         raise UserError(
-            f"{path}: not a config ({reason}); remove it, and the command that made this run writes it again and keeps "
+            f"{path}: not a config ({error}); remove it, and the command that made this run writes it again and keeps "
             "what is finished"
-        )
-    return values
+        ) from None
 
 
 def to_yaml(config: Config) -> str:
     """The text of config.yaml."""
-    return OmegaConf.to_yaml(_written(config), resolve=True)
+    return written(as_dict(config))
 
 
-def as_dict(part: Any) -> Any:
-    """A config or a part of it as plain containers, for digests and logs."""
-    return OmegaConf.to_container(_written(part), resolve=True)
-
-
-def _written(part: Any) -> DictConfig:
-    """A config or a part of it without the keys that are not written where they are empty."""
-    values = OmegaConf.structured(part)
-    _drop_unwritten(values, part)
-    return values
-
-
-def _drop_unwritten(values: DictConfig, part: Any) -> None:
+def as_dict(part: Any) -> dict[str, Any]:
+    """A config or a part of it as plain containers, for digests and logs, without the keys that are not written where
+    they are empty."""
+    values = {}
     for known in fields(part):
         value = getattr(part, known.name)
-        if is_dataclass(value):
-            _drop_unwritten(values[known.name], value)
-        elif setting_of(known).unwritten_if_empty and not value:
-            OmegaConf.set_struct(values, False)  # a structured config lets go of no key otherwise
-            del values[known.name]
+        if value or not setting_of(known).unwritten_if_empty:
+            values[known.name] = as_dict(value) if is_dataclass(value) else deepcopy(value)
+    return values
 
 
 def what_decides(config: Config, section: str) -> dict[str, Any]:

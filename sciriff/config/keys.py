@@ -3,6 +3,7 @@
 import difflib
 from collections import defaultdict
 from collections.abc import Callable, Mapping
+from dataclasses import MISSING as NO_DEFAULT
 from dataclasses import fields, is_dataclass, replace
 from typing import Any, get_args, get_origin
 
@@ -12,6 +13,8 @@ from sciriff.config.root import Config
 
 KEYS: dict[str, Setting] = {}
 """Key, such as `train.learning_rate`, or section -> its setting. A field without a role has that of its section."""
+DEFAULTS: dict[str, Any] = {}
+"""Key -> the value that it has where no file of conf/ says otherwise."""
 _HINTS: dict[str, Any] = {}
 _INSIDE: dict[str, list[str]] = defaultdict(list)
 """Section -> its keys; "" is the whole config."""
@@ -23,6 +26,7 @@ def _collect(kind: type, section: str, of_section: Setting) -> None:
         own = setting_of(known)
         unsaid = [name for name in ("role", "named", "may_change") if getattr(own, name) is None]
         KEYS[key] = replace(own, **{name: getattr(of_section, name) for name in unsaid})
+        DEFAULTS[key] = known.default if known.default_factory is NO_DEFAULT else known.default_factory()
         _HINTS[key] = known.type
         _INSIDE[section].append(key)
         for inner in (known.type, *get_args(known.type)):  # of an optional section, too

@@ -2,14 +2,12 @@
 
 from dataclasses import dataclass
 
-from omegaconf import MISSING
-
 from sciriff.config.roles import setting
 
 
 @dataclass
 class LogConfig:
-    tracker: str = setting(MISSING, choices=("none", "wandb", "tensorboard"), runs_or_sends=True)
+    tracker: str = setting("none", choices=("none", "wandb", "tensorboard"), runs_or_sends=True)
     """none, wandb or tensorboard."""
     mode: str = setting("offline", choices=("offline", "online"), runs_or_sends=True)
     """wandb: offline (send it later with `wandb sync`) or online (needs an account)."""

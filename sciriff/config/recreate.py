@@ -14,7 +14,7 @@ class RecreateConfig:
     raw: str | None = setting(None, path=True, named=False)
     """Folder with the raw corpora, each in its own folder; what is not there is looked for on the hub. No part of a
     run's name: its files count, not their place."""
-    out: str | None = setting(None, HOW, path=True)
+    out: str | None = setting(None, HOW, path=True, written_to=True)
     """Folder for train.jsonl, validation.jsonl, test.jsonl and card.json. A run that has it makes the rows first."""
     tasks: list[str] | None = None
     """Tasks to make; null is all that have a template file."""

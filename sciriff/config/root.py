@@ -47,7 +47,7 @@ class Config:
     """Name of the run; null makes it from the choices and overrides that were typed."""
     stages: list[str] = setting(role=HOW, factory=lambda: list(STAGES), choices=STAGES)
     run_dir: str = setting("runs/${name}", HOW, path=True)
-    cache_dir: str = setting(MISSING, HOW, path=True)
+    cache_dir: str = setting(MISSING, HOW, path=True, written_to=True)
     """Mixes and their tokens, shared by all runs."""
     seed: int = setting(42, BOTH)
     """Drives the order of training, initial weights and sampling."""

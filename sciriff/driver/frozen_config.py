@@ -1,8 +1,7 @@
 """The config in a run folder: written once; only some keys may have other values when the run is resumed."""
 
-from omegaconf import OmegaConf
-
 from sciriff.config import FREE_TO_CHANGE, Config, GeneralConfig, RecreateConfig, as_dict, read, to_yaml
+from sciriff.config.plain_yaml import plain_values
 from sciriff.run.run_dir import RunDir
 from sciriff.run.user_error import UserError
 from sciriff.run.whole_file import write_whole
@@ -21,10 +20,7 @@ def refuse_another(config: Config, run: RunDir) -> None:
     """UserError where the folder is another run's, with the first key that differs or that its config lacks."""
     if not run.config.is_file():
         return
-    old, new = OmegaConf.to_container(read(run.config)), OmegaConf.to_container(OmegaConf.create(to_yaml(config)))
-    assert isinstance(old, dict)
-    assert isinstance(new, dict)
-    old = SINCE_THEN | old
+    old, new = SINCE_THEN | read(run.config), plain_values(to_yaml(config).encode())
     if lost := [str(key) for key in new if key not in old]:
         raise UserError(
             f"{run.config} has no {lost[0]}: it is cut off, or of another version of sciriff; remove it, and this "

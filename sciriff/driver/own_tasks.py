@@ -4,8 +4,6 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from omegaconf import OmegaConf
-
 from sciriff.config import Config, read
 from sciriff.config.own_tasks import check_own_tasks
 from sciriff.data.task_card import own_tasks
@@ -27,9 +25,8 @@ def tasks_of_instances(config: Config) -> dict[str, str]:
     folder, before = Path(config.eval.path), RunDir(Path(config.run_dir)).config
     if folder.exists() or not before.is_file():
         return own_tasks(folder)
-    values = read(before)
-    same = OmegaConf.select(values, "eval.path") == config.eval.path
-    found = OmegaConf.select(values, "eval.own_tasks") if same else None
+    values = read(before).get("eval")
+    found = values.get("own_tasks") if isinstance(values, dict) and values.get("path") == config.eval.path else None
     tasks = {str(name): str(metric) for name, metric in (found or {}).items()}
     check_own_tasks(f"{before}: eval.own_tasks", tasks)
     return tasks

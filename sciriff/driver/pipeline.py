@@ -7,7 +7,8 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from sciriff.config import PACKAGE, Config, load
+from sciriff.config import PACKAGE, Config, load, to_yaml
+from sciriff.config.trust import DIGEST, digest_of
 from sciriff.data.mix_card import read_mix_card
 from sciriff.driver.frozen_config import freeze, refuse_another
 from sciriff.driver.own_tasks import makes_its_instances, tasks_of_instances, with_own_tasks
@@ -164,14 +165,15 @@ def _spawn(stage: Stage, config: Config, run: RunDir) -> None:
     if cluster.size > 1:
         cluster = replace(cluster, port=cluster.meeting_port())
     command, environment = stage.command(config, run, cluster)
+    told = {DIGEST: digest_of(to_yaml(config).encode())}
     run.stop_request.unlink(missing_ok=True)
     if module := stage.prepares(config):
         prepare = [sys.executable, "-m", f"sciriff.{module}", str(run.root)]
-        spawn.run(stage.name, prepare, run.log(module.replace(".", "-")))
+        spawn.run(stage.name, prepare, run.log(module.replace(".", "-")), unlogged=told)
     try:
         with everywhere(cluster, stage.name, run, command, _read_elsewhere(stage.name, config, run)) as start:
             ask_to_stop = run.stop_request.touch if stage.stops_by_request else start.stop
-            spawn.run(stage.name, start.command, run.log(stage.name), environment, ask_to_stop, start.variables)
+            spawn.run(stage.name, start.command, run.log(stage.name), environment, ask_to_stop, start.variables | told)
     except spawn.ChildFailed:
         if lost := start.lost():
             raise spawn.Stopped(
@@ -191,8 +193,9 @@ def take_part(order: Order, cluster: Cluster) -> None:
     stage, run = STAGES[order.stage], RunDir(Path(order.run_dir))
     command, environment = stage.command(load(run.config), run, replace(cluster, port=order.port))
     ask_to_stop = run.stop_request.touch if stage.stops_by_request else None
+    told = {START: order.id, DIGEST: order.files[str(run.config)] or ""}
     name = f"{stage.name}-node-{cluster.rank}"
-    spawn.run(name, command, run.log(name), environment, ask_to_stop, {START: order.id})
+    spawn.run(name, command, run.log(name), environment, ask_to_stop, told)
 
 
 def _read_elsewhere(stage: str, config: Config, run: RunDir) -> dict[str, str | None]:

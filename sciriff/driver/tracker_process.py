@@ -6,7 +6,8 @@ import subprocess
 import sys
 from types import TracebackType
 
-from sciriff.config import Config
+from sciriff.config import Config, to_yaml
+from sciriff.config.trust import DIGEST, TRUST, digest_of
 from sciriff.run import spawn
 from sciriff.run.messages import say
 from sciriff.run.run_dir import RunDir
@@ -30,6 +31,7 @@ class Tracker:
         self._read_to = 0
         """Bytes of its log that were checked for errors."""
         self._command = [sys.executable, "-m", "sciriff.track", str(run.root)]
+        self._told = {DIGEST: digest_of(to_yaml(config).encode())}
         self._log = run.log("track")
         if not is_copied(config, run):
             self.begin()
@@ -44,7 +46,8 @@ class Tracker:
             log.write(spawn.command_line(command, {}) + "\n")
             log.flush()
             self._read_to = log.tell()
-            self._process = spawn.popen(command, {}, told_otherwise=True, stdin=subprocess.PIPE, stdout=log, stderr=log)
+            streams = {"stdin": subprocess.PIPE, "stdout": log, "stderr": log}
+            self._process = spawn.popen(command, self._told, told_otherwise=True, **streams)
 
     def tell(self) -> None:
         """Print the errors that the process has logged since the last call."""
@@ -69,7 +72,7 @@ class Tracker:
             return
         status = _end(self._process, STOP_TIMEOUT if stopped else FINISH_TIMEOUT)
         self.tell()
-        again = spawn.command_line(self._command, {})
+        again = spawn.command_line([*self._command, TRUST], {})
         if status and stopped:  # a scheduler's signal to all processes also ends W&B's service
             _say(f"not everything was copied; the next start copies the rest, or `{again}`")
         elif status:

@@ -67,6 +67,8 @@ def with_general_of_others(before: Config) -> Config:
     if before.general.tasks or not frozen.is_file():
         return before
     try:
-        return replace(before, general=load(frozen).general)
+        general = load(frozen).general
     except UserError:  # of another version, or damaged: the run itself will say so
         return before
+    runs_code = general.include or general.run_code  # which nobody typed here
+    return before if runs_code else replace(before, general=general)

@@ -10,6 +10,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from sciriff.config import Config, as_dict
+from sciriff.config.plain_yaml import escaped, written
 from sciriff.models import training_memory
 from sciriff.run import machine
 from sciriff.run.nodes.cluster import RANK, Cluster, training_processes
@@ -45,7 +46,7 @@ def write(
         if config.deepspeed.zero_stage:
             launch["deepspeed_config"]["deepspeed_config_file"] = str(run.deepspeed)
             run.deepspeed.write_text(json.dumps(deepspeed_config(config, processes, gpu_memory), indent=2) + "\n")
-        run.accelerate.write_text(OmegaConf.to_yaml(OmegaConf.create(launch)))
+        run.accelerate.write_text(written(launch))
     return command(run, cluster), environment(config, processes // cluster.size, on_gpu)
 
 
@@ -134,7 +135,7 @@ def deepspeed_config(config: Config, processes: int = 1, gpu_memory: float | Non
         section, _, name = key.rpartition(".")
         if name in (extra.get(section) or {} if section else extra):
             raise UserError(f"deepspeed.extra.{key} is overridden by {ours}; set that instead")
-    merged: dict[str, Any] = OmegaConf.to_container(OmegaConf.merge(settings, extra))  # type: ignore[assignment]
+    merged: dict[str, Any] = OmegaConf.to_container(OmegaConf.merge(settings, escaped(extra)), resolve=True)  # type: ignore[assignment]
     return merged
 
 

@@ -8,11 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
-
 from sciriff.config import Config, ModelConfig, SourceConfig, as_dict
+from sciriff.config.plain_yaml import plain_values, written
 from sciriff.data.mix_card import MixCard, MixPart, read_mix_card
 from sciriff.data.training_metrics import HALVES, read_metrics, series
 from sciriff.results.markdown_table import code_kept, markdown_table
@@ -41,7 +38,7 @@ def page(config: Config, run: RunDir, step: int, *, of_adapter: bool = False) ->
         ("type of the weights", "as trained" if of_adapter else config.model.dtype),
     ]
     sections = [
-        f"---\n{OmegaConf.to_yaml(OmegaConf.create(front_matter(config, mix, of_adapter)))}---",
+        f"---\n{written(front_matter(config, mix, of_adapter))}---",
         f"# {config.name}",
         f"{config.model.name}, fine-tuned with sciriff on the mix {config.mix.name}. {what}",
         _use(config, of_adapter),
@@ -83,10 +80,10 @@ def license_of(model: ModelConfig) -> str | None:
     if opening or not end:
         return None
     try:
-        values = OmegaConf.to_container(OmegaConf.create(head))
-    except (YAMLError, OmegaConfBaseException, ValueError):
+        values = plain_values(head.encode("utf-8", "replace"))
+    except ValueError:
         return None
-    name = (values.get("license_name") or values.get("license")) if isinstance(values, dict) else None
+    name = values.get("license_name") or values.get("license")
     return name if isinstance(name, str) else None
 
 

@@ -10,9 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
-
-from sciriff.config import Config, GeneralConfig, from_container
+from sciriff.config import Config, GeneralConfig, from_plain
 from sciriff.general import datasets_at_hand
 from sciriff.general.loaded_tasks import load_tasks, quiet
 from sciriff.general.sentence_model import has_punkt
@@ -36,7 +34,7 @@ WITHOUT_QUESTION = "acc_mutual_info"
 
 
 def main() -> int:
-    config = from_container(OmegaConf.create(json.load(sys.stdin)))
+    config = from_plain(json.load(sys.stdin))
     quiet()
     try:
         for problem in problems(config):

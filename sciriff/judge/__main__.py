@@ -196,4 +196,4 @@ def say_counts(judged: JudgedTask, rows: Rows) -> None:
 
 
 if __name__ == "__main__":
-    run_stage(main)
+    run_stage(main, asks="judge")

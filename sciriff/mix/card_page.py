@@ -4,9 +4,8 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
-from omegaconf import OmegaConf
-
 from sciriff.config import MixConfig, as_dict
+from sciriff.config.plain_yaml import written
 from sciriff.data.mix_card import OWN_HELD_OUT, MixCard
 from sciriff.mix.card_table import DATASETS, groups, remarks
 from sciriff.results.markdown_table import escaped, markdown_table
@@ -71,7 +70,7 @@ def recipe_yaml(mix: MixConfig, commits: Mapping[str, str]) -> str:
     for name, commit in commits.items():
         values["sources"][name]["revision"] = commit
     in_order = {key.name: values[key.name] for key in fields(mix) if key.name in values}
-    return OmegaConf.to_yaml(OmegaConf.create(in_order))
+    return written(in_order)
 
 
 def _without(values: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:

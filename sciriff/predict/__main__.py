@@ -243,4 +243,4 @@ def to_row(prompt: Prompt, digest: str, answer: Answer, tokenizer: Any, parity_s
 
 
 if __name__ == "__main__":
-    run_stage(main)
+    run_stage(main, asks="engine")

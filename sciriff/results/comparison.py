@@ -1,15 +1,20 @@
 """How two runs, or two sets of seeds, differ on the instances that both answered, and what the difference is worth."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
+import numpy.typing as npt
 
-from sciriff.results.difference import Difference, Measured, mean_of
+from sciriff.results.difference import Difference
 from sciriff.results.general_comparison import GeneralComparison, compare_general_seeds
+from sciriff.results.linear_scores import LinearScore, averaged
+from sciriff.results.paired_test import Parts, difference_parts, sign_flip_test
 from sciriff.results.resampled_columns import TaskColumns
-from sciriff.results.seeds import Group, mean_name, mean_over_runs, values_of
-from sciriff.results.shared_instances import common_parts
-from sciriff.results.statistics import holm, swapped_sums
+from sciriff.results.score_intervals import Term, combined_interval, detectable
+from sciriff.results.seeds import Group, mean_name, mean_of_columns, value_of, values_of
+from sciriff.results.shared_instances import common_parts, count_instances
+from sciriff.results.statistics import holm
 
 
 @dataclass(frozen=True)
@@ -30,13 +35,14 @@ def compare(baseline: Group, group: Group, resamples: int) -> Comparison:
     """Compare every column that both have, on the instances that all of their runs answered. UserError if they share no
     instance or were scored by different rules."""
     parts, notes = common_parts([*baseline.runs, *group.runs])
-    measured = [column for part in parts for column in _measure(part, len(baseline.runs), resamples)]
-    adjusted = holm([column.p for column in measured])
-    columns = [column.difference(p_holm) for column, p_holm in zip(measured, adjusted, strict=True)]
+    measured = [column for part in parts for column in _measure(part, len(baseline.runs))]
+    found = [_difference([column], column.name, resamples) for column in measured]
+    adjusted = holm([column.p for column in found])
+    columns = [replace(column, p_holm=p_holm) for column, p_holm in zip(found, adjusted, strict=True)]
     name = mean_name(len(measured), [*baseline.runs, *group.runs])
-    of_all = mean_of(measured, name) if len(measured) > 1 else None
+    of_all = _difference(measured, name, resamples) if len(measured) > 1 else None
     of_general, general_notes = _general(baseline, group, resamples)
-    return Comparison(group, columns, of_all.difference(None) if of_all else None, [*notes, *general_notes], of_general)
+    return Comparison(group, columns, of_all, [*notes, *general_notes], of_general)
 
 
 def _general(baseline: Group, group: Group, resamples: int) -> tuple[GeneralComparison | None, list[str]]:
@@ -50,30 +56,70 @@ def _general(baseline: Group, group: Group, resamples: int) -> tuple[GeneralComp
     return None, [f"general tasks: not in {lacking}"] if having else []
 
 
-def _measure(part: TaskColumns, baselines: int, resamples: int) -> list[Measured]:
+@dataclass(frozen=True)
+class _Column:
+    """One column of two runs, or sets of seeds: the numbers that decide what its difference is worth."""
+
+    name: str
+    task: str
+    n: int
+    values: tuple[list[list[float]], list[list[float]]]
+    """(baseline, other): for each run the values of its samples."""
+    scores: tuple[LinearScore, LinearScore]
+    """(baseline, other): seeds and samples have no partners in the other run, so each is a mean over its own."""
+    differ: npt.NDArray[np.bool_]
+    """Whether the numbers of a unit that the column is made of differ in the two, [units]."""
+
+    def terms(self, weight: float) -> list[Term]:
+        ours, theirs = self.scores
+        return [Term(-weight, ours, self.task), Term(weight, theirs, self.task)]
+
+
+def _measure(part: TaskColumns, baselines: int) -> list[_Column]:
     """Measure the columns of a part whose first `baselines` runs are the baseline's."""
     values = [part.values(run) for run in range(len(part.rows))]
-    resampled = part.resampled(resamples)
-    # Seeds and samples have no partners to change places with, so they are averaged before a unit is swapped.
+    linear = part.linear()
     means = [run.mean(axis=0) for run in part.rows]
-    before, after = np.mean(means[:baselines], axis=0), np.mean(means[baselines:], axis=0)
-    ours, theirs = part.in_units(before), part.in_units(after)
-    swapped, exact = swapped_sums(theirs - ours, resamples, part.task.name)
-    their_sums, our_sums = theirs.sum(axis=0), ours.sum(axis=0)
-    observed = [part.scores(sums) for sums in (their_sums, our_sums)]
-    permuted = [part.scores(sums) for sums in (their_sums - swapped, our_sums + swapped)]
-    return [
-        Measured(
-            name=column,
-            task=part.task.name,
-            n=part.n_of(column),
-            values=(values_of(column, values[:baselines]), values_of(column, values[baselines:])),
-            resampled=mean_over_runs(resampled[baselines:], column) - mean_over_runs(resampled[:baselines], column),
-            observed=float(observed[0][column] - observed[1][column]),
-            permuted=permuted[0][column] - permuted[1][column],
-            exact=exact,
-            differ=bool(np.any((before != after)[part.used(column)])),
-            smallest=part.n_of(column),
+    before, after = (part.in_units(np.mean(side, axis=0)) for side in (means[:baselines], means[baselines:]))
+    found = []
+    for name in part.columns:
+        sides = slice(baselines), slice(baselines, None)
+        ours, theirs = (averaged([run[name] for run in linear[side]]) for side in sides)
+        found.append(
+            _Column(
+                name=name,
+                task=part.task.name,
+                n=part.n_of(name),
+                values=(values_of(name, values[:baselines]), values_of(name, values[baselines:])),
+                scores=(ours, theirs),
+                differ=np.any((before != after) & (ours.used | theirs.used), axis=1),
+            )
         )
-        for column in part.columns
-    ]
+    return found
+
+
+def _difference(columns: Sequence[_Column], name: str, resamples: int) -> Difference:
+    """What the difference of some columns' mean, or of a single one, is worth, before Holm's correction. Tasks are
+    independent, and the columns of one task change their signs together."""
+    weight = 1 / len(columns)
+    ours, theirs = (mean_of_columns([column.values[side] for column in columns]) for side in (0, 1))
+    parts = []
+    for task in dict.fromkeys(column.task for column in columns):
+        of_task = [column for column in columns if column.task == task]
+        added = weight * np.sum([difference_parts(*column.scores, column.differ) for column in of_task], axis=0)
+        parts.append(Parts(task, added, max(int(score.units) for column in of_task for score in column.scores)))
+    p, every = sign_flip_test(parts, resamples)
+    terms = [term for column in columns for term in column.terms(weight)]
+    limits = combined_interval(terms)
+    seen = limits is not None and any(column.differ.any() for column in columns)
+    return Difference(
+        name=name,
+        n=count_instances((column.task, column.n) for column in columns),
+        baseline=value_of(ours),
+        value=value_of(theirs),
+        ci95=limits,
+        p=p,
+        exact=every,
+        detectable=float(detectable(terms)) if seen else None,
+        p_holm=None,
+    )

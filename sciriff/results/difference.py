@@ -28,11 +28,11 @@ class Difference:
     baseline: Value
     value: Value
     ci95: tuple[float, float] | None
-    """Paired bootstrap over instances; None with a single instance."""
+    """Paired, over instances; None with a single instance."""
     p: float
-    """Paired permutation test, two-sided."""
+    """Paired test by changes of sign, two-sided."""
     exact: bool
-    """Every permutation was tried."""
+    """Every combination of signs was tried."""
     detectable: float | None
     """Smallest true difference that such a pair would show (80 % power at 5 %); None if no answer differs."""
     p_holm: float | None

@@ -7,8 +7,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
-
 from sciriff.config import UNNAMED, read
 from sciriff.data.records import AnswerKey
 from sciriff.results.general_items import GeneralRun, read_general
@@ -184,11 +182,9 @@ def read_runs(folders: Sequence[Path]) -> tuple[list[FinishedRun], dict[Path, st
 def read_config(path: Path) -> dict[str, Any]:
     """Read a run's config unchecked (older runs may have other keys), without keys that do not decide its results."""
     try:
-        config = OmegaConf.to_container(read(path))
+        plain = read(path)
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from None
-    assert isinstance(config, dict)
-    plain = {str(key): value for key, value in config.items()}
     for key in UNNAMED:
         *sections, last = key.split(".")
         inside: Any = plain

@@ -7,7 +7,8 @@ from itertools import islice
 import numpy as np
 import numpy.typing as npt
 
-from sciriff.results.statistics import Array, resampled_sums
+from sciriff.results.linear_scores import Array, LinearScore, averaged, linear_scores
+from sciriff.results.statistics import resampled_sums
 from sciriff.tasks.metrics.judge_rating import JudgeCounts
 from sciriff.tasks.task import Task
 
@@ -84,6 +85,11 @@ class TaskColumns:
             {column: float(value) for column, value in self.scores(matrix.sum(axis=0)).items()}
             for matrix in self.rows[run]
         ]
+
+    def linear(self) -> list[dict[str, LinearScore]]:
+        """For each run its columns, means over its samples, with each unit's part in them."""
+        samples = [[linear_scores(self.scores, self.in_units(matrix)) for matrix in rows] for rows in self.rows]
+        return [{name: averaged([sample[name] for sample in run]) for name in self.columns} for run in samples]
 
     def resampled(self, resamples: int) -> list[dict[str, Array]]:
         """For each run its columns, [resamples], in the same bootstrap samples of units. An instance is drawn with all

@@ -2,16 +2,16 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean
 
 import numpy as np
 
 from sciriff.results.finished_runs import FinishedRun, tasks_of
-from sciriff.results.resampled_columns import LEAST
+from sciriff.results.linear_scores import averaged
 from sciriff.results.samples import mean, pooled_spread, spread
+from sciriff.results.score_intervals import Term, combined_interval, interval
 from sciriff.results.shared_instances import common_parts, count_instances
-from sciriff.results.statistics import Array, interval
 from sciriff.run.number_format import count_of
 from sciriff.tasks.own import columns_of
 
@@ -50,7 +50,7 @@ class Pooled:
     n: int
     value: Value
     ci95: tuple[float, float] | None = None
-    """Bootstrap over instances of the mean over these seeds; None without resamples or with a single instance."""
+    """Over instances, of the mean over these seeds; None without resamples or with a single instance."""
 
 
 def pool_seeds(runs: Sequence[FinishedRun]) -> list[Group]:
@@ -82,19 +82,20 @@ def pooled(group: Group, resamples: int = 0) -> tuple[list[Pooled], list[str]]:
     or were scored by different rules.
     """
     parts, notes = common_parts(group.runs)
-    columns, scores, drawn = [], [], []
+    columns, scores, terms = [], [], []
     for part in parts:
         values = [part.values(run) for run in range(len(group.runs))]
-        resampled = part.resampled(resamples) if resamples else None
+        linear = part.linear() if resamples else []
         for name in part.columns:
             scores.append(values_of(name, values))
-            drawn += [mean_over_runs(resampled, name)] if resampled else []
-            limits = interval(drawn[-1]) if resampled and part.n_of(name) >= LEAST else None
+            of_all = averaged([run[name] for run in linear]) if linear else None
+            terms += [Term(1, of_all, part.task.name)] if of_all else []
+            limits = interval(of_all) if of_all else None
             columns.append(Pooled(name, part.n_of(name), value_of(scores[-1]), limits))
-    of_all = value_of(mean_of_columns(scores))
     n = count_instances((part.task.name, part.n_of(name)) for part in parts for name in part.columns)
-    limits = interval(np.mean(drawn, axis=0)) if drawn and all(column.ci95 for column in columns) else None
-    return [*columns, Pooled(mean_name(len(columns), group.runs), n, of_all, limits)], notes
+    limits = combined_interval([replace(term, weight=1 / len(columns)) for term in terms]) if terms else None
+    mean_value = value_of(mean_of_columns(scores))
+    return [*columns, Pooled(mean_name(len(columns), group.runs), n, mean_value, limits)], notes
 
 
 def value_of(runs: Sequence[Sequence[float]]) -> Value:
@@ -120,8 +121,3 @@ def values_of(column: str, runs: Sequence[Sequence[Mapping[str, float]]]) -> lis
 def mean_name(columns: int, runs: Sequence[FinishedRun]) -> str:
     """Name of the mean of this many columns of some runs: `mean of 9 of 11`."""
     return f"mean of {count_of([columns], len(columns_of(tasks_of(runs))))}"
-
-
-def mean_over_runs(runs: Sequence[Mapping[str, Array]], column: str) -> Array:
-    """Mean over runs of a column in each resample."""
-    return np.asarray(np.mean([run[column] for run in runs], axis=0))

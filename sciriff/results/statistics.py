@@ -64,16 +64,27 @@ def swapped_sums(differences: Array, resamples: int, stream: str) -> tuple[Array
     otherwise each instance joins with a chance of one half.
     """
     differences = differences[np.any(differences != 0, axis=1)]
-    n, k = differences.shape
-    if 2**n <= resamples:
-        subsets = np.arange(2**n)[:, None] >> np.arange(n) & 1
-        return subsets.astype(np.float64) @ differences, True
+    if 2 ** len(differences) <= resamples:
+        return all_subset_sums(differences), True
+    return random_subset_sums(differences, resamples, stream), False
+
+
+def all_subset_sums(rows: Array) -> Array:
+    """Sums of the rows of n units, [n, k], over each subset of the units, [2^n, k]."""
+    n = len(rows)
+    subsets = np.arange(2**n)[:, None] >> np.arange(n) & 1
+    return subsets.astype(np.float64) @ rows
+
+
+def random_subset_sums(rows: Array, resamples: int, stream: str) -> Array:
+    """The same over random subsets, [resamples, k], which each unit joins with a chance of one half."""
+    n, k = rows.shape
     random = _generator(f"permutation {stream}")
     sums = np.empty((resamples, k))
     for first, last in _chunks(resamples, n):
         bits = np.unpackbits(random.integers(256, size=(last - first, -(-n // 8)), dtype=np.uint8), axis=1, count=n)
-        sums[first:last] = bits.astype(np.float64) @ differences
-    return sums, False
+        sums[first:last] = bits.astype(np.float64) @ rows
+    return sums
 
 
 def resampled_means(strata: Sequence[Stratum], resamples: int, stream: str) -> Array:

@@ -9,14 +9,15 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from sciriff.config import Config, load
+from sciriff.config import Config
+from sciriff.config.trust import TRUST
 from sciriff.run.arguments import ArgumentParser
 from sciriff.run.locks import hold_as_worker
 from sciriff.run.manifest import Manifest
 from sciriff.run.messages import say_error
 from sciriff.run.parent_death import die_with_parent
 from sciriff.run.run_dir import RunDir
-from sciriff.stage import command
+from sciriff.stage import command, taken
 from sciriff.track.copied import note_copied
 from sciriff.track.copying import closed, copy_run
 from sciriff.track.sink import Sink, TrackerUnreachable
@@ -56,11 +57,13 @@ def main() -> int:
     """Exit status 0 if everything was copied; otherwise the reason is one line on standard error."""
     parser = ArgumentParser(prog="python -m sciriff.track", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("run_dir", type=Path)
+    parser.add_argument("typed", nargs="*", metavar="KEY=VALUE", help="a key that sends data, as log.mode=online")
+    parser.add_argument(TRUST, action="store_true", help="take such keys from the folder, which is your own")
     parser.add_argument("--follow", action="store_true", help="keep copying until standard input closes")
     arguments = parser.parse_args()
     die_with_parent()
     run = RunDir(arguments.run_dir.resolve())
-    config = load(run.config)
+    config = taken(run, [*arguments.typed, *[TRUST][: arguments.trust]])
     if config.log.tracker != "none":
         with hold_as_worker(run):
             copy(config, run, arguments.follow)

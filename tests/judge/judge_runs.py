@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from api_server import KEY
+from told_by_driver import told
 
 from sciriff.config import Config, to_yaml
 from sciriff.data.records import Prediction
@@ -60,7 +61,7 @@ def start(config: Config, run: RunDir) -> subprocess.Popen[str]:
     run.config.write_text(to_yaml(config))
     return subprocess.Popen(
         [sys.executable, "-m", "sciriff.judge", str(run.root)],
-        env={**os.environ, "OPENAI_API_KEY": KEY},
+        env={**os.environ, "OPENAI_API_KEY": KEY, **told(run)},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from mix_rows import fitting, names, read
+from told_by_driver import told
 
 from sciriff.config import Config, to_yaml
 from sciriff.data.records import Conversation
@@ -100,7 +101,7 @@ def in_a_process(make: Make, name: str, **environment: str) -> list[bytes]:
     _, run = make(name, "mix.per_task=3", "mix.validation_rows=5")
     done = subprocess.run(
         [sys.executable, "-m", "sciriff.mix", str(run.root)],
-        env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
+        env={**os.environ, **told(run), "OMP_NUM_THREADS": "1", **environment},
         capture_output=True,
         text=True,
         timeout=120,

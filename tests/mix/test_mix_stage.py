@@ -14,9 +14,11 @@ import pytest
 from chat_rows import training_ids
 from hub_server import COMMIT, DATASET, hub_server
 from largest_file import largest_file
+from told_by_driver import told
 from transformers import AutoTokenizer
 
 from sciriff.config import SAMPLE, Config, to_yaml
+from sciriff.config.trust import TRUST
 from sciriff.data.records import Conversation
 from sciriff.data.token_file import NAME, TokenFile, write_token_file
 from sciriff.mix import tokenise
@@ -347,7 +349,7 @@ def test_no_row_is_tokenised_twice(make: Make, monkeypatch: pytest.MonkeyPatch) 
 def run_stage(run: RunDir, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "sciriff.mix", str(run.root)],
-        env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
+        env={**os.environ, **told(run), "OMP_NUM_THREADS": "1", **environment},
         capture_output=True,
         text=True,
         timeout=120,
@@ -453,7 +455,7 @@ def test_a_killed_stage_starts_anew_and_builds_the_same(make: Make, when: str) -
 
     _, run = make("killed")
     with subprocess.Popen(
-        [sys.executable, "-m", "sciriff.mix", str(run.root)], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-m", "sciriff.mix", str(run.root), TRUST], stdout=subprocess.PIPE, text=True
     ) as child:
         assert child.stdout is not None
         assert any(when in line for line in child.stdout)

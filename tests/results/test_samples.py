@@ -17,8 +17,8 @@ from sciriff.report.page import content, filled
 from sciriff.results.finished_runs import read_run
 from sciriff.results.per_instance import read_per_instance
 from sciriff.results.resampled_columns import TaskColumns
+from sciriff.results.score_intervals import interval
 from sciriff.results.scores import read_summary
-from sciriff.results.statistics import interval
 from sciriff.results.summary_table import mean_line, summary_lines
 from sciriff.run.json_lines import write_jsonl
 from sciriff.run.run_dir import RunDir
@@ -103,13 +103,12 @@ def test_the_interval_is_that_of_instances_with_all_their_samples(run: RunDir, s
     low, high = scored(run)["summary"]["columns"][f"{NER}/f1"]["ci95"]
     rows = read_per_instance(run.per_instance / f"{NER}.jsonl", BIORED)
     cube = np.array([[rows[f"{NER}:{n}", s].vector for n in range(INSTANCES)] for s in (1, 2, 3)], dtype=float)
-    draws = TaskColumns(BIORED, BIORED.columns, (cube,)).resampled(10_000)[0][f"{NER}/f1"]
-    assert interval(draws) == (low, high)
-    # the same draws of instances for every sample, the mean of three F1s each time
-    alone = [
-        TaskColumns(BIORED, BIORED.columns, (cube[s : s + 1],)).resampled(10_000)[0][f"{NER}/f1"] for s in range(3)
-    ]
-    assert draws == pytest.approx(np.mean(alone, axis=0))
+    [found] = TaskColumns(BIORED, BIORED.columns, (cube,)).linear()
+    assert interval(found[f"{NER}/f1"]) == (low, high)
+    # each instance's part in the mean of three F1s
+    alone = [TaskColumns(BIORED, BIORED.columns, (cube[s : s + 1],)).linear()[0][f"{NER}/f1"] for s in range(3)]
+    influences = np.mean([sample.influence for sample in alone], axis=0)
+    assert found[f"{NER}/f1"].influence == pytest.approx(influences)
 
 
 def test_the_interval_covers_other_instances_and_other_answers_to_them() -> None:
@@ -121,8 +120,8 @@ def test_the_interval_covers_other_instances_and_other_answers_to_them() -> None
         good = random.random((SAMPLES, 60)) < random.beta(0.8, 0.8, 60)
         rows = np.zeros((SAMPLES, 60, len(MUP_TASK.fields)))
         rows[:, :, field("points")], rows[:, :, field("rated")] = good, 1
-        [draws] = TaskColumns(MUP_TASK, MUP_TASK.judged_columns, (rows,)).resampled(400)[0].values()
-        low, high = interval(draws)
+        [found] = TaskColumns(MUP_TASK, MUP_TASK.judged_columns, (rows,)).linear()[0].values()
+        low, high = interval(found)
         covered += low <= 0.5 <= high
     assert 0.91 < covered / 300 < 0.99
 

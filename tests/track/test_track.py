@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import pytest
+from told_by_driver import told
 from wandb_file import offline_file, read_wandb, steps_written
 
 from sciriff.config import Config, to_yaml
@@ -85,7 +86,7 @@ def start(run: RunDir, *flags: str, home: Path) -> "subprocess.Popen[str]":
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("WANDB", "SLURM"))}
     return subprocess.Popen(
         [sys.executable, "-m", "sciriff.track", str(run.root), *flags],
-        env={**environment, **SECRETS, "HOME": str(home)},
+        env={**environment, **SECRETS, **told(run), "HOME": str(home)},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

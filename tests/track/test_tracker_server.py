@@ -11,6 +11,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from told_by_driver import told
 from wandb_file import offline_file
 from wandb_server import KEY, StoredRun, WandbServer, wandb_server
 
@@ -54,7 +55,7 @@ def track(
     code = f"from sciriff.track import __main__ as t; t.RETRY_EVERY = {retry_every}; raise SystemExit(t.main())"
     return subprocess.Popen(
         [sys.executable, "-c", code, str(run.root), *flags],
-        env={**environment, "WANDB_BASE_URL": url},
+        env={**environment, **told(run), "WANDB_BASE_URL": url},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

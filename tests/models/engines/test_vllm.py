@@ -26,6 +26,7 @@ from predict_runs import (
     write_rows,
 )
 from safetensors.torch import load_file, save_file
+from told_by_driver import told
 
 from sciriff.config import SAMPLE, EngineConfig, GeneralConfig, ModelConfig
 from sciriff.data.general_rows import GeneralAnswer, GeneralRequest, read_answers
@@ -117,7 +118,10 @@ def start_vllm(run: RunDir) -> "subprocess.Popen[bytes]":
     """The stage under the other interpreter. It writes to a file: a pipe would stay open as long as a child lives."""
     with (run.root / "log").open("wb") as log:
         return subprocess.Popen(
-            [VLLM_PYTHON, "-m", "sciriff.predict", str(run.root)], env=ENVIRONMENT, stdout=log, stderr=log
+            [VLLM_PYTHON, "-m", "sciriff.predict", str(run.root)],
+            env={**ENVIRONMENT, **told(run)},
+            stdout=log,
+            stderr=log,
         )
 
 

@@ -71,7 +71,7 @@ def test_numbers_are_those_of_the_comparison(runs: Runs) -> None:
     for group in groups[1:]:
         found = compared(groups[0], group, RESAMPLES)
         assert found.mean is not None and found.mean.ci95 is not None
-        low, high = (f"{100 * limit:+.1f}".replace("+0.0", "0.0") for limit in found.mean.ci95)
+        low, high = (f"{100 * limit:+.1f}".replace("+0.0", "0.0").replace("-", "−") for limit in found.mean.ci95)
         p = "<0.001" if found.mean.p < 0.001 else f"{found.mean.p:.3f}"
         assert f"{100 * found.mean.difference:+.1f} {low} to {high} {p} " in text
     assert re.search(r"4\. grid-per_task-5-tulu-match .{0,80}≈ within noise", text)

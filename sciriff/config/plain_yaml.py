@@ -1,0 +1,58 @@
+"""YAML as plain values: text such as `${oc.env:HOME}` refers to nothing, and a file cannot grow while it is read."""
+
+import re
+from typing import Any
+
+import yaml
+from omegaconf import OmegaConf
+from omegaconf._utils import get_yaml_loader
+
+LARGEST = 2**20
+"""Bytes of a file. A run's config has less than 10,000."""
+REFERENCE = re.compile(r"(\\*)\$\{")
+
+
+def plain_values(content: bytes) -> dict[str, Any]:
+    """Keys and values of a YAML file, read as OmegaConf reads its types. ValueError says in a few words why there are
+    none."""
+    if len(content) > LARGEST:
+        raise ValueError(f"it has {len(content):,} bytes, and no config has more than {LARGEST:,}")
+    try:
+        values = yaml.load(content.decode(), _loader())
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(" ".join(str(error).split("\n", 1)[0].split())) from None
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    if not values:
+        raise ValueError("it is empty")
+    if not isinstance(values, dict):
+        raise ValueError("expected keys and values")
+    return {str(key): value for key, value in values.items()}
+
+
+def written(values: dict[str, Any]) -> str:
+    """The text of a YAML file with these values."""
+    return OmegaConf.to_yaml(OmegaConf.create(escaped(values)), resolve=True)
+
+
+def escaped(values: Any) -> Any:
+    """The values with their text spelt so that OmegaConf, which looks for references in it, leaves it as it was."""
+    if isinstance(values, dict):
+        return {key: escaped(value) for key, value in values.items()}
+    if isinstance(values, list | tuple):
+        return [escaped(value) for value in values]
+    if isinstance(values, str):
+        return REFERENCE.sub(lambda found: f"{found[1] * 2}\\${{", values)
+    return values
+
+
+def _loader() -> Any:
+    """OmegaConf's own loader, without aliases: a few lines of them stand for gigabytes, and no config has any."""
+
+    class Loader(get_yaml_loader()):  # type: ignore[misc]
+        def compose_node(self, parent: Any, index: Any) -> Any:
+            if self.check_event(yaml.AliasEvent):
+                raise yaml.YAMLError("aliases (*name) are not taken")
+            return super().compose_node(parent, index)
+
+    return Loader
