@@ -39,7 +39,7 @@ def shown_run(name: str, *answers: tuple[str, str, int | None], prompt: str = "p
 
 
 def test_answers_are_paired_by_instance_and_sample() -> None:
-    one = shown_run("one", ("x", "a", 1), ("x", "b", 2), ("y", "c", 1))
+    one = shown_run("one", ("x", "b", 2), ("y", "c", 1), ("x", "a", 1))
     other = shown_run("other", ("z", "d", 1), ("x", "e", 2))
     (found,) = paired([one, other])
     texts = [tuple(row and row.answer.prediction for row in item.answers) for item in found.items]
