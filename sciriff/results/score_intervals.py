@@ -17,6 +17,8 @@ ALPHA = 0.05
 """1 - coverage of the intervals, and the level of the tests."""
 POWER = 0.8
 """Chance to see a difference of `detectable` size at ALPHA."""
+FEW = 5
+"""With fewer units than this that carry the variance, it is known too badly for an interval to keep its promise."""
 LEAST = 2
 """Fewer units than this give no interval."""
 
@@ -128,6 +130,12 @@ def carrying_units(score: LinearScore) -> Array:
     squares = score.deviations**2
     fourth = np.sum(squares**2, axis=-1)
     return np.asarray(np.sum(squares, axis=-1) ** 2 / np.where(fourth > 0, fourth, 1))
+
+
+def few_carry(score: LinearScore) -> npt.NDArray[np.bool_]:
+    """Whether fewer than FEW units carry the variance of a score, [...]."""
+    carrying = carrying_units(score)
+    return np.asarray((carrying < FEW) & (carrying > 0))
 
 
 def student_quantile(probability: float, freedom: Array) -> Array:
