@@ -83,9 +83,9 @@ def prompts(task: Task) -> list[str]:
     return [f"{order}\n\n{document}\n\nQuestion: what of number {n}?" for n, document in enumerate(made)]
 
 
-def predictions(task: Task) -> list[Prediction]:
-    """As many answers as the task has in SciRIFF's validation split."""
-    texts, asked, chance = references(task), prompts(task), random.Random(task.name)
+def predictions(task: Task, drawn: str = "") -> list[Prediction]:
+    """As many answers as the task has in SciRIFF's validation split; others for another `drawn`."""
+    texts, asked, chance = references(task), prompts(task), random.Random(task.name + drawn)
     rows = []
     for number in range(catalogue()[task.name].validation):
         reference = texts[number % len(texts)]

@@ -60,7 +60,7 @@ def main() -> int:
     for option, what in (
         ("--json", "the numbers; scores are 0-1"),
         ("--latex", "a LaTeX table of the scores; one run is enough"),
-        ("--html", "a page of the runs: drawings, tables, cost, configs"),
+        ("--html", "a page of the runs: drawings, tables, cost, configs, answers side by side"),
     ):
         parser.add_argument(option, type=Path, metavar="FILE", help=f"write {what}")
     rule = "end with status 3 if a run does this beside the baseline, as 'mean<-1' or 'scierc_ner/f1 lower'; repeatable"

@@ -157,3 +157,11 @@ def test_a_rule_is_read():
     assert (rule.what, rule.above, rule.below, rule.verdict) == ("scierc_ner/f1", 2.5, None, None)
     with pytest.raises(UserError, match="␛"):
         read_rule("\x1b[31m?" + "x" * 999)
+
+
+@pytest.mark.slow
+def test_a_shell_sees_the_status(two, cli_in, tmp_path):
+    for rules, status in ((["mean<-1"], 3), (["mean>90"], 0), (["men<-1"], 2)):
+        done = cli_in(tmp_path, *two, "--fail-if", *rules, "--resamples", "100", module="sciriff.compare")
+        assert done.returncode == status, done.stderr
+        assert len(done.stderr.splitlines()) == (status > 0)

@@ -6,9 +6,9 @@ not have the whole of it: Qasper's show some sections of a paper each, and a lon
 """
 
 import hashlib
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
-from itertools import pairwise
+from itertools import chain, pairwise
 
 DIGITS = 16
 """Hexadecimal digits of a document's SHA-256."""
@@ -19,22 +19,26 @@ LETTERS = 24
 """Characters of a passage that is no coincidence. Shorter ones ("What is the baseline?") connect nothing."""
 ALIKE = 0.2
 """Share of the longer one of two texts that they have in common if they are of one document. Qasper's sections of one
-paper share 0.2 to 1, SciFact's abstracts 0.8 to 1, texts of different papers up to 0.15."""
+paper share 0.23 to 1, SciFact's abstracts 0.9 to 1, texts of different papers up to 0.15."""
 
 
 def document_digests(prompts: Sequence[str]) -> list[str | None]:
     """Digest of each prompt's document, equal for prompts about the same one; None where nothing but instruction is
     known, as of a missing prompt. The time is linear in the length of the prompts."""
-    passages = [_passages(prompt) for prompt in prompts]
+    common = len(prompts) / INSTRUCTION
+    every = [_passages(prompt) for prompt in prompts]
+    counts = Counter(chain.from_iterable(map(set, every)))
+    passages = [_without_examples(found, {p for p in set(found) if counts[p] > common}) for found in every]
     places: defaultdict[str, list[int]] = defaultdict(list)
     for place, found in enumerate(passages):
         for passage in found:
             places[passage].append(place)
-    common = len(prompts) / INSTRUCTION
     texts = [{passage: None for passage in found if len(places[passage]) <= max(common, 1)} for found in passages]
     groups = _groups(texts, {p: at for p, at in places.items() if 1 < len(at) <= common and len(p) >= LETTERS})
     digests: list[str | None] = [None] * len(prompts)
     for first, *others in groups:
+        if len(others) >= max(common, 1):  # by chains of likeness alone
+            continue
         shared = set().union(*(texts[other] for other in others)) if others else texts[first]
         document = [passage for passage in texts[first] if passage in shared]
         if any(len(passage) >= LETTERS for passage in document):
@@ -45,9 +49,18 @@ def document_digests(prompts: Sequence[str]) -> list[str | None]:
 
 
 def _passages(prompt: str) -> list[str]:
-    """Lines and sentences of a prompt, each once in their order, with single spaces."""
+    """Lines and sentences of a prompt in their order, with single spaces."""
     parts = prompt.replace(". ", ".\n").split("\n")
-    return [passage for passage in dict.fromkeys(" ".join(part.split()) for part in parts) if passage]
+    return [passage for passage in (" ".join(part.split()) for part in parts) if passage]
+
+
+def _without_examples(passages: list[str], instruction: set[str]) -> dict[str, None]:
+    """Passages of the last one of several instances in a prompt, each once. Those before are solved examples, each of
+    which begins with the same instruction."""
+    first = next((passage for passage in passages if passage in instruction and len(passage) >= LETTERS), None)
+    if first is not None and passages.count(first) > 1:
+        passages = passages[len(passages) - 1 - passages[::-1].index(first) :]
+    return dict.fromkeys(passages)
 
 
 def _groups(texts: Sequence[dict[str, None]], shared: dict[str, list[int]]) -> list[list[int]]:

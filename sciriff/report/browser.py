@@ -17,7 +17,7 @@ MATCHES = (matches.MATCH, matches.SPURIOUS, matches.MISSED, matches.WRONG_TYPE, 
 """How an item of an answer fits the reference; packed as its place here."""
 MOST_ITEMS = 300
 """Items of one side that are shown; a model in a loop writes thousands."""
-MOST_ANSWERS, MOST_PROMPTS = 22_000_000, 32_000_000
+MOST_ANSWERS, MOST_PROMPTS = 18_000_000, 38_000_000
 """Bytes that answers with their index, and prompts, take in the page at most: with all else it stays below 60 MB."""
 EXACT = 10_000
 """A score of 1 is packed as this number."""

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from sciriff.report.answers import Answers
 from sciriff.report.bars import histogram
+from sciriff.report.error_kinds import ErrorKind, error_kinds, quote_tables
 from sciriff.report.errors import ErrorTable, error_tables
 from sciriff.report.figures import Figure
 from sciriff.report.run_scores import RunScores
@@ -37,6 +38,7 @@ class Card:
     shares: list[Share]
     lengths: list[Figure]
     errors: list[ErrorTable]
+    kinds: list[ErrorKind]
     details: list[tuple[str, str]]
     """(flat name, value) as in scores.json, shares between 0 and 1."""
     has_predictions: bool
@@ -45,19 +47,25 @@ class Card:
 def cards(run: RunScores, answers: dict[str, Answers]) -> list[Card]:
     """The cards of a run's tasks, those with scores or answers, in the paper's order."""
     found = []
+    parity = run.scores["parity"] == "reference"
     for task in run.held_out:
         scored, given = run.tasks.get(task.name), answers.get(task.name)
         n = answers_of(scored) if scored else len(given.rows) if given else 0
         if scored or given:
             shares = [*(_readable(scored, n) if scored else ()), *(_endings(given) if given else ())]
             lengths = _lengths(given) if given else []
-            errors = error_tables(task, [row.matches for row in given.rows if row.matches]) if given else []
+            errors, kinds = _errors(given, parity) if given else ([], [])
             details = [
                 (name, f"{value:,}" if isinstance(value, int) else f"{value:.4f}")
                 for name, value in (scored["details"] if scored else {}).items()
             ]
-            found.append(Card(task, n, shares, lengths, errors, details, given is not None))
+            found.append(Card(task, n, shares, lengths, errors, kinds, details, given is not None))
     return found
+
+
+def _errors(given: Answers, parity: bool) -> tuple[list[ErrorTable], list[ErrorKind]]:
+    tables = error_tables(given.task, [row.matches for row in given.rows if row.matches])
+    return [*tables, *quote_tables(given, parity)], error_kinds(given, parity)
 
 
 def _readable(scored: TaskScores, n: int) -> list[Share]:

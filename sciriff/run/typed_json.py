@@ -32,6 +32,8 @@ def typed(values: Any, kind: type[T]) -> T:
         return msgspec.convert(values, kind, str_keys=True)
     except msgspec.ValidationError as error:
         raise WrongType(_explained(values, kind, str(error))) from None
+    except UnicodeEncodeError as error:  # values may be half characters, keys may not
+        raise WrongType(f"the key {visible_line(error.object[:LONGEST_SHOWN])!r} has half a character") from None
 
 
 def read_json(path: Path, kind: type[T], what: str, fix: str) -> T:
@@ -88,6 +90,6 @@ def _only(values: Any, keys: list[str | int], key: str) -> Any:
 def _complaint(values: Any, kind: type[Any]) -> str | None:
     try:
         msgspec.convert(values, kind, str_keys=True)
-    except msgspec.ValidationError as error:
+    except (msgspec.ValidationError, UnicodeEncodeError) as error:
         return str(error)
     return None

@@ -75,6 +75,20 @@ def test_excerpts_of_one_paper():
     assert groups(prompts) == [[n, n + 20] for n in range(20)]
 
 
+@pytest.mark.parametrize("between", ["\n\n", "<|assistant|>\n"])
+def test_solved_examples_are_no_part_of_the_document(between: str):
+    """Each prompt shows another one with its answer first, as eval.parity=reference does for evidence inference."""
+    prompts, chance = claims(), random.Random(0)
+    shown = [f"{chance.choice(prompts)}SUPPORT{between}{prompt}" for prompt in prompts]
+    assert groups(shown) == groups(prompts) == [[0, 1, 39], [2, 19]]
+
+
+def test_chains_of_alike_prompts_are_no_document():
+    """Each has a half in common with the one before."""
+    prompts = [ORDER + "\n".join([*sentences(n, 3), *sentences(n + 1, 3)]) for n in range(40)]
+    assert document_digests(prompts) == [None] * 40
+
+
 def test_questions_instructions_and_stock_phrases_are_no_documents():
     question = "What are the baselines that the authors compare their method with?"
     prompts = [

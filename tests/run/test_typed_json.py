@@ -86,6 +86,17 @@ def test_lone_surrogates_and_nan_are_written_and_read(tmp_path: Path) -> None:
     )
 
 
+def test_a_key_with_half_a_character_is_refused_in_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"role": "user", "content": "x", "half \\ud800": 1}\n')
+    with pytest.raises(UserError, match=r"rows\.jsonl:1: the key 'half \ufffd' has half a character"):
+        list(read_jsonl(path, Message))
+    with pytest.raises(WrongType):
+        typed({"a": "no number", "\ud800": 1}, dict[str, int])
+    with pytest.raises(WrongType):
+        typed({"\ud800": 1, "a": "no number"}, dict[str, int])
+
+
 @pytest.mark.parametrize(("end", "kept", "cut"), [('{"a": 1}', 2, False), ('{"a": ', 1, True), ("[1]", 1, True)])
 def test_half_a_last_line_is_cut_off(tmp_path: Path, end: str, kept: int, cut: bool) -> None:
     path = tmp_path / "rows.jsonl"

@@ -38,7 +38,7 @@ def baseline_rows() -> list[Prediction]:
             Prediction(MUP, f"{MUP}:{n}", prompt, f"They say that pooled messages help group {n}.", due, "stop")
         )
     rows.append(Prediction(NER, "__proto__", HARM, HARM, _ner("p53", HARM), "stop"))
-    rows.append(Prediction(NER, HARM, "x", "a " * 500_000, _ner("p53"), "stop"))
+    rows.append(Prediction(NER, HARM, "x", "a" * 1_000_000, _ner("p53"), "stop"))
     return rows
 
 
