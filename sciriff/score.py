@@ -21,13 +21,13 @@ from sciriff.results.general_items import GeneralRun, read_general, score_genera
 from sciriff.results.general_table import write_general_table
 from sciriff.results.parity_differences import other_parity, scored_by_other_rules, task_differences
 from sciriff.results.per_instance import write_per_instance
-from sciriff.results.resampled_columns import TaskColumns, parts
 from sciriff.results.samples import averaged, spread
 from sciriff.results.score_intervals import Term, combined_interval, interval
 from sciriff.results.score_tables import write_tables
 from sciriff.results.scores import ColumnScore, JudgeReport, Scores, Summary, TaskDifferences, TaskScores, write_scores
 from sciriff.results.statistics import Array
 from sciriff.results.summary_table import summary_lines
+from sciriff.results.task_columns import TaskColumns, parts
 from sciriff.run.messages import say, show
 from sciriff.run.progress import Progress
 from sciriff.run.run_dir import RunDir

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from sciriff.results.linear_scores import SAME, Array, LinearScore
-from sciriff.results.statistics import all_subset_sums, p_value, random_subset_sums
+from sciriff.results.linear_scores import LinearScore
+from sciriff.results.statistics import SAME, Array, all_subset_sums, p_value, random_subset_sums
 
 LEAST_SPREAD = 1e-6
 """Least part of the sum of squares that is left as variance where all units differ alike."""
