@@ -88,8 +88,8 @@ def read_persons(files: Sequence[Path]) -> dict[str, list[Mark]]:
 def agreements(
     runs: Sequence[FinishedRun], persons: Mapping[str, Sequence[Mark]], right_from: float = RIGHT_FROM
 ) -> tuple[list[Agreement], list[NotUsed]]:
-    """Compare every two of persons and scores, by run and task, on the answers that both judged. Two scores are
-    compared on the answers that some person found right or wrong."""
+    """Compare persons with each other and with scores, and a judge with the metrics, by run and task, on the answers
+    that both judged. A judge and a metric are compared on the answers that some person found right or wrong."""
     not_used = {person: NotUsed(person) for person in persons}
     known = {name for run in runs for name in _names(run)}
     for person, marks in persons.items():
@@ -145,14 +145,17 @@ def _verdicts(run: FinishedRun, marks: Sequence[Mark], digests: Mapping[AnswerKe
 
 
 def _pairs(run: FinishedRun, task: Task, persons: Mapping[str, Verdicts], right_from: float) -> Iterator[Agreement]:
-    """Every two that judged an answer in common: persons, then the task's scores."""
+    """Every two that judged an answer in common: persons with each other and with scores, a judge with metrics."""
     marked: set[AnswerKey] = set().union(*persons.values())
     scores: dict[str, Verdicts] = {short: {} for short in task.summary}
     for key, row in run.numbers.get(task.name, {}).items():
         if key in marked:
             for short, score in decided_scores(task, row.vector).items():
                 scores[short][key] = score >= right_from
+    judged = {column.partition("/")[2] for column in task.judged_columns}
     for (first, ours), (second, theirs) in combinations([*persons.items(), *scores.items()], 2):
+        if first not in persons and (first in judged) == (second in judged):
+            continue
         counts = Counter((ours[key], theirs[key]) for key in ours.keys() & theirs.keys())
         if counts:
             both = (counts[one, other] for one in (True, False) for other in (True, False))

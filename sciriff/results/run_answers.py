@@ -1,5 +1,6 @@
 """The answers that lie in a run's own folder, which may come from a stranger: nothing outside of it is read."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,7 +12,8 @@ from sciriff.run.run_dir import RunDir
 
 def has_own_answers(run: RunDir) -> bool:
     """Whether the scores are of answers in the run's folder, not of those that `predictions` names elsewhere."""
-    return not run.config.is_file() or read_config(run.config).get("predictions") is None
+    named = read_config(run.config).get("predictions") if run.config.is_file() else None
+    return named is None or os.path.abspath(str(named)) == os.path.abspath(run.predictions)  # noqa: PTH100 - no disk
 
 
 def answers_file(run: RunDir, task: str) -> Path | None:

@@ -97,12 +97,11 @@ def _remarks(scores: Scores) -> list[str]:
             lines.append(f"{name}: {lengths}")
         if "judge" in result:
             lines.append(f"{name}: {judge_line(result['judge'])}")
-        if "documents" in result:
-            lines.append(f"{name}: {result['n']} instances about {result['documents']} documents, which are resampled")
         if result["missing"]:
             lines.append(f"{name}: {result['missing']} of {answers_of(result) + result['missing']} answers are missing")
         if result["benchmark"] not in (None, result["n"]):
             lines.append(f"{name}: {result['n']} answers; SciRIFF's validation split has {result['benchmark']}")
+    lines += interval_lines(scores)
     if own := scores.get("own_tasks"):
         named = ", ".join(f"{name} ({metric})" for name, metric in sorted(own.items()))
         lines.append(f"not of SciRIFF's nine tasks: {named}; compare the mean only with means of the same columns")
@@ -112,6 +111,20 @@ def _remarks(scores: Scores) -> list[str]:
         used = "that was used here" if scores["parity"] == "reference" else "eval.parity=reference uses it"
         lines.append(f"the reference's stripping changes {differing} of {answers} answers ({used})")
     return lines
+
+
+def interval_lines(scores: Scores) -> list[str]:
+    """Lines that say which tasks are resampled by document, and which intervals are known to be too narrow."""
+    lines = [
+        f"{name}: {task['n']:,} instances about {task['documents']:,} documents, which are resampled"
+        for name, task in scores["tasks"].items()
+        if "documents" in task
+    ]
+    noted: dict[str, list[str]] = {}
+    for name, column in scores["summary"]["columns"].items():
+        if "ci95_note" in column:
+            noted.setdefault(column["ci95_note"], []).append(name)
+    return [*lines, *(f"{', '.join(names)}: 95 % interval: {note}" for note, names in noted.items())]
 
 
 def _other_parity(scores: Scores) -> list[str]:

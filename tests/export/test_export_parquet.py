@@ -184,6 +184,8 @@ def test_answers_from_elsewhere_have_numbers_and_no_texts(tmp_path, monkeypatch,
     frame = table(monkeypatch, tmp_path / "answers.parquet", run.root)
     assert frame["prediction"].isna().all() and frame["score.f1"].tolist() == [pytest.approx(2 / 3)] * 2
     assert "a: 2 rows without texts" in capsys.readouterr().err
+    own = small(tmp_path / "c", ner(0), overrides=(f"predictions={tmp_path / 'c' / 'predictions'}",))
+    assert table(monkeypatch, tmp_path / "answers.parquet", own.root)["prediction"].notna().all()
     linked = small(tmp_path / "b", ner(0))
     secret = tmp_path / "secret.jsonl"
     (linked.predictions / f"{NER}.jsonl").rename(secret)

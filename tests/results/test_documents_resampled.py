@@ -8,13 +8,15 @@ from typing import Any
 import pytest
 
 from sciriff import score
-from sciriff.config import Config, to_yaml
+from sciriff.config import Config, load, to_yaml
 from sciriff.data.records import Prediction
+from sciriff.report.about import notes
+from sciriff.report.run_scores import read_run_scores
 from sciriff.results.comparison import compare
 from sciriff.results.finished_runs import read_run
 from sciriff.results.per_instance import read_per_instance
 from sciriff.results.seeds import Group, pooled
-from sciriff.results.summary_table import summary_lines
+from sciriff.results.summary_table import interval_lines, summary_lines
 from sciriff.run.json_lines import write_jsonl
 from sciriff.run.run_dir import RunDir
 from sciriff.tasks.bioasq import BIOASQ
@@ -87,6 +89,10 @@ def test_too_few_documents_are_said(make: Make):
     assert "documents" not in scores["tasks"][BIOASQ.name]
     assert "about 20 documents, too few" in scores["summary"]["columns"][COLUMN]["ci95_note"]
     assert width(scores) == width(scores_of(unknown))
+    [line] = interval_lines(scores)  # type: ignore[arg-type]
+    assert line.startswith(f"{COLUMN}: 95 % interval: the 120 instances are about 20 documents")
+    assert line in summary_lines(scores)  # type: ignore[arg-type]
+    assert f"{line}." in notes(load(few.config), read_run_scores(few, "few"), None)
     compared = compare(Group((read_run(few.root),)), Group((read_run(unknown.root),)), 200)
     assert any("about 20 documents, too few" in note for note in compared.notes)
 
