@@ -22,7 +22,7 @@ from sciriff.results.general_table import write_general_table
 from sciriff.results.parity_differences import other_parity, scored_by_other_rules, task_differences
 from sciriff.results.per_instance import write_per_instance
 from sciriff.results.samples import averaged, spread
-from sciriff.results.score_intervals import Term, combined_interval, interval
+from sciriff.results.score_intervals import Term, combined_interval, interval, note
 from sciriff.results.score_tables import write_tables
 from sciriff.results.scores import ColumnScore, JudgeReport, Scores, Summary, TaskDifferences, TaskScores, write_scores
 from sciriff.results.statistics import Array
@@ -252,6 +252,8 @@ def add_intervals(summary: Summary, columns: Sequence[TaskColumns], intervals: b
             terms.append(Term(1 / len(summary["columns"]), scores[column], part.task.name))
             if (found := interval(scores[column])) is not None:
                 summary["columns"][column]["ci95"] = found
+                if text := note(scores[column]):
+                    summary["columns"][column]["ci95_note"] = text
     if terms and len(terms) == len(summary["columns"]) and (found := combined_interval(terms)) is not None:
         summary["mean_ci95"] = found
     return summary
@@ -266,7 +268,7 @@ def label_documents(results: dict[str, TaskScores], summary: Summary, columns: S
             results[part.task.name]["documents"] = part.documents
         elif part.documents < part.n:
             for score in found:
-                score["ci95_note"] = part.too_few
+                score["ci95_note"] = "; ".join([part.too_few, *filter(None, [score.get("ci95_note")])])
 
 
 if __name__ == "__main__":
