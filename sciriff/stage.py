@@ -8,7 +8,7 @@ from pathlib import Path
 from sciriff.config import Config
 from sciriff.config.trust import USAGE, frozen, refuse_links
 from sciriff.run.locks import hold_as_worker
-from sciriff.run.messages import say, say_error
+from sciriff.run.messages import say, say_error, say_traceback
 from sciriff.run.parent_death import die_with_parent
 from sciriff.run.run_dir import RunDir
 from sciriff.run.user_error import UserError
@@ -22,6 +22,7 @@ def command(body: Callable[[], int]) -> Callable[[], int]:
 
     @functools.wraps(body)
     def checked() -> int:
+        sys.excepthook = say_traceback
         try:
             return body()
         except (UserError, OSError) as error:

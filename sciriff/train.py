@@ -27,7 +27,7 @@ from sciriff.driver.slurm.follow import LeftRunning
 from sciriff.driver.sweep_job import ONE_FAILED, job_of_sweep, refuse_launcher_without_sweep, say_of_sweep
 from sciriff.run import known_errors, spawn
 from sciriff.run.arguments import refuse_control_characters
-from sciriff.run.messages import say, say_error
+from sciriff.run.messages import say, say_error, say_traceback
 from sciriff.run.nodes.without_slurm import NodeFailed
 from sciriff.run.user_error import UserError
 from sciriff.stage import USER_ERROR
@@ -108,6 +108,7 @@ def as_one_key(typed: str) -> str:
 
 def main() -> int:
     sys.argv[1:] = map(as_one_key, sys.argv[1:])
+    sys.excepthook = say_traceback
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come here instead of being printed by Hydra
     progress = ProgressSinceStart()
     try:

@@ -25,7 +25,7 @@ paper share 0.23 to 1, SciFact's abstracts 0.9 to 1, texts of different papers u
 def document_digests(prompts: Sequence[str]) -> list[str | None]:
     """Digest of each prompt's document, equal for prompts about the same one; None where nothing but instruction is
     known, as of a missing prompt. The time is linear in the length of the prompts."""
-    common = len(prompts) / INSTRUCTION
+    common = max(len(prompts) / INSTRUCTION, 1)
     every = [_passages(prompt) for prompt in prompts]
     counts = Counter(chain.from_iterable(map(set, every)))
     passages = [_without_examples(found, {p for p in set(found) if counts[p] > common}) for found in every]
@@ -33,11 +33,11 @@ def document_digests(prompts: Sequence[str]) -> list[str | None]:
     for place, found in enumerate(passages):
         for passage in found:
             places[passage].append(place)
-    texts = [{passage: None for passage in found if len(places[passage]) <= max(common, 1)} for found in passages]
+    texts = [{passage: None for passage in found if len(places[passage]) <= common} for found in passages]
     groups = _groups(texts, {p: at for p, at in places.items() if 1 < len(at) <= common and len(p) >= LETTERS})
     digests: list[str | None] = [None] * len(prompts)
     for first, *others in groups:
-        if len(others) >= max(common, 1):  # by chains of likeness alone
+        if len(others) >= common:  # by chains of likeness alone
             continue
         shared = set().union(*(texts[other] for other in others)) if others else texts[first]
         document = [passage for passage in texts[first] if passage in shared]

@@ -20,12 +20,13 @@ from sciriff.config import RecreateConfig, compose_error, conf_dir
 from sciriff.config.files import recreate_from_container
 from sciriff.config.registration import composing, register
 from sciriff.run.arguments import refuse_control_characters
-from sciriff.run.messages import say, say_error
+from sciriff.run.messages import say, say_error, say_traceback
 from sciriff.run.user_error import UserError
 from sciriff.stage import USER_ERROR
 
 
 def main() -> int:
+    sys.excepthook = say_traceback
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come here instead of being printed by Hydra
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, signal.default_int_handler)

@@ -19,6 +19,7 @@ MOST_ITEMS = 300
 """Items of one side that are shown; a model in a loop writes thousands."""
 MOST_ANSWERS, MOST_PROMPTS = 18_000_000, 38_000_000
 """Bytes that answers with their index, and prompts, take in the page at most: with all else it stays below 60 MB."""
+TOO_LARGE = "with all of them the page would be larger than 60 MB"
 EXACT = 10_000
 """A score of 1 is packed as this number."""
 ENDINGS = {
@@ -69,27 +70,24 @@ def browser(
     if not tasks or count == 0:
         return None
     kept = [evenly_spaced(found.items, count) for found in tasks]
-    prompts = PackedPrompts([row.answer.prompt for items in kept for item in items for row in item.given], MOST_PROMPTS)
-    cut = _cut_prompts(prompts)
+    wanted = sum(map(len, kept))
     while True:
+        asked = [row.answer.prompt for items in kept for item in items for row in item.given]
+        prompts = PackedPrompts(asked, MOST_PROMPTS)
         parts, within = _packed(runs, tasks, kept, prompts)
         if within == 1:
             break
         kept = [evenly_spaced(items, max(1, min(int(0.95 * within * len(items)), len(items) - 1))) for items in kept]
-        cut = [
-            "Not all items are in this page, which would be larger than 60 MB: those that are here are evenly spaced.",
-            *_cut_prompts(prompts),
-        ]
-    said = [*notes, *pairing_notes(runs, tasks), *cut]
+    said = [*notes, *pairing_notes(runs, tasks)]
+    if (here := sum(map(len, kept))) < wanted:
+        said.append(f"{here:,} of {wanted:,} items are in this page, evenly spaced; {TOO_LARGE}.")
+    if prompts.left_out:
+        every = len(prompts.ranges) + prompts.left_out
+        said.append(
+            f"The prompts of these items are {every:,}, of which {prompts.left_out:,} are not here; {TOO_LARGE}."
+        )
     shown = [asdict(mark) for mark in marks]
     return Browser([run.name for run in runs], first_is_new, said, [*parts, *prompts.parts, packed("marks", shown)])
-
-
-def _cut_prompts(prompts: PackedPrompts) -> list[str]:
-    if not prompts.left_out:
-        return []
-    every = len(prompts.ranges) + prompts.left_out
-    return [f"{prompts.left_out:,} of {every:,} prompts are not in this page, which would be larger than 60 MB."]
 
 
 def _packed(

@@ -44,7 +44,7 @@ class Item:
 
 @dataclass(frozen=True)
 class TaskItems:
-    """The items of one task, in the order of the first run's answers."""
+    """The items of one task, in the order of the first run's instances, the samples of each together."""
 
     task: Task
     items: list[Item]
@@ -55,12 +55,13 @@ class TaskItems:
 def paired(runs: Sequence[ShownRun]) -> list[TaskItems]:
     """Put the answers to each instance together, by its id and the number of the sample."""
     tasks = {name: answers.task for run in reversed(runs) for name, answers in run.tasks.items()}
-    ordered = dict.fromkeys(name for run in runs for name in run.tasks)
     found = []
-    for name in ordered:
+    for name in dict.fromkeys(name for run in runs for name in run.tasks):
         tables = [{row.answer.key: row for row in run.tasks[name].rows} if name in run.tasks else {} for run in runs]
         keys = dict.fromkeys(key for table in tables for key in table)
-        items = [Item(key, tuple(table.get(key) for table in tables)) for key in keys]
+        places = {instance_id: place for place, instance_id in enumerate(dict.fromkeys(key[0] for key in keys))}
+        ordered_keys = sorted(keys, key=lambda key: (places[key[0]], key[1]))
+        items = [Item(key, tuple(table.get(key) for table in tables)) for key in ordered_keys]
         found.append(TaskItems(tasks[name], items, tuple(map(bool, tables))))
     return found
 

@@ -10,7 +10,7 @@ from sciriff.results.finished_runs import tasks_of
 from sciriff.results.scores import ColumnScore
 from sciriff.results.seeds import Group
 from sciriff.run.number_format import count_of, interval, plus_minus, points
-from sciriff.run.visible import UNSHOWN
+from sciriff.run.visible import UNSHOWN, shortened
 from sciriff.tasks import NAMES as THE_NINE
 from sciriff.tasks.own import columns_of
 from sciriff.tasks.task import Task
@@ -18,6 +18,8 @@ from sciriff.tasks.task import Task
 MEAN = "mean"
 STATISTICS = (MEAN, "median")
 MISSING = "--"
+LONGEST = 1000
+"""Characters of a name or a note."""
 PLUS_MINUS = r"$\pm$"
 NAMES = dict(zip('\\~^<>|"', "backslash asciitilde asciicircum less greater bar quotedbl".split(), strict=True))
 SPECIAL = str.maketrans({c: f"\\{c}" for c in "&%$#_{}"} | {c: rf"\text{name}{{}}" for c, name in NAMES.items()})
@@ -71,7 +73,7 @@ def escaped(text: str) -> str:
 
 def _shown(text: str) -> str:
     """A text on one line. LaTeX has no pictures of control characters, so question marks stand for them."""
-    return UNSHOWN.sub("?", " ".join(text.split()))
+    return shortened(UNSHOWN.sub("?", " ".join(text.split())), LONGEST)
 
 
 def _caption(groups: Sequence[Group], comparisons: Sequence[Comparison], tasks: Sequence[Task]) -> str:
@@ -81,7 +83,7 @@ def _caption(groups: Sequence[Group], comparisons: Sequence[Comparison], tasks: 
     own = "".join(f" and {escaped(task.name)}" for task in tasks if task.name not in THE_NINE)
     parts = [f"The nine held-out tasks of SciRIFF{own}, 0 to 100"]
     if any("ci95" in score for score in single):
-        parts.append(r"in brackets: 95\,\% bootstrap intervals over instances")
+        parts.append(r"in brackets: 95\,\% intervals over instances")
     several = {"seeds": len(runs) > len(groups), "samples": any("sd_over_samples" in score for score in single)}
     if over := [name for name, found in several.items() if found]:
         which = ", of one run over its samples" if len(over) > 1 else ""

@@ -7,8 +7,8 @@ import numpy as np
 from sciriff.data.records import AnswerKey
 from sciriff.results.finished_runs import FinishedRun, tasks_of
 from sciriff.results.per_instance import InstanceNumbers
-from sciriff.results.resampled_columns import TaskColumns, parts
 from sciriff.results.statistics import Array
+from sciriff.results.task_columns import TaskColumns, parts
 from sciriff.run.user_error import UserError
 from sciriff.tasks.task import Task
 

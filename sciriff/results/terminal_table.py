@@ -3,10 +3,12 @@
 import io
 from collections.abc import Iterable, Sequence
 
-from sciriff.run.visible import visible_line
+from sciriff.run.visible import shortened, visible_line
 
 GAP = 2
 """Spaces between two columns."""
+LONGEST_CELL = 10_000
+"""Characters of a cell; every row is as wide as the longest."""
 WIDTH = 1_000_000
 """Terminal width given to rich, so that it never wraps or cuts a cell, in a file or a narrow window."""
 
@@ -25,7 +27,7 @@ def table_lines(header: Sequence[str], rows: Iterable[Sequence[str]], right: Seq
     for name in header:
         table.add_column(justify="right" if name in right else "left", no_wrap=True)
     for row in (header, *rows):
-        table.add_row(*(Text(visible_line(cell)) for cell in row))
+        table.add_row(*(Text(shortened(visible_line(cell), LONGEST_CELL)) for cell in row))
     drawn = io.StringIO()
     Console(file=drawn, width=WIDTH, color_system=None, legacy_windows=False).print(table)
     lines = drawn.getvalue().split("\n")[:-1]

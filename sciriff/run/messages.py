@@ -5,6 +5,8 @@ as a visible character (visible.py).
 """
 
 import sys
+import traceback
+from types import TracebackType
 from typing import TextIO
 
 from sciriff.run.user_error import InLines
@@ -25,6 +27,11 @@ def say_error(error: BaseException | str, about: str = "") -> None:
     """Print what went wrong, and before it what it is `about`."""
     first, *others = error.lines if isinstance(error, InLines) else (str(error),)
     say(f"error: {about}{first}", *others)
+
+
+def say_traceback(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Print the traceback of a bug, as sys.excepthook: its message may hold what it stumbled over."""
+    say(*"".join(traceback.format_exception(kind, error, trace)).rstrip("\n").split("\n"))
 
 
 def _print(lines: tuple[object, ...], file: TextIO) -> None:

@@ -313,6 +313,16 @@ def test_an_answer_that_says_nothing_is_an_unreadable_rating(judged: JudgedConfi
     assert scores["summary"]["columns"][f"{QASPER}/lm_judge_answer"]["value"] == 0.5
 
 
+def test_a_response_without_a_word_is_counted_by_name(judged: JudgedConfig, capsys: pytest.CaptureFixture[str]):
+    body = json.dumps({"choices": [{"message": {"content": None}, "finish_reason": "stop"}]})
+    with OpenAiServer(lambda prompt, nth: Raw(body.encode())) as server:
+        config = judged(server)
+        main(config, make_run(config, [qasper(1)]))
+        assert server.asked.total() == 1
+    assert "1 unreadable in the response" in (out := capsys.readouterr().out)
+    assert "1 of these ended without a word of text" in out
+
+
 def test_rows_say_what_they_cost_and_the_cap_counts_them_all(judged: JudgedConfig):
     """Half of it in a batch, and another judge's, too."""
     with OpenAiServer(lambda prompt, nth: Answer(input_tokens=100_000, output_tokens=10_000)) as server:

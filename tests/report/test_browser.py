@@ -217,6 +217,7 @@ def test_matches_are_marked_by_sign_and_word(tab: Any) -> None:
     assert "no score of its own" in tab.inner_text("#prediction .label")
 
 
+@pytest.mark.shows("R10")
 def test_predictions_that_mean_harm_are_text(tab: Any) -> None:
     shown(tab, "128")
     tab.select_option("#filter-task", label="biored_ner (3)")

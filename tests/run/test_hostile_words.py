@@ -22,6 +22,7 @@ from sciriff.results import sweep_record
 from sciriff.results.latex_table import escaped
 from sciriff.results.markdown_table import code_kept, markdown_table
 from sciriff.results.score_tables import for_spreadsheets, write_tsv
+from sciriff.results.terminal_table import table_lines
 from sciriff.run import messages, spawn
 from sciriff.run.json_lines import write_jsonl
 from sciriff.run.progress import Progress
@@ -126,6 +127,7 @@ def scored_run(settings: Config, folder: Path, right: int) -> RunDir:
     return run
 
 
+@pytest.mark.shows("R9")
 def test_runs_of_strangers(printed: Printed, composed: Callable[..., Config], tmp_path: Path):
     settings = composed("experiment=demo", "train=none", "eval.resamples=0", "eval.tasks=[scierc_ner]")
     for name, right in ((f"=1+1{NAME}", 3), (f"@x{NAME}", 8)):
@@ -170,6 +172,22 @@ def test_words_of_a_server_and_of_files_are_said_on_one_line(capsys: pytest.Capt
     assert str(UserError("one", "two")) == "one\ntwo"
 
 
+def test_a_traceback_of_a_bug(capsys: pytest.CaptureFixture[str]):
+    try:
+        raise KeyError(WORDS) from ValueError(WORDS)
+    except KeyError as error:
+        messages.say_traceback(type(error), error, error.__traceback__)
+    err = capsys.readouterr().err
+    assert not UNSHOWN.search(err)
+    assert err.startswith("Traceback (most recent call last):\n") or "direct cause" in err
+
+
+def test_endless_names_make_no_endless_rows():
+    rows = table_lines(("run", "n"), [("x" * 10**6, "1"), ("y", "2")], right=("n",))
+    assert max(len(row) for row in rows) < 11_000
+    assert len(escaped("x" * 10**6)) < 1100
+
+
 def test_a_childs_words_in_its_log_its_reason_and_its_progress(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ):
@@ -212,6 +230,7 @@ def test_a_childs_words_in_its_log_its_reason_and_its_progress(
         ),
     ],
 )
+@pytest.mark.shows("R9")
 def test_cells_are_no_formulas_and_numbers_stay_numbers(cell: str, written: str):
     assert for_spreadsheets(cell) == written
 

@@ -4,7 +4,6 @@ import contextlib
 import math
 import os
 import tempfile
-import traceback
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from typing import Any
@@ -15,6 +14,7 @@ from sciriff.models.engines.sampling import seed_of
 from sciriff.models.engines.stop_strings import StopStrings, Watched
 from sciriff.models.loading import load_tokenizer
 from sciriff.run import known_errors
+from sciriff.run.messages import say_traceback
 from sciriff.run.user_error import UserError
 
 TOGETHER = 32
@@ -283,7 +283,7 @@ def _in_one_line(what: str) -> Iterator[None]:
     try:
         yield
     except (RuntimeError, ValueError, AssertionError) as error:
-        traceback.print_exc()
+        say_traceback(type(error), error, error.__traceback__)
         if known_errors.NAN_LOGITS.search(error):
             raise UserError(COMPUTES_NAN) from None
         reason = next((line.strip() for line in str(error).splitlines() if line.strip()), "no reason given")

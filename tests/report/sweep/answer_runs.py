@@ -17,6 +17,8 @@ HARM = (
     "{{7*7}} ${7*7} \u202eevil\u2066 \ud800 \x00\x1b[31m"
 )
 SEEN = "</script><script>window.ran=1</script><img src=x"
+WORST = f"worst{'-of-all' * 20}"
+"""A name that is wider than a phone."""
 RARE = "the zebrafish assay"
 
 
@@ -69,7 +71,7 @@ def three(runs: Runs) -> list[RunDir]:
     return [
         runs.answered("before", baseline_rows()),
         runs.answered("after", changed_rows(), "mix.per_task=5"),
-        runs.answered("worst", worst_rows(), "mix.per_task=20"),
+        runs.answered(WORST, worst_rows(), "mix.per_task=20"),
     ]
 
 

@@ -23,7 +23,7 @@ def runs(tmp_path: Path, composed: Callable[..., Config]) -> Runs:
 
 @pytest.fixture
 def folders(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, composed: Callable[..., Config]) -> list[RunDir]:
-    """The folders of three runs, `before`, `after` and `worst`, with answers to the same instances."""
+    """The folders of three runs, `before`, `after` and WORST, with answers to the same instances."""
     if not MADE:
         MADE.extend(three(Runs(tmp_path_factory.mktemp("made"), composed)))
     return [RunDir(shutil.copytree(run.root, tmp_path / run.root.name)) for run in MADE]

@@ -178,11 +178,11 @@ def test_marks_are_saved_and_loaded(browser: Any, page: Path, folders: list[RunD
         tab.wait_for_selector("#prediction .answers")
         tab.set_input_files("#marks-file", saved)
         said = "document.getElementById('marks-told').textContent"
-        tab.wait_for_function(f"{said}.startsWith('2 marks were loaded; 1 are about answers that are not in this')")
+        tab.wait_for_function(f"() => {said}.startsWith('2 marks were loaded; 1 are about answers that are not in')")
         assert tab.inner_text("#marked") == "Marks in this page: 0 right, 2 wrong, 0 unclear."
         saved.write_text('{"format": "sciriff-marks/1", "marks": [{"mark": "constructor"}]}')
         tab.set_input_files("#marks-file", saved)
-        tab.wait_for_function(f"{said}.includes('is not a file of marks')")
+        tab.wait_for_function(f"() => {said}.includes('is not a file of marks')")
     page.write_bytes(compared_page(folders[:2], marks=[*found.values(), elsewhere]))
     with quiet_tab(browser) as tab:
         tab.goto(address(page))

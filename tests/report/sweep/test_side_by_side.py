@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from answer_runs import HARM, MUP, NER, compared_page
+from answer_runs import HARM, MUP, NER, WORST, compared_page
 
 from sciriff.config import load
 from sciriff.data.marks import Mark, answer_digest
@@ -39,7 +39,7 @@ def shown_run(name: str, *answers: tuple[str, str, int | None], prompt: str = "p
 
 
 def test_answers_are_paired_by_instance_and_sample() -> None:
-    one = shown_run("one", ("x", "a", 1), ("x", "b", 2), ("y", "c", 1))
+    one = shown_run("one", ("x", "b", 2), ("y", "c", 1), ("x", "a", 1))
     other = shown_run("other", ("z", "d", 1), ("x", "e", 2))
     (found,) = paired([one, other])
     texts = [tuple(row and row.answer.prediction for row in item.answers) for item in found.items]
@@ -149,7 +149,7 @@ def test_the_page_of_compare_links_each_column_and_names_what_is_missing(folders
     page = compared_page(folders, marks=marks).decode()
     assert f'href="#items=1/{NER}/f1/gain"' in page and f'href="#items=2/{NER}/f1/loss"' in page
     assert 'href="#items=2///loss"' in page
-    assert f"worst: its predictions of {NER} are gone" in page
+    assert f"{WORST}: its predictions of {NER} are gone" in page
     assert "A change is that of the run that is chosen against before" in page
     assert 'id="data-marks"' in page
 
