@@ -260,7 +260,7 @@ def add_intervals(summary: Summary, columns: Sequence[TaskColumns], intervals: b
 
 
 def label_documents(results: dict[str, TaskScores], summary: Summary, columns: Sequence[TaskColumns]) -> None:
-    """Say of which tasks documents were resampled, and of which these were too few."""
+    """Say in which tasks documents are the units of intervals, and in which these are too few."""
     for part in columns:
         known = (summary["columns"][name] for name in part.columns if name in summary["columns"])
         found = [score for score in known if "ci95" in score]

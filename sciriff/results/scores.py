@@ -79,7 +79,7 @@ class TaskScores(TypedDict):
     judge: NotRequired[JudgeReport]
     filter: NotRequired[FilterChoice]
     documents: NotRequired[int]
-    """Documents that the instances are about, if intervals resample documents and not instances."""
+    """Documents that the instances are about, if its intervals are made of documents and not of instances."""
 
 
 class TaskDifferences(TypedDict):

@@ -124,9 +124,9 @@ def filter_lines(scores: Scores) -> list[str]:
 
 
 def interval_lines(scores: Scores) -> list[str]:
-    """Lines that say which tasks are resampled by document, and which intervals are known to be too narrow."""
+    """Lines that say whose intervals are made of documents, and which intervals are known to be too narrow."""
     lines = [
-        f"{name}: {task['n']:,} instances about {task['documents']:,} documents, which are resampled"
+        f"{name}: {task['n']:,} instances about {task['documents']:,} documents, which are the units of its intervals"
         for name, task in scores["tasks"].items()
         if "documents" in task
     ]
