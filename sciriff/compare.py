@@ -55,7 +55,7 @@ def main() -> int:
     parser.add_argument("runs", nargs="+", metavar="RUN", help="a run, a folder of runs, or a pattern in runs/")
     parser.add_argument("--baseline", metavar="RUN", help="what the others are compared with (the first run)")
     parser.add_argument("--each", action="store_true", help="do not pool the seeds of one configuration")
-    samples = f"bootstrap samples and permutations ({RESAMPLES})"
+    samples = f"random changes of sign for p, and bootstrap samples of general tasks ({RESAMPLES})"
     parser.add_argument("--resamples", type=int, default=RESAMPLES, metavar="N", help=samples)
     for option, what in (
         ("--json", "the numbers; scores are 0-1"),

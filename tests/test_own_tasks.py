@@ -233,6 +233,7 @@ def test_a_run_without_them_is_compared_on_what_both_have(scored, monkeypatch, c
     assert ls.listed(one.root).mean.endswith("of 2 of 13")
 
 
+@pytest.mark.shows("R12")
 def test_scores_of_somebody_else_with_a_metric_that_is_none(scored, capsys: pytest.CaptureFixture[str], monkeypatch):
     run = scored("one", {"my_task": 2, "kinds": 6})
     run.scores.write_text(run.scores.read_text().replace('"my_task": "list_f1"', '"../x": "list_f1"'))

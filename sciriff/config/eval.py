@@ -31,7 +31,7 @@ class EvalConfig:
     parity: str = setting("none", choices=("none", "reference"))
     """reference: score as the original code does, its traps included, for comparison with its numbers."""
     resamples: int = setting(10_000, HOW, least=0)
-    """Bootstrap samples behind the 95 % intervals of the scores; 0 leaves the intervals out."""
+    """Bootstrap samples behind the 95 % intervals of general tasks; 0 leaves out all intervals of scores."""
     truncation: str = setting("middle_of_document", HOW_MUCH, choices=("middle_of_document", "left", "error", "skip"))
     """What happens to a prompt that is too long: middle_of_document, left, error or skip."""
     max_new_tokens: int = setting(1024, HOW_MUCH, least=1)

@@ -19,6 +19,9 @@ def plain_values(content: bytes) -> dict[str, Any]:
         raise ValueError(f"it has {len(content):,} bytes, and no config has more than {LARGEST:,}")
     try:
         values = yaml.load(content.decode(), _loader())
+    except yaml.MarkedYAMLError as error:
+        line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise ValueError(f"{error.problem or error.context}{line}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(" ".join(str(error).split("\n", 1)[0].split())) from None
     except RecursionError:

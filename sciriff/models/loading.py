@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from pickle import UnpicklingError
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
@@ -101,6 +102,11 @@ def load_model(
             trust_remote_code=model.trust_remote_code,
             **({} if four_bits_on is None else _four_bits(dtype, four_bits_on)),
         )
+    except UnpicklingError:
+        raise UserError(
+            f"model.path={source}: its pickled weights hold more than tensors, and reading that may run code: convert "
+            "them to safetensors, or choose a revision that has some"
+        ) from None
     except (OSError, ValueError, KeyError, ImportError, SafetensorError) as error:
         raise UserError(f"model.path={source}: {_reason(source, error)}") from None
     if four_bits_on is not None:

@@ -10,11 +10,11 @@ from sciriff.results.difference import Difference
 from sciriff.results.general_comparison import GeneralComparison, compare_general_seeds
 from sciriff.results.linear_scores import LinearScore, averaged
 from sciriff.results.paired_test import Parts, difference_parts, sign_flip_test
-from sciriff.results.resampled_columns import TaskColumns
 from sciriff.results.score_intervals import Term, combined_interval, detectable
 from sciriff.results.seeds import Group, mean_name, mean_of_columns, value_of, values_of
 from sciriff.results.shared_instances import common_parts, count_instances
 from sciriff.results.statistics import holm
+from sciriff.results.task_columns import TaskColumns
 
 
 @dataclass(frozen=True)

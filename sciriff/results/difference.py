@@ -7,10 +7,9 @@ from statistics import fmean
 
 import numpy as np
 
-from sciriff.results.resampled_columns import LEAST
 from sciriff.results.seeds import Value, mean_of_columns, value_of
 from sciriff.results.shared_instances import count_instances
-from sciriff.results.statistics import ALPHA, Array, detectable, drawn_from_all, interval, p_value
+from sciriff.results.statistics import ALPHA, LEAST, Array, detectable, drawn_from_all, interval, p_value
 
 SEED_ERRORS = 2.0
 """Standard errors over seeds that a difference must exceed. A rule of thumb: two or three seeds allow no sharp test."""
@@ -60,7 +59,7 @@ def _seed_error(one: Value, other: Value) -> float:
 
 @dataclass(frozen=True)
 class Measured:
-    """One column, or the mean of several, with its resampled differences, before Holm's correction."""
+    """One general task, or the mean of several, with its resampled differences, before Holm's correction."""
 
     name: str
     task: str
@@ -70,14 +69,14 @@ class Measured:
     resampled: Array
     """Differences in bootstrap samples, [resamples]."""
     observed: float
-    """Difference that the permuted ones are compared with; for pooled seeds not quite that of the means."""
+    """Difference that the permuted ones are compared with."""
     permuted: Array
     """Differences after permutations, [permutations]."""
     exact: bool
     differ: bool
-    """Some instance has different numbers in the two."""
+    """Some document has different values in the two."""
     smallest: int
-    """Instances in the smallest part of them that is resampled for itself; a single one gives no interval."""
+    """Documents in the smallest leaf; a single one gives no interval."""
 
     @property
     def p(self) -> float:
@@ -104,7 +103,7 @@ class Measured:
 
 
 def mean_of(columns: Sequence[Measured], name: str) -> Measured:
-    """Average columns. Tasks are resampled and permuted independently, the columns of one task together."""
+    """Average general tasks, which are resampled and permuted independently."""
     ours, theirs = (mean_of_columns([column.values[side] for column in columns]) for side in (0, 1))
     n = count_instances((column.task, column.n) for column in columns)
     return Measured(

@@ -8,9 +8,8 @@ from statistics import fmean
 import numpy as np
 
 from sciriff.data.general_rows import AGAIN, GeneralItem, GeneralSettings, GeneralTaskSettings, read_settings
-from sciriff.results.resampled_columns import LEAST
 from sciriff.results.scores import ColumnScore, GeneralScores, GeneralTask
-from sciriff.results.statistics import Array, Stratum, interval, resampled_means
+from sciriff.results.statistics import LEAST, Array, Stratum, interval, resampled_means
 from sciriff.run.json_lines import read_json_objects, record
 from sciriff.run.run_dir import RunDir
 from sciriff.run.user_error import UserError

@@ -83,7 +83,7 @@ def _caption(groups: Sequence[Group], comparisons: Sequence[Comparison], tasks: 
     own = "".join(f" and {escaped(task.name)}" for task in tasks if task.name not in THE_NINE)
     parts = [f"The nine held-out tasks of SciRIFF{own}, 0 to 100"]
     if any("ci95" in score for score in single):
-        parts.append(r"in brackets: 95\,\% bootstrap intervals over instances")
+        parts.append(r"in brackets: 95\,\% intervals over instances")
     several = {"seeds": len(runs) > len(groups), "samples": any("sd_over_samples" in score for score in single)}
     if over := [name for name, found in several.items() if found]:
         which = ", of one run over its samples" if len(over) > 1 else ""

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-Array = npt.NDArray[np.float64]
+from sciriff.results.statistics import SAME, Array
 
 STEP = 1e-5
 """Relative step of the numerical gradient, whose error is then about 1e-10 of the score."""
-SAME = 1e-12
-"""Values that are closer than this differ by rounding."""
+NOISE = 1e-8
+"""A unit's influence of at most this part of its share comes from the gradient's error."""
 SMALL = 1e-6
 """Takes the place of sums of 0 where a score is 0, to find which numbers it is divided by."""
 
@@ -49,9 +49,8 @@ class LinearScore:
     @property
     def deviations(self) -> Array:
         """What the score loses if a unit is left out, [..., n]; exact for F1 and means. 0 where that is rounding."""
-        left = np.maximum(1 - self.share, SAME)
-        found = self.influence / left
-        return np.where(np.abs(found) < SAME, 0, found)
+        found = self.influence / np.maximum(1 - self.share, SAME)
+        return np.where(np.abs(self.influence) <= NOISE * self.share, 0, found)
 
 
 def linear_scores(scores: Callable[[Array], Mapping[str, Array]], rows: Array) -> dict[str, LinearScore]:

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from sciriff.results.linear_scores import SAME, Array, LinearScore
-from sciriff.results.statistics import all_subset_sums, p_value, random_subset_sums
+from sciriff.results.linear_scores import LinearScore
+from sciriff.results.statistics import SAME, Array, all_subset_sums, p_value, random_subset_sums
 
 LEAST_SPREAD = 1e-6
 """Least part of the sum of squares that is left as variance where all units differ alike."""
@@ -66,7 +66,7 @@ def sign_flip_test(tasks: Sequence[Parts], resamples: int) -> tuple[float, bool]
     squares = np.array([np.sum(values**2) for values in added])
     units = np.array([max(task.units, 1) for task in tasks])
     observed = np.array([values.sum() for values in added])
-    statistics = _studentised(np.vstack([sums, observed]), squares, units)
+    statistics = studentised(np.vstack([sums, observed]), squares, units)
     return p_value(float(statistics[-1]), statistics[:-1], every), every
 
 
@@ -80,10 +80,13 @@ def _all_sums(added: Sequence[Array]) -> Array:
     return np.asarray(blocks.sum(axis=0) - 2 * all_subset_sums(blocks))
 
 
-def _studentised(sums: Array, squares: Array, units: Array) -> Array:
-    """The sum over tasks by its standard error, [m]. For one task the order of the values is that of the sums alone,
-    since a change of sign changes no square: they are only scaled, so that equal sums stay equal."""
-    if len(squares) == 1:
-        return np.asarray(sums[:, 0] / np.sqrt(squares[0]))
-    spread = np.maximum(squares - sums**2 / units, LEAST_SPREAD * squares).sum(axis=1)
-    return np.asarray(sums.sum(axis=1) / np.sqrt(spread))
+def studentised(sums: Array, squares: Array, units: npt.NDArray[np.int_]) -> Array:
+    """The sum over tasks by its standard error, [...], from the sums of each task, [..., tasks], and of its squares.
+
+    For one task that is in the order of the sums alone, since a change of sign changes no square: these are only
+    scaled, so that equal sums stay equal.
+    """
+    if sums.shape[-1] == 1:
+        return np.asarray(sums[..., 0] / np.sqrt(squares[..., 0]))
+    spread = np.maximum(squares - sums**2 / units, LEAST_SPREAD * squares).sum(axis=-1)
+    return np.asarray(sums.sum(axis=-1) / np.sqrt(spread))

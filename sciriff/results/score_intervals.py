@@ -11,14 +11,11 @@ from statistics import NormalDist
 import numpy as np
 import numpy.typing as npt
 
-from sciriff.results.linear_scores import SAME, Array, LinearScore
+from sciriff.results.linear_scores import LinearScore
+from sciriff.results.statistics import ALPHA, LEAST, POWER, SAME, Array
 
-ALPHA = 0.05
-"""1 - coverage of the intervals, and the level of the tests."""
-POWER = 0.8
-"""Chance to see a difference of `detectable` size at ALPHA."""
-LEAST = 2
-"""Fewer units than this give no interval."""
+FEW = 5
+"""With fewer units than this that carry the variance, it is known too badly for an interval to keep its promise."""
 
 
 @dataclass(frozen=True)
@@ -128,6 +125,21 @@ def carrying_units(score: LinearScore) -> Array:
     squares = score.deviations**2
     fourth = np.sum(squares**2, axis=-1)
     return np.asarray(np.sum(squares, axis=-1) ** 2 / np.where(fourth > 0, fourth, 1))
+
+
+def few_carry(score: LinearScore) -> npt.NDArray[np.bool_]:
+    """Whether fewer than FEW units carry the variance of a score, [...]."""
+    carrying = carrying_units(score)
+    return np.asarray((carrying < FEW) & (carrying > 0))
+
+
+def note(score: LinearScore) -> str:
+    """What to say beside the interval of a score that may cover it less often than it says; empty for others."""
+    if score.units < LEAST or not few_carry(score):
+        return ""
+    carrying = float(carrying_units(score))
+    number = f"{carrying:.0f} answers" if carrying >= 1.5 else "1 answer"
+    return f"the score's variance comes from about {number}: such intervals cover 90 to 98 % in simulations"
 
 
 def student_quantile(probability: float, freedom: Array) -> Array:

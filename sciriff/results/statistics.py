@@ -1,8 +1,6 @@
-"""Bootstrap intervals, paired permutation tests and detectable differences of scores.
+"""Bootstrap intervals and tests of weighted means, and what all tests share: p-values, Holm's correction, random draws.
 
-All functions work on sufficient statistics: a matrix with one row of numbers per instance, whose column sums decide the
-scores of a set of instances (`Task.vector`, `Task.scores_of_sums`). A resample is a weighted sum of rows, so micro F1
-and corpus BLEU are recomputed exactly for each of 10,000 resamples without reading a text again.
+The columns of held-out tasks have intervals and tests of their own (score_intervals.py, paired_test.py).
 """
 
 from collections.abc import Iterator, Sequence
@@ -20,7 +18,9 @@ ALPHA = 0.05
 POWER = 0.8
 """Chance to see a difference of `detectable` size at ALPHA."""
 CELLS = 1 << 20
-"""Weights (resamples x instances) that are held at a time: 8 MB each for draws, counts and floats."""
+"""Weights (resamples x units) that are held at a time: 8 MB each for draws, counts and floats."""
+LEAST = 2
+"""Fewer units than this (instances, documents) give no interval."""
 SAME = 1e-12
 """Values that are closer than this differ by rounding."""
 FEW = 8
@@ -38,30 +38,11 @@ class Stratum:
     """One for each instance, [n]."""
 
 
-def resampled_sums(rows: Array, resamples: int, stream: str) -> Array:
-    """The column sums of bootstrap samples, [resamples, k], of the rows of n instances, [n, k].
-
-    Each sample draws n instances with replacement (Efron 1979). The draws depend on `stream`, n and nothing else: rows
-    of other runs on the same instances are resampled alike, which makes differences paired.
-    """
-    random = _generator(f"bootstrap {stream}")
-    n = len(rows)
-    sums = np.empty((resamples, rows.shape[1]))
-    for first, last in _chunks(resamples, n):
-        size = last - first
-        drawn = random.integers(n, size=(size, n), dtype=np.int32)
-        drawn += (np.arange(size, dtype=np.int32) * n)[:, None]
-        weights = np.bincount(drawn.ravel(), minlength=size * n).reshape(size, n)
-        sums[first:last] = weights.astype(np.float64) @ rows
-    return sums
-
-
 def swapped_sums(differences: Array, resamples: int, stream: str) -> tuple[Array, bool]:
-    """Sums of `differences`, [n, k], over random subsets of instances, [m, k], and whether these are all subsets: what
-    run B gives to run A if the two answers of each instance in the subset change places.
+    """Sums of `differences`, [n, k], over random subsets of units, [m, k], and whether these are all subsets: what run
+    B gives to run A if the two values of each unit in the subset change places.
 
-    Instances without a difference are left out. All subsets of the others are tried if there are at most `resamples`;
-    otherwise each instance joins with a chance of one half.
+    Units without a difference are left out. All subsets of the others are tried if there are at most `resamples`.
     """
     differences = differences[np.any(differences != 0, axis=1)]
     if 2 ** len(differences) <= resamples:

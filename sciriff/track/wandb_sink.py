@@ -16,6 +16,7 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from sciriff.config import Config, as_dict
@@ -90,11 +91,13 @@ def wandb_sink(config: Config, run: RunDir, follow: bool) -> Iterator[WandbSink]
         os.environ.setdefault("WANDB_FINISH_TIMEOUT", str(FINISH_TIMEOUT))
     if not online:  # online, `wandb login` keeps the user's server and entity in the default folder
         os.environ["WANDB_CONFIG_DIR"] = str(folder / "config")
-    import wandb
+    taken = f"{folder}: another process copies this run to Weights & Biases; wait until it ends"
+    with hold_or_refuse(folder / ".lock", taken), TemporaryDirectory() as empty:
+        # wandb takes the server's address, too, from wandb/settings of this folder, by default the current one: that
+        # of a stranger's run, if somebody is inside it, would get the key
+        os.environ["WANDB_DIR"] = empty
+        import wandb
 
-    with hold_or_refuse(
-        folder / ".lock", f"{folder}: another process copies this run to Weights & Biases; wait until it ends"
-    ):
         yield from _wandb_run(wandb, config, run, follow)
 
 

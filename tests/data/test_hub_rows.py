@@ -85,6 +85,15 @@ def test_a_dataset_is_fetched_once_and_then_had_without_a_network(tmp_path: Path
     assert refused.startswith(message + COMMIT)
 
 
+@pytest.mark.shows("D2")
+def test_a_script_of_a_dataset_does_not_run(tmp_path: Path) -> None:
+    script = f"from pathlib import Path\nPath({str(tmp_path / 'RAN')!r}).touch()\n"
+    with hub_server({"README.md": b"", "data.py": script.encode()}) as endpoint:
+        [said] = read_hub(tmp_path, {}, HF_ENDPOINT=endpoint, HF_DATASETS_TRUST_REMOTE_CODE="1")
+    assert ("someone/data" in said and "Error" in said) or "OutOfReach" in said
+    assert not (tmp_path / "RAN").exists()
+
+
 @pytest.mark.parametrize("dead", [False, pytest.param(True, marks=pytest.mark.slow)])  # the library tries for 30 s
 def test_without_a_copy_it_says_what_to_do(tmp_path: Path, dead: bool) -> None:
     with socket.create_server(("127.0.0.1", 0)) as closed:

@@ -457,6 +457,7 @@ def test_a_tokenizer_that_needs_too_much_memory_fails_the_task_with_its_row(
     assert sum(map(len, rows_of(tmp_path / "out").values())) == 5
 
 
+@pytest.mark.shows("T1")
 def test_no_code_ran_and_no_file_was_read(built: Built):
     assert not list(built.place.rglob(SECRET))
     for path in [*built.out.glob("*.json*"), *built.out.glob(f"{TASKS}/*/*.json*")]:

@@ -107,6 +107,7 @@ def test_no_score_at_all_is_said(make_run: MakeRun) -> None:
     assert f"No score: none of the {len(COLUMNS)} columns could be computed." in words(filled(content(config, run)))
 
 
+@pytest.mark.shows("R10")
 def test_hostile_text_adds_no_tag_and_no_attribute(make_run: MakeRun, fill: Fill) -> None:
     pages = []
     for name, text in (("kind", "kind"), ("hostile", HOSTILE)):
@@ -128,6 +129,7 @@ def test_hostile_text_adds_no_tag_and_no_attribute(make_run: MakeRun, fill: Fill
     assert not set(hostile.text) & set("\u202e\ud800\x1b") and "␛[31m" in hostile.text
 
 
+@pytest.mark.shows("R10")
 def test_nothing_is_fetched_or_run(make_run: MakeRun, fill: Fill) -> None:
     config, run = make_run("r", {"biored_ner/f1": 0.5}, interval=0.1)
     fill(run, "x")

@@ -16,10 +16,10 @@ from sciriff.data.records import Judgement, Prediction
 from sciriff.report.page import content, filled
 from sciriff.results.finished_runs import read_run
 from sciriff.results.per_instance import read_per_instance
-from sciriff.results.resampled_columns import TaskColumns
 from sciriff.results.score_intervals import interval
 from sciriff.results.scores import read_summary
 from sciriff.results.summary_table import mean_line, summary_lines
+from sciriff.results.task_columns import TaskColumns
 from sciriff.run.json_lines import write_jsonl
 from sciriff.run.run_dir import RunDir
 from sciriff.tasks.biored import BIORED

@@ -127,6 +127,7 @@ def scored_run(settings: Config, folder: Path, right: int) -> RunDir:
     return run
 
 
+@pytest.mark.shows("R9")
 def test_runs_of_strangers(printed: Printed, composed: Callable[..., Config], tmp_path: Path):
     settings = composed("experiment=demo", "train=none", "eval.resamples=0", "eval.tasks=[scierc_ner]")
     for name, right in ((f"=1+1{NAME}", 3), (f"@x{NAME}", 8)):
@@ -229,6 +230,7 @@ def test_a_childs_words_in_its_log_its_reason_and_its_progress(
         ),
     ],
 )
+@pytest.mark.shows("R9")
 def test_cells_are_no_formulas_and_numbers_stay_numbers(cell: str, written: str):
     assert for_spreadsheets(cell) == written
 

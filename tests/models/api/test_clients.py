@@ -150,6 +150,7 @@ def test_what_no_cloud_can_do(provider: str, changes: dict[str, Any], message: s
 
 
 @pytest.mark.parametrize("provider", ["openai", "local", "anthropic"])
+@pytest.mark.shows("S4")
 def test_the_environment_is_for_the_providers_own_host_alone(provider: str, monkeypatch: pytest.MonkeyPatch):
     """Its own host is reached through a proxy of the environment, which is the fake server."""
     for name, value in OF_OTHERS.items():

@@ -149,6 +149,7 @@ def test_a_server_that_takes_no_call_is_not_asked_on(behave: Behaviour, message:
 
 
 @pytest.mark.parametrize("status", [301, 302, 307, 308])
+@pytest.mark.shows("S2")
 def test_a_redirect_does_not_get_the_key(status: int):
     with OpenAiServer() as other:
         place = {"Location": f"{other.base_url}/chat/completions"}
@@ -160,6 +161,7 @@ def test_a_redirect_does_not_get_the_key(status: int):
         assert other.keys == set()
 
 
+@pytest.mark.shows("S4")
 def test_a_proxy_does_not_get_the_key():
     """It is asked for a tunnel, and refuses."""
     heard: list[bytes] = []
@@ -297,6 +299,7 @@ def test_what_fails_to_be_written_stops_everything():
         assert server.asked.total() <= 4
 
 
+@pytest.mark.shows("S3")
 def test_a_server_that_drips_meets_the_deadline():
     def drip(listener: socket.socket) -> None:
         connection, _ = listener.accept()
@@ -345,6 +348,7 @@ def test_a_line_of_rubbish_that_repeats_the_key():
             request(endpoint, "GET", "/x")
 
 
+@pytest.mark.shows("S1")
 def test_a_key_in_another_spelling():
     spelt = "".join(f"\\u{ord(character):04x}" for character in KEY)
     endpoint = Endpoint("http://x", KEY)
@@ -482,6 +486,7 @@ def test_an_error_behind_the_mark_of_utf_8_is_read():
     assert (sorted(answered), tally.failed, tally.filtered) == (["0", "2"], {"1": "400 flagged"}, {"1"})
 
 
+@pytest.mark.shows("S1")
 def test_the_key_is_shown_nowhere():
     assert KEY not in repr(Endpoint("http://x", KEY))
     with OpenAiServer(lambda prompt, nth: Answer(f"your key is {KEY}")) as server:

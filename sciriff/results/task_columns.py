@@ -1,21 +1,18 @@
-"""The columns of the summary as functions of resampled instances, for one run or for several on the same instances."""
+"""The columns of the summary as functions of sums over units, for one run or for several on the same instances."""
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from itertools import islice
 
 import numpy as np
 import numpy.typing as npt
 
-from sciriff.results.linear_scores import Array, LinearScore, averaged, linear_scores
-from sciriff.results.statistics import resampled_sums
+from sciriff.results.linear_scores import LinearScore, averaged, linear_scores
+from sciriff.results.statistics import Array
 from sciriff.tasks.metrics.judge_rating import JudgeCounts
 from sciriff.tasks.task import Task
 
-LEAST = 2
-"""Fewer instances than this give no interval."""
 FEWEST_DOCUMENTS = 30
-"""With fewer documents than this instances are resampled: too few clusters make intervals too narrow, too."""
+"""With fewer documents than this the units are instances, and a note says so: how so few vary is itself uncertain."""
 
 Places = npt.NDArray[np.int64]
 
@@ -24,9 +21,9 @@ Places = npt.NDArray[np.int64]
 class TaskColumns:
     """Columns of one task on the same instances, in one run or in several.
 
-    What is drawn is a unit: an instance, or all instances about one document. Units are drawn once for all columns, so
-    that the columns of a resample are those of one test set. A judged column is made of the rated instances among them;
-    the other instances add zeros to it.
+    Other units would give other scores: a unit is an instance, or all instances about one document. All columns have
+    the same units, so that it is known how they vary together. A judged column is made of the rated instances among
+    them; the other instances add zeros to it.
     """
 
     task: Task
@@ -53,8 +50,8 @@ class TaskColumns:
 
     @property
     def too_few(self) -> str:
-        """Note on intervals of instances that are about too few documents to resample these."""
-        return f"the {self.n} instances are about {self.documents} documents, too few to resample; taken as independent"
+        """Note on intervals of instances that are about too few documents."""
+        return f"the {self.n} instances are about {self.documents} documents, too few to be units; taken as independent"
 
     def in_units(self, matrix: Array) -> Array:
         """Vectors of the units, [units, k], which add up those of their instances, [n, k]."""
@@ -90,30 +87,6 @@ class TaskColumns:
         """For each run its columns, means over its samples, with each unit's part in them."""
         samples = [[linear_scores(self.scores, self.in_units(matrix)) for matrix in rows] for rows in self.rows]
         return [{name: averaged([sample[name] for sample in run]) for name in self.columns} for run in samples]
-
-    def resampled(self, resamples: int) -> list[dict[str, Array]]:
-        """For each run its columns, [resamples], in the same bootstrap samples of units. An instance is drawn with all
-        its answers, and columns are means over these."""
-        matrices = [self.in_units(matrix) for rows in self.rows for matrix in rows]
-        sums = resampled_sums(np.hstack(matrices), resamples, self.task.name)
-        parts = np.split(sums, len(matrices), axis=1)
-        every = iter(self._drawn(part, matrix.sum(axis=0)) for part, matrix in zip(parts, matrices, strict=True))
-        by_run = [list(islice(every, len(rows))) for rows in self.rows]
-        return [
-            {column: np.asarray(np.mean([sample[column] for sample in samples], axis=0)) for column in self.columns}
-            for samples in by_run
-        ]
-
-    def _drawn(self, sums: Array, whole: Array) -> dict[str, Array]:
-        """Columns of resamples. One that drew no rated instance, which few ratings alone make likely, has the judged
-        columns of the whole set in place of a rating of 0."""
-        scores = self.scores(sums)
-        judged = [column for column in self.columns if column in self.task.judged_columns]
-        unrated = sums[:, self.task.fields.index("rated")] == 0
-        if judged and unrated.any():
-            known = self.scores(whole)
-            scores |= {column: np.where(unrated, known[column], scores[column]) for column in judged}
-        return scores
 
 
 def parts(task: Task, rows: Sequence[Array], documents: Sequence[Hashable] | None = None) -> list[TaskColumns]:

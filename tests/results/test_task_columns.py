@@ -1,11 +1,12 @@
-"""Resampled columns are what scoring the resampled answers again would give."""
+"""Columns of sums are what scoring the answers again would give, and each answer's part in them is its own."""
 
 import numpy as np
 import pytest
 import sacrebleu
 
-from sciriff.results.resampled_columns import parts
-from sciriff.results.statistics import Array, resampled_sums
+from sciriff.results.score_intervals import Term, combined_interval, correlation
+from sciriff.results.statistics import Array
+from sciriff.results.task_columns import parts
 from sciriff.tasks.biored import BIORED
 from sciriff.tasks.discomat import DISCOMAT
 from sciriff.tasks.metrics.judge_rating import JudgeCounts
@@ -36,32 +37,32 @@ def matrix(task: Task, scored: list[Scored]) -> Array:
 
 
 @pytest.mark.parametrize("task", [BIORED, DISCOMAT], ids=lambda task: task.name)
-def test_each_resample_is_exact(task: Task):
+def test_the_score_of_sums_is_that_of_the_answers(task: Task):
     references, answers = TEXTS[task.name]
     scored = [task.score(*pair) for pair in zip(answers, references, strict=True)]
     [part] = parts(task, [matrix(task, scored)])
-    [resampled] = part.resampled(50)
-    drawn = resampled_sums(np.eye(4), 50, task.name).astype(int)
-    for number, weights in enumerate(drawn):
+    random = np.random.default_rng(1)
+    for weights in random.multinomial(4, [0.25] * 4, size=50):
         places = np.repeat(np.arange(4), weights)
         details = task.details([scored[place] for place in places])
         [value] = [details[task.summary[name]] for name in task.headline]
-        assert resampled[task.columns[0]][number] == pytest.approx(value, abs=1e-12)
+        [column] = part.scores(part.rows[0][0, places].sum(axis=0)).values()
+        assert float(column) == pytest.approx(value, abs=1e-12)
         if task is DISCOMAT:
             hypotheses, expected = ([texts[place] for place in places] for texts in (answers, references))
             package = sacrebleu.corpus_bleu(hypotheses, [expected], smooth_method="none")
             assert value == pytest.approx(package.score / 100, abs=1e-12)
 
 
-def test_runs_are_resampled_alike():
+def test_runs_are_linearised_by_themselves():
     scored = [BIORED.score(*pair) for pair in zip(*TEXTS["biored_ner"][::-1], strict=True)]
     rows = matrix(BIORED, scored)
     [alone] = parts(BIORED, [rows])
     [both] = parts(BIORED, [rows, rows * 2])
     column = BIORED.columns[0]
-    first, second = both.resampled(40)
-    assert (first[column] == alone.resampled(40)[0][column]).all()
-    assert second[column] == pytest.approx(first[column])
+    first, second = both.linear()
+    assert (first[column].influence == alone.linear()[0][column].influence).all()
+    assert second[column].influence == pytest.approx(first[column].influence)
     assert both.values(1)[0] == pytest.approx(both.values(0)[0])
 
 
@@ -74,14 +75,15 @@ def judged(task: Task, points: list[float | None]) -> Array:
 def test_a_judge_counts_where_it_rated():
     [part] = parts(MUP, [judged(MUP, [1, None, 0.5, None])])
     assert (part.n, part.values(0)) == (2, [{MUP.columns[0]: 0.75}])
-    assert (part.resampled(200)[0][MUP.columns[0]] >= 0.5).all(), "no resample is without a rating"
+    [found] = part.linear()
+    assert found[MUP.columns[0]].share.tolist() == [0.5, 0.5]
     [part] = parts(MUP, [judged(MUP, [1, None, 0.5, None]), judged(MUP, [0, 1, None, None])])
     assert (part.n, part.values(1)) == (1, [{MUP.columns[0]: 0}])
     assert parts(MUP, [judged(MUP, [None, None])]) == []
     [part] = parts(QASPER, [judged(QASPER, [1, None])])
     assert part.columns == QASPER.columns
     assert [part.n_of(column) for column in QASPER.columns] == [1, 2]
-    assert (part.resampled(200)[0][QASPER.columns[0]] == 1).all(), "a resample without a rating is not one of rating 0"
+    assert part.linear()[0][QASPER.columns[0]].share.tolist() == [1, 0], "an answer without a rating has no part"
     [part] = parts(QASPER, [judged(QASPER, [None, None])])
     assert part.columns == QASPER.columns[1:]
 
@@ -97,18 +99,23 @@ def both_columns(random: np.random.Generator, unrated: int) -> Array:
     return rows
 
 
-def test_the_columns_of_a_resample_are_those_of_one_test_set():
-    """One answer without a rating must not draw the judged column apart from the other: the mean of two columns that
+def test_the_columns_of_a_task_vary_together():
+    """One answer without a rating must not set the judged column apart from the other: the mean of two columns that
     move together would seem a quarter surer than it is."""
     random = np.random.default_rng(7)
     whole, lacking = both_columns(random, 0), both_columns(random, 1)
     for rows, rated, least in (([whole], 60, 0.999), ([lacking], 59, 0.97), ([whole, lacking], 59, 0.97)):
         [part] = parts(QASPER, rows)
         assert part.n_of(QASPER.columns[0]) == rated
-        for found in part.resampled(2000):
+        for found in part.linear():
             judge, evidence = (found[column] for column in QASPER.columns)
-            assert np.corrcoef(judge, evidence)[0, 1] > least
-            assert np.std((judge + evidence) / 2) == pytest.approx((np.std(judge) + np.std(evidence)) / 2, rel=0.01)
+            assert correlation(judge, evidence) > least
+            alone, other, both = (
+                combined_interval([Term(1 / len(scores), score, QASPER.name) for score in scores])
+                for scores in ([judge], [evidence], [judge, evidence])
+            )
+            assert alone and other and both
+            assert 2 * (both[1] - both[0]) == pytest.approx(alone[1] - alone[0] + other[1] - other[0], rel=0.02)
 
 
 def test_a_rating_that_another_run_lacks_is_not_compared():

@@ -1,0 +1,98 @@
+"""The paired test finds a difference between equal scores as often as it says, and all of a few."""
+
+import numpy as np
+import pytest
+
+from sciriff.results.linear_scores import linear_scores
+from sciriff.results.paired_test import Parts, difference_parts, sign_flip_test
+
+Array = np.ndarray
+
+
+def micro_f1(sums: Array) -> dict[str, Array]:
+    return {"f1": 2 * sums[..., 0] / np.maximum(sums[..., 1] + sums[..., 2], 1e-9)}
+
+
+def parts_of(ours: Array, theirs: Array) -> Array:
+    scores = [linear_scores(micro_f1, rows)["f1"] for rows in (ours, theirs)]
+    return difference_parts(*scores, np.any(ours != theirs, axis=-1))
+
+
+def two_models(random: np.random.Generator, sets: int, n: int) -> tuple[Array, Array]:
+    """Lists of very uneven length, of one model with a precision of 71 % and a recall of 50 %, of another with 45 and
+    83 %: the same F1."""
+    expected = 1 + random.poisson(random.gamma(0.5, 7, (sets, n)))
+    found = []
+    for recall, wrong in ((0.5, 0.204), (0.83, 0.999)):
+        correct = random.binomial(expected, random.beta(recall, 1 - recall, (sets, n)))
+        predicted = correct + random.poisson(wrong * expected * random.gamma(2, 0.5, (sets, n)))
+        found.append(np.stack([correct, predicted, expected], axis=-1).astype(float))
+    return found[0], found[1]
+
+
+def p_values(observed: Array, permuted: Array) -> Array:
+    return (1 + np.sum(np.abs(permuted) >= np.abs(observed)[:, None], axis=1)) / (1 + permuted.shape[1])
+
+
+def test_equal_scores_of_other_precision_and_recall_are_no_difference():
+    random = np.random.default_rng(1)
+    ours, theirs = two_models(random, 3000, 50)
+    parts = parts_of(ours, theirs)
+    signs = random.choice([-1.0, 1.0], (50, 500))
+    found = p_values(parts.sum(axis=1), parts @ signs) < 0.05
+    assert 0.035 <= np.mean(found) <= 0.063
+    moved = np.stack([(theirs - ours)[..., k] @ (signs < 0) for k in range(3)], axis=-1)
+    sums = [rows.sum(axis=1)[:, None] for rows in (ours, theirs)]
+    exchanged = micro_f1(sums[1] - moved)["f1"] - micro_f1(sums[0] + moved)["f1"]
+    assert np.mean(p_values(parts.sum(axis=1), exchanged) < 0.05) > 0.065, "as exchanging the answers would find it"
+
+
+def test_parts_add_up_to_the_difference():
+    ours, theirs = two_models(np.random.default_rng(2), 20, 50)
+    theirs[:, :10] = ours[:, :10]
+    parts = parts_of(ours, theirs)
+    difference = micro_f1(theirs.sum(axis=1))["f1"] - micro_f1(ours.sum(axis=1))["f1"]
+    assert parts.sum(axis=1) == pytest.approx(difference)
+    assert (parts[:, :10] == 0).all(), "units with the same numbers add nothing"
+    assert parts_of(theirs, ours) == pytest.approx(-parts)
+
+
+def test_parts_of_a_mean_are_its_differences():
+    random = np.random.default_rng(3)
+    values = random.random((2, 8))
+    rows = [np.column_stack([one, np.ones(8)]) for one in values]
+    scores = [linear_scores(lambda sums: {"mean": sums[..., 0] / sums[..., 1]}, run)["mean"] for run in rows]
+    assert difference_parts(*scores, np.ones(8, dtype=bool)) == pytest.approx((values[1] - values[0]) / 8)
+
+
+def test_few_units_are_tested_with_all_signs():
+    assert sign_flip_test([Parts("a", np.array([0.1, 0, 0.1, 0.1, 0]), 5)], 100) == (2 / 8, True)
+    assert sign_flip_test([Parts("a", np.array([0.1, -0.1]), 2)], 100) == (1, True)
+    assert sign_flip_test([Parts("a", np.zeros(5), 5), Parts("b", np.zeros(3), 3)], 100) == (1, True)
+    assert sign_flip_test([], 100) == (1, True)
+
+
+def test_many_units_are_tested_with_random_signs():
+    added = np.abs(np.random.default_rng(4).normal(1, 0.3, 40))
+    p, every = sign_flip_test([Parts("a", added, 40)], 999)
+    assert (p, every) == (1 / 1000, False)
+    assert sign_flip_test([Parts("a", added, 40)], 999) == sign_flip_test([Parts("a", -added, 40)], 999)
+
+
+def test_tasks_that_differ_in_opposite_directions_add_no_noise_to_their_mean():
+    """One task better and one worse by as much: the variance of each is that around its own difference."""
+    random = np.random.default_rng(5)
+    found = []
+    for _ in range(300):
+        tasks = [Parts(name, (by + random.normal(0, 1, 40)) / 40, 40) for name, by in (("a", 1.5), ("b", -1.5))]
+        found.append(sign_flip_test(tasks, 400)[0] < 0.05)
+    assert 0.02 <= np.mean(found) <= 0.085
+
+
+@pytest.mark.parametrize("which", [0, 1])
+def test_a_score_of_0_or_1_beside_another(which: int):
+    ours = np.tile([0.0, 2, 2], (12, 1)) if which == 0 else np.tile([2.0, 2, 2], (12, 1))
+    theirs = ours.copy()
+    theirs[:6, 0] = 1
+    p, every = sign_flip_test([Parts("a", parts_of(ours, theirs), 12)], 10_000)
+    assert (p, every) == (2 / 64, True)
