@@ -1,6 +1,6 @@
 """95 % intervals of scores, of means of scores and of their differences, from each unit's part in them.
 
-Simulations decided between these and several bootstraps: docs/statistics.md and benchmarks/statistics.py.
+Simulations decided between these and several bootstraps: docs/statistics.md and benchmarks/calibration.py.
 """
 
 from collections.abc import Sequence
@@ -37,7 +37,7 @@ def limits(score: LinearScore) -> tuple[Array, Array]:
     """Limits of the 95 % interval of a score, [...], both in [0, 1].
 
     Wilson's interval of a share (1927) for as many units as would have the score's variance, value (1 - value) /
-    variance, as is usual for shares in surveys (Korn & Graubard 1998; Dean & Pagano 2015), with the t quantile for the
+    variance, as is usual for shares in surveys (Korn & Graubard 1998; Franco et al. 2019), with the t quantile for the
     effective number of units. It is asymmetric near 0 and 1, and has a width where all or none is right.
     """
     value, units = score.value, score.effective_units
