@@ -16,7 +16,7 @@ from sciriff.config import Config
 from sciriff.data.documents import document_digests
 from sciriff.data.judgements import answers_digest, read_asked, read_ratings
 from sciriff.data.records import named
-from sciriff.data.saved_answers import SavedAnswer, TaskAnswers, filters_line, read_predictions, some
+from sciriff.data.saved_answers import SavedAnswer, TaskAnswers, read_predictions, some
 from sciriff.results.general_items import GeneralRun, read_general, score_general
 from sciriff.results.general_table import write_general_table
 from sciriff.results.parity_differences import other_parity, scored_by_other_rules, task_differences
@@ -28,7 +28,7 @@ from sciriff.results.scores import ColumnScore, JudgeReport, Scores, Summary, Ta
 from sciriff.results.statistics import Array
 from sciriff.results.summary_table import summary_lines
 from sciriff.results.task_columns import TaskColumns, parts
-from sciriff.run.messages import say, show
+from sciriff.run.messages import show
 from sciriff.run.progress import Progress
 from sciriff.run.run_dir import RunDir
 from sciriff.run.user_error import UserError
@@ -44,8 +44,6 @@ def main(config: Config, run: RunDir) -> None:
     held_out = config.eval.held_out
     wanted = config.predictions_filter
     tasks = read_predictions(folder, config.eval.tasks, config.allow_missing, names_of(held_out), wanted)
-    if line := filters_line(tasks):
-        say(line)
     parity = config.eval.parity == "reference"
     progress = Progress(sum(len(found.answers) for found in tasks.values()))
     done = 0
@@ -202,6 +200,8 @@ def task_scores(task: Task, found: TaskAnswers, scored: list[Scored], samples: l
         "headline": {name: details[task.summary[name]] for name in task.headline if task.summary[name] in details},
         "details": details,
     }
+    if found.taken is not None and len(found.filters) > 1:
+        result["filter"] = {"taken": found.taken, "others": [name for name in found.filters if name != found.taken]}
     if found.samples > 1:
         result |= {"answers": len(scored), "sd_over_samples": spreads}
     return result
@@ -260,7 +260,7 @@ def add_intervals(summary: Summary, columns: Sequence[TaskColumns], intervals: b
 
 
 def label_documents(results: dict[str, TaskScores], summary: Summary, columns: Sequence[TaskColumns]) -> None:
-    """Say of which tasks documents were resampled, and of which these were too few."""
+    """Say in which tasks documents are the units of intervals, and in which these are too few."""
     for part in columns:
         known = (summary["columns"][name] for name in part.columns if name in summary["columns"])
         found = [score for score in known if "ci95" in score]

@@ -326,7 +326,7 @@ def test_a_latex_table_of_one_run(make, monkeypatch, capsys):
     assert values[-2] == f"{100 * summary['mean']:.1f}"
     assert intervals[-2].startswith(r"{\scriptsize [")
     assert text.count("{") == text.count("}")
-    assert r"95\,\% bootstrap intervals" in text
+    assert r"95\,\% intervals over instances" in text
     assert "differs from" not in text
 
 

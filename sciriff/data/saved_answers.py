@@ -248,21 +248,6 @@ def read_expected(path: Path) -> tuple[dict[str, list[str]], int | None]:
     return instances, samples
 
 
-def filters_line(tasks: Mapping[str, TaskAnswers]) -> str | None:
-    """Say which answers are scored where lm-eval's files have those of several filters; None if none has."""
-    chosen = {name: found for name, found in tasks.items() if len(found.filters) > 1}
-    if not chosen:
-        return None
-    each = {(found.filters, found.taken) for found in chosen.values()}
-    filters, taken = next(iter(each)) if len(each) == 1 else (None, None)
-    if filters is None:
-        parts = [f"{name}: {found.taken} of {', '.join(found.filters)}" for name, found in chosen.items()]
-        what = "; ".join(parts)
-    else:
-        what = f"{taken} of {', '.join(filters)} ({', '.join(chosen)})"
-    return visible_line(f"answers of one of lm-eval's filters are taken: {what}; predictions_filter=NAME takes another")
-
-
 def read_answers(path: Path, task: str, wanted_filter: str | None = None) -> dict[AnswerKey, SavedAnswer]:
     """Read the rows of one file, lm-eval's in the order of the data set and of one filter. UserError names file and
     line."""

@@ -15,62 +15,72 @@ const needle = () => byId("filter-text").value.trim().toLowerCase();
 const several = () => index.runs.length > 1;
 const valueOf = (id) => byId(id)?.value ?? "";
 
-// The runs whose answers are compared: how `run` changed against `base`. Of one run both are it.
-function pair() {
-  if (!several()) return { base: 0, run: 0 };
+// What the filters say, read once for each search. `run` is compared with `base`; of one run both are it.
+let view = { base: 0, run: 0, column: "", flag: "", change: "", mark: "", low: 0, high: EXACT };
+
+function readView() {
   const other = Number(valueOf("filter-pair"));
-  return "firstIsNew" in byId("browser").dataset ? { base: other, run: 0 } : { base: 0, run: other };
+  const firstIsNew = "firstIsNew" in byId("browser").dataset;
+  view = {
+    base: firstIsNew ? other : 0,
+    run: firstIsNew ? 0 : other,
+    column: valueOf("filter-column"),
+    flag: valueOf("filter-flag"),
+    change: valueOf("filter-change"),
+    mark: valueOf("filter-mark"),
+    low: Number(valueOf("filter-low") || 0) * (EXACT / 100),
+    high: Number(valueOf("filter-high") || 100) * (EXACT / 100),
+  };
 }
 
-// The score of an answer in one column, or the mean of those it has; null without any.
-function scoreOf([task, row], run, column = valueOf("filter-column")) {
+// The score of an answer in the chosen column, or the mean of those it has; null without any.
+function scoreOf([task, row], run) {
   const { columns, runs } = index.tasks[task];
-  const values = (runs[run]?.scores ?? []).filter((_, at) => column === "" || columns[at] === column).map((its) => its[row]);
-  const known = values.filter((value) => value !== null);
-  return known.length === 0 ? null : known.reduce((sum, value) => sum + value, 0) / known.length;
+  if (runs[run] === null) return null;
+  let [sum, known] = [0, 0];
+  for (let at = 0; at < columns.length; at += 1) {
+    const value = runs[run].scores[at][row];
+    if (value === null || (view.column !== "" && view.column !== columns[at])) continue;
+    sum += value;
+    known += 1;
+  }
+  return known === 0 ? null : sum / known;
 }
 
 // How much better `run` is than `base`; null where one has no score.
 function changeBy(which) {
-  const { base, run } = pair();
-  const [before, after] = [scoreOf(which, base), scoreOf(which, run)];
+  const [before, after] = [scoreOf(which, view.base), scoreOf(which, view.run)];
   return before === null || after === null ? null : after - before;
 }
 
 const flagsOf = ([task, row], run) => index.tasks[task].runs[run]?.flags[row] ?? null;
+const differs = ([task, row]) => digestOf(task, row, view.base) !== digestOf(task, row, view.run);
 
+// Which items a change is of, given the flags of both answers; null where there is no answer.
 const CHANGES = {
   different: (which, one, other) => one !== null && other !== null && differs(which),
   worse: (which) => changeBy(which) < 0,
   better: (which) => changeBy(which) > 0,
   unreadable: (_, one, other) => one !== null && other !== null && one.includes("u") !== other.includes("u"),
-  "both-unreadable": (_, one, other) => one?.includes("u") && other?.includes("u"),
+  "both-unreadable": (_, one, other) => one !== null && other !== null && one.includes("u") && other.includes("u"),
   lacking: (_, one, other) => (one === null) !== (other === null),
 };
 
-const differs = ([task, row]) => digestOf(task, row, pair().base) !== digestOf(task, row, pair().run);
-
 function markPasses([task, row]) {
-  const wanted = byId("filter-mark").value;
-  if (wanted === "") return true;
+  if (view.mark === "") return true;
   const found = index.runs.map((_, run) => markOf(task, row, run)?.mark).filter(Boolean);
-  if (wanted === "none" || wanted === "some") return (found.length > 0) === (wanted === "some");
-  return found.includes(wanted);
+  if (view.mark === "none" || view.mark === "some") return (found.length > 0) === (view.mark === "some");
+  return found.includes(view.mark);
 }
 
 function passes(which) {
-  const { base, run } = pair();
-  const [before, after] = [flagsOf(which, base), flagsOf(which, run)];
-  const wanted = valueOf("filter-change");
-  if (wanted !== "" && !CHANGES[wanted](which, before, after)) return false;
-  const flag = byId("filter-flag").value;
-  const has = (flags) => flags !== null && (flag === "r" ? !flags.includes("u") : flags.includes(flag));
-  if (!has(before) && !has(after) && !(flag === "" && several())) return false;
+  const [before, after] = [flagsOf(which, view.base), flagsOf(which, view.run)];
+  if (view.change !== "" && !CHANGES[view.change](which, before, after)) return false;
+  const has = (flags) => flags !== null && (view.flag === "r" ? !flags.includes("u") : flags.includes(view.flag));
+  if (view.flag !== "" && !has(before) && !has(after)) return false;
   if (!markPasses(which)) return false;
-  const low = Number(byId("filter-low").value || 0) * (EXACT / 100);
-  const high = Number(byId("filter-high").value || 100) * (EXACT / 100);
-  const score = scoreOf(which, run);
-  return score === null ? low <= 0 && high >= EXACT : score >= low && score <= high;
+  const score = scoreOf(which, view.run);
+  return score === null ? view.low <= 0 && view.high >= EXACT : score >= view.low && score <= view.high;
 }
 
 async function texts(task) {
@@ -114,6 +124,7 @@ function rangeHas(hits, ranges) {
 // [task, row] of what the filters leave; null if another search has begun.
 async function find() {
   const turn = (search += 1);
+  readView();
   const text = needle();
   const only = byId("filter-task").value;
   let hits = null;
@@ -143,8 +154,7 @@ function sorted(left) {
   const order = byId("filter-order").value;
   if (order === "") return left;
   const sign = order === "low" || order === "loss" ? 1 : -1;
-  const { run } = pair();
-  const value = order === "loss" || order === "gain" ? changeBy : (which) => scoreOf(which, run);
+  const value = order === "loss" || order === "gain" ? changeBy : (which) => scoreOf(which, view.run);
   const keyed = left.map((which) => [value(which) ?? sign * Infinity, which]);
   keyed.sort(([a], [b]) => sign * (a - b) || 0);
   return keyed.map(([, which]) => which);
@@ -178,7 +188,7 @@ function shortId(task, row) {
 
 // `▼ 100.0 → 50.0` of the two runs that are compared.
 function changeOf(which) {
-  const { base, run } = pair();
+  const { base, run } = view;
   const by = changeBy(which);
   const [sign, word, style] = by < 0 ? ["▼", "worse", "lower"] : by > 0 ? ["▲", "better", "higher"] : ["", "", "noise"];
   return element("span", { class: style }, element("span", { "aria-hidden": "true" }, sign),

@@ -61,7 +61,8 @@ function takeKept(name, text) {
 }
 
 const isMark = (it) =>
-  typeof it === "object" && it !== null && Object.hasOwn(MARK_SIGNS, it.mark) && typeof it.note === "string";
+  typeof it === "object" && it !== null && typeof it.mark === "string" && Object.hasOwn(MARK_SIGNS, it.mark) &&
+  typeof it.note === "string";
 
 // ---- files ----
 
@@ -100,7 +101,7 @@ function takeMarks(list, keep) {
   const known = everyAnswer();
   let [taken, others] = [0, 0];
   for (const it of list) {
-    const note = it.note ?? "";
+    const note = (it.note ?? "").slice(0, LONGEST_NOTE);
     const key = markKey(it.run, it.task, it.instance_id, it.sample ?? 1, it.answer);
     if (!known.has(key)) others += 1;
     else {

@@ -131,7 +131,6 @@ function answerSide(shown, which) {
 
 const letter = (run) => "ABCD"[run];
 const scoresOf = (row) => Object.entries(row.scores).map(([metric, value]) => `${metric} ${(100 * value).toFixed(1)}`);
-const MISSED_AT = () => index.matches.indexOf("missed");
 
 // The answer of one of several runs; `only` are the ranges of words that the answer it is compared with has not.
 function sideOf(shown, which, run, only, sameAs) {
@@ -149,7 +148,7 @@ function sideOf(shown, which, run, only, sameAs) {
   if (sameAs >= 0) box.append(element("p", { class: "label" }, `The same text as ${letter(sameAs)}.`));
   if (row.reference !== undefined) box.append(folded("Its reference is another", written(row.reference, [])));
   if (row.items !== undefined) {
-    const missed = row.items[1].filter(([mark]) => mark === MISSED_AT());
+    const missed = row.items[1].filter(([mark]) => index.matches[mark] === "missed");
     const lost = missed.length > 0 ? [element("ul", { class: "items" }, ...missed.map((it) => item(it, [])))] : [];
     const parts = folded("Item by item", ...itemsOf(row, 0), ...lost);
     parts.open = itemsOpen;
@@ -161,7 +160,7 @@ function sideOf(shown, which, run, only, sameAs) {
 }
 
 function severalSides(shown, which) {
-  const { base, run } = pair();
+  const { base, run } = view;
   const [one, other] = [shown.answers[base], shown.answers[run]];
   const [oneOnly, otherOnly] = one && other && one.answer !== other.answer ? differences(one.answer, other.answer) : [[], []];
   const only = (at) => (at === base ? oneOnly : at === run ? otherOnly : []);

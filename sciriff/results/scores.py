@@ -46,6 +46,13 @@ class JudgeReport(TypedDict):
     """Answers that lack their rating."""
 
 
+class FilterChoice(TypedDict):
+    """Which of lm-eval's filters the answers are of, where its files have those of several."""
+
+    taken: str
+    others: list[str]
+
+
 class TaskScores(TypedDict):
     """One task with `n` instances. Counts cover all answers to them, values are means over samples."""
 
@@ -70,8 +77,9 @@ class TaskScores(TypedDict):
     """Number of answers, if each instance has several samples."""
     sd_over_samples: NotRequired[dict[str, float | None]]
     judge: NotRequired[JudgeReport]
+    filter: NotRequired[FilterChoice]
     documents: NotRequired[int]
-    """Documents that the instances are about, if intervals resample documents and not instances."""
+    """Documents that the instances are about, if its intervals are made of documents and not of instances."""
 
 
 class TaskDifferences(TypedDict):

@@ -58,7 +58,7 @@ def _shared_parts(task: Task, runs: Sequence[FinishedRun], notes: list[str]) -> 
     found = parts(task, [_vectors(task, table, shared) for table in tables], _documents(tables, shared))
     for part in found:
         if part.by_document:
-            notes.append(f"{task.name}: resampled by document, {part.documents} of {part.n} instances")
+            notes.append(f"{task.name}: the units are {part.documents} documents, of {part.n} instances")
         elif part.documents < part.n:
             notes.append(f"{task.name}: {part.too_few}")
     for column in task.judged_columns:

@@ -101,7 +101,7 @@ def _remarks(scores: Scores) -> list[str]:
             lines.append(f"{name}: {result['missing']} of {answers_of(result) + result['missing']} answers are missing")
         if result["benchmark"] not in (None, result["n"]):
             lines.append(f"{name}: {result['n']} answers; SciRIFF's validation split has {result['benchmark']}")
-    lines += interval_lines(scores)
+    lines += [*filter_lines(scores), *interval_lines(scores)]
     if own := scores.get("own_tasks"):
         named = ", ".join(f"{name} ({metric})" for name, metric in sorted(own.items()))
         lines.append(f"not of SciRIFF's nine tasks: {named}; compare the mean only with means of the same columns")
@@ -113,10 +113,20 @@ def _remarks(scores: Scores) -> list[str]:
     return lines
 
 
+def filter_lines(scores: Scores) -> list[str]:
+    """Lines that say which of lm-eval's filters was scored, where its files have several."""
+    return [
+        f"{name}: answers of lm-eval's filter {found['taken']}, not of {', '.join(found['others'])} "
+        "(predictions_filter=NAME takes another)"
+        for name, task in scores["tasks"].items()
+        if (found := task.get("filter"))
+    ]
+
+
 def interval_lines(scores: Scores) -> list[str]:
-    """Lines that say which tasks are resampled by document, and which intervals are known to be too narrow."""
+    """Lines that say whose intervals are made of documents, and which intervals are known to be too narrow."""
     lines = [
-        f"{name}: {task['n']:,} instances about {task['documents']:,} documents, which are resampled"
+        f"{name}: {task['n']:,} instances about {task['documents']:,} documents, which are the units of its intervals"
         for name, task in scores["tasks"].items()
         if "documents" in task
     ]

@@ -12,7 +12,7 @@ from sciriff.tasks.metrics.judge_rating import JudgeCounts
 from sciriff.tasks.task import Task
 
 FEWEST_DOCUMENTS = 30
-"""With fewer documents than this instances are resampled: too few clusters make intervals too narrow, too."""
+"""With fewer documents than this the units are instances, and a note says so: how so few vary is itself uncertain."""
 
 Places = npt.NDArray[np.int64]
 
@@ -50,8 +50,8 @@ class TaskColumns:
 
     @property
     def too_few(self) -> str:
-        """Note on intervals of instances that are about too few documents to resample these."""
-        return f"the {self.n} instances are about {self.documents} documents, too few to resample; taken as independent"
+        """Note on intervals of instances that are about too few documents."""
+        return f"the {self.n} instances are about {self.documents} documents, too few to be units; taken as independent"
 
     def in_units(self, matrix: Array) -> Array:
         """Vectors of the units, [units, k], which add up those of their instances, [n, k]."""

@@ -11,7 +11,6 @@ import pytest
 from sciriff.config import Config, to_yaml
 from sciriff.data.saved_answers import (
     SavedAnswer,
-    filters_line,
     find_samples,
     models_below,
     read_answers,
@@ -132,36 +131,36 @@ def test_the_first_of_several_filters_is_read_or_the_one_that_was_named(tmp_path
         read_answers(path, NER)
 
 
-def test_what_is_said_of_filters(tmp_path: Path):
-    """A task without the chosen filter is read by its first, but one that no task has is a mistake."""
+def test_a_task_without_the_chosen_filter_is_read_by_its_first(tmp_path: Path):
+    """But a filter that no task has is a mistake."""
     write(tmp_path / f"samples_{NER}_{STAMP}.jsonl", filtered("strict", "\x1b[31mred"))
     write(tmp_path / f"samples_{MUP}_{STAMP}.jsonl", filtered("none", task=MUP))
-    line = filters_line(read_predictions(tmp_path, None, False))
-    assert line is not None
-    assert f"strict of strict, \u241b[31mred ({NER})" in line
-    assert "predictions_filter=NAME" in line
+    first = read_predictions(tmp_path, None, False)
+    assert (first[NER].taken, first[NER].filters, first[MUP].taken) == ("strict", ("strict", "\x1b[31mred"), "none")
     found = read_predictions(tmp_path, None, False, wanted_filter="\x1b[31mred")
     assert found[NER].answers[0].prediction == "\x1b[31mred 0"
     assert found[MUP].answers[0].prediction == "none 0"
     with pytest.raises(ValueError, match=r"predictions_filter=x; the filters are strict, .\[31mred, none"):
         read_predictions(tmp_path, None, False, wanted_filter="x")
     (tmp_path / f"samples_{NER}_{STAMP}.jsonl").unlink()
-    assert filters_line(read_predictions(tmp_path, None, False)) is None
     write(tmp_path / f"samples_{MUP}_{STAMP}.jsonl", [sample(0, task=MUP)])
     with pytest.raises(ValueError, match=r"predictions_filter=x; these answers have no filters"):
         read_predictions(tmp_path, None, False, wanted_filter="x")
 
 
-def test_the_filter_is_a_key(tmp_path: Path, composed: Callable[..., Config], capsys: pytest.CaptureFixture[str]):
+def test_the_filter_is_a_key_and_is_said(
+    tmp_path: Path, composed: Callable[..., Config], capsys: pytest.CaptureFixture[str]
+):
     write(tmp_path / "in" / f"samples_{NER}_{STAMP}.jsonl", filtered("bad", "good"))
     run = RunDir(tmp_path / "run")
     run.root.mkdir()
     options = ("experiment=demo", "train=none", "name=x", f"run_dir={run.root}", f"predictions={tmp_path / 'in'}")
-    score(composed(*options), run)
-    assert f"bad of bad, good ({NER})" in capsys.readouterr().err
-    chosen = composed(*options, "predictions_filter=good")
+    score(composed(*options, "eval.resamples=0"), run)
+    line = f"{NER}: answers of lm-eval's filter bad, not of good (predictions_filter=NAME takes another)"
+    assert line in capsys.readouterr().out.splitlines()
+    chosen = composed(*options, "predictions_filter=good", "eval.resamples=0")
     score(chosen, run)
-    assert f"good of bad, good ({NER})" in capsys.readouterr().err
+    assert json.loads(run.scores.read_text())["tasks"][NER]["filter"] == {"taken": "good", "others": ["bad"]}
     assert "predictions_filter: good" in to_yaml(chosen)
     assert "predictions_filter" not in to_yaml(composed(*options)), "runs of earlier versions stay as they are"
     with pytest.raises(ValueError, match="predictions_filter=good chooses among lm-eval's answers"):

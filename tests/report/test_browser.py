@@ -172,6 +172,21 @@ def test_arrows_walk_through_the_list(tab: Any, page: Path) -> None:
     assert tab.url.endswith("A48"), "in a field an arrow moves the cursor"
 
 
+def test_a_prediction_is_marked_by_key_and_by_click(tab: Any) -> None:
+    shown(tab, "128")
+    assert not tab.query_selector("#filter-change") and not tab.query_selector("#filter-pair"), "there is one run"
+    tab.focus("#rows a")
+    tab.keyboard.press("1")
+    tab.keyboard.press("j")
+    titled(tab, "bioasq_list_qa:validation:1")
+    tab.click("#prediction .marking [data-mark=unclear]")
+    assert tab.inner_text("#marked") == "Marks in this page: 1 right, 0 wrong, 1 unclear."
+    tab.select_option("#filter-mark", "right")
+    assert shown(tab, "1") == ["bioasq: validation:0"]
+    tab.keyboard.press("Escape")
+    assert "cut, right" in " ".join(tab.inner_text("#rows [aria-current]").split())
+
+
 def test_each_prediction_has_a_link_of_its_own(browser: Any, page: Path) -> None:
     with quiet_tab(browser) as tab:
         tab.goto(address(page, "prediction=bioasq_list_qa/" + quote("bioasq_list_qa:validation:77", safe="")))

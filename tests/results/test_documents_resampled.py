@@ -80,7 +80,9 @@ def test_a_run_is_resampled_by_document(make: Make):
     assert known["tasks"][BIOASQ.name]["n"] == unknown["tasks"][BIOASQ.name]["n"] == 120
     assert known["summary"]["columns"][COLUMN]["value"] == unknown["summary"]["columns"][COLUMN]["value"]
     assert width(known) / width(unknown) == pytest.approx(3**0.5, rel=0.1)
-    assert f"{BIOASQ.name}: 120 instances about 40 documents, which are resampled" in summary_lines(known)  # type: ignore[arg-type]
+    assert f"{BIOASQ.name}: 120 instances about 40 documents, which are the units of its intervals" in summary_lines(
+        known
+    )  # type: ignore[arg-type]
 
 
 def test_too_few_documents_are_said(make: Make):
@@ -123,7 +125,7 @@ def test_two_runs_are_compared_by_document(make: Make):
         )
     }
     by_document = compare(runs["one"], runs["two"], 4000)
-    assert f"{BIOASQ.name}: resampled by document, 40 of 120 instances" in by_document.notes
+    assert f"{BIOASQ.name}: the units are 40 documents, of 120 instances" in by_document.notes
     [column] = by_document.columns
     assert (column.n, column.difference) == (120, pytest.approx(15 / 40))
     by_instance = compare(runs["old one"], runs["old"], 4000)
@@ -141,7 +143,7 @@ def test_two_runs_are_compared_by_document(make: Make):
 def test_seeds_are_pooled_by_document(make: Make):
     group = Group(tuple(read_run(make(f"s{seed}", HARD, 40, f"seed={seed}").root) for seed in (1, 2)))
     columns, notes = pooled(group, 2000)
-    assert f"{BIOASQ.name}: resampled by document, 40 of 120 instances" in notes
+    assert f"{BIOASQ.name}: the units are 40 documents, of 120 instances" in notes
     assert columns[0].n == 120
     limits = columns[0].ci95
     assert limits is not None
