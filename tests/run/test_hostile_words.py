@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from sciriff import compare, config, ls, score, sweep_page, train
+from sciriff import compare, config, evaluate, ls, score, sweep_page, train
 from sciriff.config import Config
 from sciriff.data.records import Prediction
 from sciriff.driver.pipeline import RunFailed
@@ -90,6 +90,10 @@ def printed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
         (export.main, ["lm_eval", "out", "--data", FILE], 1),
         (export.main, ["lm_eval", "out", "--tasks", FILE], 1),
         (export.main, ["lm_eval", "out", f"--{NAME}"], None),
+        (export.main, ["parquet", "x.parquet", FILE], 1),
+        (export.main, ["parquet", f"--{NAME}"], None),
+        (evaluate.main, [f"predictions={FILE}"], 1),
+        (evaluate.main, ["--cfg", FILE], None),
         (recreate_page.main, [FILE], 1),
         (recreate_page.main, ["x", FILE], None),
         (track.main, [FILE], 1),

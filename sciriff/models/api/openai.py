@@ -72,9 +72,14 @@ def _said(message: ChatMessage) -> tuple[str, str]:
     """Text and refusal of a message, whose content is a text or a list of parts. ValueError where it is neither."""
     content, refusal = message.content, message.refusal or ""
     if isinstance(content, list):
-        refusals = [part for part in content if isinstance(part, dict) and isinstance(part.get("refusal"), str)]
-        refusal = refusal or "".join(part["refusal"] for part in refusals)
-        return text_of([part for part in content if part not in refusals]), refusal
+        texts, refusals = [], []
+        for part in content:
+            found = part.get("refusal") if isinstance(part, dict) else None
+            if isinstance(found, str):
+                refusals.append(found)
+            else:
+                texts.append(part)
+        return text_of(texts), refusal or "".join(refusals)
     return content or "", refusal
 
 

@@ -511,6 +511,13 @@ def test_what_is_no_chat_completion(body: Any):
         read_reply(body)
 
 
+def test_a_list_of_very_many_parts_takes_no_time():
+    parts: list[Any] = [{"type": "refusal", "refusal": "n"}, {"type": "text", "text": "y"}] * 50_000
+    started = time.monotonic()
+    assert read_reply({"choices": [{"message": {"content": parts}}]}).text == "y" * 50_000
+    assert time.monotonic() - started < 5
+
+
 def test_tokens_are_estimated_where_the_server_counts_none():
     (call,) = some_calls(1)
     message = {"content": None, "refusal": "I will not."}
