@@ -92,6 +92,7 @@ def test_the_threshold_moves(make, comparing, monkeypatch):  # noqa: F811
     assert "--right-from 0" in comparing("base", "--marks", "anna.json", "--right-from", "0", status=2)[0]
 
 
+@pytest.mark.shows("D4")
 def test_marks_of_other_answers_are_counted_named_and_never_applied(make, comparing):  # noqa: F811
     make("base", good(0.5))
     make("other", good(0.4), "eval.max_new_tokens=7")

@@ -50,6 +50,7 @@ def test_the_digest_is_of_the_bytes_of_the_text():
         ({"note": ["x"]}, ["marks[1].note"]),
     ],
 )
+@pytest.mark.shows("D4")
 def test_a_wrong_entry_is_named(tmp_path, changed, told):
     path = written(tmp_path, MARK, MARK | {"instance_id": "other"} | changed)
     with pytest.raises(UserError) as error:

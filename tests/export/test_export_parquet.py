@@ -117,6 +117,7 @@ def test_configs_are_typed_columns_and_those_that_differ_come_first(tmp_path, mo
     assert not [name for name in none.columns if name.startswith("config.")]
 
 
+@pytest.mark.shows("R1")
 def test_keys_of_a_stranger_s_config_are_plain_data(tmp_path, monkeypatch):
     monkeypatch.setenv("CANARY", "swallowed")
     run = small(tmp_path / "a", ner())
@@ -178,6 +179,7 @@ def test_samples_and_lengths(tmp_path, monkeypatch):
     assert frame["prompt_tokens"].tolist()[0] == 5 and frame["prompt_tokens"].isna().tolist() == [False, True]
 
 
+@pytest.mark.shows("R14")
 def test_answers_from_elsewhere_have_numbers_and_no_texts(tmp_path, monkeypatch, capsys):
     write_jsonl(tmp_path / "elsewhere" / f"{NER}.jsonl", [ner(0), ner(1)])
     run = scored(tmp_path / "a", f"predictions={tmp_path / 'elsewhere'}")

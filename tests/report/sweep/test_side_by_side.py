@@ -116,6 +116,7 @@ def test_each_answer_has_its_own_reference_and_prompt_where_they_differ() -> Non
 # ---- reading runs ----
 
 
+@pytest.mark.shows("R14")
 def test_answers_that_are_gone_elsewhere_or_others_are_named(folders: list[RunDir], tmp_path: Path) -> None:
     before, after, worst = folders
 
@@ -171,6 +172,7 @@ def test_report_shows_the_answers_of_the_run_beside_it(folders: list[RunDir]) ->
     assert shown["browser"].runs == ["after"] and "before: its answers are not shown" in shown["browser"].notes[0]
 
 
+@pytest.mark.shows("R10")
 def test_hostile_texts_are_packed_and_add_no_element(folders: list[RunDir]) -> None:
     page = compared_page(folders[:2]).decode()
     kind = compared_page([folders[2], folders[2]]).decode()
