@@ -74,6 +74,7 @@ audit: $(VENV)/.dev  ## known vulnerabilities of what `make demo` installs; need
 bench: $(VENV)/.dev  ## numbers, printed with the commit; the mix at full size: benchmarks/mix.py alone
 	$(BIN)/python benchmarks/startup.py
 	$(BIN)/python benchmarks/scoring.py
+	$(BIN)/python benchmarks/calibration.py
 	$(BIN)/python benchmarks/clusters.py --tenth
 	$(BIN)/python benchmarks/mix.py --rows 20000 --compare 8000
 	$(BIN)/python benchmarks/recreate.py --memory-rows 20000

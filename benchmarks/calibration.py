@@ -1,7 +1,7 @@
 """How often intervals cover what is true, and tests find it, in simulations of the shapes of the eleven columns.
 
 python benchmarks/calibration.py          a tenth of the simulations again, beside all that are stored
-python benchmarks/calibration.py --all    all of them, which takes an hour, into benchmarks/calibration.tsv
+python benchmarks/calibration.py --all    all of them, in about 15 minutes of one core, into benchmarks/calibration.tsv
 
 "Before" are the percentile bootstrap and the test that exchanges two runs' answers, which were used until December
 2026; BCa and the bootstrap-t of log-odds were tried. "After" is what scoring and comparing use.
@@ -11,7 +11,7 @@ import argparse
 import csv
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import NormalDist
@@ -180,7 +180,7 @@ def of_scores(found: Batch, true: float) -> Measures:
 
 
 def of_differences(found: Batch, true: float) -> Measures:
-    """Which tests find a difference, which intervals cover the true one, and what is called detectable."""
+    """Which tests find a difference, and which intervals cover the true one."""
     bootstrapped = found.resampled[1] - found.resampled[0]
     terms = [Term(-1, found.scores[0], ""), Term(1, found.scores[1], "")]
     return {
@@ -188,9 +188,14 @@ def of_differences(found: Batch, true: float) -> Measures:
         "found after": p_values(found.difference, found.flipped) < 0.05,
         "difference before": covers(*percentile(bootstrapped), true),
         "difference after": covers(*combined_limits(terms), true),
-        "detectable before": 2.8016 * bootstrapped.std(axis=1, ddof=1),
-        "detectable after": detectable(terms),
     }
+
+
+def called_detectable(found: Batch, which: str) -> Array:
+    """The difference that is or was called detectable, [sets]."""
+    if which == "before":
+        return np.asarray(2.8016 * (found.resampled[1] - found.resampled[0]).std(axis=1, ddof=1))
+    return detectable([Term(-1, found.scores[0], ""), Term(1, found.scores[1], "")])
 
 
 def of_means(found: list[Batch], true: list[tuple[float, float]]) -> Measures:
@@ -273,7 +278,7 @@ def detectable_cells(truth: dict[Cell, tuple[float, float]]) -> Iterator[Cell]:
             effect = first
             for _ in range(3):
                 ours, theirs = true_scores(shape, effect)
-                called = of_differences(batch(shape, 0, effect), 0)[f"detectable {which}"].mean()
+                called = called_detectable(batch(shape, 0, effect), which).mean()
                 effect *= float(called) / (theirs - ours)
             cell = (f"detectable {which}", name, n, round(effect, 5))
             truth[cell] = true_scores(shape, cell[3])
@@ -322,14 +327,21 @@ def _cell(line: Mapping[str, str]) -> Cell:
     return line["kind"], line["shape"], int(line["n"]), float(line["effect"])
 
 
-def table(lines: Iterable[Mapping[str, str]], kind: str, measures: list[str]) -> Iterator[str]:
-    """Lines of a table of one kind of cells: the stored value of each measure in %, and the repeated one."""
+def _cells(
+    lines: Iterable[Mapping[str, str]], kind: str, measures: Sequence[str]
+) -> dict[Cell, dict[str, Mapping[str, str]]]:
+    """Cell -> measure -> its line, of the cells of one kind."""
     cells: dict[Cell, dict[str, Mapping[str, str]]] = {}
     for line in lines:
         if line["kind"] == kind and line["measure"] in measures:
             cells.setdefault(_cell(line), {})[line["measure"]] = line
+    return cells
+
+
+def table(lines: Iterable[Mapping[str, str]], kind: str, measures: list[str]) -> Iterator[str]:
+    """Lines of a table of one kind of cells: the stored value of each measure in %, and the repeated one."""
     yield f"{'shape':42} {'n':>5} " + " ".join(f"{measure:>22}" for measure in measures)
-    for (_, name, n, _), found in cells.items():
+    for (_, name, n, _), found in _cells(lines, kind, measures).items():
         numbers = (found.get(measure) for measure in measures)
         shown = (
             f"{100 * float(line['value']):10.1f}" + (f" ({100 * float(line['again']):5.1f})" if "again" in line else "")
@@ -340,10 +352,53 @@ def table(lines: Iterable[Mapping[str, str]], kind: str, measures: list[str]) ->
         yield f"{name:42} {n:5} " + " ".join(f"{text:>22}" for text in shown)
 
 
+MARKDOWN = (
+    (
+        "null",
+        ("interval before", "interval BCa", "interval bootstrap-t", "interval after", "noted"),
+        "| scores | n | percentile (before) | BCa | bootstrap-t | now | with a note |",
+    ),
+    (
+        "null",
+        ("found before", "found after", "difference before", "difference after"),
+        "| equal scores of | n | found before | found now | interval before | interval now |",
+    ),
+    ("power", ("found before", "found after"), "| a real difference of | n | found before | found now |"),
+)
+"""Tables of docs/statistics.md: kind of cells, measures, header."""
+
+
+def markdown(lines: Sequence[Mapping[str, str]]) -> Iterator[str]:
+    """Lines of the tables of docs/statistics.md."""
+    for kind, measures, header in MARKDOWN:
+        yield from ("", header, "|---|" + "---|" * (len(measures) + 1))
+        for (_, name, n, _), found in _cells(lines, kind, measures).items():
+            numbers = (f"{100 * float(found[one]['value']):.1f}" if one in found else "" for one in measures)
+            yield f"| {name} | {n:,} | {' | '.join(numbers)} |"
+    yield from (
+        "",
+        "| a difference of | n | `detectable` before: points, found | now: points, found |",
+        "|---|---|---|---|",
+    )
+    before = _cells(lines, "detectable before", ("found before",))
+    for (_, name, n, _), found in _cells(lines, "detectable after", ("found after",)).items():
+        was = next(cell for (_, *shape, _), cell in before.items() if shape == [name, n])
+        parts = [
+            f"{100 * (float(line['true_other']) - float(line['true'])):.1f}, {100 * float(line['value']):.1f} %"
+            for cell in (was, found)
+            for line in cell.values()
+        ]
+        yield f"| {name} | {n:,} | {' | '.join(parts)} |"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--all", action="store_true", help="simulate everything and store it")
+    parser.add_argument("--markdown", action="store_true", help="print the tables of docs/statistics.md")
     arguments = parser.parse_args()
+    if arguments.markdown:
+        print("\n".join(markdown(stored())))
+        return
     started = time.perf_counter()
     if arguments.all:
         run_all()

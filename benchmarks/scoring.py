@@ -1,4 +1,4 @@
-"""Measure scoring of nine tasks at their real sizes: time, intervals, memory, and the gain over scoring each resample.
+"""Measure scoring of nine tasks at their real sizes: processor time, intervals, comparison, memory.
 
 python benchmarks/scoring.py
 
@@ -13,14 +13,11 @@ import random
 import subprocess
 import sys
 import tempfile
-import time
-from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from sciriff.config import SAMPLE
-from sciriff.data.documents import document_digests
 from sciriff.data.records import Prediction
 from sciriff.results.statistics import RESAMPLES
 from sciriff.run import machine
@@ -28,16 +25,12 @@ from sciriff.run.json_lines import write_jsonl
 from sciriff.run.run_dir import RunDir
 from sciriff.tasks import HELD_OUT
 from sciriff.tasks.catalogue import catalogue
-from sciriff.tasks.discomat import DISCOMAT
-from sciriff.tasks.metrics.metric import WrongShape
-from sciriff.tasks.mup import MUP
 from sciriff.tasks.task import Task
 
 REPEATS = 3
-NAIVE_RESAMPLES = 3
 CHARACTERS_PER_TOKEN = 3.3
 GOALS = {"scored": 5.0, "intervals": 3.0, "memory": 600}
-"""Seconds, seconds, MB."""
+"""Processor seconds, the same, MB."""
 
 
 def longer(value: Any, times: int) -> Any:
@@ -100,60 +93,33 @@ def predictions(task: Task, drawn: str = "") -> list[Prediction]:
     return rows
 
 
-def scored(run: RunDir) -> tuple[float, float]:
-    """Seconds from process start to tables, and peak memory (MB), of the score stage."""
-    started = time.perf_counter()
-    child = subprocess.Popen([sys.executable, "-m", "sciriff.score", str(run.root)], stdout=subprocess.DEVNULL)
+def finished(command: list[str]) -> tuple[float, float]:
+    """Processor seconds and peak memory (MB) of a process."""
+    child = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     _, status, usage = os.wait4(child.pid, 0)
     child.returncode = os.waitstatus_to_exitcode(status)
     if child.returncode:
-        raise SystemExit(f"the score stage ended with status {child.returncode}")
-    return time.perf_counter() - started, usage.ru_maxrss / 1024
+        raise SystemExit(f"{' '.join(command[1:3])} ended with status {child.returncode}")
+    return usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
 
 
-def prepare(folder: Path, answers: Path, resamples: int) -> RunDir:
-    """Make a run folder for these answers with the command that a user would run."""
-    run = RunDir(folder / f"resamples-{resamples}")
-    command = ["experiment=demo", "train=none", "log=none", "stages=[score]", f"predictions={answers}"]
+def scored(run: RunDir) -> tuple[float, float]:
+    """Processor seconds from process start to tables, and peak memory (MB), of the score stage."""
+    return finished([sys.executable, "-m", "sciriff.score", str(run.root)])
+
+
+def prepare(folder: Path, model: str, resamples: int) -> RunDir:
+    """Make a run folder for a model's answers with the command that a user would run."""
+    run = RunDir(folder / f"{model}-{resamples}")
+    command = ["experiment=demo", "train=none", "log=none", "stages=[score]", f"predictions={folder / model}"]
     command += [f"run_dir={run.root}", f"eval.resamples={resamples}"]
     subprocess.run([sys.executable, "-m", "sciriff.train", *command], check=True, capture_output=True)
     return run
 
 
-def count_again(task: Task, rows: list[Prediction]) -> None:
-    """Compute a column without saved counts: parse and compare every answer again."""
-    assert task.metric is not None
-    assert task.parse is not None
-    totals: defaultdict[str, float] = defaultdict(float)
-    for row in rows:
-        value = task.parse(row.prediction).value
-        expected = task.parse(row.reference).value
-        try:
-            counts = task.metric.count(task.empty if value is None else value, expected)
-        except WrongShape:
-            counts = task.metric.count(task.empty, expected)
-        for name, number in zip(task.metric.fields, counts, strict=True):
-            totals[name] += number
-    task.metric.scores(task.metric.numbers(**totals))
-
-
-def bleu_again(rows: list[Prediction]) -> None:
-    """Compute corpus BLEU with sacrebleu."""
-    import sacrebleu
-
-    sacrebleu.corpus_bleu([row.prediction for row in rows], [[row.reference for row in rows]], smooth_method="none")
-
-
-def naive_resample(answers: list[tuple[Task, list[Prediction]]], chance: random.Random) -> float:
-    """Seconds to draw one bootstrap sample of each task and score it from its texts."""
-    started = time.perf_counter()
-    for task, rows in answers:
-        drawn = chance.choices(rows, k=len(rows))
-        if task is DISCOMAT:
-            bleu_again(drawn)
-        elif task is not MUP:  # its column needs a judge
-            count_again(task, drawn)
-    return time.perf_counter() - started
+def compared(runs: list[RunDir]) -> tuple[float, float]:
+    """Processor seconds from process start to table, and peak memory (MB), of the comparison of two runs."""
+    return finished([sys.executable, "-m", "sciriff.compare", *(str(run.root) for run in runs)])
 
 
 def median_of(measure: Callable[[], tuple[float, float]]) -> tuple[float, float]:
@@ -163,37 +129,30 @@ def median_of(measure: Callable[[], tuple[float, float]]) -> tuple[float, float]
 
 
 def main() -> None:
-    """Print time and memory beside their goals, and the time that scoring each resample again would take."""
+    """Print time and memory beside their goals."""
     commit = machine.git_commit(Path(__file__).parents[1]) or "unknown"
-    answers = [(task, predictions(task)) for task in HELD_OUT if task.name in catalogue()]
-    rows = sum(len(found) for _, found in answers)
-    characters, asked = (
-        sum(len(getattr(row, what)) for _, found in answers for row in found) for what in ("prediction", "prompt")
-    )
-    started = time.process_time()
-    for _, found in answers:
-        document_digests([row.prompt for row in found])
-    documents = time.process_time() - started
+    answers = {
+        model: [(task, predictions(task, model)) for task in HELD_OUT if task.name in catalogue()]
+        for model in ("one", "other")
+    }
+    rows = sum(len(found) for _, found in answers["one"])
+    characters = sum(len(row.prediction) for _, found in answers["one"] for row in found)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        for task, found in answers:
-            write_jsonl(folder / "answers" / f"{task.name}.jsonl", found)
-        without, with_intervals = (prepare(folder, folder / "answers", resamples) for resamples in (0, RESAMPLES))
+        for model, tasks in answers.items():
+            for task, found in tasks:
+                write_jsonl(folder / model / f"{task.name}.jsonl", found)
+        without = prepare(folder, "one", 0)
+        runs = [prepare(folder, model, RESAMPLES) for model in answers]
         plain, _ = median_of(lambda: scored(without))
-        both, memory = median_of(lambda: scored(with_intervals))
-    chance = random.Random(0)
-    naive = min(naive_resample(answers, chance) for _ in range(NAIVE_RESAMPLES))
+        both, memory = median_of(lambda: scored(runs[0]))
+        beside, _ = median_of(lambda: compared(runs))
     print(f"commit {commit}, {os.cpu_count()} cores, median of {REPEATS}")
-    print(
-        f"{rows:,} answers to {len(answers)} tasks, {characters / 1e6:.1f} M characters, prompts of {asked / 1e6:.1f} M"
-    )
-    print(f"scored, process start to tables     {plain:8.2f} s    goal {GOALS['scored']:.0f} s")
-    print(f"  of this, documents found          {documents:8.2f} s")
-    print(f"{RESAMPLES:,} resamples of all columns    {both - plain:8.2f} s    goal {GOALS['intervals']:.0f} s more")
-    print(f"peak memory with them               {memory:8.0f} MB   goal {GOALS['memory']} MB")
-    print(f"one resample scored from its texts  {naive:8.2f} s")
-    hours = naive * RESAMPLES / 3600
-    print(f"{RESAMPLES:,} of those                    {hours:8.1f} h    {naive * RESAMPLES / (both - plain):,.0f} x")
+    print(f"{rows:,} answers to {len(answers['one'])} tasks, {characters / 1e6:.1f} M characters")
+    print(f"scored, process start to tables          {plain:8.2f} s of processor   goal {GOALS['scored']:.0f} s")
+    print(f"intervals of all columns                 {both - plain:8.2f} s    goal {GOALS['intervals']:.0f} s more")
+    print(f"peak memory with them                    {memory:8.0f} MB   goal {GOALS['memory']} MB")
+    print(f"two runs compared, {RESAMPLES:,} signs        {beside:8.2f} s")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """95 % intervals of scores, of means of scores and of their differences, from each unit's part in them.
 
-Simulations decided between these and several bootstraps: docs/statistics.md and benchmarks/statistics.py.
+Simulations decided between these and several bootstraps: docs/statistics.md and benchmarks/calibration.py.
 """
 
 from collections.abc import Sequence
@@ -30,14 +30,15 @@ class Term:
 
 def variance(score: LinearScore) -> Array:
     """Variance of a score over other units, [...]: the jackknife, leaving out one at a time (Efron & Stein 1981)."""
-    return _variance(score.deviations, score.units)
+    units = score.units
+    return np.asarray((units - 1) / np.maximum(units, 1) * np.sum(score.deviations**2, axis=-1))
 
 
 def limits(score: LinearScore) -> tuple[Array, Array]:
     """Limits of the 95 % interval of a score, [...], both in [0, 1].
 
     Wilson's interval of a share (1927) for as many units as would have the score's variance, value (1 - value) /
-    variance, as is usual for shares in surveys (Korn & Graubard 1998; Dean & Pagano 2015), with the t quantile for the
+    variance, as is usual for shares in surveys (Korn & Graubard 1998; Franco et al. 2019), with the t quantile for the
     effective number of units. It is asymmetric near 0 and 1, and has a width where all or none is right.
     """
     value, units = score.value, score.effective_units
@@ -94,17 +95,17 @@ def detectable(terms: Sequence[Term]) -> Array:
     """Smallest true value of a weighted sum of scores, other than 0, that a two-sided test sees with POWER at ALPHA.
 
     The t quantiles of 1 - ALPHA / 2 and of POWER times the standard error (2.80 standard errors with many units: power
-    analysis of Miller 2024, arXiv 2411.00640), with degrees of freedom after Satterthwaite 1946.
+    analysis of Miller 2024, arXiv 2411.00640), with degrees of freedom after Satterthwaite 1946. The standard error is
+    that of the influences: the paired test has more power than the intervals, which allow for a few large units.
     """
     whole, weighted = np.asarray(0.0), np.asarray(0.0)
     for task in dict.fromkeys(term.task for term in terms):
         of_task = [term for term in terms if term.task == task]
-        deviations = sum(term.weight * term.score.deviations for term in of_task)
-        units = np.max([term.score.units for term in of_task], axis=0)
-        freedom = np.mean([term.score.effective_units for term in of_task], axis=0) - 1
-        found = _variance(np.asarray(deviations), units)
+        influence = np.sum([term.weight * term.score.influence for term in of_task], axis=0)
+        freedom = np.maximum(np.max([term.score.units for term in of_task], axis=0) - 1, 1)
+        found = np.sum(influence**2, axis=-1) * (freedom + 1) / freedom
         whole = whole + found
-        weighted = weighted + found**2 / np.maximum(freedom, 1)
+        weighted = weighted + found**2 / freedom
     freedom = np.where(weighted > 0, whole**2 / np.where(weighted > 0, weighted, 1), 1)
     quantiles = student_quantile(1 - ALPHA / 2, freedom) + student_quantile(POWER, freedom)
     return np.asarray(quantiles * np.sqrt(whole))
@@ -163,10 +164,6 @@ def _quantile_table(probability: float) -> tuple[Array, Array]:
         angle = np.interp((2 * probability - 1) * added[-1], added, angles)
         quantiles.append(np.sqrt(freedom) * np.tan(angle))
     return inverse, np.log(quantiles)
-
-
-def _variance(deviations: Array, units: npt.NDArray[np.int_]) -> Array:
-    return np.asarray((units - 1) / np.maximum(units, 1) * np.sum(deviations**2, axis=-1))
 
 
 def _careful_variance(score: LinearScore) -> Array:
