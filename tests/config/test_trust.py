@@ -195,11 +195,11 @@ def test_what_may_be_spent_is_not_the_folders_to_say(folder: Folder) -> None:
     judge = found.config.judge
     assert (judge.max_usd, judge.input_usd, judge.output_usd) == (10, None, None), "as conf/judge/openai.yaml has it"
     assert found.notice is not None and all(key in found.notice for key in spending)
+    assert by_hand(run, "judge.max_usd=50").config.judge.max_usd == 50
+    assert by_hand(run, TRUST).config.judge.max_usd == 1e6
     assert by_hand(folder("judge=openai", **{"judge.max_usd": None})).config.judge.max_usd == 10
     careful = by_hand(folder("judge=openai", **{"judge.max_usd": 2.0}))
     assert careful.config.judge.max_usd == 2.0 and careful.notice is None
-    assert by_hand(run, "judge.max_usd=50").config.judge.max_usd == 50
-    assert by_hand(run, TRUST).config.judge.max_usd == 1e6
 
 
 def test_a_list_of_ones_own_names_hosts_with_their_variables(folder: Folder) -> None:
