@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
 
 from sciriff.config.keys import KEYS, check_values, unknown_key
-from sciriff.config.plain_yaml import escaped, plain_values, written
+from sciriff.config.plain_yaml import LARGEST, escaped, plain_values, written
 from sciriff.config.recreate import RecreateConfig
 from sciriff.config.roles import Role, setting_of
 from sciriff.config.root import Config, RecreateRoot
@@ -69,7 +69,8 @@ def content_of(path: Path) -> bytes:
     """The bytes of a run's config.yaml. UserError if there is none."""
     if not path.is_file():
         raise UserError(f"{path}: there is no run here; `python -m sciriff.train` makes one")
-    return path.read_bytes()
+    with path.open("rb") as file:
+        return file.read(LARGEST + 1)  # one of gigabytes is not to fill the memory
 
 
 def parsed(path: Path, content: bytes) -> dict[str, Any]:
