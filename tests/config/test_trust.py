@@ -96,6 +96,17 @@ def test_what_runs_code_sends_or_writes_elsewhere_is_ignored_and_said(folder: Fo
     assert by_hand(run, TRUST).config == load(run.config) and by_hand(run, TRUST).notice is None
 
 
+@pytest.mark.shows("R16")
+def test_a_node_of_hydra_is_no_part_of_a_config(folder: Folder) -> None:
+    run = folder(**{"engine.extra": {"_target_": "os.system", "command": "id"}})
+    assert by_hand(run).config.engine.extra == {}
+    assert by_hand(run, TRUST).config.engine.extra["_target_"] == "os.system", "it is text: nothing makes objects of it"
+    for key in ("hydra", "defaults", "_target_"):
+        run.config.write_text(written({**read(folder().config), key: {"launcher": {"_target_": "os.system"}}}))
+        with pytest.raises(UserError, match=f"{key} is not a key of the config"):
+            by_hand(run, TRUST)
+
+
 def test_what_is_typed_is_taken_and_nothing_else_of_that_key(folder: Folder) -> None:
     run = folder(**{"engine.extra": {"worker_cls": "evil"}, "model.trust_remote_code": True})
     found = by_hand(run, "+engine.extra.max_num_seqs=64", "model.trust_remote_code=true")
