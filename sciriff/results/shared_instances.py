@@ -56,11 +56,6 @@ def _shared_parts(task: Task, runs: Sequence[FinishedRun], notes: list[str]) -> 
     if odd:
         notes.append(f"{task.name}: the runs were given different references for {odd} of the {len(shared)} instances")
     found = parts(task, [_vectors(task, table, shared) for table in tables], _documents(tables, shared))
-    for part in found:
-        if part.by_document:
-            notes.append(f"{task.name}: the units are {part.documents} documents, of {part.n} instances")
-        elif part.documents < part.n:
-            notes.append(f"{task.name}: {part.too_few}")
     for column in task.judged_columns:
         judges = [run.judges.get(task.name) for run in runs]
         if not any(column in part.columns for part in found):

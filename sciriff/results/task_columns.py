@@ -48,11 +48,6 @@ class TaskColumns:
         """Whether documents are drawn, and not instances."""
         return FEWEST_DOCUMENTS <= self.documents < self.n
 
-    @property
-    def too_few(self) -> str:
-        """Note on intervals of instances that are about too few documents."""
-        return f"the {self.n} instances are about {self.documents} documents, too few to be units; taken as independent"
-
     def in_units(self, matrix: Array) -> Array:
         """Vectors of the units, [units, k], which add up those of their instances, [n, k]."""
         if self.places is None or not self.by_document:
