@@ -12,8 +12,8 @@ from sciriff.results.linear_scores import LinearScore, averaged
 from sciriff.results.paired_test import Parts, difference_parts, sign_flip_test
 from sciriff.results.score_intervals import Term, combined_interval, detectable
 from sciriff.results.seeds import Group, mean_name, mean_of_columns, value_of, values_of
-from sciriff.results.shared_documents import SharedDocuments, shared_documents
-from sciriff.results.shared_instances import common_parts, count_instances
+from sciriff.results.shared_documents import SharedDocuments
+from sciriff.results.shared_instances import common_parts, count_instances, shared_documents
 from sciriff.results.statistics import holm
 from sciriff.results.task_columns import TaskColumns
 

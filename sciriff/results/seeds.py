@@ -11,8 +11,8 @@ from sciriff.results.finished_runs import FinishedRun, tasks_of
 from sciriff.results.linear_scores import averaged
 from sciriff.results.samples import mean, pooled_spread, spread
 from sciriff.results.score_intervals import Term, combined_interval, interval
-from sciriff.results.shared_documents import SharedDocuments, shared_documents
-from sciriff.results.shared_instances import common_parts, count_instances
+from sciriff.results.shared_documents import SharedDocuments
+from sciriff.results.shared_instances import common_parts, count_instances, shared_documents
 from sciriff.run.number_format import count_of
 from sciriff.tasks.own import columns_of
 

@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from sciriff.results.task_columns import FEWEST_DOCUMENTS, TaskColumns
-
+FEWEST_DOCUMENTS = 30
+"""With fewer documents than this the units are instances, and a note says so: how so few vary is itself uncertain."""
 WHERE = "docs/statistics.md"
 TOO_FEW = (
     f"fewer than {FEWEST_DOCUMENTS} documents, so answers about one document count as independent, and intervals may "
@@ -19,11 +19,6 @@ class SharedDocuments:
     task: str
     documents: int
     instances: int
-
-
-def shared_documents(parts: Iterable[TaskColumns]) -> list[SharedDocuments]:
-    """What the tasks say that have fewer documents than instances."""
-    return [SharedDocuments(part.task.name, part.documents, part.n) for part in parts if part.documents < part.n]
 
 
 def documents_lines(found: Iterable[SharedDocuments]) -> list[str]:

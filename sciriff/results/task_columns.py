@@ -7,12 +7,10 @@ import numpy as np
 import numpy.typing as npt
 
 from sciriff.results.linear_scores import LinearScore, averaged, linear_scores
+from sciriff.results.shared_documents import FEWEST_DOCUMENTS
 from sciriff.results.statistics import Array
 from sciriff.tasks.metrics.judge_rating import JudgeCounts
 from sciriff.tasks.task import Task
-
-FEWEST_DOCUMENTS = 30
-"""With fewer documents than this the units are instances, and a note says so: how so few vary is itself uncertain."""
 
 Places = npt.NDArray[np.int64]
 
