@@ -5,7 +5,7 @@ validation split; how good the models are is invented.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import NormalDist
 
 import numpy as np
@@ -155,6 +155,17 @@ def tables(name: str, n: int, quality: float, other_quality: float) -> Shape:
     return Shape(name, n, corpus_bleu, draw)
 
 
+def nearly_the_same(shape: Shape, differing: float) -> Shape:
+    """The same shape, where the second model has the first one's answers but for a part of them."""
+
+    def draw(random: np.random.Generator, sets: int, units: int, effect: float) -> tuple[Array, Array]:
+        ours, theirs = shape.draw(random, sets, units, effect)
+        others = random.random((sets, units)) < differing
+        return ours, np.where(others[..., None], theirs, ours)
+
+    return replace(shape, name=f"{shape.name}, {1 - differing:.0%} of answers the same", draw=draw)
+
+
 def _uniform(random: np.random.Generator, hard: Array) -> Array:
     """Uniform numbers that are correlated with how hard the units are."""
     mixed = np.sqrt(TOGETHER) * hard + np.sqrt(1 - TOGETHER) * random.standard_normal(hard.shape)
@@ -212,4 +223,5 @@ HARD = (
     values("right or wrong, 0.5", 20, [0, 1], [0.5, 0.5]),
     values("right or wrong, 0.9", 100, [0, 1], [0.1, 0.9]),
     values("right or wrong, 0.97", 50, [0, 1], [0.03, 0.97]),
+    *(nearly_the_same(shape, differing) for shape in (COLUMNS[8], COLUMNS[6]) for differing in (0.1, 0.3)),
 )

@@ -37,7 +37,8 @@ def run_stage(body: Callable[[Config, RunDir], None], asks: str | None = None) -
     section of the config whose server it may ask."""
     die_with_parent()
     if len(sys.argv) < 2 or sys.argv[1].startswith("-"):
-        sys.exit(f"usage: python -m {body.__module__.removesuffix('.__main__')} {USAGE}")
+        started = sys.modules["__main__"].__spec__  # of the module that -m names
+        sys.exit(f"usage: python -m {started.name.removesuffix('.__main__') if started else __name__} {USAGE}")
     run, arguments = RunDir(Path(sys.argv[1]).resolve()), sys.argv[2:]
 
     @command
@@ -55,7 +56,7 @@ def taken(run: RunDir, arguments: Sequence[str], asks: str | None = None) -> Con
     and where the folder's links or its server, the one of section `asks`, are not to be followed."""
     found = frozen(run.config, arguments)
     if not found.trusted:
-        refuse_links(run.root, exempt=run.tokens)
+        refuse_links(run)
     if found.notice:
         say(found.notice)
     if asks is not None:

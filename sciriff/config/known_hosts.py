@@ -31,7 +31,10 @@ def known_hosts() -> set[tuple[str, str | None]]:
         words = line.partition("#")[0].strip()
         if words:
             if (match := LINE.fullmatch(words)) is None:
-                raise UserError(f"{path}:{number}: expected HOST[:PORT] [VARIABLE], such as api.together.xyz MY_KEY")
+                raise UserError(
+                    f"{path}:{number}: expected HOST[:PORT] [VARIABLE], without http:// or a path, such as "
+                    "api.together.xyz MY_KEY"
+                )
             found.add((match["host"].lower(), match["variable"]))
     return found
 

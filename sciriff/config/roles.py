@@ -32,6 +32,8 @@ class Setting:
     runs_or_sends: bool = False
     """Whether a value of it can make this machine run code that is neither ours nor of an installed package's defaults,
     or decides who is sent prompts, keys or results."""
+    spends: bool = False
+    """Whether it decides how many dollars may be spent, or what is thought to cost them."""
     written_to: bool = False
     """Whether it names a folder, maybe outside the run's own, that is written to."""
     unwritten_if_empty: bool = False

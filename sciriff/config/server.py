@@ -35,12 +35,12 @@ class ServerConfig:
     """Null is the server's own."""
     batch: bool = setting(False, HOW)
     """Send all calls through the provider's batch interface: half the price, up to a day."""
-    max_usd: float | None = setting(None, HOW, least=0)
+    max_usd: float | None = setting(None, HOW, least=0, spends=True)
     """US dollars that the stage may cost in all, earlier starts included; null sets no bound. A model without a known
     price needs null, or the two prices below. A call that times out counts at the most it can cost."""
-    input_usd: float | None = setting(None, HOW, least=0)
+    input_usd: float | None = setting(None, HOW, least=0, spends=True)
     """US dollars per million tokens of prompts; null looks the model up in the list of known prices."""
-    output_usd: float | None = setting(None, HOW, least=0)
+    output_usd: float | None = setting(None, HOW, least=0, spends=True)
     """The same for responses."""
     max_concurrency: int = setting(8, HOW, least=1)
     """Calls in flight at once."""

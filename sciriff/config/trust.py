@@ -1,23 +1,27 @@
 """Which keys of a run folder's config a stage takes that somebody started by hand on it.
 
 A folder may come from a stranger. The driver composes the config itself and tells the stages that it starts the digest
-of what it wrote. Anybody else takes keys that run code, send data or write elsewhere from the command line alone.
+of what it wrote. Anybody else takes keys that run code, send data, spend money or write elsewhere from the command
+line alone.
 """
 
 import hashlib
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from sciriff.config.files import content_of, from_plain, parsed
 from sciriff.config.keys import DEFAULTS, KEYS, keys_that, unknown_key
-from sciriff.config.known_hosts import file, is_known
-from sciriff.config.places import default_cache
+from sciriff.config.known_hosts import file, is_known, known_hosts
+from sciriff.config.places import conf_dir, default_cache
 from sciriff.config.plain_yaml import plain_values
 from sciriff.config.root import Config
-from sciriff.config.server import ServerConfig
+from sciriff.config.server import PROVIDERS, ServerConfig
+from sciriff.run.run_dir import RunDir
 from sciriff.run.user_error import UserError
 from sciriff.run.visible import shortened, visible_line
 
@@ -25,7 +29,7 @@ DIGEST = "SCIRIFF_CONFIG"
 """Environment variable of the driver's children: digest of the config.yaml that the driver wrote."""
 TRUST = "--trust"
 USAGE = f"RUN_DIR [{TRUST}] [KEY=VALUE ...]"
-GUARDED = tuple(key for key, setting in KEYS.items() if setting.runs_or_sends or setting.written_to)
+GUARDED = tuple(key for key, known in KEYS.items() if known.runs_or_sends or known.spends or known.written_to)
 """Keys that a folder of unknown origin does not decide."""
 SERVERS = ("engine", "judge")
 SERVER_KEYS = ("base_url", "api_key_env", "via")
@@ -33,6 +37,8 @@ ONLY_ONLINE = ("log.tracker", "log.project", "log.entity")
 """Keys that send nothing unless log.mode=online, which is guarded, too."""
 LOCAL_DEFAULT = "http://localhost:8000/v1"
 """The address of engine=local and judge=local, which asks this machine alone."""
+ATTEMPT = re.compile(r"(offline-)?run-\d{8}_\d{6}-.+")
+"""Folder of one start of wandb."""
 LONGEST = 80
 """Characters of a value that a message shows."""
 
@@ -52,6 +58,8 @@ class Frozen:
     """`KEY=VALUE` of each key that was not taken."""
     unknown_servers: tuple[str, ...] = ()
     """Sections whose server nobody but the folder has named: it is not to be asked."""
+    typed: tuple[str, ...] = ()
+    """Keys that were typed."""
 
     @property
     def notice(self) -> str | None:
@@ -59,8 +67,8 @@ class Frozen:
         if not self.ignored:
             return None
         return (
-            f"ignored, since this folder may be somebody else's: {', '.join(self.ignored)}; these run code, send data "
-            f"or write elsewhere: type those that you want here, or {TRUST} takes all"
+            f"ignored, since this folder may be somebody else's: {', '.join(self.ignored)}; such keys run code, send "
+            f"data, spend money or write elsewhere: type those that you want here, or {TRUST} takes all"
         )
 
     def check_server(self, section: str) -> None:
@@ -68,14 +76,18 @@ class Frozen:
         if section not in self.unknown_servers:
             return
         server: ServerConfig = getattr(self.config, section)
-        key = f", and the value of {server.api_key_env} as a key," if server.api_key_env else ""
+        given = {f"{section}.{key}": value for key in SERVER_KEYS if (value := getattr(server, key))}
+        theirs = " and ".join(f"{key}={value}" for key, value in given.items() if key not in self.typed)
+        key = f" with the value of {server.api_key_env} as its key" if server.api_key_env else ""
         line = " ".join(filter(None, (_host(server), server.api_key_env)))
-        typed = [f"{section}.base_url={server.base_url}"]
-        typed += [f"{section}.{key}={value}" for key in SERVER_KEYS[1:] if (value := getattr(server, key))]
+        listed = sorted(variable or "no key" for host, variable in known_hosts() if host == _host(server))
+        but = f" (which has that host with {', '.join(listed)})" if listed else ""
         raise UserError(
             visible_line(
-                f"the config in this folder, which may be somebody else's, sends prompts{key} to {server.base_url}. If "
-                f"you want that, type {' '.join(typed)}, or add the line `{line}` to {file()}"
+                f"prompts would go to {server.base_url}{key}, and {theirs} stands only in this folder's config, which "
+                f"may be somebody else's. If you want that, type "
+                f"{' '.join(f'{key}={value}' for key, value in given.items())}, or add the line `{line}` to "
+                f"{file()}{but}"
             )
         )
 
@@ -102,18 +114,21 @@ def frozen(path: Path, arguments: Sequence[str] = ()) -> Frozen:
     unknown = [section for section in SERVERS if not _may_ask(config, section, typed)]
     for section in unknown:
         server: ServerConfig = getattr(config, section)
-        ignored += [_shown(f"{section}.{key}", value) for key in SERVER_KEYS if (value := getattr(server, key))]
+        given = {f"{section}.{key}": value for key in SERVER_KEYS if (value := getattr(server, key))}
+        ignored += [_shown(key, value) for key, value in given.items() if key not in typed]
     own = replace(config, run_dir=str(path.parent))  # it may be a copy
-    return Frozen(own, ignored=tuple(ignored), unknown_servers=tuple(unknown))
+    return Frozen(own, ignored=tuple(ignored), unknown_servers=tuple(unknown), typed=tuple(typed))
 
 
-def refuse_links(root: Path, exempt: Path) -> None:
-    """UserError for a link in a run folder that leads out of it: what a stage writes through it lands elsewhere.
-    `exempt` is the one that the mix makes itself."""
-    for folder, folders, files in os.walk(root):
+def refuse_links(run: RunDir) -> None:
+    """UserError for a link in a run folder that leads out of it: what a stage writes through it lands elsewhere. The
+    mix links its tokens to the cache itself, and wandb its log in the folder of each attempt, which is only removed."""
+    for folder, folders, files in os.walk(run.root):
+        if Path(folder) == run.tracker:
+            folders[:] = [name for name in folders if not ATTEMPT.fullmatch(name)]
         for name in sorted((*folders, *files)):
             link = Path(folder, name)
-            if link.is_symlink() and link != exempt and not link.resolve().is_relative_to(root):
+            if link.is_symlink() and link != run.tokens and not link.resolve().is_relative_to(run.root):
                 raise UserError(
                     f"{visible_line(link)} is a link to {visible_line(link.resolve())}, outside of this folder, which "
                     f"may be somebody else's: remove it, or {TRUST} follows it"
@@ -121,20 +136,39 @@ def refuse_links(root: Path, exempt: Path) -> None:
 
 
 def _reset(values: dict[str, Any], typed: Mapping[str, Any], root: Path) -> Iterator[str]:
-    """Give the guarded keys that were not typed, but for those of servers, the value they have by default; yields those
-    that had another."""
+    """Give the guarded keys, but for those of servers, the value that they have by default; yields those that had
+    another, unless they were typed."""
     offline = _get(values, "log.mode") != "online" and typed.get("log.mode") != "online"
     for key in GUARDED:
         section, _, name = key.rpartition(".")
-        by_default = str(default_cache()) if key == "cache_dir" else DEFAULTS[key]
-        value = _get(values, key)
         if (section in SERVERS and name in SERVER_KEYS) or (key in ONLY_ONLINE and offline):
             continue
-        if value in (by_default, None) or (KEYS[key].written_to and _is_inside(value, root)):
+        value, by_default = _get(values, key), _default(key, values)
+        if value == by_default or (value is None and not KEYS[key].spends) or _is_less(value, by_default):
+            continue
+        if KEYS[key].written_to and _is_inside(value, root):
             continue
         if key not in typed:
             yield _shown(key, value)
-        _put(values, key, by_default)
+        if value is not None or section in values:
+            _put(values, key, by_default)
+
+
+def _default(key: str, values: Mapping[str, Any]) -> Any:
+    """The value that a guarded key has where nobody gives one: of a server's cap and prices, that of its option."""
+    if key == "cache_dir":
+        return str(default_cache())
+    section, _, name = key.rpartition(".")
+    option = _get(values, "engine.name" if section == "engine" else f"{section}.provider")
+    if KEYS[key].spends and option in PROVIDERS:
+        return plain_values((conf_dir() / section / f"{option}.yaml").read_bytes()).get(name)
+    return deepcopy(DEFAULTS[key])
+
+
+def _is_less(value: Any, cap: Any) -> bool:
+    """Whether a folder's cap is below the default one; prices have none by default."""
+    numbers = all(isinstance(one, int | float) and not isinstance(one, bool) for one in (value, cap))
+    return numbers and 0 < value < cap
 
 
 def _is_inside(value: Any, root: Path) -> bool:
@@ -165,10 +199,13 @@ def _typed(arguments: Sequence[str]) -> dict[str, Any]:
         owner = next((known for known in GUARDED if key == known or key.startswith(f"{known}.")), None)
         if not sign:
             raise UserError(f"{visible_line(argument)} is not KEY=VALUE or {TRUST}: {USAGE}")
+        if owner is None and key in KEYS:
+            raise UserError(
+                f"{key} is settled in config.yaml; change it with the command that made this run, python -m "
+                "sciriff.train. A stage takes only keys that run code, send data, spend money or write elsewhere"
+            )
         if owner is None:
-            known = ", ".join(sorted(GUARDED))
-            problem = f"{key} is settled in config.yaml" if key in KEYS else unknown_key(key)
-            raise UserError(visible_line(f"{problem}; a stage takes only {known}"))
+            raise UserError(visible_line(unknown_key(key)))
         try:
             found[key] = plain_values(f"value: {text}".encode())["value"]
         except ValueError as error:

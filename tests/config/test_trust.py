@@ -106,7 +106,7 @@ def test_what_is_typed_is_taken_and_nothing_else_of_that_key(folder: Folder) -> 
     ("argument", "words"),
     [
         ("judge.model=x", "judge.model is settled in config.yaml"),
-        ("engine.pyhton=x", "engine.python"),
+        ("engine.pyhton=x", "did you mean 'engine.python'"),
         ("--turst", "is not KEY=VALUE or --trust"),
         ("engine.python", "is not KEY=VALUE"),
         ("engine.extra={", "engine.extra={"),
@@ -187,11 +187,29 @@ def test_a_server_that_was_typed_gets_only_the_key_that_was_typed(folder: Folder
     by_hand(run, f"judge.base_url={EVIL}", f"judge.api_key_env={SECRET}").check_server("judge")
 
 
+@pytest.mark.shows("R15")
+def test_what_may_be_spent_is_not_the_folders_to_say(folder: Folder) -> None:
+    spending = {"judge.max_usd": 1e6, "judge.input_usd": 1e-4, "judge.output_usd": 1e-4}
+    run = folder("judge=openai", **spending)
+    found = by_hand(run)
+    judge = found.config.judge
+    assert (judge.max_usd, judge.input_usd, judge.output_usd) == (10, None, None), "as conf/judge/openai.yaml has it"
+    assert found.notice is not None and all(key in found.notice for key in spending)
+    assert by_hand(run, "judge.max_usd=50").config.judge.max_usd == 50
+    assert by_hand(run, TRUST).config.judge.max_usd == 1e6
+    assert by_hand(folder("judge=openai", **{"judge.max_usd": None})).config.judge.max_usd == 10
+    careful = by_hand(folder("judge=openai", **{"judge.max_usd": 2.0}))
+    assert careful.config.judge.max_usd == 2.0 and careful.notice is None
+
+
 def test_a_list_of_ones_own_names_hosts_with_their_variables(folder: Folder) -> None:
     run = folder("judge=local", **{"judge.base_url": "https://api.mine.example:8443/v1", "judge.api_key_env": "MY_KEY"})
     file().parent.mkdir(parents=True)
     file().write_text("# mine\n\napi.mine.example:8443\nother.example MY_KEY  # not this host\n")
-    with pytest.raises(UserError):
+    with pytest.raises(UserError, match="only in this folder"):
+        by_hand(run).check_server("judge")
+    file().write_text("api.mine.example:8443 OTHER\n")
+    with pytest.raises(UserError, match="has that host with OTHER"):
         by_hand(run).check_server("judge")
     file().write_text("API.mine.example:8443 MY_KEY\n")
     by_hand(run).check_server("judge")
@@ -237,11 +255,14 @@ def test_links_that_lead_out_are_refused(tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir()
     run.tokens.symlink_to(tmp_path / "elsewhere")
     (run.root / "model").symlink_to(run.root / "mix")
-    refuse_links(run.root, exempt=run.tokens)
+    log = run.tracker / "offline-run-20261201_010203-abc" / "logs" / "debug-core.log"
+    log.parent.mkdir(parents=True)
+    log.symlink_to(tmp_path / "elsewhere" / "core.log")  # as wandb makes it
+    refuse_links(run)
     for name in ("tables", "report.html"):
         (run.root / name).symlink_to(tmp_path / "elsewhere")
         with pytest.raises(UserError, match=rf"run/{name} is a link to .*elsewhere"):
-            refuse_links(run.root, exempt=run.tokens)
+            refuse_links(run)
         (run.root / name).unlink()
 
 

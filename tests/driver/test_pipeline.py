@@ -37,7 +37,7 @@ def test_another_config_is_refused_with_the_first_key(run: RunDir, composed):
 @pytest.mark.parametrize(
     ("damaged", "reason"),
     [
-        (b"a: [1\n", "not a config (while parsing a flow sequence)"),
+        (b"a: [1\n", "not a config (expected ',' or ']'"),
         (b"\xff\xfe", "not a config ("),
         (b"- 1\n", "not a config (expected keys and values)"),
         (b"", "not a config (it is empty)"),
