@@ -8,7 +8,7 @@ from pathlib import Path
 from sciriff.config import Config
 from sciriff.config.trust import USAGE, frozen, refuse_links
 from sciriff.run.locks import hold_as_worker
-from sciriff.run.messages import say, say_error, say_traceback
+from sciriff.run.messages import clean_logging, say, say_error, say_traceback
 from sciriff.run.parent_death import die_with_parent
 from sciriff.run.run_dir import RunDir
 from sciriff.run.user_error import UserError
@@ -36,6 +36,7 @@ def run_stage(body: Callable[[Config, RunDir], None], asks: str | None = None) -
     """Run one stage from the command line: `python -m sciriff.STAGE RUN_DIR [--trust] [KEY=VALUE ...]`. `asks` is the
     section of the config whose server it may ask."""
     die_with_parent()
+    clean_logging()
     if len(sys.argv) < 2 or sys.argv[1].startswith("-"):
         started = sys.modules["__main__"].__spec__  # of the module that -m names
         sys.exit(f"usage: python -m {started.name.removesuffix('.__main__') if started else __name__} {USAGE}")
@@ -56,7 +57,7 @@ def taken(run: RunDir, arguments: Sequence[str], asks: str | None = None) -> Con
     and where the folder's links or its server, the one of section `asks`, are not to be followed."""
     found = frozen(run.config, arguments)
     if not found.trusted:
-        refuse_links(run)
+        refuse_links(run, may_lead_out={run.tokens})
     if found.notice:
         say(found.notice)
     if asks is not None:

@@ -29,6 +29,7 @@ from sciriff.run import known_errors, spawn
 from sciriff.run.arguments import refuse_control_characters
 from sciriff.run.messages import say, say_error, say_traceback
 from sciriff.run.nodes.without_slurm import NodeFailed
+from sciriff.run.safe_path import take_no_modules_from_here
 from sciriff.run.user_error import UserError
 from sciriff.stage import USER_ERROR
 
@@ -109,6 +110,7 @@ def as_one_key(typed: str) -> str:
 def main() -> int:
     sys.argv[1:] = map(as_one_key, sys.argv[1:])
     sys.excepthook = say_traceback
+    take_no_modules_from_here()
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come here instead of being printed by Hydra
     progress = ProgressSinceStart()
     try:

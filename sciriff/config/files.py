@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
 
 from sciriff.config.keys import KEYS, check_values, unknown_key
-from sciriff.config.plain_yaml import escaped, plain_values, written
+from sciriff.config.plain_yaml import LARGEST, escaped, plain_values, written
 from sciriff.config.recreate import RecreateConfig
 from sciriff.config.roles import Role, setting_of
 from sciriff.config.root import Config, RecreateRoot
@@ -72,7 +72,8 @@ def content_of(path: Path) -> bytes:
         beside = [other.parent.name for other in path.parent.parent.glob(f"*/{path.name}")]
         makes = "; `python -m sciriff.train` makes one"
         raise UserError(f"{path}: there is no run here{resembling(path.parent.name, beside) or makes}")
-    return path.read_bytes()
+    with path.open("rb") as file:
+        return file.read(LARGEST + 1)  # one of gigabytes is not to fill the memory
 
 
 def parsed(path: Path, content: bytes) -> dict[str, Any]:

@@ -8,7 +8,7 @@ line alone.
 import hashlib
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,8 +16,8 @@ from typing import Any
 
 from sciriff.config.files import content_of, from_plain, parsed
 from sciriff.config.keys import DEFAULTS, KEYS, keys_that, unknown_key
-from sciriff.config.known_hosts import file, is_known, known_hosts
-from sciriff.config.places import conf_dir, default_cache
+from sciriff.config.known_hosts import file, is_known, known_hosts, line_for
+from sciriff.config.places import PACKAGE, conf_dir, default_cache
 from sciriff.config.plain_yaml import plain_values
 from sciriff.config.root import Config
 from sciriff.config.server import PROVIDERS, ServerConfig
@@ -37,7 +37,7 @@ ONLY_ONLINE = ("log.tracker", "log.project", "log.entity")
 """Keys that send nothing unless log.mode=online, which is guarded, too."""
 LOCAL_DEFAULT = "http://localhost:8000/v1"
 """The address of engine=local and judge=local, which asks this machine alone."""
-ATTEMPT = re.compile(r"(offline-)?run-\d{8}_\d{6}-.+")
+STARTED = re.compile(r"(offline-)?run-\d{8}_\d{6}-.+")
 """Folder of one start of wandb."""
 LONGEST = 80
 """Characters of a value that a message shows."""
@@ -79,8 +79,8 @@ class Frozen:
         given = {f"{section}.{key}": value for key in SERVER_KEYS if (value := getattr(server, key))}
         theirs = " and ".join(f"{key}={value}" for key, value in given.items() if key not in self.typed)
         key = f" with the value of {server.api_key_env} as its key" if server.api_key_env else ""
-        line = " ".join(filter(None, (_host(server), server.api_key_env)))
-        listed = sorted(variable or "no key" for host, variable in known_hosts() if host == _host(server))
+        line, host = line_for(server), _host(server)
+        listed = sorted(known.variable or "no key" for known in known_hosts() if known.host == host)
         but = f" (which has that host with {', '.join(listed)})" if listed else ""
         raise UserError(
             visible_line(
@@ -120,19 +120,30 @@ def frozen(path: Path, arguments: Sequence[str] = ()) -> Frozen:
     return Frozen(own, ignored=tuple(ignored), unknown_servers=tuple(unknown), typed=tuple(typed))
 
 
-def refuse_links(run: RunDir) -> None:
-    """UserError for a link in a run folder that leads out of it: what a stage writes through it lands elsewhere. The
-    mix links its tokens to the cache itself, and wandb its log in the folder of each attempt, which is only removed."""
+def refuse_links(run: RunDir, may_lead_out: Collection[Path]) -> None:
+    """UserError for a link in a run folder that leads out of it, since what a stage writes through it lands elsewhere,
+    and for what is no file or folder, since reading it may never end. wandb links a log in the folder of each of its
+    starts, which is only removed."""
     for folder, folders, files in os.walk(run.root):
         if Path(folder) == run.tracker:
-            folders[:] = [name for name in folders if not ATTEMPT.fullmatch(name)]
+            folders[:] = [name for name in folders if not STARTED.fullmatch(name)]
         for name in sorted((*folders, *files)):
-            link = Path(folder, name)
-            if link.is_symlink() and link != run.tokens and not link.resolve().is_relative_to(run.root):
-                raise UserError(
-                    f"{visible_line(link)} is a link to {visible_line(link.resolve())}, outside of this folder, which "
-                    f"may be somebody else's: remove it, or {TRUST} follows it"
-                )
+            path = Path(folder, name)
+            if path.is_symlink():
+                if path not in may_lead_out and not _resolved(path).is_relative_to(run.root.resolve()):
+                    raise UserError(
+                        f"{visible_line(path)} is a link to {visible_line(path.readlink())}, outside of this folder, "
+                        f"which may be somebody else's: remove it"
+                    )
+            elif not (path.is_file() or path.is_dir()):
+                raise UserError(f"{visible_line(path)} is neither a file nor a folder; remove it")
+
+
+def _resolved(link: Path) -> Path:
+    try:
+        return link.resolve()
+    except (OSError, RuntimeError):  # a link to itself
+        return Path("/")
 
 
 def _reset(values: dict[str, Any], typed: Mapping[str, Any], root: Path) -> Iterator[str]:
@@ -146,7 +157,7 @@ def _reset(values: dict[str, Any], typed: Mapping[str, Any], root: Path) -> Iter
         value, by_default = _get(values, key), _default(key, values)
         if value == by_default or (value is None and not KEYS[key].spends) or _is_less(value, by_default):
             continue
-        if KEYS[key].written_to and _is_inside(value, root):
+        if _is_inside(value, root if KEYS[key].written_to else PACKAGE):  # the sample's tasks are our own
             continue
         if key not in typed:
             yield _shown(key, value)
@@ -172,7 +183,8 @@ def _is_less(value: Any, cap: Any) -> bool:
 
 
 def _is_inside(value: Any, root: Path) -> bool:
-    return isinstance(value, str) and Path(value).resolve().is_relative_to(root)
+    paths = value if isinstance(value, list) else [value]
+    return all(isinstance(path, str) and Path(path).resolve().is_relative_to(root.resolve()) for path in paths)
 
 
 def _may_ask(config: Config, section: str, typed: Mapping[str, Any]) -> bool:

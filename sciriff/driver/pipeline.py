@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from sciriff.config import PACKAGE, Config, load, to_yaml
-from sciriff.config.trust import DIGEST, digest_of
+from sciriff.config.trust import DIGEST, digest_of, refuse_links
 from sciriff.data.mix_card import read_mix_card
 from sciriff.driver.frozen_config import freeze, refuse_another
 from sciriff.driver.own_tasks import makes_its_instances, tasks_of_instances, with_own_tasks
@@ -43,6 +43,8 @@ def run(config: Config, again: str, progress: ProgressSinceStart, wait: bool = F
     say(f"{config.name}: {', '.join(config.active_stages)} in {config.run_dir}")
     run = RunDir(Path(config.run_dir))
     run.root.mkdir(parents=True, exist_ok=True)
+    # large things may lie on another disk; the mix links its tokens itself
+    refuse_links(run, may_lead_out={run.tokens, run.checkpoints, run.model, run.adapter})
     with own_run(run, wait):
         freeze(config, run)
         manifest = Manifest.read(run.manifest)

@@ -8,7 +8,7 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 
-from sciriff.config import KEYS, Config, as_dict, load
+from sciriff.config import KEYS, PACKAGE, Config, as_dict, load
 from sciriff.config.roles import Role
 from sciriff.driver import pipeline
 from sciriff.driver.command_line import this_command
@@ -70,5 +70,6 @@ def with_general_of_others(before: Config) -> Config:
         general = load(frozen).general
     except UserError:  # of another version, or damaged: the run itself will say so
         return before
-    runs_code = general.include or general.run_code  # which nobody typed here
+    theirs = [folder for folder in general.include if not Path(folder).is_relative_to(PACKAGE)]
+    runs_code = theirs or general.run_code  # which nobody typed here
     return before if runs_code else replace(before, general=general)

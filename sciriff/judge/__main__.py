@@ -55,7 +55,9 @@ class JudgedTask:
 def main(config: Config, run: RunDir) -> None:
     """Add a row for every answer that is to be judged and has none."""
     if config.judge.provider == "none":
-        raise UserError(f"{run.config}: this run has no judge; choose one with judge=openai, local or recorded")
+        raise UserError(
+            f"{run.config}: this run has no judge; add judge=openai, local or recorded to the command that made it"
+        )
     if problems := list(judge_problems(config.judge)):
         raise UserError(problems[0])
     with hold_or_refuse(run.judge_lock, f"{run.root}: another judge is at work on this run, and two would pay twice"):

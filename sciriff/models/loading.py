@@ -91,6 +91,7 @@ def load_model(
             return load_model(saved, seed=seed, dtype=dtype, attention=attention, four_bits_on=four_bits_on)
     config = load_config(model)
     source = model.path
+    _refuse_adapter(model, source)
     _check_vocabulary(f"model.path={source}", config, tokenizer)
     try:
         loaded = AutoModelForCausalLM.from_pretrained(
@@ -116,6 +117,17 @@ def load_model(
             if hasattr(module, "support_avx512bf16_for_cpu"):
                 module.support_avx512bf16_for_cpu = False
     return loaded
+
+
+def _refuse_adapter(model: ModelConfig, source: str) -> None:
+    """Refuse a model with an adapter_config.json, which transformers hands to peft, and peft imports what it names."""
+    from transformers.utils.peft_utils import find_adapter_config_file
+
+    if not model.trust_remote_code and find_adapter_config_file(source, revision=model.revision) is not None:
+        raise UserError(
+            f"model.path={source} has an adapter_config.json, which may name Python code to run: merge the adapter "
+            "first; or if you have read and trust it, set model.trust_remote_code=true"
+        )
 
 
 def _four_bits(dtype: torch.dtype, device: torch.device) -> dict[str, Any]:

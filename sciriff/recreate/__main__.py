@@ -21,12 +21,14 @@ from sciriff.config.files import recreate_from_container
 from sciriff.config.registration import composing, register
 from sciriff.run.arguments import refuse_control_characters
 from sciriff.run.messages import say, say_error, say_traceback
+from sciriff.run.safe_path import take_no_modules_from_here
 from sciriff.run.user_error import UserError
 from sciriff.stage import USER_ERROR
 
 
 def main() -> int:
     sys.excepthook = say_traceback
+    take_no_modules_from_here()
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come here instead of being printed by Hydra
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, signal.default_int_handler)

@@ -55,7 +55,7 @@ def row(place: Path, number: int) -> Job | None:
 
 def jobs(place: Path) -> list[Job]:
     """Read the rows of a sweep, in the order of its jobs."""
-    return [_read(path) for path in sorted(_rows(place).glob("*.json"))]
+    return [_read(path) for path in sorted(_rows(place).glob("*.json")) if path.is_file()]
 
 
 def _read(path: Path) -> Job:

@@ -4,13 +4,15 @@ A line may hold names, answers and words of strangers, so whatever would steer a
 as a visible character (visible.py).
 """
 
+import logging
 import sys
 import traceback
+import warnings
 from types import TracebackType
-from typing import TextIO
+from typing import Any, TextIO
 
 from sciriff.run.user_error import InLines
-from sciriff.run.visible import visible_line
+from sciriff.run.visible import visible, visible_line
 
 
 def say(*lines: object) -> None:
@@ -32,6 +34,20 @@ def say_error(error: BaseException | str, about: str = "") -> None:
 def say_traceback(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     """Print the traceback of a bug, as sys.excepthook: its message may hold what it stumbled over."""
     say(*"".join(traceback.format_exception(kind, error, trace)).rstrip("\n").split("\n"))
+
+
+def clean_logging() -> None:
+    """Have loggers and warnings, of libraries too, say their messages as `say` does: they may quote a file."""
+    make = logging.getLogRecordFactory()
+
+    def cleaned(*arguments: Any, **more: Any) -> logging.LogRecord:
+        record = make(*arguments, **more)
+        record.msg, record.args = visible(record.getMessage()), ()
+        return record
+
+    logging.setLogRecordFactory(cleaned)
+    shown = warnings.formatwarning
+    warnings.formatwarning = lambda *arguments, **more: visible(shown(*arguments, **more))
 
 
 def _print(lines: tuple[object, ...], file: TextIO) -> None:

@@ -32,7 +32,8 @@ def whole(path: Path) -> Iterator[TextIO]:
     partial = path.with_name(path.name + ".partial")
     with naming(path):
         try:
-            with partial.open("w", encoding="utf-8", newline="\n") as file:
+            partial.unlink(missing_ok=True)  # it may be a link, which would be written through
+            with partial.open("x", encoding="utf-8", newline="\n") as file:
                 yield file
         except BaseException:
             partial.unlink(missing_ok=True)

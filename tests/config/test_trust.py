@@ -1,5 +1,6 @@
 """What a stage takes of a run folder's config, by who started it, and how that config is read."""
 
+import os
 from collections.abc import Callable
 from copy import deepcopy
 from pathlib import Path
@@ -213,8 +214,15 @@ def test_a_list_of_ones_own_names_hosts_with_their_variables(folder: Folder) -> 
         by_hand(run).check_server("judge")
     file().write_text("API.mine.example:8443 MY_KEY\n")
     by_hand(run).check_server("judge")
-    assert known_hosts() == {("api.mine.example:8443", "MY_KEY")}
-    file().write_text("https://api.mine.example MY_KEY\n")
+    assert known_hosts() == [(None, "api.mine.example:8443", "MY_KEY")]
+    plain = folder(
+        "judge=local", **{"judge.base_url": "http://api.mine.example:8443/v1", "judge.api_key_env": "MY_KEY"}
+    )
+    with pytest.raises(UserError, match=r"the line `http://api\.mine\.example:8443 MY_KEY`"):
+        by_hand(plain).check_server("judge")
+    file().write_text("http://api.mine.example:8443 MY_KEY\n")
+    by_hand(plain).check_server("judge")
+    file().write_text("api.mine.example/v1 MY_KEY\n")
     with pytest.raises(UserError, match=r"hosts:1: expected HOST"):
         known_hosts()
 
@@ -258,12 +266,21 @@ def test_links_that_lead_out_are_refused(tmp_path: Path) -> None:
     log = run.tracker / "offline-run-20261201_010203-abc" / "logs" / "debug-core.log"
     log.parent.mkdir(parents=True)
     log.symlink_to(tmp_path / "elsewhere" / "core.log")  # as wandb makes it
-    refuse_links(run)
-    for name in ("tables", "report.html"):
+    refuse_links(run, may_lead_out={run.tokens})
+    with pytest.raises(UserError, match="mix/tokens is a link"):
+        refuse_links(run, may_lead_out=set())
+    for name in ("tables", "report.html", "scores.json.partial"):
         (run.root / name).symlink_to(tmp_path / "elsewhere")
         with pytest.raises(UserError, match=rf"run/{name} is a link to .*elsewhere"):
-            refuse_links(run)
+            refuse_links(run, may_lead_out={run.tokens})
         (run.root / name).unlink()
+    (run.root / "loop").symlink_to(run.root / "loop")
+    with pytest.raises(UserError, match="loop is a link"):
+        refuse_links(run, may_lead_out={run.tokens})
+    (run.root / "loop").unlink()
+    os.mkfifo(run.root / "pipe")
+    with pytest.raises(UserError, match="neither a file nor a folder"):
+        refuse_links(run, may_lead_out={run.tokens})
 
 
 REFERENCES = ("${oc.env:HOME}", "${unclosed", "\\${x} ${y}", "\\\\${x}\\", "\n${a${b}}\n")
@@ -291,7 +308,12 @@ def test_a_config_written_and_read_is_the_same(composed: Callable[..., Config]) 
         (b"a: &a [x, x]\nb: &b [*a, *a]\nc: [*b, *b]\n", "aliases"),
         (b"a: " + b"[" * 9000, "nested"),
         (b"# " + b"x" * 2**20 + b"\na: 1\n", "bytes"),
-        (b"a: !!python/object/apply:os.system [id]\n", "python"),
+        (b"a: !!python/object/apply:os.system [id]\n", "tags"),
+        (b"name: !!python/object/apply:pathlib.Path ['${oc.env:HOME}']\n", "tags"),
+        (b"a: !!bool zz\n", "tags"),
+        (b"a: !!timestamp xx\n", "tags"),
+        (b"a: !!binary eHg=\n", "tags"),
+        (b"!!map {a: 1}\n", "tags"),
         (b"\xff\xfe", "decode"),
         (b"", "empty"),
         (b"- 1\n", "expected keys"),

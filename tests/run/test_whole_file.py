@@ -65,3 +65,16 @@ def test_what_else_goes_wrong_is_not_called_a_full_disk(tmp_path: Path) -> None:
         (tmp_path / "nowhere").read_text()
     with pytest.raises(NotADirectoryError, match=r"Not a directory: '.*file/inner"):
         write_whole(tmp_path / "file" / "inner" / "x", json.dumps([]))
+
+
+@pytest.mark.shows("R6")
+def test_a_link_under_the_temporary_name_is_not_written_through(tmp_path: Path) -> None:
+    mine = tmp_path / "mine"
+    mine.write_text("kept")
+    (tmp_path / "page.html.partial").symlink_to(mine)
+    write_whole(tmp_path / "page.html", "new")
+    assert (mine.read_text(), (tmp_path / "page.html").read_text()) == ("kept", "new")
+    (tmp_path / "page.html").unlink()
+    (tmp_path / "page.html").symlink_to(mine)
+    write_whole(tmp_path / "page.html", "newer")
+    assert mine.read_text() == "kept" and not (tmp_path / "page.html").is_symlink()

@@ -125,6 +125,31 @@ def test_a_licence_of_a_model_folder_is_text(model: Path) -> None:
     assert license_of(replace(tiny_model(), path=str(model))) == "${oc.env:HF_TOKEN}"
 
 
+@pytest.mark.shows("W6")
+def test_an_adapter_that_names_modules_is_refused(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from dataclasses import replace
+
+    import torch
+
+    from sciriff.models.loading import load_model
+    from sciriff.run.user_error import UserError
+
+    folder = tmp_path / "megatron"
+    shutil.copytree(model, folder)
+    (folder / "evil.py").write_text(f"from pathlib import Path\nPath({str(tmp_path / 'RAN')!r}).touch()\n")
+    adapter = {
+        "peft_type": "LORA",
+        "target_modules": ["q_proj"],
+        "megatron_config": {},
+        "megatron_core": "megatron.evil",
+    }
+    amend(folder / "adapter_config.json", adapter)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(UserError, match=r"adapter_config\.json.*model\.trust_remote_code=true"):
+        load_model(replace(tiny_model(), path=str(folder)), seed=1, dtype=torch.float32)
+    assert not (tmp_path / "RAN").exists()
+
+
 @pytest.mark.shows("W2")
 def test_a_pickle_that_holds_more_than_tensors_is_refused(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -1,15 +1,17 @@
 """A run folder that somebody sent, through every command that reads one: no secret printed, written or sent."""
 
 import json
+import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-from canaries import SECRETS, Stranger, command, leaked, leaked_files
+from canaries import ROOT, SECRETS, Stranger, command, leaked, leaked_files
 from task_cases import REFERENCES
 
 from sciriff.config import conf_dir, from_container, to_yaml
@@ -102,8 +104,13 @@ def test_no_command_gives_a_secret_away(sent: Sent) -> None:
     ):
         done = sent.run(*words)
         assert done.returncode == 0, (words, done.stderr.decode())
-    for stage in ("judge", "predict", "general.requests", "mix"):
-        sent.run(stage, "runs/a")
+    for stage, status, words in (
+        ("predict", 2, "move it away"),  # answers of another model
+        ("general.requests", 0, "ignored"),
+        ("mix", 0, "ignored"),
+    ):
+        done = sent.run(stage, "runs/a")
+        assert done.returncode == status and words in done.stderr.decode(), (stage, done.stderr.decode())
     judged = sent.run("judge", "runs/a")
     line = judged.stderr.decode().splitlines()[-1]
     assert judged.returncode == 2 and sent.server.host in line and "AWS_SECRET_ACCESS_KEY" in line, line
@@ -155,6 +162,34 @@ def test_a_config_that_changes_between_two_stages_ends_the_run(tmp_path: Path) -
         again = command(tmp_path, "train", *typed)
         assert again.returncode == 0 and run.scores.is_file(), again.stderr
     assert not leaked_files(tmp_path) and not leaked(result.stdout + result.stderr + again.stdout + again.stderr)
+
+
+@pytest.mark.shows("R6")
+def test_links_end_a_stage_and_a_run_before_they_are_written_through(sent: Sent, tmp_path: Path) -> None:
+    run, mine = RunDir(tmp_path / "runs" / "r"), tmp_path / "mine"
+    shutil.copytree(sent.folder.root, run.root)
+    shutil.rmtree(run.tables, ignore_errors=True)
+    mine.mkdir()
+    (mine / "file").write_text("kept")
+    run.log("score").parent.mkdir(exist_ok=True)
+    typed = ("train", "experiment=demo", "train=none", "name=r", "log=none", "stages=[score]")
+    for link, target in ((run.tables, mine), (run.log("score"), mine / "file")):
+        link.symlink_to(target)
+        for words in (("score", "runs/r"), typed):
+            result = command(tmp_path, *words)
+            assert result.returncode == 2 and f"{link} is a link to".encode() in result.stderr, result.stderr
+        link.unlink()
+    assert (mine / "file").read_text() == "kept" and [path.name for path in mine.iterdir()] == ["file"]
+
+
+@pytest.mark.shows("W1")
+def test_modules_of_the_folder_one_is_in_do_not_run_in_stages(tmp_path: Path) -> None:
+    (tmp_path / "msgspec.py").write_text("from pathlib import Path\nPath('RAN').touch()\n")
+    script = "from sciriff.__main__ import main; import sys; sys.argv = ['sciriff', *sys.argv[1:]]; sys.exit(main())"
+    typed = ("train", "experiment=demo", "train=none", "name=r", "log=none", "eval.limit=1", "stages=[predict]")
+    environment = {**os.environ, "SCIRIFF_CACHE": str(tmp_path / "cache"), "PYTHONPATH": str(ROOT)}
+    result = subprocess.run([sys.executable, "-P", "-c", script, *typed], cwd=tmp_path, env=environment, check=False)
+    assert result.returncode == 0 and not (tmp_path / "RAN").exists()
 
 
 @pytest.mark.shows("C1")

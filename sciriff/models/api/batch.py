@@ -14,8 +14,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import chain
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Annotated, Any, ClassVar, TypeVar
 from urllib.parse import quote
+
+from msgspec import Meta
 
 from sciriff.models.api.calls import Call, CallFailed, Dialect, Refused, Reply, Sent, Tally, UnknownShape, verdict
 from sciriff.models.api.endpoint import Endpoint, Response, request
@@ -39,7 +41,7 @@ class BatchState:
     mark: str
     prepared: str
     """OpenAI: the file of calls; Anthropic: the newest batch before this one."""
-    batch: str | None = None
+    batch: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-][A-Za-z0-9._:-]*$")] | None = None
     """Name at the server; None from just before it is submitted until the server has answered."""
     calls: int = 0
     sent: tuple[Sent, ...] = ()
