@@ -73,7 +73,7 @@ def main() -> int:
     arguments = parser.parse_args()
     rules = [read_rule(text) for text in arguments.fail_if]
     if arguments.resamples < 100:
-        raise UserError(f"--resamples {arguments.resamples} is too few for a 95 % interval; give 100 or more")
+        raise UserError(f"--resamples {arguments.resamples} is too few for a p-value; give 100 or more")
     if not 0 < arguments.right_from <= 100:
         raise UserError(f"--right-from {arguments.right_from:g} must be above 0 and at most 100")
     persons = read_persons(arguments.marks)

@@ -13,7 +13,7 @@ class WrongShape(ValueError):
 
 @dataclass(frozen=True)
 class Metric:
-    """Scores of a set of instances depend only on summed counts, so the bootstrap resamples rows and never recounts."""
+    """Scores of a set of instances depend only on summed counts, so intervals and tests never read a text again."""
 
     numbers: type[Any]
     """NamedTuple of the counts of one instance, or of their sums over several."""
