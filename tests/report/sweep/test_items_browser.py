@@ -151,6 +151,7 @@ def test_letters_and_digits_work_on_the_whole_page(tab: Any) -> None:
 
 def test_the_page_ends_below_its_footer(tab: Any) -> None:
     shown(tab, 22)
+    tab.evaluate("() => predictions.fill(Array.from({length: 50}, (_, n) => predictions.found[n % 22]))")
     height = tab.evaluate("document.documentElement.scrollHeight")
     end = tab.evaluate("document.querySelector('footer').getBoundingClientRect().bottom + scrollY")
     assert end <= height <= end + 80
