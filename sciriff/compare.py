@@ -28,6 +28,7 @@ from sciriff.results.general_comparison import (
 )
 from sciriff.results.latex_table import latex_table
 from sciriff.results.seeds import Group, Value, pool_seeds, pooled
+from sciriff.results.shared_documents import documents_lines
 from sciriff.results.statistics import ALPHA, POWER, RESAMPLES
 from sciriff.results.terminal_table import table_lines
 from sciriff.run.arguments import ArgumentParser
@@ -94,7 +95,7 @@ def main() -> int:
         write_whole(arguments.latex, latex_table([baseline, *others], comparisons))
         text = [*text, "", f"LaTeX: {arguments.latex}"]
     if arguments.html:
-        groups, title = [baseline, *others], arguments.html.stem
+        groups, title = [baseline, *others], page_title(baseline, others)
         marks = [mark for of_person in persons.values() for mark in of_person]
         page = sweep_page.render(
             title, groups, arguments.resamples, compared=comparisons, left_out=left_out, marks=marks
@@ -103,6 +104,14 @@ def main() -> int:
         text = [*text, "", f"page: {arguments.html}"]
     show(*text)
     return gate_status(rules, failed, left_out)
+
+
+def page_title(baseline: Group, others: Sequence[Group]) -> str:
+    """What a page compares: `after against before`, `3 runs against before`."""
+    if not others:
+        return baseline.name
+    runs = sum(len(group.runs) for group in others)
+    return f"{others[0].name if len(others) == 1 else f'{runs} runs'} against {baseline.name}"
 
 
 def check_rules(rules: Sequence[Rule], baseline: Group, others: Sequence[Group]) -> None:
@@ -122,7 +131,7 @@ def gate_status(rules: Sequence[Rule], failed: Sequence[Broken], left_out: Seque
     if reasons:
         say(f"--fail-if: {'; '.join(reasons)}")
         return GATE_FAILED
-    show(f"--fail-if: {', '.join(rule.text for rule in rules)}: no run does")
+    show(f"--fail-if: {len(rules)} {'rules hold' if len(rules) > 1 else 'rule holds'}")
     return 0
 
 
@@ -168,6 +177,7 @@ def lines(baseline: Group, comparisons: Sequence[Comparison]) -> list[str]:
     left = iter(drawn)
     for comparison in comparisons:
         text += [comparison.group.name, *islice(left, len(_rows(comparison))), *comparison.notes, ""]
+    text += documents_lines(found for comparison in comparisons for found in comparison.documents)
     rows = [row for comparison in comparisons for row in comparison.columns]
     noise = sum(row.verdict in (NOISE, SEED_NOISE) for row in rows)
     text.append(f"within noise (p after Holm's correction is {ALPHA} or more): {noise} of {len(rows)} differences")
@@ -175,7 +185,8 @@ def lines(baseline: Group, comparisons: Sequence[Comparison]) -> list[str]:
     drawn_general = [row for found in general for row in _general_rows(found)]
     if any(row.verdict == SEED_NOISE for row in (*drawn_rows, *drawn_general)):
         text.append(f"{SEED_NOISE}: at most {SEED_ERRORS:.0f} standard errors over the seeds, whatever p is")
-    text.append(f"detectable: the smallest true difference that shows with {POWER:.0%} power at {ALPHA:.0%}")
+    shows = f"shows with {POWER:.0%} power at {ALPHA:.0%}, before Holm's correction"
+    text.append(f"detectable: the smallest true difference that {shows}")
     text += ["", *general_lines(comparisons)] if general else []
     return [visible_line(line) for line in text]
 
@@ -201,10 +212,11 @@ def general_lines(comparisons: Sequence[Comparison]) -> list[str]:
 
 def seed_lines(group: Group) -> list[str]:
     """The table of one run, or of the seeds of one configuration: means and standard deviations."""
-    columns, notes = pooled(group)
+    columns, notes, documents = pooled(group)
     rows = [(row.name, str(row.n), _value(row.value)) for row in columns]
     what = ": mean ± standard deviation (--each compares them)" if len(group.runs) > 1 else ""
     text = [f"{group.name}{what}", "", *table_lines(SEED_HEADER, rows, right=SEED_HEADER[1:]), *notes]
+    text += documents_lines(documents)
     if (general := pooled_general(group)) is not None:
         rows = [
             (row.name, str(row.n), _value(row.value))
@@ -308,7 +320,7 @@ def write_json(
                 **_group(comparison.group),
                 "columns": {row.name: _json(row) for row in comparison.columns},
                 "mean": _json(comparison.mean) if comparison.mean else None,
-                "notes": comparison.notes,
+                "notes": [*comparison.notes, *documents_lines(comparison.documents)],
                 "general": _general_json(comparison.general) if comparison.general else None,
             }
             for comparison in comparisons

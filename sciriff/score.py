@@ -25,6 +25,7 @@ from sciriff.results.samples import averaged, spread
 from sciriff.results.score_intervals import Term, combined_interval, interval, note
 from sciriff.results.score_tables import write_tables
 from sciriff.results.scores import ColumnScore, JudgeReport, Scores, Summary, TaskDifferences, TaskScores, write_scores
+from sciriff.results.shared_documents import TOO_FEW
 from sciriff.results.statistics import Array
 from sciriff.results.summary_table import summary_lines
 from sciriff.results.task_columns import TaskColumns, parts
@@ -268,7 +269,7 @@ def label_documents(results: dict[str, TaskScores], summary: Summary, columns: S
             results[part.task.name]["documents"] = part.documents
         elif part.documents < part.n:
             for score in found:
-                score["ci95_note"] = "; ".join([part.too_few, *filter(None, [score.get("ci95_note")])])
+                score["ci95_note"] = "; ".join([TOO_FEW, *filter(None, [score.get("ci95_note")])])
 
 
 if __name__ == "__main__":

@@ -32,6 +32,30 @@ def test_answers(arguments, status, says, monkeypatch, capsys):
     assert says in "".join(capsys.readouterr())
 
 
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ("compare a b --failif mean<-1", "--failif mean<-1; did you mean '--fail-if'?"),
+        ("compare a b --latx=t.tex", "unrecognized arguments: --latx=t.tex; did you mean '--latex'?"),
+        ("compare a --xyz", "unrecognized arguments: --xyz\n"),
+        ("ls --hep", "did you mean '--help'?"),
+        ("export paquet x a", "argument format: 'paquet' is unknown; did you mean 'parquet'?"),
+        ("export parquet x a --keys difering", "argument --keys: 'difering' is unknown; did you mean 'differing'?"),
+        ("export xyz x", "export parquet FILE RUN ..."),
+        ("export --split test parquet x", "`parquet` comes first"),
+        ("compare runs/goood runs/good", "did you mean 'good'?"),
+        ("-m sciriff.score runs/goood", "there is no run here; did you mean 'good'?"),
+    ],
+)
+def test_a_mistyped_word_has_its_nearest(arguments: str, says: str, tmp_path: Path):
+    (tmp_path / "runs/good").mkdir(parents=True)
+    (tmp_path / "runs/good/config.yaml").touch()
+    words = arguments.split()
+    command = [sys.executable, *(words if words[0] == "-m" else [*CONSOLE, *words])]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and says in done.stderr
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_helps(name: str):
     done = subprocess.run([sys.executable, *CONSOLE, name, "--help"], capture_output=True, text=True, check=False)

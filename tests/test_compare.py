@@ -277,6 +277,7 @@ def test_a_run_that_cannot_be_read_is_named_and_the_others_are_compared(make, co
     assert [row["name"] for row in numbers["comparisons"]] == ["d"]
     assert f"left out, {two.scores}: not the scores" in printed and f"left out, {three.config}: not a conf" in printed
     page = Path("page.html").read_text()
+    assert "<title>d against a: runs compared on SciRIFF</title>" in page and "<h1>d against a</h1>" in page
     assert f"{two.scores}: not the scores" in page and f"{three.config}: not a config" in page
     assert f"its cost is not known: {four.metrics}:1: " in page
     assert "error" in comparing("a", "d", "--baseline", "b", status=2)[0], "another baseline is not what was asked for"

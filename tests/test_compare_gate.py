@@ -10,7 +10,7 @@ from test_compare import LIST, NER, TABLE, good, make, make_general, with_genera
 from sciriff import compare
 from sciriff.compare import main
 from sciriff.results.difference import Difference
-from sciriff.results.gate import read_rule
+from sciriff.results.gate import Broken, read_rule, sentence
 from sciriff.results.seeds import Value
 from sciriff.run.user_error import UserError
 
@@ -59,7 +59,7 @@ def test_a_broken_rule_ends_with_status_3_and_its_numbers(two, gated):
 def test_rules_that_hold(two, gated):
     rules = ["mean<-50", "mean>0", "any higher", "bioasq_list_qa/f1 lower", "discomat_te/bleu<0", "any>1", "any<-90"]
     line, numbers = gated(0, two, *rules)
-    assert line == f"--fail-if: {', '.join(rules)}: no run does"
+    assert line == "--fail-if: 7 rules hold" and gated(0, two, "mean<-50")[0] == "--fail-if: 1 rule holds"
     assert numbers["broken_rules"] == []
     assert "broken_rules" not in gated(0, two)[1]
 
@@ -71,7 +71,14 @@ def test_any_names_each_column_and_several_rules_make_one_line(two, gated):
         ("any<-1", "biored_ner/f1"),
         ("mean<-1", "mean of 3 of 11"),
     ]
-    assert line.count("'any<-1'") == 2
+    assert line.count("'any<-1'") == 1 and "bioasq_list_qa/f1 -" in line and "biored_ner/f1 -" in line
+
+
+def test_at_most_three_breaks_of_a_rule_are_named():
+    rule = read_rule("any lower")
+    found = [Broken(rule, run, f"column {n} fell") for run in ("after", "later") for n in (1, 2)]
+    assert sentence(found[:2]) == "'any lower': after: column 1 fell, column 2 fell"
+    assert sentence(found) == "'any lower': after: column 1 fell, column 2 fell; later: column 1 fell and 1 more"
 
 
 def test_a_difference_of_exactly_the_limit_keeps_the_rule():
@@ -101,7 +108,9 @@ def test_an_unknown_column_is_refused_before_anything_is_computed(two, gated, mo
     assert "'biored_ner/f2' is no column" in line and "did you mean 'biored_ner/f1'" in line
     assert "only one run here" in gated(2, ["before"], "mean<-1")[0]
     assert gated(2, two, "mean<")[0].startswith("error: --fail-if 'mean<' is no rule")
-    assert "general/mmlu" in gated(2, two, "general/mmlu<-1")[0], "no run has such a task"
+    assert gated(2, two, "general/mmlu<-1")[0].endswith(
+        "'general/mmlu' is no column of these runs, none of which has general tasks"
+    )
 
 
 def test_what_cannot_be_checked_is_not_green(make, gated):  # noqa: F811

@@ -1,18 +1,10 @@
 """What a value may be: each check ends in one line that names the key and what is allowed."""
 
-import difflib
 import math
-from collections.abc import Iterable
 
 from sciriff.config.roles import Setting
+from sciriff.run.nearest import nearest
 from sciriff.run.user_error import UserError
-
-
-def nearest(word: str, names: Iterable[str]) -> str:
-    """`; did you mean 'x'?` for the name most like `word`, or the known names where none is like it."""
-    names = sorted(names)
-    close = difflib.get_close_matches(word, names, n=1, cutoff=0.5)
-    return f"; did you mean {close[0]!r}?" if close else f"; it is one of {', '.join(names)}"
 
 
 def check(key: str, value: object, setting: Setting) -> None:

@@ -14,6 +14,7 @@ from sciriff.config.plain_yaml import LARGEST, escaped, plain_values, written
 from sciriff.config.recreate import RecreateConfig
 from sciriff.config.roles import Role, setting_of
 from sciriff.config.root import Config, RecreateRoot
+from sciriff.run.nearest import resembling
 from sciriff.run.user_error import UserError
 
 T = TypeVar("T")
@@ -68,7 +69,9 @@ def read(path: Path) -> dict[str, Any]:
 def content_of(path: Path) -> bytes:
     """The bytes of a run's config.yaml. UserError if there is none."""
     if not path.is_file():
-        raise UserError(f"{path}: there is no run here; `python -m sciriff.train` makes one")
+        beside = [other.parent.name for other in path.parent.parent.glob(f"*/{path.name}")]
+        makes = "; `python -m sciriff.train` makes one"
+        raise UserError(f"{path}: there is no run here{resembling(path.parent.name, beside) or makes}")
     with path.open("rb") as file:
         return file.read(LARGEST + 1)  # one of gigabytes is not to fill the memory
 

@@ -26,8 +26,10 @@ def main() -> int:
 
         return parquet_file.main(sys.argv[2:])
     paper = defaults()
-    parser = ArgumentParser(prog="python -m sciriff.export", description=__doc__)
-    parser.add_argument("format", choices=FORMATS, help=f"the harness; `{PARQUET} --help` is about tables")
+    usage = f"%(prog)s {{{','.join(FORMATS)}}} FOLDER [OPTION ...]\n       %(prog)s {PARQUET} FILE RUN ... [OPTION ...]"
+    parser = ArgumentParser(prog="python -m sciriff.export", usage=usage, description=__doc__)
+    formats = [*FORMATS, PARQUET]
+    parser.add_argument("format", choices=formats, help=f"`{PARQUET} --help` has the options of tables")
     parser.add_argument("folder", type=Path, metavar="FOLDER", help="gets the files; new, or of an earlier export")
     source = f"({paper.source.hub})"
     parser.add_argument(
@@ -39,6 +41,8 @@ def main() -> int:
     longest = f"longest answer, tokens ({paper.max_new_tokens})"
     parser.add_argument("--max-new-tokens", type=int, metavar="N", help=longest)
     given = parser.parse_args()
+    if given.format == PARQUET:
+        raise UserError(f"`{PARQUET}` comes first: python -m sciriff.export {PARQUET} FILE RUN ...")
     if given.max_new_tokens is not None and given.max_new_tokens < 1:
         raise UserError(f"--max-new-tokens {given.max_new_tokens} must be 1 or more")
     found = exported(given.data, given.config, given.split, given.tasks, given.max_new_tokens)

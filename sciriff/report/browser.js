@@ -226,6 +226,7 @@ async function followItems([run, task, column, order]) {
   byId("filter-order").value = order;
   predictions.chosen = null;
   await filter();
+  predictions.focusChosen();
   byId("predictions").scrollIntoView();
 }
 
@@ -249,6 +250,7 @@ async function follow() {
     byId("filter-task").value = String(task);
     predictions.chosen = null;
     await filter();
+    predictions.focusChosen();
     byId("predictions").scrollIntoView();
     return true;
   }
@@ -264,11 +266,13 @@ async function follow() {
   }
   byId("trouble").hidden = true;
   const again = same(predictions.chosen, [task, row]);
+  const fromElsewhere = !byId("browser").contains(document.activeElement);
   predictions.chosen = [task, row];
   if (predictions.placeOf([task, row]) < 0) {
     byId("filters").reset();
     await filter();
   } else if (!again) await predictions.choose([task, row], byId("rows").contains(document.activeElement));
+  if (fromElsewhere) predictions.focusChosen();
   scrollToOne(byId("prediction"), null);
   return true;
 }

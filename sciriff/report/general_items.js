@@ -113,6 +113,7 @@ async function followItem() {
     byId("item-change").value = some[1];
     items.chosen = null;
     await filterItems();
+    items.focusChosen();
     byId("general-items").scrollIntoView();
     return;
   }

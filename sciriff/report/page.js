@@ -49,6 +49,17 @@ function startTheme() {
 
 startTheme();
 
+// ---- tables that are wider than their place ----
+
+function startBoxes() {
+  const wide = (box) => box.classList.toggle("wide", box.scrollWidth > box.clientWidth);
+  const watch = new ResizeObserver((entries) =>
+    requestAnimationFrame(() => entries.forEach(({ target }) => wide(target.closest(".box")))));
+  for (const box of document.querySelectorAll(".box")) [box, ...box.children].forEach((part) => watch.observe(part));
+}
+
+startBoxes();
+
 // ---- packed data ----
 
 const unpacked = new Map();

@@ -7,7 +7,8 @@ const same = (a, b) => a !== null && b !== null && a[0] === b[0] && a[1] === b[1
 
 class PagedList {
   // `line(entry)` is a link of the list, `show(entry)` fills the place beside it; the entry is null if nothing is found.
-  // `keyOfOne(key)` handles a key for what is shown and says whether it was one.
+  // `keyOfOne(key)` handles a key for what is shown and says whether it was one. A list that has it hears keys from the
+  // whole page, but for those in another list.
   constructor(place, { line, show, keyOfOne }) {
     Object.assign(this, { place, line, showOne: show, keyOfOne, found: [], page: 0, chosen: null });
     this.rows = this.part("rows");
@@ -15,7 +16,7 @@ class PagedList {
     this.part("step-on").addEventListener("click", () => this.step(1, false));
     this.part("page-back").addEventListener("click", () => this.turnTo(this.page - 1));
     this.part("page-on").addEventListener("click", () => this.turnTo(this.page + 1));
-    place.addEventListener("keydown", (event) => this.key(event));
+    (keyOfOne ? document : place).addEventListener("keydown", (event) => this.key(event));
   }
 
   part(name) {
@@ -42,11 +43,13 @@ class PagedList {
     if (!turned) this.pageOfChosen();
     const pages = Math.max(1, Math.ceil(this.found.length / ROWS_A_PAGE));
     const first = this.page * ROWS_A_PAGE;
+    const focused = this.rows.contains(document.activeElement);
     this.rows.replaceChildren(...this.found.slice(first, first + ROWS_A_PAGE).map((entry) => {
       const anchor = this.line(entry);
       if (same(entry, this.chosen)) anchor.setAttribute("aria-current", "true");
       return element("li", {}, anchor);
     }));
+    if (focused) this.focusChosen();
     this.rows.start = first + 1;
     this.part("page").textContent = `${this.page + 1} of ${pages}`;
     this.part("page-back").disabled = this.page === 0;
@@ -77,13 +80,17 @@ class PagedList {
     if (current !== null) {
       if (focus) current.focus();
       const box = this.rows;
-      const top = current.offsetTop - box.offsetTop;
+      const top = current.offsetTop;
       if (top < box.scrollTop || top + current.offsetHeight > box.scrollTop + box.clientHeight) {
         box.scrollTop = top - box.clientHeight / 2;
       }
       history.replaceState(null, "", current.getAttribute("href"));
     }
     await this.show();
+  }
+
+  focusChosen() {
+    this.rows.querySelector("[aria-current]")?.focus({ preventScroll: true });
   }
 
   async show() {
@@ -99,6 +106,8 @@ class PagedList {
 
   key(event) {
     if (event.altKey || event.ctrlKey || event.metaKey || event.isComposing) return;
+    const inside = this.place.contains(event.target);
+    if (!inside && event.target.closest(".panes")) return;
     const inList = this.rows.contains(event.target);
     const one = this.part("one");
     if (event.key === "Escape" && one.contains(event.target)) {
@@ -107,9 +116,11 @@ class PagedList {
     } else if (event.target.closest("input, select, textarea")) return;
     else if (event.key === "Enter" && event.target.getAttribute("aria-current") === "true") one.focus();
     else {
-      const by = { ArrowRight: 1, ArrowLeft: -1, j: 1, k: -1, ...(inList ? { ArrowDown: 1, ArrowUp: -1 } : {}) }[event.key];
-      if (by !== undefined) this.step(by, inList);
+      const arrows = { ...(inside && { ArrowRight: 1, ArrowLeft: -1 }), ...(inList && { ArrowDown: 1, ArrowUp: -1 }) };
+      const by = { j: 1, k: -1, ...arrows }[event.key]; // elsewhere arrows scroll
+      if (by !== undefined) this.step(by, inList || !inside);
       else if (!this.keyOfOne?.(event.key)) return;
+      if (!inside) one.scrollIntoView({ block: "nearest" }); // what a key changed is seen
     }
     event.preventDefault();
   }

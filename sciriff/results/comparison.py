@@ -12,7 +12,8 @@ from sciriff.results.linear_scores import LinearScore, averaged
 from sciriff.results.paired_test import Parts, difference_parts, sign_flip_test
 from sciriff.results.score_intervals import Term, combined_interval, detectable
 from sciriff.results.seeds import Group, mean_name, mean_of_columns, value_of, values_of
-from sciriff.results.shared_instances import common_parts, count_instances
+from sciriff.results.shared_documents import SharedDocuments
+from sciriff.results.shared_instances import common_parts, count_instances, shared_documents
 from sciriff.results.statistics import holm
 from sciriff.results.task_columns import TaskColumns
 
@@ -27,6 +28,8 @@ class Comparison:
     """Mean of the columns above; None if there is only one."""
     notes: list[str]
     """Instances and columns that are left out, and why."""
+    documents: list[SharedDocuments]
+    """Tasks with several instances about one document."""
     general: GeneralComparison | None = None
     """The general tasks; None where some run has none."""
 
@@ -42,7 +45,7 @@ def compare(baseline: Group, group: Group, resamples: int) -> Comparison:
     name = mean_name(len(measured), [*baseline.runs, *group.runs])
     of_all = _difference(measured, name, resamples) if len(measured) > 1 else None
     of_general, general_notes = _general(baseline, group, resamples)
-    return Comparison(group, columns, of_all, [*notes, *general_notes], of_general)
+    return Comparison(group, columns, of_all, [*notes, *general_notes], shared_documents(parts), of_general)
 
 
 def _general(baseline: Group, group: Group, resamples: int) -> tuple[GeneralComparison | None, list[str]]:

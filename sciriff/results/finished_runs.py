@@ -1,6 +1,5 @@
 """Find finished runs by folder or name, read the numbers of their answers, and put the seeds of one config together."""
 
-import difflib
 import glob
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -21,6 +20,7 @@ from sciriff.results.scores import (
     read_scores,
 )
 from sciriff.run.digest import value_digest
+from sciriff.run.nearest import resembling
 from sciriff.run.run_dir import RunDir
 from sciriff.run.user_error import UserError
 from sciriff.tasks import HELD_OUT
@@ -97,11 +97,11 @@ def _found(text: str) -> list[Path]:
     """Find the runs of one name or pattern. UserError, with the nearest name, if there are none."""
     runs = [run for place in _places(text) for run in _runs_in(place)]
     if not runs:
-        names = [path.name for path in Path(RUNS).glob("*")]
-        close = difflib.get_close_matches(text, names, n=1, cutoff=0.5)
+        named = Path(text)
+        place = named.parent if named.parent != Path() else Path(RUNS)
+        close = resembling(named.name, [path.name for path in place.glob("*")])
         raise UserError(
-            f"{text}: no run is found here; name a run's folder, a folder of runs, or a name in {RUNS}/"
-            + (f"; did you mean {close[0]!r}?" if close else "")
+            f"{text}: no run is found here; name a run's folder, a folder of runs, or a name in {RUNS}/{close}"
         )
     return runs
 

@@ -7,6 +7,7 @@ a verdict beyond noise. A rule that cannot be checked counts as broken.
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 from sciriff.config import nearest
 from sciriff.results.comparison import Comparison
@@ -29,6 +30,8 @@ DIGITS = 9
 """Decimals of a difference in points that are compared, so that one of exactly -1 is not below -1."""
 LONGEST = 80
 """Characters of a rule that a message shows."""
+SHOWN = 3
+"""Breaks of one rule that are named; the others are counted."""
 
 
 @dataclass(frozen=True)
@@ -74,11 +77,14 @@ def check_names(rules: Sequence[Rule], groups: Sequence[Group]) -> None:
     """UserError for a rule about something that none of the runs could have."""
     runs = [run for group in groups for run in group.runs]
     general = {name for run in runs for name in run.general_scores if name != MEAN}
-    known = [*columns_of(tasks_of(runs)), MEAN, ANY, *(f"{GENERAL}{name}" for name in (*sorted(general), MEAN, ANY))]
+    known = [*columns_of(tasks_of(runs)), MEAN, ANY]
+    known += [f"{GENERAL}{name}" for name in (*sorted(general), MEAN, ANY)] if general else []
     for rule in rules:
         if rule.what not in known:
             shown = visible_line(shortened(rule.what, LONGEST))
-            raise UserError(f"--fail-if: {shown!r} is no column of these runs{nearest(rule.what, known)}")
+            of_none = rule.what.startswith(GENERAL) and not general
+            why = ", none of which has general tasks" if of_none else nearest(rule.what, known)
+            raise UserError(f"--fail-if: {shown!r} is no column of these runs{why}")
 
 
 def broken(rules: Sequence[Rule], baseline: Group, comparisons: Sequence[Comparison]) -> list[Broken]:
@@ -152,5 +158,16 @@ def _columns(run: FinishedRun) -> list[str]:
 
 
 def sentence(found: Sequence[Broken]) -> str:
-    """One line that names every broken rule with its numbers."""
-    return visible_line("; ".join(f"{one.rule.text!r}: {one.run}: {one.reason}" for one in found))
+    """One line that names every broken rule with its numbers, of each at most SHOWN breaks."""
+    by_rule: dict[Rule, list[Broken]] = {}
+    for one in found:
+        by_rule.setdefault(one.rule, []).append(one)
+    return visible_line("; ".join(f"{rule.text!r}: {_breaks(breaks)}" for rule, breaks in by_rule.items()))
+
+
+def _breaks(found: Sequence[Broken]) -> str:
+    named = "; ".join(
+        f"{run}: {', '.join(one.reason for one in of_run)}"
+        for run, of_run in groupby(found[:SHOWN], key=lambda one: one.run)
+    )
+    return f"{named} and {len(found) - SHOWN} more" if len(found) > SHOWN else named

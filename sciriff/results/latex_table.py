@@ -9,6 +9,7 @@ from sciriff.results.difference import HIGHER, LOWER, Difference
 from sciriff.results.finished_runs import tasks_of
 from sciriff.results.scores import ColumnScore
 from sciriff.results.seeds import Group
+from sciriff.results.shared_documents import documents_lines
 from sciriff.run.number_format import count_of, interval, plus_minus, points
 from sciriff.run.visible import UNSHOWN, shortened
 from sciriff.tasks import NAMES as THE_NINE
@@ -39,9 +40,12 @@ def latex_table(groups: Sequence[Group], comparisons: Sequence[Comparison]) -> s
         for line in _rows(group, comparison, columns, covers if len(counts) > 1 else None, [*general])
     ]
     notes = [
-        f"{comparison.group.name}: {note}"
-        for comparison in comparisons
-        for note in (*comparison.notes, *(comparison.general.notes if comparison.general else ()))
+        *documents_lines(found for comparison in comparisons for found in comparison.documents),
+        *(
+            f"{comparison.group.name}: {note}"
+            for comparison in comparisons
+            for note in (*comparison.notes, *(comparison.general.notes if comparison.general else ()))
+        ),
     ]
     return "\n".join(
         [

@@ -11,7 +11,8 @@ from sciriff.results.finished_runs import FinishedRun, tasks_of
 from sciriff.results.linear_scores import averaged
 from sciriff.results.samples import mean, pooled_spread, spread
 from sciriff.results.score_intervals import Term, combined_interval, interval
-from sciriff.results.shared_instances import common_parts, count_instances
+from sciriff.results.shared_documents import SharedDocuments
+from sciriff.results.shared_instances import common_parts, count_instances, shared_documents
 from sciriff.run.number_format import count_of
 from sciriff.tasks.own import columns_of
 
@@ -75,8 +76,9 @@ def _share_instances(runs: Sequence[FinishedRun]) -> bool:
     )
 
 
-def pooled(group: Group, resamples: int = 0) -> tuple[list[Pooled], list[str]]:
-    """Pool every column on the instances that all seeds answered; the columns' mean is last. Returns them and notes.
+def pooled(group: Group, resamples: int = 0) -> tuple[list[Pooled], list[str], list[SharedDocuments]]:
+    """Pool every column on the instances that all seeds answered; the columns' mean is last. Returns them, notes, and
+    the tasks with several instances about one document.
 
     With `resamples` they have intervals; the mean has one if every column has. UserError if the runs share no instance
     or were scored by different rules.
@@ -95,7 +97,8 @@ def pooled(group: Group, resamples: int = 0) -> tuple[list[Pooled], list[str]]:
     n = count_instances((part.task.name, part.n_of(name)) for part in parts for name in part.columns)
     limits = combined_interval([replace(term, weight=1 / len(columns)) for term in terms]) if terms else None
     mean_value = value_of(mean_of_columns(scores))
-    return [*columns, Pooled(mean_name(len(columns), group.runs), n, mean_value, limits)], notes
+    columns.append(Pooled(mean_name(len(columns), group.runs), n, mean_value, limits))
+    return columns, notes, shared_documents(parts)
 
 
 def value_of(runs: Sequence[Sequence[float]]) -> Value:

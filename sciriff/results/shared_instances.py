@@ -7,6 +7,7 @@ import numpy as np
 from sciriff.data.records import AnswerKey
 from sciriff.results.finished_runs import FinishedRun, tasks_of
 from sciriff.results.per_instance import InstanceNumbers
+from sciriff.results.shared_documents import SharedDocuments
 from sciriff.results.statistics import Array
 from sciriff.results.task_columns import TaskColumns, parts
 from sciriff.run.user_error import UserError
@@ -56,11 +57,6 @@ def _shared_parts(task: Task, runs: Sequence[FinishedRun], notes: list[str]) -> 
     if odd:
         notes.append(f"{task.name}: the runs were given different references for {odd} of the {len(shared)} instances")
     found = parts(task, [_vectors(task, table, shared) for table in tables], _documents(tables, shared))
-    for part in found:
-        if part.by_document:
-            notes.append(f"{task.name}: the units are {part.documents} documents, of {part.n} instances")
-        elif part.documents < part.n:
-            notes.append(f"{task.name}: {part.too_few}")
     for column in task.judged_columns:
         judges = [run.judges.get(task.name) for run in runs]
         if not any(column in part.columns for part in found):
@@ -91,6 +87,11 @@ def _vectors(task: Task, table: Mapping[AnswerKey, InstanceNumbers], instances: 
     lacking = (0.0,) * len(task.fields)
     samples = sorted({sample for _, sample in table})
     return np.array([[vectors.get((i, sample), lacking) for i in instances] for sample in samples], dtype=float)
+
+
+def shared_documents(parts: Iterable[TaskColumns]) -> list[SharedDocuments]:
+    """The tasks with fewer documents than instances."""
+    return [SharedDocuments(part.task.name, part.documents, part.n) for part in parts if part.documents < part.n]
 
 
 def count_instances(counts: Iterable[tuple[str, int]]) -> int:

@@ -14,6 +14,7 @@ from sciriff.results.scores import (
     other_values,
     summary_coverage,
 )
+from sciriff.results.shared_documents import SharedDocuments, documents_lines
 from sciriff.results.terminal_table import table_lines
 from sciriff.run.number_format import interval, plus_minus, points, small_signed_points
 from sciriff.run.visible import visible_line
@@ -125,15 +126,16 @@ def filter_lines(scores: Scores) -> list[str]:
 
 def interval_lines(scores: Scores) -> list[str]:
     """Lines that say whose intervals are made of documents, and which intervals are known to be too narrow."""
-    lines = [
-        f"{name}: {task['n']:,} instances about {task['documents']:,} documents, which are the units of its intervals"
+    lines = documents_lines(
+        SharedDocuments(name, task["documents"], task["n"])
         for name, task in scores["tasks"].items()
         if "documents" in task
-    ]
+    )
     noted: dict[str, list[str]] = {}
     for name, column in scores["summary"]["columns"].items():
-        if "ci95_note" in column:
-            noted.setdefault(column["ci95_note"], []).append(name)
+        for note in column.get("ci95_note", "").split("; "):
+            if note:
+                noted.setdefault(note, []).append(name)
     return [*lines, *(f"{', '.join(names)}: 95 % interval: {note}" for note, names in noted.items())]
 
 

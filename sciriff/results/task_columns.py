@@ -7,12 +7,10 @@ import numpy as np
 import numpy.typing as npt
 
 from sciriff.results.linear_scores import LinearScore, averaged, linear_scores
+from sciriff.results.shared_documents import FEWEST_DOCUMENTS
 from sciriff.results.statistics import Array
 from sciriff.tasks.metrics.judge_rating import JudgeCounts
 from sciriff.tasks.task import Task
-
-FEWEST_DOCUMENTS = 30
-"""With fewer documents than this the units are instances, and a note says so: how so few vary is itself uncertain."""
 
 Places = npt.NDArray[np.int64]
 
@@ -47,11 +45,6 @@ class TaskColumns:
     def by_document(self) -> bool:
         """Whether documents are drawn, and not instances."""
         return FEWEST_DOCUMENTS <= self.documents < self.n
-
-    @property
-    def too_few(self) -> str:
-        """Note on intervals of instances that are about too few documents."""
-        return f"the {self.n} instances are about {self.documents} documents, too few to be units; taken as independent"
 
     def in_units(self, matrix: Array) -> Array:
         """Vectors of the units, [units, k], which add up those of their instances, [n, k]."""

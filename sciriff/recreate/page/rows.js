@@ -12,6 +12,5 @@ function openLinked() {
   }
 }
 
-startTheme();
 window.addEventListener("hashchange", openLinked);
 openLinked();

@@ -9,6 +9,7 @@ from sciriff.results.comparison import Comparison, compare
 from sciriff.results.difference import Difference
 from sciriff.results.general_comparison import GeneralPooled, pooled_general
 from sciriff.results.seeds import Group, Pooled, pooled
+from sciriff.results.shared_documents import SharedDocuments
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,8 @@ class SweepRow:
     """Flat config of the first run, without the seed."""
     cost: Cost
     notes: list[str]
+    documents: list[SharedDocuments]
+    """Tasks with several instances about one document, in this group or in its comparison."""
     general: GeneralPooled | None = None
     """The general tasks; None unless all runs of the group have them."""
 
@@ -71,11 +74,12 @@ def rows_of(groups: Sequence[Group], resamples: int, compared: Sequence[Comparis
     that cannot be compared has a note that says why, and so has one whose cost cannot be read."""
     rows = []
     for number, group in enumerate(groups, start=1):
-        (*columns, mean), notes = _scored(group, resamples)
+        (*columns, mean), notes, documents = _scored(group, resamples)
         comparison, cost = None, Cost()
         try:
             if number > 1:
                 comparison = compared[number - 2] if compared else compare(groups[0], group, resamples)
+                documents = comparison.documents
                 notes += [*comparison.notes, *(comparison.general.notes if comparison.general else [])]
         except ValueError as error:  # other rules of scoring, or no instance in common
             notes.append(str(error))
@@ -88,7 +92,9 @@ def rows_of(groups: Sequence[Group], resamples: int, compared: Sequence[Comparis
         config = {key: value for key, value in flat_config(group.runs[0].folder).items() if key != SEED}
         by_name = {column.name: column for column in columns}
         rows.append(
-            SweepRow(number, group, by_name, mean, comparison, config, cost, list(dict.fromkeys(notes)), general)
+            SweepRow(
+                number, group, by_name, mean, comparison, config, cost, list(dict.fromkeys(notes)), documents, general
+            )
         )
     return rows
 
@@ -108,12 +114,13 @@ def _general(group: Group, resamples: int) -> GeneralPooled | None:
     return replace(found, tasks=tasks, mean=mean)
 
 
-def _scored(group: Group, resamples: int) -> tuple[list[Pooled], list[str]]:
-    """Pooled columns and notes; the intervals of a single run are those of its scores.json, where it has any."""
-    found, notes = pooled(group, resamples)
+def _scored(group: Group, resamples: int) -> tuple[list[Pooled], list[str], list[SharedDocuments]]:
+    """What `pooled` gives; the intervals of a single run are those of its scores.json, where it has any."""
+    found, notes, documents = pooled(group, resamples)
     if len(group.runs) > 1:
-        return found, notes
+        return found, notes, documents
     known = group.runs[0].scores
     names = [*(column.name for column in found[:-1]), "mean"]
     limits = [known[name].get("ci95") if name in known else None for name in names]
-    return [replace(column, ci95=ci95 or column.ci95) for column, ci95 in zip(found, limits, strict=True)], notes
+    found = [replace(column, ci95=ci95 or column.ci95) for column, ci95 in zip(found, limits, strict=True)]
+    return found, notes, documents

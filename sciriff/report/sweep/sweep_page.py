@@ -23,6 +23,7 @@ from sciriff.results.difference import HIGHER, LOWER, Difference
 from sciriff.results.finished_runs import tasks_of
 from sciriff.results.scores import ColumnScore
 from sciriff.results.seeds import Group, Pooled
+from sciriff.results.shared_documents import documents_lines
 from sciriff.run.number_format import duration, p_value
 from sciriff.run.visible import visible
 
@@ -103,6 +104,7 @@ def content(
         "costs": _costs(rows, lines) if rows else [],
         "gpus": any(row.cost.gpu_hours is not None for row in rows),
         "notes": [(row, note) for row in rows for note in row.notes],
+        "documents": documents_lines(found for row in rows for found in row.documents),
         "left_out": left_out,
         "of_sweep": jobs is not None,
     }

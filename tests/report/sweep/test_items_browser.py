@@ -113,6 +113,59 @@ def test_a_number_of_the_table_leads_to_its_items(tab: Any) -> None:
         assert len(shown(tab, 14)) == 14
 
 
+def focused(tab: Any) -> str:
+    """The id of the item in the list that has the focus; empty if none has."""
+    chosen = "document.activeElement.closest('#rows [aria-current]')"
+    return str(tab.evaluate(f"{chosen}?.querySelector('.id').textContent ?? ''"))
+
+
+def test_a_link_puts_the_focus_into_the_list(tab: Any) -> None:
+    shown(tab, 22)
+    tab.focus(f'#scores a[href="#items=1/{NER}/f1/gain"]')
+    tab.keyboard.press("Enter")
+    shown(tab, 14)
+    tab.wait_for_function("() => document.activeElement.closest('#rows') !== null")
+    assert focused(tab) == "0"
+    tab.keyboard.press("ArrowDown")
+    titled(tab, f"{NER}:2")
+    tab.keyboard.press("1")
+    assert tab.inner_text("#marked") == "Marks in this page: 1 right, 0 wrong, 0 unclear."
+    assert focused(tab) == "2"
+
+
+def test_letters_and_digits_work_on_the_whole_page(tab: Any) -> None:
+    shown(tab, 22)
+    tab.focus("#scores thead button")
+    tab.keyboard.press("ArrowRight")
+    tab.keyboard.press("3")
+    assert tab.inner_text("#marked") == "Marks in this page: 0 right, 0 wrong, 1 unclear."
+    assert tab.inner_text("#rows [aria-current] .id").endswith(": 0") and tab.evaluate("scrollY > 0"), "it is seen"
+    tab.keyboard.press("j")
+    titled(tab, f"{NER}:1")
+    assert focused(tab).endswith(": 1")
+    tab.focus("#filter-text")
+    tab.keyboard.type("j1")
+    assert tab.input_value("#filter-text") == "j1"
+    assert tab.inner_text("#marked") == "Marks in this page: 0 right, 0 wrong, 1 unclear."
+
+
+def test_the_page_ends_below_its_footer(tab: Any) -> None:
+    shown(tab, 22)
+    tab.evaluate("() => predictions.fill(Array.from({length: 50}, (_, n) => predictions.found[n % 22]))")
+    height = tab.evaluate("document.documentElement.scrollHeight")
+    end = tab.evaluate("document.querySelector('footer').getBoundingClientRect().bottom + scrollY")
+    assert end <= height <= end + 80
+
+
+def test_a_table_that_goes_on_says_so(tab: Any) -> None:
+    said = "getComputedStyle(document.querySelector('#scores').closest('.box'), '::before').content"
+    tab.set_viewport_size(PHONE)
+    tab.wait_for_function(f"() => {said}.includes('scroll it sideways')")
+    tab.set_viewport_size({"width": 2400, "height": 900})
+    tab.evaluate("document.body.style.maxWidth = 'none'")
+    tab.wait_for_function(f"() => {said} === 'none'")
+
+
 def test_everything_is_done_by_keys(tab: Any) -> None:
     shown(tab, 22)
     tab.focus("#rows a")

@@ -151,7 +151,7 @@ def test_the_page_of_compare_links_each_column_and_names_what_is_missing(folders
     assert f'href="#items=1/{NER}/f1/gain"' in page and f'href="#items=2/{NER}/f1/loss"' in page
     assert 'href="#items=2///loss"' in page
     assert f"{WORST}: its predictions of {NER} are gone" in page
-    assert "A change is that of the run that is chosen against before" in page
+    assert "where the answer of the run chosen at “Compare” has a higher score than that of before" in page
     assert 'id="data-marks"' in page
 
 
@@ -166,7 +166,10 @@ def test_report_shows_the_answers_of_the_run_beside_it(folders: list[RunDir]) ->
     config = load(after.config)
     config.report.beside = [str(before.root)]
     page = filled(content(config, after)).decode()
-    assert "A change is that of after against the run beside it" in page and f'href="#items=1/{NER}/f1/gain"' in page
+    assert (
+        "where the answer of after has a higher score than that of before" in page
+        and f'href="#items=1/{NER}/f1/gain"' in page
+    )
     (before.per_instance / f"{NER}.jsonl").unlink()
     shown = content(config, after)
     assert shown["browser"].runs == ["after"] and "before: its answers are not shown" in shown["browser"].notes[0]

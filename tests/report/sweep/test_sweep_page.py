@@ -225,6 +225,7 @@ def test_compare_writes_the_same_page(
         return words(tmp_path / "out/table.html")
 
     text = run("runs/run-*", "--baseline", "runs/run-2")
+    assert "5 runs against grid-per_task-20-tulu-none" in text and "table:" not in text
     assert "6 runs of 5 configurations" in text and "The baseline is grid-per_task-20-tulu-none." in text
     assert "jobs" not in text and "5. grid-per_task-20-tulu-match" in text
     assert "6. grid-per_task-20-tulu-match-s2" in run("runs/run-*", "--each")
