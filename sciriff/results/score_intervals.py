@@ -16,7 +16,7 @@ from sciriff.results.statistics import ALPHA, LEAST, POWER, SAME, Array
 
 FEW = 5
 """With fewer units than this that carry the variance, it is known too badly for an interval to keep its promise."""
-FEW_CARRY = f"fewer than {FEW} answers decide how sure it is; such intervals cover 90 to 99 % in simulations"
+FEW_CARRY = f"fewer than {FEW} answers decide how sure it is, and such intervals cover 90 to 99 % in simulations"
 
 
 @dataclass(frozen=True)
