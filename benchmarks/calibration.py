@@ -1,7 +1,7 @@
 """How often intervals cover what is true, and tests find it, in simulations of the shapes of the eleven columns.
 
 python benchmarks/calibration.py          a tenth of the simulations again, beside all that are stored
-python benchmarks/calibration.py --all    all of them, in about 15 minutes of one core, into benchmarks/calibration.tsv
+python benchmarks/calibration.py --all    all of them, into benchmarks/calibration.tsv
 
 "Before" are the percentile bootstrap and the test that exchanges two runs' answers, which were used until December
 2026; BCa and the bootstrap-t of log-odds were tried. "After" is what scoring and comparing use.
@@ -19,15 +19,18 @@ from statistics import NormalDist
 import numpy as np
 from calibration_shapes import COLUMNS, HARD, Array, Shape
 
+from sciriff.results import statistics
 from sciriff.results.linear_scores import LinearScore, linear_scores
-from sciriff.results.paired_test import difference_parts, studentised
+from sciriff.results.paired_test import Parts, difference_parts, sign_flip_test
 from sciriff.results.score_intervals import Term, combined_limits, detectable, few_carry, limits
+from sciriff.results.statistics import ALPHA, p_value
 from sciriff.run import machine
 
 FILE = Path(__file__).with_suffix(".tsv")
 BATCHES, SETS = 10, 400
 """Simulated data sets: 4,000 a cell, the first 400 of which are repeated."""
 RESAMPLES = 1000
+"""Bootstraps, and random signs of the tests: 10,000 when comparing."""
 SEED = 16
 TRUE_UNITS, TRUE_SETS = 200_000, 10
 """The true scores are those of 2 million units."""
@@ -57,11 +60,10 @@ class Batch:
     """Bootstrapped scores of both models, [sets, resamples]."""
     exchanged: Array
     """Differences after answers were exchanged, [sets, resamples]."""
-    flipped: Array
-    """Sums of the parts of the difference after changes of sign, [sets, resamples]."""
     parts: Array
+    """What each unit adds to the difference, [sets, n]."""
     weights: Array
-    """Of the bootstrap: how often a unit was drawn, [resamples, n]."""
+    """How often each unit was drawn in the bootstrap, [resamples, n]."""
 
     @property
     def difference(self) -> Array:
@@ -80,9 +82,8 @@ def batch(shape: Shape, number: int, effect: float) -> Batch:
     exchanged = shape.scores(sums[1] - moved)["score"] - shape.scores(sums[0] + moved)["score"]
     differ = np.any(rows[0] != rows[1], axis=-1)
     parts = difference_parts(ours, theirs, differ)
-    flipped = parts.sum(axis=1, keepdims=True) - 2 * parts @ swaps.T
     resampled = tuple(shape.scores(weighted(run, weights))["score"] for run in rows)
-    return Batch((ours, theirs), resampled, exchanged, flipped, parts, weights)  # type: ignore[arg-type]
+    return Batch((ours, theirs), resampled, exchanged, parts, weights)  # type: ignore[arg-type]
 
 
 def weighted(rows: Array, weights: Array) -> Array:
@@ -111,10 +112,24 @@ def percentile(resampled: Array) -> tuple[Array, Array]:
     return low, high
 
 
-def p_values(observed: Array, permuted: Array) -> Array:
-    """p of each data set from random permutations."""
-    as_large = np.abs(permuted) >= np.abs(observed)[:, None] - 1e-12
-    return (as_large.sum(axis=1) + 1) / (permuted.shape[1] + 1)
+def exchange_finds(observed: Array, exchanged: Array) -> Array:
+    """Whether the test that exchanges answers finds a difference in each data set."""
+    return np.array(
+        [p_value(one, of_one, every=False) < ALPHA for one, of_one in zip(observed, exchanged, strict=True)]
+    )
+
+
+def flip_finds(parts: Sequence[Array]) -> Array:
+    """Whether the paired test finds a difference in each data set, from what the units of each task add, [sets, n].
+
+    It tries all signs where it does so when comparing, and RESAMPLES random ones otherwise, others in each data set."""
+    found = []
+    for number, values in enumerate(zip(*parts, strict=True)):
+        tasks = [Parts(f"task {place} of {number}", added, len(added)) for place, added in enumerate(values)]
+        all_signs = 2 ** sum(map(np.count_nonzero, values)) <= statistics.RESAMPLES
+        p, _ = sign_flip_test(tasks, statistics.RESAMPLES if all_signs else RESAMPLES)
+        found.append(p < ALPHA)
+    return np.array(found)
 
 
 def bca(score: LinearScore, resampled: Array) -> tuple[Array, Array]:
@@ -176,6 +191,7 @@ def of_scores(found: Batch, true: float) -> Measures:
         "width before": before[1] - before[0],
         "width after": limits(score)[1] - limits(score)[0],
         "noted": noted,
+        "noted that cover": noted & after,
     }
 
 
@@ -184,8 +200,8 @@ def of_differences(found: Batch, true: float) -> Measures:
     bootstrapped = found.resampled[1] - found.resampled[0]
     terms = [Term(-1, found.scores[0], ""), Term(1, found.scores[1], "")]
     return {
-        "found before": p_values(found.difference, found.exchanged) < 0.05,
-        "found after": p_values(found.difference, found.flipped) < 0.05,
+        "found before": exchange_finds(found.difference, found.exchanged),
+        "found after": flip_finds([found.parts]),
         "difference before": covers(*percentile(bootstrapped), true),
         "difference after": covers(*combined_limits(terms), true),
     }
@@ -213,15 +229,11 @@ def of_means(found: list[Batch], true: list[tuple[float, float]]) -> Measures:
     resampled = [np.mean([one.resampled[side] for one in found], axis=0) for side in (0, 1)]
     observed = np.mean([one.difference for one in found], axis=0)
     exchanged = np.mean([one.exchanged for one in found], axis=0)
-    squares = np.stack([np.sum(one.parts**2, axis=1) for one in found], axis=-1)
-    units = np.array([one.parts.shape[1] for one in found])
-    flipped = studentised(np.stack([one.flipped for one in found], axis=-1), squares[:, None], units)
-    statistic = studentised(np.stack([one.parts.sum(axis=1) for one in found], axis=-1), squares, units)
     return {
         "interval before": covers(*percentile(resampled[0]), score),
         "interval after": covers(*combined_limits(alone), score),
-        "found before": p_values(observed, exchanged) < 0.05,
-        "found after": p_values(statistic, flipped) < 0.05,
+        "found before": exchange_finds(observed, exchanged),
+        "found after": flip_finds([one.parts for one in found]),
         "difference before": covers(*percentile(resampled[1] - resampled[0]), difference),
         "difference after": covers(*combined_limits(both), difference),
     }
@@ -327,66 +339,104 @@ def _cell(line: Mapping[str, str]) -> Cell:
     return line["kind"], line["shape"], int(line["n"]), float(line["effect"])
 
 
-def _cells(
-    lines: Iterable[Mapping[str, str]], kind: str, measures: Sequence[str]
-) -> dict[Cell, dict[str, Mapping[str, str]]]:
+def _cells(lines: Iterable[Mapping[str, str]], kind: str) -> dict[Cell, dict[str, Mapping[str, str]]]:
     """Cell -> measure -> its line, of the cells of one kind."""
     cells: dict[Cell, dict[str, Mapping[str, str]]] = {}
     for line in lines:
-        if line["kind"] == kind and line["measure"] in measures:
+        if line["kind"] == kind:
             cells.setdefault(_cell(line), {})[line["measure"]] = line
     return cells
 
 
-def table(lines: Iterable[Mapping[str, str]], kind: str, measures: list[str]) -> Iterator[str]:
-    """Lines of a table of one kind of cells: the stored value of each measure in %, and the repeated one."""
-    yield f"{'shape':42} {'n':>5} " + " ".join(f"{measure:>22}" for measure in measures)
-    for (_, name, n, _), found in _cells(lines, kind, measures).items():
-        numbers = (found.get(measure) for measure in measures)
-        shown = (
-            f"{100 * float(line['value']):10.1f}" + (f" ({100 * float(line['again']):5.1f})" if "again" in line else "")
-            if line
-            else ""
-            for line in numbers
-        )
-        yield f"{name:42} {n:5} " + " ".join(f"{text:>22}" for text in shown)
+@dataclass(frozen=True)
+class Table:
+    """Some measures of one kind of cells."""
+
+    title: str
+    kind: str
+    measures: tuple[str, ...]
+    header: str = ""
+    """The first line of the table in docs/statistics.md, if it has one there."""
 
 
-MARKDOWN = (
-    (
+TABLES = (
+    Table(
+        "95 % intervals of a score that cover it, those that have a note, and those with and without it that cover it",
         "null",
-        ("interval before", "interval BCa", "interval bootstrap-t", "interval after", "noted"),
-        "| scores | n | percentile (before) | BCa | bootstrap-t | now | with a note |",
+        (
+            "interval before",
+            "interval BCa",
+            "interval bootstrap-t",
+            "interval after",
+            "noted",
+            "covers if noted",
+            "covers if not",
+        ),
+        "| scores | n | percentile (before) | BCa | bootstrap-t | now | with a note | now, with it | now, without it |",
     ),
-    (
+    Table(
+        "tests at 5 % that find a difference between equal scores, and 95 % intervals of a difference that cover it",
         "null",
         ("found before", "found after", "difference before", "difference after"),
         "| equal scores of | n | found before | found now | interval before | interval now |",
     ),
-    ("power", ("found before", "found after"), "| a real difference of | n | found before | found now |"),
+    Table(
+        "tests that find a real difference",
+        "power",
+        ("found before", "found after"),
+        "| a real difference of | n | found before | found now |",
+    ),
+    Table("tests that find a difference as large as `detectable` was", "detectable before", ("found before",)),
+    Table("tests that find a difference as large as `detectable` is", "detectable after", ("found after",)),
 )
-"""Tables of docs/statistics.md: kind of cells, measures, header."""
+LEAST_NOTED = 0.01
+"""Coverage with a note is that of at least so many of the data sets: 40 of 4,000."""
+
+
+def percent(found: Mapping[str, Mapping[str, str]], measure: str, field: str = "value") -> str:
+    """A measure of a cell in %; empty where it has none."""
+    if measure in found:
+        return f"{100 * float(found[measure][field]):.1f}"
+    if not measure.startswith("covers if") or "noted" not in found:
+        return ""
+    names = "interval after", "noted", "noted that cover"
+    covered, noted, both = (float(found[name][field]) for name in names)
+    if measure == "covers if not":
+        covered, noted = covered - both, 1 - noted
+    else:
+        covered = both
+    return f"{100 * covered / noted:.1f}" if noted >= LEAST_NOTED else ""
+
+
+def text_table(lines: Iterable[Mapping[str, str]], of: Table) -> Iterator[str]:
+    """Lines of a table: the stored value of each measure in %, and the repeated one."""
+    yield f"{'shape':42} {'n':>5} " + " ".join(f"{measure:>22}" for measure in of.measures)
+    for (_, name, n, _), found in _cells(lines, of.kind).items():
+        again = "again" in next(iter(found.values()))
+        shown = (
+            percent(found, one) + (f" ({percent(found, one, 'again'):>5})" if again and percent(found, one) else "")
+            for one in of.measures
+        )
+        yield f"{name:42} {n:5} " + " ".join(f"{text:>22}" for text in shown)
 
 
 def markdown(lines: Sequence[Mapping[str, str]]) -> Iterator[str]:
     """Lines of the tables of docs/statistics.md."""
-    for kind, measures, header in MARKDOWN:
-        yield from ("", header, "|---|" + "---|" * (len(measures) + 1))
-        for (_, name, n, _), found in _cells(lines, kind, measures).items():
-            numbers = (f"{100 * float(found[one]['value']):.1f}" if one in found else "" for one in measures)
-            yield f"| {name} | {n:,} | {' | '.join(numbers)} |"
+    for of in TABLES:
+        if of.header:
+            yield from ("", of.header, "|---|" + "---|" * (len(of.measures) + 1))
+            for (_, name, n, _), found in _cells(lines, of.kind).items():
+                yield f"| {name} | {n:,} | {' | '.join(percent(found, one) for one in of.measures)} |"
     yield from (
         "",
         "| a difference of | n | `detectable` before: points, found | now: points, found |",
         "|---|---|---|---|",
     )
-    before = _cells(lines, "detectable before", ("found before",))
-    for (_, name, n, _), found in _cells(lines, "detectable after", ("found after",)).items():
-        was = next(cell for (_, *shape, _), cell in before.items() if shape == [name, n])
+    before = {cell[1:3]: found["found before"] for cell, found in _cells(lines, "detectable before").items()}
+    for (_, name, n, _), found in _cells(lines, "detectable after").items():
         parts = [
             f"{100 * (float(line['true_other']) - float(line['true'])):.1f}, {100 * float(line['value']):.1f} %"
-            for cell in (was, found)
-            for line in cell.values()
+            for line in (before[name, n], found["found after"])
         ]
         yield f"| {name} | {n:,} | {' | '.join(parts)} |"
 
@@ -405,20 +455,9 @@ def main() -> None:
     lines = stored() if arguments.all else repeat()
     print(f"commit {machine.git_commit(FILE.parents[1]) or 'unknown'}, {time.perf_counter() - started:.0f} s")
     print(f"{BATCHES * SETS:,} simulations a cell, in brackets the first {SETS} again; in %")
-    for title, kind, measures in (
-        (
-            "95 % intervals of a score that cover it",
-            "null",
-            ["interval before", "interval BCa", "interval bootstrap-t", "interval after", "noted"],
-        ),
-        ("tests at 5 % that find a difference between equal scores", "null", ["found before", "found after"]),
-        ("95 % intervals of a difference that cover it", "null", ["difference before", "difference after"]),
-        ("tests that find a real difference", "power", ["found before", "found after"]),
-        ("tests that find a difference as large as `detectable` was", "detectable before", ["found before"]),
-        ("tests that find a difference as large as `detectable` is", "detectable after", ["found after"]),
-    ):
-        print(f"\n{title}")
-        print("\n".join(table(lines, kind, measures)))
+    for of in TABLES:
+        print(f"\n{of.title}")
+        print("\n".join(text_table(lines, of)))
     if not arguments.all:
         other = [line for line in lines if abs(float(line["again"]) - float(line["first_tenth"])) > 0.0026]
         print(f"\n{len(lines) - len(other)} of {len(lines)} numbers are those stored of the same simulations")

@@ -24,7 +24,16 @@ from sciriff.results.per_instance import write_per_instance
 from sciriff.results.samples import averaged, spread
 from sciriff.results.score_intervals import Term, combined_interval, interval, note
 from sciriff.results.score_tables import write_tables
-from sciriff.results.scores import ColumnScore, JudgeReport, Scores, Summary, TaskDifferences, TaskScores, write_scores
+from sciriff.results.scores import (
+    NOTES,
+    ColumnScore,
+    JudgeReport,
+    Scores,
+    Summary,
+    TaskDifferences,
+    TaskScores,
+    write_scores,
+)
 from sciriff.results.shared_documents import TOO_FEW
 from sciriff.results.statistics import Array
 from sciriff.results.summary_table import summary_lines
@@ -269,7 +278,7 @@ def label_documents(results: dict[str, TaskScores], summary: Summary, columns: S
             results[part.task.name]["documents"] = part.documents
         elif part.documents < part.n:
             for score in found:
-                score["ci95_note"] = "; ".join([TOO_FEW, *filter(None, [score.get("ci95_note")])])
+                score["ci95_note"] = NOTES.join([TOO_FEW, *filter(None, [score.get("ci95_note")])])
 
 
 if __name__ == "__main__":

@@ -7,10 +7,14 @@ import numpy as np
 import numpy.typing as npt
 
 from sciriff.results.linear_scores import LinearScore
-from sciriff.results.statistics import SAME, Array, all_subset_sums, p_value, random_subset_sums
+from sciriff.results.statistics import Array, all_subset_sums, p_value, random_subset_sums
 
 LEAST_SPREAD = 1e-6
 """Least part of the sum of squares that is left as variance where all units differ alike."""
+TIES = 1e-7
+"""Sums closer than this, by their standard error, are equal but for the error of the numerical gradients, about 1e-10
+of a unit's part and of a sum at most as many times more as the root of the number of units. So are parts that are
+smaller than this beside the largest, and 0. Sums of different values and counts are further apart."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +58,7 @@ def sign_flip_test(tasks: Sequence[Parts], resamples: int) -> tuple[float, bool]
     `resamples`; units that add nothing have no sign. p is 1 where no unit adds anything.
     """
     largest = max((float(np.abs(task.values).max(initial=0)) for task in tasks), default=0)
-    added = [task.values[np.abs(task.values) > SAME * max(largest, SAME)] for task in tasks]
+    added = [task.values[np.abs(task.values) > TIES * largest] for task in tasks]
     if not any(map(len, added)):
         return 1.0, True
     every = 2 ** sum(map(len, added)) <= resamples
@@ -67,7 +71,8 @@ def sign_flip_test(tasks: Sequence[Parts], resamples: int) -> tuple[float, bool]
     units = np.array([max(task.units, 1) for task in tasks])
     observed = np.array([values.sum() for values in added])
     statistics = studentised(np.vstack([sums, observed]), squares, units)
-    return p_value(float(statistics[-1]), statistics[:-1], every), every
+    last = float(statistics[-1])
+    return p_value(last, statistics[:-1], every, ties=TIES * max(1.0, abs(last))), every
 
 
 def _all_sums(added: Sequence[Array]) -> Array:

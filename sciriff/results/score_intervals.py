@@ -16,7 +16,7 @@ from sciriff.results.statistics import ALPHA, LEAST, POWER, SAME, Array
 
 FEW = 5
 """With fewer units than this that carry the variance, it is known too badly for an interval to keep its promise."""
-FEW_CARRY = f"fewer than {FEW} answers decide how sure it is, and such intervals cover 90 to 99 % in simulations"
+FEW_CARRY = f"fewer than {FEW} answers decide its width, so it is rough"
 
 
 @dataclass(frozen=True)
@@ -136,7 +136,7 @@ def few_carry(score: LinearScore) -> npt.NDArray[np.bool_]:
 
 
 def note(score: LinearScore) -> str:
-    """What to say beside the interval of a score that may cover it less often than it says; empty for others."""
+    """What to say beside an interval that is rough, which may be too wide or too narrow; empty for others."""
     return FEW_CARRY if score.units >= LEAST and few_carry(score) else ""
 
 

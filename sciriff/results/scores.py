@@ -13,6 +13,9 @@ from sciriff.tasks import COLUMNS
 from sciriff.tasks.own import held_out
 from sciriff.tasks.task import Task
 
+NOTES = "; "
+"""Stands between the sentences of a note; none has it in itself."""
+
 
 class ColumnScore(TypedDict):
     """A column of the summary, or the mean of several, in [0, 1]; standard deviation over each prompt's samples."""
@@ -20,7 +23,7 @@ class ColumnScore(TypedDict):
     value: float
     ci95: NotRequired[tuple[float, float]]
     ci95_note: NotRequired[str]
-    """Why the interval is too narrow, if it is known to be."""
+    """Why the interval is rough or may be too narrow: sentences joined by NOTES."""
     sd_over_samples: NotRequired[float]
 
 

@@ -121,13 +121,14 @@ def interval(values: Array) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def p_value(observed: float, permuted: Array, every: bool) -> float:
+def p_value(observed: float, permuted: Array, every: bool, ties: float = SAME) -> float:
     """Two-sided p: the share of permuted differences at least as large as the observed one.
 
+    Those that are smaller by `ties` or less are as large: this must be more than the rounding of equal ones.
     Unless `permuted` holds `every` permutation, the observed one counts as one of them, so that p is never 0 (Phipson &
     Smyth 2010).
     """
-    as_large = int(np.count_nonzero(np.abs(permuted) >= abs(observed) - SAME))
+    as_large = int(np.count_nonzero(np.abs(permuted) >= abs(observed) - ties))
     return as_large / len(permuted) if every else (as_large + 1) / (len(permuted) + 1)
 
 

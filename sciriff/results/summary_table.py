@@ -1,6 +1,7 @@
 """Draw the summary of scores.json as a table, for the score stage and the driver to print."""
 
 from sciriff.results.scores import (
+    NOTES,
     ColumnScore,
     GeneralScores,
     GeneralTask,
@@ -125,7 +126,7 @@ def filter_lines(scores: Scores) -> list[str]:
 
 
 def interval_lines(scores: Scores) -> list[str]:
-    """Lines that say whose intervals are made of documents, and which intervals are known to be too narrow."""
+    """Lines that say whose intervals are made of documents, and which intervals are rough or may be too narrow."""
     lines = documents_lines(
         SharedDocuments(name, task["documents"], task["n"])
         for name, task in scores["tasks"].items()
@@ -133,7 +134,7 @@ def interval_lines(scores: Scores) -> list[str]:
     )
     noted: dict[str, list[str]] = {}
     for name, column in scores["summary"]["columns"].items():
-        for note in column.get("ci95_note", "").split("; "):
+        for note in column.get("ci95_note", "").split(NOTES):
             if note:
                 noted.setdefault(note, []).append(name)
     return [*lines, *(f"{', '.join(names)}: 95 % interval: {note}" for note, names in noted.items())]

@@ -39,7 +39,7 @@ def test_a_batch_of_a_shape_is_that_which_is_stored(calibration: ModuleType):
 
 def test_nothing_covers_less_than_it_did(calibration: ModuleType):
     """No interval is worse than the percentile bootstrap's, beyond the simulations' own noise."""
-    by_cell = calibration._cells(calibration.stored(), "null", ("interval before", "interval after"))
+    by_cell = calibration._cells(calibration.stored(), "null")
     for cell, found in by_cell.items():
         before, after = (100 * float(found[f"interval {which}"]["value"]) for which in ("before", "after"))
         assert after > min(before, 95) - 0.7, cell

@@ -1,5 +1,7 @@
 """The paired test finds a difference between equal scores as often as it says, and all of a few."""
 
+from math import comb
+
 import numpy as np
 import pytest
 
@@ -96,3 +98,50 @@ def test_a_score_of_0_or_1_beside_another(which: int):
     theirs[:6, 0] = 1
     p, every = sign_flip_test([Parts("a", parts_of(ours, theirs), 12)], 10_000)
     assert (p, every) == (2 / 64, True)
+
+
+def p_of_values(ours: Array, theirs: Array) -> tuple[float, bool]:
+    """The test of two runs whose score is the mean of a value of each answer."""
+    rows = [np.column_stack([values, np.ones(len(values))]) for values in (ours, theirs)]
+    scores = [linear_scores(lambda sums: {"mean": sums[..., 0] / sums[..., 1]}, run)["mean"] for run in rows]
+    return sign_flip_test([Parts("a", difference_parts(*scores, ours != theirs), len(ours))], 10_000)
+
+
+def right_or_wrong(n: int, right: int, lost: int, won: int) -> tuple[Array, Array]:
+    """Answers of two runs that differ on `lost` and `won`; both are right on about `right` of the others."""
+    same = (np.arange(n - lost - won) < right).astype(float)
+    return np.r_[np.ones(lost), np.zeros(won), same], np.r_[np.zeros(lost), np.ones(won), same]
+
+
+@pytest.mark.parametrize(("n", "right"), [(13, 0), (50, 25), (100, 80), (107, 3), (2447, 1500)])
+def test_of_right_and_wrong_answers_it_is_mcnemars_exact_test(n: int, right: int):
+    for differ in range(14):
+        for lost in range(differ + 1):
+            p, every = p_of_values(*right_or_wrong(n, right, lost, differ - lost))
+            tail = sum(comb(differ, k) for k in range(min(lost, differ - lost) + 1)) / 2**differ
+            assert (p, every) == (pytest.approx(min(1, 2 * tail), abs=1e-12), True), (lost, differ - lost)
+
+
+@pytest.mark.parametrize("n", [12, 100, 107])
+def test_of_ratings_it_is_the_exact_test_of_their_differences(n: int):
+    """Whole numbers of quarters have no rounding: equal sums are equal."""
+    random = np.random.default_rng(n)
+    for differ in (3, 6, 9, 12):
+        signs = 1 - 2 * (np.arange(2**differ)[:, None] >> np.arange(differ) & 1)
+        for _ in range(10):
+            ours, theirs = (random.integers(0, 5, n) for _ in range(2))
+            theirs[differ:] = ours[differ:]
+            moved = (theirs - ours)[:differ]
+            exact = np.mean(np.abs(signs @ moved) >= abs(moved.sum()))
+            assert p_of_values(ours / 4, theirs / 4) == (pytest.approx(exact, abs=1e-12), True)
+
+
+def test_random_signs_count_equal_sums_as_equal():
+    """23 against 22 of 45: the sum is as near to 0 as it can be."""
+    assert p_of_values(*right_or_wrong(100, 40, 22, 23)) == (1, False)
+    assert p_of_values(*right_or_wrong(2447, 900, 823, 822)) == (1, False)
+
+
+def test_the_baselines_place_does_not_matter():
+    ours, theirs = right_or_wrong(100, 60, 2, 9)
+    assert p_of_values(ours, theirs) == p_of_values(theirs, ours) == p_of_values(ours[::-1], theirs[::-1])
