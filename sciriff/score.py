@@ -10,8 +10,6 @@ from dataclasses import replace
 from pathlib import Path
 from statistics import fmean, median
 
-import numpy as np
-
 from sciriff.config import Config
 from sciriff.data.documents import document_digests
 from sciriff.data.judgements import answers_digest, read_asked, read_ratings
@@ -35,9 +33,8 @@ from sciriff.results.scores import (
     write_scores,
 )
 from sciriff.results.shared_documents import TOO_FEW
-from sciriff.results.statistics import Array
 from sciriff.results.summary_table import summary_lines
-from sciriff.results.task_columns import TaskColumns, parts
+from sciriff.results.task_columns import TaskColumns, parts, vectors
 from sciriff.run.messages import show
 from sciriff.run.progress import Progress
 from sciriff.run.run_dir import RunDir
@@ -80,7 +77,9 @@ def main(config: Config, run: RunDir) -> None:
             if (differing := task_differences(task, [*samples.values()], [*other.values()])) is not None:
                 differences[task.name] = differing
             documents = documents_of(found)
-            columns += parts(task, [vectors(task, found, scored)], [documents[i] for i in found.instances])
+            numbers = {answer.key: task.vector(row) for answer, row in zip(found.answers, scored, strict=True)}
+            rows = vectors(task, numbers, found.instances)
+            columns += parts(task, [rows], [documents[i] for i in found.instances])
             answers = (
                 (a.instance_id, a.sample, a.reference, row) for a, row in zip(found.answers, scored, strict=True)
             )
@@ -178,15 +177,6 @@ def documents_of(found: TaskAnswers) -> dict[str, str | None]:
     for answer in found.answers:
         prompts[answer.instance_id] = prompts[answer.instance_id] or answer.prompt
     return dict(zip(prompts, document_digests([*prompts.values()]), strict=True))
-
-
-def vectors(task: Task, found: TaskAnswers, scored: list[Scored]) -> Array:
-    """The vectors of the answers, [samples, n, k]; 0 where an instance lacks a sample."""
-    numbers, instances = ({key: place for place, key in enumerate(keys)} for keys in (found.numbers, found.instances))
-    rows = np.zeros((len(numbers), len(instances), len(task.fields)))
-    for answer, row in zip(found.answers, scored, strict=True):
-        rows[numbers[answer.key[1]], instances[answer.instance_id]] = task.vector(row)
-    return rows
 
 
 def task_scores(task: Task, found: TaskAnswers, scored: list[Scored], samples: list[dict[str, float]]) -> TaskScores:

@@ -203,12 +203,22 @@ def test_only_some_instances_are_shared(make, comparing):
     _, numbers = comparing("one", "two")
     [found] = numbers["comparisons"]
     assert found["columns"]["biored_ner/f1"]["n"] == 5
-    assert found["notes"] == [
+    *notes, rough = found["notes"]
+    assert rough.startswith("biored_ner/f1: 95 % interval: fewer than 5 answers")
+    assert notes == [
         "bioasq_list_qa: not in two",
-        "biored_ner: only 5 instances are shared, of 20",
+        "biored_ner: shared instances: only 5 of 20",
         "biored_ner: the runs were given different references for 5 of the 5 instances",
         "discomat_te: not in one",
     ]
+
+
+def test_nothing_is_detectable_where_no_score_varies(make, comparing):
+    make("one", {NER: [False] * 20})
+    make("two", {NER: [True] * 20})
+    text, numbers = comparing("one", "two")
+    found = numbers["comparisons"][0]["columns"]["biored_ner/f1"]
+    assert found["difference"] == 1 and found["p"] < 0.001 and found["detectable"] is None, text
 
 
 def test_nothing_is_shared(make, comparing):
@@ -229,12 +239,12 @@ def test_a_judge_is_compared_where_it_rated_both(make, comparing, composed: Call
     [found] = numbers["comparisons"]
     column = f"{MUP}/lm_judge_reference"
     assert (found["columns"][column]["n"], found["columns"][column]["difference"]) == (9, 0)
-    assert found["notes"] == [f"{column}: judged by model-a and by model-b"]
+    assert found["notes"][0] == f"{column}: judged by model-a and by model-b"
     (runs[1].judgements / f"{MUP}.jsonl").unlink()
     score.main(config.load(runs[1].config), runs[1])
     _, numbers = comparing("one", "two")
     assert column not in numbers["comparisons"][0]["columns"]
-    assert numbers["comparisons"][0]["notes"] == [f"{column}: not judged in every run"]
+    assert numbers["comparisons"][0]["notes"][0] == f"{column}: not judged in every run"
 
 
 def test_what_is_refused(make, comparing):

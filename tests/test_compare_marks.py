@@ -82,6 +82,13 @@ def test_two_persons_and_a_metric(make, comparing):  # noqa: F811
     assert [row["unclear"] for row in found["not_used"]] == [1, 1]
 
 
+def test_a_person_called_like_a_score_has_a_name_of_its_own(make, comparing):  # noqa: F811
+    make("base", good(0.5))
+    marks_of("f1.json", "base", NER, "rrww" + "-" * 26, 15)
+    _, found = comparing("base", "--marks", "f1.json")
+    assert [(row["first"], row["second"]) for row in found["agreement"]] == [("f1.json", "f1")]
+
+
 def test_the_threshold_moves(make, comparing, monkeypatch):  # noqa: F811
     monkeypatch.setitem(WRONG, NER, '{"Gene": ["b"]}')  # one of two entities: F1 is 2/3
     make("base", {NER: [False] * 12})

@@ -50,12 +50,12 @@ FIXED = {
 OF_ANSWER = tuple("prompt prediction reference finish_reason prompt_tokens output_tokens truncated_tokens".split())
 """Fields of a saved answer."""
 GENERAL = "general/"
-"""Begins the names of leaf tasks of lm-eval."""
+"""Prefix of the names of leaf tasks of lm-eval."""
 KEYS = ALL, DIFFERING, NONE = "all", "differing", "none"
 """Which keys of the configs are columns."""
 
 MOST_ROWS, MOST_CHARACTERS = 5_000, 32_000_000
-"""Of one batch, whichever comes first: what is held in memory at a time."""
+"""Rows and characters of a batch at most: what is held in memory at a time."""
 MOST_NUMBER = 2**63 - 1
 MOST_KEYS = 5_000
 """Keys of all configs together; a config has some hundred."""
@@ -112,7 +112,7 @@ class Row:
     """One answer before it is cells."""
 
     values: Mapping[str, Any]
-    """Of FIXED, without run and folder."""
+    """Cells of FIXED but run and folder."""
     scores: Mapping[str, float] = field(default_factory=dict)
     counts: Mapping[str, float] = field(default_factory=dict)
 

@@ -9,10 +9,10 @@ from sciriff.export.answer_table import ALL, DIFFERING, KEYS, AnswerTable, read_
 from sciriff.run.arguments import ArgumentParser
 from sciriff.run.messages import say, show
 from sciriff.run.user_error import UserError
-from sciriff.run.whole_file import naming
+from sciriff.run.whole_file import make_folder_of, naming
 
 MAGIC = b"PAR1"
-"""Begins every Parquet file."""
+"""First bytes of a Parquet file."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -45,11 +45,12 @@ def check_target(path: Path) -> None:
 
 def write_parquet(path: Path, table: AnswerTable) -> int:
     """Write all rows, whole or not at all, and return their number. The same runs give the same bytes."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder_of(path)
     partial = path.with_name(path.name + ".partial")
     rows = 0
     with naming(path):
         try:
+            partial.unlink(missing_ok=True)  # it may be a link, which would be written through
             with pq.ParquetWriter(partial, table.schema, compression="zstd") as writer:
                 for batch in table.batches():
                     writer.write_batch(batch)

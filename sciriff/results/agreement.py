@@ -18,6 +18,7 @@ from sciriff.results.finished_runs import FinishedRun
 from sciriff.results.run_answers import answers_file, has_own_answers, run_answers
 from sciriff.run.run_dir import RunDir
 from sciriff.run.user_error import UserError
+from sciriff.tasks import COLUMNS
 from sciriff.tasks.task import Task
 
 RIGHT_FROM = 0.5
@@ -73,9 +74,9 @@ class NotUsed:
 
 
 def read_persons(files: Sequence[Path]) -> dict[str, list[Mark]]:
-    """Person -> marks. A person is a file: its name without the suffix, or its path if two have the same. UserError as
-    `read_marks`, or for a file that is named twice."""
-    stems = [path.stem for path in files]
+    """Person -> marks. A person is a file: its name without the suffix, or its path if two have the same, or if a score
+    is called so. UserError as `read_marks`, or for a file that is named twice."""
+    stems = [path.stem for path in files] + [column.partition("/")[2] for column in COLUMNS]
     persons = {}
     for path in files:
         name = path.stem if stems.count(path.stem) == 1 else str(path)
@@ -153,8 +154,9 @@ def _pairs(run: FinishedRun, task: Task, persons: Mapping[str, Verdicts], right_
             for short, score in decided_scores(task, row.vector).items():
                 scores[short][key] = score >= right_from
     judged = {column.partition("/")[2] for column in task.judged_columns}
-    for (first, ours), (second, theirs) in combinations([*persons.items(), *scores.items()], 2):
-        if first not in persons and (first in judged) == (second in judged):
+    both_kinds = [*((True, *one) for one in persons.items()), *((False, *one) for one in scores.items())]
+    for (is_person, first, ours), (_, second, theirs) in combinations(both_kinds, 2):
+        if not is_person and (first in judged) == (second in judged):
             continue
         counts = Counter((ours[key], theirs[key]) for key in ours.keys() & theirs.keys())
         if counts:

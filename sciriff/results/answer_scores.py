@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from sciriff.tasks.task import Task
 
 ROUNDING = 1e-9
-"""By which a formula may exceed 1."""
+"""Rounding error by which a score may exceed 1."""
 
 
 def decided_scores(task: Task, vector: Sequence[float]) -> dict[str, float]:

@@ -10,12 +10,15 @@ from sciriff.results.difference import Difference
 from sciriff.results.general_comparison import GeneralComparison, compare_general_seeds
 from sciriff.results.linear_scores import LinearScore, averaged
 from sciriff.results.paired_test import Parts, difference_parts, sign_flip_test
-from sciriff.results.score_intervals import Term, combined_interval, detectable
+from sciriff.results.score_intervals import Term, combined_interval, detectable, note
 from sciriff.results.seeds import Group, mean_name, mean_of_columns, value_of, values_of
 from sciriff.results.shared_documents import SharedDocuments
 from sciriff.results.shared_instances import common_parts, count_instances, shared_documents
 from sciriff.results.statistics import holm
 from sciriff.results.task_columns import TaskColumns
+
+LEAST_DETECTABLE = 1e-9
+"""A smaller one is the rounding of scores that do not vary, such as 0 of 50 beside 50 of 50: they tell no spread."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +30,7 @@ class Comparison:
     mean: Difference | None
     """Mean of the columns above; None if there is only one."""
     notes: list[str]
-    """Instances and columns that are left out, and why."""
+    """Instances and columns that are left out, and why; intervals that are rough."""
     documents: list[SharedDocuments]
     """Tasks with several instances about one document."""
     general: GeneralComparison | None = None
@@ -45,7 +48,17 @@ def compare(baseline: Group, group: Group, resamples: int) -> Comparison:
     name = mean_name(len(measured), [*baseline.runs, *group.runs])
     of_all = _difference(measured, name, resamples) if len(measured) > 1 else None
     of_general, general_notes = _general(baseline, group, resamples)
-    return Comparison(group, columns, of_all, [*notes, *general_notes], shared_documents(parts), of_general)
+    notes = [*notes, *_interval_notes(measured), *general_notes]
+    return Comparison(group, columns, of_all, notes, shared_documents(parts), of_general)
+
+
+def _interval_notes(columns: Sequence["_Column"]) -> list[str]:
+    """Lines that name the columns whose interval is made of one that has a note in scores.json."""
+    noted: dict[str, list[str]] = {}
+    for column in columns:
+        for text in dict.fromkeys(filter(None, map(note, column.scores))):
+            noted.setdefault(text, []).append(column.name)
+    return [f"{', '.join(names)}: 95 % interval: {text}" for text, names in noted.items()]
 
 
 def _general(baseline: Group, group: Group, resamples: int) -> tuple[GeneralComparison | None, list[str]]:
@@ -114,7 +127,8 @@ def _difference(columns: Sequence[_Column], name: str, resamples: int) -> Differ
     p, every = sign_flip_test(parts, resamples)
     terms = [term for column in columns for term in column.terms(weight)]
     limits = combined_interval(terms)
-    seen = limits is not None and any(column.differ.any() for column in columns)
+    varies = limits is not None and any(column.differ.any() for column in columns)
+    seen = float(detectable(terms)) if varies else 0.0
     return Difference(
         name=name,
         n=count_instances((column.task, column.n) for column in columns),
@@ -123,6 +137,6 @@ def _difference(columns: Sequence[_Column], name: str, resamples: int) -> Differ
         ci95=limits,
         p=p,
         exact=every,
-        detectable=float(detectable(terms)) if seen else None,
+        detectable=seen if seen > LEAST_DETECTABLE else None,
         p_holm=None,
     )

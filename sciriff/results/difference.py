@@ -33,7 +33,8 @@ class Difference:
     exact: bool
     """Every combination of signs was tried."""
     detectable: float | None
-    """Smallest true difference that such a pair would show (80 % power at 5 %); None if no answer differs."""
+    """Smallest true difference that such a pair would show (80 % power at 5 %); None if no answer differs, or neither
+    score varies."""
     p_holm: float | None
     """p after Holm's correction over the columns; None for the mean, which is one number."""
 

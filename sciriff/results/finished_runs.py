@@ -37,7 +37,7 @@ class FinishedRun:
     name: str
     folder: Path
     parity: str
-    """By which rules it was scored: `eval.parity`."""
+    """Rules that it was scored by: `eval.parity`."""
     judges: dict[str, str]
     """Task -> the model that judged it."""
     numbers: dict[str, dict[AnswerKey, InstanceNumbers]]

@@ -21,7 +21,7 @@ from sciriff.tasks.own import columns_of
 
 MEAN, ANY = "mean", "any"
 GENERAL = "general/"
-"""Begins the names of general tasks; their mean is `general/mean`, and `general/any` is each of them."""
+"""Prefix of the names of general tasks; their mean is `general/mean`, and `general/any` is each of them."""
 RULE = re.compile(
     r"\s*(?P<what>[^<>\s]+)(?:\s*(?P<sign>[<>])\s*(?P<limit>[+-]?(?:\d+(?:\.\d*)?|\.\d+))|\s+(?P<verdict>lower|higher))\s*"
 )

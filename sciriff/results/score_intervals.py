@@ -80,7 +80,8 @@ def combined_limits(terms: Sequence[Term]) -> tuple[Array, Array]:
                 square = square + shared * np.sign(first.weight * second.weight) * halves[one] * halves[other]
     alone = np.sum(halves**2, axis=0)
     square = np.maximum(square, 0) / np.where(alone > 0, alone, 1)
-    low, high = (np.sqrt(square * np.sum(side**2, axis=0)) for side in (below, above))
+    # no side is longer than those of the scores together, so that a mean stays in [0, 1]
+    low, high = (np.minimum(np.sqrt(square * np.sum(side**2, axis=0)), side.sum(axis=0)) for side in (below, above))
     return np.asarray(whole - low), np.asarray(whole + high)
 
 

@@ -2,14 +2,11 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
-import numpy as np
-
 from sciriff.data.records import AnswerKey
 from sciriff.results.finished_runs import FinishedRun, tasks_of
 from sciriff.results.per_instance import InstanceNumbers
 from sciriff.results.shared_documents import SharedDocuments
-from sciriff.results.statistics import Array
-from sciriff.results.task_columns import TaskColumns, parts
+from sciriff.results.task_columns import TaskColumns, parts, vectors
 from sciriff.run.user_error import UserError
 from sciriff.tasks.task import Task
 
@@ -51,12 +48,16 @@ def _shared_parts(task: Task, runs: Sequence[FinishedRun], notes: list[str]) -> 
         notes.append(f"{task.name}: {f'not in {lacking[0]}' if lacking else 'no instance is shared'}")
         return []
     if len(shared) < counts[-1]:
-        notes.append(f"{task.name}: only {len(shared)} instances are shared, of {' and '.join(map(str, counts))}")
+        notes.append(f"{task.name}: shared instances: only {len(shared)} of {' and '.join(map(str, counts))}")
     references = [{instance_id: row.reference for (instance_id, _), row in table.items()} for table in tables]
     odd = sum(len({of_run[instance_id] for of_run in references}) > 1 for instance_id in shared)
     if odd:
         notes.append(f"{task.name}: the runs were given different references for {odd} of the {len(shared)} instances")
-    found = parts(task, [_vectors(task, table, shared) for table in tables], _documents(tables, shared))
+    found = parts(
+        task,
+        [vectors(task, {key: row.vector for key, row in table.items()}, shared) for table in tables],
+        _documents(tables, shared),
+    )
     for column in task.judged_columns:
         judges = [run.judges.get(task.name) for run in runs]
         if not any(column in part.columns for part in found):
@@ -79,14 +80,6 @@ def _documents(
         names = tuple(document for of_run in known if (document := of_run[instance]) is not None)
         found.append(names if names and len(names) == len(known) else None)
     return found
-
-
-def _vectors(task: Task, table: Mapping[AnswerKey, InstanceNumbers], instances: Sequence[str]) -> Array:
-    """Vectors of shape [samples, n, k]; zeros where an instance lacks a sample."""
-    vectors = {key: row.vector for key, row in table.items()}
-    lacking = (0.0,) * len(task.fields)
-    samples = sorted({sample for _, sample in table})
-    return np.array([[vectors.get((i, sample), lacking) for i in instances] for sample in samples], dtype=float)
 
 
 def shared_documents(parts: Iterable[TaskColumns]) -> list[SharedDocuments]:

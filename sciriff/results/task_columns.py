@@ -1,11 +1,12 @@
 """The columns of the summary as functions of sums over units, for one run or for several on the same instances."""
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from sciriff.data.records import AnswerKey
 from sciriff.results.linear_scores import LinearScore, averaged, linear_scores
 from sciriff.results.shared_documents import FEWEST_DOCUMENTS
 from sciriff.results.statistics import Array
@@ -80,6 +81,14 @@ class TaskColumns:
         """For each run its columns, means over its samples, with each unit's part in them."""
         samples = [[linear_scores(self.scores, self.in_units(matrix)) for matrix in rows] for rows in self.rows]
         return [{name: averaged([sample[name] for sample in run]) for name in self.columns} for run in samples]
+
+
+def vectors(task: Task, answers: Mapping[AnswerKey, Sequence[float]], instances: Sequence[str]) -> Array:
+    """Task.vector of each answer as an array [samples, n, k], for `instances` in their order; zeros where one of these
+    lacks a sample."""
+    lacking = (0.0,) * len(task.fields)
+    samples = sorted({sample for _, sample in answers})
+    return np.array([[answers.get((i, sample), lacking) for i in instances] for sample in samples], dtype=float)
 
 
 def parts(task: Task, rows: Sequence[Array], documents: Sequence[Hashable] | None = None) -> list[TaskColumns]:

@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
+from sciriff.run.user_error import UserError
+
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """Errors of a full disk, quota or file size limit."""
 
@@ -25,10 +27,18 @@ def naming(path: Path) -> Iterator[None]:
         raise named from None
 
 
+def make_folder_of(path: Path) -> None:
+    """Make the folder of a file. UserError where a file has its name."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise UserError(f"{path} cannot be written: {path.parent} is a file, or lies below one") from None
+
+
 @contextmanager
 def whole(path: Path) -> Iterator[TextIO]:
     """Open a text file under a temporary name, which is renamed at the end, or removed if anything fails."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder_of(path)
     partial = path.with_name(path.name + ".partial")
     with naming(path):
         try:
@@ -52,7 +62,7 @@ def write_whole(path: Path, text: str, *, durable: bool = False) -> None:
 
 def append_lines(path: Path, lines: Iterable[str]) -> None:
     """Append lines, each with its newline, all or none; they are on the disk when this returns."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder_of(path)
     with naming(path), path.open("ab", buffering=0) as file:
         before = file.tell()
         data = memoryview("".join(lines).encode())

@@ -158,3 +158,15 @@ def test_few_answers_that_decide_are_said():
 @pytest.mark.parametrize(("freedom", "quantile"), [(1, 12.706), (2, 4.3027), (5, 2.5706), (49, 2.0096), (1e6, 1.96)])
 def test_quantiles_of_student(freedom: float, quantile: float):
     assert float(student_quantile(0.975, np.array(freedom))) == pytest.approx(quantile, rel=1e-4)
+
+
+def test_a_mean_of_columns_of_one_task_stays_between_0_and_1():
+    """Their sides are of unequal length, which square-and-add alone would let reach below 0 or above 1."""
+    random = np.random.default_rng(5)
+    for _ in range(300):
+        rows = (random.random((random.integers(2, 12), 1)) < random.choice([0.1, 0.5, 0.9])).astype(float)
+        columns = [of_values(*np.abs(rows[:, 0] - (random.random(len(rows)) < 0.1))) for _ in range(3)]
+        low, high = combined_limits([Term(1 / 3, score, "task") for score in columns])
+        assert 0 <= low <= high <= 1 + 1e-12
+        low, high = combined_limits([Term(-1, columns[0], "task"), Term(1, columns[1], "task")])
+        assert -1 - 1e-12 <= low <= high <= 1 + 1e-12

@@ -9,6 +9,7 @@ from largest_file import largest_file
 
 from sciriff.data.records import Instance
 from sciriff.run.json_lines import append_jsonl, read_jsonl, write_jsonl
+from sciriff.run.user_error import UserError
 from sciriff.run.whole_file import whole, write_whole
 
 
@@ -63,7 +64,7 @@ def test_what_else_goes_wrong_is_not_called_a_full_disk(tmp_path: Path) -> None:
     assert [path.read_text() for path in tmp_path.iterdir()] == ["old"]
     with pytest.raises(FileNotFoundError, match="nowhere"), whole(tmp_path / "file"):
         (tmp_path / "nowhere").read_text()
-    with pytest.raises(NotADirectoryError, match=r"Not a directory: '.*file/inner"):
+    with pytest.raises(UserError, match=r"file/inner/x cannot be written: .*file/inner is a file, or lies below one"):
         write_whole(tmp_path / "file" / "inner" / "x", json.dumps([]))
 
 
