@@ -126,7 +126,7 @@ def flip_finds(parts: Sequence[Array]) -> Array:
     found = []
     for number, values in enumerate(zip(*parts, strict=True)):
         tasks = [Parts(f"task {place} of {number}", added, len(added)) for place, added in enumerate(values)]
-        all_signs = 2 ** sum(map(np.count_nonzero, values)) <= statistics.RESAMPLES
+        all_signs = 2 ** sum(int(np.count_nonzero(added)) for added in values) <= statistics.RESAMPLES
         p, _ = sign_flip_test(tasks, statistics.RESAMPLES if all_signs else RESAMPLES)
         found.append(p < ALPHA)
     return np.array(found)

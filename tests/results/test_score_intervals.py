@@ -17,6 +17,8 @@ from sciriff.results.score_intervals import (
     student_quantile,
     variance,
 )
+from sciriff.results.scores import NOTES
+from sciriff.results.shared_documents import TOO_FEW
 from sciriff.tasks.biored import BIORED
 from sciriff.tasks.discomat import DISCOMAT
 from sciriff.tasks.task import Task
@@ -153,6 +155,7 @@ def test_few_answers_that_decide_are_said():
     assert few_carry(rare) and "fewer than 5 answers" in note(rare)
     assert not few_carry(usual) and not note(usual)
     assert not note(of_values(*[1.0] * 50)), "a score of 1 has an interval of its own"
+    assert NOTES not in note(rare) and NOTES not in TOO_FEW, "which stands between the two"
 
 
 @pytest.mark.parametrize(("freedom", "quantile"), [(1, 12.706), (2, 4.3027), (5, 2.5706), (49, 2.0096), (1e6, 1.96)])
