@@ -509,7 +509,7 @@ def test_a_key_that_no_header_takes_is_not_shown(judged: JudgedConfig, monkeypat
 
 def test_a_run_without_a_judge_has_no_such_stage(composed: Callable[..., Config], tmp_path: Path):
     config = composed("experiment=demo", f"run_dir={tmp_path}")
-    with pytest.raises(ValueError, match="this run has no judge; choose one with judge=openai, local or recorded"):
+    with pytest.raises(ValueError, match="this run has no judge; add judge=openai, local or recorded"):
         main(config, make_run(config, [qasper(1)]))
 
 
