@@ -194,7 +194,7 @@ def test_compared_runs_show_the_columns_that_one_of_them_has(
         return capsys.readouterr().out
 
     text = printed(one.root, two.root, "--latex", "table.tex", "--html", "page.html")
-    [line] = [line for line in text.splitlines() if line.startswith("my_task/f1")]
+    [line] = [line for line in text.splitlines() if line.startswith("my_task/f1 ")]
     assert line.split()[1:5] == ["6", "40.00", "100.00", "+60.00"]
     assert "mean of 2 of 13" in text
     table = Path("table.tex").read_text()

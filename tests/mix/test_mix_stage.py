@@ -120,6 +120,7 @@ def test_a_finished_mix_leaves_no_rows_to_watch(make: Make, capsys: pytest.Captu
     assert "validation: no rows, since a finished mix is taken whole" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_source_that_is_only_watched_may_be_out_of_reach(make: Make, tmp_path: Path) -> None:
     hub = ("mix.sources.tulu.path=null", "mix.sources.tulu.hub=someone/absent", "mix.validation_rows=3")
     offline = {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "hf")}
@@ -135,6 +136,7 @@ def test_a_source_that_is_only_watched_may_be_out_of_reach(make: Make, tmp_path:
     assert done.returncode == 2 and done.stderr.startswith("error: someone/absent split=train: ")
 
 
+@pytest.mark.slow
 def test_a_mix_of_a_hub_dataset_says_its_revision(make: Make, tmp_path: Path) -> None:
     hub = ("mix.sources.sciriff.path=null", f"mix.sources.sciriff.hub={DATASET}", "mix.validation_rows=2")
     environment = {"HF_HOME": str(tmp_path / "hf"), "HF_DATASETS_CACHE": str(tmp_path / "hf" / "datasets")}

@@ -90,6 +90,7 @@ def test_a_killed_stage_ends_in_the_same_bytes(tmp_path: Path, instances: Path) 
     assert files_of(killed) == files_of(undisturbed)
 
 
+@pytest.mark.slow
 def test_a_disk_that_fills_up_is_reported_in_one_line_and_loses_no_answer(
     tmp_path: Path, instances: Path, small_disk: Callable[[str], Path]
 ) -> None:
@@ -112,6 +113,7 @@ def test_a_disk_that_fills_up_is_reported_in_one_line_and_loses_no_answer(
     assert files_of(run) == files_of(undisturbed)
 
 
+@pytest.mark.slow
 def test_a_batch_with_a_missing_row_is_answered_again(tmp_path: Path, instances: Path) -> None:
     run = make_run(
         tmp_path / "run", path=str(instances), engine=EngineConfig(name="transformers", batch_tokens=100_000)
@@ -125,6 +127,7 @@ def test_a_batch_with_a_missing_row_is_answered_again(tmp_path: Path, instances:
     assert files_of(run) == before
 
 
+@pytest.mark.slow
 def test_changes_remake_only_the_answers_they_affect(tmp_path: Path, instances: Path) -> None:
     folder = tmp_path / "run"
     finish(make_run(folder, path=str(instances), limit=5))

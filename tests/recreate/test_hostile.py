@@ -25,6 +25,7 @@ from recreate_runs import build_rows, rows_of, template_text, write_task
 from sciriff.recreate.build import SOME_FAILED, TASKS
 from sciriff.recreate.task_build import SPOOL
 
+pytestmark = pytest.mark.slow
 TOKENIZER = Path(__file__).parents[2] / "sciriff/sample/tokenizer"
 SECRET = "what-no-template-may-read"
 HEALTHY = ("aaa", "zzz")

@@ -109,6 +109,7 @@ def test_online_a_killed_run_resumes_at_the_servers_last_step(
     assert (err, stored.steps) == ("", [1, 2, 3, 4, 5, 6, 7]), "a second copy changes nothing"
 
 
+@pytest.mark.slow
 def test_wandb_sync_of_the_stopped_and_of_the_finished_run_makes_one_run(
     run: RunDir, environment: Environment, server: WandbServer
 ) -> None:
@@ -135,6 +136,7 @@ def test_wandb_sync_of_the_stopped_and_of_the_finished_run_makes_one_run(
         assert json.loads(stored.config)["train"]["value"]["learning_rate"] == 2e-3
 
 
+@pytest.mark.slow
 def test_a_server_that_is_down_at_first_gets_the_whole_run(run: RunDir, environment: Environment) -> None:
     with closing(socket.socket()) as taken:
         taken.bind(("127.0.0.1", 0))
@@ -191,6 +193,7 @@ def test_a_server_that_is_down_is_reported_and_does_not_stop_the_run(
     assert KEY not in result.stderr + (tmp_path / "runs/scored/logs/track.log").read_text()
 
 
+@pytest.mark.slow
 def test_a_server_that_goes_away_is_reported(run: RunDir, environment: Environment) -> None:
     with wandb_server() as server:
         process = track(run, environment, server.url, "--follow")

@@ -79,6 +79,7 @@ def test_nucleus_sampling_keeps_the_fewest_tokens_with_that_share() -> None:
     assert most_likely(scores, 1.0).isinf().sum() == 0
 
 
+@pytest.mark.slow
 def test_samples_have_rows_of_their_own_and_more_of_them_leave_the_first_as_they_are(
     tmp_path: Path, instances: Path
 ) -> None:
@@ -119,6 +120,7 @@ def test_samples_have_rows_of_their_own_and_more_of_them_leave_the_first_as_they
     assert lines_of(run) == four
 
 
+@pytest.mark.slow
 def test_other_settings_of_chance_make_other_answers(tmp_path: Path, instances: Path) -> None:
     folder, asked = tmp_path / "run", {"path": str(instances), "limit": 1, "samples": 2}
     finish(make_run(folder, engine=WARM, **asked))
