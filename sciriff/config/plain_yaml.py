@@ -7,10 +7,11 @@ from typing import Any
 
 import yaml
 from omegaconf import OmegaConf
-from omegaconf._utils import get_yaml_loader
 
 LARGEST = 2**17
 """Bytes of a file. A run's config has about 10,000."""
+EXPONENT = re.compile(r"[-+]?[0-9]+(_[0-9]+)*(\.[0-9_]*)?[eE][-+]?[0-9]+$")
+"""A number that YAML 1.1, which PyYAML reads, does not know where it has no point or no sign after the e."""
 REFERENCE = re.compile(r"(\\*)\$\{")
 
 
@@ -20,7 +21,7 @@ def plain_values(content: bytes) -> dict[str, Any]:
     if len(content) > LARGEST:
         raise ValueError(f"it has more than {LARGEST:,} bytes, which no config has")
     try:
-        values = yaml.load(content.decode(), _loader())
+        values = yaml.load(content.decode(), _Loader)
     except yaml.MarkedYAMLError as error:
         line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
         raise ValueError(f"{error.problem or error.context}{line}") from None
@@ -53,15 +54,29 @@ def escaped(values: Any) -> Any:
     return values
 
 
-def _loader() -> Any:
-    """OmegaConf's own loader, without tags, which make objects, and aliases, which make gigabytes of a few lines."""
+class _Loader(yaml.SafeLoader):
+    """PyYAML's, with numbers as OmegaConf writes them (1e-05 is one, a date is text), and without tags, which make
+    objects, aliases, which make gigabytes of a few lines, and keys that stand twice."""
 
-    class Loader(get_yaml_loader()):  # type: ignore[misc]
-        def compose_node(self, parent: Any, index: Any) -> Any:
-            if self.check_event(yaml.AliasEvent):
-                raise yaml.YAMLError("aliases (*name) are not taken")
-            if (tag := self.peek_event().tag) is not None:
-                raise yaml.YAMLError(f"tags ({tag!r}) are not taken")
-            return super().compose_node(parent, index)
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("aliases (*name) are not taken")
+        if (tag := self.peek_event().tag) is not None:
+            raise yaml.YAMLError(f"tags ({tag!r}) are not taken")
+        return super().compose_node(parent, index)
 
-    return Loader
+    def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode) or key.value in seen:
+                what = "duplicate key" if isinstance(key, yaml.ScalarNode) else "no text as a key:"
+                raise yaml.YAMLError(f"{what} {key.value}, line {key.start_mark.line + 1}")
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver("tag:yaml.org,2002:float", EXPONENT, list("-+0123456789"))

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import yaml
 from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
 
 from sciriff.config import Config, conf_dir, from_container, from_plain, load, read, to_yaml
 from sciriff.config.known_hosts import file, known_hosts
@@ -308,6 +309,13 @@ def test_a_reference_is_text_wherever_a_config_is_read_or_written(folder: Folder
         assert plain_values(again.encode())["name"] == text and from_plain(plain_values(again.encode())).name == text
 
 
+def test_numbers_and_dates_are_read_as_omegaconf_reads_them() -> None:
+    content = b"{a: 1e-5, b: 1.0e-05, c: 2026-12-01, d: 1E5, e: .5, f: 12, g: '12:30', h: 1e, i: -.5e3, j: on, k: null}"
+    expected = OmegaConf.to_container(OmegaConf.create(content.decode()))
+    assert plain_values(content) == expected
+    assert [type(value) for value in plain_values(content).values()] == [type(v) for v in expected.values()]
+
+
 def test_a_config_written_and_read_is_the_same(composed: Callable[..., Config]) -> None:
     config = composed("experiment=demo", "general=quick", "judge=openai", "+engine.extra.a=[1e-5,12:30]", "name=x")
     assert from_plain(plain_values(to_yaml(config).encode())) == config
@@ -325,6 +333,7 @@ def test_a_config_written_and_read_is_the_same(composed: Callable[..., Config]) 
         (b"a: !!timestamp xx\n", "tags"),
         (b"a: !!binary eHg=\n", "tags"),
         (b"!!map {a: 1}\n", "tags"),
+        (b"? [a, b]\n: 1\n", "no text as a key"),
         (b"\xff\xfe", "decode"),
         (b"", "empty"),
         (b"- 1\n", "expected keys"),
