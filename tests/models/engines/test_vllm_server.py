@@ -119,9 +119,10 @@ def test_a_served_model_answers_as_it_does_in_transformers(
     same = [name for name, (theirs, ours) in texts.items() if theirs == ours]
     assert len(same) >= 0.95 * len(uncut), {name: both for name, both in texts.items() if both[0] != both[1]}
     for name in same:
-        assert served[name].finish_reason == here[name].finish_reason
+        ended = "no_content" if here[name].finish_reason == "stop" and not served[name].prediction else None
+        assert served[name].finish_reason == (ended or here[name].finish_reason)
         assert served[name].prompt_tokens == here[name].prompt_tokens
-    assert {one.finish_reason for one in served.values()} == {"stop", "length"}
+    assert {one.finish_reason for one in served.values()} - {"no_content"} == {"stop", "length"}
     assert all(one.truncated_tokens > 0 for name, one in served.items() if name.endswith((":19", ":39", ":59", ":79")))
 
 
