@@ -62,7 +62,10 @@ def is_known(server: ServerConfig, provider: str) -> bool:
     """Whether the server may be asked although nobody typed it: the provider itself, with its own variable and over
     https, or one that `known_hosts` lists with this variable. A key goes over http only to this machine, or where the
     line begins with http://."""
-    parts = urlsplit(server.base_url or "")
+    try:
+        parts = urlsplit(server.base_url or "")
+    except ValueError:  # brackets that hold no address
+        return False
     if server.via is not None:
         return False
     if parts.scheme == "https" and parts.netloc == OWN_HOSTS.get(provider):

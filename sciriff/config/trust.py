@@ -157,7 +157,7 @@ def _reset(values: dict[str, Any], typed: Mapping[str, Any], root: Path) -> Iter
         value, by_default = _get(values, key), _default(key, values)
         if value == by_default or (value is None and not KEYS[key].spends) or _is_less(value, by_default):
             continue
-        if _is_inside(value, root if KEYS[key].written_to else PACKAGE):  # the sample's tasks are our own
+        if KEYS[key].path and _is_inside(value, root if KEYS[key].written_to else PACKAGE):  # the sample is our own
             continue
         if key not in typed:
             yield _shown(key, value)
@@ -184,7 +184,10 @@ def _is_less(value: Any, cap: Any) -> bool:
 
 def _is_inside(value: Any, root: Path) -> bool:
     paths = value if isinstance(value, list) else [value]
-    return all(isinstance(path, str) and Path(path).resolve().is_relative_to(root.resolve()) for path in paths)
+    try:
+        return all(isinstance(path, str) and Path(path).resolve().is_relative_to(root.resolve()) for path in paths)
+    except (OSError, RuntimeError, ValueError):  # a link to itself, a character that no path has
+        return False
 
 
 def _may_ask(config: Config, section: str, typed: Mapping[str, Any]) -> bool:

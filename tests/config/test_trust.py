@@ -11,7 +11,7 @@ import yaml
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from sciriff.config import Config, conf_dir, from_container, from_plain, load, read, to_yaml
+from sciriff.config import PACKAGE, Config, conf_dir, from_container, from_plain, load, read, to_yaml
 from sciriff.config.known_hosts import file, known_hosts
 from sciriff.config.plain_yaml import plain_values, written
 from sciriff.config.registration import register
@@ -106,6 +106,17 @@ def test_a_node_of_hydra_is_no_part_of_a_config(folder: Folder) -> None:
         run.config.write_text(written({**read(folder().config), key: {"launcher": {"_target_": "os.system"}}}))
         with pytest.raises(UserError, match=f"{key} is not a key of the config"):
             by_hand(run, TRUST)
+
+
+def test_values_that_no_path_and_no_address_has_are_ignored_as_others_are(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    odd = {"cache_dir": "a\0b", "recreate.out": "a\0b", "engine.python": "a\0b", "judge.base_url": "http://[bad/v1"}
+    found = by_hand(folder(**odd))
+    assert found.notice is not None and all(key in found.notice for key in odd)
+    monkeypatch.chdir(PACKAGE)
+    online = by_hand(folder(**{"log.mode": "online", "log.entity": "evil"}))
+    assert online.config.log.entity is None, "a word is no path in the folder that one is in"
 
 
 def test_what_is_typed_is_taken_and_nothing_else_of_that_key(folder: Folder) -> None:
