@@ -17,6 +17,16 @@ from sciriff.config.registration import register
 Cli = Callable[..., subprocess.CompletedProcess[str]]
 
 
+@pytest.fixture(autouse=True)
+def environment_of_before() -> Iterator[None]:
+    """Take back what a test's call of a `main` set for its children: the next test in this process has others."""
+    before = dict(os.environ)
+    yield
+    for name in os.environ.keys() - before.keys():
+        del os.environ[name]
+    os.environ.update(before)
+
+
 @pytest.fixture
 def composed() -> Callable[..., Config]:
     """`composed("experiment=demo", "seed=3")` is the checked config of these overrides."""
