@@ -150,7 +150,10 @@ def _prompts_digest(config: Config) -> str:
 
 def _model_digest(model: ModelConfig, *, weights: bool) -> str:
     """Digest of the hub id and revision, or of a folder's small files, and the sizes and times of its weights."""
-    about: list[object] = [as_dict(model)]
+    settings = as_dict(model)
+    if model.shape is not None and model.shape.read_from:  # it follows from the files
+        settings["shape"] = None
+    about: list[object] = [settings]
     for place in dict.fromkeys((model.path, model.tokenizer)):
         if place is None or not Path(place).is_dir():
             continue
