@@ -75,7 +75,8 @@ class ApiModelConfig:
     takes_temperature: bool = True
     """Whether a request may have a temperature. Models that think refuse it."""
     thinking_tokens: int = setting(0, least=0)
-    """Thinking tokens on top of eval.max_new_tokens; they are paid for like an answer."""
+    """Thinking tokens on top of eval.max_new_tokens where eval.thinking_tokens gives none; they are paid for like an
+    answer."""
     request: dict[str, Any] = setting(factory=dict, runs_or_sends=True)
     """Further keys of every request, as the provider names them: `+model.api.request.reasoning_effort=low`."""
 
@@ -103,6 +104,9 @@ class ModelConfig:
     """Licence of the weights for the card of a trained model, by the hub's name (apache-2.0, llama2); null is that in
     the README.md of a local folder, if any."""
     shape: ShapeConfig | None = None
+    thinking: str | None = setting(None, may_change=True, unwritten_if_empty=True)
+    """How the model marks its thoughts: a name of vLLM's reasoning parsers (qwen3, openai_gptoss, mistral ...), or
+    `none` where the whole output is the answer; null finds it out from the tokenizer."""
 
     def __post_init__(self) -> None:
         if self.api is not None:
