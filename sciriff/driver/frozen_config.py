@@ -23,8 +23,8 @@ def refuse_another(config: Config, run: RunDir) -> None:
     if not run.config.is_file():
         return
     old, new = SINCE_THEN | read(run.config), plain_values(to_yaml(config).encode())
-    if _shape_was_read(old) and _shape_was_read(new):  # what was read decides nothing; the model's files do
-        new["model"]["shape"] = old["model"]["shape"]
+    if _has_no_typed_shape(old) and _has_no_typed_shape(new):  # what was read decides nothing; the model's files do
+        old["model"]["shape"] = new["model"]["shape"]
     if lost := [str(key) for key in new if key not in old]:
         raise UserError(
             f"{run.config} has no {lost[0]}: it is cut off, or of another version of sciriff; remove it, and this "
@@ -34,10 +34,11 @@ def refuse_another(config: Config, run: RunDir) -> None:
         raise UserError(f"{run.root} was made with {difference}; choose another name=... or remove that folder")
 
 
-def _shape_was_read(values: dict[str, Any]) -> bool:
+def _has_no_typed_shape(values: dict[str, Any]) -> bool:
+    """Whether the shape was read, or is not known because no stage has needed it."""
     model = values.get("model")
-    shape = model.get("shape") if isinstance(model, dict) else None
-    return isinstance(shape, dict) and bool(shape.get("read_from"))
+    shape = model.get("shape", {}) if isinstance(model, dict) else {}
+    return shape is None or (isinstance(shape, dict) and bool(shape.get("read_from")))
 
 
 def _first_difference(old: object, new: object, key: str = "") -> str | None:

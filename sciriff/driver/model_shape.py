@@ -25,20 +25,22 @@ PATIENCE = 300
 LONGEST = 300
 """Characters of a child's own error that are shown."""
 BY_HAND = "model.shape={layers: N, hidden: N, intermediate: N, heads: N, kv_heads: N, vocabulary: N, context: N}"
-NEED_IT = {"mix", "train", "predict", "general"}
-"""Stages for which a model is loaded, or its size is planned."""
+NEED_IT = {"train", "predict"}
+"""Stages that load a model, and are planned by its size."""
 
 
 def with_shape(config: Config, context: int | None = None) -> Config:
     """The config with the shape of its model, and in it the `context` that was typed, if it was. UserError where there
     is none to read."""
     model = config.model
-    if model.shape is not None or model.api is not None or not NEED_IT & set(config.active_stages):
+    if model.shape is not None or model.api is not None:
         return config
     answers_only = config.train.method == "none" and config.eval.model is not None
     key, source = ("eval.model", config.eval.model) if answers_only else ("model.path", model.path)
     assert source is not None, "ModelConfig refuses a model with neither path nor shape"
     shape = _of_this_run(config, source)
+    if shape is None and not NEED_IT & set(config.active_stages):
+        return config
     if shape is None:
         shape = read_shape(key, source, None if answers_only else model.revision, config)
     return replace(config, model=replace(model, shape=replace(shape, context=context or shape.context)))
