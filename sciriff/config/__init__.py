@@ -10,7 +10,7 @@ from sciriff.config.judge import JudgeConfig
 from sciriff.config.keys import FREE_TO_CHANGE, KEYS, UNNAMED, optional_sections, unknown_key
 from sciriff.config.log import LogConfig
 from sciriff.config.mix import MixConfig, MixSourceConfig, SourcesConfig
-from sciriff.config.model import CHAT_FORMATS, ApiModelConfig, ModelConfig, ShapeConfig
+from sciriff.config.model import CHAT_DATE, CHAT_FORMATS, ApiModelConfig, ChatSettings, ModelConfig, ShapeConfig
 from sciriff.config.places import PACKAGE, SAMPLE, conf_dir
 from sciriff.config.plan import PlanConfig
 from sciriff.config.recreate import RecreateConfig

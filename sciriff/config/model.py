@@ -1,6 +1,9 @@
 """model: whose weights, or whose answers."""
 
-from dataclasses import dataclass
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +13,27 @@ from sciriff.config.roles import setting
 from sciriff.run.user_error import UserError
 
 CHAT_FORMATS = ("tulu", "llama2", "llama3", "qwen", "general", "tokenizer")
+
+CHAT_DATE = "2024-07-26"
+"""The day that templates see as today unless model.chat_date names another: the one that Llama 3.1's has built in."""
+
+_NOT_ARGUMENTS = (
+    *("messages", "tools", "documents", "add_generation_prompt", "continue_final_message", "conversation", "tokenize"),
+    *("chat_template", "padding", "truncation", "max_length", "return_tensors", "return_dict", "tokenizer_kwargs"),
+    *("return_assistant_tokens_mask", "sanitize_control_tokens", "raise_exception", "namespace", "strftime_now"),
+    *("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"),
+)
+"""What a template or its caller has already."""
+
+
+@dataclass(frozen=True)
+class ChatSettings:
+    """What a tokenizer's chat template is told besides the messages."""
+
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    """Its variables, such as enable_thinking, with plain values."""
+    date: str = CHAT_DATE
+    """The day, in ISO form, that it sees as today."""
 
 
 def shares_heads(heads: int, kv_heads: int, ways: int) -> bool:
@@ -75,7 +99,8 @@ class ApiModelConfig:
     takes_temperature: bool = True
     """Whether a request may have a temperature. Models that think refuse it."""
     thinking_tokens: int = setting(0, least=0)
-    """Thinking tokens on top of eval.max_new_tokens; they are paid for like an answer."""
+    """Thinking tokens on top of eval.max_new_tokens where eval.thinking_tokens gives none; they are paid for like an
+    answer."""
     request: dict[str, Any] = setting(factory=dict, runs_or_sends=True)
     """Further keys of every request, as the provider names them: `+model.api.request.reasoning_effort=low`."""
 
@@ -95,6 +120,12 @@ class ModelConfig:
     chat: str = setting(MISSING, choices=(*CHAT_FORMATS, "server"))
     """Markup of a conversation: tulu, llama2, llama3, qwen, general, or the tokenizer's own template. A server gets
     messages and writes the markup; a model with `api` says server."""
+    chat_arguments: dict[str, Any] = setting(factory=dict, unwritten_if_empty=True)
+    """Variables of the tokenizer's chat template (model.chat=tokenizer), in training and for every prompt:
+    `+model.chat_arguments.enable_thinking=false`. A server that is asked gets them as `chat_template_kwargs`."""
+    chat_date: str | None = setting(None, unwritten_if_empty=True)
+    """The day (YYYY-MM-DD) that a tokenizer's chat template sees as today, so that prompts are the same on every day;
+    null is 2024-07-26."""
     dtype: str = setting("bfloat16", choices=("bfloat16", "float16", "float32"))
     """Precision of the saved weights and of generation."""
     trust_remote_code: bool = setting(False, runs_or_sends=True)
@@ -103,8 +134,12 @@ class ModelConfig:
     """Licence of the weights for the card of a trained model, by the hub's name (apache-2.0, llama2); null is that in
     the README.md of a local folder, if any."""
     shape: ShapeConfig | None = None
+    thinking: str | None = setting(None, may_change=True, unwritten_if_empty=True)
+    """How the model marks its thoughts: a name of vLLM's reasoning parsers (qwen3, openai_gptoss, mistral ...), or
+    `none` where the whole output is the answer; null finds it out from the tokenizer."""
 
     def __post_init__(self) -> None:
+        self._check_chat()
         if self.api is not None:
             for name in ("path", "tokenizer", "shape"):
                 if getattr(self, name) is not None:
@@ -123,6 +158,38 @@ class ModelConfig:
             raise UserError(
                 "model.path is null, so model.tokenizer must name a tokenizer; or give model.path=FOLDER_OR_HUB_ID"
             )
+
+    def _check_chat(self) -> None:
+        """UserError for arguments and dates that no template of a tokenizer would see."""
+        for name in self.chat_arguments:
+            if self.chat not in ("tokenizer", "server"):
+                raise UserError(
+                    f"model.chat_arguments.{name} is for a tokenizer's own chat template, and model.chat={self.chat} "
+                    "takes no arguments; choose model.chat=tokenizer, or leave it out"
+                )
+            if name in _NOT_ARGUMENTS:
+                day = "; the day is model.chat_date=YYYY-MM-DD" if name == "strftime_now" else ""
+                raise UserError(f"model.chat_arguments.{name} is set for every template already; leave it out{day}")
+            if not re.fullmatch(r"[A-Za-z]\w*", name, re.ASCII):
+                raise UserError(f"model.chat_arguments: {name!r} is no name of a template's variable")
+        if self.chat_date is None:
+            return
+        if self.chat != "tokenizer":
+            raise UserError(
+                f"model.chat_date={self.chat_date} is for a tokenizer's own chat template, and model.chat={self.chat} "
+                "prints no date of its own; choose model.chat=tokenizer, or leave it out"
+            )
+        try:
+            known = date.fromisoformat(self.chat_date).isoformat() == self.chat_date
+        except ValueError:
+            known = False
+        if not known:
+            raise UserError(f"model.chat_date={self.chat_date} is not a day; write it as {CHAT_DATE}")
+
+    @property
+    def chat_settings(self) -> ChatSettings:
+        """What the tokenizer's chat template is told besides the messages."""
+        return ChatSettings(self.chat_arguments, self.chat_date or CHAT_DATE)
 
     @property
     def context(self) -> int:

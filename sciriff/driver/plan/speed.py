@@ -40,12 +40,12 @@ def tflops(config: Config, present: list[Gpu], processes: int) -> float:
     factor = deepspeed_factor(config, processes, min(gpu.memory for gpu in present))
     if config.train.adapts:
         factor /= ADAPTERS
-    return processes * (GPU_TYPES[kind].peak if kind else 100.0) * utilisation(config) * factor
+    return processes * (GPU_TYPES[kind].peak if kind else 100.0) * utilisation(config, config.train.attention) * factor
 
 
-def utilisation(config: Config) -> float:
-    """Return the model FLOP/s utilisation to plan with, before the cost of DeepSpeed."""
-    if config.train.attention in ("sdpa", "eager"):
+def utilisation(config: Config, attention: str) -> float:
+    """Return the model FLOP/s utilisation to plan with this attention, before the cost of DeepSpeed."""
+    if attention in ("sdpa", "eager"):
         return SDPA
     shape = shape_of(config)
     return ALL_CHECKPOINTED if checkpointed_layers(shape, config.train) > 0.75 * shape.layers else SOME_CHECKPOINTED
