@@ -66,7 +66,7 @@ class Trainer:
             problem = f"row {self.data.ids[longest_row]} has {longest} tokens, and the context window of "
             raise UserError(f"{problem}{config.model.name} is {context}; set train.max_length={context}")
         self.vocabulary: int = text.vocab_size
-        self.layers: int = text.num_hidden_layers
+        self.layers = throughput.attention_layers(self.model.language_model)
         self.attention_width = throughput.attention_width(text)
         self.parameters = throughput.matrix_parameters(self.model.language_model)
         self.peak = throughput.peak_flops(workers.device, config.train.precision)

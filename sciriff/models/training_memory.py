@@ -105,7 +105,7 @@ def trained_parameters(config: Config) -> int:
         return shape.language_parameters
     assert train.lora_rank is not None
     layers = linear_layers(shape)
-    wanted = layers if train.lora_targets is None else train.lora_targets
+    wanted = [target.rpartition(".")[2] for target in train.lora_targets or _outside_experts(layers)]
     sides = [count * (m + n) for name in wanted for count, m, n in layers.get(name, [])]
     return train.lora_rank * sum(sides)
 
@@ -117,7 +117,8 @@ def frozen_bytes(config: Config) -> float:
         return float(_bytes_per_weight(config)[0] * (shape.frozen or 0))
     if train.method == "lora":
         return float(computing_bytes(train) * shape.parameters)
-    linear = sum(count * m * n for sizes in linear_layers(shape).values() for count, m, n in sizes)
+    # Experts are one tensor in transformers 5, and no linear layers: they stay as they are.
+    linear = sum(count * m * n for sizes in _outside_experts(linear_layers(shape)).values() for count, m, n in sizes)
     return FOUR_BITS * linear + computing_bytes(train) * (shape.parameters - linear)
 
 
@@ -189,7 +190,8 @@ def _activations(shape: ShapeConfig, train: TrainConfig, kind: str, on_gpu: bool
 
 def _adapters_bytes(train: TrainConfig, shape: ShapeConfig, kind: str) -> float:
     """Bytes per token in a layer with adapters: dropped-out inputs, their mask, and a byte for casts of autocast."""
-    inputs = sum(count * m for sizes in linear_layers(shape).values() for count, m, _ in sizes) / shape.layers
+    layers = _outside_experts(linear_layers(shape)).values()
+    inputs = sum(count * m for sizes in layers for count, m, _ in sizes) / shape.layers
     return inputs * ((5 if train.lora_dropout else 0) + (1 if kind == "bf16" else 0))
 
 
@@ -211,6 +213,11 @@ def linear_layers(shape: ShapeConfig) -> dict[str, list[tuple[int, int, int]]]:
         "down_proj": (inner, hidden),
     }
     return {name: [(shape.layers, m, n)] for name, (m, n) in sizes.items()}
+
+
+def _outside_experts(layers: dict[str, list[tuple[int, int, int]]]) -> dict[str, list[tuple[int, int, int]]]:
+    """Return the layers that get an adapter by default, and are quantised."""
+    return {name: sizes for name, sizes in layers.items() if name != "experts"}
 
 
 def _bytes_per_weight(config: Config) -> tuple[float, float, float]:
