@@ -28,6 +28,8 @@ def job(composed: DictConfig, progress: ProgressSinceStart) -> float | None:
         show(*plan.lines(config, planned), *problems)
         return None
     preflight.refuse(config, planned)
+    if planned.slow_attention is not None:
+        show(f"attention {planned.slow_attention}")
     nodes = cluster.here()
     if not nodes.by_hand:
         return run_job(config, progress)

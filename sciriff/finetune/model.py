@@ -9,10 +9,12 @@ from torch.nn import functional
 
 from sciriff.config import Config
 from sciriff.finetune import adapters, attention, linear_cross_entropy, text_model
+from sciriff.models.attention_kernels import FROM_HUB
 from sciriff.models.loading import load_model
 from sciriff.run import known_errors
 from sciriff.run.messages import show
 from sciriff.run.user_error import UserError
+from sciriff.run.visible import shortened, visible_line
 
 
 class SummedLoss(nn.Module):
@@ -97,6 +99,9 @@ def _loaded(config: Config, device: torch.device, implementation: str) -> Any:
     except ValueError as error:
         if known_errors.NO_SDPA.search(error):
             raise UserError(f"{config.model.name} cannot use SDPA: set train.attention=eager ({error})") from None
+        if implementation in FROM_HUB and not known_errors.NO_FLASH_ATTENTION.search(error):
+            said = shortened(visible_line(str(error).partition("\n")[0]), 200)
+            raise UserError(f"the hub gave no kernel for train.attention={implementation}: {said}") from None
         raise
 
 

@@ -12,6 +12,8 @@ from transformers import Llama4ForCausalLM, Llama4TextConfig
 from sciriff.config import Config
 from sciriff.finetune import attention
 from sciriff.finetune.model import build
+from sciriff.models import attention_kernels
+from sciriff.run.user_error import UserError
 
 
 @pytest.fixture
@@ -40,3 +42,19 @@ def test_what_was_asked_for_by_name_is_refused_with_what_to_do(config: Config) -
     forced = replace(config, train=replace(config.train, attention="flash_attention_2"))
     with pytest.raises(ValueError, match=r"^t cannot use FlashAttention: set train\.attention=sdpa"):
         build(forced, torch.device("cpu"))
+
+
+def test_every_flash_attention_is_told_where_sequences_begin() -> None:
+    for name in attention_kernels.KERNELS:
+        given = attention.arguments(name, (3, 1, 5), torch.device("cpu"))
+        assert given["cu_seq_lens_q"].tolist() == given["cu_seq_lens_k"].tolist() == [0, 3, 4, 9]
+        assert given["cu_seq_lens_q"].dtype == torch.int32
+        longest = (given["max_length_q"], given["max_length_k"])
+        assert longest == (5, 5) and all(type(one) is int for one in longest), "FlashAttention-4 takes no tensors"
+
+
+@pytest.mark.parametrize("name", attention_kernels.KERNELS)
+def test_a_kernel_that_is_not_here_is_refused_before_anything_is_downloaded(name: str) -> None:
+    train = replace(TRAIN, attention=name)
+    with pytest.raises(UserError, match=f"train.attention={name} needs a GPU.*: there is no GPU; use train.attention="):
+        attention.implementation(train, torch.device("cpu"))
