@@ -1,6 +1,6 @@
 """The trained module: a language model and its loss, in the configured precision and with the configured attention."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -8,11 +8,14 @@ from torch.nn import functional
 
 from sciriff.config import Config
 from sciriff.finetune import adapters, attention, linear_cross_entropy
-from sciriff.models import attention_kernels, family_kernels
+from sciriff.models import attention_kernels
 from sciriff.models.loading import load_config, load_model
 from sciriff.run import known_errors
 from sciriff.run.user_error import UserError
 from sciriff.run.visible import shortened, visible_line
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig
 
 
 class SummedLoss(nn.Module):
@@ -84,7 +87,7 @@ def attention_of_family(config: Config, device: torch.device) -> str:
     name = attention.implementation(config.train, device)
     if name not in attention_kernels.KERNELS or config.model.path is None:
         return name
-    taken = family_kernels.flash_attentions(load_config(config.model))
+    taken = flash_attentions(load_config(config.model))
     if taken is None or name in taken:
         return name
     if config.train.attention != "auto":
@@ -93,6 +96,17 @@ def attention_of_family(config: Config, device: torch.device) -> str:
             "train.attention=auto"
         )
     return next((one for one in attention.flash_attention(config.train, device) if one in taken), attention.PACKED_SDPA)
+
+
+def flash_attentions(config: "PretrainedConfig") -> list[str] | None:
+    """Return the only FlashAttentions that a family works with, by transformers' names; None if it names none.
+
+    transformers replaces any other by the first of these, which may be a download from the hub.
+    """
+    from transformers import MODEL_FOR_CAUSAL_LM_MAPPING
+
+    family = MODEL_FOR_CAUSAL_LM_MAPPING.get(type(config), None)
+    return getattr(family, "_compatible_flash_implementations", None)
 
 
 def _loaded(config: Config, device: torch.device, implementation: str) -> Any:

@@ -9,7 +9,7 @@ from sciriff.driver.plan import generation, network, speed
 from sciriff.driver.plan.general import GeneralWorkload, general_hours, general_workload
 from sciriff.driver.plan.mix_size import mix_size
 from sciriff.driver.plan.ways_to_fit import Way, ways_to_fit
-from sciriff.models import attention_kernels, family_kernels
+from sciriff.models import attention_kernels, layer_kernels
 from sciriff.models.training_memory import GIB, Memory, fits, shape_of, trained_parameters, training_memory
 from sciriff.run import machine
 from sciriff.run.machine import GPU_TYPES, Gpu
@@ -150,7 +150,7 @@ def _attention(config: Config, gpu: Gpu, imagined: bool) -> tuple[str, str | Non
 def _slow_layers(config: Config) -> str | None:
     """Return a line on missing kernels; of a model on the hub nothing is known before it is loaded."""
     path = config.model.path
-    return family_kernels.layer_advice(family_kernels.model_type_of(Path(path))) if path else None
+    return layer_kernels.layer_advice(layer_kernels.model_type_of(Path(path))) if path else None
 
 
 def _nodes(config: Config, imagined: bool) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Kernels that families take, by the installed transformers."""
+"""Kernels that hybrids lack, by the installed transformers."""
 
 import json
 from pathlib import Path
@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import transformers
 
-from sciriff.models import family_kernels
-from sciriff.models.family_kernels import flash_attentions, layer_advice, missing_packages, model_type_of
+from sciriff.models import layer_kernels
+from sciriff.models.layer_kernels import layer_advice, missing_packages, model_type_of
 
 ALL = ["flash-linear-attention", "causal-conv1d", "mamba-ssm"]
 DELTA, STATES = ALL[:2], ALL[1:]
@@ -16,8 +16,8 @@ DELTA, STATES = ALL[:2], ALL[1:]
 @pytest.fixture(autouse=True)
 def without_them(monkeypatch: pytest.MonkeyPatch) -> None:
     """None of the packages is installed, whatever this environment has."""
-    known = {package: ("no_such_module", named) for package, (_, named) in family_kernels.LAYER_KERNELS.items()}
-    monkeypatch.setattr(family_kernels, "LAYER_KERNELS", known)
+    known = {package: ("no_such_module", named) for package, (_, named) in layer_kernels.LAYER_KERNELS.items()}
+    monkeypatch.setattr(layer_kernels, "LAYER_KERNELS", known)
 
 
 @pytest.mark.parametrize(
@@ -49,7 +49,7 @@ def test_packages_that_a_family_would_use(model_type: str, packages: list[str]) 
 
 
 def test_an_installed_package_is_not_missing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(family_kernels, "LAYER_KERNELS", {"causal-conv1d": ("json", "causal_conv1d")})
+    monkeypatch.setattr(layer_kernels, "LAYER_KERNELS", {"causal-conv1d": ("json", "causal_conv1d")})
     assert missing_packages("mamba2") == []
 
 
@@ -65,10 +65,3 @@ def test_a_config_that_names_no_family(text: str | None, tmp_path: Path) -> None
 def test_a_config_names_its_family(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "gpt-x"}))
     assert model_type_of(tmp_path) == "gpt_x"
-
-
-def test_families_that_work_with_some_flash_attentions_alone() -> None:
-    assert flash_attentions(transformers.LlamaConfig()) is None
-    if hasattr(transformers, "GptOssConfig"):
-        taken = flash_attentions(transformers.GptOssConfig())
-        assert taken is None or "flash_attention_2" not in taken

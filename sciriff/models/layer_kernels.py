@@ -1,13 +1,9 @@
-"""Kernels that the code of a model family takes, read from the installed transformers."""
+"""Kernels for layers of hybrids that are missing, by the code of the installed transformers. Loads no framework."""
 
 import importlib.util
 import json
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from transformers import PretrainedConfig
 
 LAYER_KERNELS = {
     "flash-linear-attention": ("fla", r"""["']fla["']|is_flash_linear_attention_available"""),
@@ -17,17 +13,6 @@ LAYER_KERNELS = {
 """Packages on PyPI with kernels for linear attention, short convolutions and state spaces: the module of each, and how
 a family's code names it (in transformers 5.24, and by functions of earlier ones). The first is a wheel; the others are
 source packages, whose setup.py looks for a wheel among their releases on GitHub first (December 2026)."""
-
-
-def flash_attentions(config: "PretrainedConfig") -> list[str] | None:
-    """Return the only FlashAttentions that a family works with, by transformers' names; None if it names none.
-
-    transformers replaces any other by the first of these, which may be a download from the hub.
-    """
-    from transformers import MODEL_FOR_CAUSAL_LM_MAPPING
-
-    family = MODEL_FOR_CAUSAL_LM_MAPPING.get(type(config), None)
-    return getattr(family, "_compatible_flash_implementations", None)
 
 
 def missing_packages(model_type: str) -> list[str]:
