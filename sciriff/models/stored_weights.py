@@ -61,6 +61,6 @@ def refuse_missing(source: str, loading: Mapping[str, Any]) -> None:
     more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
     how = "are not in its files" if missing else "have another shape in its files"
     raise UserError(
-        f"model.path={source}: {', '.join(names[:NAMED])}{more} {how}, and would be random numbers: is the folder whole, "
-        "and is its config.json of this model?"
+        f"model.path={source}: {', '.join(names[:NAMED])}{more} {how}, and would be random numbers: is the folder "
+        "whole, and is its config.json of this model?"
     )
