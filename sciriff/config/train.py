@@ -8,7 +8,8 @@ from omegaconf import MISSING
 from sciriff.config.roles import HOW, setting
 from sciriff.run.user_error import UserError
 
-ATTENTIONS = ("auto", "flash_attention_3", "flash_attention_2", "sdpa", "eager")
+HUB_KERNELS = ("kernels-community/flash-attn2", "kernels-community/flash-attn3")
+ATTENTIONS = ("auto", "flash_attention_3", "flash_attention_2", "flash_attention_4", *HUB_KERNELS, "sdpa", "eager")
 CHECKPOINTS_KEPT = 2
 """Newest checkpoints that are kept, so that a damaged one costs only the steps since the one before."""
 LOGITS_AT_ONCE = 1 << 25
@@ -69,9 +70,11 @@ class TrainConfig:
     """Longest sequence, tokens. Longer rows are left out of training and counted."""
     precision: str = setting("bf16", choices=("bf16", "bf16_pure", "fp32"))
     """bf16 (fp32 master weights), bf16_pure (weights and optimizer in bf16 too) or fp32."""
-    attention: str = setting("auto", HOW, choices=ATTENTIONS)
-    """flash_attention_3 (Hopper), flash_attention_2, sdpa (works everywhere), eager (slow, for some families) or auto:
-    the first that is installed and works on this device in this precision."""
+    attention: str = setting("auto", HOW, choices=ATTENTIONS, runs_or_sends=True, only_these=HUB_KERNELS)
+    """flash_attention_3 (Hopper), flash_attention_2, flash_attention_4 (Hopper, Blackwell; a beta), sdpa (works
+    everywhere), eager (slow, for some families) or auto: the first that is installed and works on this device in this
+    precision. kernels-community/flash-attn2 and kernels-community/flash-attn3 (Hopper) download a kernel from the
+    Hugging Face hub and run its code; auto never does."""
     cross_entropy: str = setting("auto", HOW, choices=("auto", "liger", "chunked"))
     """liger (its GPU kernel), chunked (plain torch) or auto: liger where it works. Neither makes all logits at once."""
     activation_checkpointing: Any = setting("all", HOW, choices=("all", "none", "auto"), least=0)

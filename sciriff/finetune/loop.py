@@ -30,6 +30,7 @@ from sciriff.finetune.packing import Plan, balance, collate, efficiency, pack
 from sciriff.finetune.spikes import is_spike
 from sciriff.finetune.validation import Validation
 from sciriff.finetune.workers import Workers
+from sciriff.models import layer_kernels
 from sciriff.run.messages import show
 from sciriff.run.progress import Progress
 from sciriff.run.run_dir import RunDir
@@ -99,6 +100,8 @@ class Trainer:
             "layers' activations computed again, "
             + (f"DeepSpeed ZeRO-{config.deepspeed.zero_stage}" if config.deepspeed.zero_stage else "no DeepSpeed")
         )
+        if on_gpu and (advice := layer_kernels.layer_advice(self.model.language_model.config.model_type)):
+            workers.log(advice)
         workers.log(self.validation.describe())
 
     def resume(self) -> int:

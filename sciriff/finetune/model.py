@@ -1,6 +1,6 @@
 """The trained module: a language model and its loss, in the configured precision and with the configured attention."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -10,9 +10,14 @@ from sciriff.config import Config
 from sciriff.finetune import adapters, attention, linear_cross_entropy
 from sciriff.finetune.neftune import Noise
 from sciriff.finetune.packing import Batch
-from sciriff.models.loading import load_model
+from sciriff.models import attention_kernels
+from sciriff.models.loading import load_config, load_model
 from sciriff.run import known_errors
 from sciriff.run.user_error import UserError
+from sciriff.run.visible import shortened, visible_line
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig
 
 
 class SummedLoss(nn.Module):
@@ -61,7 +66,7 @@ class SummedLoss(nn.Module):
 
 def build(config: Config, device: torch.device) -> SummedLoss:
     """Return the model in training mode, on the CPU (QLoRA: on its device; ZeRO-3: already partitioned)."""
-    implementation = attention.implementation(config.train, device)
+    implementation = attention_of_family(config, device)
     attention.register()
     try:
         language_model = _loaded(config, device, implementation)
@@ -96,6 +101,33 @@ def build(config: Config, device: torch.device) -> SummedLoss:
     return model
 
 
+def attention_of_family(config: Config, device: torch.device) -> str:
+    """Return the attention for this model on this device: of those that work here, one that its family takes."""
+    name = attention.implementation(config.train, device)
+    if name not in attention_kernels.KERNELS or config.model.path is None:
+        return name
+    taken = flash_attentions(load_config(config.model))
+    if taken is None or name in taken:
+        return name
+    if config.train.attention != "auto":
+        raise UserError(
+            f"{config.model.name} takes FlashAttention only as {', '.join(taken)}, and train.attention={name}; use "
+            "train.attention=auto"
+        )
+    return next((one for one in attention.flash_attention(config.train, device) if one in taken), attention.PACKED_SDPA)
+
+
+def flash_attentions(config: "PretrainedConfig") -> list[str] | None:
+    """Return the only FlashAttentions that a family works with, by transformers' names; None if it names none.
+
+    transformers replaces any other by the first of these, which may be a download from the hub.
+    """
+    from transformers import MODEL_FOR_CAUSAL_LM_MAPPING
+
+    family = MODEL_FOR_CAUSAL_LM_MAPPING.get(type(config), None)
+    return getattr(family, "_compatible_flash_implementations", None)
+
+
 def _loaded(config: Config, device: torch.device, implementation: str) -> Any:
     """Load the language model with this attention implementation. UserError if its family does not support it."""
     try:
@@ -109,6 +141,9 @@ def _loaded(config: Config, device: torch.device, implementation: str) -> Any:
     except ValueError as error:
         if known_errors.NO_SDPA.search(error):
             raise UserError(f"{config.model.name} cannot use SDPA: set train.attention=eager ({error})") from None
+        if implementation in attention_kernels.FROM_HUB and implementation in str(error):
+            said = shortened(visible_line(str(error).partition("\n")[0]), 200)
+            raise UserError(f"the hub gave no kernel for train.attention={implementation}: {said}") from None
         raise
 
 

@@ -43,7 +43,7 @@ def read_tokenizer(
             source, revision=revision, trust_remote_code=trust_remote_code, use_fast=True
         )
     except (OSError, ValueError, KeyError) as error:
-        raise UserError(f"{key}={source}: {_reason(source, error)}") from None
+        raise UserError(f"{key}={source}: {reason_for(source, error)}") from None
 
 
 def load_config(model: ModelConfig) -> PretrainedConfig:
@@ -58,7 +58,7 @@ def load_config(model: ModelConfig) -> PretrainedConfig:
     try:
         return AutoConfig.from_pretrained(source, revision=model.revision, trust_remote_code=model.trust_remote_code)
     except (OSError, ValueError, KeyError) as error:
-        raise UserError(f"model.path={source}: {_reason(source, error)}") from None
+        raise UserError(f"model.path={source}: {reason_for(source, error)}") from None
 
 
 def load_model(
@@ -109,7 +109,7 @@ def load_model(
             "them to safetensors, or choose a revision that has some"
         ) from None
     except (OSError, ValueError, KeyError, ImportError, SafetensorError) as error:
-        raise UserError(f"model.path={source}: {_reason(source, error)}") from None
+        raise UserError(f"model.path={source}: {reason_for(source, error)}") from None
     if four_bits_on is not None:
         for module in loaded.modules():
             # On some CPUs, a pass without gradients makes bitsandbytes repack a layer's weights into a form for which
@@ -193,7 +193,7 @@ def _check_folder(key: str, source: str) -> None:
         raise UserError(f"{key}={source}: there is no such folder")
 
 
-def _reason(source: str, error: BaseException) -> str:
+def reason_for(source: str, error: BaseException) -> str:
     """Return in one line why a folder or hub id could not be loaded, and what to do."""
     from huggingface_hub import errors
 
