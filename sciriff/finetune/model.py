@@ -137,6 +137,7 @@ def _loaded(config: Config, device: torch.device, implementation: str) -> Any:
             dtype=frozen_dtype(config) if config.train.adapts else weights_dtype(config),
             attention=implementation,
             four_bits_on=device if config.train.method == "qlora" else None,
+            trains=True,
         )
     except ValueError as error:
         if known_errors.NO_SDPA.search(error):
