@@ -14,6 +14,8 @@ from sciriff.data.token_file import TokenFile
 from sciriff.data.training_metrics import HALVES, StepMetrics, ValidationMetrics
 from sciriff.finetune import (
     activation_checkpointing,
+    adapters,
+    adapters_rehearsal,
     finished_model,
     metrics,
     packing_check,
@@ -68,6 +70,9 @@ class Trainer:
             len(self.rows), config.train.global_batch_size, config.train.epochs, config.train.max_steps
         )
         self.model: SummedLoss = build(config, workers.device, workers.log)
+        if config.train.adapts:
+            workers.log(adapters.describe(self.model.language_model, config.train))
+            adapters_rehearsal.check(config, self.model.language_model, run, workers)
         text = self.model.language_model.config.get_text_config()
         longest_row = self.rows[self.data.lengths[self.rows].argmax()]
         longest = int(self.data.lengths[longest_row])
@@ -198,6 +203,8 @@ class Trainer:
         train, workers = self.config.train, self.workers
         clock = [self.now()]
         torch.manual_seed(schedule.step_seed(self.config.seed, step, workers.rank))
+        if self.model.noise is not None:
+            self.model.noise.step = step
         rows = self.rows[schedule.step_rows(step, len(self.rows), train.global_batch_size, self.config.seed)]
         lengths: list[int] = self.data.lengths[rows].tolist()
         costs = self.costs(lengths)

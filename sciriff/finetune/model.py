@@ -9,6 +9,8 @@ from torch.nn import functional
 
 from sciriff.config import Config
 from sciriff.finetune import adapters, attention, linear_cross_entropy, text_model
+from sciriff.finetune.neftune import Noise
+from sciriff.finetune.packing import Batch
 from sciriff.models import attention_kernels
 from sciriff.models.loading import load_config, load_model
 from sciriff.run import known_errors
@@ -37,6 +39,13 @@ class SummedLoss(nn.Module):
         """True for families with an unusual output layer: their own forward computes the logits of all tokens."""
         if not self.own_head:
             linear_cross_entropy.attach(head, language_model.config.get_text_config(), cross_entropy)
+        self.noise: Noise | None = None
+        """NEFTune's, with train.neftune_alpha."""
+
+    def expect(self, batch: Batch) -> None:
+        """Prepare for the training pass of `batch`, on the CPU."""
+        if self.noise is not None:
+            self.noise.expect(batch)
 
     def forward(
         self, tokens: Tensor, targets: Tensor, positions: Tensor, lengths: tuple[int, ...], as_logits: bool = False
@@ -78,7 +87,14 @@ def build(config: Config, device: torch.device, log: Callable[[str], None] = sho
         # With it transformers partitions weights while it reads them; models loaded later must be whole.
         unset_hf_deepspeed_config()
     if config.train.adapts:
-        adapters.add(language_model, config.train, seed=config.seed, dtype=weights_dtype(config))
+        adapters.add(
+            language_model,
+            config.train,
+            seed=config.seed,
+            dtype=weights_dtype(config),
+            device=device,
+            partitioned=config.deepspeed.zero_stage == 3,
+        )
     # What model.dtype=bfloat16 will write of them need not be held in more.
     held_in = frozen_dtype(config) if config.model.dtype == "bfloat16" else torch.float32
     if line := text_model.freeze_towers(language_model, held_in):
@@ -86,7 +102,10 @@ def build(config: Config, device: torch.device, log: Callable[[str], None] = sho
     if config.deepspeed.zero_stage == 3 and config.deepspeed.whole_layers and not config.train.adapts:
         fetch_layers_whole(language_model)
     cross_entropy = linear_cross_entropy.choose(config.train, device)
-    return SummedLoss(language_model, implementation, cross_entropy).train()
+    model = SummedLoss(language_model, implementation, cross_entropy).train()
+    if config.train.neftune_alpha is not None:
+        model.noise = Noise(language_model, config.train.neftune_alpha, config.seed)
+    return model
 
 
 def attention_of_family(config: Config, device: torch.device) -> str:
@@ -157,13 +176,31 @@ def frozen_dtype(config: Config) -> torch.dtype:
     return torch.float32 if config.train.precision == "fp32" else torch.bfloat16
 
 
-def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Return parameter groups for AdamW: matrices decay, norms and biases never do."""
+RATE = "rate"
+"""Key of a parameter group: the multiple of the learning rate that it gets."""
+
+
+def parameter_groups(
+    model: nn.Module, weight_decay: float, lora_plus_ratio: float | None = None
+) -> list[dict[str, Any]]:
+    """Return parameter groups for AdamW: matrices decay, norms and biases never do. With `lora_plus_ratio` the matrices
+    B of adapters have groups of their own, with that multiple of the learning rate (LoRA+, Hayou et al. 2024, arXiv
+    2402.12354)."""
+    if lora_plus_ratio is not None:
+        groups = parameter_groups(model, weight_decay)
+        in_b = {id(parameter) for name, parameter in model.named_parameters() if ".lora_B." in name}
+        parts = [
+            {**group, "params": [p for p in group["params"] if (id(p) in in_b) == is_b], RATE: rate}
+            for group in groups
+            for is_b, rate in ((False, 1.0), (True, lora_plus_ratio))
+        ]
+        return [part for part in parts if part["params"]]
     named = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
     if weight_decay == 0:
         return [{"params": [parameter for _, parameter in named], "weight_decay": 0.0}]
     # By name: ZeRO-3 replaces a parameter's shape.
     no_decay = {name for name, _ in named if name.endswith("bias") or "norm" in name.rsplit(".", 2)[-2].lower()}
+    no_decay |= {name for name, _ in named if ".lora_magnitude_vector." in name}
     return [
         {"params": [p for name, p in named if name not in no_decay], "weight_decay": weight_decay},
         {"params": [p for name, p in named if name in no_decay], "weight_decay": 0.0},

@@ -80,7 +80,7 @@ class Rehearsal:
         return f"{shown} ({_count(self.frozen)} weights) do not enter the loss of a text: frozen and kept as they are"
 
 
-def rehearse(model: nn.Module, vocabulary: int, workers: Workers, in_shares: bool) -> Rehearsal:
+def rehearse(model: Any, vocabulary: int, workers: Workers, in_shares: bool) -> Rehearsal:
     """Freeze the weights that were to be trained and that the loss of a text does not depend on. Every rank calls it.
 
     `model` is the SummedLoss before DDP or DeepSpeed wrap it; it is left on this rank's device, and nothing in it but
@@ -90,11 +90,12 @@ def rehearse(model: nn.Module, vocabulary: int, workers: Workers, in_shares: boo
     trained = [(name, weight) for name, weight in model.named_parameters() if weight.requires_grad]
     _move(model, workers.device, in_shares)
     rows = [((np.arange(1, TOKENS + 1) * step) % vocabulary, np.ones(TOKENS, np.bool_)) for step in (5, 11)]
-    batch = concatenate(rows).to(workers.device)
+    batch = concatenate(rows)
+    model.expect(batch)
     kept_nothing = torch.autograd.graph.saved_tensors_hooks(lambda tensor: None, lambda nothing: nothing)
     gathered = _gathered_by_layer(model) if in_shares else contextlib.nullcontext()
     with torch.random.fork_rng(), gathered, kept_nothing, workers.accelerator.autocast():
-        reached = _leaves(model(*batch))
+        reached = _leaves(model(*batch.to(workers.device)))
     if not any(weight in reached for _, weight in trained):
         raise UserError(f"the loss of {type(model).__name__} depends on no weight that is to be trained")
     # An expert without a token in this text may get one in the next: its layer's other experts tell.
