@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import torch
 
 from sciriff.config import Config, ModelConfig
-from sciriff.models.chat_markup import jinja_template, prompt_ids
+from sciriff.models.chat_markup import prompt_ids, saved_template
 from sciriff.models.loading import load_tokenizer
 from sciriff.run import machine
 from sciriff.run.json_lines import Message
@@ -78,10 +78,10 @@ def reload(model: ModelConfig, folder: Path, trained: Mapping[str, Digest]) -> G
 def _prompt(model: ModelConfig, folder: Path) -> list[int]:
     """Token ids of `QUESTION` by the folder's tokenizer. UserError if it differs from that of training."""
     trained, saved = load_tokenizer(model), load_tokenizer(replace(model, path=str(folder), tokenizer=None))
-    prompt = prompt_ids(model.chat, QUESTION, saved)
-    if prompt != prompt_ids(model.chat, QUESTION, trained):
+    prompt = prompt_ids(model.chat, QUESTION, saved, model.chat_settings)
+    if prompt != prompt_ids(model.chat, QUESTION, trained, model.chat_settings):
         raise UserError(f"{folder}: its tokenizer makes other tokens than the one used in training")
-    if saved.chat_template != (jinja_template(model.chat) or trained.chat_template):
+    if saved.chat_template != saved_template(model.chat, trained, model.chat_settings):
         raise UserError(f"{folder}: its chat template is not that of model.chat={model.chat}")
     return prompt
 

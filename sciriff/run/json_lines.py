@@ -22,6 +22,8 @@ class Message:
 
     role: str
     content: str
+    thought: str | None = None
+    """What an assistant thinks before it answers; left out of JSON if it is None."""
 
 
 _encoded = json.JSONEncoder(ensure_ascii=False).encode
@@ -38,10 +40,13 @@ def dumps(row: Any) -> str:
 
 
 def to_json(row: Any) -> str:
-    """Format a record as a JSON line; `sample` is left out if it is None."""
+    """Format a record as a JSON line; `sample` and the thoughts of messages are left out if they are None."""
     values = msgspec.to_builtins(row)
     if values.get("sample", 0) is None:
         del values["sample"]
+    for message in values.get("messages", ()):
+        if message.get("thought", 0) is None:
+            del message["thought"]
     return dumps(values)
 
 
