@@ -4,7 +4,7 @@ from sciriff.config.checks import nearest
 from sciriff.config.deepspeed import DeepspeedConfig
 from sciriff.config.engine import EngineConfig
 from sciriff.config.eval import EvalConfig
-from sciriff.config.files import as_dict, from_container, from_plain, load, read, to_yaml, what_decides
+from sciriff.config.files import as_dict, from_container, from_plain, load, read, shape_of_values, to_yaml, what_decides
 from sciriff.config.general import GeneralConfig
 from sciriff.config.judge import JudgeConfig
 from sciriff.config.keys import FREE_TO_CHANGE, KEYS, UNNAMED, optional_sections, unknown_key

@@ -10,7 +10,7 @@ import torch
 
 from sciriff.config import Config, TrainConfig
 from sciriff.finetune import optimizer_8bit, zero_state
-from sciriff.finetune.model import SummedLoss, parameter_groups
+from sciriff.finetune.model import RATE, SummedLoss, parameter_groups
 from sciriff.finetune.packing import Batch
 from sciriff.finetune.workers import Workers
 
@@ -65,7 +65,7 @@ def backend(config: Config, model: SummedLoss, workers: Workers) -> Backend:
 
 def adamw(train: TrainConfig, model: SummedLoss, device: torch.device) -> torch.optim.Optimizer:
     """Return the optimizer that `train.optimizer` names."""
-    groups = parameter_groups(model, train.weight_decay)
+    groups = parameter_groups(model, train.weight_decay, train.lora_plus_ratio)
     betas = train.adam_beta1, train.adam_beta2
     if train.optimizer == "adamw_8bit":
         return optimizer_8bit.adamw(model, groups, train.learning_rate, betas, train.adam_epsilon)
@@ -102,6 +102,7 @@ class Plain(Backend):
         self._in_8_bits = train.optimizer == "adamw_8bit"
 
     def accumulate(self, batch: Batch, scale: float, last: bool) -> torch.Tensor:
+        self._module.expect(batch)
         with nullcontext() if last else self._accelerator.no_sync(self._wrapped):
             loss = self._wrapped(*batch.to(self._device))
             (loss * scale).backward()
@@ -117,7 +118,7 @@ class Plain(Backend):
         if not math.isfinite(norm):
             return norm
         for group in self._optimizer.param_groups:
-            group["lr"] = learning_rate
+            group["lr"] = learning_rate * group.get(RATE, 1.0)
         self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
         return norm
@@ -149,6 +150,7 @@ class Deepspeed(Backend):
         self._wrapped, _ = self._accelerator.prepare(model, adamw(train, model, workers.device))
 
     def accumulate(self, batch: Batch, scale: float, last: bool) -> torch.Tensor:
+        self._module.expect(batch)
         self._wrapped.set_gradient_accumulation_boundary(last)
         loss = self._wrapped(*batch.to(self._device))
         self._wrapped.backward(loss * scale)
@@ -160,7 +162,7 @@ class Deepspeed(Backend):
 
     def update(self, learning_rate: float) -> float:
         for group in self._wrapped.optimizer.param_groups:
-            group["lr"] = learning_rate
+            group["lr"] = learning_rate * group.get(RATE, 1.0)
         self._wrapped.step()  # clips too: gradient_clipping in its JSON
         return float(self._wrapped.get_global_grad_norm())
 

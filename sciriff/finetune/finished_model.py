@@ -17,6 +17,7 @@ from sciriff.models import verification
 from sciriff.models.chat_markup import end_ids, saved_template
 from sciriff.models.loading import load_tokenizer
 from sciriff.run.run_dir import RunDir
+from sciriff.run.user_error import UserError
 
 SHARD_SIZE = "5GB"
 """Maximum size of a weight file, convenient for uploads and slow disks."""
@@ -30,7 +31,8 @@ def is_complete(folder: Path) -> bool:
 def write(config: Config, run: RunDir, language_model: Any, backend: Backend, workers: Workers, step: int) -> None:
     """Write the weights after `step` optimizer steps to RUN/model and, for LoRA, RUN/adapter. Every rank calls it.
 
-    The files are verified (verification.py), then renamed, the adapter first. Rank 0 frees the weights it collected
+    The adapter is written, read back and renamed before it is merged, so that no failure later loses it. The model is
+    renamed once it is verified (verification.py). Rank 0 frees the weights it collected
     before it loads the folder. Only class, configuration and adapted layers of `language_model`, the trained
     transformers model, are used. UserError names what differs from training.
     """
@@ -42,9 +44,10 @@ def write(config: Config, run: RunDir, language_model: Any, backend: Backend, wo
             if path.exists():
                 shutil.rmtree(path)
         if config.train.adapts:
-            adapters.save(language_model, weights, config.model, adapter)
+            adapters.save(language_model, weights, config.train, config.model, adapter)
             (adapter / "README.md").write_text(model_card.page(config, run, step, of_adapter=True), encoding="utf-8")
-            adapters.merge(language_model, weights, getattr(torch, config.model.dtype))
+            _put_in_place(adapter, run.adapter)
+            _merge(config, language_model, weights, run.adapter)
         digests = _write_model(config.model, language_model, weights, model)
         (model / "README.md").write_text(model_card.page(config, run, step), encoding="utf-8")
         answer = verification.reload(config.model, model, digests)
@@ -55,11 +58,26 @@ def write(config: Config, run: RunDir, language_model: Any, backend: Backend, wo
     if answer:
         verification.compare(answer, logits, config, model)
     if workers.rank == 0:
-        for partial, final in ((adapter, run.adapter), (model, run.model)):
-            if final.exists():
-                shutil.rmtree(final)
-            if partial.exists():
-                partial.rename(final)
+        if not config.train.adapts and run.adapter.exists():
+            shutil.rmtree(run.adapter)
+        _put_in_place(model, run.model)
+
+
+def _put_in_place(partial: Path, final: Path) -> None:
+    if final.exists():
+        shutil.rmtree(final)
+    partial.rename(final)
+
+
+def _merge(config: Config, language_model: Any, weights: dict[str, torch.Tensor], adapter: Path) -> None:
+    """Merge the adapters into `weights`. UserError, whatever goes wrong, says where the trained adapter is."""
+    try:
+        adapters.merge(language_model, weights, getattr(torch, config.model.dtype))
+    except Exception as error:
+        raise UserError(
+            f"the adapter is trained and whole in {adapter}, but merging it failed ({type(error).__name__}: {error}); "
+            f"merge it by hand with peft: PeftModel.from_pretrained(base, {str(adapter)!r}).merge_and_unload()"
+        ) from error
 
 
 def _write_model(

@@ -12,7 +12,16 @@ from sciriff.config import Config
 from sciriff.data.token_file import NAME as TOKEN_FILE
 from sciriff.data.token_file import TokenFile
 from sciriff.data.training_metrics import HALVES, StepMetrics, ValidationMetrics
-from sciriff.finetune import activation_checkpointing, finished_model, metrics, packing_check, schedule, throughput
+from sciriff.finetune import (
+    activation_checkpointing,
+    adapters,
+    adapters_rehearsal,
+    finished_model,
+    metrics,
+    packing_check,
+    schedule,
+    throughput,
+)
 from sciriff.finetune.backends import Backend, backend
 from sciriff.finetune.checkpoint import Checkpoints, settings
 from sciriff.finetune.disk import writing
@@ -21,6 +30,7 @@ from sciriff.finetune.packing import Plan, balance, collate, efficiency, pack
 from sciriff.finetune.spikes import is_spike
 from sciriff.finetune.validation import Validation
 from sciriff.finetune.workers import Workers
+from sciriff.models import layer_kernels
 from sciriff.run.messages import show
 from sciriff.run.progress import Progress
 from sciriff.run.run_dir import RunDir
@@ -58,6 +68,9 @@ class Trainer:
             len(self.rows), config.train.global_batch_size, config.train.epochs, config.train.max_steps
         )
         self.model: SummedLoss = build(config, workers.device)
+        if config.train.adapts:
+            workers.log(adapters.describe(self.model.language_model, config.train))
+            adapters_rehearsal.check(config, self.model.language_model, run, workers)
         text = self.model.language_model.config.get_text_config()
         longest_row = self.rows[self.data.lengths[self.rows].argmax()]
         longest = int(self.data.lengths[longest_row])
@@ -87,6 +100,8 @@ class Trainer:
             "layers' activations computed again, "
             + (f"DeepSpeed ZeRO-{config.deepspeed.zero_stage}" if config.deepspeed.zero_stage else "no DeepSpeed")
         )
+        if on_gpu and (advice := layer_kernels.layer_advice(self.model.language_model.config.model_type)):
+            workers.log(advice)
         workers.log(self.validation.describe())
 
     def resume(self) -> int:
@@ -181,6 +196,8 @@ class Trainer:
         train, workers = self.config.train, self.workers
         clock = [self.now()]
         torch.manual_seed(schedule.step_seed(self.config.seed, step, workers.rank))
+        if self.model.noise is not None:
+            self.model.noise.step = step
         rows = self.rows[schedule.step_rows(step, len(self.rows), train.global_batch_size, self.config.seed)]
         lengths: list[int] = self.data.lengths[rows].tolist()
         costs = self.costs(lengths)

@@ -7,6 +7,7 @@ from sciriff.driver.plan import answers, speed
 from sciriff.driver.plan.general import leaves_of
 from sciriff.driver.plan.run_plan import Plan, checkpoints
 from sciriff.models.api.prices import Price
+from sciriff.models.attention_kernels import FLASH
 from sciriff.run.nodes import cluster
 from sciriff.run.number_format import dollars, duration
 
@@ -145,6 +146,10 @@ def _training(config: Config, plan: Plan) -> Iterator[str]:
     yield f"spawn     {plan.processes} training process{'es' * (plan.processes > 1)}{spread}, {how}"
     if plan.deepspeed_factor < 1 and plan.on_gpu:
         yield f"          {_deepspeed_slowdown(config, plan)}"
+    if plan.slow_attention is not None:
+        yield f"attention {plan.slow_attention}"
+    if plan.slow_layers is not None:
+        yield f"layers    {plan.slow_layers}"
     assert plan.memory is not None
     parts = ", ".join(f"{name} {gib:.1f}" for name, gib in vars(plan.memory).items() if gib)
     yield f"memory    {plan.memory.total:.1f} of {plan.capacity:.0f} GiB a process: {parts}"
@@ -154,9 +159,13 @@ def _training(config: Config, plan: Plan) -> Iterator[str]:
     if not plan.on_gpu:
         yield f"time      about {plan.hours:.1f} hours of training"
         return
-    mfu = f"{speed.utilisation(config) * plan.deepspeed_factor:.0%}"
+    share = (
+        f"{speed.utilisation(config, plan.attention) * plan.deepspeed_factor:.0%} of the peak as measured on one H100"
+    )
+    if plan.imagined and plan.attention in FLASH:
+        share += ", if FlashAttention is installed there"
     part = f", {plan.validation_hours:.1f} of them validation" if plan.validation_hours >= 0.05 else ""
-    yield f"time      about {plan.hours:.1f} hours of training{part}, at {mfu} of the peak as measured on one H100"
+    yield f"time      about {plan.hours:.1f} hours of training{part}, at {share}"
     if plan.network is not None:
         needed = plan.network.gigabytes_per_second
         yield (
