@@ -15,7 +15,7 @@ from sciriff.finetune.backends import Backend
 from sciriff.finetune.packing import concatenate
 from sciriff.finetune.workers import Workers
 from sciriff.models import verification
-from sciriff.models.chat_markup import end_ids, jinja_template
+from sciriff.models.chat_markup import end_ids, saved_template
 from sciriff.models.loading import load_tokenizer
 from sciriff.run.run_dir import RunDir
 from sciriff.run.user_error import UserError
@@ -138,11 +138,10 @@ def write_small_files(model: ModelConfig, config: Any, processor: Mapping[str, b
     # A published model's own generation config is not kept: it may sample, and its end tokens belong to another markup.
     GenerationConfig(
         bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=end_ids(model.chat, tokenizer),
+        eos_token_id=end_ids(model.chat, tokenizer, model.chat_settings),
         pad_token_id=tokenizer.pad_token_id,
     ).save_pretrained(folder)
-    if (template := jinja_template(model.chat)) is not None:
-        tokenizer.chat_template = template
+    tokenizer.chat_template = saved_template(model.chat, tokenizer, model.chat_settings)
     tokenizer.save_pretrained(folder)
     for name, content in processor.items():
         (folder / name).write_bytes(content)

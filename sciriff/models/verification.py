@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import torch
 
 from sciriff.config import Config, ModelConfig
-from sciriff.models.chat_markup import jinja_template, prompt_ids
+from sciriff.models.chat_markup import prompt_ids, saved_template
 from sciriff.models.loading import auto_class, load_config, load_tokenizer
 from sciriff.run import machine
 from sciriff.run.json_lines import Message
@@ -79,10 +79,10 @@ def prompt(model: ModelConfig, folder: Path) -> list[int]:
     """Token ids of `QUESTION` by the folder's tokenizer. UserError if it differs from that of training."""
     trained = load_tokenizer(model)
     saved = load_tokenizer(replace(model, path=str(folder), tokenizer=None, revision=None))
-    ids = prompt_ids(model.chat, QUESTION, saved)
-    if ids != prompt_ids(model.chat, QUESTION, trained):
+    ids = prompt_ids(model.chat, QUESTION, saved, model.chat_settings)
+    if ids != prompt_ids(model.chat, QUESTION, trained, model.chat_settings):
         raise UserError(f"{folder}: its tokenizer makes other tokens than the one used in training")
-    if saved.chat_template != (jinja_template(model.chat) or trained.chat_template):
+    if saved.chat_template != saved_template(model.chat, trained, model.chat_settings):
         raise UserError(f"{folder}: its chat template is not that of model.chat={model.chat}")
     return ids
 
