@@ -74,7 +74,7 @@ def _gemma4(vocabulary: int) -> PretrainedConfig:
         "Gemma4TextConfig",
         vocabulary,
         head_dim=32,
-        global_head_dim=32,
+        global_head_dim=64,
         sliding_window=WINDOW,
         layer_types=_windowed(),
         vocab_size_per_layer_input=vocabulary,

@@ -28,8 +28,9 @@ def job(composed: DictConfig, progress: ProgressSinceStart) -> float | None:
         show(*plan.lines(config, planned), *problems)
         return None
     preflight.refuse(config, planned)
-    if planned.slow_attention is not None:
-        show(f"attention {planned.slow_attention}")
+    for what, line in (("attention", planned.slow_attention), ("layers   ", planned.slow_layers)):
+        if line is not None:
+            show(f"{what} {line}")
     nodes = cluster.here()
     if not nodes.by_hand:
         return run_job(config, progress)

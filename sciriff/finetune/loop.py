@@ -12,7 +12,18 @@ from sciriff.config import Config
 from sciriff.data.token_file import NAME as TOKEN_FILE
 from sciriff.data.token_file import TokenFile
 from sciriff.data.training_metrics import HALVES, StepMetrics, ValidationMetrics
-from sciriff.finetune import activation_checkpointing, finished_model, metrics, packing_check, schedule, throughput
+from sciriff.finetune import (
+    activation_checkpointing,
+    adapters,
+    adapters_rehearsal,
+    finished_model,
+    metrics,
+    packing_check,
+    save_rehearsal,
+    schedule,
+    text_model,
+    throughput,
+)
 from sciriff.finetune.backends import Backend, backend
 from sciriff.finetune.checkpoint import Checkpoints, settings
 from sciriff.finetune.disk import writing
@@ -21,6 +32,7 @@ from sciriff.finetune.packing import Plan, balance, collate, efficiency, pack
 from sciriff.finetune.spikes import is_spike
 from sciriff.finetune.validation import Validation
 from sciriff.finetune.workers import Workers
+from sciriff.models import layer_kernels
 from sciriff.run.messages import show
 from sciriff.run.progress import Progress
 from sciriff.run.run_dir import RunDir
@@ -57,7 +69,10 @@ class Trainer:
         self.steps = schedule.total_steps(
             len(self.rows), config.train.global_batch_size, config.train.epochs, config.train.max_steps
         )
-        self.model: SummedLoss = build(config, workers.device)
+        self.model: SummedLoss = build(config, workers.device, workers.log)
+        if config.train.adapts:
+            workers.log(adapters.describe(self.model.language_model, config.train))
+            adapters_rehearsal.check(config, self.model.language_model, run, workers)
         text = self.model.language_model.config.get_text_config()
         longest_row = self.rows[self.data.lengths[self.rows].argmax()]
         longest = int(self.data.lengths[longest_row])
@@ -68,13 +83,17 @@ class Trainer:
         self.vocabulary: int = text.vocab_size
         self.layers = throughput.attention_layers(self.model.language_model)
         self.attention_width = throughput.attention_width(text)
+        self.plan = save_rehearsal.rehearse(config.model, self.model.language_model, workers)
+        rehearsal = text_model.rehearse(self.model, self.vocabulary, workers, config.deepspeed.zero_stage == 3)
+        if line := rehearsal.line():
+            workers.log(line)
         self.parameters = throughput.matrix_parameters(self.model.language_model)
         self.peak = throughput.peak_flops(workers.device, config.train.precision)
         self.losses: list[float] = []
         """Losses of the steps done so far; complete on rank 0 only."""
         on_gpu = workers.device.type == "cuda"
         recomputed = activation_checkpointing.enable(self.model.language_model, config.train, on_gpu)
-        self.backend: Backend = backend(config, self.model, workers)
+        self.backend: Backend = backend(config, self.model, workers, uneven=bool(rehearsal.by_chance))
         packing_check.check(self.model, self.backend, config.train.precision, self.vocabulary, workers)
         if config.train.activation_checkpointing == "auto" and on_gpu:
             recomputed = activation_checkpointing.fewest_that_fit(
@@ -87,6 +106,8 @@ class Trainer:
             "layers' activations computed again, "
             + (f"DeepSpeed ZeRO-{config.deepspeed.zero_stage}" if config.deepspeed.zero_stage else "no DeepSpeed")
         )
+        if on_gpu and (advice := layer_kernels.layer_advice(self.model.language_model.config.model_type)):
+            workers.log(advice)
         workers.log(self.validation.describe())
 
     def resume(self) -> int:
@@ -157,7 +178,8 @@ class Trainer:
         """Write RUN/model: the last model, or with train.keep=best the best one whose checkpoint is whole."""
         step = self.take_best() if self.config.train.keep == "best" else self.steps
         with writing(self.run.model, "Free some space and start again: the checkpoints are still there"):
-            finished_model.write(self.config, self.run, self.model.language_model, self.backend, self.workers, step)
+            model = self.model.language_model
+            finished_model.write(self.config, self.run, model, self.backend, self.workers, step, self.plan)
         self.workers.log(f"the model is in {self.run.model}")
 
     def take_best(self) -> int:
@@ -181,6 +203,8 @@ class Trainer:
         train, workers = self.config.train, self.workers
         clock = [self.now()]
         torch.manual_seed(schedule.step_seed(self.config.seed, step, workers.rank))
+        if self.model.noise is not None:
+            self.model.noise.step = step
         rows = self.rows[schedule.step_rows(step, len(self.rows), train.global_batch_size, self.config.seed)]
         lengths: list[int] = self.data.lengths[rows].tolist()
         costs = self.costs(lengths)

@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 
+from sciriff.finetune.text_model import named_modules, named_parameters
 from sciriff.models.parts import attends, expert_modules, layers_of, share_of_experts
 from sciriff.run import machine
 
@@ -32,9 +33,9 @@ def attention_layers(model: torch.nn.Module) -> int:
 
 
 def matrix_parameters(model: torch.nn.Module) -> int:
-    """Return the number of weights that each token is multiplied with: all but an untied input embedding, and of
-    experts those of as many as a token goes to. A frozen weight counts two thirds: 2 of its 6 operations
-    (`sequence_flops`) are for its own gradient."""
+    """Return the number of weights that each token is multiplied with: those that text goes through, but tables of
+    embeddings that are not the output layer's too, and of experts as many as a token goes to. A frozen weight counts two
+    thirds: 2 of its 6 operations (`sequence_flops`) are for its own gradient."""
     experts = {id(weight) for part in expert_modules(model) for weight in part.parameters()}
     share = share_of_experts(model.config.get_text_config())  # type: ignore[operator, union-attr]
 
@@ -46,8 +47,9 @@ def matrix_parameters(model: torch.nn.Module) -> int:
             return math.prod(four_bits.shape)
         return int(getattr(parameter, "ds_numel", parameter.numel()))  # ZeRO-3 leaves an empty stub
 
-    inputs, outputs = model.get_input_embeddings().weight, model.get_output_embeddings().weight  # type: ignore[operator]
-    multiplied = [p for p in model.parameters() if p is outputs or p is not inputs]
+    outputs = model.get_output_embeddings().weight  # type: ignore[operator]
+    tables = {id(m.weight) for _, m in named_modules(model) if isinstance(m, torch.nn.Embedding)} - {id(outputs)}
+    multiplied = [p for _, p in named_parameters(model) if id(p) not in tables]
     trained, frozen = (sum(size(p) for p in multiplied if p.requires_grad == yes) for yes in (True, False))
     return trained + frozen * 2 // 3
 

@@ -2,13 +2,14 @@
 
 import math
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from sciriff.config import CHECKPOINTS_KEPT, Config, nearest
 from sciriff.driver.plan import generation, network, speed
 from sciriff.driver.plan.general import GeneralWorkload, general_hours, general_workload
 from sciriff.driver.plan.mix_size import mix_size
 from sciriff.driver.plan.ways_to_fit import Way, ways_to_fit
-from sciriff.models import attention_kernels
+from sciriff.models import attention_kernels, layer_kernels
 from sciriff.models.training_memory import GIB, Memory, fits, shape_of, trained_parameters, training_memory
 from sciriff.run import machine
 from sciriff.run.machine import GPU_TYPES, Gpu
@@ -56,6 +57,8 @@ class Plan:
     """Attention that training would use on these GPUs."""
     slow_attention: str | None
     """Why `auto` is SDPA there, what that costs and what helps; None if it is not."""
+    slow_layers: str | None
+    """Which kernels the model's other layers lack on these GPUs, and what helps; None if none."""
     deepspeed_factor: float
     """Speed under the chosen DeepSpeed settings over that of plain torch."""
     ways_to_fit: list[Way]
@@ -123,6 +126,7 @@ def make(config: Config) -> Plan:
         else None,
         attention=attention,
         slow_attention=slow_attention if trains else None,
+        slow_layers=_slow_layers(config) if trains and on_gpu and not imagined else None,
         deepspeed_factor=speed.deepspeed_factor(config, processes, capacity) if trains else 1.0,
         ways_to_fit=ways,
         generation_problem=generation.problem(config, len(present), capacity) if on_gpu else None,
@@ -141,6 +145,12 @@ def _attention(config: Config, gpu: Gpu, imagined: bool) -> tuple[str, str | Non
     remedy = attention_kernels.remedy(setup, capability, precision)
     cost = f"SDPA, planned with {speed.SDPA:.2f} of the GPU's peak where FlashAttention reaches"
     return name, f"{cost} {speed.ALL_CHECKPOINTED:.2f} (measured on one H100): {remedy}"
+
+
+def _slow_layers(config: Config) -> str | None:
+    """Return a line on missing kernels; of a model on the hub nothing is known before it is loaded."""
+    path = config.model.path
+    return layer_kernels.layer_advice(layer_kernels.model_type_of(Path(path))) if path else None
 
 
 def _nodes(config: Config, imagined: bool) -> tuple[str, ...]:
