@@ -32,7 +32,11 @@ def layers_of(language_model: Any) -> list[nn.Module]:
     as_many = [one for one in lists if len(one) == wanted] or lists
     if not as_many:
         raise ValueError("it has no layers")
-    return list(max(as_many, key=lambda one: sum(weight.numel() for weight in one.parameters())))
+
+    def weights(modules: nn.ModuleList) -> int:
+        return sum(weight.numel() for weight in modules.parameters())
+
+    return list(max(as_many, key=weights))
 
 
 def attends(layer: nn.Module) -> bool:
