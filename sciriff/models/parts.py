@@ -36,7 +36,8 @@ def layers_of(language_model: Any) -> list[nn.Module]:
     def weights(modules: nn.ModuleList) -> int:
         return sum(weight.numel() for weight in modules.parameters())
 
-    return list(max(as_many, key=weights))
+    most: nn.ModuleList = max(as_many, key=weights)
+    return list(most)
 
 
 def attends(layer: nn.Module) -> bool:
