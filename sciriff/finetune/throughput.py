@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 
+from sciriff.finetune.text_model import named_modules, named_parameters
 from sciriff.run import machine
 
 
@@ -24,16 +25,18 @@ def attention_width(config: Any) -> int:
 
 
 def matrix_parameters(model: torch.nn.Module) -> int:
-    """Return the number of weights that each token is multiplied with: all but an untied input embedding. A frozen
-    weight counts two thirds: 2 of its 6 operations (`sequence_flops`) are for its own gradient."""
+    """Return the number of weights that each token is multiplied with: those that text goes through, but tables of
+    embeddings that are not the output layer's too. A frozen weight counts two thirds: 2 of its 6 operations
+    (`sequence_flops`) are for its own gradient."""
 
     def size(parameter: torch.nn.Parameter) -> int:
         if (four_bits := getattr(parameter, "quant_state", None)) is not None:
             return math.prod(four_bits.shape)
         return int(getattr(parameter, "ds_numel", parameter.numel()))  # ZeRO-3 leaves an empty stub
 
-    inputs, outputs = model.get_input_embeddings().weight, model.get_output_embeddings().weight  # type: ignore[operator]
-    multiplied = [p for p in model.parameters() if p is outputs or p is not inputs]
+    outputs = model.get_output_embeddings().weight  # type: ignore[operator]
+    tables = {id(m.weight) for _, m in named_modules(model) if isinstance(m, torch.nn.Embedding)} - {id(outputs)}
+    multiplied = [p for _, p in named_parameters(model) if id(p) not in tables]
     trained, frozen = (sum(size(p) for p in multiplied if p.requires_grad == yes) for yes in (True, False))
     return trained + frozen * 2 // 3
 
