@@ -18,8 +18,8 @@ WINDOW = 8
 """Tokens that a sliding window sees: fewer than the rows of a test have."""
 
 TEXT = {
-    "hidden_size": 64,
-    "intermediate_size": 96,
+    "hidden_size": 128,
+    "intermediate_size": 192,
     "num_hidden_layers": 2,
     "num_attention_heads": 4,
     "num_key_value_heads": 2,
@@ -52,20 +52,20 @@ def _plain(name: str, **values: Any) -> Callable[[int], PretrainedConfig]:
 
 
 def _gemma3(vocabulary: int) -> PretrainedConfig:
-    text = _config("Gemma3TextConfig", vocabulary, head_dim=16, sliding_window=WINDOW, layer_types=_windowed())
+    text = _config("Gemma3TextConfig", vocabulary, head_dim=32, sliding_window=WINDOW, layer_types=_windowed())
     images = {"mm_tokens_per_image": 4, "boi_token_index": 7, "eoi_token_index": 8, "image_token_index": 9}
     return _with_vision("Gemma3Config", text, {**SIGLIP, "model_type": "siglip_vision_model"}, **images)
 
 
 def _mistral3(vocabulary: int) -> PretrainedConfig:
-    text = _config("MistralConfig", vocabulary, head_dim=16, sliding_window=None)
-    vision = {**SIGLIP, "model_type": "pixtral", "head_dim": 16}
+    text = _config("MistralConfig", vocabulary, head_dim=32, sliding_window=None)
+    vision = {**SIGLIP, "model_type": "pixtral", "head_dim": 32}
     return _with_vision("Mistral3Config", text, vision, image_token_index=9)
 
 
 def _qwen3_5(vocabulary: int) -> PretrainedConfig:
     text = _config("Qwen3_5TextConfig", vocabulary, **_delta_net())
-    vision = {"depth": 2, "hidden_size": 32, "intermediate_size": 48, "num_heads": 2, "out_hidden_size": 64}
+    vision = {"depth": 2, "hidden_size": 32, "intermediate_size": 48, "num_heads": 2, "out_hidden_size": 128}
     return _with_vision("Qwen3_5Config", text, vision)
 
 
@@ -73,8 +73,8 @@ def _gemma4(vocabulary: int) -> PretrainedConfig:
     text = _config(
         "Gemma4TextConfig",
         vocabulary,
-        head_dim=16,
-        global_head_dim=16,
+        head_dim=32,
+        global_head_dim=64,
         sliding_window=WINDOW,
         layer_types=_windowed(),
         vocab_size_per_layer_input=vocabulary,
@@ -95,34 +95,34 @@ def _experts(**values: Any) -> dict[str, Any]:
 
 def _delta_net(**values: Any) -> dict[str, Any]:
     sizes = {"linear_num_key_heads": 2, "linear_num_value_heads": 2}
-    sizes |= {"linear_key_head_dim": 16, "linear_value_head_dim": 16, "head_dim": 16}
+    sizes |= {"linear_key_head_dim": 16, "linear_value_head_dim": 16, "head_dim": 32}
     return {**sizes, "layer_types": MIXED, **values}
 
 
 FAMILIES: dict[str, Callable[[int], PretrainedConfig]] = {
     "llama": _plain("LlamaConfig"),
     "qwen2": _plain("Qwen2Config"),
-    "qwen3": _plain("Qwen3Config", head_dim=16),
+    "qwen3": _plain("Qwen3Config", head_dim=32),
     "mistral": _plain("MistralConfig", sliding_window=WINDOW),
-    "ministral3": _plain("Ministral3Config", head_dim=16),
+    "ministral3": _plain("Ministral3Config", head_dim=32),
     "phi3": _plain("Phi3Config", pad_token_id=0),
     "smollm3": _plain("SmolLM3Config", pad_token_id=0, bos_token_id=1, eos_token_id=2),
     "olmo2": _plain("Olmo2Config", pad_token_id=0),
     "olmo3": _plain("Olmo3Config", sliding_window=WINDOW, layer_types=_windowed(), pad_token_id=0),
-    "gemma2": _plain("Gemma2Config", head_dim=16, sliding_window=WINDOW, query_pre_attn_scalar=16),
-    "gemma3_text": _plain("Gemma3TextConfig", head_dim=16, sliding_window=WINDOW, layer_types=_windowed()),
+    "gemma2": _plain("Gemma2Config", head_dim=32, sliding_window=WINDOW, query_pre_attn_scalar=16),
+    "gemma3_text": _plain("Gemma3TextConfig", head_dim=32, sliding_window=WINDOW, layer_types=_windowed()),
     "gemma3": _gemma3,
     "gemma4": _gemma4,
     "mistral3": _mistral3,
     "cohere2": _plain("Cohere2Config", sliding_window=WINDOW, layer_types=_windowed(), pad_token_id=0),
     "granite": _plain("GraniteConfig", logits_scaling=2.0, residual_multiplier=0.5, embedding_multiplier=2.0),
-    "glm4": _plain("Glm4Config", head_dim=16, pad_token_id=0, eos_token_id=2),
-    "qwen3_moe": _plain("Qwen3MoeConfig", head_dim=16, **_experts()),
+    "glm4": _plain("Glm4Config", head_dim=32, pad_token_id=0, eos_token_id=2),
+    "qwen3_moe": _plain("Qwen3MoeConfig", head_dim=32, **_experts()),
     "mixtral": _plain("MixtralConfig", num_local_experts=4, num_experts_per_tok=2, sliding_window=None),
     "olmoe": _plain("OlmoeConfig", num_experts=4, num_experts_per_tok=2, pad_token_id=0),
     "gpt_oss": _plain(
         "GptOssConfig",
-        head_dim=16,
+        head_dim=32,
         num_local_experts=4,
         num_experts_per_tok=2,
         sliding_window=WINDOW,
@@ -140,14 +140,14 @@ FAMILIES: dict[str, Callable[[int], PretrainedConfig]] = {
         first_k_dense_replace=1,
         q_lora_rank=16,
         kv_lora_rank=16,
-        qk_rope_head_dim=8,
-        qk_nope_head_dim=16,
-        v_head_dim=16,
+        qk_rope_head_dim=16,
+        qk_nope_head_dim=32,
+        v_head_dim=32,
         pad_token_id=0,
     ),
     "glm4_moe": _plain(
         "Glm4MoeConfig",
-        head_dim=16,
+        head_dim=32,
         n_routed_experts=4,
         num_experts_per_tok=2,
         moe_intermediate_size=32,
@@ -165,7 +165,7 @@ FAMILIES: dict[str, Callable[[int], PretrainedConfig]] = {
         shared_intermediate_size=32,
         layer_types=["mamba", "attention"],
         mamba_n_heads=4,
-        mamba_d_head=32,
+        mamba_d_head=64,
         mamba_d_state=16,
         mamba_n_groups=1,
         mamba_chunk_size=16,
@@ -179,7 +179,7 @@ FAMILIES: dict[str, Callable[[int], PretrainedConfig]] = {
         ssm_state_size=16,
         n_groups=1,
         chunk_size=16,
-        head_dim=16,
+        head_dim=32,
         n_routed_experts=4,
         num_experts_per_tok=2,
         moe_intermediate_size=32,
@@ -188,7 +188,7 @@ FAMILIES: dict[str, Callable[[int], PretrainedConfig]] = {
     ),
     "falcon_h1": _plain(
         "FalconH1Config",
-        head_dim=16,
+        head_dim=32,
         mamba_d_ssm=64,
         mamba_n_heads=4,
         mamba_d_head=16,
@@ -199,7 +199,7 @@ FAMILIES: dict[str, Callable[[int], PretrainedConfig]] = {
     ),
     "lfm2": _plain("Lfm2Config", layer_types=["conv", "full_attention"], block_auto_adjust_ff_dim=False),
     "mamba2": _plain(
-        "Mamba2Config", num_heads=4, head_dim=32, state_size=16, n_groups=1, chunk_size=16, pad_token_id=0
+        "Mamba2Config", num_heads=4, head_dim=64, state_size=16, n_groups=1, chunk_size=16, pad_token_id=0
     ),
 }
 """Name -> function of the vocabulary's size, by kind: dense, windows, towers, experts, states."""

@@ -82,7 +82,7 @@ def test_in_a_sweep_each_model_has_its_own_engine(composed: Composed):
         ),
         ("train=none engine=openai engine.max_usd=-1", "engine.max_usd=-1.0 must be at least 0"),
         ("train=none engine=openai engine.tokens_per_minute=0", "engine.tokens_per_minute=0.0 must be above 0"),
-        ("train=none model=llama2_7b model.shape=null", "model.shape is not set"),
+        ("train=none model=tiny model.shape=null", "model.shape is not set"),
     ],
 )
 def test_what_cannot_be_is_refused_in_a_line(typed: str, line: str, composed: Composed):

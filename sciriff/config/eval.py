@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from sciriff.config.own_tasks import refuse_own_task
 from sciriff.config.roles import HOW, HOW_MUCH, setting
 from sciriff.config.source import SourceConfig
+from sciriff.run.user_error import UserError
 from sciriff.tasks.own import METRICS, held_out
 from sciriff.tasks.task import Task
 
@@ -38,10 +39,18 @@ class EvalConfig:
     """Longest answer, tokens."""
     max_new_tokens_of: dict[str, int] = setting(role=HOW_MUCH, factory=dict, least=1)
     """The same for single tasks: `+eval.max_new_tokens_of.biored_ner=2048`."""
+    thinking_tokens: int = setting(0, HOW_MUCH, least=0, unwritten_if_empty=True)
+    """Tokens that a model may think before it answers, besides the answer's own limit; a thought that has not ended by
+    then is stopped and brings no answer. 0: a thought takes its tokens from the answer's limit."""
 
     def __post_init__(self) -> None:
         for name in self.own_tasks:
             refuse_own_task("eval.own_tasks", name)
+        if self.parity == "reference" and self.thinking_tokens:
+            raise UserError(
+                f"eval.thinking_tokens={self.thinking_tokens} does not go with eval.parity=reference: the original "
+                "code knows no thoughts and scores all that a model writes"
+            )
 
     @property
     def held_out(self) -> tuple[Task, ...]:

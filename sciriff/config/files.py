@@ -10,6 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
 
 from sciriff.config.keys import KEYS, check_values, unknown_key
+from sciriff.config.model import SIZES, ShapeConfig
 from sciriff.config.plain_yaml import LARGEST, escaped, plain_values, written
 from sciriff.config.recreate import RecreateConfig
 from sciriff.config.roles import Role, setting_of
@@ -40,6 +41,7 @@ def _checked(values: Mapping[str, Any] | DictConfig, kind: type[T]) -> T:
     try:
         plain: Any = values
         if isinstance(values, DictConfig):
+            values = _without_unread_shape(values)
             plain = OmegaConf.to_container(values, resolve=True, throw_on_missing=True)
         merged = OmegaConf.merge(OmegaConf.structured(kind), escaped(plain))
         check_values(OmegaConf.to_container(merged, throw_on_missing=True))  # type: ignore[arg-type]
@@ -53,6 +55,32 @@ def _checked(values: Mapping[str, Any] | DictConfig, kind: type[T]) -> T:
         raise UserError(f"{key + ': ' if key else ''}{str(error).splitlines()[0]}") from None
     assert isinstance(config, kind)
     return config
+
+
+def _without_unread_shape(values: DictConfig) -> DictConfig:
+    """Null for a `model.shape` of which nothing, or nothing but the context, was given: it is to be read. OmegaConf
+    takes no keys below a null, so conf/model/ has an empty shape where people may give one."""
+    model = None if OmegaConf.is_missing(values, "model") else values.get("model")
+    shape = None if model is None or OmegaConf.is_missing(model, "shape") else model.get("shape")
+    if shape is None or not all(OmegaConf.is_missing(shape, size) for size in SIZES if size != "context"):
+        return values
+    values = values.copy()
+    values.model.shape = None
+    return values
+
+
+def shape_of_values(values: Any) -> ShapeConfig | None:
+    """The checked shape of plain values, as in a run's config; None of null. UserError as `from_plain`."""
+    if values is None:
+        return None
+    try:
+        merged = OmegaConf.merge(OmegaConf.structured(ShapeConfig), escaped(values))
+        check_values(OmegaConf.to_container(merged, throw_on_missing=True), "model.shape")  # type: ignore[arg-type]
+        shape = OmegaConf.to_object(merged)
+    except (OmegaConfBaseException, ValueError, AssertionError) as error:
+        raise UserError(f"model.shape: {str(error).splitlines()[0]}") from None
+    assert isinstance(shape, ShapeConfig)
+    return shape
 
 
 def load(path: Path) -> Config:

@@ -32,6 +32,8 @@ class Setting:
     runs_or_sends: bool = False
     """Whether a value of it can make this machine run code that is neither ours nor of an installed package's defaults,
     or decides who is sent prompts, keys or results."""
+    only_these: tuple[object, ...] = ()
+    """Where only some values of a key that runs code can do so: those."""
     spends: bool = False
     """Whether it decides how many dollars may be spent, or what is thought to cost them."""
     written_to: bool = False

@@ -140,6 +140,11 @@ class Config:
                 f"train=qlora does not go with {stage}, which cannot share out four-bit weights: choose "
                 "deepspeed=none, where each GPU has a whole copy, or train=lora"
             )
+        if self.deepspeed.zero_stage == 3 and self.train.lora_variant in ("dora", "pissa"):
+            raise UserError(
+                f"train.lora_variant={self.train.lora_variant} does not go with {stage}: it needs whole weights where "
+                "each GPU has a share; choose deepspeed=zero2 or deepspeed=none, or another variant"
+            )
         if self.deepspeed.zero_stage and self.train.optimizer != "adamw":
             raise UserError(
                 f"train.optimizer={self.train.optimizer} does not go with {stage}, which shares out AdamW's states "

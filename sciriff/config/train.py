@@ -8,7 +8,8 @@ from omegaconf import MISSING
 from sciriff.config.roles import HOW, setting
 from sciriff.run.user_error import UserError
 
-ATTENTIONS = ("auto", "flash_attention_3", "flash_attention_2", "sdpa", "eager")
+HUB_KERNELS = ("kernels-community/flash-attn2", "kernels-community/flash-attn3")
+ATTENTIONS = ("auto", "flash_attention_3", "flash_attention_2", "flash_attention_4", *HUB_KERNELS, "sdpa", "eager")
 CHECKPOINTS_KEPT = 2
 """Newest checkpoints that are kept, so that a damaged one costs only the steps since the one before."""
 LOGITS_AT_ONCE = 1 << 25
@@ -28,7 +29,19 @@ class TrainConfig:
     lora_dropout: float | None = setting(None, least=0, below=1)
     """Dropout on an adapter's inputs. Above 0 the losses depend on how rows are packed."""
     lora_targets: list[str] | None = None
-    """Names of the layers that get an adapter, such as [q_proj, v_proj]; null is every linear layer but the head."""
+    """Names of the layers that get an adapter, such as [q_proj, v_proj], ends of full names (self_attn.q_proj), regular
+    expressions for full names, and `experts` for the experts' own weights; null is every linear layer but the output
+    layer, routers and experts."""
+    lora_exclude: list[str] | None = setting(None, unwritten_if_empty=True)
+    """Names, ends or regular expressions of layers that get no adapter although `lora_targets` means them."""
+    lora_variant: str | None = setting(None, choices=("rslora", "dora", "pissa"), unwritten_if_empty=True)
+    """null is plain LoRA. rslora: scaled by lora_alpha / sqrt(lora_rank). dora: the lengths of weight rows are trained
+    apart from their directions. pissa: adapters begin as the largest singular parts of the weights."""
+    lora_plus_ratio: float | None = setting(None, least=1, unwritten_if_empty=True)
+    """LoRA+: how many times the learning rate of A the matrices B get; null is 1."""
+    neftune_alpha: float | None = setting(None, above=0, unwritten_if_empty=True)
+    """NEFTune: uniform noise up to neftune_alpha / sqrt(row's tokens * hidden size) on embeddings in training; null is
+    none."""
     num_processes: Any = setting("auto", HOW, choices=("auto",), least=1)
     """Training processes over all nodes, equally many on each; auto is one per GPU, or one per node without GPUs."""
     epochs: int = setting(2, least=1)
@@ -60,9 +73,11 @@ class TrainConfig:
     """Longest sequence, tokens. Longer rows are left out of training and counted."""
     precision: str = setting("bf16", choices=("bf16", "bf16_pure", "fp32"))
     """bf16 (fp32 master weights), bf16_pure (weights and optimizer in bf16 too) or fp32."""
-    attention: str = setting("auto", HOW, choices=ATTENTIONS)
-    """flash_attention_3 (Hopper), flash_attention_2, sdpa (works everywhere), eager (slow, for some families) or auto:
-    the first that is installed and works on this device in this precision and for this family."""
+    attention: str = setting("auto", HOW, choices=ATTENTIONS, runs_or_sends=True, only_these=HUB_KERNELS)
+    """flash_attention_3 (Hopper), flash_attention_2, flash_attention_4 (Hopper, Blackwell; a beta), sdpa (works
+    everywhere), eager (slow, for some families) or auto: the first that is installed and works on this device in this
+    precision and for this family. kernels-community/flash-attn2 and kernels-community/flash-attn3 (Hopper) download a
+    kernel from the Hugging Face hub and run its code; auto never does."""
     cross_entropy: str = setting("auto", HOW, choices=("auto", "liger", "chunked"))
     """liger (its GPU kernel), chunked (plain torch) or auto: liger where it works. Neither makes all logits at once."""
     activation_checkpointing: Any = setting("all", HOW, choices=("all", "none", "auto"), least=0)
@@ -100,13 +115,23 @@ class TrainConfig:
         if self.router_aux_loss and self.method != "full":
             why = "routers are frozen" if self.adapts else "nothing is trained"
             raise UserError(f"train.router_aux_loss={self.router_aux_loss} is for train=full: with {self.method} {why}")
-        for name in ("lora_rank", "lora_alpha", "lora_dropout", "lora_targets"):
+        needed = ("lora_rank", "lora_alpha", "lora_dropout")
+        for name in (*needed, "lora_targets", "lora_exclude", "lora_variant", "lora_plus_ratio"):
             value = getattr(self, name)
             if not self.adapts and value is not None:
                 raise UserError(f"train.{name}={value} is for train=lora and train=qlora, and this is {self.method}")
-            if self.adapts and value is None and name != "lora_targets":
+            if self.adapts and value is None and name in needed:
                 raise UserError(
                     f"train.method={self.method} needs train.{name}; choose train={self.method}, which sets it"
                 )
         if self.lora_targets == []:
             raise UserError("train.lora_targets=[] gives no layer an adapter; null is every linear layer but the head")
+        if self.method == "qlora" and self.lora_variant == "pissa":
+            raise UserError(
+                "train.lora_variant=pissa does not go with train=qlora: what PiSSA leaves of the weights would be "
+                "rounded to four bits once more; choose train=lora, or another variant"
+            )
+        if self.method == "none" and self.neftune_alpha is not None:
+            raise UserError(
+                f"train.neftune_alpha={self.neftune_alpha:g} is for training, and train=none trains nothing"
+            )

@@ -155,6 +155,8 @@ def _reset(values: dict[str, Any], typed: Mapping[str, Any], root: Path) -> Iter
         if (section in SERVERS and name in SERVER_KEYS) or (key in ONLY_ONLINE and offline):
             continue
         value, by_default = _get(values, key), _default(key, values)
+        if KEYS[key].only_these and value not in KEYS[key].only_these:
+            continue
         if value == by_default or (value is None and not KEYS[key].spends) or _is_less(value, by_default):
             continue
         if KEYS[key].path and _is_inside(value, root if KEYS[key].written_to else PACKAGE):  # the sample is our own

@@ -69,16 +69,22 @@ class Prediction(Keyed):
     prediction: str
     reference: str
     finish_reason: str | None = None
-    """`stop` (the model ended its answer), `length` (it ran into the limit), `skipped` (the prompt is too long); from a
-    server also `no_content` (it ended without a word of text), `refusal`, `content_filter`, or a word of its own."""
+    """`stop` (the model ended its answer), `length` (it ran into the limit), `unfinished_thought` (its thought did, so
+    that no answer came), `no_content` (it ended without a word of text), `skipped` (the prompt is too long); from a
+    server also `refusal`, `content_filter`, or a word of its own."""
     prompt_tokens: int | None = None
     output_tokens: int | None = None
+    """Tokens of thought and answer."""
     truncated_tokens: int = 0
     """Tokens of the document that were cut so that the prompt fits the model."""
     prompt_digest: str | None = None
     """Digest of the whole input; a saved answer is reused only while it is unchanged."""
     sample: FromOne | None = None
     """Number of the answer among several to the same prompt, from 1; None if there is only one."""
+    thought: str | None = None
+    """What the model thought before it answered, which is scored by nobody; None if it did not think."""
+    thought_tokens: int | None = None
+    """Those of `output_tokens` that the thought took, its markers included."""
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,8 @@ Value = TypeVar("Value")
 SHOWN = 3
 """Instances that an error names; the rest are counted."""
 
-Tokens = Annotated[int, Meta(ge=0, le=10**9)]
+MOST_TOKENS = 10**9
+Tokens = Annotated[int, Meta(ge=0, le=MOST_TOKENS)]
 """Tokens of one text. More is no count of tokens, and no page could draw it."""
 
 SAMPLES = re.compile(r"samples_(?P<task>.+?)(_\d{4}-\d\d-\d\dT[\d.-]+)?\.jsonl")
@@ -55,6 +56,8 @@ class SavedAnswer(Keyed):
     output_tokens: Tokens | None = None
     truncated_tokens: Tokens | None = None
     sample: FromOne | None = None
+    thought: str | None = None
+    thought_tokens: Tokens | None = None
 
 
 @dataclass(frozen=True)
@@ -320,11 +323,15 @@ def our_answer(row: dict[str, Any], task: str, place: str) -> SavedAnswer:
     """Read a row of ours. UserError says what is wrong with it."""
     if row.get("task", task) != task:
         raise UserError(f"{place}: this row is of the task {row['task']!r}, not {task}")
-    prompt, ended = row.get("prompt"), row.get("finish_reason")  # another tool may have them in a form of its own
+    # another tool may have these in a form of its own
+    prompt, ended, thought = row.get("prompt"), row.get("finish_reason"), row.get("thought")
+    tokens = row.get("thought_tokens")
     known = {
         "place": place,
         "prompt": prompt if isinstance(prompt, str) else "",
         "finish_reason": ended if isinstance(ended, str) else None,
+        "thought": thought if isinstance(thought, str) else None,
+        "thought_tokens": tokens if type(tokens) is int and 0 <= tokens <= MOST_TOKENS else None,
     }
     return record(row | known, SavedAnswer, place)
 

@@ -1,11 +1,12 @@
-"""Turn what Hydra composed into the config of a run: named, checked, and its paths absolute."""
+"""Turn what Hydra composed into the config of a run: named, checked, its paths absolute and its model's shape known."""
 
 from operator import attrgetter
 from pathlib import Path
 
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig, OmegaConf, open_dict
 
 from sciriff.config import KEYS, Config, from_container
+from sciriff.driver.model_shape import with_shape
 from sciriff.driver.own_tasks import with_own_tasks
 from sciriff.driver.run_name import default_name, typed_overrides
 
@@ -19,7 +20,13 @@ def checked(composed: DictConfig) -> Config:
         if setting.path and (value := getattr(part, name)) is not None:
             paths = [_absolute(path, setting.or_hub_id) for path in ([value] if isinstance(value, str) else value)]
             setattr(part, name, paths[0] if isinstance(value, str) else paths)
-    return with_own_tasks(config)
+    return with_shape(with_own_tasks(config), _typed_context(composed))
+
+
+def _typed_context(composed: DictConfig) -> int | None:
+    """The longest sequence, where it alone was given of a shape that is to be read."""
+    shape = composed.model.get("shape")
+    return None if shape is None or OmegaConf.is_missing(shape, "context") else shape.context
 
 
 def _absolute(path: str, or_hub_id: bool) -> str:

@@ -1,5 +1,7 @@
 """The config in a run folder: written once; only some keys may have other values when the run is resumed."""
 
+from typing import Any
+
 from sciriff.config import FREE_TO_CHANGE, Config, GeneralConfig, RecreateConfig, as_dict, read, to_yaml
 from sciriff.config.plain_yaml import plain_values
 from sciriff.run.run_dir import RunDir
@@ -21,6 +23,8 @@ def refuse_another(config: Config, run: RunDir) -> None:
     if not run.config.is_file():
         return
     old, new = SINCE_THEN | read(run.config), plain_values(to_yaml(config).encode())
+    if _has_no_typed_shape(old) and _has_no_typed_shape(new):  # what was read decides nothing; the model's files do
+        old["model"]["shape"] = new["model"]["shape"]
     if lost := [str(key) for key in new if key not in old]:
         raise UserError(
             f"{run.config} has no {lost[0]}: it is cut off, or of another version of sciriff; remove it, and this "
@@ -28,6 +32,13 @@ def refuse_another(config: Config, run: RunDir) -> None:
         )
     if difference := _first_difference(old, new):
         raise UserError(f"{run.root} was made with {difference}; choose another name=... or remove that folder")
+
+
+def _has_no_typed_shape(values: dict[str, Any]) -> bool:
+    """Whether the shape was read, or is not known because no stage has needed it."""
+    model = values.get("model")
+    shape = model.get("shape", {}) if isinstance(model, dict) else {}
+    return shape is None or (isinstance(shape, dict) and bool(shape.get("read_from")))
 
 
 def _first_difference(old: object, new: object, key: str = "") -> str | None:

@@ -28,6 +28,9 @@ def job(composed: DictConfig, progress: ProgressSinceStart) -> float | None:
         show(*plan.lines(config, planned), *problems)
         return None
     preflight.refuse(config, planned)
+    for what, line in (("attention", planned.slow_attention), ("layers   ", planned.slow_layers)):
+        if line is not None:
+            show(f"{what} {line}")
     nodes = cluster.here()
     if not nodes.by_hand:
         return run_job(config, progress)

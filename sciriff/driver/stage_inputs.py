@@ -1,6 +1,7 @@
 """Digests of a stage's inputs: a stage whose inputs are unchanged is not run again."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from sciriff import __version__
@@ -46,7 +47,7 @@ def of_mix(config: Config, run: RunDir) -> dict[str, str]:
         "recipe": value_digest({**what_decides(config, "mix"), "path": None}),
         **({"mix": tree_digest(Path(config.mix.path))} if config.mix.path else {"sources": value_digest(data)}),
         "evaluation prompts": _prompts_digest(config) if config.mix.overlap != "none" else "none",
-        "tokenizer": _model_digest(config.model, weights=False),
+        "tokenizer": _model_digest(_taught(config), weights=False),
         **({"held-out tasks": value_digest(sorted(config.eval.own_tasks))} if config.eval.own_tasks else {}),
     }
 
@@ -59,7 +60,7 @@ def of_training(config: Config, run: RunDir) -> dict[str, str]:
     chooses = config.train.keep == "best" and run.validation.is_file()  # without rows the stage itself refuses
     return {
         "mix": file_digest(run.mix),
-        "model": _model_digest(config.model, weights=True),
+        "model": _model_digest(_taught(config), weights=True),
         "recipe": value_digest(recipe),
         **({"validation rows": file_digest(run.validation)} if chooses else {}),
     }
@@ -148,9 +149,17 @@ def _prompts_digest(config: Config) -> str:
         return "cannot be read"
 
 
+def _taught(config: Config) -> ModelConfig:
+    """The model that is trained, without what only its answers depend on."""
+    return replace(config.model, thinking=None)
+
+
 def _model_digest(model: ModelConfig, *, weights: bool) -> str:
     """Digest of the hub id and revision, or of a folder's small files, and the sizes and times of its weights."""
-    about: list[object] = [as_dict(model)]
+    settings = as_dict(model)
+    if model.shape is not None and model.shape.read_from:  # it follows from the files
+        settings["shape"] = None
+    about: list[object] = [settings]
     for place in dict.fromkeys((model.path, model.tokenizer)):
         if place is None or not Path(place).is_dir():
             continue

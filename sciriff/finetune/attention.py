@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from sciriff.config import TrainConfig
+from sciriff.models import attention_kernels
 from sciriff.run.user_error import UserError
 
 PACKED_SDPA = "packed_sdpa"
@@ -40,10 +41,6 @@ class UnsupportedAttention(UserError):
     """A family needs attention that cannot be computed sequence by sequence."""
 
 
-AMPERE, HOPPER = (8, 0), (9, 0)
-"""Compute capabilities: the lowest of FlashAttention-2, and the only one of FlashAttention-3."""
-
-
 def implementation(train: TrainConfig, device: torch.device) -> str:
     """Return transformers' name for what `train.attention` selects on this device. UserError if it cannot work."""
     usable = flash_attention(train, device)
@@ -53,22 +50,30 @@ def implementation(train: TrainConfig, device: torch.device) -> str:
         return PACKED_SDPA
     if train.attention in ("eager", *usable):
         return train.attention
-    package = {"flash_attention_2": "flash-attn", "flash_attention_3": "flash-attn-3"}[train.attention]
-    raise UserError(
-        f"train.attention={train.attention} needs a GPU that it supports, bf16 and the package {package}, and there is "
-        f"{device.type}, {train.precision} and {', '.join(usable) or 'no FlashAttention that works'}; "
-        "use train.attention=auto, which takes what works"
-    )
+    on_gpu = device.type == "cuda"
+    capability = torch.cuda.get_device_capability(device) if on_gpu else None
+    kernels = attention_kernels.here()
+    if reason := attention_kernels.refusal(train.attention, kernels, on_gpu, capability, train.precision):
+        raise UserError(reason)
+    if train.attention in attention_kernels.FROM_HUB:
+        return train.attention
+    raise UserError(f"transformers cannot load train.attention={train.attention} here; use train.attention=auto")
 
 
 def flash_attention(train: TrainConfig, device: torch.device) -> list[str]:
-    """Return the FlashAttentions that are installed and work on this device in this precision, the fastest first."""
-    from transformers.utils import is_flash_attn_2_available, is_flash_attn_3_available
-
-    if device.type != "cuda" or train.precision == "fp32" or torch.cuda.get_device_capability(device) < AMPERE:
+    """Return the FlashAttentions that are installed and work on this device in this precision, best first. None of the
+    hub's: their code runs only where they are asked for by name."""
+    if device.type != "cuda":
         return []
-    three = is_flash_attn_3_available() and torch.cuda.get_device_capability(device) == HOPPER
-    return ["flash_attention_3"] * three + ["flash_attention_2"] * bool(is_flash_attn_2_available())
+    from transformers import utils
+
+    kernels, capability = attention_kernels.here(), torch.cuda.get_device_capability(device)
+    return [
+        name
+        for name in attention_kernels.FLASH
+        if attention_kernels.problem(name, kernels, capability, train.precision) is None
+        and getattr(utils, f"is_flash_attn_{name[-1]}_available", bool)()
+    ]
 
 
 def register() -> None:
@@ -87,7 +92,7 @@ def arguments(name: str, lengths: tuple[int, ...], device: torch.device, boundar
     mamba-ssm.
     """
     needed: dict[str, Any] = {"sequence_lengths": lengths} if name in BY_SEQUENCE else {}
-    if boundaries or name.startswith("flash_attention"):
+    if boundaries or name in attention_kernels.KERNELS:
         bounds = torch.tensor([0, *lengths]).cumsum(0, dtype=torch.int32).to(device, non_blocking=True)
         longest = max(lengths)
         needed |= {"cu_seq_lens_q": bounds, "cu_seq_lens_k": bounds, "max_length_q": longest, "max_length_k": longest}

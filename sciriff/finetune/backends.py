@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
+from accelerate.utils import DistributedDataParallelKwargs
 
 from sciriff.config import Config, TrainConfig
 from sciriff.finetune import optimizer_8bit, zero_state
-from sciriff.finetune.model import SummedLoss, parameter_groups
+from sciriff.finetune.model import RATE, SummedLoss, parameter_groups
 from sciriff.finetune.packing import Batch
 from sciriff.finetune.workers import Workers
 
@@ -39,6 +40,7 @@ class Backend(Protocol):
         with torch.no_grad(), torch.random.fork_rng(devices, enabled=in_training):
             if in_training:
                 torch.manual_seed(0)
+                self._module.expect(batch)
             result: torch.Tensor = self._wrapped(*batch.to(self._device), as_logits)
         self._wrapped.train()
         return result
@@ -61,16 +63,17 @@ class Backend(Protocol):
         return self._module.language_model.state_dict()
 
 
-def backend(config: Config, model: SummedLoss, workers: Workers) -> Backend:
-    """Return the backend that the config selects, with the model on its device."""
+def backend(config: Config, model: SummedLoss, workers: Workers, uneven: bool = False) -> Backend:
+    """Return the backend that the config selects, with the model on its device. `uneven`: micro-batches differ in the
+    weights that they use (text_model.Rehearsal.by_chance)."""
     if config.deepspeed.zero_stage:
         return Deepspeed(config.train, model, workers, offloaded=config.deepspeed.offload)
-    return Plain(config.train, model, workers)
+    return Plain(config.train, model, workers, uneven)
 
 
 def adamw(train: TrainConfig, model: SummedLoss, device: torch.device) -> torch.optim.Optimizer:
     """Return the optimizer that `train.optimizer` names."""
-    groups = parameter_groups(model, train.weight_decay)
+    groups = parameter_groups(model, train.weight_decay, train.lora_plus_ratio)
     betas = train.adam_beta1, train.adam_beta2
     if train.optimizer == "adamw_8bit":
         return optimizer_8bit.adamw(model, groups, train.learning_rate, betas, train.adam_epsilon)
@@ -97,9 +100,12 @@ def clip_gradient(parameters: Iterable[torch.nn.Parameter], max_norm: float) -> 
 class Plain(Backend):
     """One process, or DDP with a full replica of the model on each rank."""
 
-    def __init__(self, train: TrainConfig, model: SummedLoss, workers: Workers) -> None:
+    def __init__(self, train: TrainConfig, model: SummedLoss, workers: Workers, uneven: bool = False) -> None:
         self._accelerator = workers.accelerator
         self._device = workers.device
+        if uneven:
+            # It costs a walk of the graph in each step, so not for every model.
+            self._accelerator.ddp_handler = DistributedDataParallelKwargs(find_unused_parameters=True)
         self._max_grad_norm = train.max_grad_norm
         self._wrapped = self._accelerator.prepare_model(model)
         self._module = model
@@ -107,6 +113,7 @@ class Plain(Backend):
         self._in_8_bits = train.optimizer == "adamw_8bit"
 
     def accumulate(self, batch: Batch, scale: float, last: bool) -> torch.Tensor:
+        self._module.expect(batch)
         with nullcontext() if last else self._accelerator.no_sync(self._wrapped):
             loss = self._wrapped(*batch.to(self._device))
             (loss * scale).backward()
@@ -122,7 +129,7 @@ class Plain(Backend):
         if not math.isfinite(norm):
             return norm
         for group in self._optimizer.param_groups:
-            group["lr"] = learning_rate
+            group["lr"] = learning_rate * group.get(RATE, 1.0)
         self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
         return norm
@@ -154,6 +161,7 @@ class Deepspeed(Backend):
         self._wrapped, _ = self._accelerator.prepare(model, adamw(train, model, workers.device))
 
     def accumulate(self, batch: Batch, scale: float, last: bool) -> torch.Tensor:
+        self._module.expect(batch)
         self._wrapped.set_gradient_accumulation_boundary(last)
         loss = self._wrapped(*batch.to(self._device))
         self._wrapped.backward(loss * scale)
@@ -165,7 +173,7 @@ class Deepspeed(Backend):
 
     def update(self, learning_rate: float) -> float:
         for group in self._wrapped.optimizer.param_groups:
-            group["lr"] = learning_rate
+            group["lr"] = learning_rate * group.get(RATE, 1.0)
         self._wrapped.step()  # clips too: gradient_clipping in its JSON
         return float(self._wrapped.get_global_grad_norm())
 

@@ -14,11 +14,15 @@ from sciriff.data.token_file import TokenFile
 from sciriff.data.training_metrics import HALVES, StepMetrics, ValidationMetrics
 from sciriff.finetune import (
     activation_checkpointing,
+    adapters,
+    adapters_rehearsal,
     finished_model,
     metrics,
     packing_check,
     router_loss,
+    save_rehearsal,
     schedule,
+    text_model,
     throughput,
 )
 from sciriff.finetune.backends import Backend, backend
@@ -29,6 +33,7 @@ from sciriff.finetune.packing import Plan, balance, collate, efficiency, pack
 from sciriff.finetune.spikes import is_spike
 from sciriff.finetune.validation import Validation
 from sciriff.finetune.workers import Workers
+from sciriff.models import layer_kernels
 from sciriff.run.messages import show
 from sciriff.run.progress import Progress
 from sciriff.run.run_dir import RunDir
@@ -65,7 +70,10 @@ class Trainer:
         self.steps = schedule.total_steps(
             len(self.rows), config.train.global_batch_size, config.train.epochs, config.train.max_steps
         )
-        self.model: SummedLoss = build(config, workers.device)
+        self.model: SummedLoss = build(config, workers.device, workers.log)
+        if config.train.adapts:
+            workers.log(adapters.describe(self.model.language_model, config.train))
+            adapters_rehearsal.check(config, self.model.language_model, run, workers)
         text = self.model.language_model.config.get_text_config()
         longest_row = self.rows[self.data.lengths[self.rows].argmax()]
         longest = int(self.data.lengths[longest_row])
@@ -74,15 +82,20 @@ class Trainer:
             problem = f"row {self.data.ids[longest_row]} has {longest} tokens, and the context window of "
             raise UserError(f"{problem}{config.model.name} is {context}; set train.max_length={context}")
         self.vocabulary: int = text.vocab_size
-        self.layers: int = text.num_hidden_layers
+        self.layers = throughput.attention_layers(self.model.language_model)
         self.attention_width = throughput.attention_width(text)
+        self.plan = save_rehearsal.rehearse(config.model, self.model.language_model, workers)
+        with packing_check.own_forward(self.model):
+            rehearsal = text_model.rehearse(self.model, self.vocabulary, workers, config.deepspeed.zero_stage == 3)
+        if line := rehearsal.line():
+            workers.log(line)
         self.parameters = throughput.matrix_parameters(self.model.language_model)
         self.peak = throughput.peak_flops(workers.device, config.train.precision)
         self.losses: list[float] = []
         """Losses of the steps done so far; complete on rank 0 only."""
         on_gpu = workers.device.type == "cuda"
         recomputed = activation_checkpointing.enable(self.model.language_model, config.train, on_gpu)
-        self.backend: Backend = backend(config, self.model, workers)
+        self.backend: Backend = backend(config, self.model, workers, uneven=bool(rehearsal.by_chance))
         reason = packing_check.settle(self.model, self.backend, config.train, self.vocabulary, longest, workers)
         if reason is not None:
             workers.log(self.cost_of_single_rows(reason))
@@ -99,6 +112,8 @@ class Trainer:
             "layers' activations computed again, "
             + (f"DeepSpeed ZeRO-{config.deepspeed.zero_stage}" if config.deepspeed.zero_stage else "no DeepSpeed")
         )
+        if on_gpu and (advice := layer_kernels.layer_advice(self.model.language_model.config.model_type)):
+            workers.log(advice)
         workers.log(self.validation.describe())
 
     def resume(self) -> int:
@@ -152,7 +167,7 @@ class Trainer:
         if not self.validation.due(step, self.steps):
             return True
         started = self.now()
-        losses = self.validation.losses(self.backend, self.plan, self.vocabulary)
+        losses = self.validation.losses(self.backend, self.spread, self.vocabulary)
         if losses is None:
             return False
         if self.workers.rank == 0:
@@ -169,7 +184,8 @@ class Trainer:
         """Write RUN/model: the last model, or with train.keep=best the best one whose checkpoint is whole."""
         step = self.take_best() if self.config.train.keep == "best" else self.steps
         with writing(self.run.model, "Free some space and start again: the checkpoints are still there"):
-            finished_model.write(self.config, self.run, self.model.language_model, self.backend, self.workers, step)
+            model = self.model.language_model
+            finished_model.write(self.config, self.run, model, self.backend, self.workers, step, self.plan)
         self.workers.log(f"the model is in {self.run.model}")
 
     def take_best(self) -> int:
@@ -188,7 +204,7 @@ class Trainer:
         """Return the FLOPs of a training pass over sequences of these lengths."""
         return [throughput.sequence_flops(self.parameters, n, self.layers, self.attention_width) for n in lengths]
 
-    def plan(self, lengths: list[int]) -> Plan:
+    def spread(self, lengths: list[int]) -> Plan:
         """Return how sequences of these lengths are spread over the ranks and their micro-batches."""
         tokens, one_by_one = self.config.train.micro_batch_tokens, self.model.one_by_one
         return pack(lengths, self.costs(lengths), self.workers.count, tokens, one_by_one)
@@ -206,7 +222,7 @@ class Trainer:
         family = type(self.model.language_model).__name__
         return (
             f"{family}: rows are computed one by one, {reason}; the first step takes "
-            f"{len(self.plan(lengths)[0])} forward passes a process instead of {len(packed[0])}"
+            f"{len(self.spread(lengths)[0])} forward passes a process instead of {len(packed[0])}"
         )
 
     def optimizer_step(self, step: int) -> tuple[StepMetrics, bool]:
@@ -214,10 +230,12 @@ class Trainer:
         train, workers = self.config.train, self.workers
         clock = [self.now()]
         torch.manual_seed(schedule.step_seed(self.config.seed, step, workers.rank))
+        if self.model.noise is not None:
+            self.model.noise.step = step
         rows = self.rows[schedule.step_rows(step, len(self.rows), train.global_batch_size, self.config.seed)]
         lengths: list[int] = self.data.lengths[rows].tolist()
         costs = self.costs(lengths)
-        plan = self.plan(lengths)
+        plan = self.spread(lengths)
         batches = [collate(self.data, rows[piece].tolist(), self.vocabulary) for piece in plan[workers.rank]]
 
         # The loss is divided by the target tokens of all ranks, so they are counted first.

@@ -76,7 +76,7 @@ def _check_single_rows(
     """UserError if the loss of one row is not that of the model's own forward with its own attention."""
     row = _row(min(_checked_tokens(model, longest), REFERENCE_TOKENS), vocabulary)
     batch = concatenate([row])
-    with _eager(model):
+    with own_forward(model):
         logits = backend.evaluate(batch, as_logits=True)
     targets = batch.targets[0, 1:]
     expected = batch.tokens[0, 1:][targets].to(logits.device)
@@ -136,14 +136,16 @@ def _leak(model: SummedLoss, backend: Backend, train: TrainConfig, vocabulary: i
 
 
 @contextmanager
-def _eager(model: SummedLoss) -> Iterator[None]:
-    """Compute with the family's own eager attention meanwhile, where it lets one choose."""
-    before = model.attention_name
+def own_forward(model: SummedLoss) -> Iterator[None]:
+    """Compute as the family does by itself meanwhile: no arguments of ours, and eager attention if it may be chosen."""
+    before = model.one_by_one, model.attention_name
+    model.one_by_one = True
     _use(model, "eager")
     try:
         yield
     finally:
-        _use(model, before)
+        model.one_by_one = before[0]
+        _use(model, before[1])
 
 
 def _use(model: SummedLoss, implementation: str) -> None:

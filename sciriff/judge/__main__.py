@@ -16,9 +16,10 @@ from sciriff.data.saved_answers import SavedAnswer, TaskAnswers, read_prediction
 from sciriff.judge.prompts import judge_prompt
 from sciriff.judge.questions import Question, Rows, was_cut
 from sciriff.judge.recorded import FILE, recorded_file, recorded_responses
-from sciriff.models.api.calls import NO_CONTENT, Call, Reply, Sent
+from sciriff.models.api.calls import Call, Reply, Sent
 from sciriff.models.api.service import UNKNOWN_PRICE, judge_problems, judging_service
 from sciriff.run.digest import value_digest
+from sciriff.run.finish_reasons import NO_CONTENT
 from sciriff.run.locks import hold_or_refuse
 from sciriff.run.messages import show
 from sciriff.run.progress import Progress

@@ -10,6 +10,7 @@ from sciriff.data.records import AnswerKey, Judgement
 from sciriff.data.saved_answers import SavedAnswer
 from sciriff.models.api.calls import Reply
 from sciriff.models.api.prices import Price
+from sciriff.run.finish_reasons import UNFINISHED_THOUGHT
 from sciriff.run.json_lines import append_jsonl, repair_last_line
 from sciriff.run.messages import show
 from sciriff.run.run_dir import RunDir
@@ -114,4 +115,4 @@ class Rows:
 
 def was_cut(row: Judgement) -> bool:
     """Whether a response has no rating and ran into its limit."""
-    return row.rating is None and row.finish_reason == "length" and row.limit is not None
+    return row.rating is None and row.finish_reason in ("length", UNFINISHED_THOUGHT) and row.limit is not None

@@ -9,6 +9,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from sciriff.config import ModelConfig
+from sciriff.models.stored_weights import refuse_missing, restore_before_training
 from sciriff.run import known_errors
 from sciriff.run.user_error import UserError
 
@@ -43,7 +44,7 @@ def read_tokenizer(
             source, revision=revision, trust_remote_code=trust_remote_code, use_fast=True
         )
     except (OSError, ValueError, KeyError) as error:
-        raise UserError(f"{key}={source}: {_reason(source, error)}") from None
+        raise UserError(f"{key}={source}: {reason_for(source, error)}") from None
 
 
 def load_config(model: ModelConfig) -> PretrainedConfig:
@@ -58,7 +59,7 @@ def load_config(model: ModelConfig) -> PretrainedConfig:
     try:
         return AutoConfig.from_pretrained(source, revision=model.revision, trust_remote_code=model.trust_remote_code)
     except (OSError, ValueError, KeyError) as error:
-        raise UserError(f"model.path={source}: {_reason(source, error)}") from None
+        raise UserError(f"model.path={source}: {reason_for(source, error)}") from None
 
 
 def load_model(
@@ -68,16 +69,17 @@ def load_model(
     dtype: torch.dtype,
     attention: str = "sdpa",
     four_bits_on: torch.device | None = None,
+    trains: bool = False,
 ) -> PreTrainedModel:
     """Return the causal language model of `model.path` with weights of type `dtype`, on the CPU.
 
     Without a path, returns a Llama of `model.shape` whose random weights depend on `seed` alone. `attention` is a
     transformers implementation: sdpa, flash_attention_2, eager. With `four_bits_on` all linear layers but the head are
-    quantised to four bits on that device. UserError names what cannot be loaded and why.
+    quantised to four bits on that device; else a model that `trains` has no quantised weights, whatever its files have.
+    UserError names what cannot be loaded and why, a weight that is not in the files too.
     """
     from safetensors import SafetensorError
     from safetensors.torch import save_model
-    from transformers import AutoModelForCausalLM
 
     tokenizer = load_tokenizer(model)
     if model.path is None:
@@ -88,19 +90,25 @@ def load_model(
             llama.config.save_pretrained(folder)
             save_model(llama, str(Path(folder) / "model.safetensors"), {"format": "pt"})  # on every rank
             saved = replace(model, path=folder)
-            return load_model(saved, seed=seed, dtype=dtype, attention=attention, four_bits_on=four_bits_on)
+            return load_model(
+                saved, seed=seed, dtype=dtype, attention=attention, four_bits_on=four_bits_on, trains=trains
+            )
     config = load_config(model)
     source = model.path
     _refuse_adapter(model, source)
     _check_vocabulary(f"model.path={source}", config, tokenizer)
+    if trains:
+        restore_before_training(config, source, in_four_bits=four_bits_on is not None)
     try:
-        loaded = AutoModelForCausalLM.from_pretrained(
+        loaded, names = auto_class(config).from_pretrained(
             source,
             config=config,
             dtype=dtype,
             attn_implementation=attention,
             revision=model.revision,
             trust_remote_code=model.trust_remote_code,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # `refuse_missing` names them
             **({} if four_bits_on is None else _four_bits(dtype, four_bits_on)),
         )
     except UnpicklingError:
@@ -108,8 +116,9 @@ def load_model(
             f"model.path={source}: its pickled weights hold more than tensors, and reading that may run code: convert "
             "them to safetensors, or choose a revision that has some"
         ) from None
-    except (OSError, ValueError, KeyError, ImportError, SafetensorError) as error:
-        raise UserError(f"model.path={source}: {_reason(source, error)}") from None
+    except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
+        raise UserError(f"model.path={source}: {reason_for(source, error)}") from None
+    refuse_missing(source, names)
     if four_bits_on is not None:
         for module in loaded.modules():
             # On some CPUs, a pass without gradients makes bitsandbytes repack a layer's weights into a form for which
@@ -117,6 +126,35 @@ def load_model(
             if hasattr(module, "support_avx512bf16_for_cpu"):
                 module.support_avx512bf16_for_cpu = False
     return loaded
+
+
+def auto_class(config: PretrainedConfig) -> Any:
+    """Return the class of transformers that loads the model of this config whole, with the towers that it may have.
+
+    AutoModelForCausalLM would take the language model alone out of some families' checkpoints, and has no others. What
+    is trained from it could not be served as the family is.
+    """
+    import transformers
+    from transformers.models.auto import modeling_auto
+
+    text_only = transformers.AutoModelForCausalLM
+    own_code = getattr(config, "auto_map", None)
+    if config.get_text_config() is config or (isinstance(own_code, dict) and "AutoModelForCausalLM" in own_code):
+        return text_only
+    # The wider one is newer than the lowest version supported.
+    for name, mapping in (
+        ("AutoModelForMultimodalLM", "MODEL_FOR_MULTIMODAL_LM_MAPPING"),
+        ("AutoModelForImageTextToText", "MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING"),
+    ):
+        known = getattr(modeling_auto, mapping, {})
+        if type(config) not in known:
+            continue
+        own_names = {name for name in config.architectures or () if isinstance(name, str)}
+        whole = known[type(config)]
+        names = {kind.__name__ for kind in (whole if isinstance(whole, list | tuple) else (whole,))}
+        if not own_names or own_names & names or type(config) not in modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING:
+            return getattr(transformers, name)
+    return text_only
 
 
 def _refuse_adapter(model: ModelConfig, source: str) -> None:
@@ -193,7 +231,7 @@ def _check_folder(key: str, source: str) -> None:
         raise UserError(f"{key}={source}: there is no such folder")
 
 
-def _reason(source: str, error: BaseException) -> str:
+def reason_for(source: str, error: BaseException) -> str:
     """Return in one line why a folder or hub id could not be loaded, and what to do."""
     from huggingface_hub import errors
 

@@ -99,24 +99,26 @@ def training_memory(config: Config, processes: int, *, on_gpu: bool, capacity: f
 
 
 def trained_parameters(config: Config) -> int:
-    """Return the number of weights that training changes: all, or those of the adapters."""
+    """Return the number of weights that training changes: all but those of towers, or those of the adapters."""
     shape, train = shape_of(config), config.train
     if not train.adapts:
-        return shape.parameters
+        return shape.language_parameters
     assert train.lora_rank is not None
-    wanted = _linear_layers(shape) if train.lora_targets is None else train.lora_targets
-    sides = [sum(_linear_layers(shape).get(name, (0, 0))) for name in wanted]
-    return shape.layers * train.lora_rank * sum(sides)
+    layers = linear_layers(shape)
+    wanted = [target.rpartition(".")[2] for target in train.lora_targets or _outside_experts(layers)]
+    sides = [count * (m + n) for name in wanted for count, m, n in layers.get(name, [])]
+    return train.lora_rank * sum(sides)
 
 
 def frozen_bytes(config: Config) -> float:
     """Return the bytes of the weights that training does not change."""
     shape, train = shape_of(config), config.train
     if not train.adapts:
-        return 0.0
+        return float(_bytes_per_weight(config)[0] * (shape.frozen or 0))
     if train.method == "lora":
         return float(computing_bytes(train) * shape.parameters)
-    linear = shape.layers * sum(m * n for m, n in _linear_layers(shape).values())
+    # Experts are one tensor in transformers 5, and no linear layers: they stay as they are.
+    linear = sum(count * m * n for sizes in _outside_experts(linear_layers(shape)).values() for count, m, n in sizes)
     return FOUR_BITS * linear + computing_bytes(train) * (shape.parameters - linear)
 
 
@@ -139,12 +141,16 @@ def live_weights(shape: ShapeConfig) -> int:
 
 
 def layer_parameters(shape: ShapeConfig) -> int:
-    """Return the weights of one layer, rounded up."""
+    """Return the weights of the largest layer; of a Llama, whose layers are equal, rounded up."""
+    if shape.layer is not None:
+        return shape.layer
     return math.ceil((shape.parameters - shape.vocabulary * shape.hidden) / shape.layers)
 
 
 def largest_matrix(shape: ShapeConfig) -> int:
-    """Return the weights of the largest tensor: the embedding, or a matrix of the MLP."""
+    """Return the weights of the largest tensor: the embedding, a matrix of the MLP, or all experts' in one."""
+    if shape.largest is not None:
+        return shape.largest
     return max(shape.vocabulary * shape.hidden, shape.hidden * shape.intermediate)
 
 
@@ -184,14 +190,20 @@ def _activations(shape: ShapeConfig, train: TrainConfig, kind: str, on_gpu: bool
 
 def _adapters_bytes(train: TrainConfig, shape: ShapeConfig, kind: str) -> float:
     """Bytes per token in a layer with adapters: dropped-out inputs, their mask, and a byte for casts of autocast."""
-    inputs = sum(m for m, _ in _linear_layers(shape).values())
+    layers = _outside_experts(linear_layers(shape)).values()
+    inputs = sum(count * m for sizes in layers for count, m, _ in sizes) / shape.layers
     return inputs * ((5 if train.lora_dropout else 0) + (1 if kind == "bf16" else 0))
 
 
-def _linear_layers(shape: ShapeConfig) -> dict[str, tuple[int, int]]:
-    """Input and output features of the linear layers of one Llama layer, by transformers' names."""
+def linear_layers(shape: ShapeConfig) -> dict[str, list[tuple[int, int, int]]]:
+    """Return how many linear layers there are of each name and size, with their input and output features: those of
+    `shape.linear`, else a Llama's by transformers' names."""
+    if shape.linear:
+        return {
+            name: list(zip(sizes[::3], sizes[1::3], sizes[2::3], strict=True)) for name, sizes in shape.linear.items()
+        }
     hidden, queries, keys, inner = shape.hidden, shape.queries, shape.keys, shape.intermediate
-    return {
+    sizes = {
         "q_proj": (hidden, queries),
         "k_proj": (hidden, keys),
         "v_proj": (hidden, keys),
@@ -200,6 +212,12 @@ def _linear_layers(shape: ShapeConfig) -> dict[str, tuple[int, int]]:
         "up_proj": (hidden, inner),
         "down_proj": (inner, hidden),
     }
+    return {name: [(shape.layers, m, n)] for name, (m, n) in sizes.items()}
+
+
+def _outside_experts(layers: dict[str, list[tuple[int, int, int]]]) -> dict[str, list[tuple[int, int, int]]]:
+    """Return the layers that get an adapter by default, and are quantised."""
+    return {name: sizes for name, sizes in layers.items() if name != "experts"}
 
 
 def _bytes_per_weight(config: Config) -> tuple[float, float, float]:

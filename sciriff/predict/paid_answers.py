@@ -5,15 +5,16 @@ predictions/<task>.jsonl is made from these rows and may be made again; these ar
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from sciriff.config import ApiModelConfig
 from sciriff.data.records import Dollars
-from sciriff.models.api.calls import NO_CONTENT, Reply, Sent
+from sciriff.models.api.calls import Reply, Sent
 from sciriff.models.api.prices import Price
 from sciriff.models.api.service import Service
+from sciriff.run.finish_reasons import NO_CONTENT, UNFINISHED_THOUGHT
 from sciriff.run.json_lines import append_jsonl, read_jsonl, repair_last_line
 from sciriff.run.messages import show
 from sciriff.run.typed_json import Count
@@ -36,8 +37,9 @@ def endings(finish_reasons: Sequence[str | None]) -> str:
     """Count the ways in which answers ended that a person should know of."""
     ends = Counter(finish_reasons)
     empty = f", {ends[NO_CONTENT]} ended without a word of text" if ends[NO_CONTENT] else ""
+    unfinished = f", {ends[UNFINISHED_THOUGHT]} thoughts did not end" if ends[UNFINISHED_THOUGHT] else ""
     held_back = ends["content_filter"] + ends["refusal"]
-    return f"{ends['length']} of them cut off at their limit, {held_back} refused or filtered{empty}"
+    return f"{ends['length']} of them cut off at their limit, {held_back} refused or filtered{empty}{unfinished}"
 
 
 @dataclass(frozen=True)
@@ -56,11 +58,16 @@ class PaidAnswer:
     """Digest of the same without the limit. Both are None in rows of older versions, found by their digest alone."""
     limit: int | None = None
     """Most tokens of the answer, those of thinking included."""
+    thought: str | None = None
+    """This and its tokens are as in Prediction."""
+    thought_tokens: Count | None = None
 
     def comes_again(self, limit: int) -> bool:
         """Whether the answer would be the same under another limit: the model ended it, and it has room. Where a server
         does not say why an answer ended, one as long as its limit was cut."""
-        cut = self.finish_reason == "length" or (self.finish_reason is None and self.output_tokens >= (self.limit or 0))
+        cut = self.finish_reason in ("length", UNFINISHED_THOUGHT) or (
+            self.finish_reason is None and self.output_tokens >= (self.limit or 0)
+        )
         return not cut and self.output_tokens <= limit
 
 
@@ -91,6 +98,7 @@ class PaidAnswers:
         if call.id not in self.by_digest:
             counts = reply.input_tokens, reply.output_tokens
             row = PaidAnswer(call.id, call.model, reply.text, reply.finish_reason, *counts, usd, **call.about)
+            row = replace(row, thought=reply.thought, thought_tokens=reply.thought_tokens)
             append_jsonl(self.path, row)
             self._note(row)
         return self.by_digest[call.id]

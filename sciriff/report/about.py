@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from sciriff.config import SAMPLE, Config, load
+from sciriff.config import SAMPLE, Config, ShapeConfig, load
 from sciriff.data.mix_card import MixCard
 from sciriff.data.task_card import shared_documents
 from sciriff.report.run_scores import MISSING, RunScores
@@ -116,14 +116,20 @@ def _model(config: Config) -> Facts:
     model = config.model
     if model.api is not None:
         return [("Name", model.api.name), ("Weights", f"kept by {model.api.provider}")]
-    assert model.shape is not None
-    size = model.shape.parameters
+    sizes = [_size(model.shape)] if model.shape is not None else []
     return [
         ("Start" if config.train.method != "none" else "Weights", model.path or "random weights, from the seed"),
-        ("Size", (f"{size / 1e9:.2f} billion" if size >= 1e9 else f"{size / 1e6:.1f} million") + " parameters"),
+        *sizes,
         ("Markup", model.chat),
         ("Saved and run in", model.dtype),
     ]
+
+
+def _size(shape: ShapeConfig) -> tuple[str, str]:
+    size, active = shape.parameters, shape.active
+    billions = f"{size / 1e9:.2f} billion" if size >= 1e9 else f"{size / 1e6:.1f} million"
+    of_each_token = f", {active / size:.0%} of them for each token" if active else ""
+    return "Size", f"{billions} parameters{of_each_token}"
 
 
 def _training(config: Config) -> Facts:

@@ -22,7 +22,12 @@ class Message:
 
     role: str
     content: str
+    thought: str | None = None
+    """What an assistant thinks before it answers; left out of JSON if it is None."""
 
+
+UNWRITTEN_IF_NONE = ("sample", "thought", "thought_tokens")
+"""Keys that came later than the files that are to stay as they are."""
 
 _encoded = json.JSONEncoder(ensure_ascii=False).encode
 
@@ -38,11 +43,12 @@ def dumps(row: Any) -> str:
 
 
 def to_json(row: Any) -> str:
-    """Format a record as a JSON line; `sample` is left out if it is None."""
+    """Format a record as a JSON line; keys that most rows and messages do not need are left out where they are None."""
     values = msgspec.to_builtins(row)
-    if values.get("sample", 0) is None:
-        del values["sample"]
-    return dumps(values)
+    for message in values.get("messages", ()):
+        if message.get("thought", 0) is None:
+            del message["thought"]
+    return dumps({key: value for key, value in values.items() if value is not None or key not in UNWRITTEN_IF_NONE})
 
 
 def write_jsonl(path: Path, rows: Iterable[Any]) -> None:

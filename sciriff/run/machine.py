@@ -24,22 +24,24 @@ class GpuType:
     """Dense bf16 peak in TFLOP/s, without sparsity, from the makers' data sheets."""
     names: str
     """Regular expression for device names of the driver, in lower case."""
+    capability: tuple[int, int]
+    """Compute capability, which decides on kernels."""
 
 
 # By names that plan.gpu takes, in the order in which they are searched. A GH200's GPU is an H100, and a GB200's a B200.
 GPU_TYPES = {
-    "a100_40gb": GpuType(40, 312, "a100-(sxm4|pcie)-40gb"),
-    "a100_80gb": GpuType(80, 312, "a100"),
-    "h100": GpuType(80, 989, "h100|gh200"),
-    "h200": GpuType(140, 989, "h200"),
-    "b200": GpuType(179, 2250, "g?b200"),
-    "l40s": GpuType(45, 362, "l40s"),
-    "l4": GpuType(22.5, 121, "nvidia l4"),
-    "a10": GpuType(22.5, 125, "a10"),
-    "a10g": GpuType(22.5, 70, "a10g"),
-    "a6000": GpuType(48, 155, "rtx a6000"),
-    "rtx_3090": GpuType(24, 71, "rtx 3090"),
-    "rtx_4090": GpuType(24, 165, "rtx 4090"),
+    "a100_40gb": GpuType(40, 312, "a100-(sxm4|pcie)-40gb", (8, 0)),
+    "a100_80gb": GpuType(80, 312, "a100", (8, 0)),
+    "h100": GpuType(80, 989, "h100|gh200", (9, 0)),
+    "h200": GpuType(140, 989, "h200", (9, 0)),
+    "b200": GpuType(179, 2250, "g?b200", (10, 0)),
+    "l40s": GpuType(45, 362, "l40s", (8, 9)),
+    "l4": GpuType(22.5, 121, "nvidia l4", (8, 9)),
+    "a10": GpuType(22.5, 125, "a10", (8, 6)),
+    "a10g": GpuType(22.5, 70, "a10g", (8, 6)),
+    "a6000": GpuType(48, 155, "rtx a6000", (8, 6)),
+    "rtx_3090": GpuType(24, 71, "rtx 3090", (8, 6)),
+    "rtx_4090": GpuType(24, 165, "rtx 4090", (8, 9)),
 }
 
 
@@ -48,6 +50,18 @@ def gpu_type(device_name: str) -> str | None:
     name = device_name.lower()
     kinds = (kind for kind, gpu in GPU_TYPES.items() if re.search(rf"\b({gpu.names})\b", name))
     return None if " mig " in name else next(kinds, None)
+
+
+def compute_capability(device_name: str) -> tuple[int, int] | None:
+    """The compute capability of a GPU by its driver's name or its key in GPU_TYPES; None if the driver does not say."""
+    whole = re.sub(r" mig .*", "", device_name.lower())  # a slice has that of its GPU
+    if kind := whole if whole in GPU_TYPES else gpu_type(whole):
+        return GPU_TYPES[kind].capability
+    for line in _nvidia_smi("--query-gpu=name,compute_cap", "--format=csv,noheader"):
+        name, _, text = line.rpartition(", ")
+        if name.lower() == whole and (found := re.fullmatch(r"(\d+)\.(\d+)", text.strip())):
+            return int(found[1]), int(found[2])
+    return None
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,8 @@ import pytest
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from sciriff.config import conf_dir
+from sciriff.config import CHAT_DATE, ChatSettings, as_dict, conf_dir, from_plain, to_yaml
+from sciriff.config.plain_yaml import plain_values
 from sciriff.driver.plan import make
 from sciriff.driver.run_name import run_name
 from sciriff.run.machine import GPU_TYPES
@@ -122,3 +123,31 @@ def test_the_launcher_for_slurm_is_a_choice(cli):
     result = cli("hydra/launcher=slurm", "hydra.launcher.at_once=2", "--cfg=hydra", "--package=hydra.launcher")
     assert result.returncode == 0, result.stderr
     assert "at_once: 2" in result.stdout and "SlurmLauncher" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["model=llama3_1_8b", "+model.chat_arguments.enable_thinking=false"], r"enable_thinking .*model\.chat=llama3"),
+        (["model=custom", "model.path=x/y", "+model.chat_arguments.messages=[]"], r"chat_arguments\.messages"),
+        (["model=custom", "model.path=x/y", "+model.chat_arguments.eos_token=a"], r"chat_arguments\.eos_token"),
+        (["model=custom", "model.path=x/y", "+model.chat_arguments.strftime_now=a"], r"model\.chat_date=YYYY-MM-DD"),
+        (["model=custom", "model.path=x/y", "model.chat_date=20250101"], r"chat_date=20250101 .* 2024-07-26"),
+        (["model=custom", "model.path=x/y", "model.chat_date=2025-02-30"], r"chat_date=2025-02-30 is not a day"),
+        (["model=llama3_1_8b", "model.chat_date=2025-01-01"], r"chat_date=2025-01-01 .*model\.chat=llama3"),
+    ],
+)
+def test_what_no_template_can_be_told_is_refused(composed, overrides: list[str], message: str):
+    with pytest.raises(ValueError, match=message):
+        composed(*overrides)
+
+
+def test_what_a_template_is_told(composed):
+    plain = composed("model=custom", "model.path=x/y")
+    assert plain.model.chat_settings == ChatSettings({}, CHAT_DATE)
+    assert not {"chat_arguments", "chat_date"} & as_dict(plain.model).keys()  # digests of earlier runs stay
+    told = composed(
+        "model=custom", "model.path=x/y", "+model.chat_arguments.enable_thinking=false", "model.chat_date=2025-01-02"
+    )
+    assert told.model.chat_settings == ChatSettings({"enable_thinking": False}, "2025-01-02")
+    assert from_plain(plain_values(to_yaml(told).encode())).model == told.model

@@ -47,7 +47,7 @@ def test_what_may_change_in_a_started_run():
     server = "base_url api_key_env via batch max_usd input_usd output_usd max_concurrency requests_per_minute"
     server = f"{server} tokens_per_minute timeout attempts poll_seconds python memory_fraction replicas".split()
     training = "num_processes micro_batch_tokens attention cross_entropy activation_checkpointing checkpoint_every"
-    how_much = "tasks own_tasks limit samples max_new_tokens max_new_tokens_of truncation".split()
+    how_much = "tasks own_tasks limit samples max_new_tokens max_new_tokens_of thinking_tokens truncation".split()
     unnamed = {
         *("stages", "dry_run", "run_dir", "cache_dir", "report", "log", "plan", "judge", "general"),
         "eval.resamples",
@@ -57,7 +57,7 @@ def test_what_may_change_in_a_started_run():
         *(f"train.{key}" for key in (*training.split(), "keep_checkpoints")),
     }
     assert set(UNNAMED) == unnamed | {"name", "recreate.raw"}
-    assert set(FREE_TO_CHANGE) == unnamed | {f"eval.{key}" for key in how_much}
+    assert set(FREE_TO_CHANGE) == unnamed | {"model.thinking", *(f"eval.{key}" for key in how_much)}
 
 
 def test_what_decides_nothing_is_in_no_name():
@@ -77,6 +77,7 @@ def test_keys_that_run_code_or_send_data():
         *("engine.via", "judge.base_url", "judge.api_key_env", "judge.via"),
         *("general.include", "general.run_code"),
         *("log.tracker", "log.mode", "log.project", "log.entity"),
+        "train.attention",
     }
 
 

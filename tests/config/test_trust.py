@@ -358,3 +358,16 @@ def test_a_config_that_is_none_is_refused_in_a_line(tmp_path: Path, content: byt
     with pytest.raises(UserError) as error:
         read(path)
     assert words in str(error.value) and "\n" not in str(error.value)
+
+
+@pytest.mark.shows("R2")
+def test_of_attention_only_the_kernels_of_the_hub_are_ignored(folder: Folder) -> None:
+    run = folder(**{"train.attention": "kernels-community/flash-attn2"})
+    found = by_hand(run)
+    assert found.config.train.attention == "auto" and found.ignored == (
+        "train.attention=kernels-community/flash-attn2",
+    )
+    typed = by_hand(run, "train.attention=kernels-community/flash-attn2")
+    assert typed.config.train.attention == "kernels-community/flash-attn2" and not typed.ignored
+    own = by_hand(folder(**{"train.attention": "eager"}))
+    assert own.config.train.attention == "eager" and not own.ignored

@@ -9,6 +9,8 @@ import pytest
 
 from sciriff.driver import preflight
 from sciriff.driver.plan import lines, make, network
+from sciriff.models import attention_kernels
+from sciriff.models.attention_kernels import Setup
 from sciriff.run import machine
 from sciriff.run.machine import Gpu
 from sciriff.run.manifest import Manifest, StageRecord
@@ -286,3 +288,38 @@ def test_the_plan_counts_every_sample(composed):
     assert "900 answers (2 samples of each), 1024 new tokens at most" in predict_line(few)
     local = composed("experiment=demo", "train=none", "name=x", "eval.samples=2", "engine.temperature=1")
     assert "2 samples of each answer, 192 new tokens at most" in predict_line(local)
+
+
+def test_the_plan_counts_on_the_attention_that_is_installed(composed, monkeypatch):
+    """Without FlashAttention a plan has the utilisation of SDPA, and one line with the command that helps."""
+    monkeypatch.setattr(machine, "gpus", lambda: [Gpu("NVIDIA H100 80GB HBM3", 80)])
+    bare = Setup("2.11.0", "13.0", (3, 12), "linux_x86_64", {"transformers": "5.24.0"})
+    with_three = replace(bare, packages={**bare.packages, "flash-attn-3": "3.0.0"})
+
+    def planned(setup: Setup, *overrides: str):
+        monkeypatch.setattr(attention_kernels, "here", lambda: setup)
+        config = composed("model=llama2_7b", "train=lora", "name=x", *overrides)
+        plan = make(config)
+        return plan, lines(config, plan)
+
+    fast, fast_lines = planned(with_three)
+    slow, slow_lines = planned(bare)
+    asked, asked_lines = planned(bare, "train.attention=sdpa")
+    other, other_lines = planned(bare, "plan.gpu=h100", "plan.gpus=1")
+    assert slow.hours == asked.hours == pytest.approx(fast.hours * 0.43 / 0.23)
+    assert slow.memory.activations == asked.memory.activations > fast.memory.activations == other.memory.activations
+    assert other.hours == fast.hours
+    (line,) = (line for line in slow_lines if line.startswith("attention "))
+    assert "0.23" in line and "0.43" in line and line.endswith("--index-url https://download.pytorch.org/whl/cu130")
+    assert not any(line.startswith("attention ") for line in (*fast_lines, *asked_lines, *other_lines))
+    (time,) = (line for line in other_lines if line.startswith("time "))
+    assert time.endswith("at 29% of the peak as measured on one H100, if FlashAttention is installed there")
+    assert not any("if FlashAttention" in line for line in (*slow_lines, *fast_lines))
+
+
+def test_an_attention_kernel_that_cannot_run_is_refused_before_the_start(composed, monkeypatch):
+    monkeypatch.setattr(machine, "gpus", lambda: [Gpu("NVIDIA A100 80GB PCIe", 80)])
+    found = problems_of(composed("model=llama2_7b", "train=lora", "name=x", "train.attention=flash_attention_3"))
+    assert any(
+        re.search(r"train\.attention=flash_attention_3 .*capability 8\.0, and it runs on 9\.0", one) for one in found
+    )

@@ -123,10 +123,16 @@ def test_only_the_layers_that_are_named_get_an_adapter(make: Make) -> None:
     assert (about["r"], about["lora_alpha"], about["base_model_name_or_path"]) == (4, 8.0, None)
 
 
-@pytest.mark.parametrize("target", ["q_porj", "lm_head"])
-def test_a_layer_that_is_not_there_is_refused(make: Make, target: str) -> None:
+@pytest.mark.parametrize(
+    ("target", "problem"),
+    [
+        ("q_porj", "there is no linear layer q_porj to adapt; .*q_proj"),
+        ("lm_head", "lm_head gets no adapter: .*output"),
+    ],
+)
+def test_a_layer_that_cannot_be_adapted_is_refused(make: Make, target: str, problem: str) -> None:
     untied = tiny_model(shape=replace(SHAPE, tied_embeddings=False))
-    with pytest.raises(ValueError, match=rf"train\.lora_targets: there is no linear layer {target} to adapt; .*q_proj"):
+    with pytest.raises(ValueError, match=rf"train\.lora_targets: {problem}"):
         finetune(make(**LORA, lora_targets=["v_proj", target], model=untied))
 
 

@@ -33,7 +33,7 @@ PACKED = {
     "deepseek_v3": attention.PACKED_SDPA,
 }
 ROW_BY_ROW = ("qwen3_5", "qwen3_next", "granitemoehybrid", "nemotron_h", "falcon_h1", "lfm2", "mamba2")
-ALWAYS = ("mistral", "gpt_oss", "qwen3_moe", "qwen3_5", "mamba2")
+ALWAYS = ("mistral", "gpt_oss", "qwen3_moe", "qwen3_next", "mamba2")
 """Families whose tests are not slow: one of each kind."""
 
 

@@ -13,6 +13,7 @@ from finetune_runs import SHAPE, TRAIN, Compose, losses, make_run, rows_of, tiny
 from sciriff.finetune import attention
 from sciriff.finetune.linear_cross_entropy import chunked, liger
 from sciriff.finetune.packing import Batch, concatenate
+from sciriff.models.attention_kernels import FLASH
 from sciriff.models.loading import load_model
 from sciriff.run.run_dir import RunDir
 
@@ -39,7 +40,7 @@ def logits(name: str, batch: Batch) -> torch.Tensor:
     return result.float()
 
 
-@pytest.mark.parametrize("name", ["flash_attention_2", "flash_attention_3"])
+@pytest.mark.parametrize("name", FLASH)
 def test_varlen_logits_are_those_of_sdpa_and_of_each_sequence_by_itself(name: str) -> None:
     if name not in attention.flash_attention(replace(TRAIN, precision="bf16"), torch.device("cuda")):
         pytest.skip(f"{name} is not installed for this GPU")

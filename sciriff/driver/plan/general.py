@@ -113,4 +113,4 @@ def general_hours(config: Config, workload: GeneralWorkload, kind: str | None, g
         gpus = min(gpus, config.engine.replicas * config.engine.tensor_parallel)
     peak = gpus * (GPU_TYPES[kind].peak if kind else OTHER_PEAK) * 1e12
     at_peak = workload.read_tokens / READING + workload.written_tokens / WRITING[config.engine.name]
-    return 2 * shape_of(config).parameters * at_peak / peak / 3600
+    return 2 * shape_of(config).active_parameters * at_peak / peak / 3600

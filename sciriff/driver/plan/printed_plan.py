@@ -2,11 +2,12 @@
 
 from collections.abc import Iterator
 
-from sciriff.config import Config, ServerConfig
+from sciriff.config import Config, ServerConfig, ShapeConfig
 from sciriff.driver.plan import answers, speed
 from sciriff.driver.plan.general import leaves_of
 from sciriff.driver.plan.run_plan import Plan, checkpoints
 from sciriff.models.api.prices import Price
+from sciriff.models.attention_kernels import FLASH
 from sciriff.run.nodes import cluster
 from sciriff.run.number_format import dollars, duration
 
@@ -14,9 +15,8 @@ NO_LIMIT = "no entry in general.limit, so all documents: "
 
 
 def lines(config: Config, plan: Plan) -> list[str]:
-    parameters, api = config.model.shape.parameters if config.model.shape else 0, config.model.api
-    size = f"{parameters / 1e9:.2f}B" if parameters > 1e8 else f"{parameters / 1e6:.1f}M"
-    what = f"({config.model.path or 'random weights'}), {size} parameters"
+    api, shape = config.model.api, config.model.shape
+    what = f"({config.model.path or 'random weights'}){f', {_parameters(shape)}' if shape else ''}"
     text = [
         f"run       {config.name} in {config.run_dir}",
         f"stages    {', '.join(config.active_stages)}",
@@ -42,6 +42,20 @@ def lines(config: Config, plan: Plan) -> list[str]:
         cap = _cap(judge) if judge.asks else ""
         text.append(f"judge     {judge.model if judge.asks else judge.path} ({judge.provider}){cap}")
     return text
+
+
+def _parameters(shape: ShapeConfig) -> str:
+    """Format the size: `30.53B parameters, 3.35B of them for each token`, and what a tower has of it."""
+    text = f"{_size(shape.parameters)} parameters"
+    if shape.active is not None and shape.active < shape.language_parameters:
+        text += f", {_size(shape.active)} of them for each token"
+    if shape.frozen:
+        text += f", {_size(shape.frozen)} in towers, which text does not reach"
+    return text
+
+
+def _size(parameters: int) -> str:
+    return f"{parameters / 1e9:.2f}B" if parameters > 1e8 else f"{parameters / 1e6:.1f}M"
 
 
 def _machine(plan: Plan) -> str:
@@ -145,6 +159,10 @@ def _training(config: Config, plan: Plan) -> Iterator[str]:
     yield f"spawn     {plan.processes} training process{'es' * (plan.processes > 1)}{spread}, {how}"
     if plan.deepspeed_factor < 1 and plan.on_gpu:
         yield f"          {_deepspeed_slowdown(config, plan)}"
+    if plan.slow_attention is not None:
+        yield f"attention {plan.slow_attention}"
+    if plan.slow_layers is not None:
+        yield f"layers    {plan.slow_layers}"
     assert plan.memory is not None
     parts = ", ".join(f"{name} {gib:.1f}" for name, gib in vars(plan.memory).items() if gib)
     yield f"memory    {plan.memory.total:.1f} of {plan.capacity:.0f} GiB a process: {parts}"
@@ -154,9 +172,13 @@ def _training(config: Config, plan: Plan) -> Iterator[str]:
     if not plan.on_gpu:
         yield f"time      about {plan.hours:.1f} hours of training"
         return
-    mfu = f"{speed.utilisation(config) * plan.deepspeed_factor:.0%}"
+    share = (
+        f"{speed.utilisation(config, plan.attention) * plan.deepspeed_factor:.0%} of the peak as measured on one H100"
+    )
+    if plan.imagined and plan.attention in FLASH:
+        share += ", if FlashAttention is installed there"
     part = f", {plan.validation_hours:.1f} of them validation" if plan.validation_hours >= 0.05 else ""
-    yield f"time      about {plan.hours:.1f} hours of training{part}, at {mfu} of the peak as measured on one H100"
+    yield f"time      about {plan.hours:.1f} hours of training{part}, at {share}"
     if plan.network is not None:
         needed = plan.network.gigabytes_per_second
         yield (

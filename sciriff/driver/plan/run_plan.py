@@ -1,13 +1,15 @@
 """Compute the plan of a run: rows, steps, tokens, memory, disk, hours and price."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 from sciriff.config import CHECKPOINTS_KEPT, Config, nearest
 from sciriff.driver.plan import generation, network, speed
 from sciriff.driver.plan.general import GeneralWorkload, general_hours, general_workload
 from sciriff.driver.plan.mix_size import mix_size
 from sciriff.driver.plan.ways_to_fit import Way, ways_to_fit
+from sciriff.models import attention_kernels, layer_kernels
 from sciriff.models.training_memory import GIB, Memory, fits, shape_of, trained_parameters, training_memory
 from sciriff.run import machine
 from sciriff.run.machine import GPU_TYPES, Gpu
@@ -51,6 +53,12 @@ class Plan:
     """Prompts of the general tasks; None without any."""
     general_hours: float | None
     """Hours that all GPUs need for these, a rough estimate; None without GPUs, and for a server."""
+    attention: str
+    """Attention that training would use on these GPUs."""
+    slow_attention: str | None
+    """Why `auto` is SDPA there, what that costs and what helps; None if it is not."""
+    slow_layers: str | None
+    """Which kernels the model's other layers lack on these GPUs, and what helps; None if none."""
     deepspeed_factor: float
     """Speed under the chosen DeepSpeed settings over that of plain torch."""
     ways_to_fit: list[Way]
@@ -76,6 +84,8 @@ def make(config: Config) -> Plan:
     wanted = config.train.num_processes if trains else len(nodes)
     processes = cluster.training_processes(wanted, len(present), len(nodes))
     on_gpu = bool(present)
+    attention, slow_attention = _attention(config, present[0], imagined) if on_gpu else (config.train.attention, None)
+    config = replace(config, train=replace(config.train, attention=attention))
     capacity = min((gpu.memory for gpu in present), default=machine.memory())
     room = capacity if on_gpu else None
     memory = training_memory(config, processes, on_gpu=on_gpu, capacity=room) if trains else None
@@ -114,12 +124,33 @@ def make(config: Config) -> Plan:
         general_hours=general_hours(config, general, speed.kind_of(present[0]), len(present) * len(nodes))
         if general is not None and on_gpu
         else None,
+        attention=attention,
+        slow_attention=slow_attention if trains else None,
+        slow_layers=_slow_layers(config) if trains and on_gpu and not imagined else None,
         deepspeed_factor=speed.deepspeed_factor(config, processes, capacity) if trains else 1.0,
         ways_to_fit=ways,
         generation_problem=generation.problem(config, len(present), capacity) if on_gpu else None,
         on_gpu=on_gpu,
         imagined=imagined,
     )
+
+
+def _attention(config: Config, gpu: Gpu, imagined: bool) -> tuple[str, str | None]:
+    """Return the attention on a GPU, and a line if `auto` is SDPA. On an imagined one everything is installed."""
+    capability, precision = machine.compute_capability(gpu.name), config.train.precision
+    setup = attention_kernels.here()
+    name = attention_kernels.chosen(config.train.attention, None if imagined else setup, capability, precision)
+    if name != "sdpa" or config.train.attention != "auto":
+        return name, None
+    remedy = attention_kernels.remedy(setup, capability, precision)
+    cost = f"SDPA, planned with {speed.SDPA:.2f} of the GPU's peak where FlashAttention reaches"
+    return name, f"{cost} {speed.ALL_CHECKPOINTED:.2f} (measured on one H100): {remedy}"
+
+
+def _slow_layers(config: Config) -> str | None:
+    """Return a line on missing kernels; of a model on the hub nothing is known before it is loaded."""
+    path = config.model.path
+    return layer_kernels.layer_advice(layer_kernels.model_type_of(Path(path))) if path else None
 
 
 def _nodes(config: Config, imagined: bool) -> tuple[str, ...]:

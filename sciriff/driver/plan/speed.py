@@ -40,12 +40,12 @@ def tflops(config: Config, present: list[Gpu], processes: int) -> float:
     factor = deepspeed_factor(config, processes, min(gpu.memory for gpu in present))
     if config.train.adapts:
         factor /= ADAPTERS
-    return processes * (GPU_TYPES[kind].peak if kind else 100.0) * utilisation(config) * factor
+    return processes * (GPU_TYPES[kind].peak if kind else 100.0) * utilisation(config, config.train.attention) * factor
 
 
-def utilisation(config: Config) -> float:
-    """Return the model FLOP/s utilisation to plan with, before the cost of DeepSpeed."""
-    if config.train.attention in ("sdpa", "eager"):
+def utilisation(config: Config, attention: str) -> float:
+    """Return the model FLOP/s utilisation to plan with this attention, before the cost of DeepSpeed."""
+    if attention in ("sdpa", "eager"):
         return SDPA
     shape = shape_of(config)
     return ALL_CHECKPOINTED if checkpointed_layers(shape, config.train) > 0.75 * shape.layers else SOME_CHECKPOINTED
@@ -64,7 +64,7 @@ def deepspeed_factor(config: Config, processes: int, capacity: float) -> float:
 
 def hours(config: Config, rows: int, tokens: int, steps: int, tflops: float) -> float:
     """Return hours of training: six FLOPs per weight and token (Kaplan et al. 2020, arXiv 2001.08361) at `tflops`."""
-    return 6 * shape_of(config).parameters * tokens * epochs(config, rows, steps) / (tflops * 1e12) / 3600
+    return 6 * shape_of(config).active_parameters * tokens * epochs(config, rows, steps) / (tflops * 1e12) / 3600
 
 
 def epochs(config: Config, rows: int | None, steps: int) -> float:
@@ -81,7 +81,7 @@ def validation_hours(config: Config, rows: int, tokens: int, steps: int, tflops:
     times = 1 + -(-steps // train.eval_every)
     halves = mix.sources.sciriff.exists + mix.sources.tulu.exists
     measured = times * halves * mix.validation_rows * tokens / rows
-    return 2 * shape_of(config).parameters * measured / (tflops * 1e12) / 3600
+    return 2 * shape_of(config).active_parameters * measured / (tflops * 1e12) / 3600
 
 
 def usd_per_gpu_hour(config: Config, present: list[Gpu]) -> float | None:

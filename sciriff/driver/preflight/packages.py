@@ -5,7 +5,9 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from sciriff.config import Config
+from sciriff.config import Config, TrainConfig
+from sciriff.models import attention_kernels
+from sciriff.run import machine
 from sciriff.run.machine import is_installed
 
 PATIENCE = 120
@@ -43,15 +45,21 @@ def missing_packages(config: Config, on_gpu: bool) -> Iterator[str]:
     ):
         if (stage is None or stage in stages) and needed and not is_installed(package):
             yield f"{setting} needs the package {package}, which is missing: pip install 'sciriff[{extra}]'{otherwise}"
-    for key, value, module, package in (
-        ("attention", "flash_attention_2", "flash_attn", "flash-attn"),
-        ("attention", "flash_attention_3", "flash_attn_interface", "flash-attn-3"),
-        ("cross_entropy", "liger", "liger_kernel", "liger-kernel"),
-    ):
-        if "train" in stages and getattr(train, key) == value and not (on_gpu and is_installed(module)):
-            yield f"train.{key}={value} needs a GPU and the package {package}; auto takes what is installed"
+    if "train" in stages:
+        yield from _missing_kernels(train, on_gpu)
     if "predict" in stages and engine.python is not None and Path(engine.python).exists():
         yield from _missing_elsewhere(engine.python, engine.name)
+
+
+def _missing_kernels(train: TrainConfig, on_gpu: bool) -> Iterator[str]:
+    """GPU kernels that were asked for by name and cannot be used."""
+    if train.cross_entropy == "liger" and not (on_gpu and is_installed("liger_kernel")):
+        yield "train.cross_entropy=liger needs a GPU and the package liger-kernel; auto takes what is installed"
+    if train.attention in attention_kernels.KERNELS:
+        capability = machine.compute_capability(machine.gpus()[0].name) if on_gpu else None
+        setup = attention_kernels.here()
+        if reason := attention_kernels.refusal(train.attention, setup, on_gpu, capability, train.precision):
+            yield reason
 
 
 def _missing_elsewhere(python: str, engine: str) -> Iterator[str]:

@@ -13,7 +13,18 @@ from urllib.parse import quote
 from msgspec import Struct
 
 from sciriff.models.api.batch import Batch, Batches, BatchState
-from sciriff.models.api.calls import Call, Dialect, Refused, Reply, Sent, UnknownShape, believed, ended, text_of
+from sciriff.models.api.calls import (
+    Call,
+    Dialect,
+    Refused,
+    Reply,
+    Sent,
+    UnknownShape,
+    believed,
+    ended,
+    text_of,
+    thought_of,
+)
 from sciriff.models.api.limits import estimated_tokens
 from sciriff.run.json_lines import Message
 from sciriff.run.typed_json import typed
@@ -54,18 +65,21 @@ class BatchLine(Struct):
 
 
 def read_reply(body: Any, call: Sent) -> Reply:
-    """The text of a message, without thinking; impossible token counts are estimated. UnknownShape without a text."""
+    """The text of a message, and its thinking apart; impossible token counts are estimated. UnknownShape without a
+    text. Its API counts the tokens of both together."""
     try:
         message = typed(body, MessageResponse)
         text = text_of(message.content)
     except ValueError as error:
         raise UnknownShape(f"not a message: {error}", body) from None
-    stop_reason = message.stop_reason
+    stop_reason, thought = message.stop_reason, thought_of(message.content)
+    ending = FINISH_REASONS.get(stop_reason, stop_reason) if isinstance(stop_reason, str) else None
     return Reply(
         text,
         believed(message.usage, "input_tokens", call.input_tokens),
-        believed(message.usage, "output_tokens", estimated_tokens(text)),
-        ended(text, FINISH_REASONS.get(stop_reason, stop_reason)) if isinstance(stop_reason, str) else None,
+        believed(message.usage, "output_tokens", estimated_tokens((thought or "") + text)),
+        ended(text, ending, thought is not None),
+        thought or None,
     )
 
 

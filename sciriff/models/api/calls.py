@@ -11,6 +11,7 @@ from sciriff.models.api.endpoint import SHOWN, Endpoint, Response, request
 from sciriff.models.api.limits import LONGEST_RETRY_AFTER, Budget, Pacer, backoff, retry_after
 from sciriff.models.api.prices import Price
 from sciriff.models.api.transport import NoAnswer
+from sciriff.run.finish_reasons import NO_CONTENT, UNFINISHED_THOUGHT
 from sciriff.run.json_lines import Message
 from sciriff.run.user_error import UserError
 from sciriff.run.visible import shortened, visible_line
@@ -27,8 +28,6 @@ FILTERED_OUTPUT = "content filtering policy"
 """In the message of Anthropic's 400 to a prompt whose answer was held back."""
 MOST_TOKENS = 10**8
 """Tokens of one call. A larger count is not believed: it would use up every cap, and stay on the disk."""
-NO_CONTENT = "no_content"
-"""Our finish reason of an answer that the model ended without a word of text."""
 TEXT_PARTS = ("text", "output_text")
 """Types of the parts of a content that hold an answer's text."""
 SILENT_PARTS = ("thinking", "redacted_thinking", "reasoning")
@@ -109,8 +108,12 @@ class Reply:
     input_tokens: int
     output_tokens: int
     finish_reason: str | None = None
-    """`stop`, `length`, `no_content`, `content_filter`, `refusal` or another word of the server; None where it says
-    nothing."""
+    """`stop`, `length`, `no_content`, `unfinished_thought`, `content_filter`, `refusal` or another word of the server;
+    None where it says nothing."""
+    thought: str | None = None
+    """What the model thought, apart from the text, as far as the server tells it."""
+    thought_tokens: int | None = None
+    """Those of `output_tokens` that it took; None where the server does not tell."""
 
 
 @dataclass
@@ -159,6 +162,25 @@ def believed(usage: Any, name: str, estimated: int) -> int:
     return counted if type(counted) is int and 0 <= counted <= MOST_TOKENS else estimated
 
 
+def told(usage: Any, name: str) -> int | None:
+    """A number of tokens that a server told, possibly inside of another object (`outer.inner`); None without one."""
+    outer, _, inner = name.rpartition(".")
+    if outer:
+        usage = usage.get(outer) if isinstance(usage, dict) else None
+    counted = believed(usage, inner, -1)
+    return counted if counted >= 0 else None
+
+
+def thought_of(parts: Sequence[Any]) -> str | None:
+    """The text of a content's thinking parts, empty where they show none; None without such a part."""
+    silent = [part for part in parts if isinstance(part, dict) and part.get("type") in SILENT_PARTS]
+    texts: list[Any] = []
+    for part in silent:
+        inner = part.get("thinking") or part.get("text")  # a text, of Mistral's API a list of text parts
+        texts += [one.get("text") for one in inner if isinstance(one, dict)] if isinstance(inner, list) else [inner]
+    return "".join(text for text in texts if isinstance(text, str)) if silent else None
+
+
 def text_of(parts: Sequence[Any]) -> str:
     """The text of a content's text parts. ValueError where there are parts, and none that an answer may consist of."""
     kinds = [part.get("type") if isinstance(part, dict) else None for part in parts]
@@ -170,9 +192,14 @@ def text_of(parts: Sequence[Any]) -> str:
     return "".join(texts)
 
 
-def ended(text: str, finish_reason: str | None) -> str | None:
-    """Why an answer ended: `stop` that follows no text at all has a name of its own."""
-    return NO_CONTENT if finish_reason == "stop" and not text else finish_reason
+def ended(text: str, finish_reason: str | None, thought: bool = False) -> str | None:
+    """Why an answer ended: `stop` that follows no text at all has a name of its own, and so has the limit where the
+    model has `thought` and not begun to answer."""
+    if text:
+        return finish_reason
+    if finish_reason == "length" and thought:
+        return UNFINISHED_THOUGHT
+    return NO_CONTENT if finish_reason == "stop" else finish_reason
 
 
 @dataclass

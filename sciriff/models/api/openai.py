@@ -8,7 +8,18 @@ from urllib.parse import quote
 from msgspec import Meta, Struct
 
 from sciriff.models.api.batch import Batch, Batches, BatchState
-from sciriff.models.api.calls import Call, Dialect, Reply, Sent, UnknownShape, believed, ended, text_of
+from sciriff.models.api.calls import (
+    Call,
+    Dialect,
+    Reply,
+    Sent,
+    UnknownShape,
+    believed,
+    ended,
+    text_of,
+    thought_of,
+    told,
+)
 from sciriff.models.api.limits import estimated_tokens
 from sciriff.run.json_lines import Message
 from sciriff.run.typed_json import typed
@@ -22,6 +33,17 @@ ENDED = ("completed", "failed", "expired", "cancelled")
 class ChatMessage(Struct):
     content: str | list[Any] | None = None
     refusal: str | None = None
+    reasoning_content: Any = None
+    reasoning: Any = None
+    """What the model thought, as servers with a reasoning parser tell it, under the older name and the newer one."""
+
+    @property
+    def thought(self) -> str | None:
+        """None where the server tells none."""
+        for told_thought in (self.reasoning_content, self.reasoning):
+            if isinstance(told_thought, str) and told_thought:
+                return told_thought
+        return thought_of(self.content) if isinstance(self.content, list) else None
 
 
 class Choice(Struct):
@@ -60,11 +82,16 @@ def read_reply(body: Any, call: Sent | None = None) -> Reply:
         raise UnknownShape(f"not a chat completion: {error}", body) from None
     if refusal and not text:
         text, finish_reason = refusal, "refusal"
+    thought, thought_tokens = message.thought, told(completion.usage, "completion_tokens_details.reasoning_tokens")
+    output_tokens = believed(completion.usage, "completion_tokens", estimated_tokens((thought or "") + text))
+    has_thought = thought is not None or bool(thought_tokens)
     return Reply(
         text,
         believed(completion.usage, "prompt_tokens", call.input_tokens if call else 0),
-        believed(completion.usage, "completion_tokens", estimated_tokens(text)),
-        ended(text, finish_reason) if isinstance(finish_reason, str) else None,
+        output_tokens,
+        ended(text, finish_reason, has_thought) if isinstance(finish_reason, str) else None,
+        thought or None,
+        min(thought_tokens, output_tokens) if thought_tokens else None,
     )
 
 

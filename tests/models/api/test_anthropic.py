@@ -146,7 +146,7 @@ def message(content: Any) -> bytes:
     ("body", "reply"),
     [
         (message([]), Reply("", 4, 3, "no_content")),
-        (message([{"type": "thinking", "thinking": "hm"}]), Reply("", 4, 3, "no_content")),
+        (message([{"type": "thinking", "thinking": "hm"}]), Reply("", 4, 3, "no_content", "hm")),
         (message([{"type": "server_tool_use"}, {"type": "text", "text": "Yes."}]), Reply("Yes.", 4, 3, "stop")),
         (b"\xef\xbb\xbf" + message([{"type": "text", "text": "Yes."}]), Reply("Yes.", 4, 3, "stop")),
         (message({"text": "Yes."}), None),
@@ -168,5 +168,5 @@ def test_tokens_are_estimated_where_the_server_counts_none():
     (call,) = some_calls(1)
     thought = {"type": "thinking", "thinking": "hm"}
     content = [thought, {"type": "text", "text": "one"}, {"type": "text", "text": " two"}]
-    assert read_reply({"content": content, "usage": {"input_tokens": -1}}, call) == Reply("one two", 4, 3)
-    assert read_reply({"content": content, "stop_reason": 5, "usage": 5}, call) == Reply("one two", 4, 3)
+    assert read_reply({"content": content, "usage": {"input_tokens": -1}}, call) == Reply("one two", 4, 3, None, "hm")
+    assert read_reply({"content": content, "stop_reason": 5, "usage": 5}, call) == Reply("one two", 4, 3, None, "hm")

@@ -391,6 +391,11 @@ def completion(message: Any, finish_reason: str | None = "stop", **more: Any) ->
     return json.dumps({"choices": choices, "usage": {"prompt_tokens": 9, "completion_tokens": 3}, **more}).encode()
 
 
+def thinking_counted(tokens: Any, text: str, finish_reason: str) -> bytes:
+    usage = {"prompt_tokens": 9, "completion_tokens": 3, "completion_tokens_details": {"reasoning_tokens": tokens}}
+    return completion({"content": text}, finish_reason, usage=usage)
+
+
 THOUGHT = {"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]}
 
 
@@ -402,14 +407,26 @@ THOUGHT = {"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]}
             completion(
                 {"content": [THOUGHT, {"type": "text", "text": "one"}, {"type": "output_text", "text": " two"}]}
             ),
-            Reply("one two", 9, 3, "stop"),
+            Reply("one two", 9, 3, "stop", "hm"),
         ),
         (
             completion({"content": [{"type": "image_url"}, {"type": "text", "text": "seen"}]}, "length"),
             Reply("seen", 9, 3, "length"),
         ),
         (completion({"content": [{"type": "refusal", "refusal": "No."}]}), Reply("No.", 9, 3, "refusal")),
-        (completion({"content": [THOUGHT]}), Reply("", 9, 3, "no_content")),
+        (completion({"content": [THOUGHT]}), Reply("", 9, 3, "no_content", "hm")),
+        (completion({"content": [THOUGHT]}, "length"), Reply("", 9, 3, "unfinished_thought", "hm")),
+        (completion({"content": "Yes.", "reasoning": "hm"}), Reply("Yes.", 9, 3, "stop", "hm")),
+        (completion({"content": "Yes", "reasoning_content": "hm"}, "length"), Reply("Yes", 9, 3, "length", "hm")),
+        (
+            completion({"content": None, "reasoning_content": "hm"}, "length"),
+            Reply("", 9, 3, "unfinished_thought", "hm"),
+        ),
+        (completion({"content": "Yes.", "reasoning": ["hm"], "reasoning_content": 5}), Reply("Yes.", 9, 3, "stop")),
+        (thinking_counted(2, "Yes.", "stop"), Reply("Yes.", 9, 3, "stop", None, 2)),
+        (thinking_counted(3, "", "length"), Reply("", 9, 3, "unfinished_thought", None, 3)),
+        (thinking_counted(10**7, "", "length"), Reply("", 9, 3, "unfinished_thought", None, 3)),
+        (thinking_counted("many", "", "length"), Reply("", 9, 3, "length")),
         (completion({"content": []}), Reply("", 9, 3, "no_content")),
         (completion({"content": None}), Reply("", 9, 3, "no_content")),
         (completion({"content": ""}), Reply("", 9, 3, "no_content")),

@@ -1,0 +1,212 @@
+"""Choose the layers that get an adapter: which linear layers and expert tensors `train.lora_targets` means.
+
+The output layer, routers, towers that get no text, and layers whose weight their family reads past the layer get none.
+"""
+
+import inspect
+import re
+from collections import Counter
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator
+from functools import cache
+from typing import Any, NamedTuple, cast
+
+from torch import nn
+
+from sciriff.config import nearest
+from sciriff.run.user_error import UserError
+
+EXPERTS = "experts"
+"""Value of `train.lora_targets` that means all tensors and layers of the experts."""
+
+ROUTER_CLASS = re.compile(r"Rout(er|ing)|Gating|Gate$")
+"""Names of classes that choose experts, such as Qwen3MoeTopKRouter, HunYuanMoEV1Gate or MoEGate; not GatedDeltaNet."""
+ROUTER_NAME = re.compile(r"(\w+_)?(gate|router)")
+"""Names of a linear layer that is a router, if it lies beside experts: gate, router, shared_expert_gate."""
+PATTERN = re.compile(r"[*+?\[\](){}|\\^$]")
+"""Characters that make a target a regular expression instead of a name."""
+
+
+class Targets(NamedTuple):
+    """What gets an adapter, by full names in the order of the model."""
+
+    layers: list[str]
+    """Linear layers."""
+    parameters: list[str]
+    """Tensors that hold a matrix of each expert, such as model.layers.0.mlp.experts.gate_up_proj."""
+
+
+class Candidates(NamedTuple):
+    """What could get an adapter."""
+
+    layers: list[str]
+    """Linear layers outside experts."""
+    expert_layers: list[str]
+    """Linear layers of experts that are modules of their own."""
+    expert_parameters: list[str]
+    """Three-dimensional tensors, a matrix for each expert."""
+    refused: dict[str, str]
+    """Other linear layers -> why they get none."""
+
+
+def choose(language_model: Any, wanted: list[str] | None, excluded: list[str] | None) -> Targets:
+    """Return what `train.lora_targets` and `train.lora_exclude` mean for this model. UserError if a value of theirs
+    means nothing, means a layer that gets no adapter, or if nothing is left."""
+    known = candidates(language_model)
+    chosen = set(known.layers) if wanted is None else set()
+    for target in wanted or ():
+        chosen.update(_meant(target, known, "train.lora_targets"))
+    for target in excluded or ():
+        chosen.difference_update(_meant(target, known, "train.lora_exclude", but_not=chosen))
+    if not chosen:
+        raise UserError("train.lora_targets and train.lora_exclude leave no layer an adapter; null is every one")
+    layers = [name for name in [*known.layers, *known.expert_layers] if name in chosen]
+    return Targets(layers, [name for name in known.expert_parameters if name in chosen])
+
+
+def candidates(language_model: Any) -> Candidates:
+    """Sort the linear layers and expert tensors of a model by whether and how they can get an adapter."""
+    from transformers.pytorch_utils import Conv1D
+
+    head, inside = language_model.get_output_embeddings(), _text_prefix(language_model)
+    experts, routers, bypassed = (
+        expert_modules(language_model),
+        router_modules(language_model),
+        _bypassed(language_model),
+    )
+    found = Candidates([], [], [], dict.fromkeys(sorted(routers), "a router, which chooses experts"))
+    for name, module in language_model.named_modules():
+        if name in experts:
+            found.expert_parameters.extend(
+                f"{name}.{key}"
+                for key, parameter in module.named_parameters(recurse=False)
+                if _dimensions(parameter) == 3
+            )
+        if not isinstance(module, nn.Linear | Conv1D):
+            continue
+        if module is head:
+            found.refused[name] = "the output layer"
+        elif not f"{name}.".startswith(inside):
+            found.refused[name] = "outside the part of the model that text goes through"
+        elif _within(name, routers):
+            found.refused[name] = "a router, which chooses experts"
+        elif name in bypassed:
+            found.refused[name] = "read past the layer by its family's kernel, so that an adapter would do nothing"
+        else:
+            (found.expert_layers if _within(name, experts) else found.layers).append(name)
+    return found
+
+
+def expert_modules(language_model: Any) -> set[str]:
+    """Return the names of modules that hold the weights of experts, by the name of class or module; shared experts,
+    which every token goes through, are ordinary layers."""
+    return {
+        name
+        for name, module in language_model.named_modules()
+        if ("Expert" in type(module).__name__ or name.rpartition(".")[2] == EXPERTS)
+        and "shared" not in f"{name}.{type(module).__name__}".lower()
+    }
+
+
+def router_modules(language_model: Any) -> set[str]:
+    """Return the names of routers: modules with a router's class, and linear layers beside experts that have a router's
+    name or as many outputs as there are experts, or one (the gate of a shared expert)."""
+    modules = dict(language_model.named_modules())
+    found = {name for name, module in modules.items() if ROUTER_CLASS.search(type(module).__name__)}
+    text = language_model.config.get_text_config()
+    counts = {1} | {getattr(text, key, None) for key in ("num_experts", "num_local_experts", "n_routed_experts")}
+    for experts in expert_modules(language_model):
+        block = experts.rpartition(".")[0]
+        for child, module in modules[block].named_children() if block in modules else ():
+            if isinstance(module, nn.Linear) and (ROUTER_NAME.fullmatch(child) or module.out_features in counts):
+                found.add(f"{block}.{child}" if block else child)
+    return found
+
+
+def shortest(chosen: Collection[str], among: Iterable[str], parts: int = 1) -> list[str]:
+    """Return the shortest ends of names, of at least so many parts, that mean the `chosen` ones and no other, sorted:
+    [q_proj] instead of model.layers.0.self_attn.q_proj and so on."""
+    every, wanted = (
+        Counter(end for name in among for end in _ends(name)),
+        Counter(end for n in chosen for end in _ends(n)),
+    )
+    ends = {
+        next((end for end in _ends(name) if end.count(".") + 1 >= parts and wanted[end] == every[end]), name)
+        for name in chosen
+    }
+    return sorted(ends)
+
+
+def _ends(name: str) -> Iterator[str]:
+    """Yield the ends of a dotted name, the shortest first."""
+    parts = name.split(".")
+    return (".".join(parts[-count:]) for count in range(1, len(parts) + 1))
+
+
+def _meant(target: str, known: Candidates, key: str, but_not: Collection[str] | None = None) -> list[str]:
+    """Return the names that one value of `key` means: all experts, a regular expression for whole names, or the end of
+    names. A name means layers outside experts where there are any, else those of experts. `but_not` are layers of
+    which an exclusion must mean at least one."""
+    everything = [*known.layers, *known.expert_layers, *known.expert_parameters]
+    if target == EXPERTS:
+        found = [*known.expert_layers, *known.expert_parameters]
+        if not found:
+            raise UserError(f"{key}: {target} are asked for, and this model has none that peft can adapt")
+        return found
+    matches = _matcher(target, key)
+    found = [name for name in everything if matches(name)]
+    outside = [name for name in found if name in set(known.layers)]
+    found = found if "." in target or not outside else outside
+    if found and (but_not is None or not set(found).isdisjoint(but_not)):
+        return found
+    for name, reason in known.refused.items():
+        if matches(name):
+            raise UserError(f"{key}: {name} gets no adapter: it is {reason}; leave {target} out")
+    names = {name.rpartition(".")[2] for name in everything}
+    raise UserError(f"{key}: there is no linear layer {target} to adapt{nearest(target, names)}")
+
+
+def _matcher(target: str, key: str) -> Callable[[str], bool]:
+    """Return whether a full name is meant by a value of `key`. UserError for a bad regular expression."""
+    if not PATTERN.search(target):
+        return lambda name: name == target or name.endswith(f".{target}")
+    try:
+        pattern = re.compile(target)
+    except re.error as error:
+        raise UserError(f"{key}: {target} is no regular expression: {error}") from None
+    return lambda name: pattern.fullmatch(name) is not None
+
+
+def _within(name: str, modules: Collection[str]) -> bool:
+    """Return whether a module is one of `modules` or inside one."""
+    parts = name.split(".")
+    return any(".".join(parts[:count]) in modules for count in range(1, len(parts) + 1))
+
+
+def _dimensions(parameter: nn.Parameter) -> int:
+    return len(getattr(parameter, "ds_shape", parameter.shape))  # ZeRO-3 replaces a parameter's shape
+
+
+def _text_prefix(language_model: Any) -> str:
+    """Name of the module that text goes through, with a dot; nothing for the whole model."""
+    decoder = language_model.get_decoder() if hasattr(language_model, "get_decoder") else None
+    found = next((name for name, module in language_model.named_modules() if module is decoder), "")
+    return f"{found}." if found else ""
+
+
+def _bypassed(language_model: Any) -> set[str]:
+    """Return the linear layers whose weight the code of the module around them reads itself, as the kernels of Mamba
+    read that of out_proj: peft's layer around it would not be called."""
+    return {
+        f"{name}.{child}" if name else child
+        for name, module in language_model.named_modules()
+        for child in _weights_read(cast(Hashable, type(module)))
+    }
+
+
+@cache
+def _weights_read(kind: Any) -> frozenset[str]:
+    try:
+        source = inspect.getsource(kind)
+    except (OSError, TypeError):
+        return frozenset()
+    return frozenset(re.findall(r"self\.(\w+)\.weight\b(?!\.(?:dtype|device|shape|numel|size|data_ptr))", source))

@@ -1,0 +1,58 @@
+"""Count the weights in safetensors files by their headers, without reading any weight."""
+
+import json
+import math
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+LARGEST = 100_000_000
+"""Bytes of a header, as the format's own reader allows."""
+WEIGHTS = ("F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2")
+FOUR_BITS = "_blocks"
+"""End of the name of a tensor in MXFP4, as gpt-oss is published: two weights in each byte, scales beside it."""
+SCALES = re.compile(r"_scales?(_inv)?$|\.(input|weight)_scale")
+BUFFERS = re.compile(r"inv_freq$|position_ids$|\.attn\.(masked_)?bias$|running_(mean|var)$|num_batches_tracked$")
+"""Names of tensors that are no weights."""
+
+
+class NotComparable(Exception):
+    """The weights are quantised in a way of which headers do not say how many there are."""
+
+
+def weights_in(folder: Path, ignored: Sequence[str] = ()) -> int | None:
+    """The number of weights in all shards of a folder, without names that match one of `ignored`; None without any
+    shard. NotComparable for quantised weights; ValueError for a file that is damaged."""
+    files = sorted(folder.glob("model*.safetensors"))
+    patterns = [re.compile(pattern) for pattern in ignored]
+    count, seen = 0, set()
+    for name, tensor in ((n, t) for file in files for n, t in _tensors(file)):
+        if name in seen or BUFFERS.search(name) or SCALES.search(name) or any(p.search(name) for p in patterns):
+            continue
+        seen.add(name)
+        numbers = math.prod(tensor["shape"])
+        if tensor["dtype"] == "U8" and name.endswith(FOUR_BITS):
+            count += 2 * numbers
+        elif tensor["dtype"] in WEIGHTS:
+            count += numbers
+        else:
+            raise NotComparable
+    return count if files else None
+
+
+def _tensors(file: Path) -> Iterator[tuple[str, Any]]:
+    """Name, and type and shape, of the tensors in a file."""
+    with file.open("rb") as opened:
+        length = int.from_bytes(opened.read(8), "little")
+        if length > LARGEST:
+            raise ValueError(f"{file.name}: not a safetensors file")
+        try:
+            header = json.loads(opened.read(length))
+            yield from (
+                (name, {"dtype": t["dtype"], "shape": [int(n) for n in t["shape"]]})
+                for name, t in header.items()
+                if name != "__metadata__"
+            )
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+            raise ValueError(f"{file.name}: its header is damaged") from None
