@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from sciriff.finetune.text_model import named_modules, named_parameters
-from sciriff.models.parts import attends, expert_modules, layers_of, share_of_experts
+from sciriff.models.parts import attends, expert_modules, layers_of, number, share_of_experts, values_of_layers
 from sciriff.run import machine
 
 
@@ -20,11 +20,12 @@ def sequence_flops(parameters: int, length: int, layers: int, attention_width: i
 
 
 def attention_width(config: Any) -> int:
-    """Return heads times head size, from a transformers config."""
-    if not getattr(config, "num_attention_heads", None):  # a state-space model
+    """Return heads times head size, from a transformers config; the mean where layers differ."""
+    heads = number(config, "num_attention_heads")
+    if heads is None:  # a state-space model
         return 0
-    head = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    return int(config.num_attention_heads * head)
+    sizes = [size or config.hidden_size // heads for size in values_of_layers(config, "head_dim")]
+    return heads * sum(sizes) // len(sizes)
 
 
 def attention_layers(model: torch.nn.Module) -> int:

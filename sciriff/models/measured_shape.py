@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from sciriff.config import ShapeConfig
+from sciriff.models.loading import auto_class
 from sciriff.models.parts import PER_TOKEN, attends, decoder_of, expert_modules, layers_of, number, share_of_experts
 from sciriff.models.training_memory import largest_matrix, layer_parameters, linear_layers
 
@@ -34,7 +35,7 @@ class UnknownFamily(Exception):
 def empty_model(values: dict[str, Any], source: str, revision: str | None, trust_remote_code: bool) -> Any:
     """Build the model of the values of a config.json on the meta device, where a tensor has a shape and no memory; code
     beside it runs under `trust_remote_code` alone. UnknownFamily, or whatever the family raises."""
-    from transformers import CONFIG_MAPPING, AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText
+    from transformers import CONFIG_MAPPING, AutoConfig
 
     family = values["model_type"]
     if trust_remote_code:
@@ -50,16 +51,16 @@ def empty_model(values: dict[str, Any], source: str, revision: str | None, trust
         if hasattr(part, "quantization_config"):  # sizes are those of the weights before
             del part.quantization_config
     with torch.device("meta"), _without_initial_weights():
-        for kind in (AutoModelForCausalLM, AutoModelForImageTextToText):
-            try:
-                model = kind.from_config(config, attn_implementation="eager", trust_remote_code=trust_remote_code)
-            except ValueError as error:
-                if "Unrecognized configuration class" not in str(error):
-                    raise
-                continue
-            model.tie_weights()
-            return model
-    raise UnknownFamily(family)
+        try:
+            model = auto_class(config).from_config(
+                config, attn_implementation="eager", trust_remote_code=trust_remote_code
+            )
+        except ValueError as error:
+            if "Unrecognized configuration class" not in str(error):
+                raise
+            raise UnknownFamily(family) from None
+    model.tie_weights()
+    return model
 
 
 def _without_initial_weights() -> AbstractContextManager[Any]:

@@ -65,11 +65,18 @@ def share_of_experts(text_config: Any) -> float:
 
 
 def number(config: Any, *names: str) -> int | None:
-    """Return the first of these that a config has and that is above 0; of a list, with one for each layer, the
-    largest."""
+    """Return the first of these that a config has and that is above 0; where its layers differ, the largest."""
     for name in names:
-        value = getattr(config, name, None)
-        numbers = [one for one in (value if isinstance(value, list | tuple) else [value]) if type(one) is int]
+        numbers = [one for one in values_of_layers(config, name) if type(one) is int]
         if numbers and max(numbers) > 0:
             return max(numbers)
     return None
+
+
+def values_of_layers(config: Any, name: str) -> list[Any]:
+    """Return the values that a key has in a config: one for all layers, or one for each, as Gemma 4's head_dim."""
+    try:
+        value = getattr(config, name, None)
+    except RuntimeError:  # transformers' AmbiguousGlobalPerLayerAttributeError, which older ones do not have
+        return [getattr(config.per_layer_config[layer], name) for layer in range(config.num_hidden_layers)]
+    return list(value) if isinstance(value, list | tuple) else [value]
