@@ -81,7 +81,7 @@ class Trainer:
             problem = f"row {self.data.ids[longest_row]} has {longest} tokens, and the context window of "
             raise UserError(f"{problem}{config.model.name} is {context}; set train.max_length={context}")
         self.vocabulary: int = text.vocab_size
-        self.layers: int = text.num_hidden_layers
+        self.layers = throughput.attention_layers(self.model.language_model)
         self.attention_width = throughput.attention_width(text)
         self.plan = save_rehearsal.rehearse(config.model, self.model.language_model, workers)
         rehearsal = text_model.rehearse(self.model, self.vocabulary, workers, config.deepspeed.zero_stage == 3)

@@ -271,7 +271,7 @@ def test_a_trained_model_with_towers_answers_as_with_transformers(
     finish(run)
     assert ended["with towers"].error is None
     assert ended["with towers"].rows == rows_of(run)
-    assert len({json.loads(line)["output"] for line in rows_of(run)}) > 10
+    assert len({json.loads(line)["prediction"] for line in rows_of(run)}) > 10
 
 
 @needs_vllm
