@@ -10,7 +10,7 @@ import torch
 from accelerate.utils import DistributedDataParallelKwargs
 
 from sciriff.config import Config, TrainConfig
-from sciriff.finetune import optimizer_8bit, zero_state
+from sciriff.finetune import checkpoint_probe, optimizer_8bit, zero_state
 from sciriff.finetune.model import RATE, SummedLoss, parameter_groups
 from sciriff.finetune.packing import Batch
 from sciriff.finetune.workers import Workers
@@ -57,6 +57,9 @@ class Backend(Protocol):
 
     def load(self, folder: Path) -> None:
         """Read what `save` wrote."""
+
+    def probe(self) -> None:
+        """Try what `save` and `load` need, in memory, after the first step. UserError if a checkpoint would fail."""
 
     def weights(self) -> dict[str, torch.Tensor]:
         """Return all weights, whole; complete on rank 0 only."""
@@ -145,6 +148,9 @@ class Plain(Backend):
             parameter.copy_(state["model"][name])
         self._optimizer.load_state_dict(state["optimizer"])
 
+    def probe(self) -> None:
+        checkpoint_probe.of_plain(self._trained(), self._optimizer)
+
     def _trained(self) -> dict[str, torch.Tensor]:
         """Weights that training changes; frozen ones are read from the base model again."""
         return {name: p.detach() for name, p in self._module.named_parameters() if p.requires_grad}
@@ -157,6 +163,7 @@ class Deepspeed(Backend):
         self._accelerator = workers.accelerator
         self._device = workers.device
         self._offloaded = offloaded
+        self._workers = workers
         self._module = model
         self._wrapped, _ = self._accelerator.prepare(model, adamw(train, model, workers.device))
 
@@ -182,6 +189,9 @@ class Deepspeed(Backend):
 
     def load(self, folder: Path) -> None:
         zero_state.load(self._wrapped, folder)
+
+    def probe(self) -> None:
+        checkpoint_probe.of_deepspeed(self._wrapped, self._workers)
 
     def weights(self) -> dict[str, torch.Tensor]:
         if self._wrapped.zero_optimization_stage() < 3:

@@ -139,6 +139,8 @@ class Trainer:
             if not self.validate(step):
                 return self.stopped(step)
             row, stop_requested = self.optimizer_step(step)
+            if step == done:
+                self.backend.probe()
             if self.workers.rank == 0:
                 metrics.append(self.run.metrics, row)
                 progress(row.step, metrics.line(row))

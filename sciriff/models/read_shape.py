@@ -26,7 +26,7 @@ from sciriff.run.user_error import UserError
 from sciriff.run.visible import shortened, visible_line
 from sciriff.run.whole_file import write_whole
 
-VERSION = 1
+VERSION = 2
 """Of what is read; another one makes what is in the cache be read again."""
 LARGEST = 4 * 2**20
 """Bytes of a config.json. Most have 2,000, some with a list of quantised layers 200,000."""
@@ -186,7 +186,7 @@ def _built(values: dict[str, Any], source: str, revision: str | None, trust_remo
         trust = "; or, if you have read and trust its Python code, model.trust_remote_code=true"
         raise UserError(
             f": transformers {metadata.version('transformers')} does not know its family (model_type "
-            f"{_line(family)}): give the shape, SHAPE{trust if 'auto_map' in values else ''}"
+            f"{_line(family)}); a newer one may. Or give the shape, SHAPE{trust if 'auto_map' in values else ''}"
         ) from None
     except MemoryError:
         raise UserError(

@@ -30,6 +30,8 @@ NULL_OPTION = KnownError("hydra-core", "1.3.2 - 1.3.8", r"^Config group override
 NO_SUCH_KEY = KnownError("omegaconf", "2.3.0 - 2.3.1", r"Key '([^']+)' (?:is )?not in (?:'(\w+)'|struct)")
 KEY_BELOW_NULL = KnownError("omegaconf", "2.3.0 - 2.3.1", r"^Unexpected type( for root)?: None")
 """An assertion of OmegaConf: a key is set below a section that is null."""
+TABLE_ON_NULL = KnownError("omegaconf", "2.3.0 - 2.4", r"^'NoneType' object has no attribute 'get'")
+"""An AttributeError of OmegaConf: a table is merged into a section that is null."""
 WRONG_TYPE = KnownError("omegaconf", "2.3.0 - 2.3.1", r"could not be converted to (\w+)")
 NOT_A_LIST = KnownError("omegaconf", "2.3.0 - 2.3.1", r"is not a ListConfig")
 NOT_OPTIONAL = KnownError("omegaconf", "2.3.0 - 2.3.1", r"is not Optional")
