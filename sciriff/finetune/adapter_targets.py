@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, cast
 
 from torch import nn
 
-from sciriff.config import nearest
+from sciriff.config import LORA_PATTERN, nearest
 from sciriff.run.user_error import UserError
 
 EXPERTS = "experts"
@@ -22,8 +22,6 @@ ROUTER_CLASS = re.compile(r"Rout(er|ing)|Gating|Gate$")
 """Names of classes that choose experts, such as Qwen3MoeTopKRouter, HunYuanMoEV1Gate or MoEGate; not GatedDeltaNet."""
 ROUTER_NAME = re.compile(r"(\w+_)?(gate|router)")
 """Names of a linear layer that is a router, if it lies beside experts: gate, router, shared_expert_gate."""
-PATTERN = re.compile(r"[*+?\[\](){}|\\^$]")
-"""Characters that make a target a regular expression instead of a name."""
 
 
 class Targets(NamedTuple):
@@ -152,7 +150,7 @@ def _meant(target: str, known: Candidates, key: str, but_not: Collection[str] | 
         if not found:
             raise UserError(f"{key}: {target} are asked for, and this model has none that peft can adapt")
         return found
-    matches = _matcher(target, key)
+    matches = _matcher(target)
     found = [name for name in everything if matches(name)]
     outside = [name for name in found if name in set(known.layers)]
     found = found if "." in target or not outside else outside
@@ -165,15 +163,11 @@ def _meant(target: str, known: Candidates, key: str, but_not: Collection[str] | 
     raise UserError(f"{key}: there is no linear layer {target} to adapt{nearest(target, names)}")
 
 
-def _matcher(target: str, key: str) -> Callable[[str], bool]:
-    """Return whether a full name is meant by a value of `key`. UserError for a bad regular expression."""
-    if not PATTERN.search(target):
-        return lambda name: name == target or name.endswith(f".{target}")
-    try:
-        pattern = re.compile(target)
-    except re.error as error:
-        raise UserError(f"{key}: {target} is no regular expression: {error}") from None
-    return lambda name: pattern.fullmatch(name) is not None
+def _matcher(target: str) -> Callable[[str], bool]:
+    """Return whether a full name is meant by an entry of a list of targets."""
+    if LORA_PATTERN.search(target):
+        return lambda name: re.fullmatch(target, name) is not None
+    return lambda name: name == target or name.endswith(f".{target}")
 
 
 def _within(name: str, modules: Collection[str]) -> bool:
