@@ -1,6 +1,8 @@
 """The README's tree names every module and every folder of conf/, and what the documents propose for 70B fits."""
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -45,3 +47,12 @@ def test_the_walk_through_the_code_has_ten_files_that_exist():
     links = re.findall(r"^\d+\. \[.+\]\(\.\./(\S+)\)", walk, re.MULTILINE)
     assert len(links) == 10 and links[0] == "sciriff/train.py" and links[-1].startswith("sciriff/report/")
     assert not [link for link in links if not (PROJECT / link).is_file()]
+
+
+def test_the_table_of_models_is_that_of_conf():
+    """`python docs/models_table.py` prints it."""
+    table = subprocess.run(
+        [sys.executable, PROJECT / "docs/models_table.py"], capture_output=True, text=True, check=True
+    ).stdout
+    assert table.count("\n") > 20
+    assert table in (PROJECT / "README.md").read_text()

@@ -58,8 +58,10 @@ class MixConfig:
     row where the first answer does not fit). No answer is ever cut."""
     take: str = setting("sample", choices=("sample", "first"))
     """Which rows a cap keeps: a seeded sample, or the first of each task, as the published mix did."""
-    on_bad_row: str = setting("error", choices=("error", "drop"))
-    """A row that cannot be used stops the build (error), or is left out and counted (drop)."""
+    on_bad_row: str = setting("error", choices=("error", "drop", "only_whole"))
+    """A row that cannot be used stops the build (error), or is left out and counted (drop). A row of several answers
+    of which the tokenizer's chat template lets only the last be learnt is trained on that; only_whole is drop, and
+    leaves such rows out, too."""
     overlap: str = setting("report", choices=("report", "drop", "none"))
     """Contamination: rows that hold an evaluation prompt or its document. report lists them in the card, drop leaves
     them out before the caps are filled, none does not look. The prompts are those of all held-out tasks at `eval.path`

@@ -82,7 +82,7 @@ class ShapeConfig:
     """Weights of the largest tensor."""
     linear: dict[str, list[int]] = setting(factory=dict, unwritten_if_empty=True)
     """Name of a linear layer, such as in_proj -> how many there are, their inputs and outputs, three numbers for each
-    size. Routers and experts are left out, for they get no adapter by default. Empty is a Llama's."""
+    size; `experts` are the matrices of all experts. Routers and the output layer are left out. Empty is a Llama's."""
     read_from: str | None = setting(None, unwritten_if_empty=True)
     """Digest of the config.json that these numbers were read from; null where they were typed."""
 

@@ -99,7 +99,18 @@ class OverlapCard(TypedDict):
     more_pairs: NotRequired[int]
 
 
-class MixCard(TallyCard, TokenCard):
+class RemarkCard(TypedDict):
+    """Rows of the mix of which not all is learnt; without a key where there are none."""
+
+    last_answer_alone: NotRequired[FoundRows]
+    """The tokenizer's template shows earlier answers otherwise than when they were given."""
+    without_thought: NotRequired[FoundRows]
+    """The markup has no place for the thought of an answer."""
+    empty_thought: NotRequired[FoundRows]
+    """The tokenizer's template writes an empty thought before an answer, which is not learnt."""
+
+
+class MixCard(TallyCard, TokenCard, RemarkCard):
     digest: str
     recipe: dict[str, Any]
     licenses: dict[str, str]

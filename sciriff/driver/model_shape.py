@@ -47,12 +47,15 @@ def with_shape(config: Config, context: int | None = None) -> Config:
 
 
 def answering_shape(config: Config) -> ShapeConfig | None:
-    """The shape of the model that answers; None where it is that of `eval.model`, and cannot be read."""
-    model = config.model
-    if config.eval.model is None or (config.train.method == "none" and model.shape and model.shape.read_from):
+    """The shape of the model that answers; None where that is an `eval.model` which is no local folder, or cannot be
+    read."""
+    model, other = config.model, config.eval.model
+    if other is None or (config.train.method == "none" and model.shape and model.shape.read_from):
         return model.shape
+    if not Path(other).is_dir():
+        return None
     try:
-        return read_shape("eval.model", config.eval.model, None, config)
+        return read_shape("eval.model", other, None, config)
     except UserError:  # the stage itself will say why
         return None
 
@@ -80,6 +83,10 @@ def _of_this_run(config: Config, source: str) -> ShapeConfig | None:
 def read_shape(key: str, source: str, revision: str | None, config: Config) -> ShapeConfig:
     """Read the shape of a folder or hub id, the value of `key`, once in this process; what was found is kept in
     cache_dir. UserError says in one line why it cannot be read, and what to do."""
+    from sciriff.driver.preflight.files import NO_MODEL, is_no_model  # with the plan, which --help does not need
+
+    if is_no_model(source):
+        raise UserError(f"{key}={source} {NO_MODEL}")
     about = Path(source) / "config.json"
     state = (about.stat().st_mtime_ns, about.stat().st_size) if about.is_file() else None
     answer = _read(READ, key, source, revision, config.model.trust_remote_code, config.cache_dir, state)

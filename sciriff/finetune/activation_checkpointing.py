@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from sciriff.config import TrainConfig
+from sciriff.finetune import text_model
 from sciriff.finetune.backends import Backend
 from sciriff.finetune.model import SummedLoss
 from sciriff.finetune.packing import Batch, concatenate
@@ -90,6 +91,5 @@ def largest_batch(tokens: int, longest: int, vocabulary: int) -> Batch:
 
 
 def _layers(language_model: Any) -> list[Any]:
-    from transformers.modeling_layers import GradientCheckpointingLayer
-
-    return [module for module in language_model.modules() if isinstance(module, GradientCheckpointingLayer)]
+    """Return the layers that text goes through; those of frozen towers never run."""
+    return text_model.outermost_layers(language_model)

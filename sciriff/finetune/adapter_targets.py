@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, cast
 from torch import nn
 
 from sciriff.config import LORA_PATTERN, nearest
+from sciriff.finetune import text_model
 from sciriff.run.user_error import UserError
 
 EXPERTS = "experts"
@@ -65,7 +66,7 @@ def candidates(language_model: Any) -> Candidates:
     """Sort the linear layers and expert tensors of a model by whether and how they can get an adapter."""
     from transformers.pytorch_utils import Conv1D
 
-    head, inside = language_model.get_output_embeddings(), _text_prefix(language_model)
+    head, inside = language_model.get_output_embeddings(), text_model.prefixes(language_model)
     experts, routers, bypassed = (
         expert_modules(language_model),
         router_modules(language_model),
@@ -178,13 +179,6 @@ def _within(name: str, modules: Collection[str]) -> bool:
 
 def _dimensions(parameter: nn.Parameter) -> int:
     return len(getattr(parameter, "ds_shape", parameter.shape))  # ZeRO-3 replaces a parameter's shape
-
-
-def _text_prefix(language_model: Any) -> str:
-    """Name of the module that text goes through, with a dot; nothing for the whole model."""
-    decoder = language_model.get_decoder() if hasattr(language_model, "get_decoder") else None
-    found = next((name for name, module in language_model.named_modules() if module is decoder), "")
-    return f"{found}." if found else ""
 
 
 def _bypassed(language_model: Any) -> set[str]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
+from accelerate.utils import DistributedDataParallelKwargs
 
 from sciriff.config import Config, TrainConfig
 from sciriff.finetune import optimizer_8bit, zero_state
@@ -56,11 +57,12 @@ class Backend(Protocol):
         return self._module.language_model.state_dict()
 
 
-def backend(config: Config, model: SummedLoss, workers: Workers) -> Backend:
-    """Return the backend that the config selects, with the model on its device."""
+def backend(config: Config, model: SummedLoss, workers: Workers, uneven: bool = False) -> Backend:
+    """Return the backend that the config selects, with the model on its device. `uneven`: micro-batches differ in the
+    weights that they use (text_model.Rehearsal.by_chance)."""
     if config.deepspeed.zero_stage:
         return Deepspeed(config.train, model, workers, offloaded=config.deepspeed.offload)
-    return Plain(config.train, model, workers)
+    return Plain(config.train, model, workers, uneven)
 
 
 def adamw(train: TrainConfig, model: SummedLoss, device: torch.device) -> torch.optim.Optimizer:
@@ -92,9 +94,12 @@ def clip_gradient(parameters: Iterable[torch.nn.Parameter], max_norm: float) -> 
 class Plain(Backend):
     """One process, or DDP with a full replica of the model on each rank."""
 
-    def __init__(self, train: TrainConfig, model: SummedLoss, workers: Workers) -> None:
+    def __init__(self, train: TrainConfig, model: SummedLoss, workers: Workers, uneven: bool = False) -> None:
         self._accelerator = workers.accelerator
         self._device = workers.device
+        if uneven:
+            # It costs a walk of the graph in each step, so not for every model.
+            self._accelerator.ddp_handler = DistributedDataParallelKwargs(find_unused_parameters=True)
         self._max_grad_norm = train.max_grad_norm
         self._wrapped = self._accelerator.prepare_model(model)
         self._module = model

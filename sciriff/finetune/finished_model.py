@@ -1,9 +1,10 @@
 """Write the trained weights as RUN/model, a plain Hugging Face folder, and RUN/adapter; both are verified first."""
 
 import shutil
+from collections.abc import Mapping
 from copy import deepcopy
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -14,7 +15,7 @@ from sciriff.finetune.backends import Backend
 from sciriff.finetune.packing import concatenate
 from sciriff.finetune.workers import Workers
 from sciriff.models import verification
-from sciriff.models.chat_markup import end_ids, jinja_template
+from sciriff.models.chat_markup import end_ids, saved_template
 from sciriff.models.loading import load_tokenizer
 from sciriff.run.run_dir import RunDir
 from sciriff.run.user_error import UserError
@@ -23,18 +24,30 @@ SHARD_SIZE = "5GB"
 """Maximum size of a weight file, convenient for uploads and slow disks."""
 
 
+class Plan(NamedTuple):
+    """How the finished model will be written; save_rehearsal.py finds out before the first step."""
+
+    dtypes: Mapping[str, torch.dtype] = {}
+    """Type of each weight that is not of `model.dtype`: a few that transformers reads in float32 whatever a file has,
+    such as the routers of some mixtures of experts."""
+    processor: Mapping[str, bytes] = {}
+    """Name and content of the base model's files about pictures and sounds."""
+
+
 def is_complete(folder: Path) -> bool:
     """Return whether a folder holds a finished model. It appears by a rename, so its config implies the rest."""
     return (folder / "config.json").is_file() and any(folder.glob("*.safetensors"))
 
 
-def write(config: Config, run: RunDir, language_model: Any, backend: Backend, workers: Workers, step: int) -> None:
+def write(
+    config: Config, run: RunDir, language_model: Any, backend: Backend, workers: Workers, step: int, plan: Plan
+) -> None:
     """Write the weights after `step` optimizer steps to RUN/model and, for LoRA, RUN/adapter. Every rank calls it.
 
     The adapter is written, read back and renamed before it is merged, so that no failure later loses it. The model is
-    renamed once it is verified (verification.py). Rank 0 frees the weights it collected
-    before it loads the folder. Only class, configuration and adapted layers of `language_model`, the trained
-    transformers model, are used. UserError names what differs from training.
+    renamed once it is verified (verification.py). Rank 0 frees the weights it collected before it loads the folder.
+    Only class, configuration and adapted layers of `language_model`, the trained transformers model, are used.
+    UserError names what differs from training.
     """
     weights = backend.weights()
     model, adapter = (path.with_name(path.name + ".partial") for path in (run.model, run.adapter))
@@ -48,7 +61,7 @@ def write(config: Config, run: RunDir, language_model: Any, backend: Backend, wo
             (adapter / "README.md").write_text(model_card.page(config, run, step, of_adapter=True), encoding="utf-8")
             _put_in_place(adapter, run.adapter)
             _merge(config, language_model, weights, run.adapter)
-        digests = _write_model(config.model, language_model, weights, model)
+        digests = _write_model(config.model, language_model, weights, model, plan)
         (model / "README.md").write_text(model_card.page(config, run, step), encoding="utf-8")
         answer = verification.reload(config.model, model, digests)
     del weights
@@ -81,34 +94,54 @@ def _merge(config: Config, language_model: Any, weights: dict[str, torch.Tensor]
 
 
 def _write_model(
-    model: ModelConfig, language_model: Any, weights: dict[str, torch.Tensor], folder: Path
+    model: ModelConfig, language_model: Any, weights: dict[str, torch.Tensor], folder: Path, plan: Plan
 ) -> dict[str, verification.Digest]:
     """Write weights in `model.dtype`, configs and tokenizer. Empties `weights`, and returns the digest of each."""
-    from transformers import GenerationConfig
-
     dtype = getattr(torch, model.dtype)
-    for name in weights:
-        weights[name] = weights[name].detach().to("cpu", dtype)
+    first: dict[int, str] = {}
+    same_as = {name: first.setdefault(weight.data_ptr(), name) for name, weight in weights.items()}
+    for name, weight in weights.items():
+        if (other := same_as[name]) != name and weight.shape == weights[other].shape:
+            weights[name] = weights[other]  # tied weights stay one, which is saved once
+            continue
+        kept = plan.dtypes.get(name, dtype if weight.is_floating_point() else weight.dtype)
+        weights[name] = weight.detach().to("cpu", kept)
     digests = verification.digests(weights)
+    plain = skeleton(model, language_model)
+    config = deepcopy(plain.config)  # to save weights changes it
+    plain.save_pretrained(folder, state_dict=weights, max_shard_size=SHARD_SIZE)
+    weights.clear()
+    write_small_files(model, config, plan.processor, folder)
+    return digests
+
+
+def skeleton(model: ModelConfig, language_model: Any) -> Any:
+    """Return a model of the same class and config on the meta device, without the layers that adapters and quantisation
+    have put into `language_model`."""
     config = deepcopy(language_model.config)
     if hasattr(config, "quantization_config"):
         del config.quantization_config
-    config.dtype = dtype
     config.architectures = [type(language_model).__name__]  # servers take no model without; one built here has none
     with torch.device("meta"):
-        # Without the layers that adapters and quantisation have replaced. It changes the dtype of its config.
-        plain = type(language_model)(deepcopy(config))
-    plain.save_pretrained(folder, state_dict=weights, max_shard_size=SHARD_SIZE)
-    weights.clear()
+        plain = type(language_model)(config)
+    for part in {id(one): one for one in (config, config.get_text_config())}.values():
+        part.dtype = getattr(torch, model.dtype)
+    return plain
+
+
+def write_small_files(model: ModelConfig, config: Any, processor: Mapping[str, bytes], folder: Path) -> None:
+    """Write all files of a finished model but its weights: configs, tokenizer with chat template, `processor`."""
+    from transformers import GenerationConfig
+
     config.save_pretrained(folder)
     tokenizer = load_tokenizer(model)
     # A published model's own generation config is not kept: it may sample, and its end tokens belong to another markup.
     GenerationConfig(
         bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=end_ids(model.chat, tokenizer),
+        eos_token_id=end_ids(model.chat, tokenizer, model.chat_settings),
         pad_token_id=tokenizer.pad_token_id,
     ).save_pretrained(folder)
-    if (template := jinja_template(model.chat)) is not None:
-        tokenizer.chat_template = template
+    tokenizer.chat_template = saved_template(model.chat, tokenizer, model.chat_settings)
     tokenizer.save_pretrained(folder)
-    return digests
+    for name, content in processor.items():
+        (folder / name).write_bytes(content)

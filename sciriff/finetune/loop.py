@@ -19,7 +19,9 @@ from sciriff.finetune import (
     finished_model,
     metrics,
     packing_check,
+    save_rehearsal,
     schedule,
+    text_model,
     throughput,
 )
 from sciriff.finetune.backends import Backend, backend
@@ -67,7 +69,7 @@ class Trainer:
         self.steps = schedule.total_steps(
             len(self.rows), config.train.global_batch_size, config.train.epochs, config.train.max_steps
         )
-        self.model: SummedLoss = build(config, workers.device)
+        self.model: SummedLoss = build(config, workers.device, workers.log)
         if config.train.adapts:
             workers.log(adapters.describe(self.model.language_model, config.train))
             adapters_rehearsal.check(config, self.model.language_model, run, workers)
@@ -79,15 +81,19 @@ class Trainer:
             problem = f"row {self.data.ids[longest_row]} has {longest} tokens, and the context window of "
             raise UserError(f"{problem}{config.model.name} is {context}; set train.max_length={context}")
         self.vocabulary: int = text.vocab_size
-        self.layers: int = text.num_hidden_layers
+        self.layers = throughput.attention_layers(self.model.language_model)
         self.attention_width = throughput.attention_width(text)
+        self.plan = save_rehearsal.rehearse(config.model, self.model.language_model, workers)
+        rehearsal = text_model.rehearse(self.model, self.vocabulary, workers, config.deepspeed.zero_stage == 3)
+        if line := rehearsal.line():
+            workers.log(line)
         self.parameters = throughput.matrix_parameters(self.model.language_model)
         self.peak = throughput.peak_flops(workers.device, config.train.precision)
         self.losses: list[float] = []
         """Losses of the steps done so far; complete on rank 0 only."""
         on_gpu = workers.device.type == "cuda"
         recomputed = activation_checkpointing.enable(self.model.language_model, config.train, on_gpu)
-        self.backend: Backend = backend(config, self.model, workers)
+        self.backend: Backend = backend(config, self.model, workers, uneven=bool(rehearsal.by_chance))
         packing_check.check(self.model, self.backend, config.train.precision, self.vocabulary, workers)
         if config.train.activation_checkpointing == "auto" and on_gpu:
             recomputed = activation_checkpointing.fewest_that_fit(
@@ -172,7 +178,8 @@ class Trainer:
         """Write RUN/model: the last model, or with train.keep=best the best one whose checkpoint is whole."""
         step = self.take_best() if self.config.train.keep == "best" else self.steps
         with writing(self.run.model, "Free some space and start again: the checkpoints are still there"):
-            finished_model.write(self.config, self.run, self.model.language_model, self.backend, self.workers, step)
+            model = self.model.language_model
+            finished_model.write(self.config, self.run, model, self.backend, self.workers, step, self.plan)
         self.workers.log(f"the model is in {self.run.model}")
 
     def take_best(self) -> int:

@@ -1,5 +1,6 @@
 """The trained module: a language model and its loss, in the configured precision and with the configured attention."""
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -7,12 +8,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from sciriff.config import Config
-from sciriff.finetune import adapters, attention, linear_cross_entropy
+from sciriff.finetune import adapters, attention, linear_cross_entropy, text_model
 from sciriff.finetune.neftune import Noise
 from sciriff.finetune.packing import Batch
 from sciriff.models import attention_kernels
 from sciriff.models.loading import load_config, load_model
 from sciriff.run import known_errors
+from sciriff.run.messages import show
 from sciriff.run.user_error import UserError
 from sciriff.run.visible import shortened, visible_line
 
@@ -33,7 +35,7 @@ class SummedLoss(nn.Module):
         self.attention_name = attention_name
         self.cross_entropy = cross_entropy
         head = language_model.get_output_embeddings()
-        self.own_head = not isinstance(head, nn.Linear)
+        self.own_head = not isinstance(head, nn.Linear) or language_model.base_model is language_model
         """True for families with an unusual output layer: their own forward computes the logits of all tokens."""
         if not self.own_head:
             linear_cross_entropy.attach(head, language_model.config.get_text_config(), cross_entropy)
@@ -64,8 +66,9 @@ class SummedLoss(nn.Module):
         return self.language_model.get_output_embeddings()(hidden[0, :-1][predicting], expected)
 
 
-def build(config: Config, device: torch.device) -> SummedLoss:
-    """Return the model in training mode, on the CPU (QLoRA: on its device; ZeRO-3: already partitioned)."""
+def build(config: Config, device: torch.device, log: Callable[[str], None] = show) -> SummedLoss:
+    """Return the model in training mode, on the CPU (QLoRA: on its device; ZeRO-3: already partitioned). Towers that
+    text does not reach are frozen, which `log` is told."""
     implementation = attention_of_family(config, device)
     attention.register()
     try:
@@ -92,6 +95,10 @@ def build(config: Config, device: torch.device) -> SummedLoss:
             device=device,
             partitioned=config.deepspeed.zero_stage == 3,
         )
+    # What model.dtype=bfloat16 will write of them need not be held in more.
+    held_in = frozen_dtype(config) if config.model.dtype == "bfloat16" else torch.float32
+    if line := text_model.freeze_towers(language_model, held_in):
+        log(line)
     if config.deepspeed.zero_stage == 3 and config.deepspeed.whole_layers and not config.train.adapts:
         fetch_layers_whole(language_model)
     cross_entropy = linear_cross_entropy.choose(config.train, device)
@@ -152,9 +159,8 @@ def fetch_layers_whole(language_model: Any) -> None:
     """Let ZeRO-3 treat each layer as one module: one hook and one message in each direction instead of a dozen. Hooks
     dominate the time of a small model on a CPU; not measured on a GPU."""
     from deepspeed.utils import set_z3_leaf_modules
-    from transformers.modeling_layers import GradientCheckpointingLayer
 
-    kinds = {type(module) for module in language_model.modules() if isinstance(module, GradientCheckpointingLayer)}
+    kinds = {type(layer) for layer in text_model.outermost_layers(language_model)}
     if kinds:
         set_z3_leaf_modules(language_model, sorted(kinds, key=lambda kind: kind.__name__))
 

@@ -37,6 +37,7 @@ def page(config: Config, run: RunDir, step: int, *, of_adapter: bool = False) ->
         ("weights", f"{base}, revision {config.model.revision}" if config.model.revision else base),
         ("licence of the base model", license_of(config.model) or "unknown"),
         ("chat markup", config.model.chat),
+        *_template_facts(config.model),
         ("type of the weights", "as trained" if of_adapter else config.model.dtype),
     ]
     sections = [
@@ -55,6 +56,17 @@ def page(config: Config, run: RunDir, step: int, *, of_adapter: bool = False) ->
         _table(("package", "version"), [pair for pair in machine.versions().items() if pair[0] in PACKAGES]),
     ]
     return "\n\n".join(sections) + "\n"
+
+
+def _template_facts(model: ModelConfig) -> list[tuple[str, str]]:
+    """What the tokenizer's template was told; chat_template.jinja of the folder has it as its defaults."""
+    if model.chat != "tokenizer":
+        return []
+    facts = [("day that its template saw as today, if it asks", model.chat_settings.date)]
+    if model.chat_arguments:
+        arguments = ", ".join(f"{name}={value}" for name, value in sorted(model.chat_arguments.items()))
+        facts.append(("arguments of its template, now their defaults", arguments))
+    return facts
 
 
 def front_matter(config: Config, mix: MixCard | None, of_adapter: bool) -> dict[str, Any]:

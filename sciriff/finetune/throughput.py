@@ -5,6 +5,8 @@ from typing import Any
 
 import torch
 
+from sciriff.finetune.text_model import named_modules, named_parameters
+from sciriff.models.parts import attends, expert_modules, layers_of, number, share_of_experts, values_of_layers
 from sciriff.run import machine
 
 
@@ -18,22 +20,37 @@ def sequence_flops(parameters: int, length: int, layers: int, attention_width: i
 
 
 def attention_width(config: Any) -> int:
-    """Return heads times head size, from a transformers config."""
-    head = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    return int(config.num_attention_heads * head)
+    """Return heads times head size, from a transformers config; the mean where layers differ."""
+    heads = number(config, "num_attention_heads")
+    if heads is None:  # a state-space model
+        return 0
+    sizes = [size or config.hidden_size // heads for size in values_of_layers(config, "head_dim")]
+    return heads * sum(sizes) // len(sizes)
+
+
+def attention_layers(model: torch.nn.Module) -> int:
+    """Return the number of layers with attention: of a hybrid with state-space layers not all."""
+    return sum(map(attends, layers_of(model)))
 
 
 def matrix_parameters(model: torch.nn.Module) -> int:
-    """Return the number of weights that each token is multiplied with: all but an untied input embedding. A frozen
-    weight counts two thirds: 2 of its 6 operations (`sequence_flops`) are for its own gradient."""
+    """Return the number of weights that each token is multiplied with: those that text goes through, but tables of
+    embeddings that are not the output layer's too, and of experts as many as a token goes to. A frozen weight counts
+    two thirds: 2 of its 6 operations (`sequence_flops`) are for its own gradient."""
+    experts = {id(weight) for part in expert_modules(model) for weight in part.parameters()}
+    share = share_of_experts(model.config.get_text_config())  # type: ignore[operator, union-attr]
 
     def size(parameter: torch.nn.Parameter) -> int:
+        return round(share * whole(parameter)) if id(parameter) in experts else whole(parameter)
+
+    def whole(parameter: torch.nn.Parameter) -> int:
         if (four_bits := getattr(parameter, "quant_state", None)) is not None:
             return math.prod(four_bits.shape)
         return int(getattr(parameter, "ds_numel", parameter.numel()))  # ZeRO-3 leaves an empty stub
 
-    inputs, outputs = model.get_input_embeddings().weight, model.get_output_embeddings().weight  # type: ignore[operator]
-    multiplied = [p for p in model.parameters() if p is outputs or p is not inputs]
+    outputs = model.get_output_embeddings().weight  # type: ignore[operator]
+    tables = {id(m.weight) for _, m in named_modules(model) if isinstance(m, torch.nn.Embedding)} - {id(outputs)}
+    multiplied = [p for _, p in named_parameters(model) if id(p) not in tables]
     trained, frozen = (sum(size(p) for p in multiplied if p.requires_grad == yes) for yes in (True, False))
     return trained + frozen * 2 // 3
 

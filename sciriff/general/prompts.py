@@ -9,7 +9,9 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
+from sciriff.config import ChatSettings
 from sciriff.models.api.limits import estimated_tokens
+from sciriff.models.chat_markup import PLAIN as PLAIN_SETTINGS
 from sciriff.models.chat_markup import Markup
 from sciriff.run.json_lines import Message
 from sciriff.run.user_error import UserError
@@ -46,12 +48,14 @@ class Encoded:
 class Prompter:
     """Names and encodes prompts for one model. `context` is the most tokens of a prompt with its answer."""
 
-    def __init__(self, chat: str, tokenizer: Any, context: int, turns: bool) -> None:
+    def __init__(
+        self, chat: str, tokenizer: Any, context: int, turns: bool, settings: ChatSettings = PLAIN_SETTINGS
+    ) -> None:
         self.chat = chat
         self.turns = turns
         self.context = context
         self._tokenizer = tokenizer
-        self._markup = Markup(chat, tokenizer) if chat != SERVER else None
+        self._markup = Markup(chat, tokenizer, settings) if chat != SERVER else None
         self._prompts: dict[str, Prompt] = {}
         self._answers: dict[str, list[int]] = {}
 
@@ -103,6 +107,8 @@ class Prompter:
         begun = self._answer_ids(prompt.begun) if prompt.begun else []
         whole = [self._answer_ids(prompt.begun + text) for text in continuations]
         [ids] = self._markup.prompt_ids(prompt.messages)
+        if begun or whole:  # an empty thought that the template writes before an answer comes first
+            ids += self._markup.before_answer
         return Encoded([*ids, *begun], [ids[len(begun) :] for ids in whole])
 
     def _encode_plain(self, text: str, continuations: Sequence[str]) -> Encoded:

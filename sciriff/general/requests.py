@@ -44,7 +44,9 @@ def asking(config: Config) -> Iterator[tuple[Asking, list[LoadedTask]]]:
         prompter = Prompter(SERVER, tokenizer, model.context - thinking - SERVERS_MARKUP, general.turns)
     else:
         own = load_config(model) if model.path is not None else None
-        prompter = Prompter(model.chat, load_tokenizer(model), context_of(model, own), general.turns)
+        prompter = Prompter(
+            model.chat, load_tokenizer(model), context_of(model, own), general.turns, model.chat_settings
+        )
     builder = Asking(general, prompter)
     with reading(general, config.cache_dir):
         tasks = load_tasks(general)

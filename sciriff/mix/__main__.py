@@ -46,10 +46,11 @@ def main(config: Config, run: RunDir) -> None:
     cache = Path(config.cache_dir).expanduser().resolve()
     recipe = recipe_of(config)
     tokenizer = load_tokenizer(config.model)
-    markup = markup_digest(chat, tokenizer)
+    settings = config.model.chat_settings
+    markup = markup_digest(chat, tokenizer, settings)
     folder = cache / "mixes" / _key(recipe, markup)
     cache.mkdir(parents=True, exist_ok=True)
-    tokeniser = Tokeniser(chat, tokenizer, cache)
+    tokeniser = Tokeniser(chat, tokenizer, cache, settings, config.mix.on_bad_row)
     gc.freeze()  # else each full collection walks through what libraries have loaded, 0.1 s
 
     made: dict[str, Path] = {}
@@ -71,7 +72,10 @@ def main(config: Config, run: RunDir) -> None:
         elif recipe.get(WATCHED_WITHOUT):
             check = _of_evaluation(config, overlap_check)
         held_out = config.eval.held_out
-        tally, drawn = build_mix(config.mix, into, tokeniser.fitting, check.overlapping if check else None, held_out)
+        overlapping = check.overlapping if check else None
+        tally, drawn = build_mix(
+            config.mix, into, tokeniser.fitting, overlapping, held_out, may_refuse=tokeniser.may_refuse
+        )
         digest, watched = file_digest(rows), file_digest(validation) if validation.exists() else None
         tokens = TokenFile(tokens_of(rows, digest))
         held_out_datasets = datasets_of(held_out)
@@ -83,6 +87,7 @@ def main(config: Config, run: RunDir) -> None:
             "chat": chat,
             "markup_digest": markup,
             **tally.card(),
+            **tokeniser.remarks(rows),
             "held_out_rows": sum(dataset in held_out_datasets for dataset in datasets),
             **token_card(tokens.ids, datasets, tokens.lengths, tokens.target_counts),
             "validation": validation_card(drawn, config.mix.validation_rows, watched, compared=check is not None),

@@ -4,6 +4,7 @@ The text of the rows is kept on disk, in a spool beside the result; memory holds
 sources: its name, digest and place.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -82,12 +83,15 @@ def build_mix(
     fitting: Fitting,
     overlapping: Overlapping | None = None,
     held_out: Sequence[Task] = HELD_OUT,
+    *,
+    may_refuse: bool = False,
 ) -> tuple[MixTally, dict[str, Drawn]]:
     """Write `train.jsonl` and, if mix.validation_rows finds any, `validation.jsonl` (of Conversation) into a folder.
 
     Rows for which `overlapping` is true are no validation rows, and mix.overlap=drop leaves them out of the mix, a
-    finished one too. Returns counts, and the validation rows of each half, `science` and `general`. UserError if a
-    source cannot be read, a row is bad, or no row is left.
+    finished one too. With `may_refuse` the markup may have no form for a row, and `fitting` says so. Returns counts,
+    and the validation rows of each half, `science` and `general`. UserError if a source cannot be read, a row is bad,
+    or no row is left.
     """
     tally = MixTally()
     drawn: dict[str, Drawn] = {}
@@ -97,11 +101,19 @@ def build_mix(
             rows = read_conversations(name, source, mix.on_bad_row, tally)
             if overlapping is not None and mix.overlap == "drop":
                 rows = _without(rows, overlapping, name, tally)
+            if may_refuse:
+                rows = _expressible(rows, fitting, name, tally)
             write_jsonl(folder / TRAIN, _counting_texts(rows, tally))
     else:
         with Spool(folder / "rows.spool") as spool:
             candidates = Candidates(
-                mix, spool, fitting, ScienceFilter(mix, names_of(held_out)), datasets_of(held_out), overlapping
+                mix,
+                spool,
+                fitting,
+                ScienceFilter(mix, names_of(held_out)),
+                datasets_of(held_out),
+                overlapping,
+                may_refuse,
             )
             choices = _choose(candidates, used, tally)
             order = recipe.shuffled((time for choice in choices.values() for time in choice.times), mix.seed)
@@ -133,6 +145,16 @@ def _without(
         for row, overlaps in zip(batch, overlapping(batch), strict=True):
             if overlaps:
                 tally.drop(OVERLAP, row.name, name, row.dataset)
+            else:
+                yield row
+
+
+def _expressible(rows: Iterator[Conversation], fitting: Fitting, name: str, tally: MixTally) -> Iterator[Conversation]:
+    """Yield the rows of a finished mix that the markup can express, each of them whole, however long."""
+    while batch := list(islice(rows, BATCH)):
+        for row, reason in zip(batch, fitting(batch, math.inf, "drop"), strict=True):
+            if isinstance(reason, str):
+                tally.drop(reason, row.name, name, row.dataset)
             else:
                 yield row
 

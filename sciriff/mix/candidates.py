@@ -1,5 +1,6 @@
 """Read sources into the spool as candidates for the recipe, and measure which of them fit the context window."""
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -16,8 +17,9 @@ from sciriff.tasks.task import Task
 WINDOW_MARGIN = 20
 """Tokens of mix.context_window that stay free."""
 
-Fitting = Callable[[Iterable[Conversation], int, str], list[int | None]]
-"""`Tokeniser.fitting`: (conversations, tokens, mix.truncate) -> last messages each must lose, None if it cannot fit."""
+Fitting = Callable[[Iterable[Conversation], float, str], Sequence[int | str | None]]
+"""`Tokeniser.fitting`: (conversations, tokens, mix.truncate) -> last messages each must lose, None if it cannot fit, or
+why it cannot be used."""
 
 Overlapping = Callable[[Sequence[Conversation]], list[bool]]
 """Whether each conversation holds text of an evaluation prompt."""
@@ -46,6 +48,8 @@ class Candidates:
     """Datasets of the held-out tasks."""
     overlapping: Overlapping | None = None
     """None if rows are not compared with the evaluation prompts."""
+    may_refuse: bool = False
+    """Whether the markup may have no form for a row, so that `fitting` looks at each."""
 
     def read(self, name: str, source: SourceConfig, tally: MixTally) -> Iterator[Candidate]:
         """Put the rows of `sciriff` or `tulu` that may enter into the spool."""
@@ -65,7 +69,8 @@ class Candidates:
         A row shortened by mix.truncate=turns cannot enter if its text is in `seen`, to which it is added, and is
         compared as `overlapping` in its short form.
         """
-        if self.mix.context_window is None and overlapping is None:
+        measures = self.mix.context_window is not None or self.may_refuse
+        if not measures and overlapping is None:
             return lambda rows: [None] * len(rows)
         progress = Progress(expected)
         accepted = 0
@@ -73,11 +78,14 @@ class Candidates:
         def refusals(rows: Sequence[Candidate]) -> list[str | None]:
             nonlocal accepted
             reasons: list[str | None] = [None] * len(rows)
-            if self.mix.context_window is not None:
-                limit = self.mix.context_window - WINDOW_MARGIN
+            if measures:
+                window = self.mix.context_window
+                limit = math.inf if window is None else window - WINDOW_MARGIN
                 surpluses = self.fitting(map(self.spool.read, rows), limit, self.mix.truncate)
                 for place, (row, surplus) in enumerate(zip(rows, surpluses, strict=True)):
-                    if surplus is None or (surplus and self._is_seen_when_shorter(row, surplus, seen)):
+                    if isinstance(surplus, str):
+                        reasons[place] = surplus
+                    elif surplus is None or (surplus and self._is_seen_when_shorter(row, surplus, seen)):
                         reasons[place] = TOO_LONG
             if overlapping is not None:
                 left = [place for place, reason in enumerate(reasons) if reason is None]

@@ -1,6 +1,6 @@
 """Draw the card of a mix as a table for a terminal. Light, so that the driver can print it."""
 
-from sciriff.data.mix_card import MixCard, MixPart
+from sciriff.data.mix_card import FoundRows, MixCard, MixPart
 from sciriff.results.terminal_table import table_lines
 
 HEADER = ("rows", "prompt mean", "max", "target mean", "max", "tokens", "dataset")
@@ -41,6 +41,7 @@ def remarks(card: MixCard) -> list[str]:
         lines.append(f"{card['general_missing']:,} general rows fewer than mix.tulu asks for: the source has no more")
     lines += [f"left out, {part['rows']:,} rows: {reason}" for reason, part in card["dropped"].items()]
     lines += [f"repeated: {rows:,} rows of {name} (epochs)" for name, rows in card["repeated"].items()]
+    lines += [f"{count['rows']:,} rows {what}, such as {count['first'][0]}" for count, what in _not_learnt(card)]
     if card["same_text"]:
         lines.append(f"{card['same_text']:,} rows have the text of an earlier one: a finished mix is taken row for row")
     if card["shortened"]:
@@ -48,6 +49,24 @@ def remarks(card: MixCard) -> list[str]:
     if card["held_out_rows"]:
         lines.append(f"{card['held_out_rows']:,} rows are of held-out tasks: scores on those are not of unseen tasks")
     return [*lines, *_validation_remarks(card), *_overlap_remarks(card)]
+
+
+def _not_learnt(card: MixCard) -> list[tuple[FoundRows, str]]:
+    alone = (
+        "of several answers are trained on the last one alone, since the tokenizer's chat template shows earlier ones "
+        "otherwise (mix.on_bad_row=only_whole leaves them out)"
+    )
+    lost = f"are trained without their thoughts, for which model.chat={card['chat']} has no place"
+    empty = (
+        "have an empty thought before an answer, which is not learnt; where the template knows enable_thinking, "
+        "+model.chat_arguments.enable_thinking=false makes it part of every prompt, so that the model answers at once"
+    )
+    found = (
+        (card.get("last_answer_alone"), alone),
+        (card.get("without_thought"), lost),
+        (card.get("empty_thought"), empty),
+    )
+    return [(count, what) for count, what in found if count is not None]
 
 
 def _validation_remarks(card: MixCard) -> list[str]:

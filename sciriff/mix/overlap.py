@@ -166,8 +166,9 @@ class OverlapIndex:
     def find(self, rows: Sequence[Conversation]) -> list[list[Overlap]]:
         """For each row the prompts whose text its messages hold, the longest shared text first."""
         found: list[dict[int, Overlap]] = [{} for _ in rows]
-        row_of = np.repeat(np.arange(len(rows)), [len(row.messages) for row in rows])
-        words = read_words([message.content for row in rows for message in row.messages], self._vocabulary)
+        texts = [[text for m in row.messages for text in (m.content, m.thought) if text is not None] for row in rows]
+        row_of = np.repeat(np.arange(len(rows)), [len(row) for row in texts])
+        words = read_words([text for row in texts for text in row], self._vocabulary)
         for row, message in zip(row_of, words.of_each(len(row_of)), strict=True):
             for prompt in self._by_ends.get(_ends(message), ()) if len(message) else ():
                 if np.array_equal(message, self._prompts[prompt]):

@@ -45,8 +45,12 @@ class Selection:
 
 def text_digest(messages: Iterable[Message]) -> bytes:
     """Digest of messages, 16 bytes; no message has a NUL character."""
-    text = "\0".join([f"{message.role}\0{message.content}" for message in messages])
+    text = "\0".join([f"{message.role}\0{message.content}{_thought(message)}" for message in messages])
     return hashlib.sha256(text.encode()).digest()[:16]
+
+
+def _thought(message: Message) -> str:
+    return "" if message.thought is None else f"\0\0{message.thought}"
 
 
 def ranked(candidates: Iterable[Candidate], take: str, seed: int) -> list[Candidate]:

@@ -17,6 +17,8 @@ SCIENCE = "science"
 """Datasets of science rows are called `science.<task>`; Tulu-V2 has some with such names, too."""
 
 ROLES = ("system", "user", "assistant")
+THOUGHTS = ("thought", "reasoning_content", "thinking", "reasoning")
+"""Names under which rows have the thought before an answer."""
 
 # C0 controls but white space (tab, newline, vertical tab, form feed, return), and delete; C1 controls, which all begin
 # with one byte in UTF-8. Bytes are looked through ten times as fast as a pattern is searched for in a text.
@@ -50,9 +52,9 @@ def read_conversations(
 ) -> Iterator[Conversation]:
     """Stream the conversations of the source `name`; `tally` counts what is read.
 
-    A bad row or a line that cannot be decoded is a UserError with its place and reason; with `on_bad_row="drop"` it is
-    counted and left out. A file that breaks off is always a UserError. With `science` a row of no science task is a bad
-    row, and the filter selects among the others.
+    A bad row or a line that cannot be decoded is a UserError with its place and reason; unless `on_bad_row` is `error`,
+    it is counted and left out. A file that breaks off is always a UserError. With `science` a row of no science task is
+    a bad row, and the filter selects among the others.
     """
 
     def bad_row(where: str, reason: str) -> None:
@@ -75,7 +77,7 @@ def read_conversations(
         except BadRow as bad:
             bad_row(where, str(bad))
             continue
-        if any(_has_controls(message.content) for message in conversation.messages):
+        if any(_has_controls(message.content + (message.thought or "")) for message in conversation.messages):
             tally.read_with_control_characters.add(where)
         task = conversation.dataset.removeprefix(SCIENCE + ".")
         if science is not None and (refusal := science.refusal(task, row, where)):
@@ -106,12 +108,20 @@ def _general(row: dict[str, Any]) -> Conversation:
             raise BadRow("a message without `role` and `content`")
         if (role := turn["role"]) not in ROLES:
             raise BadRow(f"a role other than {', '.join(ROLES)}")
-        messages.append(Message(role, _text(turn["content"], f"the text of the {role}", may_be_empty=role == "system")))
+        content = _text(turn["content"], f"the text of the {role}", may_be_empty=role == "system")
+        messages.append(Message(role, content, _thought(turn) if role == "assistant" else None))
     if messages[-1].role != "assistant":
         raise BadRow("the last message is not the assistant's")
     if next(message.role for message in messages if message.role != "system") == "assistant":
         raise BadRow("the assistant speaks first")
     return Conversation(dataset, row_id, tuple(messages))
+
+
+def _thought(turn: dict[str, Any]) -> str | None:
+    """The thought of an answer; an empty one is none, since tables have the column for every row."""
+    thought = next((turn[name] for name in THOUGHTS if turn.get(name) is not None), None)
+    thought = None if thought is None else _text(thought, "the thought of the assistant", may_be_empty=True)
+    return thought if thought and thought.strip() else None
 
 
 def _name(name: object, what: str) -> str:

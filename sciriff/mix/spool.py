@@ -7,12 +7,14 @@ from sciriff.data.records import Conversation
 from sciriff.mix.recipe import Candidate, text_digest
 from sciriff.run.json_lines import Message
 
+THOUGHT = "\x01"
+
 
 class Spool:
     """Conversations in a temporary file, addressed by offset. The `with` block removes the file.
 
     A row is its length in bytes, a newline, and its strings joined by NUL characters, which no text of a mix has: a
-    third of JSON's time.
+    third of JSON's time. The thought of a message follows its role, after a control character that no role has.
     """
 
     def __init__(self, path: Path) -> None:
@@ -33,7 +35,8 @@ class Spool:
     def add(self, conversation: Conversation) -> Candidate:
         strings = [conversation.dataset, conversation.id]
         for message in conversation.messages:
-            strings += (message.role, message.content)
+            thought = "" if message.thought is None else f"{THOUGHT}{message.thought}"
+            strings += (message.role + thought, message.content)
         row = "\0".join(strings).encode()
         place = self._size
         self._size += self._file.write(b"%d\n%b" % (len(row), row))
@@ -51,7 +54,12 @@ class Spool:
         self._reader.seek(candidate.place)
         length = int(self._reader.readline())
         dataset, row_id, *strings = self._reader.read(length).decode().split("\0")
-        messages = [Message(role, content) for role, content in zip(strings[::2], strings[1::2], strict=True)]
+        messages = [_message(role, content) for role, content in zip(strings[::2], strings[1::2], strict=True)]
         if surplus := self._surplus.get(candidate.place):
             del messages[-surplus:]
         return Conversation(dataset, row_id, tuple(messages))
+
+
+def _message(role: str, content: str) -> Message:
+    role, mark, thought = role.partition(THOUGHT)
+    return Message(role, content, thought if mark else None)

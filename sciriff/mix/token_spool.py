@@ -23,6 +23,20 @@ class TokenRow(NamedTuple):
     """bool, shape (tokens,)."""
 
 
+class Remark(NamedTuple):
+    """What of a conversation is not learnt."""
+
+    alone: bool = False
+    """All answers but the last."""
+    lost_thought: bool = False
+    """The thought of an answer, for which the markup has no place."""
+    empty_thought: bool = False
+    """The empty thought that the tokenizer's template writes before an answer."""
+
+
+LEARNT = Remark()
+
+
 class TokenSpool:
     """Rows of tokens in an unnamed temporary file in `folder`, looked up by their JSON line in a mix, unparsed."""
 
@@ -30,13 +44,21 @@ class TokenSpool:
         self._file = TemporaryFile(dir=folder, buffering=1 << 20)  # noqa: SIM115 - open as long as this object lives
         self._size = 0
         self._places: dict[bytes, tuple[int, int, int]] = {}
+        self._remarks: dict[bytes, Remark] = {}
 
-    def add(self, conversation: Conversation, ids: np.ndarray, targets: np.ndarray) -> None:
+    def add(self, conversation: Conversation, ids: np.ndarray, targets: np.ndarray, remark: Remark = LEARNT) -> None:
         """Keep the row of a conversation."""
         name = conversation.name.encode(errors="surrogatepass")
-        self._places[_digest(to_json(conversation).encode())] = self._size, len(name), len(ids)
+        digest = _digest(to_json(conversation).encode())
+        self._places[digest] = self._size, len(name), len(ids)
+        if any(remark):
+            self._remarks[digest] = remark
         write = self._file.write
         self._size += write(ids.data) + write(targets.data) + write(name)
+
+    def remark(self, line: bytes) -> Remark | None:
+        """Return what is not learnt of the conversation with this `to_json` line; None if all is, or it is unknown."""
+        return self._remarks.get(_digest(line)) if self._remarks else None
 
     def get(self, line: bytes) -> TokenRow | None:
         """Return the row of the conversation with this `to_json` line; None if it was never added."""

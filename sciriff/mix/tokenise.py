@@ -11,10 +11,14 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
+from sciriff.config import ChatSettings
+from sciriff.data.mix_card import RemarkCard
 from sciriff.data.records import Conversation
 from sciriff.data.token_file import batches, write_token_file
-from sciriff.mix.token_spool import TokenRow, TokenSpool
-from sciriff.models.chat_markup import Markup, Rendered, TrainingRow, jinja_template
+from sciriff.mix.tally import Found
+from sciriff.mix.token_spool import Remark, TokenRow, TokenSpool
+from sciriff.models.chat_markup import PLAIN, Markup, Rendered, TrainingRow, jinja_template
+from sciriff.models.tokenizer_template import Inexpressible, template_of
 from sciriff.run.digest import value_digest
 from sciriff.run.json_lines import record_of
 from sciriff.run.progress import Progress
@@ -26,14 +30,24 @@ if TYPE_CHECKING:
 BATCH_CHARACTERS = 1 << 19
 """Text of a batch of conversations for the tokenizer, whose own objects take 30 times that."""
 
+ONLY_LAST = "the tokenizer's chat template lets only the last of its answers be learnt"
+
+THOUGHT = b'"thought":'
+"""In the line of a row with a thought, and in few others."""
+
+Encoded = list[list[list[int]]]
+"""For each conversation the token ids of each piece."""
+
 ENCODERS = 2
 """Batches tokenised at the same time, so that all cores are busy while the last row of one is not done."""
 
 
-def markup_digest(chat: str, tokenizer: PreTrainedTokenizerFast) -> str:
-    """Digest of the tokenizer's vocabulary and rules and of the markup."""
+def markup_digest(chat: str, tokenizer: PreTrainedTokenizerFast, settings: ChatSettings = PLAIN) -> str:
+    """Digest of the tokenizer's vocabulary and rules and of the markup. The day counts only if the template asks."""
+    about = template_of(tokenizer, settings).about if chat == "tokenizer" else {}
     return value_digest(
-        {
+        about
+        | {
             "tokenizer": tokenizer.backend_tokenizer.to_str(),
             "special_tokens": {key: str(token) for key, token in tokenizer.special_tokens_map.items()},
             "template": jinja_template(chat) or tokenizer.chat_template,
@@ -44,28 +58,80 @@ def markup_digest(chat: str, tokenizer: PreTrainedTokenizerFast) -> str:
 class Tokeniser:
     """Tokenises each conversation once: those that fit wait on disk until the mix is written.
 
-    `scratch` is a folder for that, in which no name appears. UserError if the tokenizer lacks what `chat` needs.
+    `scratch` is a folder for that, in which no name appears; `settings` and `on_bad_row` (of the mix) are for the
+    tokenizer's own template. UserError if the tokenizer lacks what `chat` needs.
     """
 
-    def __init__(self, chat: str, tokenizer: PreTrainedTokenizerFast, scratch: Path) -> None:
-        self._markup = Markup(chat, tokenizer)
+    def __init__(
+        self,
+        chat: str,
+        tokenizer: PreTrainedTokenizerFast,
+        scratch: Path,
+        settings: ChatSettings = PLAIN,
+        on_bad_row: str = "error",
+    ) -> None:
+        self._markup = Markup(chat, tokenizer, settings)
         self._spool = TokenSpool(scratch)
+        self._on_bad_row = on_bad_row
+        self._reasons: dict[str, str] = {}
+        """Why rows were refused, each with what the template said of the first."""
+        self.may_refuse = chat == "tokenizer"
+        """Whether the markup may have no form for a row."""
 
-    def fitting(self, conversations: Iterable[Conversation], limit: int, truncate: str) -> list[int | None]:
+    def fitting(self, conversations: Iterable[Conversation], limit: float, truncate: str) -> list[int | str | None]:
         """Return how many last messages each conversation must lose to fit `limit` tokens, markup included.
 
-        None if it cannot fit. With `truncate="turns"` the rest ends with an answer; with `drop` no message may be lost.
-        UserError names a row that the markup cannot express.
+        None if it cannot fit; the reason if the markup cannot express it, which is a UserError that names the row
+        unless mix.on_bad_row leaves such rows out. With `truncate="turns"` the rest ends with an answer; with `drop` no
+        message may be lost.
         """
-        surpluses: list[int | None] = []
-        for conversation, row in self._tokenised(conversations):
-            ends = row.answers if truncate == "turns" else row.answers[-1:]
-            messages, tokens = max((end for end in ends if end[1] <= limit), default=(0, 0))
-            if messages:
-                kept = replace(conversation, messages=conversation.messages[:messages])
-                self._spool.add(kept, row.ids[:tokens], row.targets[:tokens])
-            surpluses.append(len(conversation.messages) - messages if messages else None)
-        return surpluses
+        return [self._fit(conversation, row, limit, truncate) for conversation, row in self._tokenised(conversations)]
+
+    def _fit(
+        self, conversation: Conversation, row: TrainingRow | Inexpressible, limit: float, truncate: str
+    ) -> int | str | None:
+        if isinstance(row, Inexpressible):
+            return self._reasons.setdefault(row.reason, f"{row.reason}{row.details}")
+        if row.alone and self._on_bad_row == "only_whole":
+            return ONLY_LAST
+        ends = row.answers if truncate == "turns" else row.answers[-1:]
+        messages, tokens = max((end for end in ends if end[1] <= limit), default=(0, 0))
+        if messages:
+            kept = replace(conversation, messages=conversation.messages[:messages])
+            self._spool.add(kept, row.ids[:tokens], row.targets[:tokens], Remark(*row[3:]))
+            return len(conversation.messages) - messages
+        if row.alone and truncate == "turns":  # its earlier answers are no part of this row
+            answers = [n for n, message in enumerate(conversation.messages, 1) if message.role == "assistant"]
+            shorter = replace(conversation, messages=conversation.messages[: answers[-2]])
+            [surplus] = self.fitting([shorter], limit, truncate)
+            if isinstance(surplus, int):
+                return len(conversation.messages) - answers[-2] + surplus
+        return None
+
+    def remarks(self, mix: Path) -> RemarkCard:
+        """Count the rows of a finished mix of which not all is learnt."""
+        alone, lost, empty = Found(), Found(), Found()
+        with mix.open("rb") as file:
+            for number, line in enumerate(file, 1):
+                remark = self._spool.remark(line.rstrip(b"\n"))
+                without_place = not self.may_refuse and THOUGHT in line
+                if remark is None and not without_place:
+                    continue
+                row = record_of(line, Conversation, mix, number)
+                if remark and remark.alone:
+                    alone.add(row.name)
+                if remark and remark.empty_thought:
+                    empty.add(row.name)
+                if (remark and remark.lost_thought) or (without_place and any(m.thought for m in row.messages)):
+                    lost.add(row.name)
+        counts: RemarkCard = {}
+        if alone.rows:
+            counts["last_answer_alone"] = {"rows": alone.rows, "first": alone.first}
+        if lost.rows:
+            counts["without_thought"] = {"rows": lost.rows, "first": lost.first}
+        if empty.rows:
+            counts["empty_thought"] = {"rows": empty.rows, "first": empty.first}
+        return counts
 
     def write(self, mix: Path, rows: int, folder: Path) -> None:
         """Write the tokens of a finished mix (jsonl of `rows` rows) into `folder`, in its own order."""
@@ -92,34 +158,55 @@ class Tokeniser:
                 yield from cast("Iterator[TokenRow]", some)
             else:
                 for conversation, row in self._tokenised(cast("Iterator[Conversation]", some)):
+                    assert not isinstance(row, Inexpressible), f"{conversation.name} was refused before"
                     yield TokenRow(conversation.name, row.ids, row.targets)
 
-    def _tokenised(self, conversations: Iterable[Conversation]) -> Iterator[tuple[Conversation, TrainingRow]]:
+    def _tokenised(
+        self, conversations: Iterable[Conversation]
+    ) -> Iterator[tuple[Conversation, TrainingRow | Inexpressible]]:
         """Yield each conversation with its tokens, in order. Other threads tokenise while this one renders the next."""
         with ThreadPoolExecutor(ENCODERS) as encoders:
-            waiting: deque[tuple[list[Conversation], list[Rendered], Future[list[list[list[int]]]]]] = deque()
+            waiting: deque[tuple[list[Conversation], list[Rendered | Inexpressible], Future[Encoded]]] = deque()
             for batch in batches(conversations, _characters, BATCH_CHARACTERS):
-                rendered = []
-                for conversation in batch:
-                    with _naming(conversation):
-                        rendered.append(self._markup.render(conversation.messages))
-                waiting.append((batch, rendered, encoders.submit(self._markup.encode, rendered)))
+                rendered = [self._rendered(conversation) for conversation in batch]
+                texts = [one for one in rendered if isinstance(one, Rendered)]
+                waiting.append((batch, rendered, encoders.submit(self._markup.encode, texts)))
                 if len(waiting) > ENCODERS:
                     yield from self._finished(*waiting.popleft())
             while waiting:
                 yield from self._finished(*waiting.popleft())
 
+    def _rendered(self, conversation: Conversation) -> Rendered | Inexpressible:
+        with _naming(conversation):
+            try:
+                return self._markup.render(conversation.messages)
+            except Inexpressible as error:
+                return self._refused(error)
+
     def _finished(
-        self, batch: list[Conversation], rendered: list[Rendered], encoded: Future[list[list[list[int]]]]
-    ) -> Iterator[tuple[Conversation, TrainingRow]]:
-        for conversation, text, pieces in zip(batch, rendered, encoded.result(), strict=True):
-            with _naming(conversation):
-                row = self._markup.row(text, pieces)
+        self, batch: list[Conversation], rendered: list[Rendered | Inexpressible], encoded: Future[Encoded]
+    ) -> Iterator[tuple[Conversation, TrainingRow | Inexpressible]]:
+        pieces = iter(encoded.result())
+        for conversation, text in zip(batch, rendered, strict=True):
+            row: TrainingRow | Inexpressible
+            if isinstance(text, Inexpressible):
+                row = text
+            else:
+                with _naming(conversation):
+                    try:
+                        row = self._markup.row(text, next(pieces))
+                    except Inexpressible as error:
+                        row = self._refused(error)
             yield conversation, row
+
+    def _refused(self, error: Inexpressible) -> Inexpressible:
+        if self._on_bad_row == "error":
+            raise UserError(f"{error}, or leave such rows out with mix.on_bad_row=drop") from None
+        return error
 
 
 def _characters(conversation: Conversation) -> int:
-    return sum(len(message.content) for message in conversation.messages)
+    return sum(len(message.content) + len(message.thought or "") for message in conversation.messages)
 
 
 @contextmanager

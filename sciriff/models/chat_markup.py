@@ -12,17 +12,19 @@ from collections.abc import Iterable, Sequence
 from functools import cache, cached_property
 from itertools import chain, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from sciriff.config import CHAT_FORMATS
+from sciriff.config import CHAT_FORMATS, ChatSettings
 from sciriff.run.json_lines import Message
 from sciriff.run.user_error import UserError
 
 if TYPE_CHECKING:
     from jinja2 import Template
     from transformers import PreTrainedTokenizerFast
+
+    from sciriff.models.tokenizer_template import TokenizerTemplate
 
 _TEMPLATES = Path(__file__).with_name("chat_templates")
 assert {*(path.stem for path in _TEMPLATES.glob("*.jinja")), "tokenizer"} == set(CHAT_FORMATS)
@@ -36,6 +38,8 @@ _ALSO_ENDS = {"llama3": ("<|end_of_text|>",), "qwen": ("<|endoftext|>",)}
 """Tokens besides the one that ends an answer with which a model may end a text, if the tokenizer has them."""
 _MARK_CODE_POINTS = range(0xE000, 0x110000)
 """Code points, from the first private-use area on, of the two characters that mark cuts in rendered text."""
+PLAIN = ChatSettings()
+"""No arguments, and the default day."""
 _FIRST_MARKS = chr(_MARK_CODE_POINTS[0]), chr(_MARK_CODE_POINTS[1])
 Texts = list[str]
 """Parts of a piece of a rendered conversation, cut inside every special token's name that a message contains: `<` `/s>`
@@ -48,6 +52,12 @@ class Rendered(NamedTuple):
     pieces: list[Texts]
     answers: list[int]
     """For each answer the number of messages up to and including it."""
+    alone: bool = False
+    """Only the last of several answers is here: the tokenizer's template shows the earlier ones otherwise."""
+    lost_thought: bool = False
+    """An answer had a thought for which the markup has no place."""
+    empty_thought: bool = False
+    """The tokenizer's template writes an empty thought before an answer, which is not learnt."""
 
 
 class TrainingRow(NamedTuple):
@@ -58,7 +68,12 @@ class TrainingRow(NamedTuple):
     targets: np.ndarray
     """bool, shape (tokens,): the assistant's text and the token that ends it, in every turn; never a role tag."""
     answers: list[tuple[int, int]]
-    """For each answer the number of messages and of tokens up to its end; they are those of these messages alone."""
+    """For each answer that is learnt the number of messages and of tokens up to its end; they are those of these
+    messages alone."""
+    alone: bool = False
+    """Only the last of several answers is learnt."""
+    lost_thought: bool = False
+    empty_thought: bool = False
 
 
 def jinja_template(chat: str) -> str | None:
@@ -68,15 +83,28 @@ def jinja_template(chat: str) -> str | None:
     return "".join(line for line in _template_lines(chat) if not line.startswith("{#") and "{{ edge }}" not in line)
 
 
-def prompt_ids(chat: str, messages: Sequence[Message], tokenizer: PreTrainedTokenizerFast) -> list[int]:
+def saved_template(chat: str, tokenizer: PreTrainedTokenizerFast, settings: ChatSettings = PLAIN) -> Any:
+    """Return the chat template to save with a model; the tokenizer's own has the values of `settings` as defaults."""
+    if chat != "tokenizer":
+        return jinja_template(chat)
+    from sciriff.models.tokenizer_template import template_of
+
+    text = template_of(tokenizer, settings).saved()
+    named = tokenizer.chat_template
+    return {**named, "default": text} if isinstance(named, dict) else text
+
+
+def prompt_ids(
+    chat: str, messages: Sequence[Message], tokenizer: PreTrainedTokenizerFast, settings: ChatSettings = PLAIN
+) -> list[int]:
     """Return the token ids up to where the assistant answers, a prefix of the training row's. Errors as `Markup`."""
-    return Markup(chat, tokenizer).prompt_ids(messages)[0]
+    return Markup(chat, tokenizer, settings).prompt_ids(messages)[0]
 
 
-def end_ids(chat: str, tokenizer: PreTrainedTokenizerFast) -> list[int]:
+def end_ids(chat: str, tokenizer: PreTrainedTokenizerFast, settings: ChatSettings = PLAIN) -> list[int]:
     """Return the token ids that end an answer in generation, the one that training teaches first."""
     others = map(tokenizer.get_vocab().get, _ALSO_ENDS.get(chat, ()))
-    ends = [Markup(chat, tokenizer).end_id, tokenizer.eos_token_id, *others]
+    ends = [Markup(chat, tokenizer, settings).end_id, tokenizer.eos_token_id, *others]
     return list(dict.fromkeys(end for end in ends if end is not None))
 
 
@@ -84,11 +112,17 @@ class Markup:
     """The format `chat` (model.chat) with one tokenizer, prepared once for many conversations.
 
     `render` each conversation, `encode` several at a time (in parallel and without Python's lock, so that another
-    thread can render the next), and make a `row` of each. UserError if the tokenizer lacks what `chat` needs.
+    thread can render the next), and make a `row` of each. `settings` are for the tokenizer's own template. UserError if
+    the tokenizer lacks what `chat` needs.
     """
 
-    def __init__(self, chat: str, tokenizer: PreTrainedTokenizerFast) -> None:
+    def __init__(self, chat: str, tokenizer: PreTrainedTokenizerFast, settings: ChatSettings = PLAIN) -> None:
         self._chat = chat
+        self._template: TokenizerTemplate | None = None
+        if chat == "tokenizer":
+            from sciriff.models.tokenizer_template import template_of
+
+            self._template = template_of(tokenizer, settings)
         self._tokenizer = tokenizer
         self._backend = tokenizer.backend_tokenizer
         self._backend.no_truncation()
@@ -102,25 +136,39 @@ class Markup:
         self._marks_spaces = both != newline + letter
 
     def render(self, messages: Sequence[Message], *, to_answer: bool = False) -> Rendered:
-        """Return the pieces up to the end of the last answer; with `to_answer` up to where the next one begins."""
-        text = "".join([message.content for message in messages])
+        """Return the pieces up to the end of the last answer; with `to_answer` up to where the next one begins.
+        Inexpressible where the tokenizer's template has no rendering that training could have."""
+        template = self._template
+        if template is not None and any(message.role == "assistant" for message in messages):
+            messages = [_with_thought(message, template) for message in messages]
+        text = "".join([message.content + (message.thought or "") for message in messages])
         cut, edge = _FIRST_MARKS
         if cut in text or edge in text:
             cut, edge = islice((mark for c in _MARK_CODE_POINTS if (mark := chr(c)) not in text), 2)
-        safe = [{"role": message.role, "content": message.content} for message in messages]
         if self._special_starts.search(text):
-            for message in safe:
-                message["content"] = self._special_starts.sub(rf"\g<0>{cut}", message["content"])
-        answers = [number for number, message in enumerate(messages, 1) if message.role == "assistant"]
-        if self._chat == "tokenizer":
-            pieces = self._render_with_tokenizer(safe, answers, to_answer=to_answer)
-        else:
-            names = self._special_names
-            text = _compiled(self._chat).render(messages=safe, add_generation_prompt=to_answer, edge=edge, **names)
-            pieces = text.split(edge)
-            if not to_answer:
-                del pieces[-1]
-        return Rendered([piece.split(cut) for piece in pieces], answers)
+            messages = [self._guarded(message, cut) for message in messages]
+        if template is not None:
+            if to_answer:
+                return Rendered(_split(template.prompt(messages), cut), _answers(messages))
+            pieces = template.pieces(messages)
+            return Rendered(_split(pieces.texts, cut), *pieces[1:])
+        safe = [{"role": message.role, "content": message.content} for message in messages]
+        names = self._special_names
+        text = _compiled(self._chat).render(messages=safe, add_generation_prompt=to_answer, edge=edge, **names)
+        rendered = text.split(edge)
+        if not to_answer:
+            del rendered[-1]
+        lost = any(message.thought for message in messages)
+        return Rendered(_split([[piece] for piece in rendered], cut), _answers(messages), lost_thought=lost)
+
+    def _guarded(self, message: Message, cut: str) -> Message:
+        """A message with `cut` inside every special token's name."""
+
+        def guarded(text: str) -> str:
+            return self._special_starts.sub(rf"\g<0>{cut}", text)
+
+        thought = None if message.thought is None else guarded(message.thought)
+        return Message(message.role, guarded(message.content), thought)
 
     def encode(self, conversations: Sequence[Rendered]) -> list[list[list[int]]]:
         """Return, for each conversation, the token ids of each of its pieces; all conversations are tokenised together.
@@ -129,35 +177,42 @@ class Markup:
         these models were all trained: SentencePiece tokenizers add a space mark there, but not after a BOS in the text.
         """
         bos = (self._tokenizer.bos_token or "") if self._chat != "tokenizer" else ""
-        flat = [list(chain.from_iterable(pieces)) for pieces, _ in conversations]
+        flat = [list(chain.from_iterable(pieces)) for (pieces, *_) in conversations]
         beginnings = self._tokenise([texts[0].removeprefix(bos) for texts in flat])
         continuations = iter(self._tokenise_continuations([text for texts in flat for text in texts[1:]]))
         rows = []
-        for (pieces, _), texts, first in zip(conversations, flat, beginnings, strict=True):
+        for (pieces, *_), texts, first in zip(conversations, flat, beginnings, strict=True):
             bos_ids = [self._tokenizer.bos_token_id] if bos and texts[0].startswith(bos) else []
             ids = chain([bos_ids + first], continuations)
             rows.append([list(chain.from_iterable(islice(ids, len(piece)))) for piece in pieces])
         return rows
 
     def row(self, rendered: Rendered, pieces: list[list[int]]) -> TrainingRow:
-        """Return the training row of pieces with these ids. UserError if the answers end differently."""
+        """Return the training row of pieces with these ids. Where earlier answers end with another token than the last
+        one, the last one alone is learnt. UserError if that does not end as an answer does."""
         ids = np.fromiter(chain.from_iterable(pieces), np.int32, sum(map(len, pieces)))
         targets = np.zeros(len(ids), np.bool_)
         answers = []
-        position = 0
+        position = start = 0
+        alone = rendered.alone
+        ends: list[int] = []
         for prompt, answer, messages in zip(pieces[::2], pieces[1::2], rendered.answers, strict=True):
-            position += len(prompt)
+            start = position + len(prompt)
             end = self._end(answer)
-            if answer[end] != self.end_id:
-                found, usual = self._tokenizer.convert_ids_to_tokens([answer[end], self.end_id])
-                raise UserError(
-                    f"model.chat={self._chat} ends this answer with {found} and others with {usual}, so a model would "
-                    "not learn where to stop; choose another model.chat"
-                )
-            targets[position : position + end + 1] = True
-            position += len(answer)
+            ends.append(answer[end])
+            targets[start : start + end + 1] = True
+            position = start + len(answer)
             answers.append((messages, position))
-        return TrainingRow(ids, targets, answers)
+        if ends[-1] != self.end_id:
+            from sciriff.models.tokenizer_template import Inexpressible
+
+            found, usual = self._tokenizer.convert_ids_to_tokens([ends[-1], self.end_id])
+            why = f" ({found}, and others with {usual}), so a model would not learn where to stop"
+            raise Inexpressible("ends an answer with a token of its own", why)
+        if any(end != self.end_id for end in ends):
+            targets[:start] = False
+            answers, alone = answers[-1:], True
+        return TrainingRow(ids, targets, answers, alone, *rendered[3:])
 
     def prompt_ids(self, *conversations: Sequence[Message]) -> list[list[int]]:
         """Return the token ids of each conversation up to where the assistant answers."""
@@ -165,14 +220,29 @@ class Markup:
         return [list(chain.from_iterable(ids)) for ids in pieces]
 
     def answer_ids(self, text: str) -> list[int]:
-        """Return the token ids of an answer that begins with `text`, as training has them after any prompt, without
-        what ends an answer."""
+        """Return the token ids of an answer that begins with `text`, as training has them after any prompt and
+        `before_answer`, without what ends an answer."""
         answer = self.encode([self.render([Message("user", "x"), Message("assistant", text)])])[0][-1]
         return answer[: self._end(answer)]
 
     @cached_property
+    def before_answer(self) -> list[int]:
+        """Token ids of the empty thought that the tokenizer's template writes between a prompt and an answer without
+        a thought; most have none."""
+        if self._template is None:
+            return []
+        try:
+            rendered = self.render([Message("user", "x"), Message("assistant", "x")])
+        except UserError:
+            return []
+        return list(chain.from_iterable(self._tokenise_continuations(rendered.pieces[0][1:])))
+
+    @cached_property
     def end_id(self) -> int:
         """Token id that ends an answer."""
+        if self._template is not None:
+            [after] = self._tokenise_continuations([self._template.after_answer()])
+            return after[self._end(after)]
         _, answer = self.encode([self.render([Message("user", "x"), Message("assistant", "x")])])[0]
         return answer[self._end(answer)]
 
@@ -181,49 +251,14 @@ class Markup:
         for i in reversed(range(len(answer))):
             if answer[i] in self._special_ids:
                 return i
+        if self._template is not None:
+            from sciriff.models.tokenizer_template import Inexpressible
+
+            raise Inexpressible("ends no answer with a special token", ", so a model would never learn to stop")
         raise UserError(
             f"model.chat={self._chat} ends no answer with a special token of this tokenizer, so a model would never "
-            "learn to stop" + ("; choose another model.chat" if self._chat == "tokenizer" else ": it has no eos_token")
+            "learn to stop: it has no eos_token"
         )
-
-    def _render_with_tokenizer(
-        self, messages: list[dict[str, str]], answers: list[int], *, to_answer: bool
-    ) -> list[str]:
-        """Return the pieces as the tokenizer's own template renders them. It is rendered up to the beginning and the
-        end of each answer, to verify that later messages do not change earlier text, which training cannot have."""
-        if not self._tokenizer.chat_template:
-            fix = "choose another model.chat, such as tulu"
-            raise UserError(f"model.chat=tokenizer: this tokenizer has no chat template; {fix}")
-        pieces: list[str] = []
-        rendered = ""
-        ends = [end for answer in answers for end in ((answer - 1, True), (answer, False))]
-        for upto, before_answer in [*ends, (len(messages), True)] if to_answer else ends:
-            longer = self._apply_chat_template(messages[:upto], add_generation_prompt=before_answer)
-            if not longer.startswith(rendered):
-                if to_answer:  # Qwen3's drops thoughts: nothing like it is trained, and a prompt is the whole text
-                    return [self._apply_chat_template(messages, add_generation_prompt=True)]
-                raise UserError(
-                    "model.chat=tokenizer: this tokenizer's chat template renders the beginning of a conversation "
-                    "differently when more messages follow, so a prompt would differ from what was trained; choose "
-                    "another model.chat"
-                )
-            pieces.append(longer[len(rendered) :])
-            rendered = longer
-        return pieces
-
-    def _apply_chat_template(self, messages: list[dict[str, str]], *, add_generation_prompt: bool) -> str:
-        from jinja2 import TemplateError
-
-        try:
-            options = {"tokenize": False, "add_generation_prompt": add_generation_prompt}
-            text = self._tokenizer.apply_chat_template(messages, **options)
-        except (TemplateError, TypeError) as error:
-            raise UserError(
-                f"model.chat=tokenizer: the tokenizer's chat template refuses a conversation ({error}); choose another "
-                "model.chat"
-            ) from None
-        assert isinstance(text, str)
-        return text
 
     def _tokenise(self, texts: Texts) -> list[list[int]]:
         # _fast leaves out the offsets
@@ -244,6 +279,22 @@ class Markup:
         done = [row for row in rows if row is not None]
         assert len(done) == len(texts), "no mark stands apart from the text"
         return done
+
+
+def _answers(messages: Sequence[Message]) -> list[int]:
+    return [number for number, message in enumerate(messages, 1) if message.role == "assistant"]
+
+
+def _split(pieces: Iterable[list[str]], cut: str) -> list[Texts]:
+    return [list(chain.from_iterable(part.split(cut) for part in piece)) for piece in pieces]
+
+
+def _with_thought(message: Message, template: TokenizerTemplate) -> Message:
+    """A message whose thought, if its text begins with one, is apart, for templates that know thoughts."""
+    if message.role != "assistant" or message.thought is not None:
+        return message
+    thought, content = template.split(message.content)
+    return message if thought is None or not content else Message(message.role, content, thought)
 
 
 @cache

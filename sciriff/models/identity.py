@@ -52,9 +52,11 @@ def context_of(model: ModelConfig, hf_config: Any | None) -> int:
 def check_tensor_parallel(model: ModelConfig, hf_config: Any | None, ways: int) -> None:
     """UserError if `ways` GPUs (engine.tensor_parallel) do not divide the model's attention heads."""
     assert model.shape is not None, "ModelConfig refuses weights without one"
+    from sciriff.models.parts import number  # with torch
+
     text = hf_config.get_text_config() if hf_config is not None else None
-    heads = getattr(text, "num_attention_heads", None) or model.shape.heads
-    kv_heads = getattr(text, "num_key_value_heads", None) or (model.shape.kv_heads if text is None else heads)
+    heads = number(text, "num_attention_heads") or model.shape.heads
+    kv_heads = number(text, "num_key_value_heads") or (model.shape.kv_heads if text is None else heads)
     if not shares_heads(heads, kv_heads, ways):
         fitting = [str(n) for n in range(1, heads + 1) if shares_heads(heads, kv_heads, n)]
         raise UserError(

@@ -80,7 +80,6 @@ def load_model(
     """
     from safetensors import SafetensorError
     from safetensors.torch import save_model
-    from transformers import AutoModelForCausalLM
 
     tokenizer = load_tokenizer(model)
     if model.path is None:
@@ -101,7 +100,7 @@ def load_model(
     if trains:
         restore_before_training(config, source, in_four_bits=four_bits_on is not None)
     try:
-        loaded, names = AutoModelForCausalLM.from_pretrained(
+        loaded, names = auto_class(config).from_pretrained(
             source,
             config=config,
             dtype=dtype,
@@ -127,6 +126,35 @@ def load_model(
             if hasattr(module, "support_avx512bf16_for_cpu"):
                 module.support_avx512bf16_for_cpu = False
     return loaded
+
+
+def auto_class(config: PretrainedConfig) -> Any:
+    """Return the class of transformers that loads the model of this config whole, with the towers that it may have.
+
+    AutoModelForCausalLM would take the language model alone out of some families' checkpoints, and has no others. What
+    is trained from it could not be served as the family is.
+    """
+    import transformers
+    from transformers.models.auto import modeling_auto
+
+    text_only = transformers.AutoModelForCausalLM
+    own_code = getattr(config, "auto_map", None)
+    if config.get_text_config() is config or (isinstance(own_code, dict) and "AutoModelForCausalLM" in own_code):
+        return text_only
+    # The wider one is newer than the lowest version supported.
+    for name, mapping in (
+        ("AutoModelForMultimodalLM", "MODEL_FOR_MULTIMODAL_LM_MAPPING"),
+        ("AutoModelForImageTextToText", "MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING"),
+    ):
+        known = getattr(modeling_auto, mapping, {})
+        if type(config) not in known:
+            continue
+        own_names = {name for name in config.architectures or () if isinstance(name, str)}
+        whole = known[type(config)]
+        names = {kind.__name__ for kind in (whole if isinstance(whole, list | tuple) else (whole,))}
+        if not own_names or own_names & names or type(config) not in modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING:
+            return getattr(transformers, name)
+    return text_only
 
 
 def _refuse_adapter(model: ModelConfig, source: str) -> None:

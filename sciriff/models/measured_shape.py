@@ -15,21 +15,17 @@ import torch
 from torch import nn
 
 from sciriff.config import ShapeConfig
+from sciriff.models.loading import auto_class
+from sciriff.models.parts import attends, decoder_of, expert_modules, layers_of, number, share_of_experts
 from sciriff.models.training_memory import largest_matrix, layer_parameters, linear_layers
 
-EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts")
-"""Names that families give the number of experts of a layer."""
-PER_TOKEN = (
-    *("num_experts_per_tok", "num_experts_per_token", "experts_per_token", "top_k_experts"),
-    *("moe_topk", "moe_top_k", "moe_k"),
-)
-"""Names of the number of experts that a token goes to."""
 INNER = ("intermediate_size", "ffn_dim", "n_inner", "ffn_hidden_size", "d_ff")
 LONGEST = ("max_position_embeddings", "n_positions", "max_sequence_length", "max_seq_len", "seq_length")
-ATTENTION = re.compile(r"Attention")
-NO_ATTENTION = re.compile(r"Linear|Lightning|Delta|Mamba|Norm|Mask")
-"""Class names of layers that mix tokens without keeping keys and values of each."""
-ROUTER = re.compile(r"(^|\.)(router|gate|shared_expert_gate)(\.|$)")
+ROUTER = re.compile(r"(\w+_)?(gate|router)")
+"""Names of linear layers beside experts that choose among these."""
+ROUTER_CLASS = re.compile(r"Rout(er|ing)|Gating|Gate$")
+OF_EXPERTS = "experts"
+"""Name under which a shape has the matrices of all experts."""
 
 
 class UnknownFamily(Exception):
@@ -39,7 +35,7 @@ class UnknownFamily(Exception):
 def empty_model(values: dict[str, Any], source: str, revision: str | None, trust_remote_code: bool) -> Any:
     """Build the model of the values of a config.json on the meta device, where a tensor has a shape and no memory; code
     beside it runs under `trust_remote_code` alone. UnknownFamily, or whatever the family raises."""
-    from transformers import CONFIG_MAPPING, AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText
+    from transformers import CONFIG_MAPPING, AutoConfig
 
     family = values["model_type"]
     if trust_remote_code:
@@ -55,16 +51,16 @@ def empty_model(values: dict[str, Any], source: str, revision: str | None, trust
         if hasattr(part, "quantization_config"):  # sizes are those of the weights before
             del part.quantization_config
     with torch.device("meta"), _without_initial_weights():
-        for kind in (AutoModelForCausalLM, AutoModelForImageTextToText):
-            try:
-                model = kind.from_config(config, attn_implementation="eager", trust_remote_code=trust_remote_code)
-            except ValueError as error:
-                if "Unrecognized configuration class" not in str(error):
-                    raise
-                continue
-            model.tie_weights()
-            return model
-    raise UnknownFamily(family)
+        try:
+            model = auto_class(config).from_config(
+                config, attn_implementation="eager", trust_remote_code=trust_remote_code
+            )
+        except ValueError as error:
+            if "Unrecognized configuration class" not in str(error):
+                raise
+            raise UnknownFamily(family) from None
+    model.tie_weights()
+    return model
 
 
 def _without_initial_weights() -> AbstractContextManager[Any]:
@@ -84,25 +80,24 @@ def shape_of_model(model: Any, default_context: int) -> tuple[ShapeConfig, tuple
     """Return the shape of a model, and lines on what is worth knowing. A key that a Llama's formula has right is
     null."""
     text, notes = model.config.get_text_config(), []
-    decoder = _decoder(model)
+    decoder = decoder_of(model)
     inputs, outputs = model.get_input_embeddings(), model.get_output_embeddings()
     own = _weights(decoder, inputs, outputs)
     all_weights = _weights(model)
-    layers = _layers(decoder, text)
-    heads = _number(text, "num_attention_heads", "n_head", "num_heads") or 1
-    kv_heads = _number(text, "num_key_value_heads", "num_kv_heads") or heads
-    hidden = int(inputs.weight.shape[1]) if _number(text, "hidden_size") is None else _number(text, "hidden_size")
-    assert hidden is not None
-    context = _number(text, *LONGEST)
+    layers = layers_of(model)
+    heads = number(text, "num_attention_heads", "n_head", "num_heads") or 1
+    kv_heads = number(text, "num_key_value_heads", "num_kv_heads") or heads
+    hidden = number(text, "hidden_size") or int(inputs.weight.shape[1])
+    context = number(text, *LONGEST)
     if context is None:
         notes.append(
             f"its config.json has no longest sequence; {default_context:,} tokens are taken: model.shape.context"
         )
-    active, experts_of_a_token = _active(decoder, text, own)
+    share = share_of_experts(text)
     shape = ShapeConfig(
         layers=len(layers),
         hidden=hidden,
-        intermediate=_intermediate(decoder, layers, text, hidden, experts_of_a_token),
+        intermediate=_intermediate(layers, text, hidden, share),
         heads=heads,
         kv_heads=kv_heads if heads % kv_heads == 0 else heads,
         vocabulary=int(inputs.weight.shape[0]),
@@ -111,18 +106,19 @@ def shape_of_model(model: Any, default_context: int) -> tuple[ShapeConfig, tuple
         head_width=_head_width(text, heads, hidden),
         total=sum(all_weights.values()),
     )
-    return _only_what_differs(shape, model, decoder, layers, own, active), tuple(notes)
+    active = _active(decoder, own, _weights(*expert_modules(decoder)), share)
+    return _only_what_differs(shape, model, layers, own, active), tuple(notes)
 
 
 def _only_what_differs(
-    shape: ShapeConfig, model: Any, decoder: nn.Module, layers: list[nn.Module], own: dict[int, int], active: int
+    shape: ShapeConfig, model: Any, layers: list[nn.Module], own: dict[int, int], active: int
 ) -> ShapeConfig:
     """The shape with the keys that a Llama's formula has wrong, and null for the others."""
     llama = replace(shape, total=None)
     assert shape.total is not None
-    frozen, without_attention = shape.total - sum(own.values()), sum(not _attends(one) for one in layers)
+    frozen, without_attention = shape.total - sum(own.values()), sum(not attends(one) for one in layers)
     largest, layer = max(own.values()), max(sum(_weights(one).values()) for one in layers)
-    linear = _linear_layers(decoder, model.get_output_embeddings())
+    linear = _linear_layers(decoder_of(model), model.get_output_embeddings())
     as_llama = {name: [n for size in sizes for n in size] for name, sizes in linear_layers(llama).items()}
     return replace(
         shape,
@@ -136,108 +132,89 @@ def _only_what_differs(
     )
 
 
-def _decoder(model: Any) -> Any:
-    """The language model without its head and without towers."""
-    decoder = model.get_decoder() if hasattr(model, "get_decoder") else None
-    return decoder if decoder is not None and decoder is not model else model.base_model
-
-
 def _weights(*modules: Any) -> dict[int, int]:
     """Identity -> number of weights, of each parameter once."""
     found = chain.from_iterable(module.parameters() for module in modules if module is not None)
     return {id(parameter): parameter.numel() for parameter in found}
 
 
-def _layers(decoder: nn.Module, text: Any) -> list[nn.Module]:
-    """The layers of the language model: of its lists of modules that with the most weights."""
-    lists = [module for module in decoder.modules() if isinstance(module, nn.ModuleList) and len(module)]
-    wanted = _number(text, "num_hidden_layers", "n_layer", "num_layers")
-    as_many = [one for one in lists if len(one) == wanted] or lists
-    if not as_many:
-        raise ValueError("it has no layers")
-    return list(max(as_many, key=lambda one: sum(_weights(one).values())))
-
-
-def _number(config: Any, *names: str) -> int | None:
-    """The first of these that a config has; of a list, with a number for each layer, the largest."""
-    for name in names:
-        value = getattr(config, name, None)
-        numbers = [one for one in (value if isinstance(value, list | tuple) else [value]) if type(one) is int]
-        if numbers and max(numbers) > 0:
-            return max(numbers)
-    return None
-
-
 def _head_width(text: Any, heads: int, hidden: int) -> int | None:
     """Width of a head's keys where it is not hidden / heads."""
-    parts = [_number(text, name) for name in ("qk_nope_head_dim", "qk_rope_head_dim")]
-    widths = [_number(text, name) for name in ("head_dim", "global_head_dim", "attention_head_dim", "kv_channels")]
+    parts = [number(text, name) for name in ("qk_nope_head_dim", "qk_rope_head_dim")]
+    widths = [number(text, name) for name in ("head_dim", "global_head_dim", "attention_head_dim", "kv_channels")]
     width = sum(part for part in parts if part) or max((width for width in widths if width), default=0)
     if not width:
         return None if hidden % heads == 0 else hidden // heads
     return width if width * heads != hidden else None
 
 
-def _is_experts(name: str, module: nn.Module) -> bool:
-    """Whether these are experts that a router chooses among; every token goes through shared ones."""
-    kind = type(module).__name__
-    return name.rpartition(".")[2] == "experts" or ("Experts" in kind and "Shared" not in kind)
-
-
-def _active(decoder: nn.Module, text: Any, own: dict[int, int]) -> tuple[int, float]:
-    """Weights of the language model that a token goes through, and those of experts among them. Tables that are looked
-    up beside the embeddings, as in Gemma 3n, are not among them."""
-    experts = sum(_weights(*(one for name, one in decoder.named_modules() if _is_experts(name, one))).values())
-    settings = [text, *(part for part in (getattr(text, "ffn_config", None),) if part is not None)]
-    count = next(filter(None, (_number(part, *EXPERTS) for part in settings)), None)
-    chosen = next(filter(None, (_number(part, *PER_TOKEN) for part in settings)), None)
-    share = min(1.0, chosen / count) if count and chosen else 1.0
+def _active(decoder: nn.Module, own: dict[int, int], experts: dict[int, int], share: float) -> int:
+    """Weights of the language model that a token goes through. Tables that are looked up beside the embeddings, as in
+    Gemma 3n, are not among them."""
     tables = [one for one in decoder.modules() if isinstance(one, nn.Embedding)]
     embedding = max((one.weight.numel() for one in tables), default=0)
     looked_up = sum(_weights(*tables).values()) - embedding if len(tables) > 1 else 0
-    return round(sum(own.values()) - experts * (1 - share)) - looked_up, experts * share
+    return round(sum(own.values()) - sum(experts.values()) * (1 - share)) - looked_up
 
 
-def _intermediate(
-    decoder: nn.Module, layers: list[nn.Module], text: Any, hidden: int, experts_of_a_token: float
-) -> int:
-    """Width of the MLP, or of all experts of a token: their weights are those of a gated MLP of this width."""
-    dense = _number(text, *INNER) or 4 * hidden
-    with_experts = [layer for layer in layers if any(_is_experts(name, one) for name, one in layer.named_modules())]
-    if not with_experts:
+def _intermediate(layers: list[nn.Module], text: Any, hidden: int, share: float) -> int:
+    """Width of the MLP. With experts, that of a gated MLP with as many weights as the experts of a token have together;
+    where only some layers have experts, of the wider kind."""
+    dense = number(text, *INNER) or 4 * hidden
+    widths = [width for layer in layers if (width := _expert_width(layer, hidden, share))]
+    if not widths:
         return dense
-    shared = [_weights(*_shared_experts(layer)) for layer in with_experts]
-    weights = experts_of_a_token / len(with_experts) + max(sum(one.values()) for one in shared)
-    width = math.ceil(weights / (3 * hidden))
-    return max(width, dense) if len(with_experts) < len(layers) and "Mamba" not in type(decoder).__name__ else width
+    return max(*widths, dense) if len(widths) < sum(map(_has_matrices, layers)) else max(widths)
 
 
-def _shared_experts(layer: nn.Module) -> list[nn.Module]:
-    return [one for name, one in layer.named_modules() if name.rpartition(".")[2].startswith("shared_expert")]
+def _expert_width(layer: nn.Module, hidden: int, share: float) -> int:
+    experts = sum(p.numel() for p in _matrices(*expert_modules(layer)))
+    shared = [
+        one
+        for name, one in layer.named_modules()
+        if name.rpartition(".")[2].startswith(("shared_expert", "shared_mlp"))
+    ]
+    return math.ceil((share * experts + sum(p.numel() for p in _matrices(*shared))) / (3 * hidden)) if experts else 0
 
 
-def _attends(layer: nn.Module) -> bool:
-    """Whether a layer keeps keys and values of every token."""
-    kinds = [type(module).__name__ for module in layer.modules() if module is not layer]
-    return any(ATTENTION.search(kind) and not NO_ATTENTION.search(kind) for kind in kinds)
+def _matrices(*modules: nn.Module) -> list[nn.Parameter]:
+    """Their weights without biases, each once."""
+    found = {id(p): p for one in modules for name, p in one.named_parameters() if p.dim() > 1 and "bias" not in name}
+    return list(found.values())
+
+
+def _has_matrices(layer: nn.Module) -> bool:
+    """Whether a layer has an MLP or experts, and not only attention or a state-space layer."""
+    return any(
+        re.fullmatch(r"mlp|feed_forward|ffn|block_sparse_moe|moe", name)
+        for name, _ in layer.named_modules()
+        for name in [name.rpartition(".")[2]]
+    )
 
 
 def _linear_layers(decoder: nn.Module, head: Any) -> dict[str, list[int]]:
-    """Name -> how many, inputs and outputs, for each size; without experts, routers and the head."""
+    """Name -> how many, inputs and outputs, for each size; without routers and the head, and all experts under one
+    name."""
     from transformers.pytorch_utils import Conv1D
 
-    inside_experts = {
-        id(one) for name, part in decoder.named_modules() if _is_experts(name, part) for one in part.modules()
-    }
     found: dict[str, Counter[tuple[int, int]]] = {}
+    inside = {id(one) for experts in expert_modules(decoder) for one in experts.modules()}
+    beside = {id(module) for module in decoder.modules() if any(id(child) in inside for child in module.children())}
+    routers = {
+        id(one)
+        for module in decoder.modules()
+        for name, child in module.named_children()
+        if ROUTER_CLASS.search(type(child).__name__) or (id(module) in beside and ROUTER.fullmatch(name))
+        for one in child.modules()
+    }
+    for matrix in _matrices(*expert_modules(decoder)):
+        *several, outputs, inputs = matrix.shape
+        found.setdefault(OF_EXPERTS, Counter())[inputs, outputs] += math.prod(several)
     for name, module in decoder.named_modules():
-        if not isinstance(module, nn.Linear | Conv1D) or module is head or id(module) in inside_experts:
-            continue
-        if ROUTER.search(name):
-            continue
-        rows, columns = module.weight.shape
-        sizes = (rows, columns) if isinstance(module, Conv1D) else (columns, rows)
-        found.setdefault(name.rpartition(".")[2], Counter())[sizes] += 1
+        if isinstance(module, nn.Linear | Conv1D) and module is not head and id(module) not in inside | routers:
+            rows, columns = module.weight.shape
+            sizes = (rows, columns) if isinstance(module, Conv1D) else (columns, rows)
+            found.setdefault(name.rpartition(".")[2], Counter())[sizes] += 1
     return {
         name: [n for sizes, count in sorted(of.items()) for n in (count, *sizes)] for name, of in sorted(found.items())
     }

@@ -59,12 +59,13 @@ class Found:
 
 def main() -> int:
     asked = json.load(sys.stdin)
+    _limit_memory()
     with _only_our_own_line() as line:
         answer: dict[str, Any] = {"shape": None, "problem": None, "notes": []}
         try:
             found = shape_of(asked["source"], asked["revision"], asked["trust_remote_code"], Path(asked["cache_dir"]))
             answer["shape"] = as_dict(found.shape)
-            answer["notes"] = [*found.notes, *_weights_differ(Path(asked["source"]), found)]
+            answer["notes"] = [*found.notes, *weights_differ(Path(asked["source"]), found)]
         except UserError as error:
             answer["problem"] = str(error)
         line(json.dumps(answer))
@@ -175,12 +176,12 @@ def _kept(file: Path) -> Found | None:
 
 def _built(values: dict[str, Any], source: str, revision: str | None, trust_remote_code: bool, digest: str) -> Found:
     """Build the model without weights and measure it."""
-    _limit_memory()
     from sciriff.models import measured_shape
 
     family = values["model_type"]
     try:
         model = measured_shape.empty_model(values, source, revision, trust_remote_code)
+        shape, notes = measured_shape.shape_of_model(model, DEFAULT_CONTEXT)
     except measured_shape.UnknownFamily:
         trust = "; or, if you have read and trust its Python code, model.trust_remote_code=true"
         raise UserError(
@@ -199,7 +200,6 @@ def _built(values: dict[str, Any], source: str, revision: str | None, trust_remo
             f": no {_line(family)} can be built of its config.json ({type(error).__name__}: {_line(error)}); if it is "
             "right, give the shape: SHAPE"
         ) from None
-    shape, notes = measured_shape.shape_of_model(model, DEFAULT_CONTEXT)
     shape.read_from = digest
     return Found(shape, measured_shape.ignored_names(model), notes)
 
@@ -211,7 +211,7 @@ def _limit_memory() -> None:
     resource.setrlimit(resource.RLIMIT_DATA, (limit, hard))
 
 
-def _weights_differ(folder: Path, found: Found) -> Iterator[str]:
+def weights_differ(folder: Path, found: Found) -> Iterator[str]:
     """A line where the safetensors files of a local folder hold another number of weights."""
     try:
         held = safetensors_header.weights_in(folder, found.ignored) if folder.is_dir() else None

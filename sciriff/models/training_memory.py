@@ -114,8 +114,9 @@ def trained_parameters(config: Config) -> int:
 
 
 def _share_adapted(name: str, shape: ShapeConfig, train: TrainConfig) -> float:
-    """Return the share of the layers called `name` that have an adapter, with full names as a Llama has them; adapters
-    of experts are not counted."""
+    """Return the share of the layers called `name` that have an adapter, with full names as a Llama has them."""
+    if name == "experts":
+        return float(any("experts" in target for target in train.lora_targets or ()))
 
     def means(target: str, layer: int) -> bool:
         if LORA_PATTERN.search(target):
@@ -137,7 +138,8 @@ def frozen_bytes(config: Config) -> float:
         return float(_bytes_per_weight(config)[0] * (shape.frozen or 0))
     if train.method == "lora":
         return float(computing_bytes(train) * shape.parameters)
-    linear = sum(count * m * n for sizes in linear_layers(shape).values() for count, m, n in sizes)
+    # Experts are one tensor in transformers 5, and no linear layers: they stay as they are.
+    linear = sum(count * m * n for sizes in _outside_experts(linear_layers(shape)).values() for count, m, n in sizes)
     return FOUR_BITS * linear + computing_bytes(train) * (shape.parameters - linear)
 
 
@@ -209,7 +211,8 @@ def _activations(shape: ShapeConfig, train: TrainConfig, kind: str, on_gpu: bool
 
 def _adapters_bytes(train: TrainConfig, shape: ShapeConfig, kind: str) -> float:
     """Bytes per token in a layer with adapters: dropped-out inputs, their mask, and a byte for casts of autocast."""
-    inputs = sum(count * m for sizes in linear_layers(shape).values() for count, m, _ in sizes) / shape.layers
+    layers = _outside_experts(linear_layers(shape)).values()
+    inputs = sum(count * m for sizes in layers for count, m, _ in sizes) / shape.layers
     return inputs * ((5 if train.lora_dropout else 0) + (1 if kind == "bf16" else 0))
 
 
@@ -231,6 +234,11 @@ def linear_layers(shape: ShapeConfig) -> dict[str, list[tuple[int, int, int]]]:
         "down_proj": (inner, hidden),
     }
     return {name: [(shape.layers, m, n)] for name, (m, n) in sizes.items()}
+
+
+def _outside_experts(layers: dict[str, list[tuple[int, int, int]]]) -> dict[str, list[tuple[int, int, int]]]:
+    """Return the layers that get an adapter by default, and are quantised."""
+    return {name: sizes for name, sizes in layers.items() if name != "experts"}
 
 
 def _bytes_per_weight(config: Config) -> tuple[float, float, float]:

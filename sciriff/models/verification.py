@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 import torch
 
 from sciriff.config import Config, ModelConfig
-from sciriff.models.chat_markup import jinja_template, prompt_ids
-from sciriff.models.loading import load_tokenizer
+from sciriff.models.chat_markup import prompt_ids, saved_template
+from sciriff.models.loading import auto_class, load_config, load_tokenizer
 from sciriff.run import machine
 from sciriff.run.json_lines import Message
 from sciriff.run.user_error import UserError
@@ -58,12 +58,12 @@ def digests(weights: Mapping[str, torch.Tensor]) -> dict[str, Digest]:
 
 def reload(model: ModelConfig, folder: Path, trained: Mapping[str, Digest]) -> GreedyAnswer:
     """Load the folder, compare type, weights and tokenizer, and answer `QUESTION`. UserError names what differs."""
-    from transformers import AutoModelForCausalLM
     from transformers.utils import logging
 
     logging.disable_progress_bar()
     trust = model.trust_remote_code
-    loaded: Any = AutoModelForCausalLM.from_pretrained(folder, dtype="auto", trust_remote_code=trust).eval()
+    kind = auto_class(load_config(replace(model, path=str(folder), revision=None)))
+    loaded: Any = kind.from_pretrained(folder, dtype="auto", trust_remote_code=trust).eval()
     if loaded.dtype != getattr(torch, model.dtype):
         raise UserError(f"{folder}: its weights are of type {loaded.dtype}, and model.dtype={model.dtype}")
     found = digests(loaded.state_dict())
@@ -72,18 +72,19 @@ def reload(model: ModelConfig, folder: Path, trained: Mapping[str, Digest]) -> G
     for name, digest in trained.items():
         if digest != found[name]:
             raise UserError(f"{folder}: {name} reads back differently from what was trained; is the disk full?")
-    return _answer(loaded, _prompt(model, folder))
+    return _answer(loaded, prompt(model, folder))
 
 
-def _prompt(model: ModelConfig, folder: Path) -> list[int]:
+def prompt(model: ModelConfig, folder: Path) -> list[int]:
     """Token ids of `QUESTION` by the folder's tokenizer. UserError if it differs from that of training."""
-    trained, saved = load_tokenizer(model), load_tokenizer(replace(model, path=str(folder), tokenizer=None))
-    prompt = prompt_ids(model.chat, QUESTION, saved)
-    if prompt != prompt_ids(model.chat, QUESTION, trained):
+    trained = load_tokenizer(model)
+    saved = load_tokenizer(replace(model, path=str(folder), tokenizer=None, revision=None))
+    ids = prompt_ids(model.chat, QUESTION, saved, model.chat_settings)
+    if ids != prompt_ids(model.chat, QUESTION, trained, model.chat_settings):
         raise UserError(f"{folder}: its tokenizer makes other tokens than the one used in training")
-    if saved.chat_template != (jinja_template(model.chat) or trained.chat_template):
+    if saved.chat_template != saved_template(model.chat, trained, model.chat_settings):
         raise UserError(f"{folder}: its chat template is not that of model.chat={model.chat}")
-    return prompt
+    return ids
 
 
 def _answer(loaded: Any, prompt: list[int]) -> GreedyAnswer:

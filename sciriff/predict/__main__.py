@@ -54,7 +54,7 @@ def main(config: Config, run: RunDir) -> None:
     prompts = make_prompts(config, tokenizer, context)
     asked_general = by_digest(read_asked(run)) if "general" in config.active_stages else {}
     general = GeneralPlaces(asked_general, len(prompts))
-    request = make_request(config, prompts, context, chat_markup.end_ids(model.chat, tokenizer))
+    request = make_request(config, prompts, context, chat_markup.end_ids(model.chat, tokenizer, model.chat_settings))
     request = general.added_to(request)
     settings = settings_of(config, engine, request.end_ids, model_identity(model, own_config, config.seed))
     # a saved answer is reused only while the digest of its exact prompt is unchanged
@@ -211,14 +211,15 @@ def make_prompts(config: Config, tokenizer: Any, context: int) -> list[Prompt]:
     room_range = " to ".join(str(room) for room in sorted({min(rooms.values()), max(rooms.values())}))
     show(f"{total} instances of {len(instances)} tasks, prompts of at most {room_range} tokens")
     markup = SERVERS if config.engine.asks else config.answering_model.chat
+    settings = config.answering_model.chat_settings
     truncation = config.eval.truncation
     prompts = []
     for task, rows in instances.items():
         room = rooms[task]
         if config.eval.parity == "reference":
-            made = parity.make_prompts(rows, pool[task], markup, tokenizer, room, truncation)
+            made = parity.make_prompts(rows, pool[task], markup, tokenizer, room, truncation, settings)
         else:
-            made = [make_prompt(row, markup, tokenizer, room, truncation) for row in rows]
+            made = [make_prompt(row, markup, tokenizer, room, truncation, settings) for row in rows]
         cut, skipped = sum(p.truncated_tokens > 0 for p in made), sum(p.skipped for p in made)
         if cut:
             tokens = sum(p.truncated_tokens for p in made)

@@ -9,9 +9,12 @@ import random
 from dataclasses import replace
 from typing import Any
 
+from sciriff.config import ChatSettings
 from sciriff.data.records import Instance
-from sciriff.models.chat_markup import jinja_template
+from sciriff.models.chat_markup import PLAIN, jinja_template
+from sciriff.models.tokenizer_template import template_of
 from sciriff.predict.prompts import SERVERS, Prompt, fit, plain_ids
+from sciriff.run.json_lines import Message
 from sciriff.run.user_error import UserError
 
 ONE_SHOT_TASK = "evidence_inference"
@@ -23,7 +26,13 @@ STOP = "\n\n" + "-" * 20 + "\n\n"
 
 
 def make_prompts(
-    instances: list[Instance], pool: list[Instance], chat: str, tokenizer: Any, room: int, truncation: str
+    instances: list[Instance],
+    pool: list[Instance],
+    chat: str,
+    tokenizer: Any,
+    room: int,
+    truncation: str,
+    settings: ChatSettings = PLAIN,
 ) -> list[Prompt]:
     """Make the prompts of one task's instances. `pool` has all instances of the task, from which examples are drawn.
 
@@ -35,21 +44,23 @@ def make_prompts(
     for instance in instances:
         example = ""
         if shot := shots.get(instance.instance_id):
-            example = markup(shot.prompt, chat, tokenizer) + BEFORE_ANSWER + shot.reference + AFTER_EXAMPLE
+            example = markup(shot.prompt, chat, tokenizer, settings) + BEFORE_ANSWER + shot.reference + AFTER_EXAMPLE
         if chat == SERVERS:  # the example is part of the user's message
             instance, example = replace(instance, prompt=example + instance.prompt), ""
 
         def render(text: str, example: str = example) -> list[int]:
-            return plain_ids(example + markup(text, chat, tokenizer), tokenizer)
+            return plain_ids(example + markup(text, chat, tokenizer, settings), tokenizer)
 
         prompts.append(fit(instance, render, tokenizer, room, truncation))
     return prompts
 
 
-def markup(text: str, chat: str, tokenizer: Any) -> str:
+def markup(text: str, chat: str, tokenizer: Any, settings: ChatSettings = PLAIN) -> str:
     """The reference code's prompt text. It has the BOS of Llama-2 and Llama-3, and none in the other formats."""
     if chat == SERVERS:
         return text
+    if chat == "tokenizer":
+        return "".join(template_of(tokenizer, settings).prompt([Message("user", text)])[0])
     messages = [{"role": "user", "content": text}]
     rendered: str = tokenizer.apply_chat_template(
         messages, chat_template=jinja_template(chat), tokenize=False, add_generation_prompt=True

@@ -6,8 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from sciriff.config import ChatSettings
 from sciriff.data.records import AnswerKey, Instance, Prediction
-from sciriff.models.chat_markup import prompt_ids
+from sciriff.models.chat_markup import PLAIN, prompt_ids
 from sciriff.run.json_lines import Message
 from sciriff.run.user_error import UserError
 
@@ -64,16 +65,20 @@ class Prompt:
         return self.row("", "skipped", 0)
 
 
-def make_prompt(instance: Instance, chat: str, tokenizer: Any, room: int, truncation: str) -> Prompt:
+def make_prompt(
+    instance: Instance, chat: str, tokenizer: Any, room: int, truncation: str, settings: ChatSettings = PLAIN
+) -> Prompt:
     """Make the prompt of an instance with at most `room` tokens. `truncation` applies to longer ones:
 
     middle_of_document cuts the text as described in `shorten`, left keeps the last tokens (and loses the instruction),
     skip marks the prompt as skipped, error raises a UserError with the numbers. With `chat` = `SERVERS` the text gets
-    no markup.
+    no markup. `settings` are for the tokenizer's own template.
     """
 
     def render(text: str) -> list[int]:
-        return plain_ids(text, tokenizer) if chat == SERVERS else prompt_ids(chat, [Message("user", text)], tokenizer)
+        if chat == SERVERS:
+            return plain_ids(text, tokenizer)
+        return prompt_ids(chat, [Message("user", text)], tokenizer, settings)
 
     return fit(instance, render, tokenizer, room, truncation)
 

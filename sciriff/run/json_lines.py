@@ -22,6 +22,8 @@ class Message:
 
     role: str
     content: str
+    thought: str | None = None
+    """What an assistant thinks before it answers; left out of JSON if it is None."""
 
 
 UNWRITTEN_IF_NONE = ("sample", "thought", "thought_tokens")
@@ -41,8 +43,11 @@ def dumps(row: Any) -> str:
 
 
 def to_json(row: Any) -> str:
-    """Format a record as a JSON line; keys that most rows do not need are left out where they are None."""
+    """Format a record as a JSON line; keys that most rows and messages do not need are left out where they are None."""
     values = msgspec.to_builtins(row)
+    for message in values.get("messages", ()):
+        if message.get("thought", 0) is None:
+            del message["thought"]
     return dumps({key: value for key, value in values.items() if value is not None or key not in UNWRITTEN_IF_NONE})
 
 

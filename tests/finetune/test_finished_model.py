@@ -228,3 +228,25 @@ def test_a_licence_that_the_hub_does_not_know_keeps_its_name(run: RunDir) -> Non
 def test_the_licence_of_a_local_folder_is_what_its_card_says(tmp_path: Path, readme: str, name: str | None) -> None:
     (tmp_path / "README.md").write_text(readme)
     assert model_card.license_of(tiny_model(path=str(tmp_path))) == name
+
+
+@pytest.mark.slow
+def test_a_tokenizers_template_is_saved_as_it_was_told(composed: Compose, tmp_path: Path) -> None:
+    """Others, who know neither the arguments nor the day, render the prompts of training on every day."""
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(SAMPLE / "tokenizer")
+    tokenizer.chat_template = (
+        "{{ strftime_now('%Y-%m-%d') }}{% for m in messages %}{{ m.content }}</s>{% endfor %}"
+        "{% if add_generation_prompt and not thinks %}<no thought>{% endif %}"
+    )
+    tokenizer.save_pretrained(tmp_path / "tokenizer")
+    told = {"chat_arguments": {"thinks": True}, "chat_date": "2025-03-09"}
+    model = tiny_model(chat="tokenizer", tokenizer=str(tmp_path / "tokenizer"), **told)
+    run = finetune(make_run(composed, tmp_path / "run", max_steps=1, model=model))
+    saved = AutoTokenizer.from_pretrained(run.model)
+    asked = [{"role": "user", "content": "Why?"}]
+    prompt = saved.apply_chat_template(asked, tokenize=False, add_generation_prompt=True)
+    assert prompt == "2025-03-09Why?</s>"
+    page = (run.model / "README.md").read_text()
+    assert "| arguments of its template, now their defaults | thinks=True |" in page and "| 2025-03-09 |" in page

@@ -1,8 +1,17 @@
+from pathlib import Path
+
 import pytest
 import torch
 from finetune_runs import tiny_model
 
-from sciriff.finetune.throughput import attention_width, matrix_parameters, peak_flops, peak_memory, sequence_flops
+from sciriff.finetune.throughput import (
+    attention_layers,
+    attention_width,
+    matrix_parameters,
+    peak_flops,
+    peak_memory,
+    sequence_flops,
+)
 from sciriff.models.loading import load_model
 
 
@@ -24,6 +33,27 @@ def test_a_table_that_is_only_looked_up_does_not_count(tied: bool) -> None:
     table = settings.shape.vocabulary * settings.shape.hidden
     assert matrix_parameters(model) == settings.shape.parameters - (0 if tied else table)
     assert attention_width(model.config) == 64
+
+
+def test_of_experts_those_of_a_token_count_and_of_a_hybrid_the_layers_that_attend(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "benchmarks"))
+    import tiny_families
+    from transformers import AutoModelForCausalLM
+
+    def built(family: str) -> torch.nn.Module:
+        with torch.device("meta"):
+            return AutoModelForCausalLM.from_config(tiny_families.FAMILIES[family](512))
+
+    mixture = built("mixtral")
+    hidden, layers = mixture.config.hidden_size, mixture.config.num_hidden_layers
+    experts = layers * 4 * 3 * hidden * mixture.config.intermediate_size
+    every = sum(weight.numel() for weight in mixture.parameters()) - 512 * hidden
+    assert matrix_parameters(mixture) == every - experts // 2, "two of four"
+    assert attention_layers(mixture) == layers
+    assert attention_layers(built("qwen3_5")) == 1, "of two"
+    assert attention_layers(built("mamba2")) == 0
 
 
 def test_a_cpu_has_no_peak() -> None:

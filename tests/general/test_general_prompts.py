@@ -93,6 +93,19 @@ def test_a_template_that_changes_earlier_answers_makes_prompts(templated):
     assert [tokenizer.decode(ids) for ids in encoded.continuations] == ["thought A", "thought B"]
 
 
+def test_an_empty_thought_stands_before_answers_that_are_compared(templated):
+    """Where the template writes one before every answer; a model that is to answer freely may think."""
+    made, tokenizer = templated("", "{% if m['role'] == 'assistant' %}{{ '<think></think>' }}{% endif %}")
+    question = Prompt((Message("user", "One or two?"),))
+    asked = f"<user>One or two?{tokenizer.eos_token}<assistant>"
+    assert tokenizer.decode(made.encode(question).prompt) == asked
+    compared = made.encode(question, ["A", "B"])
+    assert tokenizer.decode(compared.prompt) == f"{asked}<think></think>"
+    assert [tokenizer.decode(ids) for ids in compared.continuations] == ["A", "B"]
+    begun = made.encode(Prompt(question.messages, "It is"))
+    assert tokenizer.decode(begun.prompt) == f"{asked}<think></think>It is"
+
+
 def test_base_models_get_the_text_as_it_is(tokenizer):
     made = prompter(tokenizer, "general")
     text = "Question: 1 + 1?\nAnswer:"

@@ -287,8 +287,8 @@ ROWS = [
     ("system_message", "complaint"),
     [
         ("{{ raise_exception('no system messages') }}", r"model\.chat=tokenizer: .* \(no system messages\)"),
-        ("{% set ns.end = '' %}", r"model\.chat=tokenizer ends no answer with a special token"),
-        ("{% set ns.end = bos_token %}", r"model\.chat=tokenizer ends this answer with <s> and others with </s>"),
+        ("{% set ns.end = '' %}", r"model\.chat=tokenizer: .* ends no answer with a special token"),
+        ("{% set ns.end = bos_token %}", r"model\.chat=tokenizer: .* of its own \(<s>, and others with </s>\)"),
     ],
 )
 def test_a_row_that_the_markup_cannot_express_is_named(tmp_path: Path, system_message: str, complaint: str) -> None:

@@ -177,3 +177,11 @@ def test_real_records() -> None:
     answers = check.overlapping(planted)
     assert sum(long) > 200
     assert [answer for answer, wanted in zip(answers, long, strict=True) if wanted] == [True] * sum(long)
+
+
+def test_a_thought_is_text_of_a_row(index: OverlapIndex) -> None:
+    messages = (Message("user", "Which?"), Message("assistant", "This.", INSTANCES[4].prompt))
+    [overlaps] = index.find([Conversation("flan", "0", messages)])
+    assert (overlaps[0].instance, overlaps[0].kind) == (INSTANCES[4].instance_id, "exact")
+    thoughtless, thinking = row("Which?", "This."), Conversation("flan", "1", messages)
+    assert [len(some) > 0 for some in index.find([thoughtless, thinking, thoughtless])] == [False, True, False]

@@ -374,7 +374,7 @@ def test_a_tokenizer_without_the_structure_is_refused() -> None:
         ("{% for m in messages %}{{ m['content'] }}\n{% endfor %}", "ends no answer with a special token"),
         ("{{ raise_exception('never') }}", r"refuses a conversation \(never\)"),
         ("{{ messages[0]['content'] + 1 }}", "refuses a conversation"),
-        ("{% for %}", "refuses a conversation"),
+        ("{% for %}", "cannot be read"),
     ],
 )
 def test_a_template_that_cannot_serve_is_refused(template: str | None, message: str) -> None:
@@ -383,6 +383,6 @@ def test_a_template_that_cannot_serve_is_refused(template: str | None, message: 
 
 
 def test_answers_that_end_differently_are_refused() -> None:
-    template = "{% for m in messages %}{{ m['content'] }}{{ '</s>' if m['content'] == 'x' else '<s>' }}{% endfor %}"
-    with pytest.raises(ValueError, match=r"model\.chat=tokenizer ends this answer with <s> and others with </s>"):
+    template = "{% for m in messages %}{{ m['content'] }}{{ '</s>' if messages|length == 2 else '<s>' }}{% endfor %}"
+    with pytest.raises(ValueError, match=r"ends an answer with a token of its own \(<s>, and others with </s>\)"):
         training_ids("tokenizer", TWO_TURNS, changed(chat_template=template))

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from sciriff.config import Config, ServerConfig
+from sciriff.config import Config, ServerConfig, ShapeConfig
 from sciriff.driver.plan import answers, speed
 from sciriff.driver.plan.general import leaves_of
 from sciriff.driver.plan.run_plan import Plan, checkpoints
@@ -15,9 +15,8 @@ NO_LIMIT = "no entry in general.limit, so all documents: "
 
 
 def lines(config: Config, plan: Plan) -> list[str]:
-    parameters, api = config.model.shape.parameters if config.model.shape else 0, config.model.api
-    size = f"{parameters / 1e9:.2f}B" if parameters > 1e8 else f"{parameters / 1e6:.1f}M"
-    what = f"({config.model.path or 'random weights'}), {size} parameters"
+    api, shape = config.model.api, config.model.shape
+    what = f"({config.model.path or 'random weights'}){f', {_parameters(shape)}' if shape else ''}"
     text = [
         f"run       {config.name} in {config.run_dir}",
         f"stages    {', '.join(config.active_stages)}",
@@ -43,6 +42,20 @@ def lines(config: Config, plan: Plan) -> list[str]:
         cap = _cap(judge) if judge.asks else ""
         text.append(f"judge     {judge.model if judge.asks else judge.path} ({judge.provider}){cap}")
     return text
+
+
+def _parameters(shape: ShapeConfig) -> str:
+    """Format the size: `30.53B parameters, 3.35B of them for each token`, and what a tower has of it."""
+    text = f"{_size(shape.parameters)} parameters"
+    if shape.active is not None and shape.active < shape.language_parameters:
+        text += f", {_size(shape.active)} of them for each token"
+    if shape.frozen:
+        text += f", {_size(shape.frozen)} in towers, which text does not reach"
+    return text
+
+
+def _size(parameters: int) -> str:
+    return f"{parameters / 1e9:.2f}B" if parameters > 1e8 else f"{parameters / 1e6:.1f}M"
 
 
 def _machine(plan: Plan) -> str:

@@ -11,6 +11,8 @@ from sciriff.run.manifest import Manifest
 from sciriff.run.run_dir import RunDir
 from sciriff.tasks.own import names_of
 
+NO_MODEL = "is neither an existing folder nor an id on the Hugging Face hub"
+
 
 def missing_files(config: Config) -> Iterator[str]:
     """Files and folders named in the config that do not exist."""
@@ -53,10 +55,15 @@ def missing_models(config: Config) -> Iterator[str]:
     if "predict" in stages:
         wanted.append(("eval.model", config.eval.model))
     for key, path in wanted:
-        if path is None or Path(path).exists():
-            continue
-        if path.count("/") > 1 or path.startswith((".", "/", "~")) or _holds_models(Path(path).parent):
-            yield f"{key}={path} is neither an existing folder nor an id on the Hugging Face hub"
+        if path is not None and is_no_model(path):
+            yield f"{key}={path} {NO_MODEL}"
+
+
+def is_no_model(path: str) -> bool:
+    """Whether this is neither there nor the form of a hub id."""
+    if Path(path).exists():
+        return False
+    return path.count("/") > 1 or path.startswith((".", "/", "~")) or _holds_models(Path(path).parent)
 
 
 def _holds_models(folder: Path) -> bool:

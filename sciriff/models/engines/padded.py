@@ -7,6 +7,7 @@ import torch
 from transformers.cache_utils import DynamicLayer
 
 from sciriff.models.engines.families import shared_tokens
+from sciriff.models.parts import values_of_layers
 
 
 @dataclass
@@ -53,4 +54,4 @@ def padded(model: Any, prompts: list[list[int]], last_only: dict[str, int], shar
 def _attends_to_all(model: Any) -> bool:
     """Whether no layer has a window: padding would take up room in it."""
     config = model.config.get_text_config()
-    return not getattr(config, "sliding_window", None) and not getattr(config, "attention_chunk_size", None)
+    return not any(any(values_of_layers(config, name)) for name in ("sliding_window", "attention_chunk_size"))

@@ -6,6 +6,7 @@ import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
+from inspect import signature
 from typing import Any
 
 from sciriff.config import EngineConfig
@@ -72,7 +73,12 @@ def generate(request: Request) -> Iterator[list[Answer]]:
             load_model(model, seed=request.seed, dtype=getattr(torch, model.dtype)).save_pretrained(path)
         with _in_one_line("does not start"):
             try:
-                chosen = EngineArgs(**arguments_of(request, path, on_cpu=current_platform.is_cpu()))
+                arguments = arguments_of(request, path, on_cpu=current_platform.is_cpu())
+                if "language_model_only" in signature(EngineArgs).parameters:
+                    # Prompts are text: the memory for pictures and sounds is not set aside, and a folder without files
+                    # about them is taken too. It has no effect on a model that takes text alone.
+                    arguments = {"language_model_only": True, **arguments}
+                chosen = EngineArgs(**arguments)
             except TypeError as error:
                 raise UserError(f"engine.extra: {error}") from None
             # The usage context sets the batch size: that of vLLM's LLM class, for throughput, not a server's.

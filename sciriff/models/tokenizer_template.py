@@ -1,0 +1,502 @@
+"""Render conversations by the chat template that a tokenizer brings, which a stranger may have written.
+
+The sandbox is Jinja's, set up as transformers does, with three differences: the day is the one that the settings name,
+output and time are limited, and `*` makes no huge text. Both render the same text otherwise, which tests compare for
+the templates of many families.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from datetime import datetime
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from jinja2 import TemplateError, nodes
+from jinja2.exceptions import SecurityError
+from jinja2.ext import Extension
+from jinja2.meta import find_undeclared_variables
+from jinja2.parser import Parser
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+from jinja2.utils import Namespace
+
+from sciriff.config import CHAT_DATE, ChatSettings
+from sciriff.run.json_lines import Message
+from sciriff.run.nearest import nearest
+from sciriff.run.user_error import UserError
+from sciriff.run.visible import shortened, visible_line
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+Turn = dict[str, Any]
+"""A message as templates see it: `role`, `content` and, where there is one, a thought."""
+
+THOUGHT_FIELDS = ("reasoning_content", "thinking", "reasoning")
+"""Names under which templates read the thought of a message."""
+_READS_THOUGHTS = re.compile(rf"""[.'"]({"|".join(THOUGHT_FIELDS)})\b""")
+_THOUGHT_MARKS = (
+    ("<think>", "</think>"),
+    ("[THINK]", "[/THINK]"),
+    ("<|START_THINKING|>", "<|END_THINKING|>"),
+    ("<|channel>thought", "<channel|>"),
+)
+_CLOSED_EMPTY = [
+    (re.compile(rf"\s*{re.escape(begin)}\s*{re.escape(end)}\s*"), None) for begin, end in _THOUGHT_MARKS
+] + [(re.compile(rf"\s*{re.escape(end)}\s*"), re.compile(rf"{re.escape(begin)}\s*\Z")) for begin, end in _THOUGHT_MARKS]
+"""(beginning of an answer, end of the prompt before it, if need be) that are together an empty thought."""
+
+_DATE_FORMATS = ("%d %b %Y", "%Y-%m-%d", "%d %B %Y", "%B %d, %Y")
+"""Formats of the day that templates have built in as `date_string`."""
+
+PROBE = "Quokka"
+"""Text of a message that shows whether a template prints messages."""
+_EXCHANGE = (Message("user", "x"), Message("assistant", PROBE))
+
+SECONDS = 30
+"""Longest time that one rendering may take; real templates take a thousandth of a second."""
+MOST_MARKUP = 1 << 22
+"""Most characters that a template may add to the text of a conversation."""
+LARGEST_TEMPLATE = 1 << 20
+"""Characters of a template; those of large families have 20,000."""
+LONGEST_REASON = 200
+STRANGE = (
+    *(TemplateError, ArithmeticError, AssertionError, AttributeError, LookupError, MemoryError, NameError),
+    *(RuntimeError, SyntaxError, TypeError, ValueError),
+)
+"""What a template can raise: it calls methods of text and numbers as it likes."""
+
+
+class Inexpressible(UserError):
+    """A conversation that the template cannot render so that an answer continues its prompt. `reason` is the same for
+    all such rows, `details` are those of this one."""
+
+    def __init__(self, reason: str, details: str = "", fix: str = "") -> None:
+        self.reason = f"the tokenizer's chat template {reason}"
+        self.details = details
+        super().__init__(f"model.chat=tokenizer: {self.reason}{details}; {fix}choose another model.chat")
+
+
+class Pieces(NamedTuple):
+    """A rendered conversation, cut into prompts and answers in turn."""
+
+    texts: list[list[str]]
+    """Each piece as parts that are tokenised one by one."""
+    answers: list[int]
+    """For each answer the number of messages up to and including it."""
+    alone: bool = False
+    """Only the last of several answers is learnt: the template shows the earlier ones otherwise."""
+    lost: bool = False
+    """The template leaves out the thought of an answer that is learnt."""
+    emptied: bool = False
+    """The template writes an empty thought before an answer."""
+
+
+def template_of(tokenizer: PreTrainedTokenizerFast, settings: ChatSettings) -> TokenizerTemplate:
+    """Return the tokenizer's own template. UserError where it has none, or where it cannot be used."""
+    if not tokenizer.chat_template:
+        raise UserError(
+            "model.chat=tokenizer: this tokenizer has no chat template; choose another model.chat, such as tulu"
+        )
+    try:
+        text = tokenizer.get_chat_template()
+    except ValueError:  # several, and none is the default
+        raise UserError(
+            "model.chat=tokenizer: this tokenizer has several chat templates and none is called default; choose "
+            "another model.chat"
+        ) from None
+    names = tuple((name, value) for name, value in tokenizer.special_tokens_map.items() if isinstance(value, str))
+    return _template(text, names, json.dumps(settings.arguments, sort_keys=True), settings.date)
+
+
+@lru_cache(8)
+def _template(text: str, names: tuple[tuple[str, str], ...], arguments: str, date: str) -> TokenizerTemplate:
+    return TokenizerTemplate(text, dict(names), ChatSettings(json.loads(arguments), date))
+
+
+class TokenizerTemplate:
+    """A template with the names of special tokens and the settings of a run. UserError if it cannot be used, or if it
+    does not mention an argument."""
+
+    def __init__(self, text: str, names: Mapping[str, str], settings: ChatSettings) -> None:
+        if len(text) > LARGEST_TEMPLATE:
+            raise UserError(
+                f"model.chat=tokenizer: the tokenizer's chat template has {len(text):,} characters, more than "
+                f"{LARGEST_TEMPLATE:,}; choose another model.chat"
+            )
+        self.text = text
+        self.settings = settings
+        self._environment = _Environment()
+        try:
+            with _limited():
+                tree = self._environment.parse(text)
+                self.variables = find_undeclared_variables(tree)
+                self._template = self._environment.from_string(text)
+        except STRANGE as error:
+            raise UserError(
+                f"model.chat=tokenizer: the tokenizer's chat template cannot be read ({_said(error)}); choose another "
+                "model.chat"
+            ) from None
+        known = self.variables - {*names, "strftime_now", "messages", "tools", "documents", "add_generation_prompt"}
+        for name in settings.arguments:
+            if name not in self.variables:
+                there = nearest(name, known) if known else "; it has none"
+                raise UserError(
+                    f"model.chat_arguments.{name}: the tokenizer's chat template has no such variable{there}"
+                )
+        self._day = _built_in_day(tree, settings.date)
+        self._strftime = _strftime(datetime.fromisoformat(settings.date))
+        self._given: dict[str, Any] = {"tools": None, "documents": None, "strftime_now": self._strftime, **names}
+        self._given |= {**self._day, **settings.arguments}
+        self._reads_thoughts = _READS_THOUGHTS.search(text) is not None
+        self._knows_thoughts = self._reads_thoughts or "</think>" in text
+        self._as_parts = False
+        self._as_parts = not self._prints_text() and self._prints_text(as_parts=True)
+
+    @property
+    def asks_for_date(self) -> bool:
+        """Whether what it prints may depend on the day."""
+        return "strftime_now" in self.variables or bool(self._day)
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """What, besides its text, decides what it prints, for digests; without what is as ever."""
+        facts = {
+            "arguments": dict(self.settings.arguments),
+            "date": self.settings.date if self.asks_for_date else None,
+            "parts": self._as_parts,
+            "unlearnt": self._before_answer(),
+        }
+        return {name: value for name, value in facts.items() if value}
+
+    def split(self, content: str) -> tuple[str | None, str]:
+        """(thought, rest) of an answer that begins with a thought in `<think>`; (None, answer) for any other, and for
+        templates that know no thoughts."""
+        begun, mark, rest = content.partition("</think>")
+        begun = begun.lstrip()
+        if not self._knows_thoughts or not mark or not begun.startswith("<think>"):
+            return None, content
+        return begun.removeprefix("<think>").strip("\n"), rest.lstrip("\n")
+
+    def pieces(self, messages: Sequence[Message]) -> Pieces:
+        """Return prompts and answers of a conversation up to its last answer, cut so that each prompt is what the
+        template makes of the messages before. Where it shows earlier answers otherwise than when they were given, the
+        last one alone is cut off. Inexpressible if not even that continues its prompt.
+
+        An empty thought that it writes before an answer without one belongs to the prompt's piece, as a part of its
+        own: it is not learnt.
+        """
+        answers = _answers(messages)
+        turns = [self._turn(message) for message in messages[: answers[-1]]]
+        earlier = self._growing(turns, answers[:-1])
+        prompt = self._render(turns[:-1], to_answer=True)
+        whole = self._render(turns, to_answer=False)
+        if not whole.startswith(prompt):
+            raise Inexpressible(
+                "renders the beginning of a conversation differently when more messages follow",
+                ", so a prompt would differ from what was trained",
+                self._other_thinking(messages[answers[-1] - 1]),
+            )
+        alone = earlier is None or (bool(earlier) and not prompt.startswith(earlier[-1]))
+        kept = answers[-1:] if alone else answers
+        learnt = [messages[answer - 1] for answer in kept]
+        cut = self._cut([*([] if alone or earlier is None else earlier), prompt, whole], learnt)
+        lost = False
+        for message, [answer] in zip(learnt, cut[1::2], strict=True):
+            if message.content.strip() not in answer:
+                raise Inexpressible("leaves out text of an answer")
+            lost |= bool(message.thought) and str(message.thought).strip() not in answer
+        return Pieces(cut, kept, alone, lost, any(len(piece) > 1 for piece in cut[::2]))
+
+    def prompt(self, messages: Sequence[Message]) -> list[list[str]]:
+        """The pieces of a conversation up to where the assistant answers: the same cuts as in training."""
+        answers = _answers(messages)
+        turns = [self._turn(message) for message in messages]
+        earlier = self._growing(turns, answers)
+        prompt = self._render(turns, to_answer=True)
+        if not earlier or not prompt.startswith(earlier[-1]):
+            return [[prompt]]
+        return self._cut([*earlier, prompt], [messages[answer - 1] for answer in answers])
+
+    def _other_thinking(self, answer: Message) -> str:
+        """Advice where the prompt announces a thought that the answer lacks, or the other way round."""
+        thinks = str(bool(answer.thought)).lower()
+        if "enable_thinking" not in self.variables or self.settings.arguments.get("enable_thinking") is bool(
+            answer.thought
+        ):
+            return ""
+        return f"try +model.chat_arguments.enable_thinking={thinks}, or "
+
+    def _turn(self, message: Message) -> Turn:
+        turn: Turn = {"role": message.role, "content": message.content}
+        if message.thought is not None and self._reads_thoughts:
+            turn |= dict.fromkeys(THOUGHT_FIELDS, message.thought)
+        elif message.thought is not None and self._knows_thoughts:
+            turn["content"] = f"<think>\n{message.thought}\n</think>\n\n{message.content}"
+        if self._as_parts:
+            turn["content"] = [{"type": "text", "text": turn["content"]}]
+        return turn
+
+    def _cut(self, texts: Sequence[str], answered: Sequence[Message]) -> list[list[str]]:
+        """Cut a text by what it was before: `texts` end in turn where an answer begins and where it ends."""
+        pieces: list[list[str]] = []
+        before = ""
+        for number, text in enumerate(texts):
+            piece = text[len(before) :]
+            if number % 2 == 0:
+                pieces.append([piece])
+            else:
+                empty = "" if answered[number // 2].thought is not None else _empty_thought(before, piece)
+                if empty:
+                    pieces[-1].append(empty)
+                pieces.append([piece[len(empty) :]])
+            before = text
+        return pieces
+
+    def _growing(self, turns: Sequence[Turn], answers: Sequence[int]) -> list[str] | None:
+        """The conversation up to the beginning and the end of each answer, if each text continues the one before."""
+        texts: list[str] = []
+        for answer in answers:
+            for upto, to_answer in ((answer - 1, True), (answer, False)):
+                try:
+                    text = self._render(turns[:upto], to_answer=to_answer)
+                except Inexpressible:
+                    return None
+                if texts and not text.startswith(texts[-1]):
+                    return None
+                texts.append(text)
+        return texts
+
+    def _render(self, turns: Sequence[Turn], *, to_answer: bool) -> str:
+        """Return the text. Inexpressible where the template refuses the conversation, UserError where it takes too long
+        or writes too much."""
+        most = MOST_MARKUP + 8 * sum(len(str(text)) for turn in turns for text in turn.values())
+        written, parts = 0, []
+        try:
+            with _limited():
+                given = {**self._given, "messages": list(turns), "add_generation_prompt": to_answer}
+                for part in self._template.generate(given):
+                    parts.append(part)
+                    written += len(part)
+                    if written > most:
+                        raise UserError(
+                            f"model.chat=tokenizer: the tokenizer's chat template writes more than {most:,} characters "
+                            "for one conversation; choose another model.chat"
+                        )
+                text = "".join(parts)
+                text.encode()  # half characters have no tokens
+        except UserError:
+            raise
+        except STRANGE as error:
+            raise Inexpressible("refuses a conversation", f" ({_said(error)})") from None
+        return text
+
+    def after_answer(self) -> str:
+        """What it writes after the text of an answer."""
+        whole = self._render([self._turn(message) for message in _EXCHANGE], to_answer=False)
+        if PROBE not in whole:
+            raise Inexpressible("leaves out text of an answer")
+        return whole.rpartition(PROBE)[2]
+
+    def saved(self) -> str:
+        """The template to save with a model: arguments that are not given have the settings' values, and the day stays
+        the same, for whoever renders it. Formats of dates that it composes itself cannot be fixed so."""
+        defaults = {**self._day, **self.settings.arguments}
+        lines = [
+            f"{{% if {name} is not defined %}}{{% set {name} = {_literal(value)} %}}{{% endif %}}\n"
+            for name, value in sorted(defaults.items())
+        ]
+        if "strftime_now" in self.variables and (formats := _formats(self._environment.parse(self.text))):
+            dates = ", ".join(f"{_literal(one)}: {_literal(self._strftime(one))}" for one in formats)
+            lines.insert(0, f"{{% macro strftime_now(format) %}}{{{{ {{{dates}}}[format] }}}}{{% endmacro %}}\n")
+        return "".join(lines) + self.text
+
+    def _prints_text(self, *, as_parts: bool = False) -> bool:
+        """Whether it prints what the user says, as text or as a list of parts. What it refuses is seen later."""
+        content: Any = [{"type": "text", "text": PROBE}] if as_parts else PROBE
+        try:
+            return PROBE in self._render([{"role": "user", "content": content}], to_answer=True)
+        except Inexpressible:
+            return False
+
+    def _before_answer(self) -> str:
+        """The empty thought that it writes before an answer without one; empty for most."""
+        try:
+            found = self.pieces(_EXCHANGE)
+        except Inexpressible:
+            return ""
+        return "".join(found.texts[0][1:])
+
+
+def _answers(messages: Sequence[Message]) -> list[int]:
+    """For each answer the number of messages up to and including it."""
+    return [number for number, message in enumerate(messages, 1) if message.role == "assistant"]
+
+
+def _empty_thought(prompt: str, answer: str) -> str:
+    """The empty thought that an answer begins with, or the rest of one that the prompt has begun."""
+    for beginning, end in _CLOSED_EMPTY:
+        if (found := beginning.match(answer)) and (end is None or end.search(prompt)):
+            return found[0]
+    return ""
+
+
+def _said(error: BaseException) -> str:
+    words = str(error).strip() or type(error).__name__
+    return shortened(visible_line(words), LONGEST_REASON)
+
+
+def _literal(value: Any) -> str:
+    """A plain value as Jinja writes it."""
+    if isinstance(value, str):
+        return ascii(value)
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{_literal(str(key))}: {_literal(inner)}" for key, inner in value.items()) + "}"
+    if isinstance(value, Sequence):
+        return "[" + ", ".join(map(_literal, value)) + "]"
+    return "none" if value is None else str(value).lower() if isinstance(value, bool) else repr(value)
+
+
+def _built_in_day(tree: nodes.Template, date: str) -> dict[str, str]:
+    """Variables that replace the day which a template has built in, as Llama 3.1's, if `date` is not the default."""
+    if date == CHAT_DATE:
+        return {}
+    for assigned in tree.find_all(nodes.Assign):
+        target, value = assigned.target, assigned.node
+        if isinstance(target, nodes.Name) and target.name == "date_string" and isinstance(value, nodes.Const):
+            for known in _DATE_FORMATS:
+                with suppress(ValueError, TypeError):
+                    datetime.strptime(value.value, known)
+                    return {"date_string": datetime.fromisoformat(date).strftime(known)}
+    return {}
+
+
+def _formats(tree: nodes.Template) -> list[str]:
+    """Formats in which a template asks for the day; none if it composes one."""
+    formats = []
+    for call in tree.find_all(nodes.Call):
+        if isinstance(call.node, nodes.Name) and call.node.name == "strftime_now":
+            if len(call.args) != 1 or not isinstance(call.args[0], nodes.Const):
+                return []
+            formats.append(str(call.args[0].value))
+    return sorted(set(formats))
+
+
+@contextmanager
+def _limited() -> Iterator[None]:
+    """Interrupt what takes longer than SECONDS, where a signal can: in the main thread, if nobody else waits for it."""
+    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGALRM) != signal.SIG_DFL:
+        yield
+        return
+    signal.signal(signal.SIGALRM, _too_long)
+    signal.setitimer(signal.ITIMER_REAL, SECONDS)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+
+
+def _too_long(*_: object) -> None:
+    raise UserError(
+        f"model.chat=tokenizer: the tokenizer's chat template takes longer than {SECONDS} s for one conversation; "
+        "choose another model.chat"
+    )
+
+
+class _Generation(Extension):
+    """`{% generation %}`, with which some templates mark what a model writes: its body, in a scope of its own."""
+
+    tags = {"generation"}  # noqa: RUF012 - as the class above declares it
+
+    def parse(self, parser: Parser) -> nodes.Node:
+        line = next(parser.stream).lineno
+        body = parser.parse_statements(("name:endgeneration",), drop_needle=True)
+        return nodes.CallBlock(self.call_method("_body"), [], [], body).set_lineno(line)
+
+    def _body(self, caller: Callable[[], str]) -> str:
+        return caller()
+
+
+class _OpenNamespace(Namespace):
+    """A namespace without names that begin with an underscore, by which templates could reach Python's own."""
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        _refuse_private(name)
+        super().__setitem__(name, value)
+
+
+def _namespace(*given: Any, **values: Any) -> Namespace:
+    attributes = dict(*given, **values)
+    for name in attributes:
+        _refuse_private(name)
+    return _OpenNamespace(attributes)
+
+
+def _refuse_private(name: object) -> None:
+    if isinstance(name, str) and name.startswith("_"):
+        raise SecurityError(f"a namespace takes no {name[:LONGEST_REASON]}")
+
+
+class _Dict:
+    """`dict` without the attributes of Python's type."""
+
+    def __call__(self, *given: Any, **values: Any) -> dict[Any, Any]:
+        return dict(*given, **values)
+
+    def fromkeys(self, *given: Any) -> dict[Any, Any]:
+        return dict.fromkeys(*given)
+
+
+class _Environment(ImmutableSandboxedEnvironment):
+    intercepted_binops = frozenset({"*", "**", "%"})
+
+    def __init__(self) -> None:
+        super().__init__(trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, "jinja2.ext.loopcontrols"])
+        self.filters["tojson"] = _tojson
+        self.globals["raise_exception"] = _raise_exception
+        self.globals["dict"] = _Dict()
+        self.globals["namespace"] = _namespace
+
+    def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
+        if operator == "%" and isinstance(left, str) and re.search(r"%[^A-Za-z%]*(\d{5}|\*)", left):
+            raise SecurityError("a text would be too long")
+        if operator == "*":
+            for text, times in ((left, right), (right, left)):
+                if isinstance(times, int) and hasattr(text, "__len__") and len(text) * times > MOST_MARKUP:
+                    raise SecurityError("a text would be too long")
+        if operator in ("*", "**") and isinstance(left, int) and isinstance(right, int):
+            bits = left.bit_length() * right if operator == "**" else left.bit_length() + right.bit_length()
+            if bits > 1 << 12:
+                raise SecurityError("a number would be too large")
+        return super().call_binop(context, operator, left, right)
+
+
+def _strftime(day: datetime) -> Callable[[str], str]:
+    """`strftime_now` of templates, which is no global here, or Jinja would not say which templates ask for it."""
+
+    def strftime_now(format: str) -> str:
+        if not isinstance(format, str) or len(format) > 100 or re.search(r"%[^A-Za-z%]*\d", format):
+            raise SecurityError("strange format of a date")
+        return day.strftime(format)
+
+    return strftime_now
+
+
+def _raise_exception(message: object) -> None:
+    raise TemplateError(str(message))
+
+
+def _tojson(
+    value: Any,
+    ensure_ascii: bool = False,
+    indent: int | None = None,
+    separators: Any = None,
+    sort_keys: bool = False,
+) -> str:
+    return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
