@@ -80,6 +80,9 @@ class ShapeConfig:
     """Weights of the largest layer."""
     largest: int | None = setting(None, least=1, unwritten_if_empty=True)
     """Weights of the largest tensor."""
+    kept: int | None = setting(None, least=0, unwritten_if_empty=True)
+    """Bytes of each token that a layer keeps in bf16 for its backward pass besides those of a Llama: further norms, and
+    what goes into each expert and comes out. Null is none."""
     linear: dict[str, list[int]] = setting(factory=dict, unwritten_if_empty=True)
     """Name of a linear layer, such as in_proj -> how many there are, their inputs and outputs, three numbers for each
     size; `experts` are the matrices of all experts. Routers and the output layer are left out. Empty is a Llama's."""

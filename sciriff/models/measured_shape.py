@@ -16,7 +16,7 @@ from torch import nn
 
 from sciriff.config import ShapeConfig
 from sciriff.models.loading import auto_class
-from sciriff.models.parts import attends, decoder_of, expert_modules, layers_of, number, share_of_experts
+from sciriff.models.parts import PER_TOKEN, attends, decoder_of, expert_modules, layers_of, number, share_of_experts
 from sciriff.models.training_memory import largest_matrix, layer_parameters, linear_layers
 
 INNER = ("intermediate_size", "ffn_dim", "n_inner", "ffn_hidden_size", "d_ff")
@@ -127,6 +127,7 @@ def _only_what_differs(
         frozen=frozen or None,
         without_attention=without_attention or None,
         layer=layer if layer > layer_parameters(llama) or shape.total != llama.parameters else None,
+        kept=_kept_besides(layers, llama, model.config.get_text_config()) or None,
         largest=largest if largest != largest_matrix(llama) else None,
         linear={} if linear == as_llama else linear,
     )
@@ -175,6 +176,27 @@ def _expert_width(layer: nn.Module, hidden: int, share: float) -> int:
         if name.rpartition(".")[2].startswith(("shared_expert", "shared_mlp"))
     ]
     return math.ceil((share * experts + sum(p.numel() for p in _matrices(*shared))) / (3 * hidden)) if experts else 0
+
+
+def _kept_besides(layers: list[nn.Module], llama: ShapeConfig, text: Any) -> int:
+    """Bytes of a token that a layer keeps besides a Llama's two norms, in bf16: a norm keeps its input in fp32 and two
+    values in bf16; each expert of a token what goes in and comes out."""
+    chosen = number(text, *PER_TOKEN) or 0
+    kept = []
+    for layer in layers:
+        norms = sum(_norm_width(name, one, llama) for name, one in layer.named_modules())
+        experts = chosen if any(True for _ in expert_modules(layer)) else 0
+        kept.append(8 * max(0, norms - 2 * llama.hidden) + 4 * experts * llama.hidden)
+    return max(kept)
+
+
+def _norm_width(name: str, module: nn.Module, llama: ShapeConfig) -> int:
+    """Values of a token that a norm makes; one of heads has a weight for a single head."""
+    weight = getattr(module, "weight", None)
+    if "Norm" not in type(module).__name__ or weight is None:
+        return 0
+    widths = {"q_norm": llama.queries, "k_norm": llama.keys, "q_layernorm": llama.queries, "k_layernorm": llama.keys}
+    return int(widths.get(name.rpartition(".")[2], weight.numel()))
 
 
 def _matrices(*modules: nn.Module) -> list[nn.Parameter]:

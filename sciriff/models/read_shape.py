@@ -26,7 +26,7 @@ from sciriff.run.user_error import UserError
 from sciriff.run.visible import shortened, visible_line
 from sciriff.run.whole_file import write_whole
 
-VERSION = 1
+VERSION = 2
 """Of what is read; another one makes what is in the cache be read again."""
 LARGEST = 4 * 2**20
 """Bytes of a config.json. Most have 2,000, some with a list of quantised layers 200,000."""

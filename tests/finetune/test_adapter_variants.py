@@ -130,6 +130,35 @@ def test_what_does_not_go_together_is_refused(
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("in_process")
+@pytest.mark.parametrize("family", [None, "qwen3_moe"])
+def test_qlora_takes_dora_and_adapters_on_experts(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, family: str | None
+) -> None:
+    pytest.importorskip("bitsandbytes")
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    model, settings = tiny_model(), {"method": "qlora", "lora_variant": "dora"}
+    if family is not None:
+        monkeypatch.syspath_prepend(str(BENCHMARKS))
+        import tiny_families
+
+        tiny_families.save(family, tmp_path / "base", SAMPLE / "tokenizer")
+        model = tiny_model(path=str(tmp_path / "base"), tokenizer=None)
+        settings = {"method": "qlora", "lora_targets": ["q_proj", "experts"]}
+    run = finetune(make(model=model, **settings))
+    base = load_model(model, seed=42, dtype=torch.float32, four_bits_on=torch.device("cpu")).eval()
+    tokens = torch.arange(5, 95).reshape(2, 45)
+    with torch.no_grad():
+        merged = AutoModelForCausalLM.from_pretrained(run.model)(tokens).logits
+        before = base(tokens).logits
+        apart = PeftModel.from_pretrained(base, str(run.adapter)).eval()(tokens).logits
+    assert torch.allclose(merged, apart, atol=1e-4)
+    assert not torch.allclose(merged, before, atol=1e-2)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("stage", "variant"),
     [(2, {"lora_variant": "dora", "lora_plus_ratio": 4.0}), (2, {"lora_variant": "pissa"}), (3, NOISY), (0, NOISY)],

@@ -88,6 +88,7 @@ def test_files_of_another_model_are_told(tmp_path: Path) -> None:
     assert "not a safetensors file" in line
 
 
+@pytest.mark.shows("W7")
 @pytest.mark.parametrize(
     ("values", "message"),
     [
@@ -122,6 +123,7 @@ def test_a_config_that_is_no_models_is_refused_in_a_line(values: Any, message: s
     assert not (tmp_path / "cache").exists()
 
 
+@pytest.mark.shows("W1", "W3")
 def test_code_beside_a_model_is_named_and_does_not_run(tmp_path: Path) -> None:
     own = {**TINY, "auto_map": {"AutoConfig": "own.C", "AutoModelForCausalLM": "own.M"}}
     folder = folder_of(tmp_path / "model", own)

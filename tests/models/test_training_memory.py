@@ -12,6 +12,7 @@ from sciriff.config import Config, ShapeConfig, TrainConfig
 from sciriff.finetune import activation_checkpointing, attention
 from sciriff.finetune.model import SummedLoss
 from sciriff.models.loading import load_model
+from sciriff.models.measured_shape import shape_of_model
 from sciriff.models.training_memory import fits, layer_bytes, resident_weights, trained_parameters, training_memory
 
 Compose = Callable[..., Config]
@@ -168,3 +169,45 @@ def test_a_layer_keeps_what_the_formula_says(kind: str, kv_heads: int, head_widt
 @pytest.mark.parametrize(("kind", "width"), [("bf16", 2), ("fp32", 4), ("autocast", 4)])
 def test_a_layer_that_is_computed_again_keeps_its_input(kind: str, width: int) -> None:
     assert kept(replace(SHAPE, layers=3), kind, 3) - kept(replace(SHAPE, layers=2), kind, 2) == 512 * 256 * width
+
+
+@pytest.mark.parametrize("kind", ["bf16", "fp32"])
+@pytest.mark.parametrize(
+    ("family", "values"),
+    [
+        ("Gemma3TextConfig", {"layer_types": ["full_attention"] * 2}),
+        ("Qwen3MoeConfig", {"moe_intermediate_size": 128, "num_experts": 16, "num_experts_per_tok": 4}),
+        ("MixtralConfig", {"num_local_experts": 8, "intermediate_size": 256, "sliding_window": None}),
+    ],
+)
+def test_a_layer_of_another_family_keeps_about_what_the_rule_says(family: str, values: Any, kind: str) -> None:
+    import transformers
+
+    sizes = {"hidden_size": 256, "intermediate_size": 688, "num_attention_heads": 4, "num_key_value_heads": 2}
+    sizes |= {"head_dim": 64, "vocab_size": 512, "max_position_embeddings": 256, "pad_token_id": 0, **values}
+
+    def built(layers: int) -> Any:
+        sizes["num_hidden_layers"] = layers
+        sizes.update({"layer_types": values["layer_types"][:layers]} if "layer_types" in values else {})
+        config = getattr(transformers, family)(**sizes)
+        dtype = torch.bfloat16 if kind == "bf16" else torch.float32
+        return transformers.AutoModelForCausalLM.from_config(config, attn_implementation="sdpa").to(dtype).train()
+
+    def kept_by(model: Any) -> int:
+        own = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
+        seen: dict[int, int] = {}
+        alive = []
+
+        def save(tensor: torch.Tensor) -> torch.Tensor:
+            if (storage := tensor.untyped_storage()).data_ptr() not in own:
+                seen[storage.data_ptr()] = storage.nbytes()
+            alive.append(tensor)
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(save, lambda tensor: tensor):
+            model.model(input_ids=torch.arange(256)[None], use_cache=False).last_hidden_state.sum()
+        return sum(seen.values())
+
+    one, two = built(1), built(2)
+    shape, _ = shape_of_model(two, 8192)
+    assert (kept_by(two) - kept_by(one)) / 256 == pytest.approx(layer_bytes(shape, kind), rel=0.2)
