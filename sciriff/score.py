@@ -35,6 +35,7 @@ from sciriff.results.scores import (
 from sciriff.results.shared_documents import TOO_FEW
 from sciriff.results.summary_table import summary_lines
 from sciriff.results.task_columns import TaskColumns, parts, vectors
+from sciriff.results.thought_counts import thought_counts
 from sciriff.run.messages import show
 from sciriff.run.progress import Progress
 from sciriff.run.run_dir import RunDir
@@ -200,6 +201,10 @@ def task_scores(task: Task, found: TaskAnswers, scored: list[Scored], samples: l
         "headline": {name: details[task.summary[name]] for name in task.headline if task.summary[name] in details},
         "details": details,
     }
+    if thoughts := thought_counts(
+        (answer.finish_reason, answer.thought_tokens, answer.thought) for answer in found.answers
+    ):
+        result["thoughts"] = thoughts
     if found.taken is not None and len(found.filters) > 1:
         result["filter"] = {"taken": found.taken, "others": [name for name in found.filters if name != found.taken]}
     if found.samples > 1:

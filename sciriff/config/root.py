@@ -79,7 +79,13 @@ class Config:
             self._check_sampling()
         if self.model.api is not None:
             self._check_api_model(self.model.api)
-        elif "predict" in self.active_stages and self.engine.name == "anthropic":
+        if "predict" in self.active_stages and self.engine.asks and self.engine.name != "local":
+            for name in self.model.chat_arguments:
+                raise UserError(
+                    f"model.chat_arguments.{name} goes to a chat template, and engine={self.engine.name} shows none: "
+                    "leave it out, or choose engine=local"
+                )
+        if self.model.api is None and "predict" in self.active_stages and self.engine.name == "anthropic":
             raise UserError(f"engine=anthropic has no model={self.model.name}; its models are model=claude_...")
         if {"train", "predict"} <= set(self.active_stages) and self.engine.asks:
             raise UserError(
@@ -99,6 +105,12 @@ class Config:
         if self.model.api is not None and not self.model.api.takes_temperature:
             return None
         return self.engine.temperature if self.engine.asks else self.engine.temperature or 0.0
+
+    @property
+    def thinking_tokens(self) -> int:
+        """Tokens that a thought may have besides its answer: those of the evaluation, else those that a model behind an
+        API is given."""
+        return self.eval.thinking_tokens or (self.model.api.thinking_tokens if self.model.api is not None else 0)
 
     def _check_sampling(self) -> None:
         """UserError for samples that would all be the same, and for sampling under eval.parity=reference."""

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 from msgspec import Meta
 
 from sciriff.run.digest import value_digest
+from sciriff.run.finish_reasons import UNFINISHED_THOUGHT
 from sciriff.run.json_lines import Message, read_jsonl
 from sciriff.run.run_dir import RunDir
 from sciriff.run.typed_json import Count, FromOne, read_json
@@ -16,7 +17,7 @@ from sciriff.run.typed_json import Count, FromOne, read_json
 AGAIN = "run the stages predict and general again"
 
 Token = Annotated[int, Meta(ge=0, lt=2**31)]
-Finish = Literal["stop", "length", "scored", "skipped", "other"]
+Finish = Literal["stop", "length", "unfinished_thought", "scored", "skipped", "other"]
 LogLikelihood = Annotated[float, Meta(ge=-sys.float_info.max, le=sys.float_info.max)]
 
 
@@ -56,7 +57,7 @@ class GeneralAnswer:
     asked: str
     """Digest of all prompts of the start that made it. Batches, and so last digits, depend on the others."""
     finish_reason: str
-    """`stop`, `length`, or `scored`; a server may have words of its own."""
+    """`stop`, `length`, `unfinished_thought`, `no_content` or `scored`; a server may have words of its own."""
     output_tokens: Count = 0
     text: str = ""
     """Up to the stop string or end token, without special tokens."""
@@ -64,6 +65,14 @@ class GeneralAnswer:
     """Natural logarithm, summed over the tokens of each continuation."""
     greedy: list[bool] = field(default_factory=list)
     """For each continuation whether all its tokens are the most likely ones."""
+    thought: str | None = None
+    """This and its tokens are as in Prediction."""
+    thought_tokens: Count | None = None
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether the thought ran into its limit."""
+        return self.finish_reason == UNFINISHED_THOUGHT
 
 
 @dataclass(frozen=True)
@@ -85,6 +94,8 @@ class GeneralItem:
     target: str
     answer: str
     """The model's, or the continuation that it finds most likely."""
+    thought_tokens: Count | None = None
+    """As in Prediction."""
 
 
 @dataclass(frozen=True)

@@ -41,13 +41,16 @@ FIXED = {
     "prompt_tokens": pa.int64(),
     "output_tokens": pa.int64(),
     "truncated_tokens": pa.int64(),
+    "thought": pa.string(),
+    "thought_tokens": pa.int64(),
     "readable": pa.bool_(),
     "unreadable": pa.string(),
     "score": pa.float64(),
     "judge": pa.string(),
     "rating": pa.float64(),
 }
-OF_ANSWER = tuple("prompt prediction reference finish_reason prompt_tokens output_tokens truncated_tokens".split())
+TEXTS = ("prompt", "prediction", "reference", "thought")
+OF_ANSWER = (*TEXTS, "finish_reason", "prompt_tokens", "output_tokens", "truncated_tokens", "thought_tokens")
 """Fields of a saved answer."""
 GENERAL = "general/"
 """Prefix of the names of leaf tasks of lm-eval."""
@@ -118,7 +121,7 @@ class Row:
 
     @property
     def characters(self) -> int:
-        return sum(len(self.values.get(name) or "") for name in OF_ANSWER[:3])
+        return sum(len(self.values.get(name) or "") for name in TEXTS)
 
 
 class AnswerTable:
@@ -233,6 +236,7 @@ def _general_rows(run: TableRun) -> Iterator[Row]:
                     "prediction": item.answer,
                     "reference": item.target,
                     "finish_reason": item.finish,
+                    "thought_tokens": item.thought_tokens,
                     "score": item.value,
                 }
             )

@@ -20,6 +20,7 @@ from sciriff.data.general_rows import (
 from sciriff.general.loaded_tasks import LoadedTask, chosen_documents
 from sciriff.general.requests import asking
 from sciriff.general.task_index import FILE_NAME
+from sciriff.run.finish_reasons import NO_CONTENT, UNFINISHED_THOUGHT
 from sciriff.run.json_lines import dumps, write_jsonl
 from sciriff.run.messages import show
 from sciriff.run.run_dir import RunDir
@@ -31,7 +32,13 @@ LONGEST_TEXT = 20_000
 """Characters of a question, target or answer in a row; all of an answer is in answers.jsonl."""
 SHOWN = 3
 """Documents that a message names; the rest are counted."""
-FINISHES: dict[str, Finish] = {"stop": "stop", "no_content": "stop", "length": "length", "scored": "scored"}
+FINISHES: dict[str, Finish] = {
+    "stop": "stop",
+    NO_CONTENT: "stop",
+    "length": "length",
+    UNFINISHED_THOUGHT: "unfinished_thought",
+    "scored": "scored",
+}
 """How an answer ended, by the words of our engines; servers have others."""
 
 
@@ -139,6 +146,7 @@ def item_of(
         question=_text(question if isinstance(question, str) else asked.choices),
         target=_text(target_of(task, row)),
         answer=_text(model.most_likely.get(key) or (answer.text if answer else "")),
+        thought_tokens=answer.thought_tokens if answer else None,
     )
 
 

@@ -32,8 +32,10 @@ class Asked:
 class Asking:
     """What the tasks ask of one model."""
 
-    def __init__(self, general: GeneralConfig, prompter: Prompter) -> None:
+    def __init__(self, general: GeneralConfig, prompter: Prompter, thinking: int = 0) -> None:
+        """`thinking`: tokens that a thought before a generated answer may have."""
         self._general = general
+        self._thinking = thinking
         self.prompter = prompter
 
     def prepare(self, loaded: LoadedTask) -> None:
@@ -91,9 +93,9 @@ class Asking:
         return self._general.longest_answer(longest_answer(generation))
 
     def _room(self, task: Any, doc: Any) -> tuple[int, Sequence[str]]:
-        """Most tokens of an answer, and the continuations that are compared."""
+        """Most tokens of an answer with its thought, and the continuations that are compared."""
         if task.OUTPUT_TYPE == "generate_until":
-            return self._limit(task.config.generation_kwargs or {}), ()
+            return self._thinking + self._limit(task.config.generation_kwargs or {}), ()
         if task.OUTPUT_TYPE not in LIKELIHOODS:
             raise UserError(f"general.tasks: {task.config.task} wants {task.OUTPUT_TYPE}, which is not measured here")
         delimiter = task.config.target_delimiter or ""

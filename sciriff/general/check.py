@@ -116,7 +116,7 @@ def _too_long(found: Sequence[LeafFile], config: Config) -> Iterator[str]:
     context = config.answering_model.context
     longest: dict[str, int] = {}
     for leaf in found:
-        limit = config.general.longest_answer(leaf.longest_answer)
+        limit = config.general.longest_answer(leaf.longest_answer) + config.thinking_tokens
         if limit >= context:
             longest[leaf.asked] = max(limit, longest.get(leaf.asked, 0))
     key = "model.api.context" if config.model.api else "model.shape.context"

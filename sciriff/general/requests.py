@@ -39,15 +39,15 @@ def asking(config: Config) -> Iterator[tuple[Asking, list[LoadedTask]]]:
     quiet()
     model, general = config.answering_model, config.general
     if config.engine.asks:
-        thinking = model.api.thinking_tokens if model.api else 0
         tokenizer = None if model.api else load_tokenizer(model)
-        prompter = Prompter(SERVER, tokenizer, model.context - thinking - SERVERS_MARKUP, general.turns)
+        prompter = Prompter(SERVER, tokenizer, model.context - config.thinking_tokens - SERVERS_MARKUP, general.turns)
     else:
         own = load_config(model) if model.path is not None else None
         prompter = Prompter(
             model.chat, load_tokenizer(model), context_of(model, own), general.turns, model.chat_settings
         )
-    builder = Asking(general, prompter)
+    # a server is asked for letters, too, and may think before it names one
+    builder = Asking(general, prompter, 0 if config.engine.asks else config.thinking_tokens)
     with reading(general, config.cache_dir):
         tasks = load_tasks(general)
         for loaded in tasks:

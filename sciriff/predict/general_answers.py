@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from sciriff.data.general_rows import GeneralAnswer, GeneralRequest, read_requests
+from sciriff.predict.thought_rows import same_under
 from sciriff.run.digest import value_digest
 from sciriff.run.json_lines import record_of, repair_last_line, to_json, write_jsonl
 from sciriff.run.run_dir import RunDir
@@ -20,17 +21,25 @@ from sciriff.run.whole_file import append_lines
 class GeneralAnswers:
     """The general prompts that a start of the stage asks for, and the answers that are here."""
 
-    def __init__(self, run: RunDir, requests: Iterable[GeneralRequest], made_with: str) -> None:
-        """Read the saved answers. `made_with`: digest of the model's files and of all that every answer depends on."""
+    def __init__(self, run: RunDir, requests: Iterable[GeneralRequest], made_with: str, thinking: int = 0) -> None:
+        """Read the saved answers. `made_with`: digest of the model's files and of all that every answer depends on;
+        `thinking`: most tokens of a thought besides its answer."""
         self._run = run
         self._made_with = made_with
         self.requests = by_digest(requests)
         self.asked = value_digest(list(self.requests))
         saved = _read(run.general_answers)
-        good = {row.request: row for row in saved if row.made_with == made_with}
+        good = {row.request: row for row in saved if row.made_with == made_with and self._holds(row, thinking)}
         self._others = [row for digest, row in good.items() if digest not in self.requests]
         self.rows = {digest: good[digest] for digest in self.requests if digest in good}
         """Digest -> answer, of all that are here."""
+
+    def _holds(self, row: GeneralAnswer, thinking: int) -> bool:
+        """Whether a row would be the same under today's limit on thoughts; that on answers is part of the request."""
+        request = self.requests.get(row.request)
+        if request is None or row.finish_reason == "scored" or (row.thought_tokens is None and not row.unfinished):
+            return True
+        return same_under(request.limit, thinking, row.finish_reason, row.output_tokens, row.thought_tokens)
 
     def left(self, plan: Callable[[list[GeneralRequest]], list[list[int]]]) -> list[list[str]]:
         """Batches of prompts to answer, as digests; `plan` makes batches of positions in the list that it is given.

@@ -1,12 +1,16 @@
 """The general prompts among those that a server is asked: their calls, and rows of what is paid for."""
 
+from collections.abc import Callable
+from dataclasses import replace
+
 from sciriff.config import Config
 from sciriff.data.general_rows import GeneralRequest
 from sciriff.models.api.calls import Call
 from sciriff.models.api.service import Service, log_line
 from sciriff.models.engines.sampling import seed_of, stream_of
 from sciriff.predict.general_answers import GeneralAnswers, cut_at_stop, read_asked
-from sciriff.predict.paid_answers import PaidAnswer, PaidAnswers, endings, server_settings
+from sciriff.predict.paid_answers import PaidAnswer, PaidAnswers, endings, model_keys, server_settings
+from sciriff.predict.thought_rows import Parted
 from sciriff.run.digest import value_digest
 from sciriff.run.run_dir import RunDir
 from sciriff.run.user_error import UserError
@@ -16,13 +20,15 @@ class GeneralPrompts:
     """The general prompts of a run and their answers. What is paid for is the whole answer; stop strings, which not
     every server takes, cut the row that is made of it."""
 
-    def __init__(self, config: Config, run: RunDir, service: Service) -> None:
+    def __init__(self, config: Config, run: RunDir, service: Service, part: Callable[[PaidAnswer], Parted]) -> None:
         """UserError if the prompts are not there, or are none for a server."""
         self.service = service.greedy()
         self.config = config
         self.api = config.answering_model.api
-        self.settings = server_settings(self.service, self.api)
-        self.answers = GeneralAnswers(run, read_asked(run), value_digest(self.settings))
+        self.part = part
+        self.settings = server_settings(self.service, config.answering_model)
+        made_with = value_digest(self.settings)
+        self.answers = GeneralAnswers(run, read_asked(run), made_with, config.thinking_tokens)
         self.asking: dict[str, list[str]] = {}
         """Digest of what is paid for -> digests of its prompts, which differ in their stop strings alone."""
         for digest, request in self.answers.requests.items():
@@ -35,7 +41,8 @@ class GeneralPrompts:
 
     def paid_digest(self, request: GeneralRequest) -> str:
         """Key of an answer: the same conversation, with the same limit, under the same settings."""
-        return self.question(request, request.limit)
+        thinking = self.config.eval.thinking_tokens
+        return self.question(request, request.limit, *([thinking] if thinking else []))
 
     def question(self, request: GeneralRequest, *limit: int) -> str:
         """Digest of the same without the limit, under which an answer that did not run into its own is no other."""
@@ -48,11 +55,11 @@ class GeneralPrompts:
 
     def limit(self, request: GeneralRequest) -> int:
         """Most tokens of the answer, those of thinking included: servers count them together."""
-        return request.limit + (self.api.thinking_tokens if self.api else 0)
+        return request.limit + self.config.thinking_tokens
 
     def call(self, id: str) -> Call:
         request = self.first(id)
-        more = {**self._seed(id), **(self.api.request if self.api else {})}
+        more = {**self._seed(id), **model_keys(self.service, self.config.answering_model)}
         about = {"question": self.question(request), "limit": self.limit(request)}
         return self.service.call(id, request.messages, self.limit(request), more, about)
 
@@ -85,14 +92,16 @@ class GeneralPrompts:
     def add(self, id: str, answer: PaidAnswer) -> None:
         """Write the rows of an answer that is paid for."""
         rows = []
+        found = self.part(answer)
         for digest in self.asking[id]:
             request = self.answers.requests[digest]
-            text, finish_reason = cut_at_stop(answer.text, request.stops), answer.finish_reason
+            text, finish_reason = cut_at_stop(found.text, request.stops), found.finish_reason
             if finish_reason is None:  # some servers do not say
                 finish_reason = "length" if answer.output_tokens >= self.limit(request) else "stop"
-            if text != answer.text:
+            if text != found.text:
                 finish_reason = "stop"
             row = self.answers.row(digest, finish_reason, text=text, output_tokens=answer.output_tokens)
+            row = replace(row, thought=found.thought, thought_tokens=found.thought_tokens)
             if digest not in self.answers.rows:
                 rows.append(row)
         self.answers.add(rows)

@@ -9,6 +9,7 @@ from sciriff.config import EngineConfig
 from sciriff.data.general_rows import GeneralAnswer, GeneralRequest
 from sciriff.models.engines import Answer, Request
 from sciriff.predict.general_answers import GeneralAnswers, cut_at_stop
+from sciriff.predict.thought_rows import endings, parted
 from sciriff.run.digest import value_digest
 from sciriff.run.messages import show
 from sciriff.run.run_dir import RunDir
@@ -38,8 +39,16 @@ class GeneralPlaces:
 
     def added_to(self, request: Request) -> Request:
         """Append the prompts to a request, to be begun when all before have their answers."""
+        self._thoughts, self._thinking = request.thoughts, request.thinking
         if not self._asked:
             return request
+        if request.thoughts is not None and request.thoughts.opened:
+            compared = sum(bool(one.continuations) for one in self._asked.values())
+            if compared:
+                show(
+                    f"{compared} general prompts compare likelihoods of texts right after a prompt, which begins a "
+                    "thought here; many chat templates can leave that out: +model.chat_arguments.enable_thinking=false"
+                )
         places = dict(enumerate(self._asked.values(), self._first))
         return replace(
             request,
@@ -54,7 +63,7 @@ class GeneralPlaces:
         """Read the saved answers that were made with these settings. On the first node alone, which writes the file."""
         if self._asked:
             made_with = value_digest({name: value for name, value in settings.items() if name not in OF_SCIENCE})
-            self._answers = GeneralAnswers(run, self._asked.values(), made_with)
+            self._answers = GeneralAnswers(run, self._asked.values(), made_with, self._thinking)
         self._end_ids = end_ids
         self._tokenizer = tokenizer
 
@@ -75,19 +84,28 @@ class GeneralPlaces:
         digest = self._digests[answer.place - self._first]
         if answer.finish_reason == "scored":
             return self._answers.row(digest, "scored", log_likelihoods=answer.log_likelihoods, greedy=answer.greedy)
-        ended = answer.token_ids and answer.token_ids[-1] in self._end_ids
-        ids = answer.token_ids[:-1] if ended else answer.token_ids
-        text = self._tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        end_ids = self._end_ids if self._thoughts is None else self._thoughts.answer_ends(self._end_ids)
+        ended = bool(answer.token_ids) and answer.token_ids[-1] in end_ids
+        finish_reason, thought, tokens = answer.finish_reason, None, None
+        if self._thoughts is not None:
+            prompt = self._asked[digest].prompt
+            found = parted(prompt, answer, ended, self._thoughts, self._tokenizer, specials=False)
+            text, thought, tokens = found.text, found.thought, found.thought_tokens
+            finish_reason = found.finish_reason or finish_reason
+        else:
+            ids = answer.token_ids[:-1] if ended else answer.token_ids
+            text = self._tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
         kept = cut_at_stop(text, self._asked[digest].stops)
         # Only here is a stop string seen that a special token interrupts.
-        finish_reason = answer.finish_reason if kept == text else "stop"
-        return self._answers.row(digest, finish_reason, text=kept, output_tokens=len(answer.token_ids))
+        finish_reason = finish_reason if kept == text else "stop"
+        row = self._answers.row(digest, finish_reason, text=kept, output_tokens=len(answer.token_ids))
+        return replace(row, thought=thought, thought_tokens=tokens)
 
     def left(self, engine: ModuleType, settings: EngineConfig) -> list[list[int]]:
         """Batches of places to answer; `rows` then has none of their answers."""
         if not self._asked:
             return []
-        left = self._answers.left(lambda asked: plan_batches(engine, settings, asked))
+        left = self._answers.left(lambda asked: plan_batches(engine, settings, asked, self._thinking))
         place_of = {digest: place for place, digest in enumerate(self._digests, self._first)}
         return [[place_of[digest] for digest in batch] for batch in left]
 
@@ -95,17 +113,19 @@ class GeneralPlaces:
         """Put the file of answers in order and remove that of the prompts."""
         if self._asked:
             self._answers.finish()
-            cut = sum(row.finish_reason == "length" for row in self.rows)
-            show(f"{len(self.rows)} general answers, {cut} of them cut off at their limit")
+            show(f"{len(self.rows)} general answers, {endings(self.rows)}")
 
 
-def plan_batches(engine: ModuleType, settings: EngineConfig, asked: list[GeneralRequest]) -> list[list[int]]:
+def plan_batches(
+    engine: ModuleType, settings: EngineConfig, asked: list[GeneralRequest], thinking: int = 0
+) -> list[list[int]]:
     """Batches of prompts, as positions, for an engine's module. None has both prompts that are scored and prompts that
-    are answered."""
+    are answered, before which a thought may have `thinking` tokens."""
     batches = []
     for scored in (True, False):
         places = [place for place, one in enumerate(asked) if bool(one.continuations) == scored]
-        prompts, limits = [asked[place].prompt for place in places], [_longest(asked[place]) for place in places]
+        prompts = [asked[place].prompt for place in places]
+        limits = [_longest(asked[place]) + (0 if scored else thinking) for place in places]
         planned = engine.plan_general_batches(prompts, limits, settings)
         batches += [[places[number] for number in batch] for batch in planned]
     return batches

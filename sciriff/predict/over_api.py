@@ -1,5 +1,6 @@
 """Have a server answer the prompts. No answer is paid for twice, killed or not."""
 
+from dataclasses import replace
 from typing import Any
 
 from sciriff.config import Config
@@ -13,9 +14,10 @@ from sciriff.models.loading import load_config, load_tokenizer
 from sciriff.predict import parity, saved_rows
 from sciriff.predict.estimated_tokens import EstimatedTokens
 from sciriff.predict.general_over_api import GeneralPrompts
-from sciriff.predict.paid_answers import PaidAnswer, PaidAnswers, endings, server_settings
+from sciriff.predict.paid_answers import PaidAnswer, PaidAnswers, endings, model_keys, server_settings
 from sciriff.predict.prompts import Prompt
 from sciriff.predict.saved_rows import RequestedAnswer
+from sciriff.predict.thought_rows import Parted, find_thoughts, parted_by_server
 from sciriff.run.digest import value_digest
 from sciriff.run.locks import hold_or_refuse
 from sciriff.run.progress import Progress
@@ -28,25 +30,25 @@ def tokenizer_and_context(config: Config) -> tuple[Any, int]:
     that prompts are cut as for any other engine, or an estimate where only the provider has one."""
     model = config.answering_model
     if model.api is not None:
-        return EstimatedTokens(), model.context - model.api.thinking_tokens - SERVERS_MARKUP
+        return EstimatedTokens(), model.context - SERVERS_MARKUP
     own = load_config(model) if model.path is not None else None
     return load_tokenizer(model), context_of(model, own) - SERVERS_MARKUP
 
 
-def answer(config: Config, run: RunDir, prompts: list[Prompt]) -> None:
+def answer(config: Config, run: RunDir, prompts: list[Prompt], tokenizer: Any) -> None:
     """Write the rows of all prompts, and after these of the general ones, within one cap. UserError if it forbids that
     or some stay unanswered; paid answers are kept."""
     service = answering_service(config)
     if found := list(service.problems()):
         raise UserError(found[0])
     with hold_or_refuse(run.predict_lock, f"{run.root}: another stage asks for these answers, and two would pay twice"):
-        Answering(config, run, service, prompts).finish()
+        Answering(config, run, service, prompts, tokenizer).finish()
 
 
 class Answering:
     """The prompts of a run and their answers, from what is paid for to the rows."""
 
-    def __init__(self, config: Config, run: RunDir, service: Service, prompts: list[Prompt]) -> None:
+    def __init__(self, config: Config, run: RunDir, service: Service, prompts: list[Prompt], tokenizer: Any) -> None:
         self.config = config
         self.run = run
         self.service = service
@@ -63,7 +65,8 @@ class Answering:
             if not prompt.skipped:
                 self.asking.setdefault(self.digest(prompt), []).append(prompt)
         self.rows = {prompt.key: prompt.skipped_row() for prompt in prompts if prompt.skipped}
-        self.general = GeneralPrompts(config, run, service) if "general" in config.active_stages else None
+        self.thoughts, self.tokenizer = find_thoughts(config, tokenizer), tokenizer
+        self.general = GeneralPrompts(config, run, service, self.part) if "general" in config.active_stages else None
 
     def top_p(self) -> dict[str, float]:
         """Sent only where it is not 1: some models take it at no value."""
@@ -71,12 +74,15 @@ class Answering:
 
     def settings(self) -> dict[str, Any]:
         """Settings that all answers depend on; not where they are asked for."""
-        return {**server_settings(self.service, self.api), **self.top_p(), "parity": self.config.eval.parity}
+        model = self.config.answering_model
+        return {**server_settings(self.service, model), **self.top_p(), "parity": self.config.eval.parity}
 
     def digest(self, prompt: Prompt) -> str:
         """Key of an answer: the same prompt, with the same limit, under the same settings, and which sample of it.
         That of the first sample is what it is without samples, so that asking for more pays for the others alone."""
-        return self.question(prompt, self.config.eval.longest_answer(prompt.instance.task))
+        wanted = self.config.eval
+        longest, thinking = wanted.longest_answer(prompt.instance.task), wanted.thinking_tokens
+        return self.question(prompt, longest, *([thinking] if thinking else []))
 
     def question(self, prompt: Prompt, *limit: int) -> str:
         """Digest of the same without the limit, under which an answer that did not run into its own is no other."""
@@ -86,12 +92,11 @@ class Answering:
 
     def limit(self, prompt: Prompt) -> int:
         """Most tokens of the answer, those of thinking included: servers count them together."""
-        thinking = self.api.thinking_tokens if self.api else 0
-        return self.config.eval.longest_answer(prompt.instance.task) + thinking
+        return self.config.eval.longest_answer(prompt.instance.task) + self.config.thinking_tokens
 
     def call(self, digest: str) -> Call:
         prompt = self.asking[digest][0]
-        more = {**self.top_p(), **self.seed(prompt), **(self.api.request if self.api else {})}
+        more = {**self.top_p(), **self.seed(prompt), **model_keys(self.service, self.config.answering_model)}
         about = {"question": self.question(prompt), "limit": self.limit(prompt)}
         return self.service.call(digest, prompt.text, self.limit(prompt), more, about)
 
@@ -162,14 +167,20 @@ class Answering:
         """Write an answer as paid for, whether it is asked for now or not."""
         return self.paid.add(call, reply, self.service.usd(call, reply))
 
+    def part(self, answer: PaidAnswer) -> Parted:
+        """Part thought and answer of what is paid for."""
+        return parted_by_server(answer, self.thoughts, self.tokenizer)
+
     def take(self, prompts: list[Prompt], answer: PaidAnswer) -> list[Prediction]:
         """Make the rows of an answer and keep them in `rows`."""
-        text, finish_reason = answer.text, answer.finish_reason
+        found = self.part(answer)
+        text, finish_reason = found.text, found.finish_reason
         if self.config.eval.parity == "reference" and (kept := parity.before_stop(text)) != text:
             text, finish_reason = kept, "stop"
         rows = [
             prompt.row(text, finish_reason, answer.output_tokens, self.question(prompt), answer.input_tokens)
             for prompt in prompts
         ]
+        rows = [replace(row, thought=found.thought, thought_tokens=found.thought_tokens) for row in rows]
         self.rows.update((row.key, row) for row in rows)
         return rows

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from sciriff.config import ApiModelConfig
+from sciriff.config import ModelConfig
 from sciriff.data.records import Dollars
 from sciriff.models.api.calls import Reply, Sent
 from sciriff.models.api.prices import Price
@@ -22,15 +22,28 @@ from sciriff.run.typed_json import Count
 FIX = "not an answer as this stage writes them: move the file away"
 
 
-def server_settings(service: Service, api: ApiModelConfig | None) -> dict[str, Any]:
+def server_settings(service: Service, model: ModelConfig) -> dict[str, Any]:
     """Settings that every answer of a server depends on; not where it is asked."""
+    api, template = model.api, template_arguments(service, model)
     return {
         "model": service.model,
         "engine": service.provider,
         "temperature": service.server.temperature,
         "thinking tokens": api.thinking_tokens if api else 0,
         "request": api.request if api else {},
+        **({"chat arguments": template} if template else {}),
     }
+
+
+def template_arguments(service: Service, model: ModelConfig) -> dict[str, Any]:
+    """Variables of the chat template, which a server that is one's own is told."""
+    return dict(model.chat_arguments) if service.provider == "local" else {}
+
+
+def model_keys(service: Service, model: ModelConfig) -> dict[str, Any]:
+    """Keys of every request that the model brings."""
+    template = template_arguments(service, model)
+    return {**({"chat_template_kwargs": template} if template else {}), **(model.api.request if model.api else {})}
 
 
 def endings(finish_reasons: Sequence[str | None]) -> str:

@@ -19,6 +19,7 @@ from typing import Any, TypedDict
 from sciriff.config.own_tasks import NAME
 from sciriff.data.records import AnswerKey, Prediction
 from sciriff.data.saved_answers import SAMPLES_KEY, read_expected
+from sciriff.predict.thought_rows import same_under
 from sciriff.run.digest import value_digest
 from sciriff.run.json_lines import dumps, record_of, to_json, write_jsonl
 from sciriff.run.messages import show
@@ -48,13 +49,14 @@ class RequestedAnswer:
     """Most new tokens of the answer."""
     reference: str
     sample: int | None = None
+    thinking: int = 0
+    """Most tokens of the thought besides; with 0 both have that limit together."""
 
     def answered_by(self, row: Prediction) -> bool:
-        """Whether the row still holds: same prompt, and the limit would not change the answer. An answer cut at a limit
-        holds only for that limit; one that the model ended holds wherever it fits."""
+        """Whether the row still holds: same prompt, and the limits would not change thought and answer."""
         if row.prompt_digest != self.prompt_digest or not isinstance(row.output_tokens, int):
             return False
-        return row.output_tokens == self.limit if row.finish_reason == "length" else row.output_tokens <= self.limit
+        return same_under(self.limit, self.thinking, row.finish_reason, row.output_tokens, row.thought_tokens)
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,10 @@ def begin(run: RunDir, asked: Mapping[AnswerKey, RequestedAnswer], settings: dic
         before = None
     rows = _take_over(run, asked, tasks)
     digest = value_digest(
-        [[_written(key, answer), answer.prompt_digest, answer.limit] for key, answer in asked.items()]
+        [
+            [_written(key, answer), answer.prompt_digest, answer.limit, *([answer.thinking] if answer.thinking else [])]
+            for key, answer in asked.items()
+        ]
     )
     before = before or {"asked": digest, "kept": {}, "made with": []}
     kept = set(rows)

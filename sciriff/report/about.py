@@ -104,6 +104,7 @@ def facts(config: Config) -> list[tuple[str, Facts]]:
         ("Engine", config.engine.name),
         *_sampling(config),
         ("Longest answer", f"{evaluation.max_new_tokens:,} tokens"),
+        *([("Longest thought", f"{config.thinking_tokens:,} tokens")] if config.thinking_tokens else []),
         ("Prompts that are too long", evaluation.truncation),
         *rules,
         ("Seed", str(config.seed)),

@@ -11,6 +11,7 @@ from sciriff.data.records import AnswerKey
 from sciriff.data.saved_answers import SavedAnswer, read_predictions
 from sciriff.results.answer_scores import own_scores
 from sciriff.results.per_instance import InstanceNumbers, read_per_instance
+from sciriff.run.finish_reasons import UNFINISHED_THOUGHT
 from sciriff.run.run_dir import RunDir
 from sciriff.run.user_error import UserError
 from sciriff.tasks.metrics.matches import Matches
@@ -52,6 +53,11 @@ class Answers:
         """Answers that ended at the limit on their tokens; None if it is not known of any."""
         reasons = self.known("finish_reason")
         return reasons.count("length") if reasons else None
+
+    @property
+    def unfinished_thoughts(self) -> int:
+        """Answers that did not come, since the thought before them did not end."""
+        return self.known("finish_reason").count(UNFINISHED_THOUGHT)
 
     @property
     def truncated(self) -> int | None:

@@ -200,7 +200,7 @@ function toldOf(which) {
   const told = sampleOf(task, row) === null ? [] : [`sample ${sampleOf(task, row)}`];
   index.runs.forEach((_, run) => {
     const flags = flagsOf(which, run) ?? "";
-    const words = [flags.includes("u") && "not readable", flags.includes("l") && "cut", markOf(task, row, run)?.mark];
+    const words = [flags.includes("u") && "not readable", flags.includes("l") && "cut", flags.includes("h") && "unfinished thought", markOf(task, row, run)?.mark];
     const its = words.filter(Boolean).join(", ");
     if (its !== "") told.push(several() ? `${letter(run)} ${its}` : its);
   });

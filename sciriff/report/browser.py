@@ -10,7 +10,8 @@ from sciriff.report.answers import ShownAnswer, evenly_spaced
 from sciriff.report.cards import UNREADABLE
 from sciriff.report.packing import PackedPrompts, Part, in_chunks, packed, size_of
 from sciriff.report.side_by_side import Item, ShownRun, TaskItems, paired, pairing_notes
-from sciriff.run.visible import visible
+from sciriff.run.finish_reasons import NO_CONTENT, UNFINISHED_THOUGHT
+from sciriff.run.visible import shortened, visible
 from sciriff.tasks.metrics import matches
 
 MATCHES = (matches.MATCH, matches.SPURIOUS, matches.MISSED, matches.WRONG_TYPE, matches.PARTLY, matches.WORDS)
@@ -19,13 +20,16 @@ MOST_ITEMS = 300
 """Items of one side that are shown; a model in a loop writes thousands."""
 MOST_ANSWERS, MOST_PROMPTS = 18_000_000, 38_000_000
 """Bytes that answers with their index, and prompts, take in the page at most: with all else it stays below 60 MB."""
+LONGEST_THOUGHT = 4_000
+"""Characters of a thought that are shown; of a longer one the middle is left out. The rows have all."""
 TOO_LARGE = "with all of them the page would be larger than 60 MB"
 EXACT = 10_000
 """A score of 1 is packed as this number."""
 ENDINGS = {
     "stop": "ended by the model",
     "length": "ended by the length limit",
-    "no_content": "ended by the model without a word of text",
+    NO_CONTENT: "ended by the model without a word of text",
+    UNFINISHED_THOUGHT: "it did not come, for the thought before it ran into its limit",
     "refusal": "refused by the model",
     "content_filter": "held back by the provider's filter",
     None: "",
@@ -169,6 +173,7 @@ def _flags(row: ShownAnswer) -> str:
     known = {
         "u": row.unreadable is not None,
         "l": row.answer.finish_reason == "length",
+        "h": row.answer.finish_reason == UNFINISHED_THOUGHT,
         "p": bool(row.answer.truncated_tokens),
         "s": matches.SPURIOUS in found,
         "m": matches.MISSED in found,
@@ -199,6 +204,8 @@ def _answer(row: ShownAnswer) -> dict[str, Any]:
         "unreadable": UNREADABLE.get(row.unreadable, row.unreadable) if row.unreadable else None,
         "ending": _ending(row.answer),
     }
+    if row.answer.thought:
+        shown["thought"] = shortened(visible(row.answer.thought), LONGEST_THOUGHT)
     if row.matches is not None:
         sides = (row.matches.answer, row.matches.reference)
         shown["items"] = [list(map(_match, side[:MOST_ITEMS])) for side in sides]
@@ -215,10 +222,14 @@ def _match(item: matches.Item) -> list[Any]:
 
 
 def _ending(answer: SavedAnswer) -> str:
+    thought, written = answer.thought_tokens, answer.output_tokens
+    if thought is not None and written is not None:
+        written = max(written - thought, 0)
     parts = [
         f"prompt of {answer.prompt_tokens:,} tokens" if answer.prompt_tokens is not None else "",
         f"{answer.truncated_tokens:,} tokens of the prompt were cut" if answer.truncated_tokens else "",
-        f"answer of {answer.output_tokens:,} tokens" if answer.output_tokens is not None else "",
+        f"thought of {thought:,} tokens" if thought is not None else "",
+        f"answer of {written:,} tokens" if written is not None else "",
         ENDINGS.get(answer.finish_reason, f"finish reason {answer.finish_reason}"),
     ]
     return visible(", ".join(filter(None, parts)))

@@ -79,18 +79,21 @@ def _endings(given: Answers) -> list[Share]:
     shares = [
         Share("prompt was cut", given.truncated, whole),
         Share("answer cut at the limit", given.at_limit, whole),
-        Share("empty", given.empty, whole),
     ]
-    return shares if given.empty else shares[:-1]
+    if given.unfinished_thoughts:
+        shares.append(Share("thought did not end", given.unfinished_thoughts, whole))
+    return [*shares, Share("empty", given.empty, whole)] if given.empty else shares
 
 
 def _lengths(given: Answers) -> list[Figure]:
-    """Histograms of prompts and answers, in tokens where the engine counted them, else in characters."""
+    """Histograms of prompts, thoughts and answers, in tokens where the engine counted them, else in characters."""
     rows = [row.answer for row in given.rows]
+    written = [(row.output_tokens, row.thought_tokens or 0) for row in rows]
+    answers = [max(tokens - thought, 0) for tokens, thought in written if tokens is not None]
     drawn = [
         histogram("Prompt, tokens", given.known("prompt_tokens"))
         or histogram("Prompt, characters", [len(row.prompt) for row in rows if row.prompt]),
-        histogram("Answer, tokens", given.known("output_tokens"))
-        or histogram("Answer, characters", [len(row.prediction) for row in rows]),
+        histogram("Thought, tokens", given.known("thought_tokens")) if given.known("thought_tokens") else None,
+        histogram("Answer, tokens", answers) or histogram("Answer, characters", [len(row.prediction) for row in rows]),
     ]
     return [figure for figure in drawn if figure is not None]

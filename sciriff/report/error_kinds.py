@@ -11,6 +11,7 @@ from urllib.parse import quote
 from sciriff.report.answers import Answers, ShownAnswer
 from sciriff.report.errors import ErrorTable
 from sciriff.report.quotes import Found, search
+from sciriff.run.finish_reasons import UNFINISHED_THOUGHT
 from sciriff.run.visible import visible, visible_line
 from sciriff.tasks.metrics.answer_end import without_end
 from sciriff.tasks.metrics.claim_f1 import claim_f1
@@ -39,13 +40,17 @@ REFUSAL = re.compile(
 """Beginning of an answer that declines. Looked for where an answer is not readable, and where any text is readable."""
 
 SKIPPED, REFUSED, NOTHING = "not asked, since the prompt is too long", "refused", "empty"
+UNFINISHED = "its thought did not end"
 CUT, PLAIN_NULL, FORM, NO_JSON = "cut off at the limit", "a plain null", "JSON of another form", "no JSON in it"
 FIELD_MISSING, FIELD_UNKNOWN = "a field is missing", "a field that was not asked for"
 TUPLE_LENGTH = "a finding without its five fields"
 TYPE_UNKNOWN = "a type that no reference has"
 LABEL_UNKNOWN = "a label that no reference has"
 NOT_THERE, UNSUPPORTED = "spurious, and not in the prompt", "unsupported: evidence that is not in the prompt"
-KINDS = (SKIPPED, REFUSED, NOTHING, CUT, PLAIN_NULL, FORM, NO_JSON, FIELD_MISSING, FIELD_UNKNOWN, TUPLE_LENGTH)
+KINDS = (
+    *(SKIPPED, REFUSED, UNFINISHED, NOTHING, CUT, PLAIN_NULL, FORM, NO_JSON),
+    *(FIELD_MISSING, FIELD_UNKNOWN, TUPLE_LENGTH),
+)
 """Kinds of unreadable answers and wrong forms, in the order of the table; those of items follow."""
 
 
@@ -168,6 +173,8 @@ def _whole(task: Task, row: ShownAnswer) -> str | None:
         return SKIPPED
     if ended in ("refusal", "content_filter") or ((unread or task.parse is None) and REFUSAL.match(text)):
         return REFUSED
+    if ended == UNFINISHED_THOUGHT:
+        return UNFINISHED
     if row.unreadable == EMPTY or not text.strip():
         return NOTHING
     if ended == "length":

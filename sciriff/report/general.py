@@ -20,6 +20,7 @@ from sciriff.results.general_comparison import CHANGED, GeneralComparison, Gener
 from sciriff.results.general_items import GeneralRun, read_general
 from sciriff.results.scores import ColumnScore, GeneralScores
 from sciriff.results.statistics import RESAMPLES
+from sciriff.run.finish_reasons import UNFINISHED_THOUGHT
 from sciriff.run.run_dir import RunDir
 from sciriff.run.visible import shortened, visible
 
@@ -199,6 +200,7 @@ def _notes(settings: GeneralSettings, scored: GeneralScores) -> list[str]:
             (task["shortened_prompts"], "prompts that lost examples, so that they fit the model"),
             (task["skipped_prompts"], "prompts that do not fit even without examples (not asked, counted as wrong)"),
             (task["cut_answers"], "answers cut at the length limit"),
+            (task["thoughts"]["unfinished"] if "thoughts" in task else 0, "thoughts that did not end (no answer came)"),
         )
         if any(number for number, _ in told):
             found.append(f"{name}: {'; '.join(f'{what}: {number:,}' for number, what in told if number)}.")
@@ -271,6 +273,7 @@ def _told(item: GeneralItem) -> str:
         "other": "ended otherwise",
         "stop": ENDINGS["stop"],
         "length": ENDINGS["length"],
+        UNFINISHED_THOUGHT: ENDINGS[UNFINISHED_THOUGHT],
     }
     lost = f", {item.truncated} example{'s'[: item.truncated != 1]} left out of the prompt" if item.truncated else ""
     return endings[item.finish] + lost

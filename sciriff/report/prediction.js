@@ -102,6 +102,7 @@ function itemsOf(row, which) {
 }
 
 const folded = (summary, ...inside) => element("details", {}, element("summary", {}, summary), ...inside);
+const thoughtOf = (row) => (row.thought === undefined ? "" : folded("Thought, which is not scored", written(row.thought, [])));
 const unreadable = (row) => element("p", { class: "unreadable" }, `Not readable: ${row.unreadable}.`);
 
 // The reference as the metric compares it with an answer that has items; else as text, with what both share.
@@ -123,6 +124,7 @@ function answerSide(shown, which) {
     box.append(...itemsOf(row, 0));
     if (row.unreadable === null) box.append(folded("As it was written", written(row.answer, [])));
   }
+  box.append(thoughtOf(row));
   box.append(marking(which, 0));
   return box;
 }
@@ -146,6 +148,7 @@ function sideOf(shown, which, run, only, sameAs) {
   if (row.unreadable !== null) box.append(unreadable(row));
   box.append(written(row.answer, only, needle(), "only"));
   if (sameAs >= 0) box.append(element("p", { class: "label" }, `The same text as ${letter(sameAs)}.`));
+  box.append(thoughtOf(row));
   if (row.reference !== undefined) box.append(folded("Its reference is another", written(row.reference, [])));
   if (row.items !== undefined) {
     const missed = row.items[1].filter(([mark]) => index.matches[mark] === "missed");

@@ -10,6 +10,7 @@ import numpy as np
 from sciriff.data.general_rows import AGAIN, GeneralItem, GeneralSettings, GeneralTaskSettings, read_settings
 from sciriff.results.scores import ColumnScore, GeneralScores, GeneralTask
 from sciriff.results.statistics import LEAST, Array, Stratum, interval, resampled_means
+from sciriff.results.thought_counts import thought_counts
 from sciriff.run.json_lines import read_json_objects, record
 from sciriff.run.run_dir import RunDir
 from sciriff.run.user_error import UserError
@@ -144,6 +145,8 @@ def _without_interval(general: GeneralRun, task: GeneralTaskSettings) -> General
         "skipped_prompts": sum(item.finish == "skipped" for item in items),
         "cut_answers": sum(item.finish == "length" for item in items),
     }
+    if thoughts := thought_counts((item.finish, item.thought_tokens, None) for item in items):
+        score["thoughts"] = thoughts
     chances = {name: [leaf.chance] for name, leaf in leaves.items() if leaf.chance is not None}
     if len(chances) == len(leaves):
         score["chance"] = task_value(weights_of(task), chances)

@@ -9,7 +9,7 @@ from sciriff.results.scores import GeneralTask
 
 HEADER = (
     *("task", "leaf", "metric", "n", "of", "weight", "shots", "chance", "value", "ci95_low", "ci95_high"),
-    *("shortened_prompts", "skipped_prompts", "cut_answers"),
+    *("shortened_prompts", "skipped_prompts", "cut_answers", "unfinished_thoughts"),
 )
 
 
@@ -32,7 +32,8 @@ def write_general_table(folder: Path, general: GeneralRun | None, resamples: int
 def _row(task: str, leaf: str, weight: str, score: GeneralTask) -> list[str]:
     low, high = score.get("ci95", (None, None))
     cells = (task, leaf, score["metric"], score["n"], score["of"], weight, score["shots"], score.get("chance"))
-    counts = (score["shortened_prompts"], score["skipped_prompts"], score["cut_answers"])
+    unfinished = score["thoughts"]["unfinished"] if "thoughts" in score else 0
+    counts = (score["shortened_prompts"], score["skipped_prompts"], score["cut_answers"], unfinished)
     return [_cell(value) for value in (*cells, score["value"], low, high, *counts)]
 
 

@@ -56,6 +56,17 @@ class FilterChoice(TypedDict):
     others: list[str]
 
 
+class ThoughtCounts(TypedDict):
+    """Thoughts before the answers to a task."""
+
+    answers: int
+    """Answers with a thought, unfinished ones among them."""
+    unfinished: int
+    """Thoughts that ran into their limit, so that no answer came."""
+    mean_tokens: NotRequired[float]
+    """Tokens of a thought, over those whose tokens are known."""
+
+
 class TaskScores(TypedDict):
     """One task with `n` instances. Counts cover all answers to them, values are means over samples."""
 
@@ -72,6 +83,8 @@ class TaskScores(TypedDict):
     truncated_tokens: int
     skipped_prompts: int
     cut_answers: int
+    thoughts: NotRequired[ThoughtCounts]
+    """Of a model that thinks before it answers."""
     rated: int
     headline: dict[str, float]
     details: dict[str, int | float]
@@ -123,6 +136,7 @@ class GeneralTask(TypedDict):
     skipped_prompts: int
     """Prompts that do not fit even without examples; they count as wrong."""
     cut_answers: int
+    thoughts: NotRequired[ThoughtCounts]
 
 
 class GeneralScores(TypedDict):

@@ -17,6 +17,7 @@ from sciriff.results.scores import (
 )
 from sciriff.results.shared_documents import SharedDocuments, documents_lines
 from sciriff.results.terminal_table import table_lines
+from sciriff.results.thought_counts import thoughts_phrase
 from sciriff.run.number_format import interval, plus_minus, points, small_signed_points
 from sciriff.run.visible import visible_line
 from sciriff.tasks import HELD_OUT
@@ -72,6 +73,7 @@ def _general_lengths(task: GeneralTask) -> str:
         f"{shortened} of {n} prompts were too long and lost examples" if shortened else "",
         f"{skipped} of {n} prompts were too long and count as wrong" if skipped else "",
         f"{cut} of {n} answers ran into their limit" if cut else "",
+        *thoughts_phrase(task.get("thoughts"), n),
     ]
     return ", ".join(part for part in parts if part)
 
@@ -169,6 +171,7 @@ def _lengths(result: TaskScores) -> str:
         f"{cut} of {n} prompts were too long and lost {result['truncated_tokens']:,} tokens" if cut else "",
         f"{skipped} of {n} prompts were too long and not answered" if skipped else "",
         f"{ended} of {n} answers ran into their limit" if ended else "",
+        *thoughts_phrase(result.get("thoughts"), n),
     ]
     return ", ".join(part for part in parts if part)
 

@@ -192,3 +192,29 @@ def test_a_full_disk_is_reported_in_one_line_and_loses_no_row(tmp_path: Path) ->
     lines = (run.predictions / "scierc_ner.jsonl").read_bytes().split(b"\n")
     assert len(lines) > 20
     assert all(json.loads(line)["prediction"] == "x" * 99 for line in lines[:-1])
+
+
+@pytest.mark.parametrize(
+    ("ended", "tokens", "thought", "holds"),
+    [
+        # (limit, thinking) under which the row holds, of those tried below
+        ("stop", 5, None, {(9, 0), (9, 9), (5, 4), (5, 0)}),
+        ("length", 9, None, {(9, 0), (9, 9)}),
+        ("stop", 9, 4, {(9, 0), (9, 9), (5, 4)}),
+        ("length", 9, 4, {(9, 0), (5, 4)}),
+        ("length", 13, 4, {(9, 9)}),
+        ("unfinished_thought", 4, 4, {(5, 4)}),
+        ("unfinished_thought", 9, 9, {(9, 0), (9, 9)}),
+        ("no_content", 5, 5, {(9, 0), (9, 9), (5, 0)}),
+    ],
+)
+def test_a_row_holds_while_no_limit_would_change_its_thought_or_its_answer(
+    ended: str, tokens: int, thought: int | None, holds: set[tuple[int, int]]
+) -> None:
+    row = replace(prediction(NER, tokens=tokens, ended=ended), thought_tokens=thought)
+    found = {
+        (limit, thinking)
+        for limit, thinking in ((9, 0), (9, 9), (5, 4), (5, 0))
+        if RequestedAnswer("scierc_ner", "d", limit, "reference", thinking=thinking).answered_by(row)
+    }
+    assert found == holds

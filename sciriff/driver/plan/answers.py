@@ -42,6 +42,6 @@ def price(config: Config) -> Price | None:
     engine, model = config.engine, config.answering_model
     api = model.api
     name = engine.model or (api.name if api else model.path)
-    if not engine.asks or name is None or (api is not None and api.thinking_tokens):
+    if not engine.asks or name is None or config.thinking_tokens:
         return None
     return Service("engine", engine.name, name, engine).price()

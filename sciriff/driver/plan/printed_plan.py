@@ -32,7 +32,8 @@ def lines(config: Config, plan: Plan) -> list[str]:
         together = plan.general is not None and plan.general.prompts and usd is not None
         cap = _cap(config.engine, usd) if config.engine.asks and not together else ""
         where = "" if config.engine.asks else _replicas(config, plan)
-        longest = f"{config.eval.max_new_tokens} new tokens at most"
+        thinking = f" after at most {config.thinking_tokens} of a thought" if config.thinking_tokens else ""
+        longest = f"{config.eval.max_new_tokens} new tokens at most{thinking}"
         text.append(f"predict   {config.engine.name}, {where}{_answers(config, workload, price)}{longest}{cap}")
         text += _general(config, plan, usd)
         if config.report.untrained and "train" in config.active_stages:

@@ -7,9 +7,13 @@ import math
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from sciriff.config import EngineConfig, ModelConfig
 from sciriff.run.user_error import UserError
+
+if TYPE_CHECKING:
+    from sciriff.models.thoughts import Thoughts
 
 COMPUTES_NAN = "the model computes NaN: its training diverged, or model.dtype has too small a range for it"
 
@@ -47,9 +51,19 @@ class Request:
     """Place -> strings that end its answer, for prompts that have any. They may stand within tokens."""
     continuations: Mapping[int, list[list[int]]] = field(default_factory=dict)
     """Place -> continuations whose log-likelihoods are wanted; such a prompt is not answered otherwise."""
+    thoughts: "Thoughts | None" = None
+    """How this model marks its thoughts; None if it has none, or they are part of its answers."""
+    thinking: int = 0
+    """Most tokens of a thought besides the limit of its answer; with 0 both have that limit together."""
     waits: int | None = None
     """First place of the prompts that are begun only when all those before have their answers, so that these are the
     same without them."""
+
+    @property
+    def longest(self) -> list[int]:
+        """Most new tokens of each prompt, those of a thought included."""
+        thinking = self.thinking if self.thoughts else 0
+        return [limit + (0 if at in self.continuations else thinking) for at, limit in enumerate(self.limits)]
 
 
 @dataclass(frozen=True)
@@ -59,7 +73,8 @@ class Answer:
     token_ids: list[int]
     """New tokens, including the end token, or the token in which a stop string is complete."""
     finish_reason: str
-    """`stop` (the model ended its answer, or wrote a stop string), `length` (it ran into the limit) or `scored`."""
+    """`stop` (the model ended its output, or wrote a stop string), `length` (its answer or its thought ran into the
+    limit) or `scored`."""
     log_likelihoods: list[float] = field(default_factory=list)
     """Natural logarithm of each continuation's probability, summed over its tokens. Finite: a probability of 0 has the
     lowest number that there is."""

@@ -15,6 +15,7 @@ from sciriff.models.engines.likelihoods import scored
 from sciriff.models.engines.padded import padded
 from sciriff.models.engines.sampling import random_bits
 from sciriff.models.engines.stop_strings import StopStrings, Watched
+from sciriff.models.engines.thinking import Thinking, WatchedThought
 from sciriff.models.loading import load_model, load_tokenizer
 from sciriff.run.messages import show
 from sciriff.run.user_error import UserError
@@ -57,7 +58,14 @@ def generate(request: Request) -> Iterator[list[Answer]]:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     dtype = getattr(torch, request.model.dtype)
     model: Any = load_model(request.model, seed=request.seed, dtype=dtype).to(device).eval()
-    tokenizer = load_tokenizer(request.model) if request.stops else None
+    tokenizer = load_tokenizer(request.model) if request.stops or request.thoughts else None
+    end_ids, thinking = request.end_ids, None
+    if request.thoughts is not None:
+        thinking = Thinking(request.thoughts, tokenizer, request.thinking, end_ids)
+
+    def ended(prompt: list[int], ids: list[int], stop: StopStrings | None) -> bool:
+        return thinking.ended(prompt, ids, stop) if thinking else ends(ids, end_ids, stop)
+
     stops = {place: StopStrings(tokenizer, strings) for place, strings in request.stops.items()}
     for batch in request.batches:
         if batch[0] in request.continuations:
@@ -66,12 +74,11 @@ def generate(request: Request) -> Iterator[list[Answer]]:
         prompts, limits = [request.prompts[place] for place in batch], [request.limits[place] for place in batch]
         shares = request.waits is not None and batch[0] >= request.waits
         found = [stops.get(place) for place in batch]
-        answers = continued_or_halves(
-            model, prompts, limits, request.end_ids, part_of(request.sampling, batch), found, shares
-        )
+        sampling = part_of(request.sampling, batch)
+        answers = continued_or_halves(model, prompts, limits, end_ids, sampling, found, shares, thinking)
         yield [
-            Answer(place, ids, "stop" if ends(ids, request.end_ids, stop) else "length")
-            for place, ids, stop in zip(batch, answers, found, strict=True)
+            Answer(place, ids, "stop" if ended(prompt, ids, stop) else "length")
+            for place, prompt, ids, stop in zip(batch, prompts, answers, found, strict=True)
         ]
 
 
@@ -110,16 +117,18 @@ def continued_or_halves(
     sampling: Sampling | None = None,
     stops: Sequence[StopStrings | None] = (),
     share: bool = False,
+    thinking: Thinking | None = None,
 ) -> list[list[int]]:
     """`continued`, halving the batch as often as needed to fit the GPU's memory. UserError if one prompt does not."""
 
     def answer(rows: Sequence[int]) -> list[list[int]]:
         some = [prompts[row] for row in rows], [limits[row] for row in rows]
         stop = [stops[row] for row in rows] if stops else ()
-        return continued(model, *some, end_ids, part_of(sampling, rows), stop, share)
+        return continued(model, *some, end_ids, part_of(sampling, rows), stop, share, thinking)
 
     def numbers(row: int) -> str:
-        return f"a prompt of {len(prompts[row])} tokens with an answer of up to {limits[row]}"
+        most = limits[row] + (thinking.budget if thinking else 0)
+        return f"a prompt of {len(prompts[row])} tokens with an answer of up to {most}"
 
     return in_halves(answer, range(len(prompts)), numbers)
 
@@ -158,20 +167,26 @@ def continued(
     sampling: Sampling | None = None,
     stops: Sequence[StopStrings | None] = (),
     share: bool = False,
+    thinking: Thinking | None = None,
 ) -> list[list[int]]:
     """Continue each prompt greedily or with `sampling`, up to and including a token of `end_ids` or that in which one
     of its stop strings is complete, by at most its number of tokens in `limits`. UserError if the model computes NaN.
 
     Not by `model.generate`, which reads unset options from the model's generation_config.json, draws from one generator
     for the whole batch, and computes finished rows until the last one ends. With `share` a common beginning of the
-    prompts is computed once.
+    prompts is computed once. With `thinking` an output may begin with a thought, which no stop string ends.
     """
     last = last_only(model)
     inputs = padded(model, prompts, last, share)
     answers: list[list[int]] = [[] for _ in prompts]
-    watched = [None if stop is None else Watched(stop) for stop in stops or [None] * len(prompts)]
+    given = stops or [None] * len(prompts)
+    watched: list[Watched | WatchedThought | None]
+    if thinking is None:
+        watched = [None if stop is None else Watched(stop) for stop in given]
+    else:
+        watched = [thinking.watch(*each) for each in zip(prompts, limits, given, strict=True)]
     alive = list(range(len(prompts)))
-    for step in range(max(limits)):
+    for step in range(max(limits) + (thinking.budget if thinking else 0)):
         output = model(**inputs.arguments(), **last)
         inputs.cache = output.past_key_values
         logits = output.logits[:, -1]
@@ -195,8 +210,12 @@ def continued(
     return answers
 
 
-def _finished(answer: list[int], limit: int, end_ids: list[int], watched: Watched | None) -> bool:
+def _finished(answer: list[int], limit: int, end_ids: list[int], watched: Watched | WatchedThought | None) -> bool:
     """Whether an answer is finished. What it has after a stop string is cut off."""
+    if isinstance(watched, WatchedThought):
+        end = watched.end(answer)
+        del answer[len(answer) if end is None else end :]
+        return end is not None
     ended = answer[-1] in end_ids or len(answer) >= limit
     if watched is None or (stop := watched.stop(answer, ended)) is None:
         return ended

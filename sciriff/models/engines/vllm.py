@@ -13,6 +13,7 @@ from sciriff.config import EngineConfig
 from sciriff.models.engines import COMPUTES_NAN, Answer, Request, scored_answer
 from sciriff.models.engines.sampling import seed_of
 from sciriff.models.engines.stop_strings import StopStrings, Watched
+from sciriff.models.engines.thinking import Thinking, WatchedThought
 from sciriff.models.loading import load_tokenizer
 from sciriff.run import known_errors
 from sciriff.run.messages import say_traceback
@@ -83,10 +84,12 @@ def generate(request: Request) -> Iterator[list[Answer]]:
                 raise UserError(f"engine.extra: {error}") from None
             # The usage context sets the batch size: that of vLLM's LLM class, for throughput, not a server's.
             engine = LLMEngine.from_engine_args(chosen, usage_context=UsageContext.LLM_CLASS)
-        sampling = request.sampling
+        sampling, thoughts = request.sampling, request.thoughts
+        longest = request.longest
         greedy = SamplingParams(
             temperature=0.0,
-            stop_token_ids=request.end_ids,
+            # in a thought of gpt-oss some of them only end a message; Stopped watches these
+            stop_token_ids=[id for id in request.end_ids if not thoughts or id not in thoughts.message_ends],
             ignore_eos=True,  # end_ids has all end tokens
             detokenize=False,
             output_kind=RequestOutputKind.FINAL_ONLY,
@@ -108,9 +111,9 @@ def generate(request: Request) -> Iterator[list[Answer]]:
                 return
             draws = sampling is not None and place < len(sampling.streams)
             parameters = (sampled if draws else greedy).clone()
-            parameters.max_tokens = request.limits[place]
+            parameters.max_tokens = longest[place]
             parameters.seed = seed_of(sampling.streams[place]) if sampling and draws else None
-            if place in request.stops:
+            if stopped.watches(place):
                 parameters.output_kind = RequestOutputKind.DELTA
                 stopped.watch(place)
             engine.add_request(str(place), TokensPrompt(prompt_token_ids=request.prompts[place]), parameters)
@@ -192,16 +195,37 @@ def _finished(
 
 
 class Stopped:
-    """Answers that come token by token, until one of their stop strings is complete."""
+    """Outputs that come token by token, until a stop string is complete in the answer, or the thought before it or the
+    answer has run into its own limit."""
 
     def __init__(self, engine: Any, request: Request) -> None:
         self._engine = engine
         self._request = request
-        self._tokenizer = load_tokenizer(request.model) if request.stops else None
-        self._growing: dict[str, tuple[list[int], Watched]] = {}
+        thoughts = request.thoughts
+        self._tokenizer = load_tokenizer(request.model) if request.stops or thoughts else None
+        self._thinking: Thinking | None = None
+        if thoughts is not None:
+            self._thinking = Thinking(thoughts, self._tokenizer, request.thinking, request.end_ids)
+        self._all = thoughts is not None and bool(request.thinking or thoughts.message_ends)
+        self._growing: dict[str, tuple[list[int], Watched | WatchedThought]] = {}
+
+    def watches(self, place: int) -> bool:
+        """Whether a prompt's output has to come token by token."""
+        return self._all or place in self._request.stops
 
     def watch(self, place: int) -> None:
-        self._growing[str(place)] = [], Watched(StopStrings(self._tokenizer, self._request.stops[place]))
+        stops = self._stops(place)
+        if self._thinking is not None:
+            self._growing[str(place)] = (
+                [],
+                self._thinking.watch(self._request.prompts[place], self._request.limits[place], stops),
+            )
+        elif stops is not None:
+            self._growing[str(place)] = [], Watched(stops)
+
+    def _stops(self, place: int) -> StopStrings | None:
+        strings = self._request.stops.get(place)
+        return StopStrings(self._tokenizer, strings) if strings else None
 
     def has(self, name: str) -> bool:
         return name in self._growing
@@ -212,6 +236,8 @@ class Stopped:
         completion = output.outputs[0]
         ids += completion.token_ids
         reason = completion.finish_reason
+        if isinstance(watched, WatchedThought):
+            return self._read_thought(output.request_id, ids, watched, reason)
         stop = watched.stop(ids, ended=reason is not None)
         if stop is None and reason is None:
             return None
@@ -221,6 +247,18 @@ class Stopped:
         if reason is None:
             self._engine.abort_request([output.request_id])
         return Answer(int(output.request_id), ids[:stop], "stop")
+
+    def _read_thought(self, name: str, ids: list[int], watched: WatchedThought, reason: str | None) -> Answer | None:
+        end = watched.end(ids, over=reason is not None)
+        if end is None:
+            return None
+        del self._growing[name]
+        if reason is None:
+            self._engine.abort_request([name])
+        assert self._thinking is not None
+        place, ids = int(name), ids[:end]
+        ended = self._thinking.ended(self._request.prompts[place], ids, self._stops(place))
+        return Answer(place, ids, "stop" if ended else "length")
 
 
 class Scores:

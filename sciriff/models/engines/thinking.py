@@ -1,0 +1,68 @@
+"""Watch a growing output that may begin with a thought, which has a limit of its own and in which no stop string is."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sciriff.models.engines.stop_strings import StopStrings, Watched
+from sciriff.models.thoughts import Standing, Thoughts
+
+
+@dataclass(frozen=True)
+class Thinking:
+    """How the outputs of one request think."""
+
+    thoughts: Thoughts
+    tokenizer: Any
+    budget: int
+    """Most tokens of a thought, apart from the limit of the answer; 0 where both have that limit together."""
+    end_ids: Sequence[int]
+
+    def watch(self, prompt: Sequence[int], limit: int, stops: StopStrings | None) -> "WatchedThought":
+        """A new output after a prompt, with the `limit` of its answer and what may end that."""
+        return WatchedThought(self, prompt, limit, stops)
+
+    def ended(self, prompt: Sequence[int], ids: Sequence[int], stops: StopStrings | None) -> bool:
+        """Whether the model has ended a whole output, or its answer has a stop string."""
+        standing = Standing(self.thoughts.after(prompt, self.tokenizer), self.tokenizer)
+        standing.read(ids)
+        if standing.thinks:
+            return bool(ids) and ids[-1] in self.thoughts.thought_ends(self.end_ids)
+        answer = ids[standing.begins :]
+        last = bool(answer) and answer[-1] in self.thoughts.answer_ends(self.end_ids)
+        return last or (stops is not None and stops.end(answer))
+
+
+class WatchedThought:
+    """A growing output with its thought."""
+
+    def __init__(self, thinking: Thinking, prompt: Sequence[int], limit: int, stops: StopStrings | None) -> None:
+        self._limit = limit
+        self._budget = thinking.budget
+        self._standing = Standing(thinking.thoughts.after(prompt, thinking.tokenizer), thinking.tokenizer)
+        self._answer_ends = thinking.thoughts.answer_ends(thinking.end_ids)
+        self._thought_ends = thinking.thoughts.thought_ends(thinking.end_ids)
+        self._watched = None if stops is None else Watched(stops)
+        self._known = 0
+
+    def end(self, ids: Sequence[int], over: bool = False) -> int | None:
+        """Number of tokens at which the output is at its end; None if it goes on. `over`: no more of it come."""
+        for count in range(self._known + 1, len(ids) + 1):
+            self._known = count
+            if (found := self._end_at(ids, count, over and count == len(ids))) is not None:
+                return found
+        return len(ids) if over else None
+
+    def _end_at(self, ids: Sequence[int], count: int, over: bool) -> int | None:
+        self._standing.read(ids[:count] if count < len(ids) else ids)
+        last = ids[count - 1]
+        if self._standing.thinks:
+            return count if over or last in self._thought_ends or count >= (self._budget or self._limit) else None
+        begins = self._standing.begins
+        if count == begins:  # this token ends the thought
+            return count if over or (not self._budget and count >= self._limit) else None
+        used = count - begins if self._budget else count
+        ended = over or last in self._answer_ends or used >= self._limit
+        if self._watched is not None and (stop := self._watched.stop(ids[begins:count], ended)) is not None:
+            return begins + stop
+        return count if ended else None

@@ -1,0 +1,99 @@
+"""Thoughts of the model that answers: how they are marked, and each kept in its row apart from the answer."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from sciriff.config import Config
+from sciriff.data.general_rows import GeneralAnswer
+from sciriff.data.records import Prediction
+from sciriff.models.engines import Answer
+from sciriff.models.thoughts import NONE, Thoughts, thoughts_of
+from sciriff.predict.paid_answers import PaidAnswer
+from sciriff.run.finish_reasons import NO_CONTENT, UNFINISHED_THOUGHT
+from sciriff.run.messages import show
+from sciriff.run.user_error import UserError
+
+
+@dataclass(frozen=True)
+class Parted:
+    """An output in its parts."""
+
+    text: str
+    """The answer."""
+    finish_reason: str | None
+    thought: str | None
+    thought_tokens: int | None
+
+
+def find_thoughts(config: Config, tokenizer: Any) -> Thoughts | None:
+    """How the answering model marks its thoughts, which is printed; None if its whole output is the answer, as it is
+    under eval.parity=reference. UserError for a budget that nothing would be measured against."""
+    model, budget = config.answering_model, config.thinking_tokens
+    if model.api is not None or config.eval.parity == "reference":
+        return None
+    thoughts = thoughts_of(model, tokenizer, served=config.engine.asks)
+    if thoughts is not None:
+        show(thoughts.line() + (f", within {budget} tokens" if budget else ""))
+    elif budget and model.thinking != NONE and not config.engine.asks:
+        raise UserError(
+            f"eval.thinking_tokens={budget}: this model's tokenizer has no known mark that ends a thought: name its "
+            f"reasoning parser with model.thinking, or give model.thinking={NONE} for a model that does not think"
+        )
+    return thoughts
+
+
+def parted(
+    prompt: list[int], answer: Answer, ended_by_model: bool, thoughts: Thoughts, tokenizer: Any, specials: bool
+) -> Parted:
+    """Part the tokens of an output, whose last one is left out if the model ended it with that. `specials`: whether
+    special tokens stay in the text of the answer."""
+    finish_reason = answer.finish_reason
+    split = thoughts.after(prompt, tokenizer).split(answer.token_ids, tokenizer)
+    ids = split.answer[:-1] if ended_by_model else split.answer
+    if not split.answered:
+        ended = UNFINISHED_THOUGHT if finish_reason == "length" else NO_CONTENT
+        return Parted("", ended, split.thought, split.thought_tokens)
+    decoded = tokenizer.decode(list(ids), skip_special_tokens=not specials, clean_up_tokenization_spaces=False)
+    text = split.text(decoded)
+    return Parted(text, finish_reason, split.thought, split.thought_tokens or None)
+
+
+def parted_by_server(answer: PaidAnswer, thoughts: Thoughts | None, tokenizer: Any) -> Parted:
+    """Part the answer of a server, which may have told the thought apart; tokens that it does not tell are counted
+    here if the tokenizer is the model's own."""
+    text, ended, thought = answer.text, answer.finish_reason, answer.thought
+    if thoughts is not None and thought is None:
+        thought, text, answered = thoughts.split_text(text, ended)
+        if not answered:
+            ended = UNFINISHED_THOUGHT if ended == "length" else NO_CONTENT
+    tokens = answer.thought_tokens
+    if tokens is None and thought is not None and thoughts is not None:
+        counted = len(tokenizer(thought, add_special_tokens=False, verbose=False)["input_ids"])
+        tokens = min(counted, answer.output_tokens)
+    return Parted(text, ended, thought, tokens)
+
+
+def same_under(
+    limit: int, thinking: int, finish_reason: str | None, output_tokens: int, thought_tokens: int | None
+) -> bool:
+    """Whether an output would be the same with an answer of at most `limit` tokens and a thought of at most `thinking`,
+    with 0 both together: what was cut holds only for the limit that cut it, what the model ended wherever it fits."""
+    if finish_reason == UNFINISHED_THOUGHT:
+        return output_tokens == (thinking or limit)
+    thought = thought_tokens or 0
+    used = output_tokens - thought if thinking else output_tokens
+    fits = used == limit if finish_reason == "length" else used <= limit
+    return fits and (not thinking or thought <= thinking)
+
+
+def endings(rows: Iterable[Prediction | GeneralAnswer]) -> str:
+    """Count answers cut at their limit, and thoughts, if there are any: `2 of them cut off at their limit`."""
+    rows = list(rows)
+    cut = sum(row.finish_reason == "length" for row in rows)
+    unfinished = sum(row.finish_reason == UNFINISHED_THOUGHT for row in rows)
+    tokens = [row.thought_tokens for row in rows if row.thought_tokens is not None]
+    text = f"{cut} of them cut off at their limit"
+    if tokens:
+        text += f", {len(tokens)} after a thought of {sum(tokens) / len(tokens):,.0f} tokens on average"
+    return text + (f", {unfinished} without an answer, for their thought did not end" if unfinished else "")
