@@ -31,10 +31,16 @@ class Backend(Protocol):
         """Run forward and backward of one micro-batch; adds `scale` times the gradient of its summed loss, which is
         returned as a scalar on the device. `last` marks the last micro-batch of the step."""
 
-    def evaluate(self, batch: Batch, as_logits: bool = False) -> torch.Tensor:
-        """Return the summed loss, without dropout or gradient, or `as_logits`, (target tokens, vocabulary) float32."""
-        self._wrapped.eval()
-        with torch.no_grad():
+    def evaluate(self, batch: Batch, as_logits: bool = False, in_training: bool = False) -> torch.Tensor:
+        """Return the summed loss, without dropout or gradient, or `as_logits`, (target tokens, vocabulary) float32.
+
+        With `in_training` layers compute as in training, with the same dropout every time."""
+        self._wrapped.train(in_training)
+        devices = [self._device] if self._device.type == "cuda" else []
+        with torch.no_grad(), torch.random.fork_rng(devices, enabled=in_training):
+            if in_training:
+                torch.manual_seed(0)
+                self._module.expect(batch)
             result: torch.Tensor = self._wrapped(*batch.to(self._device), as_logits)
         self._wrapped.train()
         return result
