@@ -1,5 +1,6 @@
 """train: how a model learns."""
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,8 @@ CHECKPOINTS_KEPT = 2
 LOGITS_AT_ONCE = 1 << 25
 """Logits that the training loss makes at a time: 128 MiB in fp32, 1,048 tokens of a vocabulary of 32,000, which keep a
 GPU busy."""
+LORA_PATTERN = re.compile(r"[*+?\[\](){}|\\^$]")
+"""Characters that make an entry of `train.lora_targets` a regular expression instead of a name."""
 
 
 @dataclass
@@ -126,6 +129,13 @@ class TrainConfig:
                 )
         if self.lora_targets == []:
             raise UserError("train.lora_targets=[] gives no layer an adapter; null is every linear layer but the head")
+        for name in ("lora_targets", "lora_exclude"):
+            for target in getattr(self, name) or ():
+                if LORA_PATTERN.search(target):
+                    try:
+                        re.compile(target)
+                    except re.error as error:
+                        raise UserError(f"train.{name}: {target} is no regular expression: {error}") from None
         if self.method == "qlora" and self.lora_variant == "pissa":
             raise UserError(
                 "train.lora_variant=pissa does not go with train=qlora: what PiSSA leaves of the weights would be "
