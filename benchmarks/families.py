@@ -71,9 +71,10 @@ def main() -> int:
     for family in wanted:
         row = in_own_process(family, arguments)
         print("".join(f"{row.get(column, '-'):<18}" for column in ("family", *shown)).rstrip(), flush=True)
-        notes += [f"{family}, {column}: {line}" for column, line in row["notes"]]
+        notes += [f"{family}: {line}" for line in dict.fromkeys(line for _, line in row["notes"])]
         failed |= any("FAILED" in row.get(column, "") for column in shown)
-    print(*notes, sep="\n")
+    for line in dict.fromkeys(notes):  # each once: a family that is refused is so in every column
+        print(line)
     return int(failed)
 
 
@@ -141,7 +142,7 @@ class Trial:
         """Return a run folder whose model is the tiny checkpoint."""
         from finetune_runs import make_run, tiny_model
 
-        model = tiny_model(path=str(self.base))
+        model = tiny_model(path=str(self.base), tokenizer=None)
         chosen = {"max_steps": STEPS, "learning_rate": 1e-3, "micro_batch_tokens": 512, **values}
         return make_run(composed, self.place / name, model=model, **chosen)
 
@@ -302,7 +303,7 @@ def answer(request: dict[str, Any]) -> list[list[int]]:
     prompts = request["prompts"]
     limits = [NEW_TOKENS] * len(prompts)
     asked = Request(
-        model=tiny_model(path=request["model"]),
+        model=tiny_model(path=request["model"], tokenizer=None),
         engine=engine,
         prompts=prompts,
         limits=limits,

@@ -33,6 +33,8 @@ SIGLIP = {
     "image_size": 28,
     "patch_size": 14,
 }
+SPARE = 16
+"""Rows of the embedding beyond the tokenizer's: the classes of some families add tokens of their own."""
 MIXED = ["linear_attention", "full_attention"]
 
 
@@ -213,14 +215,14 @@ def with_towers(config: PretrainedConfig) -> PreTrainedModel:
 
 
 def save(name: str, folder: Path, tokenizer: Path, *, seed: int = 0, scale: float = 1.0) -> None:
-    """Write a checkpoint of this family in float32 with the files of a tokenizer's folder, as large as its vocabulary.
+    """Write a checkpoint of this family in float32 with the files of a tokenizer's folder.
 
     Random weights are those of transformers' own initialisation, times `scale`.
     """
     from transformers import AutoTokenizer
 
     read = AutoTokenizer.from_pretrained(tokenizer)
-    config = FAMILIES[name](len(read))
+    config = FAMILIES[name](len(read) + SPARE)
     for part in {id(one): one for one in (config, config.get_text_config())}.values():
         part.bos_token_id, part.eos_token_id, part.pad_token_id = read.bos_token_id, read.eos_token_id, 0
     with torch.random.fork_rng(devices=[]):

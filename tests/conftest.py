@@ -27,7 +27,7 @@ def environment_of_before() -> Iterator[None]:
     os.environ.update(before)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def composed() -> Callable[..., Config]:
     """`composed("experiment=demo", "seed=3")` is the checked config of these overrides."""
 

@@ -18,4 +18,4 @@ from sciriff.config.report import ReportConfig
 from sciriff.config.root import STAGES, Config
 from sciriff.config.server import ADDRESS, PROVIDERS, ServerConfig
 from sciriff.config.source import SourceConfig
-from sciriff.config.train import ATTENTIONS, CHECKPOINTS_KEPT, LOGITS_AT_ONCE, TrainConfig
+from sciriff.config.train import ATTENTIONS, CHECKPOINTS_KEPT, LOGITS_AT_ONCE, LORA_PATTERN, TrainConfig

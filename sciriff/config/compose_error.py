@@ -59,8 +59,13 @@ def in_hydra(error: BaseException, typed: Sequence[str]) -> str | None:
                 none = f"{group}=none is, or" if "none" in options else "it is"
                 others = ", ".join(option for option in options if option != "none")
                 return f"{group}=null is no option; {none} one of {others}"
-    if known_errors.KEY_BELOW_NULL.search(error):
-        below = [(section, key) for section in optional_sections() for key, _ in pairs if key.startswith(f"{section}.")]
+    if known_errors.KEY_BELOW_NULL.search(error) or known_errors.TABLE_ON_NULL.search(error):
+        below = [
+            (section, key)
+            for section in optional_sections()
+            for key, value in pairs
+            if key.startswith(f"{section}.") or (key == section and value.startswith("{"))
+        ]
         if below:
             sections, keys = (" or ".join(dict.fromkeys(names)) for names in zip(*below, strict=True))
             return f"{sections} is null here, so {keys} cannot be set; choose a model=... that has it"

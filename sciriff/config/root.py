@@ -157,6 +157,11 @@ class Config:
                 f"train.lora_variant={self.train.lora_variant} does not go with {stage}: it needs whole weights where "
                 "each GPU has a share; choose deepspeed=zero2 or deepspeed=none, or another variant"
             )
+        if self.deepspeed.zero_stage == 3 and "experts" in (self.train.lora_targets or ()):
+            raise UserError(
+                f"train.lora_targets: adapters on experts do not go with {stage}, which has no whole weight to add "
+                "them to: choose deepspeed=zero2 or deepspeed=none"
+            )
         if self.deepspeed.zero_stage and self.train.optimizer != "adamw":
             raise UserError(
                 f"train.optimizer={self.train.optimizer} does not go with {stage}, which shares out AdamW's states "

@@ -1,5 +1,6 @@
 """train: how a model learns."""
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,8 @@ CHECKPOINTS_KEPT = 2
 LOGITS_AT_ONCE = 1 << 25
 """Logits that the training loss makes at a time: 128 MiB in fp32, 1,048 tokens of a vocabulary of 32,000, which keep a
 GPU busy."""
+LORA_PATTERN = re.compile(r"[*+?\[\](){}|\\^$]")
+"""Characters that make an entry of `train.lora_targets` a regular expression instead of a name."""
 
 
 @dataclass
@@ -61,6 +64,9 @@ class TrainConfig:
     adam_epsilon: float = setting(1e-8, above=0)
     max_grad_norm: float = setting(1.0, above=0)
     """Clipping of the whole gradient's norm; always set, since DeepSpeed and torch have different defaults."""
+    router_aux_loss: float = setting(0.0, least=0, unwritten_if_empty=True)
+    """Coefficient of the loss that balances the load of a mixture's experts (Switch Transformer, arXiv 2101.03961), in
+    full training. It balances each micro-batch by itself, so it depends on how rows are packed; 0 leaves it out."""
     global_batch_size: int = setting(128, least=1)
     """Sequences per optimizer step, over all processes and micro-batches."""
     micro_batch_tokens: int = setting(8192, HOW, least=1)
@@ -73,8 +79,8 @@ class TrainConfig:
     attention: str = setting("auto", HOW, choices=ATTENTIONS, runs_or_sends=True, only_these=HUB_KERNELS)
     """flash_attention_3 (Hopper), flash_attention_2, flash_attention_4 (Hopper, Blackwell; a beta), sdpa (works
     everywhere), eager (slow, for some families) or auto: the first that is installed and works on this device in this
-    precision. kernels-community/flash-attn2 and kernels-community/flash-attn3 (Hopper) download a kernel from the
-    Hugging Face hub and run its code; auto never does."""
+    precision and for this family. kernels-community/flash-attn2 and kernels-community/flash-attn3 (Hopper) download a
+    kernel from the Hugging Face hub and run its code; auto never does."""
     cross_entropy: str = setting("auto", HOW, choices=("auto", "liger", "chunked"))
     """liger (its GPU kernel), chunked (plain torch) or auto: liger where it works. Neither makes all logits at once."""
     activation_checkpointing: Any = setting("all", HOW, choices=("all", "none", "auto"), least=0)
@@ -109,6 +115,9 @@ class TrainConfig:
         return self.method in ("lora", "qlora")
 
     def _check_lora(self) -> None:
+        if self.router_aux_loss and self.method != "full":
+            why = "routers are frozen" if self.adapts else "nothing is trained"
+            raise UserError(f"train.router_aux_loss={self.router_aux_loss} is for train=full: with {self.method} {why}")
         needed = ("lora_rank", "lora_alpha", "lora_dropout")
         for name in (*needed, "lora_targets", "lora_exclude", "lora_variant", "lora_plus_ratio"):
             value = getattr(self, name)
@@ -120,6 +129,13 @@ class TrainConfig:
                 )
         if self.lora_targets == []:
             raise UserError("train.lora_targets=[] gives no layer an adapter; null is every linear layer but the head")
+        for name in ("lora_targets", "lora_exclude"):
+            for target in getattr(self, name) or ():
+                if LORA_PATTERN.search(target):
+                    try:
+                        re.compile(target)
+                    except re.error as error:
+                        raise UserError(f"train.{name}: {target} is no regular expression: {error}") from None
         if self.method == "qlora" and self.lora_variant == "pissa":
             raise UserError(
                 "train.lora_variant=pissa does not go with train=qlora: what PiSSA leaves of the weights would be "

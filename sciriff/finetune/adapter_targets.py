@@ -12,7 +12,8 @@ from typing import Any, NamedTuple, cast
 
 from torch import nn
 
-from sciriff.config import nearest
+from sciriff.config import LORA_PATTERN, nearest
+from sciriff.finetune import text_model
 from sciriff.run.user_error import UserError
 
 EXPERTS = "experts"
@@ -22,8 +23,6 @@ ROUTER_CLASS = re.compile(r"Rout(er|ing)|Gating|Gate$")
 """Names of classes that choose experts, such as Qwen3MoeTopKRouter, HunYuanMoEV1Gate or MoEGate; not GatedDeltaNet."""
 ROUTER_NAME = re.compile(r"(\w+_)?(gate|router)")
 """Names of a linear layer that is a router, if it lies beside experts: gate, router, shared_expert_gate."""
-PATTERN = re.compile(r"[*+?\[\](){}|\\^$]")
-"""Characters that make a target a regular expression instead of a name."""
 
 
 class Targets(NamedTuple):
@@ -67,7 +66,7 @@ def candidates(language_model: Any) -> Candidates:
     """Sort the linear layers and expert tensors of a model by whether and how they can get an adapter."""
     from transformers.pytorch_utils import Conv1D
 
-    head, inside = language_model.get_output_embeddings(), _text_prefix(language_model)
+    head, inside = language_model.get_output_embeddings(), text_model.prefixes(language_model)
     experts, routers, bypassed = (
         expert_modules(language_model),
         router_modules(language_model),
@@ -152,7 +151,7 @@ def _meant(target: str, known: Candidates, key: str, but_not: Collection[str] | 
         if not found:
             raise UserError(f"{key}: {target} are asked for, and this model has none that peft can adapt")
         return found
-    matches = _matcher(target, key)
+    matches = _matcher(target)
     found = [name for name in everything if matches(name)]
     outside = [name for name in found if name in set(known.layers)]
     found = found if "." in target or not outside else outside
@@ -165,15 +164,11 @@ def _meant(target: str, known: Candidates, key: str, but_not: Collection[str] | 
     raise UserError(f"{key}: there is no linear layer {target} to adapt{nearest(target, names)}")
 
 
-def _matcher(target: str, key: str) -> Callable[[str], bool]:
-    """Return whether a full name is meant by a value of `key`. UserError for a bad regular expression."""
-    if not PATTERN.search(target):
-        return lambda name: name == target or name.endswith(f".{target}")
-    try:
-        pattern = re.compile(target)
-    except re.error as error:
-        raise UserError(f"{key}: {target} is no regular expression: {error}") from None
-    return lambda name: pattern.fullmatch(name) is not None
+def _matcher(target: str) -> Callable[[str], bool]:
+    """Return whether a full name is meant by an entry of a list of targets."""
+    if LORA_PATTERN.search(target):
+        return lambda name: re.fullmatch(target, name) is not None
+    return lambda name: name == target or name.endswith(f".{target}")
 
 
 def _within(name: str, modules: Collection[str]) -> bool:
@@ -184,13 +179,6 @@ def _within(name: str, modules: Collection[str]) -> bool:
 
 def _dimensions(parameter: nn.Parameter) -> int:
     return len(getattr(parameter, "ds_shape", parameter.shape))  # ZeRO-3 replaces a parameter's shape
-
-
-def _text_prefix(language_model: Any) -> str:
-    """Name of the module that text goes through, with a dot; nothing for the whole model."""
-    decoder = language_model.get_decoder() if hasattr(language_model, "get_decoder") else None
-    found = next((name for name, module in language_model.named_modules() if module is decoder), "")
-    return f"{found}." if found else ""
 
 
 def _bypassed(language_model: Any) -> set[str]:

@@ -10,7 +10,7 @@ import torch
 from accelerate.utils import DistributedDataParallelKwargs
 
 from sciriff.config import Config, TrainConfig
-from sciriff.finetune import optimizer_8bit, zero_state
+from sciriff.finetune import checkpoint_probe, optimizer_8bit, zero_state
 from sciriff.finetune.model import RATE, SummedLoss, parameter_groups
 from sciriff.finetune.packing import Batch
 from sciriff.finetune.workers import Workers
@@ -31,10 +31,16 @@ class Backend(Protocol):
         """Run forward and backward of one micro-batch; adds `scale` times the gradient of its summed loss, which is
         returned as a scalar on the device. `last` marks the last micro-batch of the step."""
 
-    def evaluate(self, batch: Batch, as_logits: bool = False) -> torch.Tensor:
-        """Return the summed loss, without dropout or gradient, or `as_logits`, (target tokens, vocabulary) float32."""
-        self._wrapped.eval()
-        with torch.no_grad():
+    def evaluate(self, batch: Batch, as_logits: bool = False, in_training: bool = False) -> torch.Tensor:
+        """Return the summed loss, without dropout or gradient, or `as_logits`, (target tokens, vocabulary) float32.
+
+        With `in_training` layers compute as in training, with the same dropout every time."""
+        self._wrapped.train(in_training)
+        devices = [self._device] if self._device.type == "cuda" else []
+        with torch.no_grad(), torch.random.fork_rng(devices, enabled=in_training):
+            if in_training:
+                torch.manual_seed(0)
+                self._module.expect(batch)
             result: torch.Tensor = self._wrapped(*batch.to(self._device), as_logits)
         self._wrapped.train()
         return result
@@ -51,6 +57,9 @@ class Backend(Protocol):
 
     def load(self, folder: Path) -> None:
         """Read what `save` wrote."""
+
+    def probe(self) -> None:
+        """Try what `save` and `load` need, in memory, after the first step. UserError if a checkpoint would fail."""
 
     def weights(self) -> dict[str, torch.Tensor]:
         """Return all weights, whole; complete on rank 0 only."""
@@ -139,6 +148,9 @@ class Plain(Backend):
             parameter.copy_(state["model"][name])
         self._optimizer.load_state_dict(state["optimizer"])
 
+    def probe(self) -> None:
+        checkpoint_probe.of_plain(self._trained(), self._optimizer)
+
     def _trained(self) -> dict[str, torch.Tensor]:
         """Weights that training changes; frozen ones are read from the base model again."""
         return {name: p.detach() for name, p in self._module.named_parameters() if p.requires_grad}
@@ -151,6 +163,7 @@ class Deepspeed(Backend):
         self._accelerator = workers.accelerator
         self._device = workers.device
         self._offloaded = offloaded
+        self._workers = workers
         self._module = model
         self._wrapped, _ = self._accelerator.prepare(model, adamw(train, model, workers.device))
 
@@ -176,6 +189,9 @@ class Deepspeed(Backend):
 
     def load(self, folder: Path) -> None:
         zero_state.load(self._wrapped, folder)
+
+    def probe(self) -> None:
+        checkpoint_probe.of_deepspeed(self._wrapped, self._workers)
 
     def weights(self) -> dict[str, torch.Tensor]:
         if self._wrapped.zero_optimization_stage() < 3:

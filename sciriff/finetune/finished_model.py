@@ -45,9 +45,9 @@ def write(
     """Write the weights after `step` optimizer steps to RUN/model and, for LoRA, RUN/adapter. Every rank calls it.
 
     The adapter is written, read back and renamed before it is merged, so that no failure later loses it. The model is
-    renamed once it is verified (verification.py). Rank 0 frees the weights it collected
-    before it loads the folder. Only class, configuration and adapted layers of `language_model`, the trained
-    transformers model, are used. UserError names what differs from training.
+    renamed once it is verified (verification.py). Rank 0 frees the weights it collected before it loads the folder.
+    Only class, configuration and adapted layers of `language_model`, the trained transformers model, are used.
+    UserError names what differs from training.
     """
     weights = backend.weights()
     model, adapter = (path.with_name(path.name + ".partial") for path in (run.model, run.adapter))

@@ -19,6 +19,7 @@ from sciriff.finetune import (
     finished_model,
     metrics,
     packing_check,
+    router_loss,
     save_rehearsal,
     schedule,
     text_model,
@@ -84,7 +85,8 @@ class Trainer:
         self.layers = throughput.attention_layers(self.model.language_model)
         self.attention_width = throughput.attention_width(text)
         self.plan = save_rehearsal.rehearse(config.model, self.model.language_model, workers)
-        rehearsal = text_model.rehearse(self.model, self.vocabulary, workers, config.deepspeed.zero_stage == 3)
+        with packing_check.own_forward(self.model):
+            rehearsal = text_model.rehearse(self.model, self.vocabulary, workers, config.deepspeed.zero_stage == 3)
         if line := rehearsal.line():
             workers.log(line)
         self.parameters = throughput.matrix_parameters(self.model.language_model)
@@ -94,10 +96,14 @@ class Trainer:
         on_gpu = workers.device.type == "cuda"
         recomputed = activation_checkpointing.enable(self.model.language_model, config.train, on_gpu)
         self.backend: Backend = backend(config, self.model, workers, uneven=bool(rehearsal.by_chance))
-        packing_check.check(self.model, self.backend, config.train.precision, self.vocabulary, workers)
+        reason = packing_check.settle(self.model, self.backend, config.train, self.vocabulary, longest, workers)
+        if reason is not None:
+            workers.log(self.cost_of_single_rows(reason))
+        if note := router_loss.describe(self.model.language_model, config.train):
+            workers.log(note)
         if config.train.activation_checkpointing == "auto" and on_gpu:
             recomputed = activation_checkpointing.fewest_that_fit(
-                self.model, self.backend, config.train.micro_batch_tokens, longest, self.vocabulary, workers
+                self.model, self.backend, self.largest_micro_batch(longest), longest, self.vocabulary, workers
             )
         workers.log(
             f"{self.steps} steps of {config.train.global_batch_size} of {len(self.rows)} rows; {workers.count} "
@@ -133,6 +139,8 @@ class Trainer:
             if not self.validate(step):
                 return self.stopped(step)
             row, stop_requested = self.optimizer_step(step)
+            if step == done:
+                self.backend.probe()
             if self.workers.rank == 0:
                 metrics.append(self.run.metrics, row)
                 progress(row.step, metrics.line(row))
@@ -161,7 +169,7 @@ class Trainer:
         if not self.validation.due(step, self.steps):
             return True
         started = self.now()
-        losses = self.validation.losses(self.backend, self.costs, self.vocabulary)
+        losses = self.validation.losses(self.backend, self.spread, self.vocabulary)
         if losses is None:
             return False
         if self.workers.rank == 0:
@@ -198,6 +206,27 @@ class Trainer:
         """Return the FLOPs of a training pass over sequences of these lengths."""
         return [throughput.sequence_flops(self.parameters, n, self.layers, self.attention_width) for n in lengths]
 
+    def spread(self, lengths: list[int]) -> Plan:
+        """Return how sequences of these lengths are spread over the ranks and their micro-batches."""
+        tokens, one_by_one = self.config.train.micro_batch_tokens, self.model.one_by_one
+        return pack(lengths, self.costs(lengths), self.workers.count, tokens, one_by_one)
+
+    def largest_micro_batch(self, longest: int) -> int:
+        """Return the tokens of the largest micro-batch, if the longest row has so many."""
+        return longest if self.model.one_by_one else self.config.train.micro_batch_tokens
+
+    def cost_of_single_rows(self, reason: str) -> str:
+        """Return a line for the log: why rows are not packed, and what that costs in the first step."""
+        train = self.config.train
+        rows = self.rows[schedule.step_rows(0, len(self.rows), train.global_batch_size, self.config.seed)]
+        lengths: list[int] = self.data.lengths[rows].tolist()
+        packed = pack(lengths, self.costs(lengths), self.workers.count, train.micro_batch_tokens)
+        family = type(self.model.language_model).__name__
+        return (
+            f"{family}: rows are computed one by one, {reason}; the first step takes "
+            f"{len(self.spread(lengths)[0])} forward passes a process instead of {len(packed[0])}"
+        )
+
     def optimizer_step(self, step: int) -> tuple[StepMetrics, bool]:
         """Do optimizer step `step` (from 0). Returns its metrics and whether any rank saw a request to stop."""
         train, workers = self.config.train, self.workers
@@ -208,7 +237,7 @@ class Trainer:
         rows = self.rows[schedule.step_rows(step, len(self.rows), train.global_batch_size, self.config.seed)]
         lengths: list[int] = self.data.lengths[rows].tolist()
         costs = self.costs(lengths)
-        plan = pack(lengths, costs, workers.count, train.micro_batch_tokens)
+        plan = self.spread(lengths)
         batches = [collate(self.data, rows[piece].tolist(), self.vocabulary) for piece in plan[workers.rank]]
 
         # The loss is divided by the target tokens of all ranks, so they are counted first.

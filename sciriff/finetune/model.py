@@ -1,5 +1,6 @@
 """The trained module: a language model and its loss, in the configured precision and with the configured attention."""
 
+import inspect
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -8,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from sciriff.config import Config
-from sciriff.finetune import adapters, attention, linear_cross_entropy, text_model
+from sciriff.finetune import adapters, attention, linear_cross_entropy, router_loss, text_model
 from sciriff.finetune.neftune import Noise
 from sciriff.finetune.packing import Batch
 from sciriff.models import attention_kernels
@@ -29,11 +30,18 @@ class SummedLoss(nn.Module):
     attached to `__call__`, see the whole computation.
     """
 
-    def __init__(self, language_model: Any, attention_name: str, cross_entropy: str) -> None:
+    def __init__(
+        self, language_model: Any, attention_name: str, cross_entropy: str, router_aux_loss: float = 0.0
+    ) -> None:
         super().__init__()
         self.language_model = language_model
         self.attention_name = attention_name
         self.cross_entropy = cross_entropy
+        self.router_aux_loss = router_aux_loss
+        self.boundaries = False
+        """Whether the layers are told where rows begin, which some kernels of recurrent layers need."""
+        self.one_by_one = False
+        """Whether a micro-batch has one row at most, since rows packed together would influence one another."""
         head = language_model.get_output_embeddings()
         self.own_head = not isinstance(head, nn.Linear) or language_model.base_model is language_model
         """True for families with an unusual output layer: their own forward computes the logits of all tokens."""
@@ -53,34 +61,51 @@ class SummedLoss(nn.Module):
         """Return the loss of a micro-batch (packing.Batch, on the model's device), a float32 scalar; with `as_logits`
         the logits that it is computed from, (target tokens, vocabulary).
 
-        The first token of a sequence is never a target, so the last one of the sequence before predicts nothing.
+        The first token of a sequence is never a target, so the last one of the sequence before predicts nothing. In
+        training the gradient is also that of the routers' auxiliary loss (router_loss.py), which the value leaves out.
         """
         predicting, expected = targets[0, 1:], tokens[0, 1:][targets[0, 1:]]
-        inputs = {"input_ids": tokens, "position_ids": positions, "use_cache": False}
-        inputs |= attention.arguments(self.attention_name, lengths, tokens.device)
+        inputs = {"input_ids": tokens, "use_cache": False}
+        if self.one_by_one:
+            # The model's own positions and, but for our own functions, its own causal attention.
+            if self.attention_name in attention.BY_SEQUENCE:
+                inputs |= attention.arguments(self.attention_name, lengths, tokens.device)
+        else:
+            inputs["position_ids"] = positions
+            inputs |= attention.arguments(self.attention_name, lengths, tokens.device, self.boundaries)
+        routed = self.router_aux_loss > 0 and self.training
+        if routed:
+            inputs["output_router_logits"] = True
         if self.own_head or as_logits:
-            logits = self.language_model(**inputs).logits[0, :-1][predicting]
-            return logits.float() if as_logits else functional.cross_entropy(logits.float(), expected, reduction="sum")
-        hidden = self.language_model.base_model(**inputs).last_hidden_state
-        # Only positions that predict a target go through the output layer.
-        return self.language_model.get_output_embeddings()(hidden[0, :-1][predicting], expected)
+            outputs = self.language_model(**inputs, **self._keep(predicting))
+            logits = (outputs.logits[0] if self._keep(predicting) else outputs.logits[0, :-1][predicting]).float()
+            if as_logits:
+                return logits
+            loss = functional.cross_entropy(logits, expected, reduction="sum")
+        else:
+            outputs = self.language_model.base_model(**inputs)
+            # Only positions that predict a target go through the output layer.
+            hidden = outputs.last_hidden_state[0, :-1][predicting]
+            loss = self.language_model.get_output_embeddings()(hidden, expected)
+        if routed:
+            loss = loss + router_loss.gradient_only(
+                self.language_model, outputs.router_logits, self.router_aux_loss * len(expected)
+            )
+        return loss
+
+    def _keep(self, predicting: Tensor) -> dict[str, Tensor]:
+        """Return the argument that limits the model's own logits to these positions, if it takes one and there are
+        some."""
+        known = inspect.signature(type(self.language_model).forward).parameters
+        positions = predicting.nonzero()[:, 0]
+        return {"logits_to_keep": positions} if "logits_to_keep" in known and len(positions) else {}
 
 
 def build(config: Config, device: torch.device, log: Callable[[str], None] = show) -> SummedLoss:
     """Return the model in training mode, on the CPU (QLoRA: on its device; ZeRO-3: already partitioned). Towers that
     text does not reach are frozen, which `log` is told."""
-    implementation = attention_of_family(config, device)
     attention.register()
-    try:
-        language_model = _loaded(config, device, implementation)
-    except ValueError as error:
-        if not known_errors.NO_FLASH_ATTENTION.search(error):
-            raise
-        if config.train.attention != "auto":
-            message = f"{config.model.name} cannot use FlashAttention: set train.attention=sdpa ({error})"
-            raise UserError(message) from None
-        implementation = attention.PACKED_SDPA
-        language_model = _loaded(config, device, implementation)
+    language_model, implementation = _with_attention(config, device)
     if config.deepspeed.zero_stage:
         from transformers.integrations import unset_hf_deepspeed_config
 
@@ -102,10 +127,31 @@ def build(config: Config, device: torch.device, log: Callable[[str], None] = sho
     if config.deepspeed.zero_stage == 3 and config.deepspeed.whole_layers and not config.train.adapts:
         fetch_layers_whole(language_model)
     cross_entropy = linear_cross_entropy.choose(config.train, device)
-    model = SummedLoss(language_model, implementation, cross_entropy).train()
+    router_loss.check(language_model, config.train)
+    model = SummedLoss(language_model, implementation, cross_entropy, config.train.router_aux_loss).train()
     if config.train.neftune_alpha is not None:
         model.noise = Noise(language_model, config.train.neftune_alpha, config.seed)
     return model
+
+
+def _with_attention(config: Config, device: torch.device) -> tuple[Any, str]:
+    """Load the language model. Returns it and transformers' name of its attention: with train.attention=auto the first
+    of FlashAttention, SDPA and eager that its family has. UserError if it lacks the one that was asked for."""
+    name, by_itself = attention_of_family(config, device), config.train.attention == "auto"
+    while True:
+        try:
+            return _loaded(config, device, name), name
+        except ValueError as error:
+            if known_errors.NO_FLASH_ATTENTION.search(error):
+                lacking, advised, next_one = "FlashAttention", "sdpa", attention.PACKED_SDPA
+            elif known_errors.NO_SDPA.search(error):
+                lacking, advised, next_one = "SDPA", "eager", attention.PACKED_EAGER
+            else:
+                raise
+            if not by_itself:
+                problem = f"{config.model.name} cannot use {lacking}: set train.attention={advised}"
+                raise UserError(f"{problem} ({error})") from None
+            name = next_one
 
 
 def attention_of_family(config: Config, device: torch.device) -> str:
@@ -136,7 +182,7 @@ def flash_attentions(config: "PretrainedConfig") -> list[str] | None:
 
 
 def _loaded(config: Config, device: torch.device, implementation: str) -> Any:
-    """Load the language model with this attention implementation. UserError if its family does not support it."""
+    """Load the language model with this attention implementation. UserError if the hub does not give it."""
     try:
         return load_model(
             config.model,
@@ -147,8 +193,6 @@ def _loaded(config: Config, device: torch.device, implementation: str) -> Any:
             trains=True,
         )
     except ValueError as error:
-        if known_errors.NO_SDPA.search(error):
-            raise UserError(f"{config.model.name} cannot use SDPA: set train.attention=eager ({error})") from None
         if implementation in attention_kernels.FROM_HUB and implementation in str(error):
             said = shortened(visible_line(str(error).partition("\n")[0]), 200)
             raise UserError(f"the hub gave no kernel for train.attention={implementation}: {said}") from None

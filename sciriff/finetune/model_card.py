@@ -30,6 +30,8 @@ def page(config: Config, run: RunDir, step: int, *, of_adapter: bool = False) ->
     mix = read_mix_card(run.mix_card) if run.mix_card.is_file() else None
     base = config.model.hub_id or ("a local folder" if config.model.path else "random weights")
     what = {"full": "All weights were trained.", "lora": _lora(config), "qlora": _lora(config)}[config.train.method]
+    if config.train.neftune_alpha is not None:
+        what += f" Embeddings had noise in training (NEFTune, alpha {config.train.neftune_alpha:g}, arXiv 2310.05914)."
     facts = [
         ("base model", config.model.name),
         ("weights", f"{base}, revision {config.model.revision}" if config.model.revision else base),
@@ -100,7 +102,7 @@ def license_of(model: ModelConfig) -> str | None:
 
 
 def _lora(config: Config) -> str:
-    how = "The base model's weights were frozen; adapters beside its layers (LoRA) were trained"
+    how = f"The base model's weights were frozen; adapters beside its layers ({_variant(config)}) were trained"
     if config.train.method == "lora":
         return f"{how}. The run's folder `model` has them merged into the weights, its folder `adapter` has them alone."
     return (
@@ -110,12 +112,31 @@ def _lora(config: Config) -> str:
     )
 
 
+def _variant(config: Config) -> str:
+    """Return the name of what was trained, with the sources of its variants."""
+    train = config.train
+    names = {
+        "rslora": "rank-stabilised LoRA, arXiv 2312.03732",
+        "dora": "DoRA, arXiv 2402.09353",
+        "pissa": "LoRA begun as PiSSA, arXiv 2404.02948",
+    }
+    name = names.get(train.lora_variant or "", "LoRA")
+    plus = "" if train.lora_plus_ratio is None else f"; LoRA+ with ratio {train.lora_plus_ratio:g}, arXiv 2402.12354"
+    return name + plus
+
+
 def _use(config: Config, of_adapter: bool) -> str:
     if not of_adapter:
         return "It loads with transformers and vLLM like any other model; its tokenizer renders the markup of training."
     base = config.model.hub_id or "the base model"
     how = ", loaded in four bits (NF4, double quantisation)" if config.train.method == "qlora" else ""
-    return f"An adapter for {base}{how}: `PeftModel.from_pretrained(base, folder)`. The merged model needs no peft."
+    text = f"An adapter for {base}{how}: `PeftModel.from_pretrained(base, folder)`. The merged model needs no peft."
+    if config.train.lora_variant == "pissa":
+        text += (
+            f" PiSSA trained adapters of rank {config.train.lora_rank} beside what it left of the weights. Here they "
+            "are a plain adapter of twice that rank for the published weights: the trained product less the first one."
+        )
+    return text
 
 
 def _data(config: Config, mix: MixCard | None) -> Iterable[str]:

@@ -31,21 +31,39 @@ class Batch(NamedTuple):
         return Batch(tokens, targets, positions, self.lengths)
 
 
-def pack(lengths: Sequence[int], costs: Sequence[float], ranks: int, micro_batch_tokens: int) -> Plan:
+def pack(
+    lengths: Sequence[int], costs: Sequence[float], ranks: int, micro_batch_tokens: int, one_by_one: bool = False
+) -> Plan:
     """Return a plan with every sequence once, each micro-batch within `micro_batch_tokens`, equally many on every rank.
 
     The number of micro-batches is the smallest for which this heuristic finds a plan (bin packing is NP-hard).
     Sequences are assigned in order of falling cost, to the rank with the least work and there to the micro-batch with
     the least (longest processing time, Graham 1969); where that leaves no room, to the fullest with room (best fit
     decreasing). The costliest micro-batch of each rank comes first, since under ZeRO-3 the n-th micro-batches of all
-    ranks wait for each other. A micro-batch is empty only if there are fewer sequences than micro-batches.
+    ranks wait for each other. A micro-batch is empty only if there are fewer sequences than micro-batches, or, with
+    `one_by_one`, which puts one sequence at most into each, where their number is no multiple of `ranks`.
     """
     assert max(lengths) <= micro_batch_tokens, "TrainConfig refuses a max_length above micro_batch_tokens"
+    if one_by_one:
+        return _one_by_one(costs, ranks)
     fewest = math.ceil(sum(lengths) / (ranks * micro_batch_tokens))
     for micro_batches in range(fewest, len(lengths) + 1):
         if plan := _pack_into(micro_batches, lengths, costs, ranks, micro_batch_tokens):
             return plan
     raise AssertionError("one sequence a micro-batch always fits")
+
+
+def _one_by_one(costs: Sequence[float], ranks: int) -> Plan:
+    """Return a plan with one sequence at most a micro-batch: the n-th of all ranks, which may wait for each other, are
+    of similar cost, and the ranks take turns to get the costliest."""
+    costliest_first = sorted(range(len(costs)), key=lambda item: (-costs[item], item))
+    plan: Plan = [[] for _ in range(ranks)]
+    for start in range(0, len(costliest_first), ranks):
+        turn = [[item] for item in costliest_first[start : start + ranks]]
+        turn += [[] for _ in range(ranks - len(turn))]
+        for share, piece in zip(plan, turn[:: -1 if start // ranks % 2 else 1], strict=True):
+            share.append(piece)
+    return plan
 
 
 def _pack_into(

@@ -18,6 +18,7 @@ from sciriff.finetune.finished_model import Plan, skeleton, write_small_files
 from sciriff.finetune.workers import Workers
 from sciriff.models import processor_files, verification
 from sciriff.models.loading import auto_class, load_config
+from sciriff.models.towers import towers
 from sciriff.run.user_error import UserError
 
 
@@ -31,6 +32,11 @@ def rehearse(model: ModelConfig, language_model: Any, workers: Workers) -> Plan:
             problem = str(error)
     if problem := workers.broadcast(problem):
         raise UserError(problem)
+    if not plan.processor and towers(language_model):
+        workers.log(
+            f"the base model has no {processor_files.NAMES[0]}: the finished one answers texts here, and a server that "
+            "is asked about pictures or sounds may not load it"
+        )
     return plan
 
 

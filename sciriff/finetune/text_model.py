@@ -16,23 +16,11 @@ from torch import nn
 
 from sciriff.finetune.packing import concatenate
 from sciriff.finetune.workers import Workers
+from sciriff.models.towers import prefixes, towers
 from sciriff.run.user_error import UserError
 
 TOKENS = 24
 """Tokens of each of the two rows of the rehearsal."""
-
-
-def prefixes(language_model: Any) -> tuple[str, ...]:
-    """Return the names of the modules that text goes through, each with a dot; ("",) if that is the whole model.
-
-    These are the decoder and the output layer of a checkpoint with towers, whose config has a part for text.
-    """
-    if language_model.config.get_text_config() is language_model.config:
-        return ("",)
-    parts = [language_model.get_decoder(), language_model.get_output_embeddings()]
-    if language_model in parts or language_model.base_model in parts:
-        return ("",)
-    return tuple(f"{name}." for name, module in language_model.named_modules() if any(module is part for part in parts))
 
 
 def named_modules(language_model: Any) -> Iterator[tuple[str, nn.Module]]:
@@ -57,9 +45,8 @@ def freeze_towers(language_model: Any, dtype: torch.dtype) -> str | None:
         parameter.requires_grad_(False)
         if not hasattr(parameter, "ds_numel") and parameter.element_size() > dtype.itemsize:
             parameter.data = parameter.data.to(dtype)
-    depth = max(name.count(".") for name in inside)
-    names = dict.fromkeys(".".join(name.split(".")[:depth]) for name, _ in frozen)
-    return f"{', '.join(names)} ({_count(frozen)} weights) get no input from text: frozen and kept as they are"
+    names = ", ".join(towers(language_model))
+    return f"{names} ({_count(frozen)} weights) get no input from text: frozen and kept as they are"
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from sciriff.config import Config
 from sciriff.data.token_file import NAME, TokenFile
 from sciriff.data.training_metrics import HALVES
 from sciriff.finetune.backends import Backend
-from sciriff.finetune.packing import collate, pack
+from sciriff.finetune.packing import Plan, collate
 from sciriff.finetune.workers import Workers
 from sciriff.run.run_dir import RunDir
 from sciriff.run.user_error import UserError
@@ -59,15 +59,15 @@ class Validation:
         return bool(self._rows) and self.every is not None and (step % self.every == 0 or step == steps)
 
     def losses(
-        self, backend: Backend, costs: Callable[[list[int]], list[float]], vocabulary: int
+        self, backend: Backend, plan: Callable[[list[int]], Plan], vocabulary: int
     ) -> dict[str, float | None] | None:
         """Return half -> mean cross entropy of its target tokens in nats, None if not finite; None altogether if asked
-        to stop meanwhile. `costs(lengths)` are the FLOPs of sequences, by which they are spread over the ranks."""
+        to stop meanwhile. `plan(lengths)` spreads sequences over the ranks and their micro-batches."""
         means: dict[str, float | None] = {}
         for half, rows in self._rows.items():
             total, targets = 0.0, 0.0
             for start in range(0, len(rows), ROWS_AT_A_TIME):
-                chunk = self._chunk_loss(backend, rows[start : start + ROWS_AT_A_TIME], costs, vocabulary)
+                chunk = self._chunk_loss(backend, rows[start : start + ROWS_AT_A_TIME], plan, vocabulary)
                 if chunk is None:
                     return None
                 total, targets = total + chunk[0], targets + chunk[1]
@@ -77,13 +77,13 @@ class Validation:
         return means
 
     def _chunk_loss(
-        self, backend: Backend, rows: np.ndarray, costs: Callable[[list[int]], list[float]], vocabulary: int
+        self, backend: Backend, rows: np.ndarray, plan: Callable[[list[int]], Plan], vocabulary: int
     ) -> tuple[float, float] | None:
         """Return the summed loss and the number of target tokens of `rows`, over all ranks; None if asked to stop."""
         assert self._data is not None
         lengths: list[int] = self._data.lengths[rows].tolist()
-        plan = pack(lengths, costs(lengths), self._workers.count, self._train.micro_batch_tokens)
-        batches = [collate(self._data, rows[piece].tolist(), vocabulary) for piece in plan[self._workers.rank]]
+        mine = plan(lengths)[self._workers.rank]
+        batches = [collate(self._data, rows[piece].tolist(), vocabulary) for piece in mine]
         loss = math.fsum(float(backend.evaluate(batch)) for batch in batches)
         targets = sum(int(batch.targets.sum()) for batch in batches)
         total, count, stops = self._workers.sum([loss, targets, self._stop_request.exists()])

@@ -16,6 +16,10 @@ WEIGHTS = "weights"
 """Key of a piece's master weights; its other keys are optimizer states, as exp_avg and exp_avg_sq."""
 
 
+Saved = dict[str, list[tuple[int, dict[str, torch.Tensor]]]]
+"""For each parameter the saved pieces: first element, and their tensors."""
+
+
 @dataclass(frozen=True)
 class Piece:
     """The part of a parameter that this rank holds."""
@@ -70,19 +74,22 @@ def pieces(engine: Any) -> list[Piece]:
 
 def save(engine: Any, folder: Path, rank: int) -> None:
     """Write this rank's pieces into `folder`. At least one optimizer step must have been done."""
-    optimizer, held = engine.optimizer.optimizer, pieces(engine)
-    content = {
+    # torch.save writes the storage behind many views once, and copies it from the GPU one flat tensor at a time.
+    torch.save(content(engine, pieces(engine)), folder / f"pieces-{rank:05d}.pt")
+
+
+def content(engine: Any, held: list[Piece]) -> dict[str, Any]:
+    """Return what the file of a rank that holds these pieces has: the number of steps, and views of all tensors."""
+    optimizer = engine.optimizer.optimizer
+    return {
         "step": int(optimizer.state[held[0].flat]["step"]) if held else None,
-        # torch.save writes the storage behind many views once, and copies it from the GPU one flat tensor at a time.
         "pieces": {piece.name: (piece.start, piece.tensors(optimizer)) for piece in held},
     }
-    torch.save(content, folder / f"pieces-{rank:05d}.pt")
 
 
 def load(engine: Any, folder: Path) -> None:
     """Fill this rank's pieces from what any number of ranks have saved. Every rank calls it."""
-    zero = engine.optimizer
-    saved: dict[str, list[tuple[int, dict[str, torch.Tensor]]]] = defaultdict(list)
+    saved: Saved = defaultdict(list)
     steps = set()
     for file in sorted(folder.glob("pieces-*.pt")):
         part = torch.load(file, map_location="cpu", mmap=True, weights_only=True)  # only what is copied is read
@@ -90,12 +97,27 @@ def load(engine: Any, folder: Path) -> None:
         for name, piece in part["pieces"].items():
             saved[name].append(piece)
     (step,) = steps
+    put(engine, pieces(engine), saved, step)
+
+
+def put(engine: Any, held: list[Piece], saved: Saved, step: int) -> None:
+    """Fill these pieces, and set the number of steps done. Every rank calls it."""
+    optimizer = engine.optimizer.optimizer
     if _is_stage_3(engine):
-        zero.checkpoint_event_prologue()
-    for piece in pieces(engine):
-        _make_states(zero.optimizer, piece.flat, next(iter(saved[piece.name]))[1], step)
-        _fill(piece, zero.optimizer, saved[piece.name])
+        engine.optimizer.checkpoint_event_prologue()
+    for piece in held:
+        _make_states(optimizer, piece.flat, next(iter(saved[piece.name]))[1], step)
+        fill(piece, optimizer, saved[piece.name])
     _refresh_weights(engine)
+
+
+def computed(engine: Any, parameter: Any, piece: Piece) -> torch.Tensor:
+    """Return the part of `parameter` that the piece is the master weights of, in the type that the model computes in,
+    from the share of it that this rank holds between steps."""
+    if _is_stage_3(engine):
+        share: torch.Tensor = parameter.ds_tensor.detach().flatten()
+        return share[: piece.count]
+    return parameter.detach().flatten()[piece.start : piece.start + piece.count]
 
 
 def _make_states(
@@ -113,7 +135,7 @@ def _make_states(
         state["step"] = step  # DeepSpeed's CPU Adam has a plain number
 
 
-def _fill(piece: Piece, optimizer: torch.optim.Optimizer, saved: list[tuple[int, dict[str, torch.Tensor]]]) -> None:
+def fill(piece: Piece, optimizer: torch.optim.Optimizer, saved: list[tuple[int, dict[str, torch.Tensor]]]) -> None:
     """Copy the overlap of each saved piece into this one; together they must cover it."""
     end, covered = piece.start + piece.count, 0
     tensors = piece.tensors(optimizer)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 from pickle import UnpicklingError
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from sciriff.config import ModelConfig
 from sciriff.models.stored_weights import refuse_missing, restore_before_training
+from sciriff.models.towers import towers
 from sciriff.run import known_errors
 from sciriff.run.user_error import UserError
 
@@ -100,6 +102,7 @@ def load_model(
     if trains:
         restore_before_training(config, source, in_four_bits=four_bits_on is not None)
     try:
+        left_whole = None if four_bits_on is None else _left_whole(config, model)
         loaded, names = auto_class(config).from_pretrained(
             source,
             config=config,
@@ -109,7 +112,7 @@ def load_model(
             trust_remote_code=model.trust_remote_code,
             output_loading_info=True,
             ignore_mismatched_sizes=True,  # `refuse_missing` names them
-            **({} if four_bits_on is None else _four_bits(dtype, four_bits_on)),
+            **({} if four_bits_on is None else _four_bits(dtype, four_bits_on, left_whole)),
         )
     except UnpicklingError:
         raise UserError(
@@ -139,6 +142,9 @@ def auto_class(config: PretrainedConfig) -> Any:
 
     text_only = transformers.AutoModelForCausalLM
     own_code = getattr(config, "auto_map", None)
+    # A model that reads a text apart from the one it writes is refused by its own line.
+    if getattr(config, "is_encoder_decoder", False):
+        return text_only
     if config.get_text_config() is config or (isinstance(own_code, dict) and "AutoModelForCausalLM" in own_code):
         return text_only
     # The wider one is newer than the lowest version supported.
@@ -168,13 +174,30 @@ def _refuse_adapter(model: ModelConfig, source: str) -> None:
         )
 
 
-def _four_bits(dtype: torch.dtype, device: torch.device) -> dict[str, Any]:
+def _left_whole(config: PretrainedConfig, model: ModelConfig) -> list[str] | None:
+    """Return the modules of a model with towers that are not quantised: these, which a finished model is to have as
+    they were, and the head. None for a model of text alone, of which transformers leaves the head."""
+    import torch
+
+    with torch.device("meta"):
+        kind = auto_class(config)
+        empty = kind.from_config(deepcopy(config), trust_remote_code=model.trust_remote_code)
+    found = towers(empty)
+    head = empty.get_output_embeddings()
+    return found + [name for name, module in empty.named_modules() if module is head] if found else None
+
+
+def _four_bits(dtype: torch.dtype, device: torch.device, left_whole: list[str] | None) -> dict[str, Any]:
     """Return the arguments with which transformers quantises as QLoRA does (Dettmers et al. 2023, arXiv 2305.14314):
     NF4 in blocks of 64, whose scales are quantised too, 4.13 bits per weight; multiplied in `dtype`."""
     from transformers import BitsAndBytesConfig
 
     quantization = BitsAndBytesConfig(
-        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=dtype,
+        llm_int8_skip_modules=left_whole,
     )
     return {"quantization_config": quantization, "device_map": {"": device}}
 

@@ -186,7 +186,7 @@ def _built(values: dict[str, Any], source: str, revision: str | None, trust_remo
         trust = "; or, if you have read and trust its Python code, model.trust_remote_code=true"
         raise UserError(
             f": transformers {metadata.version('transformers')} does not know its family (model_type "
-            f"{_line(family)}): give the shape, SHAPE{trust if 'auto_map' in values else ''}"
+            f"{_line(family)}); a newer one may. Or give the shape, SHAPE{trust if 'auto_map' in values else ''}"
         ) from None
     except MemoryError:
         raise UserError(

@@ -4,9 +4,10 @@ The plan refuses what cannot fit, and DeepSpeed's settings use the room that is 
 """
 
 import math
+import re
 from dataclasses import dataclass
 
-from sciriff.config import LOGITS_AT_ONCE, Config, ShapeConfig, TrainConfig
+from sciriff.config import LOGITS_AT_ONCE, LORA_PATTERN, Config, ShapeConfig, TrainConfig
 
 GIB = 2**30
 USABLE = 0.95
@@ -104,10 +105,30 @@ def trained_parameters(config: Config) -> int:
     if not train.adapts:
         return shape.language_parameters
     assert train.lora_rank is not None
-    layers = linear_layers(shape)
-    wanted = [target.rpartition(".")[2] for target in train.lora_targets or _outside_experts(layers)]
-    sides = [count * (m + n) for name in wanted for count, m, n in layers.get(name, [])]
-    return train.lora_rank * sum(sides)
+    lengths = 1 if train.lora_variant == "dora" else 0  # a trained length for each output
+    return sum(
+        round(count * _share_adapted(name, shape, train)) * (train.lora_rank * (m + n) + lengths * n)
+        for name, sizes in linear_layers(shape).items()
+        for count, m, n in sizes
+    )
+
+
+def _share_adapted(name: str, shape: ShapeConfig, train: TrainConfig) -> float:
+    """Return the share of the layers called `name` that have an adapter, with full names as a Llama has them."""
+    if name == "experts":
+        return float(any("experts" in target for target in train.lora_targets or ()))
+
+    def means(target: str, layer: int) -> bool:
+        if LORA_PATTERN.search(target):
+            return any(re.fullmatch(target, f"model.layers.{layer}.{part}.{name}") for part in ("self_attn", "mlp"))
+        *path, end = target.split(".")
+        return end == name and all(int(part) == layer for part in path if part.isdecimal())
+
+    adapted = 0
+    for layer in range(shape.layers):
+        wanted = train.lora_targets is None or any(means(target, layer) for target in train.lora_targets)
+        adapted += wanted and not any(means(target, layer) for target in train.lora_exclude or ())
+    return adapted / shape.layers
 
 
 def frozen_bytes(config: Config) -> float:
@@ -243,12 +264,21 @@ def _buffers(config: Config, processes: int, resident: int) -> float:
         # A bucket and the copy that is reduced; stage 2 fills a second one meanwhile.
         buckets = width * min(BUCKET, trained) * (2 if stage == 3 else 3)
         gathered = min(shape.parameters, resident + live_weights(shape)) if stage == 3 and processes > 1 else 0
-        return float(buckets + width * gathered)
+        return float(buckets + width * gathered + _dora_bytes(config))
     # Autocast's bf16 weights are kept until the pass ends.
     copies = 2 * trained if _computing_type(config) == "autocast" else 0
     ddp = _bytes_per_weight(config)[1] * trained if processes > 1 else 0  # DDP's buckets are a second gradient
     dequantised = width * largest_matrix(shape) if config.train.method == "qlora" else 0
-    return float(copies + ddp + dequantised)
+    return float(copies + ddp + dequantised + _dora_bytes(config))
+
+
+def _dora_bytes(config: Config) -> float:
+    """Bytes that DoRA needs for a moment in its largest layer: the weight, its change and their sum in fp32, and an
+    identity matrix of the inputs, from which peft computes the change."""
+    if config.train.lora_variant != "dora":
+        return 0.0
+    sizes = [(m, n) for sizes in linear_layers(shape_of(config)).values() for _, m, n in sizes]
+    return 4.0 * max(3 * m * n + m * m for m, n in sizes)
 
 
 def _computing_type(config: Config) -> str:

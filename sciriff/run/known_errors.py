@@ -30,6 +30,8 @@ NULL_OPTION = KnownError("hydra-core", "1.3.2 - 1.3.8", r"^Config group override
 NO_SUCH_KEY = KnownError("omegaconf", "2.3.0 - 2.3.1", r"Key '([^']+)' (?:is )?not in (?:'(\w+)'|struct)")
 KEY_BELOW_NULL = KnownError("omegaconf", "2.3.0 - 2.3.1", r"^Unexpected type( for root)?: None")
 """An assertion of OmegaConf: a key is set below a section that is null."""
+TABLE_ON_NULL = KnownError("omegaconf", "2.3.0 - 2.4", r"^'NoneType' object has no attribute 'get'")
+"""An AttributeError of OmegaConf: a table is merged into a section that is null."""
 WRONG_TYPE = KnownError("omegaconf", "2.3.0 - 2.3.1", r"could not be converted to (\w+)")
 NOT_A_LIST = KnownError("omegaconf", "2.3.0 - 2.3.1", r"is not a ListConfig")
 NOT_OPTIONAL = KnownError("omegaconf", "2.3.0 - 2.3.1", r"is not Optional")
@@ -41,6 +43,10 @@ UNKNOWN_SPLIT = KnownError("datasets", "3.0 - 5.2", r"^Unknown split")
 
 NO_FLASH_ATTENTION = KnownError("transformers", "4.56 - 5.24", r"does not support Flash Attention")
 NO_SDPA = KnownError("transformers", "4.56 - 5.24", r"scaled_dot_product_attention")
+NO_PACKED_KERNEL = KnownError("transformers", "5.24", r"can't keep packed sequences apart")
+"""A recurrent layer is told where rows begin, and the package whose kernel could heed it is missing."""
+NO_SUCH_ARGUMENT = KnownError("python", "3.11 - 3.13", r"got an unexpected keyword argument|got multiple values for")
+"""A family's forward, or a layer of it, does not take what others do, such as positions."""
 NEEDS_REMOTE_CODE = KnownError("transformers", "4.56 - 5.24", r"trust_remote_code")
 
 TORCH_WRITES = KnownError("torch", "2.4 - 2.13", r"inline_container|PytorchStreamWriter")

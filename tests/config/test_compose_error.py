@@ -37,6 +37,10 @@ def said(*typed: str) -> str:
             "train=none model=gpt_4o model.shape.layers=3",
             "model.shape is null here, so model.shape.layers cannot be set; choose a model=... that has it",
         ),
+        (
+            "train=none model=gpt_4o model.shape={context:3}",
+            "model.shape is null here, so model.shape cannot be set; choose a model=... that has it",
+        ),
         ("predictions=préd", "Hydra cannot read préd as it is; put quotes inside: 'predictions=\"préd\"'"),
         ("cache_dir=~/c", "Hydra cannot read ~/c as it is; put quotes inside: 'cache_dir=\"~/c\"'"),
         ("stages=[mix,~a]", "inside a list, put quotes around what is not plain: 'stages=[\"...\"]'"),

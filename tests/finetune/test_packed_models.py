@@ -13,13 +13,16 @@ from transformers import (
     Gemma2Config,
     Gemma3TextConfig,
     GPT2Config,
+    GptOssConfig,
     GraniteConfig,
+    Llama4TextConfig,
     LlamaConfig,
     MistralConfig,
     Phi3Config,
     Qwen2Config,
     Qwen3Config,
 )
+from transformers.models.llama.modeling_llama import LlamaAttention
 
 from sciriff.finetune import attention
 from sciriff.finetune.model import SummedLoss
@@ -67,17 +70,38 @@ FAMILIES: dict[str, Family] = {
 }
 
 
-EAGER_ONLY: dict[str, Family] = {
-    "gemma2, scores and logits capped": lambda: Gemma2Config(**SIZES, sliding_window=WINDOW, query_pre_attn_scalar=8)
+WITHOUT_SDPA: dict[str, Family] = {
+    "gemma2, scores and logits capped": lambda: Gemma2Config(**SIZES, sliding_window=WINDOW, query_pre_attn_scalar=8),
+    "gpt_oss, sinks and windows": lambda: GptOssConfig(
+        **SIZES,
+        sliding_window=WINDOW,
+        layer_types=["sliding_attention", "full_attention", "sliding_attention"],
+        num_local_experts=4,
+        num_experts_per_tok=2,
+    ),
 }
+CHUNKS: dict[str, Family] = {
+    "llama4, chunks": lambda: Llama4TextConfig(
+        **SIZES,
+        intermediate_size_mlp=48,
+        attention_chunk_size=8,
+        layer_types=["chunked_attention", "full_attention", "chunked_attention"],
+        num_local_experts=2,
+    )
+}
+"""transformers' own masks of chunks restart with the micro-batch, not with each sequence."""
 CASES = [(family, name) for family in FAMILIES for name in (attention.PACKED_SDPA, "eager")]
-CASES += [(family, "eager") for family in EAGER_ONLY]
+CASES += [(family, attention.PACKED_EAGER) for family in WITHOUT_SDPA]
+CASES += [("gemma2, scores and logits capped", "eager")]  # gpt-oss' mask of its own knows no packed rows
+CASES += [(family, attention.PACKED_SDPA) for family in CHUNKS]
 
 
 def model(family: str, implementation: str) -> Any:
     attention.register()
     torch.manual_seed(0)
-    return Models.from_config({**FAMILIES, **EAGER_ONLY}[family](), attn_implementation=implementation).eval()
+    return Models.from_config(
+        {**FAMILIES, **WITHOUT_SDPA, **CHUNKS}[family](), attn_implementation=implementation
+    ).eval()
 
 
 def sequences() -> list[tuple[np.ndarray, np.ndarray]]:
@@ -121,10 +145,36 @@ def test_loss_and_gradient_are_those_of_the_models_own_forward(family: str, impl
         assert torch.allclose(one.grad, other.grad, rtol=1e-3, atol=1e-4), name
 
 
-def test_what_sdpa_cannot_do_is_refused() -> None:
+@pytest.mark.parametrize("function", [attention.packed_sdpa, attention.packed_eager])
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({}, "attention that is not plainly causal"),
+        ({"sequence_lengths": (1, 2), "is_causal": False}, "attention that is not plainly causal"),
+        ({"sequence_lengths": (1, 2), "attention_mask": torch.zeros(1, 1, 3, 3)}, "not plainly causal"),
+        ({"sequence_lengths": (1, 2), "position_bias": torch.zeros(1)}, "LlamaAttention has position_bias, which SDPA"),
+        ({"sequence_lengths": (1, 2), "indices": torch.zeros(1)}, "LlamaAttention has indices, which SDPA"),
+    ],
+)
+def test_what_cannot_be_done_sequence_by_sequence_is_refused(
+    function: Any, given: dict[str, Any], message: str
+) -> None:
+    """Arguments are refused unless they are known: what only a new family needs is not left out in silence."""
     states = torch.zeros(1, 2, 3, 4)
-    module = torch.nn.Module()
-    with pytest.raises(ValueError, match=r"Module has softcap, which SDPA cannot.*; try train\.attention=eager"):
-        attention.packed_sdpa(module, states, states, states, None, sequence_lengths=(1, 2), softcap=30.0)
-    with pytest.raises(ValueError, match="attention that is not plainly causal"):
-        attention.packed_sdpa(module, states, states, states, None)
+    module = LlamaAttention(LlamaConfig(**SIZES), 0)
+    with pytest.raises(attention.UnsupportedAttention, match=message):
+        function(module, states, states, states, **{"attention_mask": None, **given})
+
+
+def test_capped_scores_without_an_eager_attention_are_refused() -> None:
+    states = torch.zeros(1, 2, 3, 4)
+    with pytest.raises(ValueError, match="Module has softcap, which SDPA cannot"):
+        attention.packed_sdpa(torch.nn.Module(), states, states, states, None, sequence_lengths=(1, 2), softcap=30.0)
+
+
+def test_layers_are_told_where_rows_begin() -> None:
+    given = attention.arguments(attention.PACKED_SDPA, (2, 3), torch.device("cpu"), boundaries=True)
+    assert given["cu_seq_lens_q"].tolist() == given["cu_seq_lens_k"].tolist() == [0, 2, 5]
+    assert given["seq_idx"].tolist() == [[0, 0, 1, 1, 1]]
+    assert given["max_length_q"] == given["max_length_k"] == 3
+    assert set(attention.arguments(attention.PACKED_SDPA, (2, 3), torch.device("cpu"))) == {"sequence_lengths"}

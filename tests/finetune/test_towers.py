@@ -81,7 +81,7 @@ def test_a_model_of_text_alone_has_no_towers() -> None:
     assert dict(text_model.named_parameters(model)).keys() == dict(model.named_parameters()).keys()
 
 
-@pytest.mark.parametrize("method", ["full", "lora"])
+@pytest.mark.parametrize("method", ["full", "lora", "qlora"])
 def test_the_finished_model_has_the_towers_bit_for_bit(
     save: Save, composed: Compose, tmp_path: Path, method: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -90,9 +90,9 @@ def test_the_finished_model_has_the_towers_bit_for_bit(
     processor = {"processor_class": "Gemma3Processor", "image_seq_length": 4, "chat_template": "stale"}
     (base / "processor_config.json").write_text(json.dumps(processor))
     (base / "chat_template.json").write_text(json.dumps({"chat_template": "stale"}))
-    lora = {"method": "lora", "lora_rank": 4, "lora_alpha": 8.0, "lora_dropout": 0.0} if method == "lora" else {}
-    if method == "lora":
-        pytest.importorskip("peft")
+    lora = {} if method == "full" else {"method": method, "lora_rank": 4, "lora_alpha": 8.0, "lora_dropout": 0.0}
+    for package in {"full": (), "lora": ("peft",), "qlora": ("peft", "bitsandbytes")}[method]:
+        pytest.importorskip(package)
     run = finetune(make_run(composed, tmp_path / "run", model=tiny_model(path=str(base)), max_steps=2, **lora))
     assert "model.vision_tower, model.multi_modal_projector" in capfd.readouterr().out
     before, after = weights(base), weights(run.model)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from published_models import PUBLISHED, TINY, write, write_header
 
-from sciriff.config import ShapeConfig
+from sciriff.config import ShapeConfig, as_dict
 from sciriff.models import read_shape
 from sciriff.models.safetensors_header import weights_in
 from sciriff.run.user_error import UserError
@@ -38,6 +38,25 @@ def test_published_models_have_the_weights_of_their_files(name: str, tmp_path: P
     assert found.shape.active_parameters / 1e9 == pytest.approx(published.active, rel=0.02)
     assert list(read_shape.weights_differ(folder, found)) == []
     assert sum(file.stat().st_blocks for file in folder.glob("*.safetensors")) * 512 < 2**23, "no byte of a weight"
+
+
+@pytest.mark.parametrize(
+    ("name", "option"),
+    [
+        ("qwen3_8b", "qwen3_8b"),
+        ("qwen3_30b_a3b", "qwen3_30b_a3b"),
+        ("gpt_oss_20b", "gpt_oss_20b"),
+        ("gemma_3_4b", "gemma3_4b"),
+        ("olmo_3_7b", "olmo3_7b"),
+    ],
+)
+def test_a_shape_in_conf_is_what_would_be_read(name: str, option: str, composed: Any, tmp_path: Path) -> None:
+    typed = composed(f"model={option}", "train=none").model.shape
+    folder = tmp_path / name
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps(PUBLISHED[name].config))
+    read = shape_in(folder, tmp_path / "cache")
+    assert {**as_dict(read), "read_from": None} == {**as_dict(typed), "read_from": None}
 
 
 def test_a_tower_is_no_part_of_what_text_goes_through(tmp_path: Path) -> None:
@@ -111,7 +130,7 @@ def test_files_of_another_model_are_told(tmp_path: Path) -> None:
         ({**TINY, "model_type": "gemma3", "text_config": [1]}, "no gemma3 can be built of its config.json"),
         (
             {**TINY, "model_type": "of\nmy own"},
-            "does not know its family (model_type of my own): give the shape, SHAPE",
+            "does not know its family (model_type of my own); a newer one may. Or give the shape, SHAPE",
         ),
         pytest.param({"model_type": "t5"}, "does not know its family (model_type t5)", marks=pytest.mark.slow),
     ],

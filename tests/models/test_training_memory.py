@@ -88,6 +88,13 @@ def test_adapters_by_hand(composed: Compose) -> None:
     assert trained_parameters(config) == by_hand
     two = composed("model=llama2_7b", "train=lora", "train.lora_targets=[q_proj,v_proj]")
     assert trained_parameters(two) == 32 * 64 * 2 * 8192
+    lengths = 32 * (4 * 4096 + 2 * 11008 + 4096)
+    assert (
+        trained_parameters(composed("model=llama2_7b", "train=qlora", "train.lora_variant=dora")) == by_hand + lengths
+    )
+    some = ["train.lora_targets=['.*[.][0-7][.].*_proj',layers.9.self_attn.q_proj]", "train.lora_exclude=[down_proj]"]
+    by_hand_too = 8 * 64 * (4 * 8192 + 2 * (4096 + 11008)) + 64 * 8192
+    assert trained_parameters(composed("model=llama2_7b", "train=lora", *some)) == by_hand_too
     assert training_memory(config, 1, on_gpu=True).weights == pytest.approx((6.738e9 + by_hand) * 2 / 2**30, rel=1e-3)
 
 

@@ -8,11 +8,13 @@ import shutil
 import signal
 import subprocess
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import finetune_runs
 import pytest
 from predict_runs import (
     ROOT,
@@ -29,7 +31,7 @@ from safetensors.torch import load_file, save_file
 from thinking_models import save_thinker
 from told_by_driver import told
 
-from sciriff.config import SAMPLE, EngineConfig, GeneralConfig, ModelConfig
+from sciriff.config import SAMPLE, Config, EngineConfig, GeneralConfig, ModelConfig
 from sciriff.data.general_rows import GeneralAnswer, GeneralRequest, read_answers
 from sciriff.models.engines import Request
 from sciriff.models.engines.vllm import Scores, _finished, plan_batches
@@ -75,6 +77,27 @@ def plain(tmp_path_factory: pytest.TempPathFactory, model: ModelConfig, instance
     run = make_run(tmp_path_factory.mktemp("plain") / "run", path=str(instances), model=model)
     finish(run)
     return rows_of(run)
+
+
+@pytest.fixture(scope="module")
+def with_towers(
+    tmp_path_factory: pytest.TempPathFactory, composed: Callable[..., Config], model: ModelConfig
+) -> ModelConfig:
+    """What training has made of a tiny Gemma 3 with a vision tower."""
+    import torch
+    from accelerate.state import AcceleratorState
+
+    root = tmp_path_factory.mktemp("towers")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(ROOT / "benchmarks"))
+        patch.setattr(torch.cuda, "is_available", lambda: False)
+        import tiny_families
+
+        tiny_families.save("gemma3", root / "base", SAMPLE / "tokenizer", scale=8.0)
+        trained = finetune_runs.tiny_model(path=str(root / "base"))
+        run = finetune_runs.finetune(finetune_runs.make_run(composed, root / "run", model=trained, max_steps=2))
+        AcceleratorState._reset_state(reset_partial_state=True)
+    return replace(model, path=str(run.model), tokenizer=None)
 
 
 def general_requests(model: ModelConfig) -> list[GeneralRequest]:
@@ -181,7 +204,9 @@ class InOneProcess:
 
 
 @pytest.fixture(scope="module")
-def ended(tmp_path_factory: pytest.TempPathFactory, model: ModelConfig, instances: Path) -> dict[str, Ended]:
+def ended(
+    tmp_path_factory: pytest.TempPathFactory, model: ModelConfig, instances: Path, with_towers: ModelConfig
+) -> dict[str, Ended]:
     """All that one process can try: its first engine takes as long as the ten others."""
     runs = InOneProcess(tmp_path_factory.mktemp("vllm"), model, instances)
     runs.add("one", VLLM)
@@ -198,6 +223,7 @@ def ended(tmp_path_factory: pytest.TempPathFactory, model: ModelConfig, instance
     runs.add("fails", fails, environment={"FAILS_WHILE_THIS_EXISTS": str(flag)})
     runs.add("goes on", fails, "fails")
     runs.add("NaN", VLLM, model=replace(model, path=str(broken_copy(model, runs.folder / "broken"))), limit=10)
+    runs.add("with towers", VLLM, model=with_towers, limit=20)
     runs.add("no such format", replace(VLLM, extra={"load_format": "no_such_format"}))
     cores = sorted(os.sched_getaffinity(0))
     bound = {"VLLM_CPU_OMP_THREADS_BIND": f"{cores[0]}|{cores[-1]}"}
@@ -251,6 +277,18 @@ def test_thoughts_end_where_they_do_in_transformers(tmp_path: Path, instances: P
         finish(run)
         assert one.rows == rows_of(run)
         assert {json.loads(line)["finish_reason"] for line in one.rows} >= {"length", "unfinished_thought"}
+
+
+@needs_vllm
+@pytest.mark.vllm
+def test_a_trained_model_with_towers_answers_as_with_transformers(
+    ended: dict[str, Ended], with_towers: ModelConfig, instances: Path, tmp_path: Path
+) -> None:
+    run = make_run(tmp_path / "run", path=str(instances), model=with_towers, limit=20)
+    finish(run)
+    assert ended["with towers"].error is None
+    assert ended["with towers"].rows == rows_of(run)
+    assert len({json.loads(line)["prediction"] for line in rows_of(run)}) > 10
 
 
 @needs_vllm
