@@ -72,13 +72,17 @@ def _plan(model: ModelConfig, language_model: Any) -> Plan:
 def _there_and_back(plain: Any, dtype: torch.dtype) -> dict[str, torch.dtype]:
     """Convert names and shapes of all weights to a file's, as `save_pretrained`, and read them back. Returns the types
     of weights that are then not of `dtype`. UserError names a weight that is lost or changed."""
+    from transformers.utils import logging
+
     try:
         from transformers.core_model_loading import revert_weight_conversion
         from transformers.modeling_utils import remove_tied_weights_from_state_dict
     except ImportError:
         return {}  # before transformers 5, which converts nothing
+    logging.disable_progress_bar()
     whole = plain.state_dict()
-    file = revert_weight_conversion(plain, remove_tied_weights_from_state_dict(dict(whole), plain))
+    written = {name: weight for name, weight in whole.items() if name not in (plain._keys_to_ignore_on_save or ())}
+    file = revert_weight_conversion(plain, remove_tied_weights_from_state_dict(written, plain))
     read, found = type(plain).from_pretrained(
         None,
         config=deepcopy(plain.config),

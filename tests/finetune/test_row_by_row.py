@@ -47,7 +47,7 @@ def family(make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Calla
         folder = tmp_path / name
         if not folder.exists():
             tiny_families.save(name, folder, SAMPLE / "tokenizer", scale=4.0)
-        return make(f"run-{name}-{len(values)}", model=tiny_model(path=str(folder)), **values)
+        return make(f"run-{name}-{len(values)}", model=tiny_model(path=str(folder), tokenizer=None), **values)
 
     return run
 
@@ -95,3 +95,49 @@ def test_the_first_step_has_the_loss_and_gradient_of_the_models_own_forward(
         family_class = type(one.model.language_model).__name__
         assert family_class in lines[0] and "6 forward passes a process instead of " in lines[0]
         assert 0 < row.packing_efficiency <= 1 / 2 and row.balance == 1
+
+
+def test_kernels_that_are_told_where_rows_begin_let_a_hybrid_be_packed(
+    family: Callable[..., RunDir], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In place of causal-conv1d's and flash-linear-attention's, which need a GPU, functions that heed the same
+    arguments and compute row by row."""
+    from transformers.models.qwen3_next import modeling_qwen3_next as qwen3_next
+
+    conv, delta_rule = qwen3_next.causal_conv1d_fn, qwen3_next.torch_chunk_gated_delta_rule
+
+    def packed_conv(states: torch.Tensor, *others: Any, seq_idx: Any = None, **settings: Any) -> torch.Tensor:
+        lengths = (
+            [states.shape[2]] if seq_idx is None else seq_idx[0].unique_consecutive(return_counts=True)[1].tolist()
+        )
+        return torch.cat([conv(part, *others, **settings) for part in states.split(lengths, dim=2)], dim=2)
+
+    def packed_delta_rule(*states: torch.Tensor, g: Any, beta: Any, cu_seqlens: Any = None, **settings: Any) -> Any:
+        lengths = [g.shape[1]] if cu_seqlens is None else cu_seqlens.diff().tolist()
+        settings.pop("seq_idx", None)
+        rows = zip(*(part.split(lengths, dim=1) for part in (*states, g, beta)), strict=True)
+        outputs = [delta_rule(*row[:-2], g=row[-2], beta=row[-1], **settings) for row in rows]
+        return torch.cat([output for output, _ in outputs], dim=1), None
+
+    monkeypatch.setattr(qwen3_next, "causal_conv1d_fn", packed_conv)
+    monkeypatch.setattr(qwen3_next, "torch_chunk_gated_delta_rule", packed_delta_rule)
+    one = trainer(family("qwen3_next"))
+    assert one.model.boundaries and not one.model.one_by_one
+    assert "one by one" not in capsys.readouterr().out
+    rows = one.rows[schedule.step_rows(0, len(one.rows), 6, one.config.seed)]
+    row, _ = one.optimizer_step(0)
+    monkeypatch.undo()
+    loss, norm = own_loss(one.run, rows)
+    assert row.loss == pytest.approx(loss, abs=1e-4)
+    assert row.grad_norm == pytest.approx(norm, rel=1e-3)
+
+
+def test_eager_attention_that_leaks_is_computed_row_by_row_and_not_advised(
+    family: Callable[..., RunDir], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """transformers' mask of gpt-oss does not look at positions that restart."""
+    one = trainer(family("gpt_oss", attention="eager"))
+    assert one.model.one_by_one
+    printed = capsys.readouterr().out
+    assert "GptOssForCausalLM: rows are computed one by one" in printed
+    assert "train.attention=eager" not in printed

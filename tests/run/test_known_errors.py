@@ -25,6 +25,13 @@ def load_with(attention: str) -> None:
     AutoModelForCausalLM.from_config(config, attn_implementation=attention)
 
 
+def compute_packed_rows_without_their_kernel() -> None:
+    import torch
+    from transformers.models.qwen3_next.modeling_qwen3_next import causal_conv1d_fn
+
+    causal_conv1d_fn(torch.zeros(1, 2, 3), torch.zeros(2, 2), seq_idx=torch.zeros(1, 3))
+
+
 def load_code_that_nobody_trusted(folder: Path) -> None:
     from transformers import AutoConfig
 
@@ -52,6 +59,8 @@ def stop_a_study_that_is_not_running(folder: Path) -> None:
         (known_errors.UNKNOWN_SPLIT, read_a_split_that_is_not_there),
         (known_errors.NO_FLASH_ATTENTION, lambda _: load_with("flash_attention_2")),
         (known_errors.NO_SDPA, lambda _: load_with("sdpa")),
+        (known_errors.NO_PACKED_KERNEL, lambda _: compute_packed_rows_without_their_kernel()),
+        (known_errors.NO_SUCH_ARGUMENT, lambda _: (lambda tokens: tokens)(positions=1)),
         (known_errors.NEEDS_REMOTE_CODE, load_code_that_nobody_trusted),
         (known_errors.TORCH_WRITES, save_more_than_fits),
         (known_errors.STUDY_STOPPED, stop_a_study_that_is_not_running),
