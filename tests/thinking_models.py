@@ -1,14 +1,18 @@
 """Tokenizers of models that think: the sample's, with the tokens of a family and its real chat template."""
 
+from dataclasses import replace
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from predict_runs import tiny_model
 from transformers import AddedToken, AutoTokenizer
 
-from sciriff.config import SAMPLE
+from sciriff.config import SAMPLE, ModelConfig
+from sciriff.models.loading import load_model
 
 CHATML = ("<|im_start|>", "<|im_end|>", "<|endoftext|>")
 THINK = ("<think>", "</think>")
@@ -50,3 +54,22 @@ def tokenizer_like(name: str, *, plain: bool = False) -> Any:
     tokenizer.eos_token = ENDS.get(name, "<|im_end|>")
     tokenizer.chat_template = template(name)
     return tokenizer
+
+
+def save_thinker(folder: Path) -> ModelConfig:
+    """Save a random model in whose prompts a thought begins, and which ends it sooner or later, or never."""
+    tokenizer = tokenizer_like("qwen3_5_think")
+    tokenizer.save_pretrained(folder)
+    shape = tiny_model(context=512).shape
+    assert shape is not None
+    shape = replace(shape, vocabulary=len(tokenizer))
+    model = load_model(replace(tiny_model(), shape=shape), seed=2, dtype=torch.float32)
+    with torch.no_grad():
+        for weight in model.parameters():
+            if weight.ndim == 2:
+                weight.mul_(10)
+        embeddings = model.get_input_embeddings().weight
+        embeddings[tokenizer.convert_tokens_to_ids("</think>")] *= 2.5
+        embeddings[tokenizer.convert_tokens_to_ids("<|im_end|>")] *= 2.25
+    model.save_pretrained(folder)
+    return ModelConfig(name="thinker", path=str(folder), chat="tokenizer", dtype="float32", shape=shape)

@@ -7,16 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from predict_runs import files_of, finish, make_run, row, tiny_model, write_rows
-from thinking_models import tokenizer_like
+from thinking_models import save_thinker, tokenizer_like
 
 from sciriff import score
 from sciriff.config import EngineConfig, GeneralConfig, ModelConfig, load
 from sciriff.data.general_rows import GeneralRequest, read_answers
 from sciriff.data.records import Prediction
 from sciriff.data.saved_answers import read_predictions
-from sciriff.models.loading import load_model
 from sciriff.run.finish_reasons import UNFINISHED_THOUGHT
 from sciriff.run.json_lines import read_jsonl, write_jsonl
 from sciriff.run.run_dir import RunDir
@@ -28,23 +26,7 @@ LIMIT, BUDGET = 10, 14
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> ModelConfig:
     """A random model in whose prompts a thought begins, and which ends it sooner or later, or never."""
-    folder = tmp_path_factory.mktemp("thinking") / "model"
-    tokenizer = tokenizer_like("qwen3_5_think")
-    tokenizer.save_pretrained(folder)
-    shape = replace(tiny_model(context=512).shape, vocabulary=len(tokenizer))
-    plain = replace(tiny_model(), shape=shape)
-    random = load_model(plain, seed=2, dtype=torch.float32)
-    with torch.no_grad():
-        for weight in random.parameters():
-            if weight.ndim == 2:
-                weight.mul_(10)
-        embeddings = random.get_input_embeddings().weight
-        embeddings[tokenizer.convert_tokens_to_ids("</think>")] *= 2.5
-        embeddings[tokenizer.convert_tokens_to_ids("<|im_end|>")] *= 2.25
-    random.save_pretrained(folder)
-    return ModelConfig(
-        name="thinker", path=str(folder), chat="tokenizer", dtype="float32", shape=shape, license="apache-2.0"
-    )
+    return save_thinker(tmp_path_factory.mktemp("thinking") / "model")
 
 
 @pytest.fixture(scope="module")

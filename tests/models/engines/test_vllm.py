@@ -28,6 +28,7 @@ from predict_runs import (
     write_rows,
 )
 from safetensors.torch import load_file, save_file
+from thinking_models import save_thinker
 from told_by_driver import told
 
 from sciriff.config import SAMPLE, Config, EngineConfig, GeneralConfig, ModelConfig
@@ -260,6 +261,22 @@ def test_vllm_answers_as_transformers_does(ended: dict[str, Ended], plain: list[
     assert {json.loads(line)["finish_reason"] for line in plain} == {"stop", "length"}
     assert ended["one"].rows == plain
     assert "80 answers are here already" in ended["again"].output
+
+
+@needs_vllm
+@pytest.mark.vllm
+def test_thoughts_end_where_they_do_in_transformers(tmp_path: Path, instances: Path) -> None:
+    model = save_thinker(tmp_path / "model")
+    runs = InOneProcess(tmp_path, model, instances)
+    for name, budget in (("budget", 14), ("none", 0)):
+        runs.add(name, VLLM, max_new_tokens=10, thinking_tokens=budget, limit=40)
+    for name, one in runs.finish().items():
+        assert one.error is None
+        thinking = {"max_new_tokens": 10, "thinking_tokens": 14 if name == "budget" else 0}
+        run = make_run(tmp_path / f"{name} of transformers", model=model, path=str(instances), limit=40, **thinking)
+        finish(run)
+        assert one.rows == rows_of(run)
+        assert {json.loads(line)["finish_reason"] for line in one.rows} >= {"length", "unfinished_thought"}
 
 
 @needs_vllm
