@@ -69,16 +69,17 @@ def load_model(
     *,
     seed: int,
     dtype: torch.dtype,
-    attention: str = "sdpa",
+    attention: str | None = None,
     four_bits_on: torch.device | None = None,
     trains: bool = False,
 ) -> PreTrainedModel:
     """Return the causal language model of `model.path` with weights of type `dtype`, on the CPU.
 
     Without a path, returns a Llama of `model.shape` whose random weights depend on `seed` alone. `attention` is a
-    transformers implementation: sdpa, flash_attention_2, eager. With `four_bits_on` all linear layers but the head are
-    quantised to four bits on that device; else a model that `trains` has no quantised weights, whatever its files have.
-    UserError names what cannot be loaded and why, a weight that is not in the files too.
+    transformers implementation (sdpa, flash_attention_2, eager); None is SDPA, or eager where a family has none. With
+    `four_bits_on` all linear layers but the head are quantised to four bits on that device; else a model that `trains`
+    has no quantised weights, whatever its files have. UserError names what cannot be loaded and why, a weight that is
+    not in the files too.
     """
     from safetensors import SafetensorError
     from safetensors.torch import save_model
@@ -203,7 +204,7 @@ def _four_bits(dtype: torch.dtype, device: torch.device, left_whole: list[str] |
 
 
 def _random_llama(
-    model: ModelConfig, tokenizer: PreTrainedTokenizerFast, *, seed: int, dtype: torch.dtype, attention: str
+    model: ModelConfig, tokenizer: PreTrainedTokenizerFast, *, seed: int, dtype: torch.dtype, attention: str | None
 ) -> PreTrainedModel:
     import torch
     from transformers import LlamaForCausalLM
@@ -215,7 +216,7 @@ def _random_llama(
         return LlamaForCausalLM(config).to(dtype)
 
 
-def llama_config(model: ModelConfig, tokenizer: PreTrainedTokenizerFast, attention: str) -> PretrainedConfig:
+def llama_config(model: ModelConfig, tokenizer: PreTrainedTokenizerFast, attention: str | None) -> PretrainedConfig:
     """Return the transformers config of a Llama of `model.shape` with this tokenizer."""
     from transformers import LlamaConfig
 
