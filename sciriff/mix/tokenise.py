@@ -98,15 +98,43 @@ class Tokeniser:
         messages, tokens = max((end for end in ends if end[1] <= limit), default=(0, 0))
         if messages:
             kept = replace(conversation, messages=conversation.messages[:messages])
-            self._spool.add(kept, row.ids[:tokens], row.targets[:tokens], Remark(*row[3:]))
+            self._keep(kept, row, tokens)
             return len(conversation.messages) - messages
         if row.alone and truncate == "turns":  # its earlier answers are no part of this row
-            answers = [n for n, message in enumerate(conversation.messages, 1) if message.role == "assistant"]
-            shorter = replace(conversation, messages=conversation.messages[: answers[-2]])
-            [surplus] = self.fitting([shorter], limit, truncate)
-            if isinstance(surplus, int):
-                return len(conversation.messages) - answers[-2] + surplus
+            return self._fit_beginning(conversation, limit)
         return None
+
+    def _fit_beginning(self, conversation: Conversation, limit: float) -> int | None:
+        """`_fit` where each answer has a row of its own: find the last that fits by halving, for more messages are more
+        tokens as a rule."""
+        answers = [n for n, message in enumerate(conversation.messages, 1) if message.role == "assistant"]
+        found = None
+        low, high = 0, len(answers) - 1  # the whole does not fit
+        while low < high:
+            middle = (low + high) // 2
+            kept = replace(conversation, messages=conversation.messages[: answers[middle]])
+            row = self._row(kept)
+            if row is not None and len(row.ids) <= limit:
+                found, low = (kept, row), middle + 1
+            else:
+                high = middle
+        if found is None:
+            return None
+        kept, row = found
+        self._keep(kept, row, len(row.ids))
+        return len(conversation.messages) - len(kept.messages)
+
+    def _row(self, conversation: Conversation) -> TrainingRow | None:
+        """The row of a single conversation, None if the markup cannot express it."""
+        try:
+            rendered = self._markup.render(conversation.messages)
+            [pieces] = self._markup.encode([rendered])
+            return self._markup.row(rendered, pieces)
+        except Inexpressible:
+            return None
+
+    def _keep(self, conversation: Conversation, row: TrainingRow, tokens: int) -> None:
+        self._spool.add(conversation, row.ids[:tokens], row.targets[:tokens], Remark(*row[3:]))
 
     def remarks(self, mix: Path) -> RemarkCard:
         """Count the rows of a finished mix of which not all is learnt."""
