@@ -54,6 +54,9 @@ _CLOSED_EMPTY = [
 _DATE_FORMATS = ("%d %b %Y", "%Y-%m-%d", "%d %B %Y", "%B %d, %Y")
 """Formats of the day that templates have built in as `date_string`."""
 
+THINKING = "enable_thinking"
+"""Variable by which many templates are told whether a model thinks."""
+
 PROBE = "Quokka"
 """Text of a message that shows whether a template prints messages."""
 _EXCHANGE = (Message("user", "x"), Message("assistant", PROBE))
@@ -164,6 +167,11 @@ class TokenizerTemplate:
         return "strftime_now" in self.variables or bool(self._day)
 
     @property
+    def opens_thought(self) -> bool:
+        """Whether every prompt ends within a thought, which an answer without one closes first."""
+        return any(self._before_answer().lstrip().startswith(end) for _, end in _THOUGHT_MARKS)
+
+    @property
     def about(self) -> dict[str, Any]:
         """What, besides its text, decides what it prints, for digests; without what is as ever."""
         facts = {
@@ -226,11 +234,9 @@ class TokenizerTemplate:
     def _other_thinking(self, answer: Message) -> str:
         """Advice where the prompt announces a thought that the answer lacks, or the other way round."""
         thinks = str(bool(answer.thought)).lower()
-        if "enable_thinking" not in self.variables or self.settings.arguments.get("enable_thinking") is bool(
-            answer.thought
-        ):
+        if THINKING not in self.variables or self.settings.arguments.get(THINKING) is bool(answer.thought):
             return ""
-        return f"try +model.chat_arguments.enable_thinking={thinks}, or "
+        return f"try ++model.chat_arguments.{THINKING}={thinks}, or "
 
     def _turn(self, message: Message) -> Turn:
         turn: Turn = {"role": message.role, "content": message.content}

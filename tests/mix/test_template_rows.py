@@ -14,9 +14,10 @@ from sciriff.data.token_file import TokenFile
 from sciriff.mix.__main__ import main
 from sciriff.mix.sources import BadRow, conversation_of
 from sciriff.mix.spool import Spool
-from sciriff.mix.tokenise import markup_digest
+from sciriff.mix.tokenise import Tokeniser, markup_digest
 from sciriff.run.json_lines import Message, read_jsonl, to_json
 from sciriff.run.run_dir import RunDir
+from sciriff.run.user_error import UserError
 
 TEMPLATE = (
     "{%- for m in messages %}"
@@ -30,6 +31,13 @@ TEMPLATE = (
     "{%- if enable_thinking is defined and not enable_thinking %}{{- '<think>\n\n</think>\n\n' }}{% endif %}{% endif %}"
 )
 """Drops thoughts of earlier answers, has an empty one in the last, and takes no system message."""
+
+OPENING = (
+    TEMPLATE.rpartition("{%- if enable_thinking")[0]
+    + "{{- '<think>\n\n</think>\n\n' if enable_thinking is defined and not enable_thinking else '<think>\n' }}"
+    "{%- endif %}"
+)
+"""The same, but every prompt begins a thought, as Qwen3.5's."""
 
 
 def row(number: int, *texts: str, system: str | None = None, thought: str | None = None) -> dict:
@@ -57,6 +65,14 @@ def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("tokenizer")
     made.save_pretrained(folder)
     return folder
+
+
+@pytest.fixture
+def opening(tmp_path: Path, tokenizer: Path) -> Path:
+    made = AutoTokenizer.from_pretrained(tokenizer)
+    made.chat_template = OPENING
+    made.save_pretrained(tmp_path / "opening")
+    return tmp_path / "opening"
 
 
 @pytest.fixture
@@ -155,6 +171,36 @@ def test_thinking_switched_off_is_part_of_the_prompt(built, tokenizer: Path) -> 
     )
     with pytest.raises(ValueError, match=r"model\.chat_arguments\.enable_thinkin: .* mean 'enable_thinking'"):
         built("two", "+model.chat_arguments.enable_thinkin=false")
+
+
+def test_rows_without_thoughts_do_not_follow_prompts_that_begin_one(built, opening: Path) -> None:
+    """The model would be asked otherwise than it was trained, and its answers would be taken for thoughts."""
+    tokenizer = f"model.tokenizer={opening}"
+    with pytest.raises(UserError) as caught:
+        built("one", "mix.on_bad_row=drop", tokenizer)
+    message = str(caught.value)
+    assert "3 of 4 rows, such as talks/" in message and "\n" not in message
+    assert "begins one in every prompt" in message
+    assert "++model.chat_arguments.enable_thinking=false" in message
+    for name, more in (
+        ("off", ["++model.chat_arguments.enable_thinking=false"]),
+        ("unasked", ["stages=[mix,train]"]),
+    ):
+        built(name, "mix.on_bad_row=drop", tokenizer, *more)
+    assert "<think>" not in "".join(learnt(RunDir(opening.parent / "runs" / "off"), opening).values())
+
+
+def test_a_long_conversation_is_shortened_at_once(opening: Path, tmp_path: Path) -> None:
+    messages = [Message(("user", "assistant")[i % 2], f"text {i}") for i in range(1200)]
+    tokeniser = Tokeniser("tokenizer", AutoTokenizer.from_pretrained(opening), tmp_path)
+    [lost] = tokeniser.fitting([Conversation("talks", "1", tuple(messages))], 150, "turns")
+    assert isinstance(lost, int) and 1000 < lost < 1196
+    kept = Conversation("talks", "1", tuple(messages[:-lost]))
+    row = tokeniser._spool.get(to_json(kept).encode())
+    assert row is not None and 100 < len(row.ids) <= 150
+    longer = Conversation("talks", "1", tuple(messages[: 1200 - lost + 2]))
+    assert tokeniser.fitting([longer], 150, "turns") == [2] and tokeniser.fitting([kept], 150, "turns") == [0]
+    assert tokeniser.fitting([longer], 5, "turns") == [None]
 
 
 def test_arguments_make_other_tokens_and_the_day_does_not_unless_it_is_shown(tokenizer: Path) -> None:
