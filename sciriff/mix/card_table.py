@@ -59,7 +59,7 @@ def _not_learnt(card: MixCard) -> list[tuple[FoundRows, str]]:
     lost = f"are trained without their thoughts, for which model.chat={card['chat']} has no place"
     empty = (
         "have an empty thought before an answer, which is not learnt; where the template knows enable_thinking, "
-        "+model.chat_arguments.enable_thinking=false makes it part of every prompt, so that the model answers at once"
+        "++model.chat_arguments.enable_thinking=false makes it part of every prompt, so that the model answers at once"
     )
     found = (
         (card.get("last_answer_alone"), alone),

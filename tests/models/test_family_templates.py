@@ -194,10 +194,10 @@ def test_an_empty_thought_is_learnt_only_if_the_row_has_it() -> None:
 
 def test_what_would_help_is_said() -> None:
     nemotron = Markup("tokenizer", family_tokenizer("nemotron_3_nano"))
-    with pytest.raises(Inexpressible, match=r"try \+model\.chat_arguments\.enable_thinking=false, or choose another"):
+    with pytest.raises(Inexpressible, match=r"try \+\+model\.chat_arguments\.enable_thinking=false, or choose another"):
         nemotron.render(ONE)
     qwen = Markup("tokenizer", family_tokenizer("qwen3"), NOT_THINKING)
-    with pytest.raises(Inexpressible, match=r"try \+model\.chat_arguments\.enable_thinking=true, or choose another"):
+    with pytest.raises(Inexpressible, match=r"try \+\+model\.chat_arguments\.enable_thinking=true, or choose another"):
         qwen.render(THOUGHT)
 
 
