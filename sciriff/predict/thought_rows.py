@@ -69,7 +69,8 @@ def parted_by_server(answer: PaidAnswer, thoughts: Thoughts | None, tokenizer: A
             ended = UNFINISHED_THOUGHT if ended == "length" else NO_CONTENT
     tokens = answer.thought_tokens
     if tokens is None and thought is not None and thoughts is not None:
-        counted = len(tokenizer(thought, add_special_tokens=False, verbose=False)["input_ids"])
+        whole = thought.encode("utf-8", "replace").decode()  # half characters have no tokens
+        counted = len(tokenizer(whole, add_special_tokens=False, verbose=False)["input_ids"])
         tokens = min(counted, answer.output_tokens)
     return Parted(text, ended, thought, tokens)
 

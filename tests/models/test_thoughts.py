@@ -8,6 +8,7 @@ from thinking_models import tokenizer_like
 
 from sciriff.config import ModelConfig
 from sciriff.models import thoughts
+from sciriff.models.engines.stop_strings import StopStrings
 from sciriff.models.engines.thinking import Thinking
 from sciriff.models.thoughts import Standing, Thoughts, thoughts_of
 
@@ -159,6 +160,32 @@ def test_thought_and_answer_have_a_limit_each(budget: int, limit: int, end: int,
         ends = [watched.end(ids[:count]) for count in range(steps, 12, steps)]
         assert next(filter(None, ends)) == end
     assert thinking.ended([], ids[:end], None) == (reason == "stop")
+
+
+@pytest.mark.parametrize("plain", [False, True])
+@pytest.mark.parametrize("stop", ["\n", "\n\n", "\n\nQ"])
+def test_the_white_space_after_a_thought_is_no_stop_string(stop: str, plain: bool) -> None:
+    found, tokenizer = of("qwen3", plain=plain)
+    thinking = Thinking(found, tokenizer, 100, [])
+    stops = StopStrings(tokenizer, [stop])
+    head = ids_of(tokenizer, "<think>\nOne.\n</think>")
+    # one token of white space, or several, or a token that goes on with text
+    for blank in ("\n\n", "\n\n" + "\n" * 40):
+        answer = ids_of(tokenizer, "Yes, it is a long one." + stop)
+        ids = [*head, *[id for letter in blank for id in ids_of(tokenizer, letter)], *answer, *ids_of(tokenizer, "No")]
+        for step in (1, 3, 100):
+            watched = thinking.watch([], 90, stops)
+            counts = [*range(step, len(ids), step), len(ids)]
+            ends = [watched.end(ids[:count], over=count == len(ids)) for count in counts]
+            end = next(filter(None, ends))
+            assert tokenizer.decode(ids[:end]).endswith("one." + stop)
+            assert thinking.ended([], ids[:end], stops)
+        assert not any(thinking.ended([], ids[:count], stops) for count in range(end))
+    # without a thought the first text of an answer is looked at, too
+    bare = ids_of(tokenizer, "\n\nQ")
+    assert thinking.watch([], 90, stops).end(bare, over=True) == len(ids_of(tokenizer, stop))
+    assert StopStrings(tokenizer, [stop]).end(bare)
+    assert not StopStrings(tokenizer, [stop]).after_blank().end(bare)
 
 
 def test_what_each_tokenizer_is_known_by(monkeypatch: pytest.MonkeyPatch) -> None:

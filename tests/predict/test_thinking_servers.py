@@ -54,7 +54,7 @@ def test_thoughts_of_a_server_of_ones_own(tmp_path: Path, server: OpenAiServer, 
         number = int(prompt.removeprefix("Question ").removesuffix("?"))
         return [
             completion("Yes.", "stop", 2),
-            completion("Yes.", "stop", 9, reasoning_content="Let us see."),
+            completion("Yes.", "stop", 9, reasoning_content="Let us see \ud800."),
             completion(None, "length", 40, reasoning="Let us see"),
             completion("<think>\nLet us see.\n</think>\n\nYes.", "stop", 9),
             completion("<think>\nLet us see", "length", 40),
@@ -74,7 +74,7 @@ def test_thoughts_of_a_server_of_ones_own(tmp_path: Path, server: OpenAiServer, 
     found = {name.rpartition(":")[2]: (r.prediction, r.thought, r.finish_reason) for name, r in rows.items()}
     assert found == {
         "0": ("Yes.", None, "stop"),
-        "1": ("Yes.", "Let us see.", "stop"),
+        "1": ("Yes.", "Let us see \ud800.", "stop"),
         "2": ("", "Let us see", UNFINISHED_THOUGHT),
         "3": ("Yes.", "Let us see.", "stop"),
         "4": ("", "Let us see", UNFINISHED_THOUGHT),

@@ -1,6 +1,7 @@
 """Find where a stop string ends an answer of token ids, whose tokens need not end where the string does."""
 
 from collections.abc import Iterable, Sequence
+from copy import copy
 from typing import Any
 
 MARGIN = 4
@@ -17,22 +18,31 @@ class StopStrings:
         self._tokenizer = tokenizer
         self._stops = [stop for stop in stops if stop]
         self._window = max((len(stop.encode(errors="surrogatepass")) for stop in self._stops), default=0) + MARGIN
+        self._blank = False
+
+    def after_blank(self) -> "StopStrings":
+        """The same for answers whose first token may begin with white space that is no part of them."""
+        same = copy(self)
+        same._blank = True
+        return same
 
     def find(self, ids: Sequence[int], known: int = 0) -> int | None:
         """Number of tokens of `ids` up to and including the one in which a stop string is first complete; the first
         `known` tokens are known to have none."""
-        if not self._stand_in(ids[max(0, known + 1 - self._window) :]):
+        if not self._stand_in(ids, len(ids) - max(0, known + 1 - self._window)):
             return None
         return next((count for count in range(known + 1, len(ids) + 1) if self.end(ids[:count])), None)
 
     def end(self, ids: Sequence[int]) -> bool:
         """Whether a stop string stands in the last tokens. Only as many are decoded as it may take."""
-        return self._stand_in(ids[-self._window :])
+        return self._stand_in(ids, self._window)
 
-    def _stand_in(self, ids: Sequence[int]) -> bool:
+    def _stand_in(self, ids: Sequence[int], last: int) -> bool:
         if not self._stops:
             return False
-        text = self._tokenizer.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False)
+        read = list(ids[-last:] if last else [])
+        text = self._tokenizer.decode(read, skip_special_tokens=False, clean_up_tokenization_spaces=False)
+        text = text.lstrip() if self._blank and len(read) == len(ids) else text
         return any(stop in text for stop in self._stops)
 
 

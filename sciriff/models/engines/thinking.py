@@ -29,8 +29,13 @@ class Thinking:
         if standing.thinks:
             return bool(ids) and ids[-1] in self.thoughts.thought_ends(self.end_ids)
         answer = ids[standing.begins :]
-        last = bool(answer) and answer[-1] in self.thoughts.answer_ends(self.end_ids)
-        return last or (stops is not None and stops.end(answer))
+        if answer and answer[-1] in self.thoughts.answer_ends(self.end_ids):
+            return True
+        if stops is None:
+            return False
+        if not standing.begins:
+            return stops.end(answer)
+        return stops.after_blank().end(answer[blank_tokens(self.tokenizer, answer) :])
 
 
 class WatchedThought:
@@ -42,7 +47,10 @@ class WatchedThought:
         self._standing = Standing(thinking.thoughts.after(prompt, thinking.tokenizer), thinking.tokenizer)
         self._answer_ends = thinking.thoughts.answer_ends(thinking.end_ids)
         self._thought_ends = thinking.thoughts.thought_ends(thinking.end_ids)
-        self._watched = None if stops is None else Watched(stops)
+        self._tokenizer = thinking.tokenizer
+        self._stops = stops
+        self._watched: Watched | None = None
+        self._blank = 0
         self._known = 0
 
     def end(self, ids: Sequence[int], over: bool = False) -> int | None:
@@ -63,6 +71,25 @@ class WatchedThought:
             return count if over or (not self._budget and count >= self._limit) else None
         used = count - begins if self._budget else count
         ended = over or last in self._answer_ends or used >= self._limit
-        if self._watched is not None and (stop := self._watched.stop(ids[begins:count], ended)) is not None:
-            return begins + stop
-        return count if ended else None
+        if not self._standing.answers and not ended:  # a thought may yet begin
+            return None
+        stop = self._stop_at(ids[begins:count], ended) if self._stops is not None else None
+        return begins + stop if stop is not None else count if ended else None
+
+    def _stop_at(self, answer: Sequence[int], ended: bool) -> int | None:
+        """Number of tokens of the answer up to a stop string. The white space after a thought is no part of it."""
+        assert self._stops is not None
+        if self._standing.begins and self._watched is None:
+            self._blank += blank_tokens(self._tokenizer, answer[self._blank :])
+            if self._blank == len(answer):
+                return None
+        if self._watched is None:
+            self._watched = Watched(self._stops.after_blank() if self._standing.begins else self._stops)
+        found = self._watched.stop(answer[self._blank :], ended)
+        return None if found is None else self._blank + found
+
+
+def blank_tokens(tokenizer: Any, ids: Sequence[int]) -> int:
+    """Number of tokens of white space that some tokens begin with."""
+    texts = (tokenizer.decode([id], skip_special_tokens=False, clean_up_tokenization_spaces=False) for id in ids)
+    return next((at for at, text in enumerate(texts) if text.strip()), len(ids))
