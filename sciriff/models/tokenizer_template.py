@@ -26,6 +26,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import Namespace
 
 from sciriff.config import CHAT_DATE, ChatSettings
+from sciriff.models.thought_marks import AROUND
 from sciriff.run.json_lines import Message
 from sciriff.run.nearest import nearest
 from sciriff.run.user_error import UserError
@@ -40,15 +41,9 @@ Turn = dict[str, Any]
 THOUGHT_FIELDS = ("reasoning_content", "thinking", "reasoning")
 """Names under which templates read the thought of a message."""
 _READS_THOUGHTS = re.compile(rf"""[.'"]({"|".join(THOUGHT_FIELDS)})\b""")
-_THOUGHT_MARKS = (
-    ("<think>", "</think>"),
-    ("[THINK]", "[/THINK]"),
-    ("<|START_THINKING|>", "<|END_THINKING|>"),
-    ("<|channel>thought", "<channel|>"),
-)
-_CLOSED_EMPTY = [
-    (re.compile(rf"\s*{re.escape(begin)}\s*{re.escape(end)}\s*"), None) for begin, end in _THOUGHT_MARKS
-] + [(re.compile(rf"\s*{re.escape(end)}\s*"), re.compile(rf"{re.escape(begin)}\s*\Z")) for begin, end in _THOUGHT_MARKS]
+_CLOSED_EMPTY = [(re.compile(rf"\s*{re.escape(begin)}\s*{re.escape(end)}\s*"), None) for begin, end in AROUND] + [
+    (re.compile(rf"\s*{re.escape(end)}\s*"), re.compile(rf"{re.escape(begin)}\s*\Z")) for begin, end in AROUND
+]
 """(beginning of an answer, end of the prompt before it, if need be) that are together an empty thought."""
 
 _DATE_FORMATS = ("%d %b %Y", "%Y-%m-%d", "%d %B %Y", "%B %d, %Y")
