@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from sciriff.config import ChatSettings
 from sciriff.data.mix_card import RemarkCard
@@ -17,7 +17,7 @@ from sciriff.data.records import Conversation
 from sciriff.data.token_file import batches, write_token_file
 from sciriff.mix.tally import Found
 from sciriff.mix.token_spool import Remark, TokenRow, TokenSpool
-from sciriff.models.chat_markup import PLAIN, Markup, Rendered, TrainingRow, jinja_template
+from sciriff.models.chat_markup import PLAIN, Markup, Rendered, TrainingRow, guarded_marks, jinja_template
 from sciriff.models.tokenizer_template import Inexpressible, template_of
 from sciriff.run.digest import value_digest
 from sciriff.run.json_lines import record_of
@@ -44,7 +44,12 @@ ENCODERS = 2
 
 def markup_digest(chat: str, tokenizer: PreTrainedTokenizerFast, settings: ChatSettings = PLAIN) -> str:
     """Digest of the tokenizer's vocabulary and rules and of the markup. The day counts only if the template asks."""
-    about = template_of(tokenizer, settings).about if chat == "tokenizer" else {}
+    about: dict[str, Any] = {}
+    if chat == "tokenizer":
+        template = template_of(tokenizer, settings)
+        about = template.about
+        if marks := guarded_marks(template, tokenizer):
+            about["guarded"] = marks
     return value_digest(
         about
         | {

@@ -192,6 +192,31 @@ def test_an_empty_thought_is_learnt_only_if_the_row_has_it() -> None:
     assert tokenizer.decode(Markup("tokenizer", tokenizer).before_answer) == EMPTY
 
 
+@pytest.mark.parametrize("family", ["qwen3", "qwen3_5_think", "nemotron_3_nano"])
+def test_a_quoted_mark_of_a_thought_is_text(family: str) -> None:
+    """In questions, answers and thoughts, and the same in a prompt."""
+    tokenizer = family_tokenizer(family)
+    begin, end = tokenizer.convert_tokens_to_ids(["<think>", "</think>"])
+    asked = user("What do <think> and </think> mean?")
+    for said in (
+        answer("The tag </think> ends it.", "They ask about </think>, not <think>."),
+        answer("<think>\nThey ask about tags.\n</think>\n\nThe tag </think> ends it."),
+        answer("They ask about tags.\n</think>\n\nThe tag </think> ends it."),
+    ):
+        markup = Markup("tokenizer", tokenizer)
+        rendered = markup.render([asked, said])
+        row = markup.row(rendered, markup.encode([rendered])[0])
+        assert (row.ids.tolist().count(begin), row.ids.tolist().count(end)) == (1, 1)
+        learnt = row.ids[row.targets].tolist()
+        thought = tokenizer.decode(learnt[: learnt.index(end)]).removeprefix("<think>").strip()
+        assert thought == (said.thought or "They ask about tags.")
+        assert "The tag </think> ends it." in tokenizer.decode(learnt[learnt.index(end) + 1 :])
+        prompt = prompt_ids("tokenizer", [asked], tokenizer)
+        assert row.ids[: len(prompt)].tolist() == prompt and end not in prompt
+    with pytest.raises(Inexpressible, match="no place for an answer that is a thought alone"):
+        markup.render([asked, answer("<think>\nOnly that.\n</think>\n")])
+
+
 def test_what_would_help_is_said() -> None:
     nemotron = Markup("tokenizer", family_tokenizer("nemotron_3_nano"))
     with pytest.raises(Inexpressible, match=r"try \+\+model\.chat_arguments\.enable_thinking=false, or choose another"):
