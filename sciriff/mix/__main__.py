@@ -26,6 +26,7 @@ from sciriff.mix.card_page import page
 from sciriff.mix.overlap_check import evaluation_digest, overlap_check, unchecked_card
 from sciriff.mix.recipe import BATCH
 from sciriff.mix.tokenise import Tokeniser, markup_digest
+from sciriff.models.chat_markup import unseen_day
 from sciriff.models.loading import load_tokenizer
 from sciriff.models.tokenizer_template import THINKING, template_of
 from sciriff.run.digest import file_digest, value_digest
@@ -51,6 +52,8 @@ def main(config: Config, run: RunDir) -> None:
     recipe = recipe_of(config)
     tokenizer = load_tokenizer(config.model)
     settings = config.model.chat_settings
+    if unseen := unseen_day(config.model, tokenizer):
+        show(unseen)
     markup = markup_digest(chat, tokenizer, settings)
     folder = cache / "mixes" / _key(recipe, markup)
     cache.mkdir(parents=True, exist_ok=True)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from sciriff.config import CHAT_FORMATS, ChatSettings
+from sciriff.config import CHAT_DATE, CHAT_FORMATS, ChatSettings, ModelConfig
 from sciriff.run.json_lines import Message
 from sciriff.run.user_error import UserError
 
@@ -92,6 +92,20 @@ def saved_template(chat: str, tokenizer: PreTrainedTokenizerFast, settings: Chat
     text = template_of(tokenizer, settings).saved()
     named = tokenizer.chat_template
     return {**named, "default": text} if isinstance(named, dict) else text
+
+
+def unseen_day(model: ModelConfig, tokenizer: Any, *, served: bool = False) -> str | None:
+    """Say that model.chat_date has no effect, if no template sees it; a server that is asked has a day of its own."""
+    if model.chat_date in (None, CHAT_DATE) or model.chat != "tokenizer":
+        return None
+    why = "the server that is asked writes the day"
+    if not served:
+        from sciriff.models.tokenizer_template import template_of
+
+        if template_of(tokenizer, model.chat_settings).asks_for_date:
+            return None
+        why = "the tokenizer's chat template shows none"
+    return f"model.chat_date={model.chat_date} has no effect: {why}"
 
 
 def prompt_ids(

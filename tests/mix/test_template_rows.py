@@ -158,9 +158,12 @@ def test_a_row_that_is_too_long_keeps_its_first_turns(built, tokenizer: Path) ->
     assert kept["talks/4"] in (2, 4) and learnt(run, tokenizer)["talks/4"] in ("Because.<|im_end|>", "No.<|im_end|>")
 
 
-def test_thinking_switched_off_is_part_of_the_prompt(built, tokenizer: Path) -> None:
+def test_thinking_switched_off_is_part_of_the_prompt(
+    built, tokenizer: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     off = "+model.chat_arguments.enable_thinking=false"
-    run = built("one", "mix.on_bad_row=drop", off)
+    run = built("one", "mix.on_bad_row=drop", off, "model.chat_date=2025-03-09")
+    assert "model.chat_date=2025-03-09 has no effect" in capsys.readouterr().out
     card = json.loads(run.mix_card.read_text())
     assert "empty_thought" not in card
     assert "talks/3" not in learnt(run, tokenizer)  # its prompt says that nothing is thought

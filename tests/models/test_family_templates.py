@@ -1,14 +1,16 @@
 """Golden texts: our own conversations by the real templates of model families, and what of them is learnt."""
 
 import datetime
+from dataclasses import replace
 
 import pytest
 from family_templates import FAMILIES, NEEDED, family_tokenizer
+from predict_runs import tiny_model
 from transformers import PreTrainedTokenizerFast
 from transformers.utils import chat_template_utils
 
 from sciriff.config import CHAT_DATE, ChatSettings
-from sciriff.models.chat_markup import PLAIN, Markup, prompt_ids, saved_template
+from sciriff.models.chat_markup import PLAIN, Markup, prompt_ids, saved_template, unseen_day
 from sciriff.models.tokenizer_template import Inexpressible, template_of
 from sciriff.run.json_lines import Message
 
@@ -256,6 +258,15 @@ def test_the_day_counts_only_if_it_is_asked_for() -> None:
     assert about["llama3"] == about["qwen2_5"] == {}
     assert {about[family]["date"] for family in ("gptoss", "llama3_1", "llama3_2")} == {"2025-03-09"}
     assert template_of(family_tokenizer("llama3_1"), ChatSettings()).about == {}  # has the same day built in
+
+
+def test_a_day_that_nothing_sees_is_said() -> None:
+    model = replace(tiny_model(), chat="tokenizer", chat_date="2025-03-09")
+    said = {family: unseen_day(model, family_tokenizer(family)) for family in ("gptoss", "llama3_1", "qwen3")}
+    line = "model.chat_date=2025-03-09 has no effect: the tokenizer's chat template shows none"
+    assert said == {"gptoss": None, "llama3_1": None, "qwen3": line}
+    assert "the server that is asked writes the day" in str(unseen_day(model, None, served=True))
+    assert unseen_day(replace(model, chat_date=None), family_tokenizer("qwen3")) is None
 
 
 @pytest.mark.parametrize("family", ALL)
