@@ -183,7 +183,7 @@ class ModelConfig:
     messages and writes the markup; a model with `api` says server."""
     chat_arguments: dict[str, Any] = setting(factory=dict, unwritten_if_empty=True)
     """Variables of the tokenizer's chat template (model.chat=tokenizer), in training and for every prompt:
-    `+model.chat_arguments.enable_thinking=false`. A server that is asked gets them as `chat_template_kwargs`."""
+    `++model.chat_arguments.enable_thinking=false`. A server that is asked gets them as `chat_template_kwargs`."""
     chat_date: str | None = setting(None, unwritten_if_empty=True)
     """The day (YYYY-MM-DD) that a tokenizer's chat template sees as today, so that prompts are the same on every day;
     null is 2024-07-26."""

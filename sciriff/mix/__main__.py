@@ -10,9 +10,9 @@ from contextlib import suppress
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from sciriff.config import Config, EvalConfig, MixSourceConfig, SourceConfig
+from sciriff.config import ChatSettings, Config, EvalConfig, MixSourceConfig, SourceConfig
 from sciriff.data.mix_card import OWN_HELD_OUT, MixCard, OverlapCard, read_mix_card, read_overlap
 from sciriff.data.records import Conversation
 from sciriff.data.source_files import HUB_KEYS, source_digest, validation_split
@@ -26,8 +26,10 @@ from sciriff.mix.card_page import page
 from sciriff.mix.overlap_check import evaluation_digest, overlap_check, unchecked_card
 from sciriff.mix.recipe import BATCH
 from sciriff.mix.tokenise import Tokeniser, markup_digest
+from sciriff.models.chat_markup import unseen_day
 from sciriff.models.loading import load_tokenizer
 from sciriff.models.thoughts import refuse_budget, thoughts_of
+from sciriff.models.tokenizer_template import THINKING, template_of
 from sciriff.run.digest import file_digest, value_digest
 from sciriff.run.json_lines import read_jsonl
 from sciriff.run.messages import show
@@ -36,6 +38,9 @@ from sciriff.run.run_dir import RunDir
 from sciriff.run.user_error import UserError
 from sciriff.run.whole_file import write_whole
 from sciriff.stage import run_stage
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
 
 LAYOUT = 3
 """Version of the cache; raise it when the same recipe and sources give other rows, tokens or another card."""
@@ -49,6 +54,8 @@ def main(config: Config, run: RunDir) -> None:
     tokenizer = load_tokenizer(config.model)
     _check_budget_of_thoughts(config, tokenizer)
     settings = config.model.chat_settings
+    if unseen := unseen_day(config.model, tokenizer):
+        show(unseen)
     markup = markup_digest(chat, tokenizer, settings)
     folder = cache / "mixes" / _key(recipe, markup)
     cache.mkdir(parents=True, exist_ok=True)
@@ -100,6 +107,8 @@ def main(config: Config, run: RunDir) -> None:
 
     build_once(folder, "mix", lambda folder: _is_whole(folder, config), build)
     card = read_mix_card(folder / "card.json")
+    if {"train", "predict"} <= set(config.active_stages):
+        _check_prompts(card, tokenizer, settings)
     if config.mix.overlap != "drop":
         card["overlap"] = _overlap_of(config, folder / TRAIN, card["digest"], cache)
         if digest := card["validation"]["digest"]:
@@ -128,6 +137,26 @@ def _check_budget_of_thoughts(config: Config, tokenizer: Any) -> None:
     unknown = asked and config.thinking_tokens and config.model.thinking is None
     if unknown and thoughts_of(config.model, tokenizer) is None:
         refuse_budget(config.model, config.thinking_tokens)
+
+
+def _check_prompts(card: MixCard, tokenizer: PreTrainedTokenizerFast, settings: ChatSettings) -> None:
+    """UserError if most rows answer without a thought and every prompt of the evaluation begins one: all that the model
+    has learnt to answer would count as a thought that never ends. Whoever asks for thoughts by name has decided."""
+    silent = card.get("empty_thought")
+    if silent is None or 2 * silent["rows"] <= card["rows"] or settings.arguments.get(THINKING) is True:
+        return
+    template = template_of(tokenizer, settings)
+    if template.opens_thought:
+        off = (
+            f"give ++model.chat_arguments.{THINKING}=false"
+            if THINKING in template.variables
+            else "take another model.chat"
+        )
+        raise UserError(
+            f"model.chat=tokenizer: {silent['rows']:,} of {card['rows']:,} rows, such as {silent['first'][0]}, have no "
+            "thought, and the tokenizer's chat template begins one in every prompt, so that answers of the trained "
+            f"model would count as thoughts without an end; {off}, or train on rows with thoughts"
+        )
 
 
 ROW_FILTERS = ("per_task", "tulu", "tasks", "families", "domains", "include_heldout")

@@ -42,6 +42,11 @@ def remarks(card: MixCard) -> list[str]:
     lines += [f"left out, {part['rows']:,} rows: {reason}" for reason, part in card["dropped"].items()]
     lines += [f"repeated: {rows:,} rows of {name} (epochs)" for name, rows in card["repeated"].items()]
     lines += [f"{count['rows']:,} rows {what}, such as {count['first'][0]}" for count, what in _not_learnt(card)]
+    if other := card.get("read_with_other_thoughts"):
+        lines.append(
+            f"{other['rows']:,} rows have something else than text where a thought may be, which is ignored, such as "
+            f"{other['first'][0]}"
+        )
     if card["same_text"]:
         lines.append(f"{card['same_text']:,} rows have the text of an earlier one: a finished mix is taken row for row")
     if card["shortened"]:
@@ -59,7 +64,7 @@ def _not_learnt(card: MixCard) -> list[tuple[FoundRows, str]]:
     lost = f"are trained without their thoughts, for which model.chat={card['chat']} has no place"
     empty = (
         "have an empty thought before an answer, which is not learnt; where the template knows enable_thinking, "
-        "+model.chat_arguments.enable_thinking=false makes it part of every prompt, so that the model answers at once"
+        "++model.chat_arguments.enable_thinking=false makes it part of every prompt, so that the model answers at once"
     )
     found = (
         (card.get("last_answer_alone"), alone),

@@ -49,6 +49,9 @@ _CLOSED_EMPTY = [(re.compile(rf"\s*{re.escape(begin)}\s*{re.escape(end)}\s*"), N
 _DATE_FORMATS = ("%d %b %Y", "%Y-%m-%d", "%d %B %Y", "%B %d, %Y")
 """Formats of the day that templates have built in as `date_string`."""
 
+THINKING = "enable_thinking"
+"""Variable by which many templates are told whether a model thinks."""
+
 PROBE = "Quokka"
 """Text of a message that shows whether a template prints messages."""
 _EXCHANGE = (Message("user", "x"), Message("assistant", PROBE))
@@ -149,7 +152,8 @@ class TokenizerTemplate:
         self._given: dict[str, Any] = {"tools": None, "documents": None, "strftime_now": self._strftime, **names}
         self._given |= {**self._day, **settings.arguments}
         self._reads_thoughts = _READS_THOUGHTS.search(text) is not None
-        self._knows_thoughts = self._reads_thoughts or "</think>" in text
+        self.knows_thoughts = self._reads_thoughts or "</think>" in text
+        """Whether it has a place for thoughts."""
         self._as_parts = False
         self._as_parts = not self._prints_text() and self._prints_text(as_parts=True)
 
@@ -157,6 +161,16 @@ class TokenizerTemplate:
     def asks_for_date(self) -> bool:
         """Whether what it prints may depend on the day."""
         return "strftime_now" in self.variables or bool(self._day)
+
+    @property
+    def thought_marks(self) -> frozenset[str]:
+        """What begins and ends the thoughts that are known here."""
+        return frozenset(mark for marks in _THOUGHT_MARKS for mark in marks)
+
+    @property
+    def opens_thought(self) -> bool:
+        """Whether every prompt ends within a thought, which an answer without one closes first."""
+        return any(self._before_answer().lstrip().startswith(end) for _, end in _THOUGHT_MARKS)
 
     @property
     def about(self) -> dict[str, Any]:
@@ -170,11 +184,13 @@ class TokenizerTemplate:
         return {name: value for name, value in facts.items() if value}
 
     def split(self, content: str) -> tuple[str | None, str]:
-        """(thought, rest) of an answer that begins with a thought in `<think>`; (None, answer) for any other, and for
-        templates that know no thoughts."""
+        """(thought, rest) of an answer that begins with a thought in `<think>`, or with one whose begin is left out, as
+        models write them after a prompt that has it, and whose end has a line of its own; (None, answer) for any other,
+        where the mark may be a quote, and for templates that know no thoughts."""
         begun, mark, rest = content.partition("</think>")
         begun = begun.lstrip()
-        if not self._knows_thoughts or not mark or not begun.startswith("<think>"):
+        begins = begun.startswith("<think>") or ("<think>" not in begun and begun.endswith("\n") and rest[:1] == "\n")
+        if not self.knows_thoughts or not mark or not begins:
             return None, content
         return begun.removeprefix("<think>").strip("\n"), rest.lstrip("\n")
 
@@ -221,17 +237,15 @@ class TokenizerTemplate:
     def _other_thinking(self, answer: Message) -> str:
         """Advice where the prompt announces a thought that the answer lacks, or the other way round."""
         thinks = str(bool(answer.thought)).lower()
-        if "enable_thinking" not in self.variables or self.settings.arguments.get("enable_thinking") is bool(
-            answer.thought
-        ):
+        if THINKING not in self.variables or self.settings.arguments.get(THINKING) is bool(answer.thought):
             return ""
-        return f"try +model.chat_arguments.enable_thinking={thinks}, or "
+        return f"try ++model.chat_arguments.{THINKING}={thinks}, or "
 
     def _turn(self, message: Message) -> Turn:
         turn: Turn = {"role": message.role, "content": message.content}
         if message.thought is not None and self._reads_thoughts:
             turn |= dict.fromkeys(THOUGHT_FIELDS, message.thought)
-        elif message.thought is not None and self._knows_thoughts:
+        elif message.thought is not None and self.knows_thoughts:
             turn["content"] = f"<think>\n{message.thought}\n</think>\n\n{message.content}"
         if self._as_parts:
             turn["content"] = [{"type": "text", "text": turn["content"]}]

@@ -244,6 +244,8 @@ def make_prompts(config: Config, tokenizer: Any, context: int) -> list[Prompt]:
     show(f"{total} instances of {len(instances)} tasks, prompts of at most {room_range} tokens")
     markup = SERVERS if config.engine.asks else config.answering_model.chat
     settings = config.answering_model.chat_settings
+    if unseen := chat_markup.unseen_day(config.answering_model, tokenizer, served=config.engine.asks):
+        show(unseen)
     truncation = config.eval.truncation
     prompts = []
     for task, rows in instances.items():

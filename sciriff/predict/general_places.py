@@ -48,7 +48,7 @@ class GeneralPlaces:
             if begun:
                 show(
                     f"{begun} general prompts compare likelihoods of texts right after a prompt, which begins a "
-                    "thought here; many chat templates can leave that out: +model.chat_arguments.enable_thinking=false"
+                    "thought here; many chat templates can leave that out: ++model.chat_arguments.enable_thinking=false"
                 )
         places = dict(enumerate(self._asked.values(), self._first))
         return replace(

@@ -8,15 +8,17 @@ import pytest
 from chat_rows import training_ids
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-from sciriff.config import SAMPLE, ChatSettings, Config, to_yaml
+from sciriff.config import SAMPLE, ChatSettings, Config, SourceConfig, to_yaml
 from sciriff.data.records import Conversation
 from sciriff.data.token_file import TokenFile
 from sciriff.mix.__main__ import main
-from sciriff.mix.sources import BadRow, conversation_of
+from sciriff.mix.sources import BadRow, conversation_of, read_conversations
 from sciriff.mix.spool import Spool
-from sciriff.mix.tokenise import markup_digest
+from sciriff.mix.tally import MixTally
+from sciriff.mix.tokenise import Tokeniser, markup_digest
 from sciriff.run.json_lines import Message, read_jsonl, to_json
 from sciriff.run.run_dir import RunDir
+from sciriff.run.user_error import UserError
 
 TEMPLATE = (
     "{%- for m in messages %}"
@@ -30,6 +32,13 @@ TEMPLATE = (
     "{%- if enable_thinking is defined and not enable_thinking %}{{- '<think>\n\n</think>\n\n' }}{% endif %}{% endif %}"
 )
 """Drops thoughts of earlier answers, has an empty one in the last, and takes no system message."""
+
+OPENING = (
+    TEMPLATE.rpartition("{%- if enable_thinking")[0]
+    + "{{- '<think>\n\n</think>\n\n' if enable_thinking is defined and not enable_thinking else '<think>\n' }}"
+    "{%- endif %}"
+)
+"""The same, but every prompt begins a thought, as Qwen3.5's."""
 
 
 def row(number: int, *texts: str, system: str | None = None, thought: str | None = None) -> dict:
@@ -57,6 +66,14 @@ def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("tokenizer")
     made.save_pretrained(folder)
     return folder
+
+
+@pytest.fixture
+def opening(tmp_path: Path, tokenizer: Path) -> Path:
+    made = AutoTokenizer.from_pretrained(tokenizer)
+    made.chat_template = OPENING
+    made.save_pretrained(tmp_path / "opening")
+    return tmp_path / "opening"
 
 
 @pytest.fixture
@@ -141,9 +158,12 @@ def test_a_row_that_is_too_long_keeps_its_first_turns(built, tokenizer: Path) ->
     assert kept["talks/4"] in (2, 4) and learnt(run, tokenizer)["talks/4"] in ("Because.<|im_end|>", "No.<|im_end|>")
 
 
-def test_thinking_switched_off_is_part_of_the_prompt(built, tokenizer: Path) -> None:
+def test_thinking_switched_off_is_part_of_the_prompt(
+    built, tokenizer: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     off = "+model.chat_arguments.enable_thinking=false"
-    run = built("one", "mix.on_bad_row=drop", off)
+    run = built("one", "mix.on_bad_row=drop", off, "model.chat_date=2025-03-09")
+    assert "model.chat_date=2025-03-09 has no effect" in capsys.readouterr().out
     card = json.loads(run.mix_card.read_text())
     assert "empty_thought" not in card
     assert "talks/3" not in learnt(run, tokenizer)  # its prompt says that nothing is thought
@@ -155,6 +175,36 @@ def test_thinking_switched_off_is_part_of_the_prompt(built, tokenizer: Path) -> 
     )
     with pytest.raises(ValueError, match=r"model\.chat_arguments\.enable_thinkin: .* mean 'enable_thinking'"):
         built("two", "+model.chat_arguments.enable_thinkin=false")
+
+
+def test_rows_without_thoughts_do_not_follow_prompts_that_begin_one(built, opening: Path) -> None:
+    """The model would be asked otherwise than it was trained, and its answers would be taken for thoughts."""
+    tokenizer = f"model.tokenizer={opening}"
+    with pytest.raises(UserError) as caught:
+        built("one", "mix.on_bad_row=drop", tokenizer)
+    message = str(caught.value)
+    assert "3 of 4 rows, such as talks/" in message and "\n" not in message
+    assert "begins one in every prompt" in message
+    assert "++model.chat_arguments.enable_thinking=false" in message
+    for name, more in (
+        ("off", ["++model.chat_arguments.enable_thinking=false"]),
+        ("unasked", ["stages=[mix,train]"]),
+    ):
+        built(name, "mix.on_bad_row=drop", tokenizer, *more)
+    assert "<think>" not in "".join(learnt(RunDir(opening.parent / "runs" / "off"), opening).values())
+
+
+def test_a_long_conversation_is_shortened_at_once(opening: Path, tmp_path: Path) -> None:
+    messages = [Message(("user", "assistant")[i % 2], f"text {i}") for i in range(1200)]
+    tokeniser = Tokeniser("tokenizer", AutoTokenizer.from_pretrained(opening), tmp_path)
+    [lost] = tokeniser.fitting([Conversation("talks", "1", tuple(messages))], 150, "turns")
+    assert isinstance(lost, int) and 1000 < lost < 1196
+    kept = Conversation("talks", "1", tuple(messages[:-lost]))
+    row = tokeniser._spool.get(to_json(kept).encode())
+    assert row is not None and 100 < len(row.ids) <= 150
+    longer = Conversation("talks", "1", tuple(messages[: 1200 - lost + 2]))
+    assert tokeniser.fitting([longer], 150, "turns") == [2] and tokeniser.fitting([kept], 150, "turns") == [0]
+    assert tokeniser.fitting([longer], 5, "turns") == [None]
 
 
 def test_arguments_make_other_tokens_and_the_day_does_not_unless_it_is_shown(tokenizer: Path) -> None:
@@ -195,6 +245,37 @@ def test_thoughts_of_rows(tmp_path: Path) -> None:
         for empty in (None, "", " \n"):
             turns[1][name] = empty
             assert conversation_of({"dataset": "d", "id": "1", "messages": turns}).messages[1].thought is None
-        turns[1][name] = ["hm"]
-        with pytest.raises(BadRow, match="the thought of the assistant is not a string"):
+        for other in (["hm"], {"effort": "low"}, False, 3):
+            turns[1][name] = other
+            assert conversation_of({"dataset": "d", "id": "1", "messages": turns}).messages[1].thought is None
+        turns[1][name] = "h\0m"
+        with pytest.raises(BadRow, match="the thought of the assistant has a NUL character"):
             conversation_of({"dataset": "d", "id": "1", "messages": turns})
+    turns[1] |= {"thought": "", "reasoning": {"effort": "low"}, "reasoning_content": "real"}
+    assert conversation_of({"dataset": "d", "id": "1", "messages": turns}).messages[1].thought == "real"
+
+
+def test_what_is_no_text_is_no_thought_and_counted(tmp_path: Path) -> None:
+    other = row(1, "Which genes?", "TP53.")
+    other["messages"][1]["reasoning"] = {"effort": "low"}
+    source = tmp_path / "rows.jsonl"
+    source.write_text("".join(json.dumps(one) + "\n" for one in (ROWS[0], other)))
+    tally = MixTally()
+    assert len(list(read_conversations("tulu", SourceConfig(path=str(source)), "error", tally))) == 2
+    assert tally.card()["read_with_other_thoughts"] == {"rows": 1, "first": [f"{source}:2"]}
+    assert "read_with_other_thoughts" not in MixTally().card()
+
+
+def test_rows_are_counted_by_what_the_template_says(tokenizer: Path, tmp_path: Path) -> None:
+    known = AutoTokenizer.from_pretrained(tokenizer)
+    known.chat_template = "{% if messages[0].role == 'system' %}{{ raise_exception('No system') }}{% endif %}" + (
+        "{% if messages[0].content == 'a' %}{{ raise_exception('No a') }}{% endif %}"
+        "{{ raise_exception('No ' ~ messages[0].content) }}"
+    )
+    tokeniser = Tokeniser("tokenizer", known, tmp_path, on_bad_row="drop")
+    end = Message("assistant", "b")
+    rows = [(Message("system", "s"), Message("user", "q"), end), (Message("user", "a"), end)]
+    rows += [(Message("user", f"{i}"), end) for i in range(30)]
+    why = tokeniser.fitting([Conversation("d", str(i), row) for i, row in enumerate(rows)], 100, "drop")
+    said = [str(reason).rpartition(" (")[2].rstrip(")") for reason in why]
+    assert said[:3] == ["No system", "No a", "No 0"] and len(set(said)) == 21 and said[-1] == "for other reasons"
