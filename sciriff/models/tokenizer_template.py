@@ -165,12 +165,12 @@ class TokenizerTemplate:
     @property
     def thought_marks(self) -> frozenset[str]:
         """What begins and ends the thoughts that are known here."""
-        return frozenset(mark for marks in _THOUGHT_MARKS for mark in marks)
+        return frozenset(mark for marks in AROUND for mark in marks)
 
     @property
     def opens_thought(self) -> bool:
         """Whether every prompt ends within a thought, which an answer without one closes first."""
-        return any(self._before_answer().lstrip().startswith(end) for _, end in _THOUGHT_MARKS)
+        return any(self._before_answer().lstrip().startswith(end) for _, end in AROUND)
 
     @property
     def about(self) -> dict[str, Any]:
