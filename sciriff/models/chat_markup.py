@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from sciriff.config import CHAT_FORMATS, ChatSettings
+from sciriff.config import CHAT_DATE, CHAT_FORMATS, ChatSettings, ModelConfig
 from sciriff.run.json_lines import Message
 from sciriff.run.user_error import UserError
 
@@ -43,7 +43,7 @@ PLAIN = ChatSettings()
 _FIRST_MARKS = chr(_MARK_CODE_POINTS[0]), chr(_MARK_CODE_POINTS[1])
 Texts = list[str]
 """Parts of a piece of a rendered conversation, cut inside every special token's name that a message contains: `<` `/s>`
-cannot become the EOS token."""
+cannot become the EOS token, nor a quoted `</think>` the end of a thought."""
 
 
 class Rendered(NamedTuple):
@@ -94,6 +94,20 @@ def saved_template(chat: str, tokenizer: PreTrainedTokenizerFast, settings: Chat
     return {**named, "default": text} if isinstance(named, dict) else text
 
 
+def unseen_day(model: ModelConfig, tokenizer: Any, *, served: bool = False) -> str | None:
+    """Say that model.chat_date has no effect, if no template sees it; a server that is asked has a day of its own."""
+    if model.chat_date in (None, CHAT_DATE) or model.chat != "tokenizer":
+        return None
+    why = "the server that is asked writes the day"
+    if not served:
+        from sciriff.models.tokenizer_template import template_of
+
+        if template_of(tokenizer, model.chat_settings).asks_for_date:
+            return None
+        why = "the tokenizer's chat template shows none"
+    return f"model.chat_date={model.chat_date} has no effect: {why}"
+
+
 def prompt_ids(
     chat: str, messages: Sequence[Message], tokenizer: PreTrainedTokenizerFast, settings: ChatSettings = PLAIN
 ) -> list[int]:
@@ -130,7 +144,8 @@ class Markup:
         self._backend.encode_special_tokens = False
         specials = _special_tokens(chat, tokenizer)
         self._special_ids = set(specials.values())
-        self._special_starts = _first_characters(specials)
+        thoughts = guarded_marks(self._template, tokenizer) if self._template else []
+        self._special_starts = _first_characters([*specials, *thoughts])
         self._special_names = dict(tokenizer.special_tokens_map)
         newline, letter, both = self._tokenise(["\n", "a", "\na"])
         self._marks_spaces = both != newline + letter
@@ -162,7 +177,7 @@ class Markup:
         return Rendered(_split([[piece] for piece in rendered], cut), _answers(messages), lost_thought=lost)
 
     def _guarded(self, message: Message, cut: str) -> Message:
-        """A message with `cut` inside every special token's name."""
+        """A message with `cut` inside every name of a special token and every mark of a thought."""
 
         def guarded(text: str) -> str:
             return self._special_starts.sub(rf"\g<0>{cut}", text)
@@ -294,7 +309,20 @@ def _with_thought(message: Message, template: TokenizerTemplate) -> Message:
     if message.role != "assistant" or message.thought is not None:
         return message
     thought, content = template.split(message.content)
-    return message if thought is None or not content else Message(message.role, content, thought)
+    if thought is not None and not content:
+        from sciriff.models.tokenizer_template import Inexpressible
+
+        raise Inexpressible("has no place for an answer that is a thought alone")
+    return message if thought is None else Message(message.role, content, thought)
+
+
+def guarded_marks(template: TokenizerTemplate, tokenizer: PreTrainedTokenizerFast) -> list[str]:
+    """Tokens that begin or end thoughts under this template and that the tokenizer does not call special: only markup
+    may produce them, too."""
+    if not template.knows_thoughts:
+        return []
+    ordinary = [token.content for token in tokenizer.added_tokens_decoder.values() if not token.special]
+    return sorted(name for name in ordinary if name in template.thought_marks)
 
 
 @cache

@@ -26,6 +26,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import Namespace
 
 from sciriff.config import CHAT_DATE, ChatSettings
+from sciriff.models.thought_marks import AROUND
 from sciriff.run.json_lines import Message
 from sciriff.run.nearest import nearest
 from sciriff.run.user_error import UserError
@@ -40,15 +41,9 @@ Turn = dict[str, Any]
 THOUGHT_FIELDS = ("reasoning_content", "thinking", "reasoning")
 """Names under which templates read the thought of a message."""
 _READS_THOUGHTS = re.compile(rf"""[.'"]({"|".join(THOUGHT_FIELDS)})\b""")
-_THOUGHT_MARKS = (
-    ("<think>", "</think>"),
-    ("[THINK]", "[/THINK]"),
-    ("<|START_THINKING|>", "<|END_THINKING|>"),
-    ("<|channel>thought", "<channel|>"),
-)
-_CLOSED_EMPTY = [
-    (re.compile(rf"\s*{re.escape(begin)}\s*{re.escape(end)}\s*"), None) for begin, end in _THOUGHT_MARKS
-] + [(re.compile(rf"\s*{re.escape(end)}\s*"), re.compile(rf"{re.escape(begin)}\s*\Z")) for begin, end in _THOUGHT_MARKS]
+_CLOSED_EMPTY = [(re.compile(rf"\s*{re.escape(begin)}\s*{re.escape(end)}\s*"), None) for begin, end in AROUND] + [
+    (re.compile(rf"\s*{re.escape(end)}\s*"), re.compile(rf"{re.escape(begin)}\s*\Z")) for begin, end in AROUND
+]
 """(beginning of an answer, end of the prompt before it, if need be) that are together an empty thought."""
 
 _DATE_FORMATS = ("%d %b %Y", "%Y-%m-%d", "%d %B %Y", "%B %d, %Y")
@@ -157,7 +152,8 @@ class TokenizerTemplate:
         self._given: dict[str, Any] = {"tools": None, "documents": None, "strftime_now": self._strftime, **names}
         self._given |= {**self._day, **settings.arguments}
         self._reads_thoughts = _READS_THOUGHTS.search(text) is not None
-        self._knows_thoughts = self._reads_thoughts or "</think>" in text
+        self.knows_thoughts = self._reads_thoughts or "</think>" in text
+        """Whether it has a place for thoughts."""
         self._as_parts = False
         self._as_parts = not self._prints_text() and self._prints_text(as_parts=True)
 
@@ -167,9 +163,14 @@ class TokenizerTemplate:
         return "strftime_now" in self.variables or bool(self._day)
 
     @property
+    def thought_marks(self) -> frozenset[str]:
+        """What begins and ends the thoughts that are known here."""
+        return frozenset(mark for marks in AROUND for mark in marks)
+
+    @property
     def opens_thought(self) -> bool:
         """Whether every prompt ends within a thought, which an answer without one closes first."""
-        return any(self._before_answer().lstrip().startswith(end) for _, end in _THOUGHT_MARKS)
+        return any(self._before_answer().lstrip().startswith(end) for _, end in AROUND)
 
     @property
     def about(self) -> dict[str, Any]:
@@ -183,11 +184,13 @@ class TokenizerTemplate:
         return {name: value for name, value in facts.items() if value}
 
     def split(self, content: str) -> tuple[str | None, str]:
-        """(thought, rest) of an answer that begins with a thought in `<think>`; (None, answer) for any other, and for
-        templates that know no thoughts."""
+        """(thought, rest) of an answer that begins with a thought in `<think>`, or with one whose begin is left out, as
+        models write them after a prompt that has it, and whose end has a line of its own; (None, answer) for any other,
+        where the mark may be a quote, and for templates that know no thoughts."""
         begun, mark, rest = content.partition("</think>")
         begun = begun.lstrip()
-        if not self._knows_thoughts or not mark or not begun.startswith("<think>"):
+        begins = begun.startswith("<think>") or ("<think>" not in begun and begun.endswith("\n") and rest[:1] == "\n")
+        if not self.knows_thoughts or not mark or not begins:
             return None, content
         return begun.removeprefix("<think>").strip("\n"), rest.lstrip("\n")
 
@@ -242,7 +245,7 @@ class TokenizerTemplate:
         turn: Turn = {"role": message.role, "content": message.content}
         if message.thought is not None and self._reads_thoughts:
             turn |= dict.fromkeys(THOUGHT_FIELDS, message.thought)
-        elif message.thought is not None and self._knows_thoughts:
+        elif message.thought is not None and self.knows_thoughts:
             turn["content"] = f"<think>\n{message.thought}\n</think>\n\n{message.content}"
         if self._as_parts:
             turn["content"] = [{"type": "text", "text": turn["content"]}]
