@@ -115,6 +115,19 @@ def test_what_the_config_refuses_is_no_way_to_fit(overrides: list[str], composed
     assert "does not go with" not in problem and "do not go with" not in problem
 
 
+def test_what_was_not_measured_is_said(composed, tmp_path: Path):
+    dense = composed("model=llama2_7b", "name=x", *EIGHT_80GB)
+    assert "not measured" not in "\n".join(lines(dense, make(dense)))
+    for change in ({"active": 10**9}, {"without_attention": 20}):
+        other = replace(dense, model=replace(dense.model, shape=replace(dense.model.shape, **change)))
+        assert "a dense 7B (mixtures and hybrids are not measured)" in "\n".join(lines(other, make(other)))
+    (tmp_path / "config.json").write_text('{"model_type": "gpt_oss"}')
+    unserved = composed("model=llama2_7b", f"model.path={tmp_path}", "name=x", *EIGHT_80GB)
+    page = "\n".join(lines(unserved, make(unserved)))
+    assert "FlashAttentions do not serve gpt_oss" in page and "if FlashAttention is installed" not in page
+    assert make(unserved).hours > 1.5 * make(dense).hours
+
+
 def test_seventy_billion_cannot_answer_on_one_gpu(composed):
     (problem,) = problems_of(composed("model=llama2_70b", "train=none", "name=x", *EIGHT_80GB))
     assert problem.endswith("engine.tensor_parallel=2 would fit")
