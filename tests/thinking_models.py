@@ -26,6 +26,7 @@ TOKENS = {
     ),
     "gptoss": (("<|start|>", "<|message|>", "<|channel|>", "<|end|>", "<|return|>", "<|call|>", "<|constrain|>"), ()),
     "gemma4": (("<bos>", "<|turn>", "<turn|>", "<|channel>", "<channel|>", "<|think|>"), ()),
+    "cohere": (("<|START_THINKING|>", "<|END_THINKING|>", "<|START_RESPONSE|>", "<|END_RESPONSE|>"), ()),
 }
 """Template of TRL -> special tokens, and other tokens."""
 ENDS = {

@@ -22,6 +22,7 @@ from jinja2.meta import find_undeclared_variables
 
 from sciriff.config import CHAT_DATE, ChatSettings
 from sciriff.models.template_sandbox import MOST_MARKUP, SandboxedTemplates, at_most, strftime_of
+from sciriff.models.thought_marks import AROUND
 from sciriff.run.json_lines import Message
 from sciriff.run.nearest import nearest
 from sciriff.run.user_error import UserError
@@ -36,15 +37,9 @@ Turn = dict[str, Any]
 THOUGHT_FIELDS = ("reasoning_content", "thinking", "reasoning")
 """Names under which templates read the thought of a message."""
 _READS_THOUGHTS = re.compile(rf"""[.'"]({"|".join(THOUGHT_FIELDS)})\b""")
-_THOUGHT_MARKS = (
-    ("<think>", "</think>"),
-    ("[THINK]", "[/THINK]"),
-    ("<|START_THINKING|>", "<|END_THINKING|>"),
-    ("<|channel>thought", "<channel|>"),
-)
-_CLOSED_EMPTY = [
-    (re.compile(rf"\s*{re.escape(begin)}\s*{re.escape(end)}\s*"), None) for begin, end in _THOUGHT_MARKS
-] + [(re.compile(rf"\s*{re.escape(end)}\s*"), re.compile(rf"{re.escape(begin)}\s*\Z")) for begin, end in _THOUGHT_MARKS]
+_CLOSED_EMPTY = [(re.compile(rf"\s*{re.escape(begin)}\s*{re.escape(end)}\s*"), None) for begin, end in AROUND] + [
+    (re.compile(rf"\s*{re.escape(end)}\s*"), re.compile(rf"{re.escape(begin)}\s*\Z")) for begin, end in AROUND
+]
 """(beginning of an answer, end of the prompt before it, if need be) that are together an empty thought."""
 
 _DATE_FORMATS = ("%d %b %Y", "%Y-%m-%d", "%d %B %Y", "%B %d, %Y")
@@ -164,12 +159,12 @@ class TokenizerTemplate:
     @property
     def thought_marks(self) -> frozenset[str]:
         """What begins and ends the thoughts that are known here."""
-        return frozenset(mark for marks in _THOUGHT_MARKS for mark in marks)
+        return frozenset(mark for marks in AROUND for mark in marks)
 
     @property
     def opens_thought(self) -> bool:
         """Whether every prompt ends within a thought, which an answer without one closes first."""
-        return any(self._before_answer().lstrip().startswith(end) for _, end in _THOUGHT_MARKS)
+        return any(self._before_answer().lstrip().startswith(end) for _, end in AROUND)
 
     @property
     def about(self) -> dict[str, Any]:

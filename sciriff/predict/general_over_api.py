@@ -28,7 +28,7 @@ class GeneralPrompts:
         self.part = part
         self.settings = server_settings(self.service, config.answering_model)
         made_with = value_digest(self.settings)
-        self.answers = GeneralAnswers(run, read_asked(run), made_with, config.thinking_tokens)
+        self.answers = GeneralAnswers(run, read_asked(run), made_with, config.most_thought)
         self.asking: dict[str, list[str]] = {}
         """Digest of what is paid for -> digests of its prompts, which differ in their stop strings alone."""
         for digest, request in self.answers.requests.items():
@@ -41,8 +41,9 @@ class GeneralPrompts:
 
     def paid_digest(self, request: GeneralRequest) -> str:
         """Key of an answer: the same conversation, with the same limit, under the same settings."""
-        thinking = self.config.eval.thinking_tokens
-        return self.question(request, request.limit, *([thinking] if thinking else []))
+        config = self.config
+        thinking = [config.most_thought] if config.eval.thinking_tokens and config.most_thought else []
+        return self.question(request, request.limit, *thinking)
 
     def question(self, request: GeneralRequest, *limit: int) -> str:
         """Digest of the same without the limit, under which an answer that did not run into its own is no other."""
@@ -55,7 +56,7 @@ class GeneralPrompts:
 
     def limit(self, request: GeneralRequest) -> int:
         """Most tokens of the answer, those of thinking included: servers count them together."""
-        return request.limit + self.config.thinking_tokens
+        return request.limit + self.config.most_thought
 
     def call(self, id: str) -> Call:
         request = self.first(id)

@@ -37,16 +37,17 @@ class GeneralPlaces:
         self._first = first
         self._digests = list(asked)
 
-    def added_to(self, request: Request) -> Request:
+    def added_to(self, request: Request, tokenizer: Any) -> Request:
         """Append the prompts to a request, to be begun when all before have their answers."""
         self._thoughts, self._thinking = request.thoughts, request.thinking
         if not self._asked:
             return request
-        if request.thoughts is not None and request.thoughts.opened:
-            compared = sum(bool(one.continuations) for one in self._asked.values())
-            if compared:
+        if (thoughts := request.thoughts) is not None:
+            compared = [one.prompt for one in self._asked.values() if one.continuations]
+            begun = sum(thoughts.after(prompt, tokenizer).opened for prompt in compared)
+            if begun:
                 show(
-                    f"{compared} general prompts compare likelihoods of texts right after a prompt, which begins a "
+                    f"{begun} general prompts compare likelihoods of texts right after a prompt, which begins a "
                     "thought here; many chat templates can leave that out: ++model.chat_arguments.enable_thinking=false"
                 )
         places = dict(enumerate(self._asked.values(), self._first))

@@ -81,8 +81,8 @@ class Answering:
         """Key of an answer: the same prompt, with the same limit, under the same settings, and which sample of it.
         That of the first sample is what it is without samples, so that asking for more pays for the others alone."""
         wanted = self.config.eval
-        longest, thinking = wanted.longest_answer(prompt.instance.task), wanted.thinking_tokens
-        return self.question(prompt, longest, *([thinking] if thinking else []))
+        thinking = [self.config.most_thought] if wanted.thinking_tokens and self.config.most_thought else []
+        return self.question(prompt, wanted.longest_answer(prompt.instance.task), *thinking)
 
     def question(self, prompt: Prompt, *limit: int) -> str:
         """Digest of the same without the limit, under which an answer that did not run into its own is no other."""
@@ -92,7 +92,7 @@ class Answering:
 
     def limit(self, prompt: Prompt) -> int:
         """Most tokens of the answer, those of thinking included: servers count them together."""
-        return self.config.eval.longest_answer(prompt.instance.task) + self.config.thinking_tokens
+        return self.config.eval.longest_answer(prompt.instance.task) + self.config.most_thought
 
     def call(self, digest: str) -> Call:
         prompt = self.asking[digest][0]

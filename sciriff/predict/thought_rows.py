@@ -8,11 +8,10 @@ from sciriff.config import Config
 from sciriff.data.general_rows import GeneralAnswer
 from sciriff.data.records import Prediction
 from sciriff.models.engines import Answer
-from sciriff.models.thoughts import NONE, Thoughts, thoughts_of
+from sciriff.models.thoughts import Thoughts, refuse_budget, thoughts_of
 from sciriff.predict.paid_answers import PaidAnswer
 from sciriff.run.finish_reasons import NO_CONTENT, UNFINISHED_THOUGHT
 from sciriff.run.messages import show
-from sciriff.run.user_error import UserError
 
 
 @dataclass(frozen=True)
@@ -35,11 +34,8 @@ def find_thoughts(config: Config, tokenizer: Any) -> Thoughts | None:
     thoughts = thoughts_of(model, tokenizer, served=config.engine.asks)
     if thoughts is not None:
         show(thoughts.line() + (f", within {budget} tokens" if budget else ""))
-    elif budget and model.thinking != NONE and not config.engine.asks:
-        raise UserError(
-            f"eval.thinking_tokens={budget}: this model's tokenizer has no known mark that ends a thought: name its "
-            f"reasoning parser with model.thinking, or give model.thinking={NONE} for a model that does not think"
-        )
+    elif not config.engine.asks:
+        refuse_budget(model, budget)
     return thoughts
 
 
@@ -62,12 +58,14 @@ def parted(
 def parted_by_server(answer: PaidAnswer, thoughts: Thoughts | None, tokenizer: Any) -> Parted:
     """Part the answer of a server, which may have told the thought apart; tokens that it does not tell are counted
     here if the tokenizer is the model's own."""
-    text, ended, thought = answer.text, answer.finish_reason, answer.thought
-    if thoughts is not None and thought is None:
-        thought, text, answered = thoughts.split_text(text, ended)
-        if not answered:
-            ended = UNFINISHED_THOUGHT if ended == "length" else NO_CONTENT
-    tokens = answer.thought_tokens
+    text, ended, thought, tokens = answer.text, answer.finish_reason, answer.thought, answer.thought_tokens
+    # some servers do not say why an answer ended
+    cut = ended == "length" or (ended is None and answer.limit is not None and answer.output_tokens >= answer.limit)
+    answered = bool(text.strip()) or ended is not None or (thought is None and not tokens)
+    if thoughts is not None and thought is None and not tokens:
+        thought, text, answered = thoughts.split_text(text, "length" if cut else ended)
+    if not answered:
+        ended = UNFINISHED_THOUGHT if cut else NO_CONTENT
     if tokens is None and thought is not None and thoughts is not None:
         whole = thought.encode("utf-8", "replace").decode()  # half characters have no tokens
         counted = len(tokenizer(whole, add_special_tokens=False, verbose=False)["input_ids"])
@@ -93,8 +91,8 @@ def endings(rows: Iterable[Prediction | GeneralAnswer]) -> str:
     rows = list(rows)
     cut = sum(row.finish_reason == "length" for row in rows)
     unfinished = sum(row.finish_reason == UNFINISHED_THOUGHT for row in rows)
-    tokens = [row.thought_tokens for row in rows if row.thought_tokens is not None]
+    tokens = [row.thought_tokens for row in rows if row.thought_tokens is not None and row.thought != ""]
     text = f"{cut} of them cut off at their limit"
     if tokens:
-        text += f", {len(tokens)} after a thought of {sum(tokens) / len(tokens):,.0f} tokens on average"
+        text += f", {len(tokens)} with a thought of {sum(tokens) / len(tokens):,.0f} tokens on average"
     return text + (f", {unfinished} without an answer, for their thought did not end" if unfinished else "")

@@ -6,6 +6,7 @@ import pytest
 
 from sciriff.driver import preflight
 from sciriff.driver.plan import make
+from sciriff.mix import __main__ as mix
 from sciriff.run.run_dir import RunDir
 
 
@@ -42,6 +43,20 @@ def test_a_run_cannot_read_its_own_outputs(key, path, more, problems, tmp_path: 
     assert len(problems(f"{key}={link}", *more)) == 1
     if key == "model.path":  # without training the model is no output
         assert problems(f"{key}={output}", "train=none") == []
+
+
+def test_thoughts_are_checked_before_the_training(problems):
+    [problem] = problems("eval.thinking_tokens=100000")
+    assert "eval.thinking_tokens=100000 leave no room for a prompt" in problem
+    [problem] = problems("model.thinking=nonsense")
+    assert problem.startswith("model.thinking=nonsense may be a reasoning parser of vLLM, which is not installed")
+    assert problems("model.thinking=qwen3") == problems("model.thinking=none") == []
+
+
+def test_the_mix_stage_refuses_a_budget_that_nothing_would_be_measured_against(composed, tmp_path: Path):
+    config = composed("experiment=demo", f"run_dir={tmp_path}/a", f"cache_dir={tmp_path}", "eval.thinking_tokens=5")
+    with pytest.raises(ValueError, match=r"eval\.thinking_tokens=5: this model's tokenizer has no known mark"):
+        mix.main(config, RunDir(tmp_path / "a"))
 
 
 def test_a_folder_of_runs_is_no_run(problems, tmp_path: Path):

@@ -15,8 +15,12 @@ from sciriff.config import EngineConfig, GeneralConfig, ModelConfig, load
 from sciriff.data.general_rows import GeneralRequest, read_answers
 from sciriff.data.records import Prediction
 from sciriff.data.saved_answers import read_predictions
+from sciriff.models.chat_markup import prompt_ids
+from sciriff.models.engines import transformers
+from sciriff.models.thoughts import thoughts_of
+from sciriff.predict.__main__ import settings_of
 from sciriff.run.finish_reasons import UNFINISHED_THOUGHT
-from sciriff.run.json_lines import read_jsonl, write_jsonl
+from sciriff.run.json_lines import Message, read_jsonl, write_jsonl
 from sciriff.run.run_dir import RunDir
 
 ROWS = 12
@@ -111,7 +115,12 @@ def test_general_answers_are_cut_too_and_stop_strings_wait(tmp_path: Path, model
     run = run_of(tmp_path / "stops", model, instances, limit=1, general=general, thinking_tokens=40)
     stops = [inside, long.text[1:3]]
     requests = [GeneralRequest("sums", n, ids, limit=8, stops=stops) for n, ids in enumerate(prompts)]
-    write_jsonl(run.general_requests, [*requests, GeneralRequest("sums", 99, prompts[0], continuations=[[5], [6]])])
+    ended = tokenizer("</think>It is", add_special_tokens=False)["input_ids"]
+    closed = [*prompt_ids("tokenizer", [Message("user", "How much?")], tokenizer), *ended]
+    compared = [
+        GeneralRequest("sums", 99 + n, ids, continuations=[[5], [6]]) for n, ids in enumerate((prompts[0], closed))
+    ]
+    write_jsonl(run.general_requests, [*requests, *compared])
     output = finish(run)
     assert "1 general prompts compare likelihoods of texts right after a prompt, which begins a thought" in output
     found = list(read_answers(run.general_answers))[: len(free)]
@@ -122,6 +131,21 @@ def test_general_answers_are_cut_too_and_stop_strings_wait(tmp_path: Path, model
         assert not any(stop in ours.text for stop in stops)
     at = free.index(long)
     assert len(found[at].text) < len(long.text)
+
+
+def test_answers_depend_on_marks_only_of_a_model_that_may_think(tmp_path: Path, instances: Path) -> None:
+    """Else answers of earlier versions to a model with these marks in its vocabulary alone would be made again."""
+    tokenizer = tokenizer_like("qwen3")
+
+    def marks(**model: Any) -> Any:
+        thinker = replace(tiny_model(), **model)
+        config = load(run_of(tmp_path / "run", thinker, instances).config)
+        settings = settings_of(config, transformers, [2], "id", thoughts_of(thinker, tokenizer))
+        return settings.get("marks of thoughts")
+
+    assert marks(chat="qwen") is None
+    assert marks(chat="tokenizer") == marks(chat="qwen", thinking="qwen3") == ["<think>", "</think>"]
+    assert marks(chat="qwen", thinking="none") == []
 
 
 def test_what_is_refused(tmp_path: Path, instances: Path) -> None:
