@@ -22,7 +22,7 @@ from jinja2.meta import find_undeclared_variables
 
 from sciriff.config import CHAT_DATE, ChatSettings
 from sciriff.models.template_sandbox import MOST_MARKUP, SandboxedTemplates, at_most, strftime_of
-from sciriff.models.thought_marks import AROUND
+from sciriff.models.thought_marks import AROUND, FIELDS
 from sciriff.run.json_lines import Message
 from sciriff.run.nearest import nearest
 from sciriff.run.user_error import UserError
@@ -34,9 +34,7 @@ if TYPE_CHECKING:
 Turn = dict[str, Any]
 """A message as templates see it: `role`, `content` and, where there is one, a thought."""
 
-THOUGHT_FIELDS = ("reasoning_content", "thinking", "reasoning")
-"""Names under which templates read the thought of a message."""
-_READS_THOUGHTS = re.compile(rf"""[.'"]({"|".join(THOUGHT_FIELDS)})\b""")
+_READS_THOUGHTS = re.compile(rf"""[.'"]({"|".join(FIELDS)})\b""")
 _CLOSED_EMPTY = [(re.compile(rf"\s*{re.escape(begin)}\s*{re.escape(end)}\s*"), None) for begin, end in AROUND] + [
     (re.compile(rf"\s*{re.escape(end)}\s*"), re.compile(rf"{re.escape(begin)}\s*\Z")) for begin, end in AROUND
 ]
@@ -157,11 +155,6 @@ class TokenizerTemplate:
         return "strftime_now" in self.variables or bool(self._day)
 
     @property
-    def thought_marks(self) -> frozenset[str]:
-        """What begins and ends the thoughts that are known here."""
-        return frozenset(mark for marks in AROUND for mark in marks)
-
-    @property
     def opens_thought(self) -> bool:
         """Whether every prompt ends within a thought, which an answer without one closes first."""
         return any(self._before_answer().lstrip().startswith(end) for _, end in AROUND)
@@ -238,7 +231,7 @@ class TokenizerTemplate:
     def _turn(self, message: Message) -> Turn:
         turn: Turn = {"role": message.role, "content": message.content}
         if message.thought is not None and self._reads_thoughts:
-            turn |= dict.fromkeys(THOUGHT_FIELDS, message.thought)
+            turn |= dict.fromkeys(FIELDS, message.thought)
         elif message.thought is not None and self.knows_thoughts:
             turn["content"] = f"<think>\n{message.thought}\n</think>\n\n{message.content}"
         if self._as_parts:
