@@ -113,6 +113,8 @@ class Trainer:
             f"{self.model.attention_name}, cross entropy {self.model.cross_entropy}, {recomputed} of {layers} "
             "layers' activations computed again, "
             + (f"DeepSpeed ZeRO-{config.deepspeed.zero_stage}" if config.deepspeed.zero_stage else "no DeepSpeed")
+            + ("" if (ratio := config.train.lora_plus_ratio) is None else f", LoRA+ with ratio {ratio:g}")
+            + ("" if (alpha := config.train.neftune_alpha) is None else f", NEFTune's noise with alpha {alpha:g}")
         )
         if on_gpu and (advice := layer_kernels.layer_advice(self.model.language_model.config.model_type)):
             workers.log(advice)
