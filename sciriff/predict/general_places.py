@@ -8,6 +8,7 @@ from typing import Any
 from sciriff.config import EngineConfig
 from sciriff.data.general_rows import GeneralAnswer, GeneralRequest
 from sciriff.models.engines import Answer, Request
+from sciriff.models.thoughts import Thoughts
 from sciriff.predict.general_answers import GeneralAnswers, cut_at_stop
 from sciriff.predict.thought_rows import endings, parted
 from sciriff.run.digest import value_digest
@@ -36,6 +37,8 @@ class GeneralPlaces:
         self._asked = asked
         self._first = first
         self._digests = list(asked)
+        self._thoughts: Thoughts | None = None
+        self._thinking = 0
 
     def added_to(self, request: Request, tokenizer: Any) -> Request:
         """Append the prompts to a request, to be begun when all before have their answers."""

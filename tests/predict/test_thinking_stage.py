@@ -2,13 +2,14 @@
 
 import json
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from predict_runs import files_of, finish, make_run, row, tiny_model, write_rows
-from thinking_models import save_thinker, tokenizer_like
+from thinking_models import save_thinker, threads, tokenizer_like
 
 from sciriff import score
 from sciriff.config import EngineConfig, GeneralConfig, ModelConfig, load
@@ -25,6 +26,12 @@ from sciriff.run.run_dir import RunDir
 
 ROWS = 12
 LIMIT, BUDGET = 10, 14
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    with threads(1):
+        yield
 
 
 @pytest.fixture(scope="module")

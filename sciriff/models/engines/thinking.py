@@ -18,6 +18,10 @@ class Thinking:
     """Most tokens of a thought, apart from the limit of the answer; 0 where both have that limit together."""
     end_ids: Sequence[int]
 
+    def longest(self, limit: int) -> int:
+        """Most tokens of an output with this limit of its answer."""
+        return limit + self.budget
+
     def watch(self, prompt: Sequence[int], limit: int, stops: StopStrings | None) -> "WatchedThought":
         """A new output after a prompt, with the `limit` of its answer and what may end that."""
         return WatchedThought(self, prompt, limit, stops)
