@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from sciriff.config import CHAT_DATE, CHAT_FORMATS, ChatSettings, ModelConfig
+from sciriff.models.thought_marks import IN_VOCABULARY
 from sciriff.run.json_lines import Message
 from sciriff.run.user_error import UserError
 
@@ -321,8 +322,9 @@ def guarded_marks(template: TokenizerTemplate, tokenizer: PreTrainedTokenizerFas
     may produce them, too."""
     if not template.knows_thoughts:
         return []
+    marks = {mark for known in IN_VOCABULARY for mark in (known.start, known.end, known.until)}
     ordinary = [token.content for token in tokenizer.added_tokens_decoder.values() if not token.special]
-    return sorted(name for name in ordinary if name in template.thought_marks)
+    return sorted(name for name in ordinary if name in marks)
 
 
 @cache

@@ -85,6 +85,15 @@ def load_model(
     from safetensors.torch import save_model
 
     tokenizer = load_tokenizer(model)
+    if attention is None:  # chosen here, since config.json may name a kernel, which transformers would download and run
+        for choice in ("sdpa", "eager"):
+            try:
+                return load_model(
+                    model, seed=seed, dtype=dtype, attention=choice, four_bits_on=four_bits_on, trains=trains
+                )
+            except UserError as error:
+                if choice == "eager" or not known_errors.NO_SDPA.search(error):
+                    raise
     if model.path is None:
         llama = _random_llama(model, tokenizer, seed=seed, dtype=dtype, attention=attention)
         if four_bits_on is None:
@@ -182,7 +191,9 @@ def _left_whole(config: PretrainedConfig, model: ModelConfig) -> list[str] | Non
 
     with torch.device("meta"):
         kind = auto_class(config)
-        empty = kind.from_config(deepcopy(config), trust_remote_code=model.trust_remote_code)
+        empty = kind.from_config(
+            deepcopy(config), attn_implementation="eager", trust_remote_code=model.trust_remote_code
+        )
     found = towers(empty)
     head = empty.get_output_embeddings()
     return found + [name for name, module in empty.named_modules() if module is head] if found else None

@@ -18,7 +18,7 @@ from typing import Any
 from sciriff.config import ModelConfig
 from sciriff.models.chat_markup import PLAIN, prompt_ids
 from sciriff.models.engines.stop_strings import StopStrings
-from sciriff.models.thought_marks import CHANNELS, IN_VOCABULARY, NAMED, NONE, THINK, Marks
+from sciriff.models.thought_marks import CHANNELS, FIELDS, IN_VOCABULARY, NAMED, NONE, THINK, Marks
 from sciriff.run.json_lines import Message
 from sciriff.run.user_error import UserError
 from sciriff.run.visible import visible_line
@@ -27,8 +27,6 @@ BLANK_START = 8
 """Most tokens of white space before the mark that begins a thought."""
 LONGEST_MARK = 64
 """Characters of a mark that a template may name."""
-FIELDS = ("reasoning_content", "reasoning", "thinking")
-"""Names of the thought in a tokenizer's response template."""
 CHOICE = re.compile(r"(?<!\\)[.*+?()\[\]{}^$|]|\\\w")
 """What a pattern has that matches more than one text."""
 HEADER = re.compile(r"(?:<\|start\|>[^<]*)?<\|channel\|>[^<]*(?:<\|constrain\|>[^<]*)?<\|message\|>")

@@ -107,6 +107,14 @@ def test_files_of_another_model_are_told(tmp_path: Path) -> None:
     assert "not a safetensors file" in line
 
 
+@pytest.mark.parametrize("size", ["Infinity", "-5", "1e400", "9" * 40, "true", '"3"'])
+def test_a_header_that_is_no_headers_is_told(size: str, tmp_path: Path) -> None:
+    header = f'{{"a": {{"dtype": "F32", "shape": [{size}], "data_offsets": [0, 4]}}}}'.encode()
+    (tmp_path / "model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header)
+    with pytest.raises(ValueError, match=r"model\.safetensors: its header is damaged"):
+        weights_in(tmp_path)
+
+
 @pytest.mark.shows("W7")
 @pytest.mark.parametrize(
     ("values", "message"),
