@@ -88,7 +88,6 @@ def test_thoughts_are_kept_apart_and_have_a_budget(tmp_path: Path, model: ModelC
     assert [one.thought for one in saved] == [one.thought for one in rows]
 
 
-@pytest.mark.slow
 def test_another_budget_keeps_what_it_does_not_change(tmp_path: Path, model: ModelConfig, instances: Path) -> None:
     """Each row is that of a fresh run with the same budget."""
     engine = EngineConfig(name="transformers", batch_tokens=1)
