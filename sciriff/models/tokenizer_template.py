@@ -21,6 +21,7 @@ from jinja2 import TemplateError, nodes
 from jinja2.meta import find_undeclared_variables
 
 from sciriff.config import CHAT_DATE, ChatSettings
+from sciriff.models.remark import Remark
 from sciriff.models.template_sandbox import MOST_MARKUP, SandboxedTemplates, at_most, strftime_of
 from sciriff.models.thought_marks import AROUND, FIELDS
 from sciriff.run.json_lines import Message
@@ -79,12 +80,7 @@ class Pieces(NamedTuple):
     """Each piece as parts that are tokenised one by one."""
     answers: list[int]
     """For each answer the number of messages up to and including it."""
-    alone: bool = False
-    """Only the last of several answers is learnt: the template shows the earlier ones otherwise."""
-    lost: bool = False
-    """The template leaves out the thought of an answer that is learnt."""
-    emptied: bool = False
-    """The template writes an empty thought before an answer."""
+    remark: Remark
 
 
 def template_of(tokenizer: PreTrainedTokenizerFast, settings: ChatSettings) -> TokenizerTemplate:
@@ -209,7 +205,7 @@ class TokenizerTemplate:
             if message.content.strip() not in answer:
                 raise Inexpressible("leaves out text of an answer")
             lost |= bool(message.thought) and str(message.thought).strip() not in answer
-        return Pieces(cut, kept, alone, lost, any(len(piece) > 1 for piece in cut[::2]))
+        return Pieces(cut, kept, Remark(alone, lost, any(len(piece) > 1 for piece in cut[::2])))
 
     def prompt(self, messages: Sequence[Message]) -> list[list[str]]:
         """The pieces of a conversation up to where the assistant answers: the same cuts as in training."""
