@@ -61,8 +61,8 @@ def add(
     """Freeze the model and replace the layers of `train.lora_targets` by peft's, with adapters of type `dtype`.
 
     Their initial weights depend on `seed` alone, and with PiSSA on the model's weights (decomposed on `device`), or are
-    those that `first` gives, of `first_of`; the model's outputs are unchanged. UserError names a target that does not exist or that the variant cannot adapt, or not
-    in weights that are `partitioned` (ZeRO-3).
+    `first`, which `first_of` gives; the model's outputs are unchanged. UserError names a target that does not exist or
+    that the variant cannot adapt, or not in weights that are `partitioned` (ZeRO-3).
     """
     from peft import inject_adapter_in_model
 
