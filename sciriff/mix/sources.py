@@ -10,6 +10,7 @@ from sciriff.data.records import Conversation
 from sciriff.data.source_rows import read_rows
 from sciriff.mix.science_filter import ScienceFilter
 from sciriff.mix.tally import MixTally
+from sciriff.models.thought_marks import FIELDS
 from sciriff.run.json_lines import Message
 from sciriff.run.user_error import UserError
 
@@ -17,7 +18,7 @@ SCIENCE = "science"
 """Datasets of science rows are called `science.<task>`; Tulu-V2 has some with such names, too."""
 
 ROLES = ("system", "user", "assistant")
-THOUGHTS = ("thought", "reasoning_content", "thinking", "reasoning")
+THOUGHTS = ("thought", *FIELDS)
 """Names under which rows have the thought before an answer."""
 
 # C0 controls but white space (tab, newline, vertical tab, form feed, return), and delete; C1 controls, which all begin

@@ -16,7 +16,7 @@ from sciriff.data.mix_card import RemarkCard
 from sciriff.data.records import Conversation
 from sciriff.data.token_file import batches, write_token_file
 from sciriff.mix.tally import Found
-from sciriff.mix.token_spool import Remark, TokenRow, TokenSpool
+from sciriff.mix.token_spool import TokenRow, TokenSpool
 from sciriff.models.chat_markup import PLAIN, Markup, Rendered, TrainingRow, guarded_marks, jinja_template
 from sciriff.models.tokenizer_template import Inexpressible, template_of
 from sciriff.run.digest import value_digest
@@ -32,7 +32,7 @@ BATCH_CHARACTERS = 1 << 19
 
 ONLY_LAST = "the tokenizer's chat template lets only the last of its answers be learnt"
 
-THOUGHT = b'"thought":'
+THOUGHT_KEY = b'"thought":'
 """In the line of a row with a thought, and in few others."""
 
 MOST_KINDS = 20
@@ -100,7 +100,7 @@ class Tokeniser:
     ) -> int | str | None:
         if isinstance(row, Inexpressible):
             return self._kind(row)
-        if row.alone and self._on_bad_row == "only_whole":
+        if row.remark.alone and self._on_bad_row == "only_whole":
             return ONLY_LAST
         ends = row.answers if truncate == "turns" else row.answers[-1:]
         messages, tokens = max((end for end in ends if end[1] <= limit), default=(0, 0))
@@ -108,7 +108,7 @@ class Tokeniser:
             kept = replace(conversation, messages=conversation.messages[:messages])
             self._keep(kept, row, tokens)
             return len(conversation.messages) - messages
-        if row.alone and truncate == "turns":  # its earlier answers are no part of this row
+        if row.remark.alone and truncate == "turns":  # its earlier answers are no part of this row
             return self._fit_beginning(conversation, limit)
         return None
 
@@ -149,7 +149,7 @@ class Tokeniser:
             return None
 
     def _keep(self, conversation: Conversation, row: TrainingRow, tokens: int) -> None:
-        self._spool.add(conversation, row.ids[:tokens], row.targets[:tokens], Remark(*row[3:]))
+        self._spool.add(conversation, row.ids[:tokens], row.targets[:tokens], row.remark)
 
     def remarks(self, mix: Path) -> RemarkCard:
         """Count the rows of a finished mix of which not all is learnt."""
@@ -157,7 +157,7 @@ class Tokeniser:
         with mix.open("rb") as file:
             for number, line in enumerate(file, 1):
                 remark = self._spool.remark(line.rstrip(b"\n"))
-                without_place = not self.may_refuse and THOUGHT in line
+                without_place = not self.may_refuse and THOUGHT_KEY in line
                 if remark is None and not without_place:
                     continue
                 row = record_of(line, Conversation, mix, number)

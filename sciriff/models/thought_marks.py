@@ -46,5 +46,7 @@ NAMED = {
     "cohere_command3": COHERE,
 }
 """Name of a reasoning parser of vLLM -> its marks."""
+FIELDS = ("reasoning_content", "thinking", "reasoning")
+"""Names that the thought of a message has: in templates and in rows."""
 AROUND = tuple((marks.start + marks.label.strip(), marks.end) for marks in IN_VOCABULARY if marks is not CHANNELS)
 """(what stands before a thought, what after it), of marks that an empty thought may have."""

@@ -18,7 +18,7 @@ from typing import Any
 from sciriff.config import ModelConfig
 from sciriff.models.chat_markup import PLAIN, prompt_ids
 from sciriff.models.engines.stop_strings import StopStrings
-from sciriff.models.thought_marks import CHANNELS, IN_VOCABULARY, NAMED, NONE, THINK, Marks
+from sciriff.models.thought_marks import CHANNELS, FIELDS, IN_VOCABULARY, NAMED, NONE, THINK, Marks
 from sciriff.run.json_lines import Message
 from sciriff.run.user_error import UserError
 from sciriff.run.visible import visible_line
@@ -27,8 +27,6 @@ BLANK_START = 8
 """Most tokens of white space before the mark that begins a thought."""
 LONGEST_MARK = 64
 """Characters of a mark that a template may name."""
-FIELDS = ("reasoning_content", "reasoning", "thinking")
-"""Names of the thought in a tokenizer's response template."""
 CHOICE = re.compile(r"(?<!\\)[.*+?()\[\]{}^$|]|\\\w")
 """What a pattern has that matches more than one text."""
 HEADER = re.compile(r"(?:<\|start\|>[^<]*)?<\|channel\|>[^<]*(?:<\|constrain\|>[^<]*)?<\|message\|>")
@@ -106,17 +104,17 @@ class Thoughts:
         return (self.also_end | frozenset(end_ids)) - self.message_ends
 
     def split(self, ids: Sequence[int], tokenizer: Any) -> Split:
-        """Part a whole output, end tokens included."""
-        standing = Standing(self, tokenizer)
-        standing.read(ids)
-        if standing.answers:
-            begins = standing.begins
+        """Split a whole output, end tokens included."""
+        so_far = OutputSoFar(self, tokenizer)
+        so_far.read(ids)
+        if so_far.answers:
+            begins = so_far.begins
             if not begins and not self.opened:
                 return Split(None, 0, ids, "", True)
             text = _decoded(tokenizer, ids[:begins])
-            head, rest = (text, "") if self.end else _parted(text, self.marks.end)
+            head, rest = (text, "") if self.end else _split_at(text, self.marks.end)
             return Split(self._cleaned(head), begins, ids[begins:], rest, True)
-        if not standing.thinks:
+        if not so_far.thinks:
             return Split(None, 0, ids, "", True)
         return Split(self._cleaned(_decoded(tokenizer, ids)), len(ids), [], "", False)
 
@@ -150,7 +148,7 @@ class Thoughts:
         return text.removeprefix(self.marks.label).strip()
 
 
-class Standing:
+class OutputSoFar:
     """Where a growing output stands: before its thought, in it, or in its answer."""
 
     def __init__(self, thoughts: Thoughts, tokenizer: Any) -> None:
@@ -323,6 +321,6 @@ def _decoded(tokenizer: Any, ids: Sequence[int]) -> str:
     return text
 
 
-def _parted(text: str, mark: str) -> tuple[str, str]:
+def _split_at(text: str, mark: str) -> tuple[str, str]:
     head, _, rest = text.partition(mark)
     return head, rest

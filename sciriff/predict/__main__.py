@@ -27,7 +27,7 @@ from sciriff.predict.prompts import SERVERS, Prompt, make_prompt
 from sciriff.predict.room import room_for_prompt
 from sciriff.predict.saved_rows import RequestedAnswer, Saved
 from sciriff.predict.shares import Shares
-from sciriff.predict.thought_rows import endings, find_thoughts, parted
+from sciriff.predict.thought_rows import endings, find_thoughts, split_answer
 from sciriff.run import machine
 from sciriff.run.digest import value_digest
 from sciriff.run.messages import show
@@ -290,7 +290,7 @@ def to_row(
 def to_thinking_row(prompt: Prompt, digest: str, answer: Answer, tokenizer: Any, thoughts: Thoughts) -> Prediction:
     """Make the row of an answer that a thought may stand before."""
     ended = answer.finish_reason == "stop"
-    found = parted(prompt.ids, answer, ended, thoughts, tokenizer, specials=True)
+    found = split_answer(prompt.ids, answer, ended, thoughts, tokenizer, specials=True)
     row = prompt.row(found.text, found.finish_reason, len(answer.token_ids), digest)
     return replace(row, thought=found.thought, thought_tokens=found.thought_tokens)
 

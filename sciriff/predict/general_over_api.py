@@ -10,7 +10,7 @@ from sciriff.models.api.service import Service, log_line
 from sciriff.models.engines.sampling import seed_of, stream_of
 from sciriff.predict.general_answers import GeneralAnswers, cut_at_stop, read_asked
 from sciriff.predict.paid_answers import PaidAnswer, PaidAnswers, endings, model_keys, server_settings
-from sciriff.predict.thought_rows import Parted
+from sciriff.predict.thought_rows import AnswerParts
 from sciriff.run.digest import value_digest
 from sciriff.run.run_dir import RunDir
 from sciriff.run.user_error import UserError
@@ -20,12 +20,14 @@ class GeneralPrompts:
     """The general prompts of a run and their answers. What is paid for is the whole answer; stop strings, which not
     every server takes, cut the row that is made of it."""
 
-    def __init__(self, config: Config, run: RunDir, service: Service, part: Callable[[PaidAnswer], Parted]) -> None:
+    def __init__(
+        self, config: Config, run: RunDir, service: Service, split: Callable[[PaidAnswer], AnswerParts]
+    ) -> None:
         """UserError if the prompts are not there, or are none for a server."""
         self.service = service.greedy()
         self.config = config
         self.api = config.answering_model.api
-        self.part = part
+        self.split = split
         self.settings = server_settings(self.service, config.answering_model)
         made_with = value_digest(self.settings)
         self.answers = GeneralAnswers(run, read_asked(run), made_with, config.most_thought)
@@ -93,7 +95,7 @@ class GeneralPrompts:
     def add(self, id: str, answer: PaidAnswer) -> None:
         """Write the rows of an answer that is paid for."""
         rows = []
-        found = self.part(answer)
+        found = self.split(answer)
         for digest in self.asking[id]:
             request = self.answers.requests[digest]
             text, finish_reason = cut_at_stop(found.text, request.stops), found.finish_reason

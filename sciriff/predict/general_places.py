@@ -8,8 +8,9 @@ from typing import Any
 from sciriff.config import EngineConfig
 from sciriff.data.general_rows import GeneralAnswer, GeneralRequest
 from sciriff.models.engines import Answer, Request
+from sciriff.models.thoughts import Thoughts
 from sciriff.predict.general_answers import GeneralAnswers, cut_at_stop
-from sciriff.predict.thought_rows import endings, parted
+from sciriff.predict.thought_rows import endings, split_answer
 from sciriff.run.digest import value_digest
 from sciriff.run.messages import show
 from sciriff.run.run_dir import RunDir
@@ -36,6 +37,8 @@ class GeneralPlaces:
         self._asked = asked
         self._first = first
         self._digests = list(asked)
+        self._thoughts: Thoughts | None = None
+        self._thinking = 0
 
     def added_to(self, request: Request, tokenizer: Any) -> Request:
         """Append the prompts to a request, to be begun when all before have their answers."""
@@ -90,7 +93,7 @@ class GeneralPlaces:
         finish_reason, thought, tokens = answer.finish_reason, None, None
         if self._thoughts is not None:
             prompt = self._asked[digest].prompt
-            found = parted(prompt, answer, ended, self._thoughts, self._tokenizer, specials=False)
+            found = split_answer(prompt, answer, ended, self._thoughts, self._tokenizer, specials=False)
             text, thought, tokens = found.text, found.thought, found.thought_tokens
             finish_reason = found.finish_reason or finish_reason
         else:

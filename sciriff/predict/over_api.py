@@ -17,7 +17,7 @@ from sciriff.predict.general_over_api import GeneralPrompts
 from sciriff.predict.paid_answers import PaidAnswer, PaidAnswers, endings, model_keys, server_settings
 from sciriff.predict.prompts import Prompt
 from sciriff.predict.saved_rows import RequestedAnswer
-from sciriff.predict.thought_rows import Parted, find_thoughts, parted_by_server
+from sciriff.predict.thought_rows import AnswerParts, find_thoughts, split_paid
 from sciriff.run.digest import value_digest
 from sciriff.run.locks import hold_or_refuse
 from sciriff.run.progress import Progress
@@ -66,7 +66,7 @@ class Answering:
                 self.asking.setdefault(self.digest(prompt), []).append(prompt)
         self.rows = {prompt.key: prompt.skipped_row() for prompt in prompts if prompt.skipped}
         self.thoughts, self.tokenizer = find_thoughts(config, tokenizer), tokenizer
-        self.general = GeneralPrompts(config, run, service, self.part) if "general" in config.active_stages else None
+        self.general = GeneralPrompts(config, run, service, self.split) if "general" in config.active_stages else None
 
     def top_p(self) -> dict[str, float]:
         """Sent only where it is not 1: some models take it at no value."""
@@ -167,13 +167,13 @@ class Answering:
         """Write an answer as paid for, whether it is asked for now or not."""
         return self.paid.add(call, reply, self.service.usd(call, reply))
 
-    def part(self, answer: PaidAnswer) -> Parted:
-        """Part thought and answer of what is paid for."""
-        return parted_by_server(answer, self.thoughts, self.tokenizer)
+    def split(self, answer: PaidAnswer) -> AnswerParts:
+        """Split thought and answer of what is paid for."""
+        return split_paid(answer, self.thoughts, self.tokenizer)
 
     def take(self, prompts: list[Prompt], answer: PaidAnswer) -> list[Prediction]:
         """Make the rows of an answer and keep them in `rows`."""
-        found = self.part(answer)
+        found = self.split(answer)
         text, finish_reason = found.text, found.finish_reason
         if self.config.eval.parity == "reference" and (kept := parity.before_stop(text)) != text:
             text, finish_reason = kept, "stop"

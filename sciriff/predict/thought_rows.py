@@ -15,7 +15,7 @@ from sciriff.run.messages import show
 
 
 @dataclass(frozen=True)
-class Parted:
+class AnswerParts:
     """An output in its parts."""
 
     text: str
@@ -39,24 +39,24 @@ def find_thoughts(config: Config, tokenizer: Any) -> Thoughts | None:
     return thoughts
 
 
-def parted(
+def split_answer(
     prompt: list[int], answer: Answer, ended_by_model: bool, thoughts: Thoughts, tokenizer: Any, specials: bool
-) -> Parted:
-    """Part the tokens of an output, whose last one is left out if the model ended it with that. `specials`: whether
+) -> AnswerParts:
+    """Split the tokens of an output, whose last one is left out if the model ended it with that. `specials`: whether
     special tokens stay in the text of the answer."""
     finish_reason = answer.finish_reason
     split = thoughts.after(prompt, tokenizer).split(answer.token_ids, tokenizer)
     ids = split.answer[:-1] if ended_by_model else split.answer
     if not split.answered:
         ended = UNFINISHED_THOUGHT if finish_reason == "length" else NO_CONTENT
-        return Parted("", ended, split.thought, split.thought_tokens)
+        return AnswerParts("", ended, split.thought, split.thought_tokens)
     decoded = tokenizer.decode(list(ids), skip_special_tokens=not specials, clean_up_tokenization_spaces=False)
     text = split.text(decoded)
-    return Parted(text, finish_reason, split.thought, split.thought_tokens or None)
+    return AnswerParts(text, finish_reason, split.thought, split.thought_tokens or None)
 
 
-def parted_by_server(answer: PaidAnswer, thoughts: Thoughts | None, tokenizer: Any) -> Parted:
-    """Part the answer of a server, which may have told the thought apart; tokens that it does not tell are counted
+def split_paid(answer: PaidAnswer, thoughts: Thoughts | None, tokenizer: Any) -> AnswerParts:
+    """Split the answer of a server, which may have told the thought apart; tokens that it does not tell are counted
     here if the tokenizer is the model's own."""
     text, ended, thought, tokens = answer.text, answer.finish_reason, answer.thought, answer.thought_tokens
     # some servers do not say why an answer ended
@@ -70,7 +70,7 @@ def parted_by_server(answer: PaidAnswer, thoughts: Thoughts | None, tokenizer: A
         whole = thought.encode("utf-8", "replace").decode()  # half characters have no tokens
         counted = len(tokenizer(whole, add_special_tokens=False, verbose=False)["input_ids"])
         tokens = min(counted, answer.output_tokens)
-    return Parted(text, ended, thought, tokens)
+    return AnswerParts(text, ended, thought, tokens)
 
 
 def same_under(

@@ -106,6 +106,7 @@ def test_what_was_read_decides_nothing(job: Checked, tiny: Path, tmp_path: Path)
     run.root.mkdir()
     for one in (unread, config, other):
         freeze(one, run)
+    run.checkpoints.mkdir()
     with pytest.raises(UserError, match=r"was made with model\.shape"):
         freeze(typed, run)
 

@@ -11,7 +11,7 @@ from sciriff.config import ModelConfig
 from sciriff.models import thought_marks
 from sciriff.models.engines.stop_strings import StopStrings
 from sciriff.models.engines.thinking import Thinking
-from sciriff.models.thoughts import Standing, Thoughts, thoughts_of
+from sciriff.models.thoughts import OutputSoFar, Thoughts, thoughts_of
 
 
 def model_like(thinking: str | None = None) -> ModelConfig:
@@ -120,11 +120,11 @@ def test_a_growing_output_stands_where_the_whole_one_does() -> None:
         found, tokenizer = of(family)
         ids = ids_of(tokenizer, output)
         whole = found.split(ids, tokenizer)
-        standing = Standing(found, tokenizer)
+        so_far = OutputSoFar(found, tokenizer)
         for count in range(1, len(ids) + 1):
-            standing.read(ids[:count])
-        assert standing.answers
-        assert standing.begins == whole.thought_tokens
+            so_far.read(ids[:count])
+        assert so_far.answers
+        assert so_far.begins == whole.thought_tokens
 
 
 def test_an_end_token_of_a_message_ends_no_thought() -> None:

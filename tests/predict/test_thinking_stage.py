@@ -2,13 +2,14 @@
 
 import json
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from predict_runs import files_of, finish, make_run, row, tiny_model, write_rows
-from thinking_models import save_thinker, tokenizer_like
+from thinking_models import save_thinker, threads, tokenizer_like
 
 from sciriff import score
 from sciriff.config import EngineConfig, GeneralConfig, ModelConfig, load
@@ -25,6 +26,12 @@ from sciriff.run.run_dir import RunDir
 
 ROWS = 12
 LIMIT, BUDGET = 10, 14
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    with threads(1):
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +88,6 @@ def test_thoughts_are_kept_apart_and_have_a_budget(tmp_path: Path, model: ModelC
     assert [one.thought for one in saved] == [one.thought for one in rows]
 
 
-@pytest.mark.slow
 def test_another_budget_keeps_what_it_does_not_change(tmp_path: Path, model: ModelConfig, instances: Path) -> None:
     """Each row is that of a fresh run with the same budget."""
     engine = EngineConfig(name="transformers", batch_tokens=1)
