@@ -10,7 +10,8 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from sciriff.config import ModelConfig
-from sciriff.models.stored_weights import no_model_folder, refuse_missing, restore_before_training
+from sciriff.models.stored_formats import no_model_folder
+from sciriff.models.stored_weights import refuse_missing, restore_before_training
 from sciriff.models.towers import towers
 from sciriff.run import known_errors
 from sciriff.run.user_error import UserError

@@ -20,7 +20,7 @@ from typing import Any
 from sciriff.config import ShapeConfig, as_dict, shape_of_values
 from sciriff.models import safetensors_header
 from sciriff.models.loading import reason_for
-from sciriff.models.stored_weights import no_model_folder
+from sciriff.models.stored_formats import no_model_folder
 from sciriff.run import known_errors
 from sciriff.run.digest import value_digest
 from sciriff.run.user_error import UserError

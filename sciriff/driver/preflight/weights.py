@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sciriff.config import LORA_PATTERN, Config, nearest
 from sciriff.models.safetensors_header import missing_shards
-from sciriff.models.stored_weights import cannot_be_restored, no_model_folder
+from sciriff.models.stored_formats import cannot_be_restored, no_model_folder
 from sciriff.models.training_memory import linear_layers, shape_of
 from sciriff.run.manifest import Manifest
 from sciriff.run.run_dir import RunDir
