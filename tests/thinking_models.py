@@ -1,5 +1,7 @@
 """Tokenizers of models that think: the sample's, with the tokens of a family and its real chat template."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache
 from importlib.util import find_spec
@@ -26,6 +28,7 @@ TOKENS = {
     ),
     "gptoss": (("<|start|>", "<|message|>", "<|channel|>", "<|end|>", "<|return|>", "<|call|>", "<|constrain|>"), ()),
     "gemma4": (("<bos>", "<|turn>", "<turn|>", "<|channel>", "<channel|>", "<|think|>"), ()),
+    "cohere": (("<|START_THINKING|>", "<|END_THINKING|>", "<|START_RESPONSE|>", "<|END_RESPONSE|>"), ()),
 }
 """Template of TRL -> special tokens, and other tokens."""
 ENDS = {
@@ -54,6 +57,17 @@ def tokenizer_like(name: str, *, plain: bool = False) -> Any:
     tokenizer.eos_token = ENDS.get(name, "<|im_end|>")
     tokenizer.chat_template = template(name)
     return tokenizer
+
+
+@contextmanager
+def threads(count: int) -> Iterator[None]:
+    """Compute with so many threads: of a tiny model one is faster, and much faster on a busy machine."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def save_thinker(folder: Path) -> ModelConfig:

@@ -210,6 +210,11 @@ class ModelConfig:
                         f"model.{name} has no meaning for model={self.name}, whose weights {self.api.provider} keeps; "
                         "for another model: model=custom model.path=FOLDER_OR_HUB_ID"
                     )
+            if self.thinking not in (None, "none"):
+                raise UserError(
+                    f"model.thinking={self.thinking} has no meaning for model={self.name}, whose thoughts "
+                    f"{self.api.provider} tells apart itself: leave it out, or say none of a model that does not think"
+                )
             if self.chat != "server":
                 raise UserError(f"model.chat={self.chat}: {self.api.provider} writes the markup, so it must be server")
             return

@@ -112,6 +112,11 @@ class Config:
         API is given."""
         return self.eval.thinking_tokens or (self.model.api.thinking_tokens if self.model.api is not None else 0)
 
+    @property
+    def most_thought(self) -> int:
+        """The same of the model that answers; a model that is said not to think has none, and leaves the room free."""
+        return 0 if self.model.thinking == "none" else self.thinking_tokens
+
     def _check_sampling(self) -> None:
         """UserError for samples that would all be the same, and for sampling under eval.parity=reference."""
         samples, temperature = self.eval.samples, self.temperature

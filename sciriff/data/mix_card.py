@@ -56,6 +56,8 @@ class TallyCard(TypedDict):
     same_text: int
     shortened: int
     read_with_control_characters: FoundRows
+    read_with_other_thoughts: NotRequired[FoundRows]
+    """Rows whose field for a thought has no text; absent if there are none."""
     dropped: dict[str, FoundRows]
     """Keys are reasons."""
     dropped_by_source: dict[str, dict[str, int]]

@@ -4,6 +4,7 @@ from typing import Any
 
 from sciriff.config import FREE_TO_CHANGE, Config, GeneralConfig, RecreateConfig, as_dict, read, to_yaml
 from sciriff.config.plain_yaml import plain_values
+from sciriff.run.manifest import Manifest
 from sciriff.run.run_dir import RunDir
 from sciriff.run.user_error import UserError
 from sciriff.run.whole_file import write_whole
@@ -19,7 +20,8 @@ def freeze(config: Config, run: RunDir) -> None:
 
 
 def refuse_another(config: Config, run: RunDir) -> None:
-    """UserError where the folder is another run's, with the first key that differs or that its config lacks."""
+    """UserError where the folder is another run's, with the first key that differs or that its config lacks. A folder
+    in which nothing has been finished or saved is nobody's: what was wrong with its command may be typed rightly."""
     if not run.config.is_file():
         return
     old, new = SINCE_THEN | read(run.config), plain_values(to_yaml(config).encode())
@@ -30,8 +32,16 @@ def refuse_another(config: Config, run: RunDir) -> None:
             f"{run.config} has no {lost[0]}: it is cut off, or of another version of sciriff; remove it, and this "
             "command writes it again and keeps what is finished, or choose another name=..."
         )
-    if difference := _first_difference(old, new):
+    if (difference := _first_difference(old, new)) and not _has_nothing(run):
         raise UserError(f"{run.root} was made with {difference}; choose another name=... or remove that folder")
+
+
+def _has_nothing(run: RunDir) -> bool:
+    """Whether no stage is finished and none has saved what another start would go on with."""
+    if any(record.status == "done" for record in Manifest.read(run.manifest).stages.values()):
+        return False
+    saved = (run.recreated, run.mix, run.checkpoints, run.metrics, run.model, run.predictions, run.paid_answers)
+    return not any(path.exists() for path in (*saved, run.answer_batch, run.general, run.judgements, run.scores))
 
 
 def _has_no_typed_shape(values: dict[str, Any]) -> bool:

@@ -86,7 +86,7 @@ class Trainer:
             problem = f"row {self.data.ids[longest_row]} has {longest} tokens, and the context window of "
             raise UserError(f"{problem}{config.model.name} is {context}; set train.max_length={context}")
         self.vocabulary: int = text.vocab_size
-        self.layers = throughput.attention_layers(self.model.language_model)
+        self.attention_layers = throughput.attention_layers(self.model.language_model)
         self.attention_width = throughput.attention_width(text)
         self.plan = save_rehearsal.rehearse(config.model, self.model.language_model, workers)
         with packing_check.own_forward(self.model):
@@ -99,6 +99,8 @@ class Trainer:
         """Losses of the steps done so far; complete on rank 0 only."""
         on_gpu = workers.device.type == "cuda"
         recomputed = activation_checkpointing.enable(self.model.language_model, config.train, on_gpu)
+        layers = len(text_model.outermost_layers(self.model.language_model))
+        refuse_uneven(config, rehearsal)
         self.backend: Backend = backend(config, self.model, workers, uneven=bool(rehearsal.by_chance))
         reason = packing_check.settle(self.model, self.backend, config.train, self.vocabulary, longest, workers)
         if reason is not None:
@@ -112,7 +114,7 @@ class Trainer:
         workers.log(
             f"{self.steps} steps of {config.train.global_batch_size} of {len(self.rows)} rows; {workers.count} "
             f"{workers.device.type} process{'es' if workers.count > 1 else ''}, {config.train.precision}, attention "
-            f"{self.model.attention_name}, cross entropy {self.model.cross_entropy}, {recomputed} of {self.layers} "
+            f"{self.model.attention_name}, cross entropy {self.model.cross_entropy}, {recomputed} of {layers} "
             "layers' activations computed again, "
             + (f"DeepSpeed ZeRO-{config.deepspeed.zero_stage}" if config.deepspeed.zero_stage else "no DeepSpeed")
         )
@@ -213,7 +215,9 @@ class Trainer:
 
     def costs(self, lengths: list[int]) -> list[float]:
         """Return the FLOPs of a training pass over sequences of these lengths."""
-        return [throughput.sequence_flops(self.parameters, n, self.layers, self.attention_width) for n in lengths]
+        return [
+            throughput.sequence_flops(self.parameters, n, self.attention_layers, self.attention_width) for n in lengths
+        ]
 
     def spread(self, lengths: list[int]) -> Plan:
         """Return how sequences of these lengths are spread over the ranks and their micro-batches."""
@@ -316,6 +320,19 @@ class Trainer:
     def name_rows(self, rows: Sequence[int] | np.ndarray, limit: int = 8) -> str:
         ids = [self.data.ids[row] for row in rows]
         return ", ".join(ids[:limit]) + (f" and {len(ids) - limit} more" if len(ids) > limit else "")
+
+
+def refuse_uneven(config: Config, rehearsal: text_model.Rehearsal) -> None:
+    """UserError if ranks may use other weights than each other in a micro-batch and DeepSpeed would send both."""
+    zero = config.deepspeed
+    whole = zero.zero_stage == 3 and zero.whole_layers and not config.train.adapts
+    if rehearsal.by_chance and zero.zero_stage and not whole:
+        fix = "" if config.train.adapts else " or deepspeed=zero3 deepspeed.whole_layers=true"
+        raise UserError(
+            f"deepspeed.zero_stage={zero.zero_stage} does not go with {config.model.name}, whose experts are layers of "
+            f"their own ({rehearsal.by_chance[0]}): a rank whose text uses none of one would be waited for; choose "
+            f"deepspeed=none{fix}"
+        )
 
 
 def usable_rows(data: TokenFile, config: Config, workers: Workers) -> np.ndarray:

@@ -63,6 +63,8 @@ def settle(
             if not any(known.search(error) for known in (known_errors.NO_PACKED_KERNEL, known_errors.NO_SUCH_ARGUMENT)):
                 raise
             leak = "its layers cannot be told where rows begin"
+        # One rank's rounding may be on the other side of a threshold: what one finds holds for all.
+        leak = next((found for found in workers.gather([leak]) if found is not None), None)
         if leak is None:
             return None
         reason = reason or leak
@@ -82,21 +84,20 @@ def _check_single_rows(
     expected = batch.tokens[0, 1:][targets].to(logits.device)
     reference = float(functional.cross_entropy(logits, expected, reduction="sum"))
     try:
-        alone = float(backend.evaluate(batch))
+        alone, reference = _furthest(workers, float(backend.evaluate(batch)), reference)
     except UnsupportedAttention as error:
         if train.attention != "auto":
             raise UserError(f"{error}; set train.attention=eager") from None
         workers.log(f"{error}: attention is eager, which is slower")
         _use(model, "eager")
-        alone = float(backend.evaluate(batch))
+        alone, reference = _furthest(workers, float(backend.evaluate(batch)), reference)
     _, rounding = ROUNDING[train.precision]
     if not _agree(alone, reference, rounding) and not model.own_head:
         model.own_head = True
-        ours, alone = alone, float(backend.evaluate(batch))
-        if _agree(alone, reference, rounding):
+        otherwise = _furthest(workers, float(backend.evaluate(batch)), reference)
+        if _agree(*otherwise, rounding):
             workers.log("the output layer is of an unknown kind: the model makes its logits itself, all at once")
-        else:
-            alone = ours
+            alone, reference = otherwise
     if not _agree(alone, reference, rounding):
         advice = "" if model.attention_name == "eager" else "; try train.attention=eager"
         raise UserError(
@@ -195,6 +196,12 @@ def _unlearnt(length: int, step: int, vocabulary: int) -> tuple[np.ndarray, np.n
 
 def _tokens(count: int, step: int, vocabulary: int) -> np.ndarray:
     return (np.arange(1, count + 1) * step) % vocabulary
+
+
+def _furthest(workers: Workers, loss: float, reference: float) -> tuple[float, float]:
+    """Return the pair of that rank on which they differ most, so that all decide alike."""
+    pairs: list[tuple[float, float]] = workers.gather([(loss, reference)])
+    return max(pairs, key=lambda pair: difference if math.isfinite(difference := abs(pair[0] - pair[1])) else math.inf)
 
 
 def _agree(a: float, b: float, rounding: float) -> bool:

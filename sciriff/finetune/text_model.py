@@ -6,7 +6,8 @@ second step if a trained weight gets no gradient, and under ZeRO weight decay wo
 
 import contextlib
 import re
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -85,13 +86,17 @@ def rehearse(model: Any, vocabulary: int, workers: Workers, in_shares: bool) -> 
         reached = _leaves(model(*batch.to(workers.device)))
     if not any(weight in reached for _, weight in trained):
         raise UserError(f"the loss of {type(model).__name__} depends on no weight that is to be trained")
+    # Rounding may send a token to another expert on another rank, and all must freeze the same weights.
+    everywhere = Counter(workers.gather([name for name, weight in trained if weight not in reached]))
+    missed = [(name, weight) for name, weight in trained if everywhere[name] == workers.count]
+    by_chance = [name for name, _ in trained if 0 < everywhere[name] < workers.count]
     # An expert without a token in this text may get one in the next: its layer's other experts tell.
-    families = {_experts_alike(name) for name, weight in trained if weight in reached}
-    missed = [(name, weight) for name, weight in trained if weight not in reached]
+    families = {_experts_alike(name) for name, _ in trained if everywhere[name] < workers.count}
     frozen = [(name, weight) for name, weight in missed if _experts_alike(name) not in families]
     for _, weight in frozen:
         weight.requires_grad_(False)
-    return Rehearsal(frozen, [name for name, _ in missed if _experts_alike(name) in families])
+    by_chance += [name for name, _ in missed if _experts_alike(name) in families]
+    return Rehearsal(frozen, by_chance)
 
 
 def _leaves(loss: torch.Tensor) -> set[torch.Tensor]:
@@ -116,10 +121,11 @@ def _experts_alike(name: str) -> str:
 
 
 def _move(model: nn.Module, device: torch.device, in_shares: bool) -> None:
-    """Move the model to its device as DDP's or DeepSpeed's wrapping would; under ZeRO-3 its buffers only."""
+    """Move the model to its device as DDP's or DeepSpeed's wrapping would; under ZeRO-3 what it has not partitioned:
+    buffers, and the weights of a model that was built on the spot."""
     if in_shares:
-        for buffer in model.buffers():
-            buffer.data = buffer.data.to(device)
+        for tensor in (*model.buffers(), *(weight for weight in model.parameters() if not hasattr(weight, "ds_id"))):
+            tensor.data = tensor.data.to(device)
     elif any(parameter.device.type != device.type for parameter in model.parameters()):
         model.to(device)
 
@@ -135,8 +141,11 @@ def _gathered_by_layer(model: nn.Module) -> Iterator[None]:
     others = [weight for _, weight in named_parameters(language_model) if weight not in in_layers]
     held: list[Any] = []
 
+    def whole(weights: Iterable[Any]) -> Any:
+        return GatheredParameters([weight for weight in weights if hasattr(weight, "ds_id")])
+
     def gather(layer: nn.Module, inputs: Any) -> None:
-        held.append(GatheredParameters(list(layer.parameters())))
+        held.append(whole(layer.parameters()))
         held[-1].__enter__()
 
     def release(layer: nn.Module, inputs: Any, outputs: Any) -> None:
@@ -145,7 +154,7 @@ def _gathered_by_layer(model: nn.Module) -> Iterator[None]:
     hooks = [layer.register_forward_pre_hook(gather) for layer in layers]
     hooks += [layer.register_forward_hook(release) for layer in layers]
     try:
-        with GatheredParameters(others):
+        with whole(others):
             yield
     finally:
         while held:

@@ -146,7 +146,7 @@ def item_of(
         question=_text(question if isinstance(question, str) else asked.choices),
         target=_text(target_of(task, row)),
         answer=_text(model.most_likely.get(key) or (answer.text if answer else "")),
-        thought_tokens=answer.thought_tokens if answer else None,
+        thought_tokens=answer.thought_tokens if answer and answer.thought != "" else None,
     )
 
 

@@ -11,12 +11,11 @@ from typing import Any
 
 from sciriff.config import ChatSettings
 from sciriff.models.api.limits import estimated_tokens
-from sciriff.models.chat_markup import PLAIN as PLAIN_SETTINGS
-from sciriff.models.chat_markup import Markup
+from sciriff.models.chat_markup import PLAIN, Markup
 from sciriff.run.json_lines import Message
 from sciriff.run.user_error import UserError
 
-PLAIN = "general"
+FEW_SHOT_TEXT = "general"
 """Markup of base models, which get lm-eval's few-shot text as it is."""
 SERVER = "server"
 NAME = "\0prompt {}\0"
@@ -48,9 +47,7 @@ class Encoded:
 class Prompter:
     """Names and encodes prompts for one model. `context` is the most tokens of a prompt with its answer."""
 
-    def __init__(
-        self, chat: str, tokenizer: Any, context: int, turns: bool, settings: ChatSettings = PLAIN_SETTINGS
-    ) -> None:
+    def __init__(self, chat: str, tokenizer: Any, context: int, turns: bool, settings: ChatSettings = PLAIN) -> None:
         self.chat = chat
         self.turns = turns
         self.context = context
@@ -61,7 +58,7 @@ class Prompter:
 
     @property
     def plain(self) -> bool:
-        return self.chat == PLAIN
+        return self.chat == FEW_SHOT_TEXT
 
     def name(self, prompt: Prompt) -> str:
         """Keep a prompt and return the name that lm-eval gets for its text."""

@@ -26,7 +26,9 @@ from sciriff.mix.card_page import page
 from sciriff.mix.overlap_check import evaluation_digest, overlap_check, unchecked_card
 from sciriff.mix.recipe import BATCH
 from sciriff.mix.tokenise import Tokeniser, markup_digest
+from sciriff.models.chat_markup import unseen_day
 from sciriff.models.loading import load_tokenizer
+from sciriff.models.thoughts import refuse_budget, thoughts_of
 from sciriff.models.tokenizer_template import THINKING, template_of
 from sciriff.run.digest import file_digest, value_digest
 from sciriff.run.json_lines import read_jsonl
@@ -50,7 +52,10 @@ def main(config: Config, run: RunDir) -> None:
     cache = Path(config.cache_dir).expanduser().resolve()
     recipe = recipe_of(config)
     tokenizer = load_tokenizer(config.model)
+    _check_budget_of_thoughts(config, tokenizer)
     settings = config.model.chat_settings
+    if unseen := unseen_day(config.model, tokenizer):
+        show(unseen)
     markup = markup_digest(chat, tokenizer, settings)
     folder = cache / "mixes" / _key(recipe, markup)
     cache.mkdir(parents=True, exist_ok=True)
@@ -123,6 +128,15 @@ def main(config: Config, run: RunDir) -> None:
     _write_card(run.mix_card, card)
     write_whole(run.mix_card_page, page(card, config.mix))
     show(*card_table.lines(card))
+
+
+def _check_budget_of_thoughts(config: Config, tokenizer: Any) -> None:
+    """UserError for eval.thinking_tokens where this tokenizer, which the trained model keeps, has no known mark: before
+    the training, not after it."""
+    asked = "predict" in config.active_stages and not config.engine.asks and config.eval.model is None
+    unknown = asked and config.thinking_tokens and config.model.thinking is None
+    if unknown and thoughts_of(config.model, tokenizer) is None:
+        refuse_budget(config.model, config.thinking_tokens)
 
 
 def _check_prompts(card: MixCard, tokenizer: PreTrainedTokenizerFast, settings: ChatSettings) -> None:

@@ -42,6 +42,11 @@ def remarks(card: MixCard) -> list[str]:
     lines += [f"left out, {part['rows']:,} rows: {reason}" for reason, part in card["dropped"].items()]
     lines += [f"repeated: {rows:,} rows of {name} (epochs)" for name, rows in card["repeated"].items()]
     lines += [f"{count['rows']:,} rows {what}, such as {count['first'][0]}" for count, what in _not_learnt(card)]
+    if other := card.get("read_with_other_thoughts"):
+        lines.append(
+            f"{other['rows']:,} rows have something else than text where a thought may be, which is ignored, such as "
+            f"{other['first'][0]}"
+        )
     if card["same_text"]:
         lines.append(f"{card['same_text']:,} rows have the text of an earlier one: a finished mix is taken row for row")
     if card["shortened"]:

@@ -10,6 +10,7 @@ from sciriff.data.records import Conversation
 from sciriff.data.source_rows import read_rows
 from sciriff.mix.science_filter import ScienceFilter
 from sciriff.mix.tally import MixTally
+from sciriff.models.thought_marks import FIELDS
 from sciriff.run.json_lines import Message
 from sciriff.run.user_error import UserError
 
@@ -17,7 +18,7 @@ SCIENCE = "science"
 """Datasets of science rows are called `science.<task>`; Tulu-V2 has some with such names, too."""
 
 ROLES = ("system", "user", "assistant")
-THOUGHTS = ("thought", "reasoning_content", "thinking", "reasoning")
+THOUGHTS = ("thought", *FIELDS)
 """Names under which rows have the thought before an answer."""
 
 # C0 controls but white space (tab, newline, vertical tab, form feed, return), and delete; C1 controls, which all begin
@@ -79,6 +80,8 @@ def read_conversations(
             continue
         if any(_has_controls(message.content + (message.thought or "")) for message in conversation.messages):
             tally.read_with_control_characters.add(where)
+        if _has_other_thought(row):
+            tally.read_with_other_thoughts.add(where)
         task = conversation.dataset.removeprefix(SCIENCE + ".")
         if science is not None and (refusal := science.refusal(task, row, where)):
             tally.drop(refusal, conversation.name, name, conversation.dataset)
@@ -118,10 +121,20 @@ def _general(row: dict[str, Any]) -> Conversation:
 
 
 def _thought(turn: dict[str, Any]) -> str | None:
-    """The thought of an answer; an empty one is none, since tables have the column for every row."""
-    thought = next((turn[name] for name in THOUGHTS if turn.get(name) is not None), None)
-    thought = None if thought is None else _text(thought, "the thought of the assistant", may_be_empty=True)
-    return thought if thought and thought.strip() else None
+    """The thought of an answer: the first text that is not empty, since tables have every column for every row."""
+    texts = (text for name in THOUGHTS if isinstance(text := turn.get(name), str))
+    thought = next((text for text in texts if text.strip()), None)
+    return None if thought is None else _text(thought, "the thought of the assistant")
+
+
+def _has_other_thought(row: dict[str, Any]) -> bool:
+    """Whether an answer of a usable row has something else than text where thoughts are, such as settings."""
+    return any(
+        turn.get(name) is not None and not isinstance(turn[name], str)
+        for turn in row.get("messages", ())
+        if turn["role"] == "assistant"
+        for name in THOUGHTS
+    )
 
 
 def _name(name: object, what: str) -> str:

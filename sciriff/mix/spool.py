@@ -7,7 +7,7 @@ from sciriff.data.records import Conversation
 from sciriff.mix.recipe import Candidate, text_digest
 from sciriff.run.json_lines import Message
 
-THOUGHT = "\x01"
+BEFORE_THOUGHT = "\x01"
 
 
 class Spool:
@@ -35,7 +35,7 @@ class Spool:
     def add(self, conversation: Conversation) -> Candidate:
         strings = [conversation.dataset, conversation.id]
         for message in conversation.messages:
-            thought = "" if message.thought is None else f"{THOUGHT}{message.thought}"
+            thought = "" if message.thought is None else f"{BEFORE_THOUGHT}{message.thought}"
             strings += (message.role + thought, message.content)
         row = "\0".join(strings).encode()
         place = self._size
@@ -61,5 +61,5 @@ class Spool:
 
 
 def _message(role: str, content: str) -> Message:
-    role, mark, thought = role.partition(THOUGHT)
+    role, mark, thought = role.partition(BEFORE_THOUGHT)
     return Message(role, content, thought if mark else None)

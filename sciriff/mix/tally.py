@@ -40,6 +40,8 @@ class MixTally:
     """Rows of the mix without their last turns, by mix.truncate=turns."""
     read_with_control_characters: Found = field(default_factory=Found)
     """Rows with control characters other than NUL. They stay: papers that were read out of PDF files have them."""
+    read_with_other_thoughts: Found = field(default_factory=Found)
+    """Rows with something else than text under a name that thoughts have, such as settings. It is ignored."""
     dropped: dict[str, Found] = field(default_factory=dict)
     """Rows by reason."""
     dropped_by_source: dict[str, Counter[str]] = field(default_factory=dict)
@@ -66,6 +68,9 @@ class MixTally:
     def card(self) -> TallyCard:
         """The counts for mix/card.json, dropped rows sorted by name."""
         card: Any = {**vars(self), "read_with_control_characters": asdict(self.read_with_control_characters)}
+        card["read_with_other_thoughts"] = asdict(self.read_with_other_thoughts)
+        if not self.read_with_other_thoughts.rows:
+            del card["read_with_other_thoughts"]
         card["dropped"] = {reason: asdict(found) for reason, found in sorted(self.dropped.items())}
         for groups in ("dropped_by_source", "dropped_by_dataset"):
             card[groups] = {group: dict(sorted(reasons.items())) for group, reasons in sorted(card[groups].items())}

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from sciriff.data.records import Conversation
+from sciriff.models.remark import LEARNT, Remark
 from sciriff.run.json_lines import to_json
 
 
@@ -21,20 +22,6 @@ class TokenRow(NamedTuple):
     """int32, shape (tokens,)."""
     targets: np.ndarray
     """bool, shape (tokens,)."""
-
-
-class Remark(NamedTuple):
-    """What of a conversation is not learnt."""
-
-    alone: bool = False
-    """All answers but the last."""
-    lost_thought: bool = False
-    """The thought of an answer, for which the markup has no place."""
-    empty_thought: bool = False
-    """The empty thought that the tokenizer's template writes before an answer."""
-
-
-LEARNT = Remark()
 
 
 class TokenSpool:

@@ -9,15 +9,15 @@ from contextlib import contextmanager
 from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from sciriff.config import ChatSettings
 from sciriff.data.mix_card import RemarkCard
 from sciriff.data.records import Conversation
 from sciriff.data.token_file import batches, write_token_file
 from sciriff.mix.tally import Found
-from sciriff.mix.token_spool import Remark, TokenRow, TokenSpool
-from sciriff.models.chat_markup import PLAIN, Markup, Rendered, TrainingRow, jinja_template
+from sciriff.mix.token_spool import TokenRow, TokenSpool
+from sciriff.models.chat_markup import PLAIN, Markup, Rendered, TrainingRow, guarded_marks, jinja_template
 from sciriff.models.tokenizer_template import Inexpressible, template_of
 from sciriff.run.digest import value_digest
 from sciriff.run.json_lines import record_of
@@ -32,8 +32,11 @@ BATCH_CHARACTERS = 1 << 19
 
 ONLY_LAST = "the tokenizer's chat template lets only the last of its answers be learnt"
 
-THOUGHT = b'"thought":'
+THOUGHT_KEY = b'"thought":'
 """In the line of a row with a thought, and in few others."""
+
+MOST_KINDS = 20
+"""Messages of a template that are told apart in the counts of rows that it refuses: some name what is in a row."""
 
 Encoded = list[list[list[int]]]
 """For each conversation the token ids of each piece."""
@@ -44,7 +47,12 @@ ENCODERS = 2
 
 def markup_digest(chat: str, tokenizer: PreTrainedTokenizerFast, settings: ChatSettings = PLAIN) -> str:
     """Digest of the tokenizer's vocabulary and rules and of the markup. The day counts only if the template asks."""
-    about = template_of(tokenizer, settings).about if chat == "tokenizer" else {}
+    about: dict[str, Any] = {}
+    if chat == "tokenizer":
+        template = template_of(tokenizer, settings)
+        about = template.about
+        if marks := guarded_marks(template, tokenizer):
+            about["guarded"] = marks
     return value_digest(
         about
         | {
@@ -73,8 +81,8 @@ class Tokeniser:
         self._markup = Markup(chat, tokenizer, settings)
         self._spool = TokenSpool(scratch)
         self._on_bad_row = on_bad_row
-        self._reasons: dict[str, str] = {}
-        """Why rows were refused, each with what the template said of the first."""
+        self._kinds: dict[str, set[str]] = {}
+        """For each reason why rows were refused what the template said of them, as far as it is told apart."""
         self.may_refuse = chat == "tokenizer"
         """Whether the markup may have no form for a row."""
 
@@ -91,8 +99,8 @@ class Tokeniser:
         self, conversation: Conversation, row: TrainingRow | Inexpressible, limit: float, truncate: str
     ) -> int | str | None:
         if isinstance(row, Inexpressible):
-            return self._reasons.setdefault(row.reason, f"{row.reason}{row.details}")
-        if row.alone and self._on_bad_row == "only_whole":
+            return self._kind(row)
+        if row.remark.alone and self._on_bad_row == "only_whole":
             return ONLY_LAST
         ends = row.answers if truncate == "turns" else row.answers[-1:]
         messages, tokens = max((end for end in ends if end[1] <= limit), default=(0, 0))
@@ -100,9 +108,16 @@ class Tokeniser:
             kept = replace(conversation, messages=conversation.messages[:messages])
             self._keep(kept, row, tokens)
             return len(conversation.messages) - messages
-        if row.alone and truncate == "turns":  # its earlier answers are no part of this row
+        if row.remark.alone and truncate == "turns":  # its earlier answers are no part of this row
             return self._fit_beginning(conversation, limit)
         return None
+
+    def _kind(self, row: Inexpressible) -> str:
+        """The reason by which a row is counted, with the template's own words: one template may refuse for several."""
+        kinds = self._kinds.setdefault(row.reason, set())
+        if len(kinds) < MOST_KINDS:
+            kinds.add(row.details)
+        return f"{row.reason}{row.details if row.details in kinds else ' (for other reasons)'}"
 
     def _fit_beginning(self, conversation: Conversation, limit: float) -> int | None:
         """`_fit` where each answer has a row of its own: find the last that fits by halving, for more messages are more
@@ -134,7 +149,7 @@ class Tokeniser:
             return None
 
     def _keep(self, conversation: Conversation, row: TrainingRow, tokens: int) -> None:
-        self._spool.add(conversation, row.ids[:tokens], row.targets[:tokens], Remark(*row[3:]))
+        self._spool.add(conversation, row.ids[:tokens], row.targets[:tokens], row.remark)
 
     def remarks(self, mix: Path) -> RemarkCard:
         """Count the rows of a finished mix of which not all is learnt."""
@@ -142,7 +157,7 @@ class Tokeniser:
         with mix.open("rb") as file:
             for number, line in enumerate(file, 1):
                 remark = self._spool.remark(line.rstrip(b"\n"))
-                without_place = not self.may_refuse and THOUGHT in line
+                without_place = not self.may_refuse and THOUGHT_KEY in line
                 if remark is None and not without_place:
                     continue
                 row = record_of(line, Conversation, mix, number)

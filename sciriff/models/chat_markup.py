@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from sciriff.config import CHAT_FORMATS, ChatSettings
+from sciriff.config import CHAT_DATE, CHAT_FORMATS, ChatSettings, ModelConfig
+from sciriff.models.remark import LEARNT, Remark
+from sciriff.models.thought_marks import IN_VOCABULARY
 from sciriff.run.json_lines import Message
 from sciriff.run.user_error import UserError
 
@@ -43,7 +45,7 @@ PLAIN = ChatSettings()
 _FIRST_MARKS = chr(_MARK_CODE_POINTS[0]), chr(_MARK_CODE_POINTS[1])
 Texts = list[str]
 """Parts of a piece of a rendered conversation, cut inside every special token's name that a message contains: `<` `/s>`
-cannot become the EOS token."""
+cannot become the EOS token, nor a quoted `</think>` the end of a thought."""
 
 
 class Rendered(NamedTuple):
@@ -52,12 +54,7 @@ class Rendered(NamedTuple):
     pieces: list[Texts]
     answers: list[int]
     """For each answer the number of messages up to and including it."""
-    alone: bool = False
-    """Only the last of several answers is here: the tokenizer's template shows the earlier ones otherwise."""
-    lost_thought: bool = False
-    """An answer had a thought for which the markup has no place."""
-    empty_thought: bool = False
-    """The tokenizer's template writes an empty thought before an answer, which is not learnt."""
+    remark: Remark = LEARNT
 
 
 class TrainingRow(NamedTuple):
@@ -70,10 +67,7 @@ class TrainingRow(NamedTuple):
     answers: list[tuple[int, int]]
     """For each answer that is learnt the number of messages and of tokens up to its end; they are those of these
     messages alone."""
-    alone: bool = False
-    """Only the last of several answers is learnt."""
-    lost_thought: bool = False
-    empty_thought: bool = False
+    remark: Remark = LEARNT
 
 
 def jinja_template(chat: str) -> str | None:
@@ -92,6 +86,20 @@ def saved_template(chat: str, tokenizer: PreTrainedTokenizerFast, settings: Chat
     text = template_of(tokenizer, settings).saved()
     named = tokenizer.chat_template
     return {**named, "default": text} if isinstance(named, dict) else text
+
+
+def unseen_day(model: ModelConfig, tokenizer: Any, *, served: bool = False) -> str | None:
+    """Say that model.chat_date has no effect, if no template sees it; a server that is asked has a day of its own."""
+    if model.chat_date in (None, CHAT_DATE) or model.chat != "tokenizer":
+        return None
+    why = "the server that is asked writes the day"
+    if not served:
+        from sciriff.models.tokenizer_template import template_of
+
+        if template_of(tokenizer, model.chat_settings).asks_for_date:
+            return None
+        why = "the tokenizer's chat template shows none"
+    return f"model.chat_date={model.chat_date} has no effect: {why}"
 
 
 def prompt_ids(
@@ -130,7 +138,8 @@ class Markup:
         self._backend.encode_special_tokens = False
         specials = _special_tokens(chat, tokenizer)
         self._special_ids = set(specials.values())
-        self._special_starts = _first_characters(specials)
+        thoughts = guarded_marks(self._template, tokenizer) if self._template else []
+        self._special_starts = _first_characters([*specials, *thoughts])
         self._special_names = dict(tokenizer.special_tokens_map)
         newline, letter, both = self._tokenise(["\n", "a", "\na"])
         self._marks_spaces = both != newline + letter
@@ -151,18 +160,18 @@ class Markup:
             if to_answer:
                 return Rendered(_split(template.prompt(messages), cut), _answers(messages))
             pieces = template.pieces(messages)
-            return Rendered(_split(pieces.texts, cut), *pieces[1:])
+            return Rendered(_split(pieces.texts, cut), pieces.answers, pieces.remark)
         safe = [{"role": message.role, "content": message.content} for message in messages]
         names = self._special_names
         text = _compiled(self._chat).render(messages=safe, add_generation_prompt=to_answer, edge=edge, **names)
         rendered = text.split(edge)
         if not to_answer:
             del rendered[-1]
-        lost = any(message.thought for message in messages)
-        return Rendered(_split([[piece] for piece in rendered], cut), _answers(messages), lost_thought=lost)
+        remark = Remark(lost_thought=any(message.thought for message in messages))
+        return Rendered(_split([[piece] for piece in rendered], cut), _answers(messages), remark)
 
     def _guarded(self, message: Message, cut: str) -> Message:
-        """A message with `cut` inside every special token's name."""
+        """A message with `cut` inside every name of a special token and every mark of a thought."""
 
         def guarded(text: str) -> str:
             return self._special_starts.sub(rf"\g<0>{cut}", text)
@@ -177,14 +186,14 @@ class Markup:
         these models were all trained: SentencePiece tokenizers add a space mark there, but not after a BOS in the text.
         """
         bos = (self._tokenizer.bos_token or "") if self._chat != "tokenizer" else ""
-        flat = [list(chain.from_iterable(pieces)) for (pieces, *_) in conversations]
+        flat = [list(chain.from_iterable(rendered.pieces)) for rendered in conversations]
         beginnings = self._tokenise([texts[0].removeprefix(bos) for texts in flat])
         continuations = iter(self._tokenise_continuations([text for texts in flat for text in texts[1:]]))
         rows = []
-        for (pieces, *_), texts, first in zip(conversations, flat, beginnings, strict=True):
+        for rendered, texts, first in zip(conversations, flat, beginnings, strict=True):
             bos_ids = [self._tokenizer.bos_token_id] if bos and texts[0].startswith(bos) else []
             ids = chain([bos_ids + first], continuations)
-            rows.append([list(chain.from_iterable(islice(ids, len(piece)))) for piece in pieces])
+            rows.append([list(chain.from_iterable(islice(ids, len(piece)))) for piece in rendered.pieces])
         return rows
 
     def row(self, rendered: Rendered, pieces: list[list[int]]) -> TrainingRow:
@@ -194,7 +203,7 @@ class Markup:
         targets = np.zeros(len(ids), np.bool_)
         answers = []
         position = start = 0
-        alone = rendered.alone
+        remark = rendered.remark
         ends: list[int] = []
         for prompt, answer, messages in zip(pieces[::2], pieces[1::2], rendered.answers, strict=True):
             start = position + len(prompt)
@@ -211,8 +220,8 @@ class Markup:
             raise Inexpressible("ends an answer with a token of its own", why)
         if any(end != self.end_id for end in ends):
             targets[:start] = False
-            answers, alone = answers[-1:], True
-        return TrainingRow(ids, targets, answers, alone, *rendered[3:])
+            answers, remark = answers[-1:], remark._replace(alone=True)
+        return TrainingRow(ids, targets, answers, remark)
 
     def prompt_ids(self, *conversations: Sequence[Message]) -> list[list[int]]:
         """Return the token ids of each conversation up to where the assistant answers."""
@@ -294,7 +303,21 @@ def _with_thought(message: Message, template: TokenizerTemplate) -> Message:
     if message.role != "assistant" or message.thought is not None:
         return message
     thought, content = template.split(message.content)
-    return message if thought is None or not content else Message(message.role, content, thought)
+    if thought is not None and not content:
+        from sciriff.models.tokenizer_template import Inexpressible
+
+        raise Inexpressible("has no place for an answer that is a thought alone")
+    return message if thought is None else Message(message.role, content, thought)
+
+
+def guarded_marks(template: TokenizerTemplate, tokenizer: PreTrainedTokenizerFast) -> list[str]:
+    """Tokens that begin or end thoughts under this template and that the tokenizer does not call special: only markup
+    may produce them, too."""
+    if not template.knows_thoughts:
+        return []
+    marks = {mark for known in IN_VOCABULARY for mark in (known.start, known.end, known.until)}
+    ordinary = [token.content for token in tokenizer.added_tokens_decoder.values() if not token.special]
+    return sorted(name for name in ordinary if name in marks)
 
 
 @cache

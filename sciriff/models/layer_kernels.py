@@ -18,18 +18,34 @@ source packages, whose setup.py looks for a wheel among their releases on GitHub
 def missing_packages(model_type: str) -> list[str]:
     """Return the packages of LAYER_KERNELS that a family's code would use and that are not installed. Reads the code,
     without importing it."""
-    spec = importlib.util.find_spec("transformers")
-    if spec is None or spec.origin is None or not re.fullmatch(r"[a-z0-9_]+", model_type):
-        return []
-    code = ""
-    for family in (model_type, model_type.removesuffix("_text")):  # the language model of one with towers
-        file = Path(spec.origin).parent / "models" / family / f"modeling_{family}.py"
-        code = code or (file.read_text(encoding="utf-8") if file.is_file() else "")
+    code = _code_of(model_type)
     return [
         package
         for package, (module, named) in LAYER_KERNELS.items()
         if re.search(named, code) and importlib.util.find_spec(module) is None
     ]
+
+
+def flash_attentions(model_type: str) -> set[str] | None:
+    """Return the FlashAttentions that a family's code allows, where it allows some alone or none; None otherwise, and
+    for an unknown family. Reads the code, without importing it."""
+    code = _code_of(model_type)
+    if lists := re.findall(r"_compatible_flash_implementations = \[([^]]*)\]", code):
+        return set(re.findall(r"[\"']([^\"']+)[\"']", " ".join(lists)))
+    answers = set(re.findall(r"_supports_flash_attn = (True|False)", code))
+    return set() if answers == {"False"} else None
+
+
+def _code_of(model_type: str) -> str:
+    """Return the code of a family in the installed transformers; empty where there is none."""
+    spec = importlib.util.find_spec("transformers")
+    if spec is None or spec.origin is None or not re.fullmatch(r"[a-z0-9_]+", model_type):
+        return ""
+    for family in (model_type, model_type.removesuffix("_text")):  # the language model of one with towers
+        file = Path(spec.origin).parent / "models" / family / f"modeling_{family}.py"
+        if file.is_file():
+            return file.read_text(encoding="utf-8")
+    return ""
 
 
 def model_type_of(folder: Path) -> str:

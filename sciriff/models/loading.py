@@ -10,6 +10,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from sciriff.config import ModelConfig
+from sciriff.models.stored_formats import no_model_folder
 from sciriff.models.stored_weights import refuse_missing, restore_before_training
 from sciriff.models.towers import towers
 from sciriff.run import known_errors
@@ -57,7 +58,7 @@ def load_config(model: ModelConfig) -> PretrainedConfig:
     assert source is not None, "a model that is built on the spot has no files"
     _check_folder("model.path", source)
     if Path(source).is_dir() and not (Path(source) / "config.json").is_file():
-        raise UserError(f"model.path={source} has no config.json, so it is not a Hugging Face model folder")
+        raise UserError(f"model.path={source} {no_model_folder(Path(source))}")
     try:
         return AutoConfig.from_pretrained(source, revision=model.revision, trust_remote_code=model.trust_remote_code)
     except (OSError, ValueError, KeyError) as error:
@@ -85,6 +86,15 @@ def load_model(
     from safetensors.torch import save_model
 
     tokenizer = load_tokenizer(model)
+    if attention is None:  # chosen here, since config.json may name a kernel, which transformers would download and run
+        for choice in ("sdpa", "eager"):
+            try:
+                return load_model(
+                    model, seed=seed, dtype=dtype, attention=choice, four_bits_on=four_bits_on, trains=trains
+                )
+            except UserError as error:
+                if choice == "eager" or not known_errors.NO_SDPA.search(error):
+                    raise
     if model.path is None:
         llama = _random_llama(model, tokenizer, seed=seed, dtype=dtype, attention=attention)
         if four_bits_on is None:
@@ -182,7 +192,9 @@ def _left_whole(config: PretrainedConfig, model: ModelConfig) -> list[str] | Non
 
     with torch.device("meta"):
         kind = auto_class(config)
-        empty = kind.from_config(deepcopy(config), trust_remote_code=model.trust_remote_code)
+        empty = kind.from_config(
+            deepcopy(config), attn_implementation="eager", trust_remote_code=model.trust_remote_code
+        )
     found = towers(empty)
     head = empty.get_output_embeddings()
     return found + [name for name, module in empty.named_modules() if module is head] if found else None

@@ -9,6 +9,8 @@ from typing import Any
 
 LARGEST = 100_000_000
 """Bytes of a header, as the format's own reader allows."""
+MOST = 2**48
+"""Longest side of a tensor."""
 WEIGHTS = ("F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2")
 FOUR_BITS = "_blocks"
 """End of the name of a tensor in MXFP4, as gpt-oss is published: two weights in each byte, scales beside it."""
@@ -41,6 +43,28 @@ def weights_in(folder: Path, ignored: Sequence[str] = ()) -> int | None:
     return count if files else None
 
 
+def missing_shards(folder: Path) -> list[str]:
+    """The files that a folder's index of weights names and that are not there, sorted; none without an index, and for
+    one that cannot be read."""
+    if (folder / "model.safetensors").is_file():  # which is taken before an index
+        return []
+    for index in ("model.safetensors.index.json", "pytorch_model.bin.index.json"):
+        if (folder / index).is_file():
+            try:
+                named = set(json.loads((folder / index).read_bytes())["weight_map"].values())
+                return sorted(name for name in named if not (folder / name).is_file())
+            except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
+                return []
+    return []
+
+
+def _size(number: Any) -> int:
+    """A side of a tensor. ValueError for what can be none."""
+    if type(number) is not int or not 0 <= number <= MOST:
+        raise ValueError
+    return number
+
+
 def _tensors(file: Path) -> Iterator[tuple[str, Any]]:
     """Name, and type and shape, of the tensors in a file."""
     with file.open("rb") as opened:
@@ -50,7 +74,7 @@ def _tensors(file: Path) -> Iterator[tuple[str, Any]]:
         try:
             header = json.loads(opened.read(length))
             yield from (
-                (name, {"dtype": t["dtype"], "shape": [int(n) for n in t["shape"]]})
+                (name, {"dtype": t["dtype"], "shape": [_size(n) for n in t["shape"]]})
                 for name, t in header.items()
                 if name != "__metadata__"
             )

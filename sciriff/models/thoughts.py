@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from itertools import takewhile
@@ -17,58 +18,15 @@ from typing import Any
 from sciriff.config import ModelConfig
 from sciriff.models.chat_markup import PLAIN, prompt_ids
 from sciriff.models.engines.stop_strings import StopStrings
+from sciriff.models.thought_marks import CHANNELS, FIELDS, IN_VOCABULARY, NAMED, NONE, THINK, Marks
 from sciriff.run.json_lines import Message
 from sciriff.run.user_error import UserError
 from sciriff.run.visible import visible_line
 
 BLANK_START = 8
 """Most tokens of white space before the mark that begins a thought."""
-NONE = "none"
-"""Value of model.thinking for a model whose whole output is its answer."""
 LONGEST_MARK = 64
 """Characters of a mark that a template may name."""
-
-
-@dataclass(frozen=True)
-class Marks:
-    """What begins and ends a thought, as text."""
-
-    start: str
-    end: str
-    label: str = ""
-    """Text after `start` that is no part of the thought."""
-    until: str = ""
-    """Token with which the answer begins, if it is not the end mark itself."""
-    message_ends: tuple[str, ...] = ()
-    """Tokens that end an answer, and within a thought a message only."""
-    also_end: tuple[str, ...] = ()
-    """Tokens that end the whole output."""
-
-
-THINK = Marks("<think>", "</think>")
-CHANNELS = Marks(
-    "<|channel|>",
-    "<|channel|>final",
-    until="<|message|>",
-    message_ends=("<|end|>",),
-    also_end=("<|return|>", "<|call|>"),
-)
-"""gpt-oss: messages in channels, of which `final` is the answer."""
-GEMMA = Marks("<|channel>", "<channel|>", label="thought\n")
-MISTRAL = Marks("[THINK]", "[/THINK]")
-SEED = Marks("<seed:think>", "</seed:think>")
-IN_VOCABULARY = (CHANNELS, GEMMA, MISTRAL, SEED, THINK)
-"""Marks that are looked for among the tokens of a vocabulary, in this order."""
-NAMED = {
-    **dict.fromkeys(("qwen3", "deepseek_r1", "olmo3", "nemotron_v3", "glm45", "glm47"), THINK),
-    "openai_gptoss": CHANNELS,
-    "gemma4": GEMMA,
-    "mistral": MISTRAL,
-    "seed_oss": SEED,
-}
-"""Name of a reasoning parser of vLLM -> its marks."""
-FIELDS = ("reasoning_content", "reasoning", "thinking")
-"""Names of the thought in a tokenizer's response template."""
 CHOICE = re.compile(r"(?<!\\)[.*+?()\[\]{}^$|]|\\\w")
 """What a pattern has that matches more than one text."""
 HEADER = re.compile(r"(?:<\|start\|>[^<]*)?<\|channel\|>[^<]*(?:<\|constrain\|>[^<]*)?<\|message\|>")
@@ -146,17 +104,17 @@ class Thoughts:
         return (self.also_end | frozenset(end_ids)) - self.message_ends
 
     def split(self, ids: Sequence[int], tokenizer: Any) -> Split:
-        """Part a whole output, end tokens included."""
-        standing = Standing(self, tokenizer)
-        standing.read(ids)
-        if standing.answers:
-            begins = standing.begins
+        """Split a whole output, end tokens included."""
+        so_far = OutputSoFar(self, tokenizer)
+        so_far.read(ids)
+        if so_far.answers:
+            begins = so_far.begins
             if not begins and not self.opened:
                 return Split(None, 0, ids, "", True)
             text = _decoded(tokenizer, ids[:begins])
-            head, rest = (text, "") if self.end else _parted(text, self.marks.end)
+            head, rest = (text, "") if self.end else _split_at(text, self.marks.end)
             return Split(self._cleaned(head), begins, ids[begins:], rest, True)
-        if not standing.thinks:
+        if not so_far.thinks:
             return Split(None, 0, ids, "", True)
         return Split(self._cleaned(_decoded(tokenizer, ids)), len(ids), [], "", False)
 
@@ -174,6 +132,7 @@ class Thoughts:
             answer = re.sub(r"<\|(?:return|end)\|>\s*$", "", answer)
         else:
             head, end, answer = text.partition(self.marks.end)
+            answer = answer.lstrip().removeprefix(self.marks.until)
         if end:
             return self._cleaned(head), answer.lstrip(), True
         if self.opened and finish_reason != "length":
@@ -184,11 +143,12 @@ class Thoughts:
         """A thought without its marks."""
         if self.marks is CHANNELS:
             return HEADER.sub("\n", text).replace("<|end|>", "").strip()
-        text = text.strip().removeprefix(self.marks.start).removesuffix(self.marks.end).lstrip(" ")
+        text = text.strip().removesuffix(self.marks.until).rstrip()
+        text = text.removeprefix(self.marks.start).removesuffix(self.marks.end).lstrip(" ")
         return text.removeprefix(self.marks.label).strip()
 
 
-class Standing:
+class OutputSoFar:
     """Where a growing output stands: before its thought, in it, or in its answer."""
 
     def __init__(self, thoughts: Thoughts, tokenizer: Any) -> None:
@@ -259,12 +219,22 @@ def thoughts_of(model: ModelConfig, tokenizer: Any, served: bool = False) -> Tho
     chat = "tokenizer" if served else model.chat
     settings = model.chat_settings if chat == "tokenizer" else PLAIN
     tail: tuple[int, ...] = ()
-    if not served or tokenizer.chat_template:
+    # a server has a template of its own, whatever the tokenizer's here is like
+    with suppress(UserError) if served else nullcontext():
         one, other = (prompt_ids(chat, [Message("user", text)], tokenizer, settings) for text in ("x", "y"))
         same = takewhile(lambda pair: pair[0] == pair[1], zip(reversed(one), reversed(other), strict=False))
         tail = tuple(reversed([token for token, _ in same]))
     empty = Thoughts(marks, start, end, until, message_ends, also_end, opened=False)
     return replace(empty, opened=bool(empty.opened_by(tail, tokenizer)), tail=tail)
+
+
+def refuse_budget(model: ModelConfig, budget: int) -> None:
+    """UserError for tokens of a thought of a model without known marks, unless it is said not to think."""
+    if budget and model.thinking != NONE:
+        raise UserError(
+            f"eval.thinking_tokens={budget}: this model's tokenizer has no known mark that ends a thought: name its "
+            f"reasoning parser with model.thinking, or give model.thinking={NONE} for a model that does not think"
+        )
 
 
 def _marks(model: ModelConfig, tokenizer: Any) -> Marks | None:
@@ -351,6 +321,6 @@ def _decoded(tokenizer: Any, ids: Sequence[int]) -> str:
     return text
 
 
-def _parted(text: str, mark: str) -> tuple[str, str]:
+def _split_at(text: str, mark: str) -> tuple[str, str]:
     head, _, rest = text.partition(mark)
     return head, rest

@@ -1,8 +1,8 @@
 """Render conversations by the chat template that a tokenizer brings, which a stranger may have written.
 
-The sandbox is Jinja's, set up as transformers does, with three differences: the day is the one that the settings name,
-output and time are limited, and `*` makes no huge text. Both render the same text otherwise, which tests compare for
-the templates of many families.
+The sandbox is Jinja's, set up as transformers does, with two differences: the day is the one that the settings name,
+and size and time are limited (template_sandbox). Both render the same text otherwise, which tests compare for the
+templates of many families.
 """
 
 from __future__ import annotations
@@ -11,21 +11,19 @@ import json
 import re
 import signal
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from jinja2 import TemplateError, nodes
-from jinja2.exceptions import SecurityError
-from jinja2.ext import Extension
 from jinja2.meta import find_undeclared_variables
-from jinja2.parser import Parser
-from jinja2.sandbox import ImmutableSandboxedEnvironment
-from jinja2.utils import Namespace
 
 from sciriff.config import CHAT_DATE, ChatSettings
+from sciriff.models.remark import Remark
+from sciriff.models.template_sandbox import MOST_MARKUP, SandboxedTemplates, at_most, strftime_of
+from sciriff.models.thought_marks import AROUND, FIELDS
 from sciriff.run.json_lines import Message
 from sciriff.run.nearest import nearest
 from sciriff.run.user_error import UserError
@@ -37,18 +35,10 @@ if TYPE_CHECKING:
 Turn = dict[str, Any]
 """A message as templates see it: `role`, `content` and, where there is one, a thought."""
 
-THOUGHT_FIELDS = ("reasoning_content", "thinking", "reasoning")
-"""Names under which templates read the thought of a message."""
-_READS_THOUGHTS = re.compile(rf"""[.'"]({"|".join(THOUGHT_FIELDS)})\b""")
-_THOUGHT_MARKS = (
-    ("<think>", "</think>"),
-    ("[THINK]", "[/THINK]"),
-    ("<|START_THINKING|>", "<|END_THINKING|>"),
-    ("<|channel>thought", "<channel|>"),
-)
-_CLOSED_EMPTY = [
-    (re.compile(rf"\s*{re.escape(begin)}\s*{re.escape(end)}\s*"), None) for begin, end in _THOUGHT_MARKS
-] + [(re.compile(rf"\s*{re.escape(end)}\s*"), re.compile(rf"{re.escape(begin)}\s*\Z")) for begin, end in _THOUGHT_MARKS]
+_READS_THOUGHTS = re.compile(rf"""[.'"]({"|".join(FIELDS)})\b""")
+_CLOSED_EMPTY = [(re.compile(rf"\s*{re.escape(begin)}\s*{re.escape(end)}\s*"), None) for begin, end in AROUND] + [
+    (re.compile(rf"\s*{re.escape(end)}\s*"), re.compile(rf"{re.escape(begin)}\s*\Z")) for begin, end in AROUND
+]
 """(beginning of an answer, end of the prompt before it, if need be) that are together an empty thought."""
 
 _DATE_FORMATS = ("%d %b %Y", "%Y-%m-%d", "%d %B %Y", "%B %d, %Y")
@@ -63,8 +53,6 @@ _EXCHANGE = (Message("user", "x"), Message("assistant", PROBE))
 
 SECONDS = 30
 """Longest time that one rendering may take; real templates take a thousandth of a second."""
-MOST_MARKUP = 1 << 22
-"""Most characters that a template may add to the text of a conversation."""
 LARGEST_TEMPLATE = 1 << 20
 """Characters of a template; those of large families have 20,000."""
 LONGEST_REASON = 200
@@ -92,12 +80,7 @@ class Pieces(NamedTuple):
     """Each piece as parts that are tokenised one by one."""
     answers: list[int]
     """For each answer the number of messages up to and including it."""
-    alone: bool = False
-    """Only the last of several answers is learnt: the template shows the earlier ones otherwise."""
-    lost: bool = False
-    """The template leaves out the thought of an answer that is learnt."""
-    emptied: bool = False
-    """The template writes an empty thought before an answer."""
+    remark: Remark
 
 
 def template_of(tokenizer: PreTrainedTokenizerFast, settings: ChatSettings) -> TokenizerTemplate:
@@ -134,7 +117,7 @@ class TokenizerTemplate:
             )
         self.text = text
         self.settings = settings
-        self._environment = _Environment()
+        self._environment = SandboxedTemplates()
         try:
             with _limited():
                 tree = self._environment.parse(text)
@@ -153,11 +136,12 @@ class TokenizerTemplate:
                     f"model.chat_arguments.{name}: the tokenizer's chat template has no such variable{there}"
                 )
         self._day = _built_in_day(tree, settings.date)
-        self._strftime = _strftime(datetime.fromisoformat(settings.date))
+        self._strftime = strftime_of(datetime.fromisoformat(settings.date))
         self._given: dict[str, Any] = {"tools": None, "documents": None, "strftime_now": self._strftime, **names}
         self._given |= {**self._day, **settings.arguments}
         self._reads_thoughts = _READS_THOUGHTS.search(text) is not None
-        self._knows_thoughts = self._reads_thoughts or "</think>" in text
+        self.knows_thoughts = self._reads_thoughts or "</think>" in text
+        """Whether it has a place for thoughts."""
         self._as_parts = False
         self._as_parts = not self._prints_text() and self._prints_text(as_parts=True)
 
@@ -169,7 +153,7 @@ class TokenizerTemplate:
     @property
     def opens_thought(self) -> bool:
         """Whether every prompt ends within a thought, which an answer without one closes first."""
-        return any(self._before_answer().lstrip().startswith(end) for _, end in _THOUGHT_MARKS)
+        return any(self._before_answer().lstrip().startswith(end) for _, end in AROUND)
 
     @property
     def about(self) -> dict[str, Any]:
@@ -183,11 +167,13 @@ class TokenizerTemplate:
         return {name: value for name, value in facts.items() if value}
 
     def split(self, content: str) -> tuple[str | None, str]:
-        """(thought, rest) of an answer that begins with a thought in `<think>`; (None, answer) for any other, and for
-        templates that know no thoughts."""
+        """(thought, rest) of an answer that begins with a thought in `<think>`, or with one whose begin is left out, as
+        models write them after a prompt that has it, and whose end has a line of its own; (None, answer) for any other,
+        where the mark may be a quote, and for templates that know no thoughts."""
         begun, mark, rest = content.partition("</think>")
         begun = begun.lstrip()
-        if not self._knows_thoughts or not mark or not begun.startswith("<think>"):
+        begins = begun.startswith("<think>") or ("<think>" not in begun and begun.endswith("\n") and rest[:1] == "\n")
+        if not self.knows_thoughts or not mark or not begins:
             return None, content
         return begun.removeprefix("<think>").strip("\n"), rest.lstrip("\n")
 
@@ -219,7 +205,7 @@ class TokenizerTemplate:
             if message.content.strip() not in answer:
                 raise Inexpressible("leaves out text of an answer")
             lost |= bool(message.thought) and str(message.thought).strip() not in answer
-        return Pieces(cut, kept, alone, lost, any(len(piece) > 1 for piece in cut[::2]))
+        return Pieces(cut, kept, Remark(alone, lost, any(len(piece) > 1 for piece in cut[::2])))
 
     def prompt(self, messages: Sequence[Message]) -> list[list[str]]:
         """The pieces of a conversation up to where the assistant answers: the same cuts as in training."""
@@ -241,8 +227,8 @@ class TokenizerTemplate:
     def _turn(self, message: Message) -> Turn:
         turn: Turn = {"role": message.role, "content": message.content}
         if message.thought is not None and self._reads_thoughts:
-            turn |= dict.fromkeys(THOUGHT_FIELDS, message.thought)
-        elif message.thought is not None and self._knows_thoughts:
+            turn |= dict.fromkeys(FIELDS, message.thought)
+        elif message.thought is not None and self.knows_thoughts:
             turn["content"] = f"<think>\n{message.thought}\n</think>\n\n{message.content}"
         if self._as_parts:
             turn["content"] = [{"type": "text", "text": turn["content"]}]
@@ -284,7 +270,7 @@ class TokenizerTemplate:
         most = MOST_MARKUP + 8 * sum(len(str(text)) for turn in turns for text in turn.values())
         written, parts = 0, []
         try:
-            with _limited():
+            with _limited(), at_most(most):
                 given = {**self._given, "messages": list(turns), "add_generation_prompt": to_answer}
                 for part in self._template.generate(given):
                     parts.append(part)
@@ -413,96 +399,3 @@ def _too_long(*_: object) -> None:
         f"model.chat=tokenizer: the tokenizer's chat template takes longer than {SECONDS} s for one conversation; "
         "choose another model.chat"
     )
-
-
-class _Generation(Extension):
-    """`{% generation %}`, with which some templates mark what a model writes: its body, in a scope of its own."""
-
-    tags = {"generation"}  # noqa: RUF012 - as the class above declares it
-
-    def parse(self, parser: Parser) -> nodes.Node:
-        line = next(parser.stream).lineno
-        body = parser.parse_statements(("name:endgeneration",), drop_needle=True)
-        return nodes.CallBlock(self.call_method("_body"), [], [], body).set_lineno(line)
-
-    def _body(self, caller: Callable[[], str]) -> str:
-        return caller()
-
-
-class _OpenNamespace(Namespace):
-    """A namespace without names that begin with an underscore, by which templates could reach Python's own."""
-
-    def __setitem__(self, name: str, value: Any) -> None:
-        _refuse_private(name)
-        super().__setitem__(name, value)
-
-
-def _namespace(*given: Any, **values: Any) -> Namespace:
-    attributes = dict(*given, **values)
-    for name in attributes:
-        _refuse_private(name)
-    return _OpenNamespace(attributes)
-
-
-def _refuse_private(name: object) -> None:
-    if isinstance(name, str) and name.startswith("_"):
-        raise SecurityError(f"a namespace takes no {name[:LONGEST_REASON]}")
-
-
-class _Dict:
-    """`dict` without the attributes of Python's type."""
-
-    def __call__(self, *given: Any, **values: Any) -> dict[Any, Any]:
-        return dict(*given, **values)
-
-    def fromkeys(self, *given: Any) -> dict[Any, Any]:
-        return dict.fromkeys(*given)
-
-
-class _Environment(ImmutableSandboxedEnvironment):
-    intercepted_binops = frozenset({"*", "**", "%"})
-
-    def __init__(self) -> None:
-        super().__init__(trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, "jinja2.ext.loopcontrols"])
-        self.filters["tojson"] = _tojson
-        self.globals["raise_exception"] = _raise_exception
-        self.globals["dict"] = _Dict()
-        self.globals["namespace"] = _namespace
-
-    def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
-        if operator == "%" and isinstance(left, str) and re.search(r"%[^A-Za-z%]*(\d{5}|\*)", left):
-            raise SecurityError("a text would be too long")
-        if operator == "*":
-            for text, times in ((left, right), (right, left)):
-                if isinstance(times, int) and hasattr(text, "__len__") and len(text) * times > MOST_MARKUP:
-                    raise SecurityError("a text would be too long")
-        if operator in ("*", "**") and isinstance(left, int) and isinstance(right, int):
-            bits = left.bit_length() * right if operator == "**" else left.bit_length() + right.bit_length()
-            if bits > 1 << 12:
-                raise SecurityError("a number would be too large")
-        return super().call_binop(context, operator, left, right)
-
-
-def _strftime(day: datetime) -> Callable[[str], str]:
-    """`strftime_now` of templates, which is no global here, or Jinja would not say which templates ask for it."""
-
-    def strftime_now(format: str) -> str:
-        if not isinstance(format, str) or len(format) > 100 or re.search(r"%[^A-Za-z%]*\d", format):
-            raise SecurityError("strange format of a date")
-        return day.strftime(format)
-
-    return strftime_now
-
-
-def _raise_exception(message: object) -> None:
-    raise TemplateError(str(message))
-
-
-def _tojson(
-    value: Any,
-    ensure_ascii: bool = False,
-    indent: int | None = None,
-    separators: Any = None,
-    sort_keys: bool = False,
-) -> str:
-    return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)

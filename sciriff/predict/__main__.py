@@ -18,14 +18,16 @@ from sciriff.models.engines import Answer, Request, Sampling
 from sciriff.models.engines.sampling import stream_of
 from sciriff.models.identity import check_tensor_parallel, context_of, model_identity
 from sciriff.models.loading import load_config, load_tokenizer
+from sciriff.models.thought_marks import NONE
 from sciriff.models.thoughts import Thoughts
 from sciriff.predict import over_api, parity, replicas, saved_rows, shares
 from sciriff.predict.general_answers import by_digest, read_asked
 from sciriff.predict.general_places import GeneralPlaces
-from sciriff.predict.prompts import SERVERS, Prompt, make_prompt, room_for_prompt
+from sciriff.predict.prompts import SERVERS, Prompt, make_prompt
+from sciriff.predict.room import room_for_prompt
 from sciriff.predict.saved_rows import RequestedAnswer, Saved
 from sciriff.predict.shares import Shares
-from sciriff.predict.thought_rows import endings, find_thoughts, parted
+from sciriff.predict.thought_rows import endings, find_thoughts, split_answer
 from sciriff.run import machine
 from sciriff.run.digest import value_digest
 from sciriff.run.messages import show
@@ -60,12 +62,12 @@ def main(config: Config, run: RunDir) -> None:
     general = GeneralPlaces(asked_general, len(prompts))
     end_ids = chat_markup.end_ids(model.chat, tokenizer, model.chat_settings)
     request = make_request(config, prompts, context, end_ids, thoughts)
-    request = general.added_to(request)
+    request = general.added_to(request, tokenizer)
     identity = model_identity(model, own_config, config.seed)
     settings = settings_of(config, engine, request.end_ids, identity, thoughts)
     # a saved answer is reused only while the digest of its exact prompt is unchanged
     digests = [value_digest([prompt.text, prompt.ids, prompt.truncated_tokens]) for prompt in prompts]
-    limits = [request.limits, request.thinking]
+    limits = [request.limits, request.thinking] if request.thinking else request.limits
     share = Shares(run, nodes, engines, value_digest([settings, digests, limits, *asked_general]))
 
     def generate(batches: list[list[int]]) -> Generator[list[Answer], None, None]:
@@ -153,8 +155,18 @@ def settings_of(
         **({"sampling": [config.temperature, config.engine.top_p, config.seed]} if config.temperature else {}),
         "end tokens": end_ids,
         "parity": config.eval.parity,
-        **({"marks of thoughts": thoughts.settings} if thoughts else {}),
+        **_how_thoughts_end(config, thoughts),
     }
+
+
+def _how_thoughts_end(config: Config, thoughts: Thoughts | None) -> dict[str, Any]:
+    """The marks of thoughts, if answers depend on them. A model in a markup that knows no thoughts does not think, be
+    there marks in its vocabulary or not, unless somebody says so."""
+    model = config.answering_model
+    if thoughts is None:
+        return {"marks of thoughts": []} if model.thinking == NONE else {}
+    may_think = model.chat == "tokenizer" or model.thinking or config.thinking_tokens or thoughts.opened
+    return {"marks of thoughts": thoughts.settings} if may_think else {}
 
 
 def keep_all(keep: Callable[[list[Answer]], None], batches: Iterable[list[Answer]], here: int, total: int) -> None:
@@ -232,6 +244,8 @@ def make_prompts(config: Config, tokenizer: Any, context: int) -> list[Prompt]:
     show(f"{total} instances of {len(instances)} tasks, prompts of at most {room_range} tokens")
     markup = SERVERS if config.engine.asks else config.answering_model.chat
     settings = config.answering_model.chat_settings
+    if unseen := chat_markup.unseen_day(config.answering_model, tokenizer, served=config.engine.asks):
+        show(unseen)
     truncation = config.eval.truncation
     prompts = []
     for task, rows in instances.items():
@@ -276,7 +290,7 @@ def to_row(
 def to_thinking_row(prompt: Prompt, digest: str, answer: Answer, tokenizer: Any, thoughts: Thoughts) -> Prediction:
     """Make the row of an answer that a thought may stand before."""
     ended = answer.finish_reason == "stop"
-    found = parted(prompt.ids, answer, ended, thoughts, tokenizer, specials=True)
+    found = split_answer(prompt.ids, answer, ended, thoughts, tokenizer, specials=True)
     row = prompt.row(found.text, found.finish_reason, len(answer.token_ids), digest)
     return replace(row, thought=found.thought, thought_tokens=found.thought_tokens)
 

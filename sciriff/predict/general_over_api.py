@@ -10,7 +10,7 @@ from sciriff.models.api.service import Service, log_line
 from sciriff.models.engines.sampling import seed_of, stream_of
 from sciriff.predict.general_answers import GeneralAnswers, cut_at_stop, read_asked
 from sciriff.predict.paid_answers import PaidAnswer, PaidAnswers, endings, model_keys, server_settings
-from sciriff.predict.thought_rows import Parted
+from sciriff.predict.thought_rows import AnswerParts
 from sciriff.run.digest import value_digest
 from sciriff.run.run_dir import RunDir
 from sciriff.run.user_error import UserError
@@ -20,15 +20,17 @@ class GeneralPrompts:
     """The general prompts of a run and their answers. What is paid for is the whole answer; stop strings, which not
     every server takes, cut the row that is made of it."""
 
-    def __init__(self, config: Config, run: RunDir, service: Service, part: Callable[[PaidAnswer], Parted]) -> None:
+    def __init__(
+        self, config: Config, run: RunDir, service: Service, split: Callable[[PaidAnswer], AnswerParts]
+    ) -> None:
         """UserError if the prompts are not there, or are none for a server."""
         self.service = service.greedy()
         self.config = config
         self.api = config.answering_model.api
-        self.part = part
+        self.split = split
         self.settings = server_settings(self.service, config.answering_model)
         made_with = value_digest(self.settings)
-        self.answers = GeneralAnswers(run, read_asked(run), made_with, config.thinking_tokens)
+        self.answers = GeneralAnswers(run, read_asked(run), made_with, config.most_thought)
         self.asking: dict[str, list[str]] = {}
         """Digest of what is paid for -> digests of its prompts, which differ in their stop strings alone."""
         for digest, request in self.answers.requests.items():
@@ -41,8 +43,9 @@ class GeneralPrompts:
 
     def paid_digest(self, request: GeneralRequest) -> str:
         """Key of an answer: the same conversation, with the same limit, under the same settings."""
-        thinking = self.config.eval.thinking_tokens
-        return self.question(request, request.limit, *([thinking] if thinking else []))
+        config = self.config
+        thinking = [config.most_thought] if config.eval.thinking_tokens and config.most_thought else []
+        return self.question(request, request.limit, *thinking)
 
     def question(self, request: GeneralRequest, *limit: int) -> str:
         """Digest of the same without the limit, under which an answer that did not run into its own is no other."""
@@ -55,7 +58,7 @@ class GeneralPrompts:
 
     def limit(self, request: GeneralRequest) -> int:
         """Most tokens of the answer, those of thinking included: servers count them together."""
-        return request.limit + self.config.thinking_tokens
+        return request.limit + self.config.most_thought
 
     def call(self, id: str) -> Call:
         request = self.first(id)
@@ -92,7 +95,7 @@ class GeneralPrompts:
     def add(self, id: str, answer: PaidAnswer) -> None:
         """Write the rows of an answer that is paid for."""
         rows = []
-        found = self.part(answer)
+        found = self.split(answer)
         for digest in self.asking[id]:
             request = self.answers.requests[digest]
             text, finish_reason = cut_at_stop(found.text, request.stops), found.finish_reason

@@ -8,8 +8,9 @@ from typing import Any
 from sciriff.config import EngineConfig
 from sciriff.data.general_rows import GeneralAnswer, GeneralRequest
 from sciriff.models.engines import Answer, Request
+from sciriff.models.thoughts import Thoughts
 from sciriff.predict.general_answers import GeneralAnswers, cut_at_stop
-from sciriff.predict.thought_rows import endings, parted
+from sciriff.predict.thought_rows import endings, split_answer
 from sciriff.run.digest import value_digest
 from sciriff.run.messages import show
 from sciriff.run.run_dir import RunDir
@@ -36,17 +37,20 @@ class GeneralPlaces:
         self._asked = asked
         self._first = first
         self._digests = list(asked)
+        self._thoughts: Thoughts | None = None
+        self._thinking = 0
 
-    def added_to(self, request: Request) -> Request:
+    def added_to(self, request: Request, tokenizer: Any) -> Request:
         """Append the prompts to a request, to be begun when all before have their answers."""
         self._thoughts, self._thinking = request.thoughts, request.thinking
         if not self._asked:
             return request
-        if request.thoughts is not None and request.thoughts.opened:
-            compared = sum(bool(one.continuations) for one in self._asked.values())
-            if compared:
+        if (thoughts := request.thoughts) is not None:
+            compared = [one.prompt for one in self._asked.values() if one.continuations]
+            begun = sum(thoughts.after(prompt, tokenizer).opened for prompt in compared)
+            if begun:
                 show(
-                    f"{compared} general prompts compare likelihoods of texts right after a prompt, which begins a "
+                    f"{begun} general prompts compare likelihoods of texts right after a prompt, which begins a "
                     "thought here; many chat templates can leave that out: ++model.chat_arguments.enable_thinking=false"
                 )
         places = dict(enumerate(self._asked.values(), self._first))
@@ -89,7 +93,7 @@ class GeneralPlaces:
         finish_reason, thought, tokens = answer.finish_reason, None, None
         if self._thoughts is not None:
             prompt = self._asked[digest].prompt
-            found = parted(prompt, answer, ended, self._thoughts, self._tokenizer, specials=False)
+            found = split_answer(prompt, answer, ended, self._thoughts, self._tokenizer, specials=False)
             text, thought, tokens = found.text, found.thought, found.thought_tokens
             finish_reason = found.finish_reason or finish_reason
         else:

@@ -17,7 +17,7 @@ from sciriff.predict.general_over_api import GeneralPrompts
 from sciriff.predict.paid_answers import PaidAnswer, PaidAnswers, endings, model_keys, server_settings
 from sciriff.predict.prompts import Prompt
 from sciriff.predict.saved_rows import RequestedAnswer
-from sciriff.predict.thought_rows import Parted, find_thoughts, parted_by_server
+from sciriff.predict.thought_rows import AnswerParts, find_thoughts, split_paid
 from sciriff.run.digest import value_digest
 from sciriff.run.locks import hold_or_refuse
 from sciriff.run.progress import Progress
@@ -66,7 +66,7 @@ class Answering:
                 self.asking.setdefault(self.digest(prompt), []).append(prompt)
         self.rows = {prompt.key: prompt.skipped_row() for prompt in prompts if prompt.skipped}
         self.thoughts, self.tokenizer = find_thoughts(config, tokenizer), tokenizer
-        self.general = GeneralPrompts(config, run, service, self.part) if "general" in config.active_stages else None
+        self.general = GeneralPrompts(config, run, service, self.split) if "general" in config.active_stages else None
 
     def top_p(self) -> dict[str, float]:
         """Sent only where it is not 1: some models take it at no value."""
@@ -81,8 +81,8 @@ class Answering:
         """Key of an answer: the same prompt, with the same limit, under the same settings, and which sample of it.
         That of the first sample is what it is without samples, so that asking for more pays for the others alone."""
         wanted = self.config.eval
-        longest, thinking = wanted.longest_answer(prompt.instance.task), wanted.thinking_tokens
-        return self.question(prompt, longest, *([thinking] if thinking else []))
+        thinking = [self.config.most_thought] if wanted.thinking_tokens and self.config.most_thought else []
+        return self.question(prompt, wanted.longest_answer(prompt.instance.task), *thinking)
 
     def question(self, prompt: Prompt, *limit: int) -> str:
         """Digest of the same without the limit, under which an answer that did not run into its own is no other."""
@@ -92,7 +92,7 @@ class Answering:
 
     def limit(self, prompt: Prompt) -> int:
         """Most tokens of the answer, those of thinking included: servers count them together."""
-        return self.config.eval.longest_answer(prompt.instance.task) + self.config.thinking_tokens
+        return self.config.eval.longest_answer(prompt.instance.task) + self.config.most_thought
 
     def call(self, digest: str) -> Call:
         prompt = self.asking[digest][0]
@@ -167,13 +167,13 @@ class Answering:
         """Write an answer as paid for, whether it is asked for now or not."""
         return self.paid.add(call, reply, self.service.usd(call, reply))
 
-    def part(self, answer: PaidAnswer) -> Parted:
-        """Part thought and answer of what is paid for."""
-        return parted_by_server(answer, self.thoughts, self.tokenizer)
+    def split(self, answer: PaidAnswer) -> AnswerParts:
+        """Split thought and answer of what is paid for."""
+        return split_paid(answer, self.thoughts, self.tokenizer)
 
     def take(self, prompts: list[Prompt], answer: PaidAnswer) -> list[Prediction]:
         """Make the rows of an answer and keep them in `rows`."""
-        found = self.part(answer)
+        found = self.split(answer)
         text, finish_reason = found.text, found.finish_reason
         if self.config.eval.parity == "reference" and (kept := parity.before_stop(text)) != text:
             text, finish_reason = kept, "stop"

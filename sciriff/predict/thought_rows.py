@@ -8,15 +8,14 @@ from sciriff.config import Config
 from sciriff.data.general_rows import GeneralAnswer
 from sciriff.data.records import Prediction
 from sciriff.models.engines import Answer
-from sciriff.models.thoughts import NONE, Thoughts, thoughts_of
+from sciriff.models.thoughts import Thoughts, refuse_budget, thoughts_of
 from sciriff.predict.paid_answers import PaidAnswer
 from sciriff.run.finish_reasons import NO_CONTENT, UNFINISHED_THOUGHT
 from sciriff.run.messages import show
-from sciriff.run.user_error import UserError
 
 
 @dataclass(frozen=True)
-class Parted:
+class AnswerParts:
     """An output in its parts."""
 
     text: str
@@ -35,44 +34,43 @@ def find_thoughts(config: Config, tokenizer: Any) -> Thoughts | None:
     thoughts = thoughts_of(model, tokenizer, served=config.engine.asks)
     if thoughts is not None:
         show(thoughts.line() + (f", within {budget} tokens" if budget else ""))
-    elif budget and model.thinking != NONE and not config.engine.asks:
-        raise UserError(
-            f"eval.thinking_tokens={budget}: this model's tokenizer has no known mark that ends a thought: name its "
-            f"reasoning parser with model.thinking, or give model.thinking={NONE} for a model that does not think"
-        )
+    elif not config.engine.asks:
+        refuse_budget(model, budget)
     return thoughts
 
 
-def parted(
+def split_answer(
     prompt: list[int], answer: Answer, ended_by_model: bool, thoughts: Thoughts, tokenizer: Any, specials: bool
-) -> Parted:
-    """Part the tokens of an output, whose last one is left out if the model ended it with that. `specials`: whether
+) -> AnswerParts:
+    """Split the tokens of an output, whose last one is left out if the model ended it with that. `specials`: whether
     special tokens stay in the text of the answer."""
     finish_reason = answer.finish_reason
     split = thoughts.after(prompt, tokenizer).split(answer.token_ids, tokenizer)
     ids = split.answer[:-1] if ended_by_model else split.answer
     if not split.answered:
         ended = UNFINISHED_THOUGHT if finish_reason == "length" else NO_CONTENT
-        return Parted("", ended, split.thought, split.thought_tokens)
+        return AnswerParts("", ended, split.thought, split.thought_tokens)
     decoded = tokenizer.decode(list(ids), skip_special_tokens=not specials, clean_up_tokenization_spaces=False)
     text = split.text(decoded)
-    return Parted(text, finish_reason, split.thought, split.thought_tokens or None)
+    return AnswerParts(text, finish_reason, split.thought, split.thought_tokens or None)
 
 
-def parted_by_server(answer: PaidAnswer, thoughts: Thoughts | None, tokenizer: Any) -> Parted:
-    """Part the answer of a server, which may have told the thought apart; tokens that it does not tell are counted
+def split_paid(answer: PaidAnswer, thoughts: Thoughts | None, tokenizer: Any) -> AnswerParts:
+    """Split the answer of a server, which may have told the thought apart; tokens that it does not tell are counted
     here if the tokenizer is the model's own."""
-    text, ended, thought = answer.text, answer.finish_reason, answer.thought
-    if thoughts is not None and thought is None:
-        thought, text, answered = thoughts.split_text(text, ended)
-        if not answered:
-            ended = UNFINISHED_THOUGHT if ended == "length" else NO_CONTENT
-    tokens = answer.thought_tokens
+    text, ended, thought, tokens = answer.text, answer.finish_reason, answer.thought, answer.thought_tokens
+    # some servers do not say why an answer ended
+    cut = ended == "length" or (ended is None and answer.limit is not None and answer.output_tokens >= answer.limit)
+    answered = bool(text.strip()) or ended is not None or (thought is None and not tokens)
+    if thoughts is not None and thought is None and not tokens:
+        thought, text, answered = thoughts.split_text(text, "length" if cut else ended)
+    if not answered:
+        ended = UNFINISHED_THOUGHT if cut else NO_CONTENT
     if tokens is None and thought is not None and thoughts is not None:
         whole = thought.encode("utf-8", "replace").decode()  # half characters have no tokens
         counted = len(tokenizer(whole, add_special_tokens=False, verbose=False)["input_ids"])
         tokens = min(counted, answer.output_tokens)
-    return Parted(text, ended, thought, tokens)
+    return AnswerParts(text, ended, thought, tokens)
 
 
 def same_under(
@@ -93,8 +91,8 @@ def endings(rows: Iterable[Prediction | GeneralAnswer]) -> str:
     rows = list(rows)
     cut = sum(row.finish_reason == "length" for row in rows)
     unfinished = sum(row.finish_reason == UNFINISHED_THOUGHT for row in rows)
-    tokens = [row.thought_tokens for row in rows if row.thought_tokens is not None]
+    tokens = [row.thought_tokens for row in rows if row.thought_tokens is not None and row.thought != ""]
     text = f"{cut} of them cut off at their limit"
     if tokens:
-        text += f", {len(tokens)} after a thought of {sum(tokens) / len(tokens):,.0f} tokens on average"
+        text += f", {len(tokens)} with a thought of {sum(tokens) / len(tokens):,.0f} tokens on average"
     return text + (f", {unfinished} without an answer, for their thought did not end" if unfinished else "")

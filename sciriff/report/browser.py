@@ -228,7 +228,7 @@ def _ending(answer: SavedAnswer) -> str:
     parts = [
         f"prompt of {answer.prompt_tokens:,} tokens" if answer.prompt_tokens is not None else "",
         f"{answer.truncated_tokens:,} tokens of the prompt were cut" if answer.truncated_tokens else "",
-        f"thought of {thought:,} tokens" if thought is not None else "",
+        f"thought of {thought:,} tokens" if thought is not None and answer.thought != "" else "",
         f"answer of {written:,} tokens" if written is not None else "",
         ENDINGS.get(answer.finish_reason, f"finish reason {answer.finish_reason}"),
     ]

@@ -8,8 +8,13 @@ from sciriff.run.finish_reasons import UNFINISHED_THOUGHT
 
 
 def thought_counts(rows: Iterable[tuple[str | None, int | None, str | None]]) -> ThoughtCounts | None:
-    """Count the thoughts of answers, given by finish reason, tokens of the thought and its text; None without any."""
-    known = [(ended, tokens) for ended, tokens, text in rows if tokens or text or ended == UNFINISHED_THOUGHT]
+    """Count the thoughts of answers, given by finish reason, tokens of the thought and its text, which
+    servers may keep for themselves; None without any. One whose text is empty is none."""
+    known = [
+        (ended, tokens)
+        for ended, tokens, text in rows
+        if text or (text is None and tokens) or ended == UNFINISHED_THOUGHT
+    ]
     if not known:
         return None
     counts: ThoughtCounts = {
@@ -26,7 +31,7 @@ def thoughts_phrase(counts: ThoughtCounts | None, n: int) -> list[str]:
     if counts is None:
         return []
     mean = f", {counts['mean_tokens']:,.0f} tokens on average" if "mean_tokens" in counts else ""
-    phrases = [f"{counts['answers']} of {n} answers after a thought{mean}"]
+    phrases = [f"{counts['answers']} of {n} with a thought{mean}"]
     if counts["unfinished"]:
         phrases.append(f"{counts['unfinished']} of {n} thoughts ran into their limit and brought no answer")
     return phrases

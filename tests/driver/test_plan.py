@@ -75,6 +75,59 @@ def test_what_is_suggested_fits(overrides: list[str], ways: int, composed):
         assert str(way) in problem
 
 
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        [
+            "train=lora",
+            "train.lora_variant=dora",
+            "train.precision=fp32",
+            "deepspeed=none",
+            "plan.gpu=rtx_3090",
+            "plan.gpus=1",
+        ],
+        [
+            "train=lora",
+            "train.lora_variant=pissa",
+            "train.precision=fp32",
+            "deepspeed=none",
+            "plan.gpu=rtx_3090",
+            "plan.gpus=4",
+        ],
+        [
+            "train=lora",
+            "train.lora_targets=[q_proj,experts]",
+            "train.precision=fp32",
+            "deepspeed=none",
+            "plan.gpu=rtx_3090",
+            "plan.gpus=2",
+        ],
+        ["train.router_aux_loss=0.001", "deepspeed=none", "plan.gpu=rtx_3090", "plan.gpus=1"],
+        ["train.optimizer=adamw_8bit", "deepspeed=none", "plan.gpu=rtx_3090", "plan.gpus=2"],
+    ],
+)
+def test_what_the_config_refuses_is_no_way_to_fit(overrides: list[str], composed):
+    (problem,) = [p for p in problems_of(composed("model=llama2_7b", *overrides, "name=x")) if "What would fit" in p]
+    refused = make(composed("model=llama2_7b", *overrides, "name=x"))
+    for way in refused.ways_to_fit:
+        typed = [o for o in overrides if not any(o.split("=")[0] == w.split("=")[0] for w in way.overrides)]
+        assert make(composed("model=llama2_7b", *typed, *way.overrides, "name=x")).ways_to_fit == []
+    assert "does not go with" not in problem and "do not go with" not in problem
+
+
+def test_what_was_not_measured_is_said(composed, tmp_path: Path):
+    dense = composed("model=llama2_7b", "name=x", *EIGHT_80GB)
+    assert "not measured" not in "\n".join(lines(dense, make(dense)))
+    for change in ({"active": 10**9}, {"without_attention": 20}):
+        other = replace(dense, model=replace(dense.model, shape=replace(dense.model.shape, **change)))
+        assert "a dense 7B (mixtures and hybrids are not measured)" in "\n".join(lines(other, make(other)))
+    (tmp_path / "config.json").write_text('{"model_type": "gpt_oss"}')
+    unserved = composed("model=llama2_7b", f"model.path={tmp_path}", "name=x", *EIGHT_80GB)
+    page = "\n".join(lines(unserved, make(unserved)))
+    assert "FlashAttentions do not serve gpt_oss" in page and "if FlashAttention is installed" not in page
+    assert make(unserved).hours > 1.5 * make(dense).hours
+
+
 def test_seventy_billion_cannot_answer_on_one_gpu(composed):
     (problem,) = problems_of(composed("model=llama2_70b", "train=none", "name=x", *EIGHT_80GB))
     assert problem.endswith("engine.tensor_parallel=2 would fit")

@@ -104,7 +104,9 @@ def test_experts_get_adapters_when_they_are_named(family: Any, tmp_path: Path, n
     assert "experts have none" not in adapters.describe(model, config_of(lora_targets=["experts"]).train)
 
 
-@pytest.mark.parametrize("variant", ["rslora", "dora", "pissa"])
+@pytest.mark.parametrize(
+    "variant", ["rslora", *(pytest.param(name, marks=pytest.mark.slow) for name in ("dora", "pissa"))]
+)
 @pytest.mark.parametrize("name", quick(["llama", "qwen3_next"], "llama"))
 def test_variants_are_merged_and_read_by_peft(family: Any, tmp_path: Path, name: str, variant: str) -> None:
     check(family, name, tmp_path, lora_variant=variant)

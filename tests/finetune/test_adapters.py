@@ -69,7 +69,7 @@ def test_the_adapter_on_its_base_and_the_merged_folder_compute_the_same(make: Ma
     assert torch.equal(merged.state_dict()[frozen], frozen_model(settings).state_dict()[frozen])
 
 
-@pytest.mark.parametrize("settings", METHODS, ids=name)
+@pytest.mark.parametrize("settings", [LORA, pytest.param(QLORA, marks=pytest.mark.slow)], ids=name)
 def test_the_curve_does_not_depend_on_micro_batches_or_checkpointing(make: Make, settings: dict[str, Any]) -> None:
     alone = losses(finetune(make("alone", **settings, micro_batch_tokens=100)))
     packed = losses(finetune(make("packed", **settings, micro_batch_tokens=5000)))
@@ -84,7 +84,9 @@ def test_training_begins_with_the_model_as_it_was(make: Make) -> None:
     assert first == pytest.approx(losses(finetune(make("full", max_steps=1))), abs=1e-6)
 
 
-@pytest.mark.parametrize("settings", [{**LORA, "lora_dropout": 0.3}, QLORA], ids=name)
+@pytest.mark.parametrize(
+    "settings", [{**LORA, "lora_dropout": 0.3}, pytest.param(QLORA, marks=pytest.mark.slow)], ids=name
+)
 def test_a_stopped_run_resumes_bit_for_bit_from_the_adapter_alone(make: Make, settings: dict[str, Any]) -> None:
     whole, stopped = finetune(make("whole", **settings)), make("stopped", **settings)
     stopped.stop_request.touch()
@@ -101,8 +103,8 @@ def test_a_stopped_run_resumes_bit_for_bit_from_the_adapter_alone(make: Make, se
         assert (stopped.root / file).read_bytes() == (whole.root / file).read_bytes(), file
 
 
-@pytest.mark.parametrize("precision", ["bf16", "bf16_pure"])
-@pytest.mark.parametrize("settings", METHODS, ids=name)
+@pytest.mark.parametrize("precision", ["bf16", pytest.param("bf16_pure", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("settings", [LORA, pytest.param(QLORA, marks=pytest.mark.slow)], ids=name)
 def test_precisions(make: Make, settings: dict[str, Any], precision: str) -> None:
     from safetensors.torch import load_file
 

@@ -61,6 +61,7 @@ def test_an_optimizer_that_reads_its_state_differently_is_refused_in_one_line() 
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("in_process")
 def test_a_run_is_the_same_with_and_without_the_probe(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     probed = finetune(make("probed", max_steps=3))

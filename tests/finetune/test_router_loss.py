@@ -56,7 +56,7 @@ def trained(language_model: Any, coefficient: float, *batches: Batch) -> tuple[l
 
 @pytest.mark.parametrize(
     "name",
-    ["qwen3_moe", "gpt_oss", *(pytest.param(name, marks=pytest.mark.slow) for name in ("mixtral", "granitemoehybrid"))],
+    ["qwen3_moe", *(pytest.param(name, marks=pytest.mark.slow) for name in ("gpt_oss", "mixtral", "granitemoehybrid"))],
 )
 def test_the_gradient_of_one_row_is_transformers_own(build: Build, name: str) -> None:
     batch = concatenate(rows(20))
@@ -73,6 +73,7 @@ def test_the_gradient_of_one_row_is_transformers_own(build: Build, name: str) ->
     assert not torch.allclose(ours[router], plain[router], rtol=0.05)
 
 
+@pytest.mark.slow
 def test_micro_batches_are_averaged_by_their_target_tokens(build: Build) -> None:
     """And neither one without targets nor recomputed activations change anything."""
     one, other = (concatenate([row]) for row in rows(31, 11))

@@ -81,7 +81,9 @@ def test_a_model_of_text_alone_has_no_towers() -> None:
     assert dict(text_model.named_parameters(model)).keys() == dict(model.named_parameters()).keys()
 
 
-@pytest.mark.parametrize("method", ["full", "lora", "qlora"])
+@pytest.mark.parametrize(
+    "method", ["lora", *(pytest.param(name, marks=pytest.mark.slow) for name in ("full", "qlora"))]
+)
 def test_the_finished_model_has_the_towers_bit_for_bit(
     save: Save, composed: Compose, tmp_path: Path, method: str, capfd: pytest.CaptureFixture[str]
 ) -> None:

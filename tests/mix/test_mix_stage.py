@@ -369,6 +369,7 @@ def test_the_bytes_do_not_depend_on_the_hash_seed_of_python(make: Make, tmp_path
     assert mixes[0] == mixes[1]
 
 
+@pytest.mark.slow
 def test_two_stages_at_once_build_one_mix(make: Make) -> None:
     runs = [make(name)[1] for name in ("one", "two")]
     with ThreadPoolExecutor(2) as pool:
@@ -448,7 +449,7 @@ def test_no_room_in_the_middle_of_the_tokens_is_one_line(tmp_path: Path) -> None
     )
 
 
-@pytest.mark.parametrize("when", ["rows chosen", "rows tokenised"])
+@pytest.mark.parametrize("when", [pytest.param("rows chosen", marks=pytest.mark.slow), "rows tokenised"])
 def test_a_killed_stage_starts_anew_and_builds_the_same(make: Make, when: str) -> None:
     config, whole = make("whole")
     main(config, whole)

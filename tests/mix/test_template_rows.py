@@ -8,12 +8,13 @@ import pytest
 from chat_rows import training_ids
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-from sciriff.config import SAMPLE, ChatSettings, Config, to_yaml
+from sciriff.config import SAMPLE, ChatSettings, Config, SourceConfig, to_yaml
 from sciriff.data.records import Conversation
 from sciriff.data.token_file import TokenFile
 from sciriff.mix.__main__ import main
-from sciriff.mix.sources import BadRow, conversation_of
+from sciriff.mix.sources import BadRow, conversation_of, read_conversations
 from sciriff.mix.spool import Spool
+from sciriff.mix.tally import MixTally
 from sciriff.mix.tokenise import Tokeniser, markup_digest
 from sciriff.run.json_lines import Message, read_jsonl, to_json
 from sciriff.run.run_dir import RunDir
@@ -157,9 +158,12 @@ def test_a_row_that_is_too_long_keeps_its_first_turns(built, tokenizer: Path) ->
     assert kept["talks/4"] in (2, 4) and learnt(run, tokenizer)["talks/4"] in ("Because.<|im_end|>", "No.<|im_end|>")
 
 
-def test_thinking_switched_off_is_part_of_the_prompt(built, tokenizer: Path) -> None:
+def test_thinking_switched_off_is_part_of_the_prompt(
+    built, tokenizer: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     off = "+model.chat_arguments.enable_thinking=false"
-    run = built("one", "mix.on_bad_row=drop", off)
+    run = built("one", "mix.on_bad_row=drop", off, "model.chat_date=2025-03-09")
+    assert "model.chat_date=2025-03-09 has no effect" in capsys.readouterr().out
     card = json.loads(run.mix_card.read_text())
     assert "empty_thought" not in card
     assert "talks/3" not in learnt(run, tokenizer)  # its prompt says that nothing is thought
@@ -241,6 +245,37 @@ def test_thoughts_of_rows(tmp_path: Path) -> None:
         for empty in (None, "", " \n"):
             turns[1][name] = empty
             assert conversation_of({"dataset": "d", "id": "1", "messages": turns}).messages[1].thought is None
-        turns[1][name] = ["hm"]
-        with pytest.raises(BadRow, match="the thought of the assistant is not a string"):
+        for other in (["hm"], {"effort": "low"}, False, 3):
+            turns[1][name] = other
+            assert conversation_of({"dataset": "d", "id": "1", "messages": turns}).messages[1].thought is None
+        turns[1][name] = "h\0m"
+        with pytest.raises(BadRow, match="the thought of the assistant has a NUL character"):
             conversation_of({"dataset": "d", "id": "1", "messages": turns})
+    turns[1] |= {"thought": "", "reasoning": {"effort": "low"}, "reasoning_content": "real"}
+    assert conversation_of({"dataset": "d", "id": "1", "messages": turns}).messages[1].thought == "real"
+
+
+def test_what_is_no_text_is_no_thought_and_counted(tmp_path: Path) -> None:
+    other = row(1, "Which genes?", "TP53.")
+    other["messages"][1]["reasoning"] = {"effort": "low"}
+    source = tmp_path / "rows.jsonl"
+    source.write_text("".join(json.dumps(one) + "\n" for one in (ROWS[0], other)))
+    tally = MixTally()
+    assert len(list(read_conversations("tulu", SourceConfig(path=str(source)), "error", tally))) == 2
+    assert tally.card()["read_with_other_thoughts"] == {"rows": 1, "first": [f"{source}:2"]}
+    assert "read_with_other_thoughts" not in MixTally().card()
+
+
+def test_rows_are_counted_by_what_the_template_says(tokenizer: Path, tmp_path: Path) -> None:
+    known = AutoTokenizer.from_pretrained(tokenizer)
+    known.chat_template = "{% if messages[0].role == 'system' %}{{ raise_exception('No system') }}{% endif %}" + (
+        "{% if messages[0].content == 'a' %}{{ raise_exception('No a') }}{% endif %}"
+        "{{ raise_exception('No ' ~ messages[0].content) }}"
+    )
+    tokeniser = Tokeniser("tokenizer", known, tmp_path, on_bad_row="drop")
+    end = Message("assistant", "b")
+    rows = [(Message("system", "s"), Message("user", "q"), end), (Message("user", "a"), end)]
+    rows += [(Message("user", f"{i}"), end) for i in range(30)]
+    why = tokeniser.fitting([Conversation("d", str(i), row) for i, row in enumerate(rows)], 100, "drop")
+    said = [str(reason).rpartition(" (")[2].rstrip(")") for reason in why]
+    assert said[:3] == ["No system", "No a", "No 0"] and len(set(said)) == 21 and said[-1] == "for other reasons"

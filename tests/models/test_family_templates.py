@@ -1,14 +1,16 @@
 """Golden texts: our own conversations by the real templates of model families, and what of them is learnt."""
 
 import datetime
+from dataclasses import replace
 
 import pytest
 from family_templates import FAMILIES, NEEDED, family_tokenizer
+from predict_runs import tiny_model
 from transformers import PreTrainedTokenizerFast
 from transformers.utils import chat_template_utils
 
 from sciriff.config import CHAT_DATE, ChatSettings
-from sciriff.models.chat_markup import PLAIN, Markup, prompt_ids, saved_template
+from sciriff.models.chat_markup import PLAIN, Markup, prompt_ids, saved_template, unseen_day
 from sciriff.models.tokenizer_template import Inexpressible, template_of
 from sciriff.run.json_lines import Message
 
@@ -156,7 +158,7 @@ def test_what_is_learnt(family: str) -> None:
     _, learnt, begins = pieces_of(family_tokenizer(family), SEVERAL)
     assert learnt == [*LEARNT[family]] and begins
     # only templates that show earlier answers otherwise have a single one
-    assert Markup("tokenizer", family_tokenizer(family)).render(SEVERAL).alone is (len(learnt) == 1)
+    assert Markup("tokenizer", family_tokenizer(family)).render(SEVERAL).remark.alone is (len(learnt) == 1)
 
 
 @pytest.mark.parametrize(
@@ -190,6 +192,31 @@ def test_an_empty_thought_is_learnt_only_if_the_row_has_it() -> None:
     assert pieces_of(tokenizer, ONE, NOT_THINKING) == (whole, ['["BRCA1"]<|im_end|>'], True)
     assert not Markup("tokenizer", tokenizer, NOT_THINKING).before_answer
     assert tokenizer.decode(Markup("tokenizer", tokenizer).before_answer) == EMPTY
+
+
+@pytest.mark.parametrize("family", ["qwen3", "qwen3_5_think", "nemotron_3_nano"])
+def test_a_quoted_mark_of_a_thought_is_text(family: str) -> None:
+    """In questions, answers and thoughts, and the same in a prompt."""
+    tokenizer = family_tokenizer(family)
+    begin, end = tokenizer.convert_tokens_to_ids(["<think>", "</think>"])
+    asked = user("What do <think> and </think> mean?")
+    for said in (
+        answer("The tag </think> ends it.", "They ask about </think>, not <think>."),
+        answer("<think>\nThey ask about tags.\n</think>\n\nThe tag </think> ends it."),
+        answer("They ask about tags.\n</think>\n\nThe tag </think> ends it."),
+    ):
+        markup = Markup("tokenizer", tokenizer)
+        rendered = markup.render([asked, said])
+        row = markup.row(rendered, markup.encode([rendered])[0])
+        assert (row.ids.tolist().count(begin), row.ids.tolist().count(end)) == (1, 1)
+        learnt = row.ids[row.targets].tolist()
+        thought = tokenizer.decode(learnt[: learnt.index(end)]).removeprefix("<think>").strip()
+        assert thought == (said.thought or "They ask about tags.")
+        assert "The tag </think> ends it." in tokenizer.decode(learnt[learnt.index(end) + 1 :])
+        prompt = prompt_ids("tokenizer", [asked], tokenizer)
+        assert row.ids[: len(prompt)].tolist() == prompt and end not in prompt
+    with pytest.raises(Inexpressible, match="no place for an answer that is a thought alone"):
+        markup.render([asked, answer("<think>\nOnly that.\n</think>\n")])
 
 
 def test_what_would_help_is_said() -> None:
@@ -231,6 +258,15 @@ def test_the_day_counts_only_if_it_is_asked_for() -> None:
     assert about["llama3"] == about["qwen2_5"] == {}
     assert {about[family]["date"] for family in ("gptoss", "llama3_1", "llama3_2")} == {"2025-03-09"}
     assert template_of(family_tokenizer("llama3_1"), ChatSettings()).about == {}  # has the same day built in
+
+
+def test_a_day_that_nothing_sees_is_said() -> None:
+    model = replace(tiny_model(), chat="tokenizer", chat_date="2025-03-09")
+    said = {family: unseen_day(model, family_tokenizer(family)) for family in ("gptoss", "llama3_1", "qwen3")}
+    line = "model.chat_date=2025-03-09 has no effect: the tokenizer's chat template shows none"
+    assert said == {"gptoss": None, "llama3_1": None, "qwen3": line}
+    assert "the server that is asked writes the day" in str(unseen_day(model, None, served=True))
+    assert unseen_day(replace(model, chat_date=None), family_tokenizer("qwen3")) is None
 
 
 @pytest.mark.parametrize("family", ALL)

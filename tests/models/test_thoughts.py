@@ -1,5 +1,6 @@
 """Where thoughts end and answers begin, by the tokens and real templates of the families that think."""
 
+from copy import deepcopy
 from typing import Any
 
 import pytest
@@ -7,10 +8,10 @@ from predict_runs import tiny_model
 from thinking_models import tokenizer_like
 
 from sciriff.config import ModelConfig
-from sciriff.models import thoughts
+from sciriff.models import thought_marks
 from sciriff.models.engines.stop_strings import StopStrings
 from sciriff.models.engines.thinking import Thinking
-from sciriff.models.thoughts import Standing, Thoughts, thoughts_of
+from sciriff.models.thoughts import OutputSoFar, Thoughts, thoughts_of
 
 
 def model_like(thinking: str | None = None) -> ModelConfig:
@@ -57,6 +58,7 @@ GPT_OSS = (
         ("gptoss", "<|channel|>final <|constrain|>json<|message|>{}", False, "", "{}"),
         ("gemma4", "<|channel>thought\nOne.\n<channel|>Yes.", False, "One.", "Yes."),
         ("gemma4", "Yes.", False, None, "Yes."),
+        ("cohere", "<|START_THINKING|>One.<|END_THINKING|><|START_RESPONSE|>Yes.", False, "One.", "Yes."),
     ],
 )
 def test_a_thought_is_cut_where_its_mark_is_a_token(
@@ -118,11 +120,11 @@ def test_a_growing_output_stands_where_the_whole_one_does() -> None:
         found, tokenizer = of(family)
         ids = ids_of(tokenizer, output)
         whole = found.split(ids, tokenizer)
-        standing = Standing(found, tokenizer)
+        so_far = OutputSoFar(found, tokenizer)
         for count in range(1, len(ids) + 1):
-            standing.read(ids[:count])
-        assert standing.answers
-        assert standing.begins == whole.thought_tokens
+            so_far.read(ids[:count])
+        assert so_far.answers
+        assert so_far.begins == whole.thought_tokens
 
 
 def test_an_end_token_of_a_message_ends_no_thought() -> None:
@@ -193,8 +195,8 @@ def test_what_each_tokenizer_is_known_by(monkeypatch: pytest.MonkeyPatch) -> Non
     bare = tokenizer_like("gemma4")
     field = {"open": "<seed:think>", "close_pattern": r"<\/seed:think>\s*"}
     monkeypatch.setattr(bare, "response_template", {"fields": {"thinking": field}}, raising=False)
-    assert thoughts_of(model_like(), bare).marks is thoughts.SEED, "the tokenizer's own template comes first"
-    assert thoughts_of(model_like("gemma4"), bare).marks is thoughts.GEMMA, "and what a person says before it"
+    assert thoughts_of(model_like(), bare).marks is thought_marks.SEED, "the tokenizer's own template comes first"
+    assert thoughts_of(model_like("gemma4"), bare).marks is thought_marks.GEMMA, "and what a person says before it"
     for hostile in (
         5,
         {},
@@ -203,14 +205,29 @@ def test_what_each_tokenizer_is_known_by(monkeypatch: pytest.MonkeyPatch) -> Non
         {"fields": {"thinking": {"close": ["x" * 999]}}},
     ):
         monkeypatch.setattr(bare, "response_template", hostile)
-        assert thoughts_of(model_like(), bare).marks is thoughts.GEMMA
+        assert thoughts_of(model_like(), bare).marks is thought_marks.GEMMA
     monkeypatch.setattr(bare, "response_template", {"fields": {"reasoning": {"close_pattern": "(a+)+$"}}})
-    assert thoughts_of(model_like(), bare).marks is thoughts.GEMMA
+    assert thoughts_of(model_like(), bare).marks is thought_marks.GEMMA
     assert thoughts_of(model_like("none"), tokenizer) is None
-    for name in thoughts.NAMED:
-        assert thoughts_of(model_like(name), tokenizer).marks is thoughts.NAMED[name]
+    for name in thought_marks.NAMED:
+        assert thoughts_of(model_like(name), tokenizer).marks is thought_marks.NAMED[name]
     with pytest.raises(ValueError, match=r"model\.thinking=step3.*vLLM.*qwen3"):
         thoughts_of(model_like("step3"), tokenizer)
+
+
+def test_one_table_of_marks_for_training_and_answers() -> None:
+    ends = {marks.end for marks in thought_marks.IN_VOCABULARY}
+    assert {end for _, end in thought_marks.AROUND} == ends - {thought_marks.CHANNELS.end}
+    assert ("<|channel>thought", "<channel|>") in thought_marks.AROUND
+
+
+def test_a_server_needs_no_template_of_the_tokenizer_here() -> None:
+    tokenizer = deepcopy(tokenizer_like("qwen3"))
+    tokenizer.chat_template = {"rag": tokenizer.chat_template, "tool_use": tokenizer.chat_template}
+    found = thoughts_of(model_like(), tokenizer, served=True)
+    assert (found.marks, found.tail, found.opened) == (thought_marks.THINK, (), False)
+    with pytest.raises(ValueError, match="several chat templates"):
+        thoughts_of(model_like(), tokenizer)
 
 
 def test_a_model_without_marks_has_none() -> None:
@@ -229,6 +246,7 @@ def test_a_model_without_marks_has_none() -> None:
         ("qwen3_5_think", "Yes.", "stop", (None, "Yes.", True)),
         ("qwen3_5_think", "One", "length", ("One", "", False)),
         ("gptoss", GPT_OSS, "stop", ("One.\nTwo.", "Yes.", True)),
+        ("cohere", "<|START_THINKING|>One.<|END_THINKING|>\n<|START_RESPONSE|>Yes.", "stop", ("One.", "Yes.", True)),
         ("gptoss", "analysisOne.assistantfinalYes.", "stop", (None, "analysisOne.assistantfinalYes.", True)),
     ],
 )

@@ -10,7 +10,8 @@ from sciriff.config import CHAT_FORMATS
 from sciriff.data.records import Instance
 from sciriff.models import chat_markup
 from sciriff.models.loading import load_tokenizer
-from sciriff.predict.prompts import CUT, SERVERS, Prompt, make_prompt, room_for_prompt
+from sciriff.predict.prompts import CUT, SERVERS, Prompt, make_prompt
+from sciriff.predict.room import room_for_prompt
 from sciriff.run.json_lines import Message
 
 WORDS = [f"alpha{i} binds receptor{i}" for i in range(400)]

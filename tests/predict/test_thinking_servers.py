@@ -15,14 +15,16 @@ from thinking_models import tokenizer_like
 
 from sciriff.config import ModelConfig
 from sciriff.models.api import limits
-from sciriff.run.finish_reasons import UNFINISHED_THOUGHT
+from sciriff.run.finish_reasons import NO_CONTENT, UNFINISHED_THOUGHT
 
 NO_THOUGHT = "Question 0?"
 
 
-def completion(text: str | None, ended: str, tokens: int, **more: Any) -> Raw:
+def completion(text: str | None, ended: str | None, tokens: int, counted: int | None = None, **more: Any) -> Raw:
     message = {"role": "assistant", "content": text, **more}
-    usage = {"prompt_tokens": 9, "completion_tokens": tokens}
+    usage: dict[str, Any] = {"prompt_tokens": 9, "completion_tokens": tokens}
+    if counted is not None:
+        usage["completion_tokens_details"] = {"reasoning_tokens": counted}
     return Raw(json.dumps({"choices": [{"message": message, "finish_reason": ended}], "usage": usage}).encode())
 
 
@@ -59,14 +61,18 @@ def test_thoughts_of_a_server_of_ones_own(tmp_path: Path, server: OpenAiServer, 
             completion("<think>\nLet us see.\n</think>\n\nYes.", "stop", 9),
             completion("<think>\nLet us see", "length", 40),
             completion("Yes. </think>", "stop", 5),
+            completion("<think>Yes.", "stop", 9, counted=4),
+            completion("<think>\nLet us see", None, 40),
+            completion("<think>\nLet us see", None, 20),
+            completion("", None, 40, reasoning="Let us see"),
         ][number]
 
     server.behave = behave
-    instances = write_instances(tmp_path / "instances.jsonl", 6)
+    instances = write_instances(tmp_path / "instances.jsonl", 10)
     run = api_run(tmp_path / "run", server, instances, model=model, engine=LOCAL, max_new_tokens=8, thinking_tokens=32)
     output = finish(run)
     assert "thoughts end with </think> (found by its token), within 32 tokens" in output
-    assert "2 thoughts did not end" in output
+    assert "4 thoughts did not end" in output
     for body in server.bodies:
         assert body["max_tokens"] == 40
         assert body["chat_template_kwargs"] == {"enable_thinking": True}
@@ -79,6 +85,10 @@ def test_thoughts_of_a_server_of_ones_own(tmp_path: Path, server: OpenAiServer, 
         "3": ("Yes.", "Let us see.", "stop"),
         "4": ("", "Let us see", UNFINISHED_THOUGHT),
         "5": ("Yes. </think>", None, "stop"),
+        "6": ("<think>Yes.", None, "stop"),
+        "7": ("", "Let us see", UNFINISHED_THOUGHT),
+        "8": ("", "Let us see", NO_CONTENT),
+        "9": ("", "Let us see", UNFINISHED_THOUGHT),
     }
     counted = [row.thought_tokens for row in rows.values()]
     assert counted.count(None) == 2
@@ -87,7 +97,7 @@ def test_thoughts_of_a_server_of_ones_own(tmp_path: Path, server: OpenAiServer, 
     server.asked.clear()
     api_run(tmp_path / "run", server, instances, model=model, engine=LOCAL, max_new_tokens=8, thinking_tokens=64)
     finish(run)
-    assert sorted(server.asked) == ["Question 2?", "Question 4?"]
+    assert sorted(server.asked) == [f"Question {number}?" for number in (2, 4, 7, 9)]
     server.asked.clear()
     finish(run)
     assert not server.asked
@@ -107,6 +117,12 @@ def test_a_model_behind_an_api_has_its_own_budget_unless_the_evaluation_gives_on
         finish(run)
         assert server.bodies[-1]["max_completion_tokens"] == limit
         assert "chat_template_kwargs" not in server.bodies[-1]
+    none = replace(model, thinking="none")
+    run = api_run(tmp_path / "none", server, instances, model=none, max_new_tokens=8, thinking_tokens=20)
+    finish(run)
+    assert server.bodies[-1]["max_completion_tokens"] == 8
+    with pytest.raises(ValueError, match=r"model\.thinking=qwen3 has no meaning for model=kept, whose thoughts openai"):
+        replace(model, thinking="qwen3")
     arguments = replace(model, chat_arguments={"enable_thinking": False})
     with pytest.raises(
         ValueError, match=r"model\.chat_arguments\.enable_thinking goes to a chat template, and engine=op"

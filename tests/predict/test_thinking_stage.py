@@ -2,25 +2,36 @@
 
 import json
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from predict_runs import files_of, finish, make_run, row, tiny_model, write_rows
-from thinking_models import save_thinker, tokenizer_like
+from thinking_models import save_thinker, threads, tokenizer_like
 
 from sciriff import score
 from sciriff.config import EngineConfig, GeneralConfig, ModelConfig, load
 from sciriff.data.general_rows import GeneralRequest, read_answers
 from sciriff.data.records import Prediction
 from sciriff.data.saved_answers import read_predictions
+from sciriff.models.chat_markup import prompt_ids
+from sciriff.models.engines import transformers
+from sciriff.models.thoughts import thoughts_of
+from sciriff.predict.__main__ import settings_of
 from sciriff.run.finish_reasons import UNFINISHED_THOUGHT
-from sciriff.run.json_lines import read_jsonl, write_jsonl
+from sciriff.run.json_lines import Message, read_jsonl, write_jsonl
 from sciriff.run.run_dir import RunDir
 
 ROWS = 12
 LIMIT, BUDGET = 10, 14
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    with threads(1):
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +88,6 @@ def test_thoughts_are_kept_apart_and_have_a_budget(tmp_path: Path, model: ModelC
     assert [one.thought for one in saved] == [one.thought for one in rows]
 
 
-@pytest.mark.slow
 def test_another_budget_keeps_what_it_does_not_change(tmp_path: Path, model: ModelConfig, instances: Path) -> None:
     """Each row is that of a fresh run with the same budget."""
     engine = EngineConfig(name="transformers", batch_tokens=1)
@@ -111,7 +121,12 @@ def test_general_answers_are_cut_too_and_stop_strings_wait(tmp_path: Path, model
     run = run_of(tmp_path / "stops", model, instances, limit=1, general=general, thinking_tokens=40)
     stops = [inside, long.text[1:3]]
     requests = [GeneralRequest("sums", n, ids, limit=8, stops=stops) for n, ids in enumerate(prompts)]
-    write_jsonl(run.general_requests, [*requests, GeneralRequest("sums", 99, prompts[0], continuations=[[5], [6]])])
+    ended = tokenizer("</think>It is", add_special_tokens=False)["input_ids"]
+    closed = [*prompt_ids("tokenizer", [Message("user", "How much?")], tokenizer), *ended]
+    compared = [
+        GeneralRequest("sums", 99 + n, ids, continuations=[[5], [6]]) for n, ids in enumerate((prompts[0], closed))
+    ]
+    write_jsonl(run.general_requests, [*requests, *compared])
     output = finish(run)
     assert "1 general prompts compare likelihoods of texts right after a prompt, which begins a thought" in output
     found = list(read_answers(run.general_answers))[: len(free)]
@@ -122,6 +137,21 @@ def test_general_answers_are_cut_too_and_stop_strings_wait(tmp_path: Path, model
         assert not any(stop in ours.text for stop in stops)
     at = free.index(long)
     assert len(found[at].text) < len(long.text)
+
+
+def test_answers_depend_on_marks_only_of_a_model_that_may_think(tmp_path: Path, instances: Path) -> None:
+    """Else answers of earlier versions to a model with these marks in its vocabulary alone would be made again."""
+    tokenizer = tokenizer_like("qwen3")
+
+    def marks(**model: Any) -> Any:
+        thinker = replace(tiny_model(), **model)
+        config = load(run_of(tmp_path / "run", thinker, instances).config)
+        settings = settings_of(config, transformers, [2], "id", thoughts_of(thinker, tokenizer))
+        return settings.get("marks of thoughts")
+
+    assert marks(chat="qwen") is None
+    assert marks(chat="tokenizer") == marks(chat="qwen", thinking="qwen3") == ["<think>", "</think>"]
+    assert marks(chat="qwen", thinking="none") == []
 
 
 def test_what_is_refused(tmp_path: Path, instances: Path) -> None:

@@ -19,6 +19,7 @@ from sciriff.report.error_kinds import error_kinds
 from sciriff.report.side_by_side import ShownRun
 from sciriff.results.scores import read_scores
 from sciriff.results.summary_table import summary_lines
+from sciriff.results.thought_counts import thought_counts, thoughts_phrase
 from sciriff.run.run_dir import RunDir
 
 MakeRun = Callable[..., tuple[Config, RunDir]]
@@ -65,7 +66,7 @@ def test_the_score_stage_counts_them(make_run: MakeRun) -> None:
     assert scores["tasks"]["biored_ner"]["thoughts"] == {"answers": 3, "unfinished": 1, "mean_tokens": 23.0}
     assert scores["tasks"]["biored_ner"]["cut_answers"] == 0
     (line,) = (line for line in summary_lines(scores) if "thought" in line)
-    assert "3 of 4 answers after a thought, 23 tokens on average" in line
+    assert "3 of 4 with a thought, 23 tokens on average" in line
     assert "1 of 4 thoughts ran into their limit and brought no answer" in line
     write_predictions(run, ROWS[3:])
     score.main(config, run)
@@ -78,3 +79,18 @@ def test_rows_of_others_may_have_anything_for_a_thought() -> None:
         found = our_answer({**row, "thought": thought, "thought_tokens": tokens}, "biored_ner", "x:1")
         assert (found.thought, found.thought_tokens) == (None, None)
     assert our_answer({**row, "thought": "so", "thought_tokens": 3}, "biored_ner", "x:1").thought == "so"
+
+
+def test_an_empty_thought_is_none_and_an_unfinished_one_is_one() -> None:
+    """Servers may keep the text for themselves."""
+    rows = [
+        ("stop", 3, ""),
+        ("stop", 40, None),
+        ("stop", 30, "Hm."),
+        ("unfinished_thought", 50, "Hm"),
+        ("stop", 0, None),
+    ]
+    counts = thought_counts(rows)
+    assert counts == {"answers": 3, "unfinished": 1, "mean_tokens": 40}
+    assert thoughts_phrase(counts, 5)[0] == "3 of 5 with a thought, 40 tokens on average"
+    assert thought_counts([("stop", 3, "")]) is None

@@ -34,6 +34,31 @@ STRANGE = {
     "other exceptions": "{{ raise_exception(messages) }}",
 }
 
+DOUBLING = "{% set ns = namespace(x='a') %}{% for i in range(31) %}"
+HUGE = {
+    "doubling": DOUBLING + "{% set ns.x = ns.x + ns.x %}{% endfor %}",
+    "joining": DOUBLING + "{% set ns.x = ns.x ~ ns.x %}{% endfor %}",
+    "a block": DOUBLING + "{% set ns.x %}{{ ns.x }}{{ ns.x }}{% endset %}{% endfor %}",
+    "a list": DOUBLING + "{% set ns.x = [ns.x, ns.x] %}{% endfor %}{{ (ns.x ~ '') | length }}{{ ns.x }}",
+    "a list in a filter": DOUBLING + "{% set ns.x = [ns.x, ns.x] %}{% endfor %}{{ ns.x | string | length }}",
+    "quotes": "{% set ns = namespace(x='\"') %}{% for i in range(31) %}{% set ns.x = ns.x | tojson %}{% endfor %}",
+    "a join": "{{ ([('x' * 1000000)] * 4000) | join | length }}",
+    "a method join": "{{ ('x' * 1000000).join('y' * 4000) | length }}",
+    "ljust": "{{ 'x'.ljust(2000000000) | length }}",
+    "center": "{{ 'x' | center(2000000000) | length }}",
+    "indent": "{{ 'x\n' | indent(2000000000) | length }}",
+    "tabs": "{{ '\t'.expandtabs(2000000000) | length }}",
+    "format": "{{ '{:>2000000000}'.format('a') | length }}",
+    "format of a width": "{{ '{:>{}}'.format('a', 2000000000) | length }}",
+    "format of texts": "{{ ('%s' * 10000) | format('x' * 1000000) | length }}",
+    "replace": "{{ ('x' * 100000).replace('x', 'y' * 100000) | length }}",
+    "replaced by a filter": "{{ ('x' * 100000) | replace('x', 'y' * 100000) | length }}",
+    "a macro": "{% macro m(x) %}{% for i in range(99999) %}{{ x }}{% endfor %}{% endmacro %}"
+    "{{ m('x' * 100000) | length }}",
+    "words": "{{ lipsum(2000000000) }}",
+}
+"""Texts of gigabytes that are not even printed."""
+
 
 def tokenizer_with(template: str) -> PreTrainedTokenizerFast:
     made = AutoTokenizer.from_pretrained(SAMPLE / "tokenizer")
@@ -54,6 +79,13 @@ def refusal(template: str) -> str:
 @pytest.mark.parametrize("kind", STRANGE)
 def test_whatever_a_template_raises_is_one_line(kind: str) -> None:
     refusal(STRANGE[kind])
+
+
+@pytest.mark.shows("W4")
+@pytest.mark.parametrize("kind", HUGE)
+def test_no_template_makes_a_huge_text(kind: str) -> None:
+    said = refusal("{% for m in messages %}{{ m.content }}</s>{% endfor %}" + HUGE[kind])
+    assert "a text would be too" in said or kind == "words"
 
 
 @pytest.mark.shows("W4")

@@ -176,6 +176,8 @@ def _training(config: Config, plan: Plan) -> Iterator[str]:
     share = (
         f"{speed.utilisation(config, plan.attention) * plan.deepspeed_factor:.0%} of the peak as measured on one H100"
     )
+    if speed.other_than_measured(config):
+        share += " with a dense 7B (mixtures and hybrids are not measured)"
     if plan.imagined and plan.attention in FLASH:
         share += ", if FlashAttention is installed there"
     part = f", {plan.validation_hours:.1f} of them validation" if plan.validation_hours >= 0.05 else ""

@@ -140,7 +140,15 @@ def _attention(config: Config, gpu: Gpu, imagined: bool) -> tuple[str, str | Non
     capability, precision = machine.compute_capability(gpu.name), config.train.precision
     setup = attention_kernels.here()
     name = attention_kernels.chosen(config.train.attention, None if imagined else setup, capability, precision)
-    if name != "sdpa" or config.train.attention != "auto":
+    if config.train.attention != "auto":
+        return name, None
+    family = layer_kernels.model_type_of(Path(config.model.path)) if config.model.path else ""
+    served = layer_kernels.flash_attentions(family)
+    # Of an imagined machine nothing but the common FlashAttentions is assumed.
+    if name != "sdpa" and served is not None and (imagined or name not in served):
+        cost = f"planned with {speed.SDPA:.2f} of the GPU's peak, SDPA's on one H100"
+        return "sdpa", f"the usual FlashAttentions do not serve {family}; {cost}"
+    if name != "sdpa":
         return name, None
     remedy = attention_kernels.remedy(setup, capability, precision)
     cost = f"SDPA, planned with {speed.SDPA:.2f} of the GPU's peak where FlashAttention reaches"

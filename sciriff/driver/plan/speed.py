@@ -51,6 +51,13 @@ def utilisation(config: Config, attention: str) -> float:
     return ALL_CHECKPOINTED if checkpointed_layers(shape, config.train) > 0.75 * shape.layers else SOME_CHECKPOINTED
 
 
+def other_than_measured(config: Config) -> bool:
+    """Return whether the model is a mixture of experts or a hybrid: what is measured is a dense transformer's."""
+    shape = shape_of(config)
+    sparse = shape.active is not None and shape.active < shape.language_parameters
+    return sparse or bool(shape.without_attention)
+
+
 def deepspeed_factor(config: Config, processes: int, capacity: float) -> float:
     """Return the speed under DeepSpeed relative to plain torch on one GPU; 1 without DeepSpeed."""
     zero = config.deepspeed

@@ -1,6 +1,6 @@
 """Changes with which a training that does not fit would; each is checked with the formula of the plan first."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -8,9 +8,13 @@ from omegaconf import OmegaConf
 
 from sciriff.config import Config, conf_dir
 from sciriff.models.training_memory import GIB, fits, trained_parameters, training_memory
+from sciriff.run.user_error import UserError
 
 GPUS_PER_NODE = 8
 MOST_NODES = 64
+
+Changed = tuple[tuple[str, ...], Config]
+"""Overrides, and the config that they make."""
 
 
 @dataclass(frozen=True)
@@ -28,38 +32,49 @@ def ways_to_fit(config: Config, gpus: int, nodes: int, capacity: float) -> list[
     """Ways to train on `nodes` nodes of `gpus` GPUs of `capacity` GiB; one if smaller micro-batches or ZeRO-3 do."""
     ways: list[Way] = []
 
-    def fit(overrides: tuple[str, ...], changed: Config, processes: int, remark: str = "") -> bool:
-        """Add the changed config if it fits, in smaller micro-batches if need be; returns whether it does."""
-        for smaller, result in _smaller(changed):
+    def fit(changed: Changed | None, processes: int, remark: str = "", also: tuple[str, ...] = ()) -> bool:
+        """Add a changed config if it fits, in smaller micro-batches if need be, with the overrides that it needs
+        `also`; returns whether it does. None is what the config refuses, and no way."""
+        for smaller, result in _smaller(changed[1]) if changed else ():
             if fits(training_memory(result, processes, on_gpu=True, capacity=capacity), capacity):
-                ways.append(Way((*overrides, *smaller), remark))
+                ways.append(Way((*also, *changed[0], *smaller) if changed else (), remark))
                 return True
         return False
 
     processes = gpus * nodes
-    if fit((), config, processes):
+    if fit(((), config), processes):
         return ways
-    can_partition = config.train.method != "qlora"
-    change, partitioned = with_deepspeed(config, "zero3") if can_partition else ((), config)
-    if change and processes > 1 and fit(change, partitioned, processes):
+    # What needs whole weights goes with ZeRO-2, and four-bit weights with neither.
+    partitioned = _accepted(lambda: with_deepspeed(config, "zero3")) or _accepted(
+        lambda: with_deepspeed(config, "zero2")
+    )
+    if partitioned and partitioned[0] and processes > 1 and fit(partitioned, processes):
         return ways
-    if can_partition:
+    if partitioned:
         auto = ("train.num_processes=auto",) if config.train.num_processes != "auto" else ()
         for g, n in _larger_machines(gpus, nodes):
-            machine = (f"plan.gpus={g}", *((f"plan.nodes={n}",) if n > 1 else ()))
-            if fit((*machine, *auto, *change), partitioned, g * n, f"{g * n} such GPUs"):
+            machine = (f"plan.gpus={g}", *((f"plan.nodes={n}",) if n > 1 else ()), *auto)
+            if fit(partitioned, g * n, f"{g * n} such GPUs", machine):
                 break
     if not config.train.adapts:
-        change, offloading = with_deepspeed(config, "zero3_offload")
         memory = 16 * trained_parameters(config) / nodes / GIB
         if config.train.precision != "bf16_pure":
-            fit(change, offloading, processes, f"about 8 times slower, with {memory:,.0f} GiB of CPU memory per node")
-        change, base = with_deepspeed(config, "zero3") if processes > 1 else with_deepspeed(config, "none")
-        fit(("train=lora", *change), _with_adapters(base, "lora"), processes, "adapters instead of all weights")
+            remark = f"about 8 times slower, with {memory:,.0f} GiB of CPU memory per node"
+            fit(_accepted(lambda: with_deepspeed(config, "zero3_offload")), processes, remark)
+        adapters = _accepted(lambda: _with_adapters(config, "lora", "zero3" if processes > 1 else "none"))
+        fit(adapters, processes, "adapters instead of all weights")
     if config.train.method != "qlora":
-        change, base = with_deepspeed(config, "none")
-        fit(("train=qlora", *change), _with_adapters(base, "qlora"), processes, "adapters over weights in four bits")
+        adapters = _accepted(lambda: _with_adapters(config, "qlora", "none"))
+        fit(adapters, processes, "adapters over weights in four bits")
     return ways
+
+
+def _accepted(change: Callable[[], Changed]) -> Changed | None:
+    """What `change` makes; None where the config refuses it, as it does DoRA under ZeRO-3."""
+    try:
+        return change()
+    except UserError:
+        return None
 
 
 def _smaller(config: Config) -> Iterator[tuple[tuple[str, ...], Config]]:
@@ -90,7 +105,7 @@ def _larger_machines(gpus: int, nodes: int) -> Iterator[tuple[int, int]]:
         yield max(gpus, GPUS_PER_NODE), more
 
 
-def with_deepspeed(config: Config, option: str) -> tuple[tuple[str, ...], Config]:
+def with_deepspeed(config: Config, option: str) -> Changed:
     """Return the overrides that select an option of conf/deepspeed (none if selected), and that config."""
     chosen = replace(config.deepspeed, **{"offload": False, **_values("deepspeed", option)})
     if chosen == config.deepspeed:
@@ -102,9 +117,11 @@ def with_deepspeed(config: Config, option: str) -> tuple[tuple[str, ...], Config
     return overrides, replace(config, deepspeed=chosen, train=train)
 
 
-def _with_adapters(config: Config, option: str) -> Config:
-    lora = {key: value for key, value in _values("train", "lora").items() if key.startswith("lora_")}
-    return replace(config, train=replace(config.train, method=option, **lora))
+def _with_adapters(config: Config, option: str, deepspeed: str) -> Changed:
+    """Return the overrides that train adapters, with what is typed of these, and that config."""
+    change, base = with_deepspeed(config, deepspeed)
+    lora = {} if config.train.adapts else {k: v for k, v in _values("train", "lora").items() if k.startswith("lora_")}
+    return (f"train={option}", *change), replace(base, train=replace(base.train, method=option, **lora))
 
 
 def _values(group: str, option: str) -> dict[str, Any]:

@@ -162,7 +162,7 @@ def believed(usage: Any, name: str, estimated: int) -> int:
     return counted if type(counted) is int and 0 <= counted <= MOST_TOKENS else estimated
 
 
-def told(usage: Any, name: str) -> int | None:
+def counted_in(usage: Any, name: str) -> int | None:
     """A number of tokens that a server told, possibly inside of another object (`outer.inner`); None without one."""
     outer, _, inner = name.rpartition(".")
     if outer:

@@ -15,10 +15,10 @@ from sciriff.models.api.calls import (
     Sent,
     UnknownShape,
     believed,
+    counted_in,
     ended,
     text_of,
     thought_of,
-    told,
 )
 from sciriff.models.api.limits import estimated_tokens
 from sciriff.run.json_lines import Message
@@ -40,9 +40,9 @@ class ChatMessage(Struct):
     @property
     def thought(self) -> str | None:
         """None where the server tells none."""
-        for told_thought in (self.reasoning_content, self.reasoning):
-            if isinstance(told_thought, str) and told_thought:
-                return told_thought
+        for field in (self.reasoning_content, self.reasoning):
+            if isinstance(field, str) and field:
+                return field
         return thought_of(self.content) if isinstance(self.content, list) else None
 
 
@@ -82,7 +82,8 @@ def read_reply(body: Any, call: Sent | None = None) -> Reply:
         raise UnknownShape(f"not a chat completion: {error}", body) from None
     if refusal and not text:
         text, finish_reason = refusal, "refusal"
-    thought, thought_tokens = message.thought, told(completion.usage, "completion_tokens_details.reasoning_tokens")
+    thought = message.thought
+    thought_tokens = counted_in(completion.usage, "completion_tokens_details.reasoning_tokens")
     output_tokens = believed(completion.usage, "completion_tokens", estimated_tokens((thought or "") + text))
     has_thought = thought is not None or bool(thought_tokens)
     return Reply(

@@ -127,7 +127,7 @@ def continued_or_halves(
         return continued(model, *some, end_ids, part_of(sampling, rows), stop, share, thinking)
 
     def numbers(row: int) -> str:
-        most = limits[row] + (thinking.budget if thinking else 0)
+        most = thinking.longest(limits[row]) if thinking else limits[row]
         return f"a prompt of {len(prompts[row])} tokens with an answer of up to {most}"
 
     return in_halves(answer, range(len(prompts)), numbers)
@@ -186,7 +186,7 @@ def continued(
     else:
         watched = [thinking.watch(*each) for each in zip(prompts, limits, given, strict=True)]
     alive = list(range(len(prompts)))
-    for step in range(max(limits) + (thinking.budget if thinking else 0)):
+    for step in range(thinking.longest(max(limits)) if thinking else max(limits)):
         output = model(**inputs.arguments(), **last)
         inputs.cache = output.past_key_values
         logits = output.logits[:, -1]
