@@ -47,7 +47,7 @@ def _checked(values: Mapping[str, Any] | DictConfig, kind: type[T]) -> T:
         check_values(OmegaConf.to_container(merged, throw_on_missing=True))  # type: ignore[arg-type]
         config = OmegaConf.to_object(merged)
     except MissingMandatoryValue as error:
-        raise UserError(f"{error.full_key} is not set: give {error.full_key}=...") from None
+        raise UserError(_unset(str(error.full_key), values)) from None
     except ConfigKeyError as error:
         raise UserError(unknown_key(str(error.full_key))) from None
     except OmegaConfBaseException as error:
@@ -55,6 +55,18 @@ def _checked(values: Mapping[str, Any] | DictConfig, kind: type[T]) -> T:
         raise UserError(f"{key + ': ' if key else ''}{str(error).splitlines()[0]}") from None
     assert isinstance(config, kind)
     return config
+
+
+def _unset(key: str, values: Mapping[str, Any] | DictConfig) -> str:
+    """One line about a key without a value; of a shape, about all that it lacks."""
+    section, _, _ = key.rpartition(".")
+    if section != "model.shape":
+        return f"{key} is not set: give {key}=..."
+    model = values["model"]
+    lacking = [f"model.shape.{size}" for size in SIZES if model["shape"].get(size, "???") in ("???", None)]
+    verb = "is" if len(lacking) == 1 else "are"
+    read = "; or leave model.shape out: it is read from config.json" if model.get("path") else ""
+    return f"{', '.join(lacking)} {verb} not set: give {'it' if verb == 'is' else 'all'}{read}"
 
 
 def _without_unread_shape(values: DictConfig) -> DictConfig:

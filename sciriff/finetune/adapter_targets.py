@@ -14,15 +14,11 @@ from torch import nn
 
 from sciriff.config import LORA_PATTERN, nearest
 from sciriff.finetune import text_model
+from sciriff.models.parts import expert_modules, router_modules
 from sciriff.run.user_error import UserError
 
 EXPERTS = "experts"
 """Value of `train.lora_targets` that means all tensors and layers of the experts."""
-
-ROUTER_CLASS = re.compile(r"Rout(er|ing)|Gating|Gate$")
-"""Names of classes that choose experts, such as Qwen3MoeTopKRouter, HunYuanMoEV1Gate or MoEGate; not GatedDeltaNet."""
-ROUTER_NAME = re.compile(r"(\w+_)?(gate|router)")
-"""Names of a linear layer that is a router, if it lies beside experts: gate, router, shared_expert_gate."""
 
 
 class Targets(NamedTuple):
@@ -67,11 +63,8 @@ def candidates(language_model: Any) -> Candidates:
     from transformers.pytorch_utils import Conv1D
 
     head, inside = language_model.get_output_embeddings(), text_model.prefixes(language_model)
-    experts, routers, bypassed = (
-        expert_modules(language_model),
-        router_modules(language_model),
-        _bypassed(language_model),
-    )
+    experts, bypassed = expert_modules(language_model), _bypassed(language_model)
+    routers = router_modules(language_model, language_model.config.get_text_config())
     found = Candidates([], [], [], dict.fromkeys(sorted(routers), "a router, which chooses experts"))
     for name, module in language_model.named_modules():
         if name in experts:
@@ -92,32 +85,6 @@ def candidates(language_model: Any) -> Candidates:
             found.refused[name] = "read past the layer by its family's kernel, so that an adapter would do nothing"
         else:
             (found.expert_layers if _within(name, experts) else found.layers).append(name)
-    return found
-
-
-def expert_modules(language_model: Any) -> set[str]:
-    """Return the names of modules that hold the weights of experts, by the name of class or module; shared experts,
-    which every token goes through, are ordinary layers."""
-    return {
-        name
-        for name, module in language_model.named_modules()
-        if ("Expert" in type(module).__name__ or name.rpartition(".")[2] == EXPERTS)
-        and "shared" not in f"{name}.{type(module).__name__}".lower()
-    }
-
-
-def router_modules(language_model: Any) -> set[str]:
-    """Return the names of routers: modules with a router's class, and linear layers beside experts that have a router's
-    name or as many outputs as there are experts, or one (the gate of a shared expert)."""
-    modules = dict(language_model.named_modules())
-    found = {name for name, module in modules.items() if ROUTER_CLASS.search(type(module).__name__)}
-    text = language_model.config.get_text_config()
-    counts = {1} | {getattr(text, key, None) for key in ("num_experts", "num_local_experts", "n_routed_experts")}
-    for experts in expert_modules(language_model):
-        block = experts.rpartition(".")[0]
-        for child, module in modules[block].named_children() if block in modules else ():
-            if isinstance(module, nn.Linear) and (ROUTER_NAME.fullmatch(child) or module.out_features in counts):
-                found.add(f"{block}.{child}" if block else child)
     return found
 
 

@@ -31,6 +31,9 @@ PREFIX = "base_model.model."
 TRAINED = re.compile(rf"\.lora_\w+\.{NAME}\b")
 """Part of the name of each weight of an adapter."""
 
+FIRST_FILE = "first_adapters.safetensors"
+"""File of a checkpoint with the weights that PiSSA's adapters began with."""
+
 PISSA_ITERATIONS = 16
 """Subspace iterations of the singular value decomposition; the PiSSA paper finds the loss of an exact one with them."""
 
@@ -53,12 +56,13 @@ def add(
     dtype: torch.dtype,
     device: torch.device | None = None,
     partitioned: bool = False,
+    first: Mapping[str, torch.Tensor] | None = None,
 ) -> None:
     """Freeze the model and replace the layers of `train.lora_targets` by peft's, with adapters of type `dtype`.
 
-    Their initial weights depend on `seed` alone, and with PiSSA on the model's weights (decomposed on `device`); the
-    model's outputs are unchanged. UserError names a target that does not exist or that the variant cannot adapt, or not
-    in weights that are `partitioned` (ZeRO-3).
+    Their initial weights depend on `seed` alone, and with PiSSA on the model's weights (decomposed on `device`), or are
+    `first`, which `first_of` gives; the model's outputs are unchanged. UserError names a target that does not exist or
+    that the variant cannot adapt, or not in weights that are `partitioned` (ZeRO-3).
     """
     from peft import inject_adapter_in_model
 
@@ -78,7 +82,7 @@ def add(
             if parameter.requires_grad:
                 parameter.data = parameter.data.to(dtype)
         language_model.first_adapters = (
-            _take_out_principal(language_model, device) if train.lora_variant == "pissa" else {}
+            _take_out_principal(language_model, device, first) if train.lora_variant == "pissa" else {}
         )
     if train.lora_variant == "dora":
         _measure_lengths(language_model)
@@ -148,8 +152,11 @@ def weight_name(name: str, layer: Any) -> str:
     return f"{name}.{own}"
 
 
-def _take_out_principal(language_model: Any, device: torch.device | None) -> dict[str, torch.Tensor]:
-    """Start each adapter from the largest singular parts of its weight, and take them out of the weight, in place.
+def _take_out_principal(
+    language_model: Any, device: torch.device | None, given: Mapping[str, torch.Tensor] | None
+) -> dict[str, torch.Tensor]:
+    """Start each adapter from the largest singular parts of its weight, or from what is `given`, and take that out of
+    the weight, in place.
 
     They are rounded to the adapter's type first: what the weight loses is what the adapter has. Returns the adapters'
     first weights by name, on the CPU.
@@ -159,17 +166,50 @@ def _take_out_principal(language_model: Any, device: torch.device | None) -> dic
         a, b, base = layer.lora_A[NAME].weight, layer.lora_B[NAME].weight, layer.get_base_layer().weight
         weight = base.data.to(device or base.device, torch.float32)
         weight = weight.T if layer.fan_in_fan_out else weight
-        rank = min(len(a), *weight.shape)
-        left, values, right = torch.svd_lowrank(weight, q=rank, niter=PISSA_ITERATIONS)
-        root = (values / layer.scaling[NAME]).sqrt()
-        for part, values_of in ((a, root[:, None] * right.T), (b.T, left.T * root[:, None])):
-            part.data.zero_()  # a rank above the weight's own leaves rows that stay without effect
-            part.data[:rank] = values_of.to(part)
+        names = {f"{name}.lora_A.{NAME}.weight": a, f"{name}.lora_B.{NAME}.weight": b}
+        if given is None:
+            _set_principal(a, b, weight, layer.scaling[NAME])
+        else:
+            for key, parameter in names.items():
+                parameter.data.copy_(given[key])
         taken = layer.scaling[NAME] * (b.data.to(weight) @ a.data.to(weight))
         rest = weight - taken
         base.data.copy_(rest.T if layer.fan_in_fan_out else rest)
-        first |= {f"{name}.lora_{letter}.{NAME}.weight": p.detach().cpu().clone() for letter, p in (("A", a), ("B", b))}
+        first |= {key: parameter.detach().cpu().clone() for key, parameter in names.items()}
     return first
+
+
+def _set_principal(a: nn.Parameter, b: nn.Parameter, weight: torch.Tensor, scaling: float) -> None:
+    """Set A and B to the largest singular parts of `weight`, which depend on random draws too."""
+    rank = min(len(a), *weight.shape)
+    left, values, right = torch.svd_lowrank(weight, q=rank, niter=PISSA_ITERATIONS)
+    root = (values / scaling).sqrt()
+    for part, values_of in ((a, root[:, None] * right.T), (b.T, left.T * root[:, None])):
+        part.data.zero_()  # a rank above the weight's own leaves rows that stay without effect
+        part.data[:rank] = values_of.to(part)
+
+
+def save_first(language_model: Any, folder: Path) -> None:
+    """Write the weights that PiSSA's adapters began with into a checkpoint, whose frozen weights follow from them."""
+    from safetensors.torch import save_file
+
+    if first := getattr(language_model, "first_adapters", {}):
+        save_file(first, folder / FIRST_FILE)
+
+
+def first_of(folder: Path, train: TrainConfig) -> dict[str, torch.Tensor] | None:
+    """Return what `save_first` wrote into a checkpoint, with PiSSA. UserError if it lacks the file: another device or
+    release may decompose the weights differently, and what was trained would lie beside other frozen weights."""
+    from safetensors.torch import load_file
+
+    if train.lora_variant != "pissa":
+        return None
+    if not (folder / FIRST_FILE).is_file():
+        raise UserError(
+            f"{folder} lacks {FIRST_FILE}, what train.lora_variant=pissa began with; delete {folder.parent} to train "
+            "from the beginning, or use another run_dir"
+        )
+    return load_file(folder / FIRST_FILE)
 
 
 def _measure_lengths(language_model: Any) -> None:

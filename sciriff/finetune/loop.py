@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Sequence
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -70,7 +71,10 @@ class Trainer:
         self.steps = schedule.total_steps(
             len(self.rows), config.train.global_batch_size, config.train.epochs, config.train.max_steps
         )
-        self.model: SummedLoss = build(config, workers.device, workers.log)
+        self.done = self.checkpoints.newest() or 0
+        """Optimizer steps of the checkpoint that training resumes from; 0 without one."""
+        resumed = self.checkpoints.folder(self.done) if self.done else None
+        self.model: SummedLoss = build(config, workers.device, workers.log, resumed)
         if config.train.adapts:
             workers.log(adapters.describe(self.model.language_model, config.train))
             adapters_rehearsal.check(config, self.model.language_model, run, workers)
@@ -122,8 +126,7 @@ class Trainer:
 
     def resume(self) -> int:
         """Load the newest checkpoint and cut metrics.jsonl back to it. Returns the number of optimizer steps done."""
-        done = self.checkpoints.newest() or 0
-        if done:
+        if done := self.done:
             self.backend.load(self.checkpoints.folder(done))
             self.workers.log(f"resuming from {self.checkpoints.folder(done)}")
         measured: list[tuple[int, dict[str, float | None]]] = []
@@ -156,17 +159,23 @@ class Trainer:
             due = every is not None and (at_end or row.step % every == 0)
             if due or (at_end and self.config.train.keep_checkpoints):
                 # Before the validation, so that a kill during it costs no step.
-                self.checkpoints.save(row.step, self.backend.save)
+                self.checkpoints.save(row.step, self.save)
         return self.validate(self.steps) or self.stopped(self.steps)
 
     def stopped(self, step: int) -> bool:
         """Write the checkpoint of step `step`, report it, and return False."""
         if step:
-            self.checkpoints.save(step, self.backend.save)
+            self.checkpoints.save(step, self.save)
             self.workers.log(f"stopped as asked after step {step}; its checkpoint is in {self.run.checkpoints}")
         else:
             self.workers.log("stopped as asked before the first step")
         return False
+
+    def save(self, folder: Path) -> None:
+        """Write what a checkpoint has into `folder`, on every rank."""
+        self.backend.save(folder)
+        if self.workers.rank == 0:
+            adapters.save_first(self.model.language_model, folder)
 
     def validate(self, step: int) -> bool:
         """Measure the validation loss if it is due after `step` steps. Returns False if asked to stop meanwhile."""
@@ -183,7 +192,7 @@ class Trainer:
             show(metrics.validation_line(row))
         if self.validation.record(step, losses):
             self.checkpoints.best = step
-            self.checkpoints.save(step, self.backend.save)
+            self.checkpoints.save(step, self.save)
         return True
 
     def write_model(self) -> None:

@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -101,9 +102,11 @@ class SummedLoss(nn.Module):
         return {"logits_to_keep": positions} if "logits_to_keep" in known and len(positions) else {}
 
 
-def build(config: Config, device: torch.device, log: Callable[[str], None] = show) -> SummedLoss:
+def build(
+    config: Config, device: torch.device, log: Callable[[str], None] = show, resumed: Path | None = None
+) -> SummedLoss:
     """Return the model in training mode, on the CPU (QLoRA: on its device; ZeRO-3: already partitioned). Towers that
-    text does not reach are frozen, which `log` is told."""
+    text does not reach are frozen, which `log` is told. `resumed` is the checkpoint that will be loaded."""
     attention.register()
     language_model, implementation = _with_attention(config, device)
     if config.deepspeed.zero_stage:
@@ -119,6 +122,7 @@ def build(config: Config, device: torch.device, log: Callable[[str], None] = sho
             dtype=weights_dtype(config),
             device=device,
             partitioned=config.deepspeed.zero_stage == 3,
+            first=adapters.first_of(resumed, config.train) if resumed is not None else None,
         )
     # What model.dtype=bfloat16 will write of them need not be held in more.
     held_in = frozen_dtype(config) if config.model.dtype == "bfloat16" else torch.float32

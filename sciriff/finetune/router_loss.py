@@ -6,6 +6,7 @@ from typing import Any
 from torch import Tensor
 
 from sciriff.config import TrainConfig
+from sciriff.models.parts import experts_of_a_token
 from sciriff.run.user_error import UserError
 
 
@@ -48,8 +49,4 @@ def _function(language_model: Any) -> Any:
 
 def _experts(language_model: Any) -> tuple[int, int] | None:
     """Return the number of experts and how many each token takes; None if there are none."""
-    config = language_model.config.get_text_config()
-    names = ("num_experts", "num_local_experts", "n_routed_experts")
-    experts = next((count for name in names if (count := getattr(config, name, None))), None)
-    chosen = getattr(config, "num_experts_per_tok", None)
-    return (int(experts), int(chosen)) if experts and chosen else None
+    return experts_of_a_token(language_model.config.get_text_config())

@@ -37,7 +37,7 @@ def matrix_parameters(model: torch.nn.Module) -> int:
     """Return the number of weights that each token is multiplied with: those that text goes through, but tables of
     embeddings that are not the output layer's too, and of experts as many as a token goes to. A frozen weight counts
     two thirds: 2 of its 6 operations (`sequence_flops`) are for its own gradient."""
-    experts = {id(weight) for part in expert_modules(model) for weight in part.parameters()}
+    experts = {id(weight) for part in expert_modules(model).values() for weight in part.parameters()}
     share = share_of_experts(model.config.get_text_config())  # type: ignore[operator, union-attr]
 
     def size(parameter: torch.nn.Parameter) -> int:

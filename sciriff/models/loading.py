@@ -10,6 +10,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from sciriff.config import ModelConfig
+from sciriff.models.stored_formats import no_model_folder
 from sciriff.models.stored_weights import refuse_missing, restore_before_training
 from sciriff.models.towers import towers
 from sciriff.run import known_errors
@@ -57,7 +58,7 @@ def load_config(model: ModelConfig) -> PretrainedConfig:
     assert source is not None, "a model that is built on the spot has no files"
     _check_folder("model.path", source)
     if Path(source).is_dir() and not (Path(source) / "config.json").is_file():
-        raise UserError(f"model.path={source} has no config.json, so it is not a Hugging Face model folder")
+        raise UserError(f"model.path={source} {no_model_folder(Path(source))}")
     try:
         return AutoConfig.from_pretrained(source, revision=model.revision, trust_remote_code=model.trust_remote_code)
     except (OSError, ValueError, KeyError) as error:

@@ -16,14 +16,20 @@ from torch import nn
 
 from sciriff.config import ShapeConfig
 from sciriff.models.loading import auto_class
-from sciriff.models.parts import PER_TOKEN, attends, decoder_of, expert_modules, layers_of, number, share_of_experts
+from sciriff.models.parts import (
+    PER_TOKEN,
+    attends,
+    decoder_of,
+    expert_modules,
+    layers_of,
+    number,
+    router_modules,
+    share_of_experts,
+)
 from sciriff.models.training_memory import largest_matrix, layer_parameters, linear_layers
 
 INNER = ("intermediate_size", "ffn_dim", "n_inner", "ffn_hidden_size", "d_ff")
 LONGEST = ("max_position_embeddings", "n_positions", "max_sequence_length", "max_seq_len", "seq_length")
-ROUTER = re.compile(r"(\w+_)?(gate|router)")
-"""Names of linear layers beside experts that choose among these."""
-ROUTER_CLASS = re.compile(r"Rout(er|ing)|Gating|Gate$")
 OF_EXPERTS = "experts"
 """Name under which a shape has the matrices of all experts."""
 
@@ -106,7 +112,7 @@ def shape_of_model(model: Any, default_context: int) -> tuple[ShapeConfig, tuple
         head_width=_head_width(text, heads, hidden),
         total=sum(all_weights.values()),
     )
-    active = _active(decoder, own, _weights(*expert_modules(decoder)), share)
+    active = _active(decoder, own, _weights(*expert_modules(decoder).values()), share)
     return _only_what_differs(shape, model, layers, own, active), tuple(notes)
 
 
@@ -118,7 +124,7 @@ def _only_what_differs(
     assert shape.total is not None
     frozen, without_attention = shape.total - sum(own.values()), sum(not attends(one) for one in layers)
     largest, layer = max(own.values()), max(sum(_weights(one).values()) for one in layers)
-    linear = _linear_layers(decoder_of(model), model.get_output_embeddings())
+    linear = _linear_layers(decoder_of(model), model.get_output_embeddings(), model.config.get_text_config())
     as_llama = {name: [n for size in sizes for n in size] for name, sizes in linear_layers(llama).items()}
     return replace(
         shape,
@@ -169,7 +175,7 @@ def _intermediate(layers: list[nn.Module], text: Any, hidden: int, share: float)
 
 
 def _expert_width(layer: nn.Module, hidden: int, share: float) -> int:
-    experts = sum(p.numel() for p in _matrices(*expert_modules(layer)))
+    experts = sum(p.numel() for p in _matrices(*expert_modules(layer).values()))
     shared = [
         one
         for name, one in layer.named_modules()
@@ -185,7 +191,7 @@ def _kept_besides(layers: list[nn.Module], llama: ShapeConfig, text: Any) -> int
     kept = []
     for layer in layers:
         norms = sum(_norm_width(name, one, llama) for name, one in layer.named_modules())
-        experts = chosen if any(True for _ in expert_modules(layer)) else 0
+        experts = chosen if expert_modules(layer) else 0
         kept.append(8 * max(0, norms - 2 * llama.hidden) + 4 * experts * llama.hidden)
     return max(kept)
 
@@ -214,26 +220,19 @@ def _has_matrices(layer: nn.Module) -> bool:
     )
 
 
-def _linear_layers(decoder: nn.Module, head: Any) -> dict[str, list[int]]:
+def _linear_layers(decoder: nn.Module, head: Any, text: Any) -> dict[str, list[int]]:
     """Name -> how many, inputs and outputs, for each size; without routers and the head, and all experts under one
     name."""
     from transformers.pytorch_utils import Conv1D
 
     found: dict[str, Counter[tuple[int, int]]] = {}
-    inside = {id(one) for experts in expert_modules(decoder) for one in experts.modules()}
-    beside = {id(module) for module in decoder.modules() if any(id(child) in inside for child in module.children())}
-    routers = {
-        id(one)
-        for module in decoder.modules()
-        for name, child in module.named_children()
-        if ROUTER_CLASS.search(type(child).__name__) or (id(module) in beside and ROUTER.fullmatch(name))
-        for one in child.modules()
-    }
-    for matrix in _matrices(*expert_modules(decoder)):
+    experts, routers = expert_modules(decoder), router_modules(decoder, text)
+    apart = {id(one) for part in (*experts.values(), *routers.values()) for one in part.modules()}
+    for matrix in _matrices(*experts.values()):
         *several, outputs, inputs = matrix.shape
         found.setdefault(OF_EXPERTS, Counter())[inputs, outputs] += math.prod(several)
     for name, module in decoder.named_modules():
-        if isinstance(module, nn.Linear | Conv1D) and module is not head and id(module) not in inside | routers:
+        if isinstance(module, nn.Linear | Conv1D) and module is not head and id(module) not in apart:
             rows, columns = module.weight.shape
             sizes = (rows, columns) if isinstance(module, Conv1D) else (columns, rows)
             found.setdefault(name.rpartition(".")[2], Counter())[sizes] += 1

@@ -20,6 +20,7 @@ from typing import Any
 from sciriff.config import ShapeConfig, as_dict, shape_of_values
 from sciriff.models import safetensors_header
 from sciriff.models.loading import reason_for
+from sciriff.models.stored_formats import no_model_folder
 from sciriff.run import known_errors
 from sciriff.run.digest import value_digest
 from sciriff.run.user_error import UserError
@@ -115,7 +116,7 @@ def _config_json(source: str, revision: str | None) -> bytes:
                 raise UserError(" has no config.json on the hub, so it is no model; see model.revision") from None
             raise UserError(f" {reason_for(source, error)}; with the shape typed none is read: SHAPE") from None
     elif not file.is_file():
-        raise UserError(" has no config.json, so it is not a Hugging Face model folder")
+        raise UserError(f" {no_model_folder(Path(source))}")
     with file.open("rb") as opened:
         content = opened.read(LARGEST + 1)
     if len(content) > LARGEST:
@@ -183,10 +184,11 @@ def _built(values: dict[str, Any], source: str, revision: str | None, trust_remo
         model = measured_shape.empty_model(values, source, revision, trust_remote_code)
         shape, notes = measured_shape.shape_of_model(model, DEFAULT_CONTEXT)
     except measured_shape.UnknownFamily:
-        trust = "; or, if you have read and trust its Python code, model.trust_remote_code=true"
+        trust = "; or, if you have read and trust its own Python code, model.trust_remote_code=true"
         raise UserError(
             f": transformers {metadata.version('transformers')} does not know its family (model_type "
-            f"{_line(family)}); a newer one may. Or give the shape, SHAPE{trust if 'auto_map' in values else ''}"
+            f"{_line(family)}), so it cannot be trained; a newer one may{trust if 'auto_map' in values else ''}. For "
+            "train=none and an engine that knows it, the shape may be typed: SHAPE"
         ) from None
     except MemoryError:
         raise UserError(
@@ -212,7 +214,10 @@ def _limit_memory() -> None:
 
 
 def weights_differ(folder: Path, found: Found) -> Iterator[str]:
-    """A line where the safetensors files of a local folder hold another number of weights."""
+    """A line where the safetensors files of a local folder are not all there, or hold another number of weights."""
+    if missing := safetensors_header.missing_shards(folder):
+        yield f"{_line(missing[0])}, which its index of weights names, is not there"
+        return
     try:
         held = safetensors_header.weights_in(folder, found.ignored) if folder.is_dir() else None
     except safetensors_header.NotComparable:

@@ -43,6 +43,21 @@ def weights_in(folder: Path, ignored: Sequence[str] = ()) -> int | None:
     return count if files else None
 
 
+def missing_shards(folder: Path) -> list[str]:
+    """The files that a folder's index of weights names and that are not there, sorted; none without an index, and for
+    one that cannot be read."""
+    if (folder / "model.safetensors").is_file():  # which is taken before an index
+        return []
+    for index in ("model.safetensors.index.json", "pytorch_model.bin.index.json"):
+        if (folder / index).is_file():
+            try:
+                named = set(json.loads((folder / index).read_bytes())["weight_map"].values())
+                return sorted(name for name in named if not (folder / name).is_file())
+            except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
+                return []
+    return []
+
+
 def _size(number: Any) -> int:
     """A side of a tensor. ValueError for what can be none."""
     if type(number) is not int or not 0 <= number <= MOST:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from sciriff.models.stored_formats import cannot_be_restored, unrestorable
 from sciriff.run.user_error import UserError
 
 if TYPE_CHECKING:
@@ -26,25 +27,16 @@ def restore_before_training(config: PretrainedConfig, source: str, *, in_four_bi
     if stored is None:
         return
     values = dict(stored) if isinstance(stored, Mapping) else stored.to_dict()
-    method = str(values.get("quant_method", "an unknown method"))
-    what = f"model.path={source} has weights quantised by {method}"
-    if in_four_bits:
-        if values.get("load_in_4bit"):
-            return
-        raise UserError(
-            f"{what}, and train=qlora quantises by itself: choose train=lora, or the model as it was before"
-        )
+    if in_four_bits and values.get("load_in_4bit"):
+        return
+    if reason := cannot_be_restored(values, source, in_four_bits=in_four_bits):
+        raise UserError(reason)
     try:
         known = AutoQuantizationConfig.from_dict(values)
     except (ValueError, TypeError, KeyError, AttributeError, ImportError):
         known = None
     if not hasattr(known, "dequantize"):
-        fix = (
-            "train=qlora trains adapters beside them"
-            if values.get("load_in_4bit")
-            else "train the model as it was before"
-        )
-        raise UserError(f"{what}, which cannot be restored for training: {fix}")
+        raise UserError(unrestorable(values, source))
     config.quantization_config = {**values, "dequantize": True}
 
 

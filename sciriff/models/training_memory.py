@@ -208,7 +208,8 @@ def _activations(shape: ShapeConfig, train: TrainConfig, kind: str, on_gpu: bool
     if train.adapts:
         layer += tokens * _adapters_bytes(train, shape, kind)
     state = tokens * shape.hidden * (2 if kind == "bf16" else 4)
-    return state * checkpointed + layer * max(1, shape.layers - checkpointed)
+    kept = max(1, shape.layers - checkpointed)
+    return state * checkpointed + layer * kept + _adapted_experts_bytes(train, shape, kept)
 
 
 def _adapters_bytes(train: TrainConfig, shape: ShapeConfig, kind: str) -> float:
@@ -216,6 +217,16 @@ def _adapters_bytes(train: TrainConfig, shape: ShapeConfig, kind: str) -> float:
     layers = _outside_experts(linear_layers(shape)).values()
     inputs = sum(count * m for sizes in layers for count, m, _ in sizes) / shape.layers
     return inputs * ((5 if train.lora_dropout else 0) + (1 if kind == "bf16" else 0))
+
+
+def _adapted_experts_bytes(train: TrainConfig, shape: ShapeConfig, kept: int) -> float:
+    """Bytes of the weights of experts with their adapters' change: peft adds it to those of all experts in each forward
+    pass, and the sum is kept for the backward pass of `kept` layers, which makes a gradient of one tensor at a time."""
+    if not train.adapts or not _share_adapted("experts", shape, train):
+        return 0.0
+    weights = sum(count * m * n for count, m, n in linear_layers(shape).get("experts", []))
+    one = min(weights, layer_parameters(shape))
+    return computing_bytes(train) * (max(one, weights * kept / shape.layers) + min(one, largest_matrix(shape)))
 
 
 def linear_layers(shape: ShapeConfig) -> dict[str, list[tuple[int, int, int]]]:

@@ -1,11 +1,14 @@
 """Runs that are refused before they start because of the folders that they name."""
 
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from sciriff.driver import preflight
 from sciriff.driver.plan import make
+from sciriff.driver.preflight import weights
 from sciriff.mix import __main__ as mix
 from sciriff.run.run_dir import RunDir
 
@@ -85,3 +88,47 @@ def test_a_model_that_is_neither_a_folder_nor_a_hub_id(problems, tmp_path: Path)
     assert problems("eval.model=runs/typo") == []
     (tmp_path / "runs/b/config.yaml").touch()
     assert len(problems("eval.model=runs/typo")) == 1
+
+
+def test_weights_that_are_not_there_or_cannot_be_trained(problems, tmp_path: Path):
+    folder = tmp_path / "m"
+    folder.mkdir()
+    chosen = f"model.path={folder}"
+    about = folder / "config.json"
+    about.write_text("{}")
+    [problem] = problems(chosen)
+    assert problem == f"{chosen} has a config.json and no weights (*.safetensors); copy or download it again"
+    (folder / "a.safetensors").touch()
+    assert problems(chosen) == []
+    (folder / "model.safetensors.index.json").write_text('{"weight_map": {"w": "a.safetensors", "v": "b.safetensors"}}')
+    [problem] = problems(chosen)
+    assert problem.startswith(f"{chosen}: b.safetensors of its index of weights is not there")
+    [problem] = problems("train=none", f"eval.model={folder}", "engine=transformers")
+    assert problem.startswith(f"eval.model={folder}: b.safetensors")
+    (folder / "b.safetensors").touch()
+    for stored, says in (
+        ({"quant_method": "gptq", "bits": 4}, "gptq, which cannot be restored for training: train the model as it was"),
+        ({"quant_method": "bitsandbytes", "load_in_4bit": True}, "train=qlora trains adapters beside them"),
+        ({"quant_method": "mxfp4"}, None),
+    ):
+        about.write_text(json.dumps({"quantization_config": stored}))
+        found = problems(chosen)
+        assert len(found) == (says is not None) and (says is None or says in found[0])
+
+
+@pytest.mark.parametrize(
+    ("target", "says"),
+    [
+        ("q_porj", "there is no linear layer q_porj to adapt; did you mean 'q_proj'?"),
+        ("all-linear", "train.lora_targets=null is every linear layer"),
+        ("experts", "this model has none"),
+        ("self_attn.q_proj", None),
+        ("'.*q_.*'", None),
+    ],
+)
+def test_layers_that_the_model_lacks(target: str, says: str | None, composed):
+    config = composed("model=tiny", "train=lora", "deepspeed=none", f"train.lora_targets=[{target}]", "name=a")
+    found = list(weights.unknown_layers(config))
+    assert len(found) == (says is not None) and (says is None or says in found[0])
+    typed = replace(config, model=replace(config.model, path="someone/model"))
+    assert target in ("all-linear", "experts") or list(weights.unknown_layers(typed)) == []

@@ -66,6 +66,49 @@ def test_a_variant_begins_with_the_model_resumes_bit_for_bit_and_is_the_adapter(
     assert name in (whole.model / "README.md").read_text()
 
 
+def test_pissa_takes_what_it_began_with_from_a_checkpoint_and_refuses_one_without(tmp_path: Path) -> None:
+    """Another seed stands for another device or release of torch: each draws other numbers for the decomposition."""
+    train = replace(TRAIN, **LORA, lora_variant="pissa")
+    begun, anew, resumed = frozen_model(), frozen_model(), frozen_model()
+    adapters.add(begun, train, seed=1, dtype=torch.float32)
+    adapters.add(anew, train, seed=2, dtype=torch.float32)
+    adapters.save_first(begun, tmp_path)
+    adapters.add(resumed, train, seed=2, dtype=torch.float32, first=adapters.first_of(tmp_path, train))
+    states = [model.state_dict() for model in (begun, anew, resumed)]
+    same = [[torch.equal(states[0][name], other[name]) for name in states[0]] for other in states[1:]]
+    assert all(same[1]) and not all(same[0])
+    assert adapters.saved(begun, states[0]).keys() == adapters.saved(resumed, states[2]).keys()
+
+    (tmp_path / adapters.FIRST_FILE).unlink()
+    with pytest.raises(ValueError, match=rf"lacks {adapters.FIRST_FILE}, .*; delete {tmp_path.parent} to train from"):
+        adapters.first_of(tmp_path, train)
+    assert adapters.first_of(tmp_path, replace(train, lora_variant=None)) is None
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("in_process")
+def test_pissa_resumes_beside_the_weights_it_began_with_whatever_a_new_decomposition_gives(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The decomposition draws random numbers, which are others on a GPU and may be in another release of torch."""
+    settings = {"lora_variant": "pissa", "max_steps": 2, "checkpoint_every": 1}
+    whole, stopped = finetune(make("whole", **settings)), make("stopped", **settings)
+    stopped.stop_request.touch()
+    finetune(stopped)
+    stopped.stop_request.unlink()
+    decompose = torch.svd_lowrank
+
+    def after_another_draw(*arguments: Any, **named: Any) -> Any:
+        torch.rand(1)
+        return decompose(*arguments, **named)
+
+    monkeypatch.setattr(torch, "svd_lowrank", after_another_draw)
+    finetune(stopped)
+    assert losses(stopped) == losses(whole)
+    for file in ("model/model.safetensors", "adapter/adapter_model.safetensors"):
+        assert (stopped.root / file).read_bytes() == (whole.root / file).read_bytes(), file
+
+
 @pytest.mark.usefixtures("in_process")
 def test_noise_depends_on_seed_step_and_row_alone_and_spares_validation(make: Make) -> None:
     full = {"lora_rank": None, "lora_alpha": None, "lora_dropout": None, "method": "full", "max_steps": 3}

@@ -138,7 +138,7 @@ def test_a_header_that_is_no_headers_is_told(size: str, tmp_path: Path) -> None:
         ({**TINY, "model_type": "gemma3", "text_config": [1]}, "no gemma3 can be built of its config.json"),
         (
             {**TINY, "model_type": "of\nmy own"},
-            "does not know its family (model_type of my own); a newer one may. Or give the shape, SHAPE",
+            "does not know its family (model_type of my own), so it cannot be trained; a newer one may. For train=none",
         ),
         pytest.param({"model_type": "t5"}, "does not know its family (model_type t5)", marks=pytest.mark.slow),
     ],
@@ -157,8 +157,31 @@ def test_code_beside_a_model_is_named_and_does_not_run(tmp_path: Path) -> None:
     (folder / "own.py").write_text(f"open({str(tmp_path / 'RAN')!r}, 'w')\n")
     assert shape_in(folder, tmp_path / "cache").layers == 2, "a known family needs no code"
     folder_of(folder, {**own, "model_type": "of_my_own"})
-    with pytest.raises(UserError, match=r"if you have read and trust its Python code, model\.trust_remote_code=true"):
+    with pytest.raises(
+        UserError, match=r"if you have read and trust its own Python code, model\.trust_remote_code=true"
+    ):
         shape_in(folder, tmp_path / "cache")
     kernel = {**TINY, "attn_implementation": "someone/kernel", "_attn_implementation": "someone/kernel"}
     assert shape_in(folder_of(folder, kernel), tmp_path / "cache").layers == 2
     assert not (tmp_path / "RAN").exists()
+
+
+def test_an_adapter_names_its_merged_model(tmp_path: Path) -> None:
+    adapter = tmp_path / "adapter"
+    adapter.mkdir()
+    (adapter / "adapter_config.json").write_text("{}")
+    with pytest.raises(UserError, match="is an adapter without the model that it belongs to"):
+        shape_in(adapter, tmp_path / "cache")
+    folder_of(tmp_path / "model", TINY)
+    with pytest.raises(UserError, match=f"is an adapter: its merged model is in {tmp_path}/model"):
+        shape_in(adapter, tmp_path / "cache")
+
+
+def test_a_missing_shard_is_named_instead_of_two_counts(tmp_path: Path) -> None:
+    found = read_shape.Found(ShapeConfig(2, 64, 96, 4, 2, 512, 512), (), ())
+    write_header(tmp_path / "model-00001-of-00002.safetensors", [("a", "BF16", [2, 2])])
+    index = {"weight_map": {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"}}
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps(index))
+    assert list(read_shape.weights_differ(tmp_path, found)) == [
+        "model-00002-of-00002.safetensors, which its index of weights names, is not there"
+    ]

@@ -1,5 +1,6 @@
 """The memory formulas against manual calculations, peaks measured on a GPU, and what autograd keeps."""
 
+import weakref
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -7,9 +8,10 @@ from typing import Any
 import pytest
 import torch
 from finetune_runs import tiny_model
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from sciriff.config import Config, ShapeConfig, TrainConfig
-from sciriff.finetune import activation_checkpointing, attention
+from sciriff.finetune import activation_checkpointing, adapters, attention
 from sciriff.finetune.model import SummedLoss
 from sciriff.models.loading import load_model
 from sciriff.models.measured_shape import shape_of_model
@@ -169,6 +171,62 @@ def test_a_layer_keeps_what_the_formula_says(kind: str, kv_heads: int, head_widt
 @pytest.mark.parametrize(("kind", "width"), [("bf16", 2), ("fp32", 4), ("autocast", 4)])
 def test_a_layer_that_is_computed_again_keeps_its_input(kind: str, width: int) -> None:
     assert kept(replace(SHAPE, layers=3), kind, 3) - kept(replace(SHAPE, layers=2), kind, 2) == 512 * 256 * width
+
+
+class LiveBytes(TorchDispatchMode):
+    """Bytes of tensors that operations have made and that are alive, at the most."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.peak = self.now = 0
+        self.alive: set[int] = set()
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        made = function(*args, **(kwargs or {}))
+        for tensor in made if isinstance(made, list | tuple) else [made]:
+            storage = tensor.untyped_storage() if isinstance(tensor, torch.Tensor) else None
+            if storage is not None and storage.data_ptr() and storage.data_ptr() not in self.alive:
+                self.alive.add(storage.data_ptr())
+                self.now += storage.nbytes()
+                self.peak = max(self.peak, self.now)
+                weakref.finalize(storage, self.freed, storage.data_ptr(), storage.nbytes())
+        return made
+
+    def freed(self, address: int, count: int) -> None:
+        self.alive.discard(address)
+        self.now -= count
+
+
+@pytest.mark.parametrize("checkpointed", ["all", "none"])
+def test_adapters_on_experts_keep_a_second_copy_of_them(composed: Compose, checkpointed: str) -> None:
+    """The peak of a forward and backward pass with adapters on experts, above that without."""
+    pytest.importorskip("peft")
+    import transformers
+
+    names = ["q_proj", "k_proj", "v_proj", "o_proj"]
+    overrides = ("train=lora", "deepspeed=none", "train.lora_rank=2", "train.lora_dropout=0", "train.max_length=16")
+    overrides += ("train.micro_batch_tokens=16", f"train.activation_checkpointing={checkpointed}")
+    sizes = {"hidden_size": 128, "intermediate_size": 256, "num_attention_heads": 4, "num_key_value_heads": 2}
+    sizes |= {"num_hidden_layers": 3, "vocab_size": 128, "head_dim": 32, "pad_token_id": 0}
+    sizes |= {"moe_intermediate_size": 64, "num_experts": 32, "num_experts_per_tok": 2}
+    attention.register()
+    measured, planned = [], []
+    for targets in (names, [*names, "experts"]):
+        config = composed(*overrides, f"train.lora_targets={targets}".replace(" ", ""))
+        family = transformers.Qwen3MoeConfig(**sizes)
+        model = transformers.AutoModelForCausalLM.from_config(family, dtype=torch.bfloat16)
+        config = replace(config, model=replace(config.model, shape=shape_of_model(model, 8192)[0]))
+        memory = training_memory(config, 1, on_gpu=False)
+        planned.append((memory.activations + memory.gradients) * 2**30)
+        adapters.add(model, config.train, seed=0, dtype=torch.float32)
+        activation_checkpointing.enable(model, config.train, on_gpu=False)
+        trained = SummedLoss(model, "sdpa", "chunked").train()
+        ids = torch.arange(16)[None]
+        with LiveBytes() as live, torch.autocast("cpu", torch.bfloat16):
+            trained(ids, ids > 0, ids, (16,)).backward()
+        measured.append(live.peak)
+    more = measured[1] - measured[0]
+    assert more <= planned[1] - planned[0] <= 1.15 * more
 
 
 @pytest.mark.parametrize("kind", ["bf16", "fp32"])

@@ -178,7 +178,9 @@ def checkpoints(config: Config) -> int:
 def _disk(config: Config) -> float:
     """Peak GiB on disk: all checkpoints (trained weights, two moments of each), or the model and those left then."""
     model = {"float32": 4}.get(config.model.dtype, 2) * shape_of(config).parameters
-    checkpoint = {"bf16": 12, "bf16_pure": 6, "fp32": 12}[config.train.precision] * trained_parameters(config)
+    checkpoint: float = {"bf16": 12, "bf16_pure": 6, "fp32": 12}[config.train.precision] * trained_parameters(config)
+    if config.train.lora_variant == "pissa":
+        checkpoint += checkpoint / 3  # and the weights that the adapters began with
     count = checkpoints(config)
     remaining = max(count - 1, int(config.train.keep_checkpoints))
     return max(count * checkpoint, remaining * checkpoint + model) / GIB

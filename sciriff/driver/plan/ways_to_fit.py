@@ -44,7 +44,10 @@ def ways_to_fit(config: Config, gpus: int, nodes: int, capacity: float) -> list[
     processes = gpus * nodes
     if fit(((), config), processes):
         return ways
-    partitioned = _accepted(lambda: with_deepspeed(config, "zero3"))
+    # What needs whole weights goes with ZeRO-2, and four-bit weights with neither.
+    partitioned = _accepted(lambda: with_deepspeed(config, "zero3")) or _accepted(
+        lambda: with_deepspeed(config, "zero2")
+    )
     if partitioned and partitioned[0] and processes > 1 and fit(partitioned, processes):
         return ways
     if partitioned:

@@ -8,7 +8,7 @@ from pathlib import Path
 from sciriff.config import Config, nearest
 from sciriff.driver.own_tasks import makes_its_instances
 from sciriff.driver.plan import Plan
-from sciriff.driver.preflight import files, general, packages, thoughts
+from sciriff.driver.preflight import files, general, packages, thoughts, weights
 from sciriff.models.api.service import answering_service, judge_problems
 from sciriff.models.training_memory import fits
 from sciriff.run import machine
@@ -49,6 +49,7 @@ def problems(config: Config, plan: Plan) -> Iterator[str]:
         yield from judge_problems(config.judge)
     yield from files.missing_files(config)
     yield from files.missing_models(config)
+    yield from weights.missing_weights(config)
     yield from thoughts.unknown_parser(config)
     yield from general.asked_of_lm_eval(config)
     if "train" in stages and plan.disk:
@@ -60,6 +61,8 @@ def anywhere(config: Config) -> Iterator[str]:
     yield from _unknown_names(config)
     yield from general.only_likelihoods(config)
     yield from thoughts.no_room(config)
+    yield from weights.untrainable_weights(config)
+    yield from weights.unknown_layers(config)
     yield from files.own_outputs(config)
     yield from files.folder_of_runs(config)
 
