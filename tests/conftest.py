@@ -14,6 +14,9 @@ from hydra import compose, initialize_config_dir
 from sciriff.config import Config, conf_dir, from_container
 from sciriff.config.registration import register
 
+# Before any test loads torch: tiny models are computed four times as fast on one thread as on two that others share.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 Cli = Callable[..., subprocess.CompletedProcess[str]]
 
 

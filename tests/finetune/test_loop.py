@@ -291,17 +291,6 @@ def foreign_model(folder: Path, config: Any) -> Any:
     return tiny_model(path=str(folder))
 
 
-def test_a_family_whose_packed_sequences_would_meet_is_refused(make: Make, tmp_path: Path) -> None:
-    """LFM2's short convolutions mix neighbouring sequences."""
-    from transformers import Lfm2Config
-
-    sizes = {"vocab_size": 4096, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2}
-    heads = {"num_attention_heads": 2, "num_key_value_heads": 2, "initializer_range": 0.3}
-    config = Lfm2Config(**sizes, **heads, layer_types=["conv", "full_attention"])
-    with pytest.raises(ValueError, match=r"Lfm2ForCausalLM cannot be trained on packed sequences.*behind others"):
-        finetune(make(model=foreign_model(tmp_path / "lfm2", config)))
-
-
 def test_a_head_of_an_unknown_kind_is_left_to_the_model(
     make: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
