@@ -101,6 +101,7 @@ def test_a_killed_run_resumes_as_if_undisturbed_bit_for_bit(make: Make) -> None:
     assert weights(killed) == weights(whole)
 
 
+@pytest.mark.slow
 def test_two_processes_do_what_one_does(make: Make) -> None:
     one, two = (make(name, num_processes=n, validation=8, eval_every=5) for name, n in (("one", 1), ("two", 2)))
     train(one)

@@ -158,7 +158,7 @@ class Branches(torch.nn.Module):
 def test_weights_that_no_loss_depends_on_are_frozen_and_experts_are_not() -> None:
     model = Branches()
     accelerator = SimpleNamespace(autocast=lambda: torch.autocast("cpu", enabled=False))
-    workers: Any = SimpleNamespace(device=torch.device("cpu"), accelerator=accelerator)
+    workers: Any = SimpleNamespace(device=torch.device("cpu"), accelerator=accelerator, count=1, gather=list)
     torch.manual_seed(3)
     state = torch.random.get_rng_state()
     found = text_model.rehearse(model, 10, workers, in_shares=False)

@@ -110,6 +110,7 @@ def in_a_process(make: Make, name: str, **environment: str) -> list[bytes]:
     return content(run)
 
 
+@pytest.mark.slow
 def test_threads_play_no_part(make: Make) -> None:
     one = in_a_process(make, "one", RAYON_NUM_THREADS="1", TOKENIZERS_PARALLELISM="false")
     four = in_a_process(make, "four", RAYON_NUM_THREADS="4", TOKENIZERS_PARALLELISM="true")

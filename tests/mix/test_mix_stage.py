@@ -358,6 +358,7 @@ def run_stage(run: RunDir, **environment: str) -> subprocess.CompletedProcess[st
     )
 
 
+@pytest.mark.slow
 def test_the_bytes_do_not_depend_on_the_hash_seed_of_python(make: Make, tmp_path: Path) -> None:
     mixes = []
     for seed in ("1", "2"):

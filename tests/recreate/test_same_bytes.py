@@ -179,6 +179,7 @@ def test_the_same_bytes_after_five_kills(inputs: Path, first: tuple[dict[str, by
     assert bytes_of(tmp_path / "out") == first[0]
 
 
+@pytest.mark.slow
 def test_ctrl_c_says_how_to_go_on_and_a_second_command_is_refused_meanwhile(tmp_path: Path):
     out = tmp_path / "out"
     write_task(tmp_path / "t", "done")

@@ -177,6 +177,7 @@ def test_a_finished_run_is_copied_again_under_the_same_id(make_run: MakeRun, tmp
     assert names[0] == names[1]
 
 
+@pytest.mark.slow
 def test_a_run_killed_repeatedly_stays_one_run_without_gaps_or_duplicates(make_run: MakeRun, tmp_path: Path) -> None:
     run = make_run("log=offline")
     home = tmp_path / "home"
