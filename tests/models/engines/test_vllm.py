@@ -93,7 +93,7 @@ def with_towers(
         patch.setattr(torch.cuda, "is_available", lambda: False)
         import tiny_families
 
-        tiny_families.save("gemma3", root / "base", SAMPLE / "tokenizer", scale=8.0)
+        tiny_families.save("gemma3", root / "base", SAMPLE / "tokenizer")
         trained = finetune_runs.tiny_model(path=str(root / "base"))
         run = finetune_runs.finetune(finetune_runs.make_run(composed, root / "run", model=trained, max_steps=2))
         AcceleratorState._reset_state(reset_partial_state=True)
