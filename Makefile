@@ -6,8 +6,7 @@ BIN := $(VENV)/bin
 VLLM_VENV := .venv-vllm
 FLOORS_VENV := .venv-floors
 # Two files of tests at a time: a test waits for processes more than it computes, and each may start two.
-# Files in their own order: those with few tests, which wait longest, would come last otherwise, one beside nothing.
-TESTS := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+TESTS := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 # What the lowest versions must pass, within a few minutes.
 FLOOR_TESTS := tests/config tests/mix/test_build.py tests/mix/test_overlap.py tests/finetune/test_packing.py \
