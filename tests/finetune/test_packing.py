@@ -99,6 +99,7 @@ def test_generated_lengths_are_packed_as_tight_as_steps_allow(ranks: int, per_st
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="needs the shared data")
+@pytest.mark.slow
 def test_the_shared_data_is_packed_as_tight_as_steps_allow() -> None:
     from transformers import AutoTokenizer
 

@@ -541,6 +541,7 @@ def test_the_key_is_found_nowhere_below_the_run(cli: Callable[..., Any], tmp_pat
     assert "1 x status 500" in (tmp_path / "out" / "logs" / "judge.log").read_text()
 
 
+@pytest.mark.slow
 def test_the_driver_removes_no_judgement(cli: Callable[..., Any], tmp_path: Path):
     """Another judge, another cap: the folder takes them, and what was paid for stays."""
     path = tmp_path / "given" / f"{QASPER}.jsonl"

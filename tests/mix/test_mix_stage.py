@@ -185,6 +185,7 @@ def test_a_changed_validation_split_is_another_mix(make: Make, tmp_path: Path) -
         assert [r.messages[-1].content for r in rows] == [answer]
 
 
+@pytest.mark.slow
 def test_only_the_tokenizer_of_a_model_is_loaded(
     tmp_path: Path, cli: Callable[..., subprocess.CompletedProcess[str]]
 ) -> None:

@@ -202,7 +202,7 @@ def test_a_model_that_cannot_answer_is_refused_in_one_line(
     assert files_of(run) == before
 
 
-@pytest.mark.parametrize("status", [401, 403])
+@pytest.mark.parametrize("status", [401, pytest.param(403, marks=pytest.mark.slow)])
 def test_a_gated_model_without_a_token_is_refused_with_advice(tmp_path: Path, instances: Path, status: int) -> None:
     class Hub(http.server.BaseHTTPRequestHandler):
         def do_HEAD(self) -> None:

@@ -23,6 +23,7 @@ def drawn(run: RunDir) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted(run.figures.iterdir())} if run.figures.exists() else {}
 
 
+@pytest.mark.slow
 def test_scores_training_and_mix_are_drawn_the_same_each_time(make_run: MakeRun, fill: Fill) -> None:
     pytest.importorskip("matplotlib", reason="matplotlib is not installed: pip install '.[figures]'")
     _, other = make_run("other", {"biored_ner/f1": 0.1})

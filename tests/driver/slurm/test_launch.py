@@ -90,6 +90,7 @@ def test_a_single_run_is_not_taken_for_a_sweep(cli, tmp_path: Path):
     assert "this launcher takes sweeps: add -m" in result.stderr and not (tmp_path / "runs").exists()
 
 
+@pytest.mark.slow
 def test_a_search_needs_scores(cli):
     pytest.importorskip("hydra_plugins.hydra_optuna_sweeper", reason="pip install 'sciriff[sweeps]'")
     search = ("-m", "hydra/launcher=slurm", "hydra/sweeper=optuna", "experiment=demo", "seed=choice(1,2)")
