@@ -84,7 +84,7 @@ class Prediction(Keyed):
     thought: str | None = None
     """What the model thought before it answered, which is scored by nobody; None if it did not think."""
     thought_tokens: int | None = None
-    """Those of `output_tokens` that the thought took, its markers included."""
+    """Share of `output_tokens` that the thought took, its markers included."""
 
 
 @dataclass(frozen=True)

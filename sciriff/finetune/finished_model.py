@@ -86,9 +86,10 @@ def _merge(config: Config, language_model: Any, weights: dict[str, torch.Tensor]
     """Merge the adapters into `weights`. UserError, whatever goes wrong, says where the trained adapter is."""
     try:
         adapters.merge(language_model, weights, getattr(torch, config.model.dtype))
-    except Exception as error:
+    except Exception as error:  # peft's, for a kind of layer that the rehearsal had no sample of, or too little memory
+        reason = " ".join(str(error).split())
         raise UserError(
-            f"the adapter is trained and whole in {adapter}, but merging it failed ({type(error).__name__}: {error}); "
+            f"the adapter is trained and whole in {adapter}, but merging it failed ({type(error).__name__}: {reason}); "
             f"merge it by hand with peft: PeftModel.from_pretrained(base, {str(adapter)!r}).merge_and_unload()"
         ) from error
 

@@ -163,7 +163,7 @@ def attention_of_family(config: Config, device: torch.device) -> str:
     name = attention.implementation(config.train, device)
     if name not in attention_kernels.KERNELS or config.model.path is None:
         return name
-    taken = flash_attentions(load_config(config.model))
+    taken = compatible_flash_attentions(load_config(config.model))
     if taken is None or name in taken:
         return name
     if config.train.attention != "auto":
@@ -174,7 +174,7 @@ def attention_of_family(config: Config, device: torch.device) -> str:
     return next((one for one in attention.flash_attention(config.train, device) if one in taken), attention.PACKED_SDPA)
 
 
-def flash_attentions(config: "PretrainedConfig") -> list[str] | None:
+def compatible_flash_attentions(config: "PretrainedConfig") -> list[str] | None:
     """Return the only FlashAttentions that a family works with, by transformers' names; None if it names none.
 
     transformers replaces any other by the first of these, which may be a download from the hub.

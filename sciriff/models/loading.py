@@ -82,32 +82,41 @@ def load_model(
     has no quantised weights, whatever its files have. UserError names what cannot be loaded and why, a weight that is
     not in the files too.
     """
-    from safetensors import SafetensorError
     from safetensors.torch import save_model
 
     tokenizer = load_tokenizer(model)
-    if attention is None:  # chosen here, since config.json may name a kernel, which transformers would download and run
-        for choice in ("sdpa", "eager"):
-            try:
-                return load_model(
-                    model, seed=seed, dtype=dtype, attention=choice, four_bits_on=four_bits_on, trains=trains
-                )
-            except UserError as error:
-                if choice == "eager" or not known_errors.NO_SDPA.search(error):
-                    raise
     if model.path is None:
-        llama = _random_llama(model, tokenizer, seed=seed, dtype=dtype, attention=attention)
+        llama = _random_llama(model, tokenizer, seed=seed, dtype=dtype, attention=attention or "sdpa")
         if four_bits_on is None:
             return llama
         with TemporaryDirectory() as folder:  # weights are quantised while they are read from files
             llama.config.save_pretrained(folder)
             save_model(llama, str(Path(folder) / "model.safetensors"), {"format": "pt"})  # on every rank
-            saved = replace(model, path=folder)
-            return load_model(
-                saved, seed=seed, dtype=dtype, attention=attention, four_bits_on=four_bits_on, trains=trains
-            )
+            return _from_files(replace(model, path=folder), tokenizer, dtype, attention or "sdpa", four_bits_on, trains)
+    if attention is not None:
+        return _from_files(model, tokenizer, dtype, attention, four_bits_on, trains)
+    try:  # never transformers' own choice: config.json may name a kernel, which it would download and run
+        return _from_files(model, tokenizer, dtype, "sdpa", four_bits_on, trains)
+    except UserError as error:
+        if not known_errors.NO_SDPA.search(error):
+            raise
+    return _from_files(model, tokenizer, dtype, "eager", four_bits_on, trains)
+
+
+def _from_files(
+    model: ModelConfig,
+    tokenizer: PreTrainedTokenizerFast,
+    dtype: torch.dtype,
+    attention: str,
+    four_bits_on: torch.device | None,
+    trains: bool,
+) -> PreTrainedModel:
+    """Load what `load_model` returns from the files of a folder or the hub."""
+    from safetensors import SafetensorError
+
     config = load_config(model)
     source = model.path
+    assert source is not None, "a model that is built on the spot has no files"
     _refuse_adapter(model, source)
     _check_vocabulary(f"model.path={source}", config, tokenizer)
     if trains:
@@ -216,7 +225,7 @@ def _four_bits(dtype: torch.dtype, device: torch.device, left_whole: list[str] |
 
 
 def _random_llama(
-    model: ModelConfig, tokenizer: PreTrainedTokenizerFast, *, seed: int, dtype: torch.dtype, attention: str | None
+    model: ModelConfig, tokenizer: PreTrainedTokenizerFast, *, seed: int, dtype: torch.dtype, attention: str
 ) -> PreTrainedModel:
     import torch
     from transformers import LlamaForCausalLM
@@ -228,7 +237,7 @@ def _random_llama(
         return LlamaForCausalLM(config).to(dtype)
 
 
-def llama_config(model: ModelConfig, tokenizer: PreTrainedTokenizerFast, attention: str | None) -> PretrainedConfig:
+def llama_config(model: ModelConfig, tokenizer: PreTrainedTokenizerFast, attention: str) -> PretrainedConfig:
     """Return the transformers config of a Llama of `model.shape` with this tokenizer."""
     from transformers import LlamaConfig
 

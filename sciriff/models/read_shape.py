@@ -28,7 +28,7 @@ from sciriff.run.visible import shortened, visible_line
 from sciriff.run.whole_file import write_whole
 
 VERSION = 2
-"""Of what is read; another one makes what is in the cache be read again."""
+"""Version of what is read; with another, what is in the cache is read again."""
 LARGEST = 4 * 2**20
 """Bytes of a config.json. Most have 2,000, some with a list of quantised layers 200,000."""
 MEMORY = 16 * 2**30

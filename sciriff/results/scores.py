@@ -84,7 +84,7 @@ class TaskScores(TypedDict):
     skipped_prompts: int
     cut_answers: int
     thoughts: NotRequired[ThoughtCounts]
-    """Of a model that thinks before it answers."""
+    """Present for a model that thinks before it answers."""
     rated: int
     headline: dict[str, float]
     details: dict[str, int | float]

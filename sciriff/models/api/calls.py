@@ -113,7 +113,7 @@ class Reply:
     thought: str | None = None
     """What the model thought, apart from the text, as far as the server tells it."""
     thought_tokens: int | None = None
-    """Those of `output_tokens` that it took; None where the server does not tell."""
+    """Share of `output_tokens` that it took; None where the server does not tell."""
 
 
 @dataclass
