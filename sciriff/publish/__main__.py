@@ -24,9 +24,6 @@ def main(config: Config, run: RunDir) -> None:
     if config.publish.to == "none":
         raise UserError("publish.to=none: nothing is pushed; type publish.to=hub publish.repo=USER/NAME, or --trust")
     refuse_unfinished(run)
-    from huggingface_hub.utils import disable_progress_bars
-
-    disable_progress_bars()  # they would fill the log
     api = hub.api()
     prepared = [(target, items_of(target, config, run, api.token)) for target in config.publish.targets]
     pushed = []

@@ -2,8 +2,8 @@
 
 create_commit asks the hub which files it has, uploads the others (over Xet, or LFS without it) and commits all at once,
 so a branch never holds half a model. After a cut, a large file that arrived whole is not sent again, over Xet not even
-the parts of one that did not; files that stand in the branch already are in no second commit. upload_folder is not used:
-it sends a commit again whose answer was lost, and it takes what a folder happens to hold.
+the parts of one that did not; files that stand in the branch already are in no second commit. upload_folder would send
+a commit again whose answer was lost, and take what a folder happens to hold.
 """
 
 import hashlib
@@ -49,16 +49,20 @@ class Incomplete(Exception):
     """The hub does not have what was committed, or not in full."""
 
 
-def api(token: str | None = None) -> Any:
+def api(token: str | None = None, endpoint: str | None = None) -> Any:
     """The hub of HF_ENDPOINT, with the token of HF_TOKEN or of the hub's own login. UserError without any."""
     from huggingface_hub import HfApi, get_token
+    from huggingface_hub.utils import disable_progress_bars, logging
+
+    disable_progress_bars()  # they would fill the log
+    logging.set_verbosity_error()  # its warnings have the signed addresses of uploads
 
     token = token or get_token()
     if token is None:
         raise UserError(f"publish=hub: there is no token of the Hugging Face hub: {LOGIN}")
     if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
         raise UserError("publish=hub: HF_HUB_OFFLINE forbids to ask the hub; unset it, or publish later from elsewhere")
-    return HfApi(token=token)
+    return HfApi(endpoint, token=token)
 
 
 def push(
@@ -168,16 +172,12 @@ def _same(file: Any, addition: Any) -> bool:
 
 
 def failures() -> tuple[type[BaseException], ...]:
-    """What huggingface_hub and what it sends with raise: httpx since 1.0, requests before, and RuntimeError around
-    either, also from Xet."""
-    kinds: list[type[BaseException]] = [OSError, RuntimeError, ValueError, Incomplete]
-    try:
-        import httpx
-    except ModuleNotFoundError:
-        pass
-    else:
-        kinds += [httpx.HTTPError, httpx.InvalidURL]
-    return tuple(kinds)
+    """What huggingface_hub raises and what it sends with: requests, httpx or httpx2, depending on its version. Around
+    them, and from Xet, there is RuntimeError."""
+    from huggingface_hub.errors import HfHubHTTPError
+
+    of_transport = [kind for kind in HfHubHTTPError.__mro__ if kind.__name__ in ("HTTPError", "RequestException")]
+    return (OSError, RuntimeError, ValueError, Incomplete, *of_transport)
 
 
 def passes(error: BaseException) -> bool:
