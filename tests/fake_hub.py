@@ -58,6 +58,8 @@ class FakeHub:
         }
     )
     cut: Callable[[str], bool] = lambda where: False
+    refused: str = ""
+    """Part of the addresses that are answered with 403."""
     repositories: dict[tuple[str, str], Repository] = field(default_factory=dict)
     objects: dict[str, bytes] = field(default_factory=dict)
     stored: list[str] = field(default_factory=list)
@@ -165,6 +167,8 @@ class _Handler(BaseHTTPRequestHandler):
             return 200, b"", {}
         if self.headers.get("Authorization") != f"Bearer {TOKEN}":
             return self._json({"error": "Invalid credentials"}, 401)
+        if hub.refused and hub.refused in path:
+            return self._json({"error": "Forbidden: you need write access"}, 403)
         if path == "/api/whoami-v2":
             return self._json(hub.who)
         if path == "/api/validate-yaml":
