@@ -75,23 +75,23 @@ def assert_complete(run: RunDir, *, trained: bool = True) -> None:
         assert not [name for name, value in SECRETS.items() if value.encode() in held], path
 
 
-def test_demo_learns_for_three_seeds(cli, tmp_path: Path):
+def test_demo_learns_for_two_seeds(cli, tmp_path: Path):
     untrained = cli("experiment=demo", "train=none", "name=demo-untrained")
     assert untrained.returncode == 0, untrained.stderr
     assert_complete(RunDir(tmp_path / "runs/demo-untrained"), trained=False)
     before = scores(tmp_path / "runs/demo-untrained")["summary"]
     short = ("train.max_steps=900", "report.beside=[runs/demo-untrained]")
-    sweep = cli("-m", "experiment=demo", "seed=1,2,3", *short, timeout=1500)
+    sweep = cli("-m", "experiment=demo", "seed=1,2", *short, timeout=1500)
     assert sweep.returncode == 0, sweep.stderr
     gains = []
-    for seed in (1, 2, 3):
+    for seed in (1, 2):
         run = RunDir(tmp_path / f"runs/demo-s{seed}-max_steps-900")
         assert_complete(run)
         gains.append(100 * (scores(run.root)["summary"]["mean"] - before["mean"]))
         assert "demo-untrained" in run.report.read_text()
     print("points above the untrained model:", gains)
     assert min(gains) >= 10
-    runs = [RunDir(tmp_path / f"runs/demo-s{seed}-max_steps-900") for seed in (1, 2, 3)]
+    runs = [RunDir(tmp_path / f"runs/demo-s{seed}-max_steps-900") for seed in (1, 2)]
     assert len({run.mix.read_bytes() for run in runs}) == 1
     assert len({run.tokens.resolve() for run in runs}) == 1, "one tokenised mix serves the sweep"
     again = cli("experiment=demo", "seed=1", *short)

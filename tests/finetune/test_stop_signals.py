@@ -73,3 +73,17 @@ def test_sigusr1_to_one_stops_all_with_a_checkpoint(training: Training) -> None:
     assert "stopped as asked after step" in finish(process, 60)
     assert process.returncode == 0
     assert len(list(run.checkpoints.glob("step-*"))) == 1
+
+
+def test_a_finished_training_does_not_fail_in_the_interpreters_end(
+    composed: Compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There gloo's threads were seen to abort a rank, which torchrun takes for a failed training."""
+    aborts = "import atexit, os, sys\nif 'sciriff.finetune' in sys.orig_argv[:3]:\n    atexit.register(os.abort)\n"
+    (tmp_path / "sitecustomize.py").write_text(aborts)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+    run = make_run(composed, tmp_path / "run", max_steps=1)
+    process = start(run)
+    output = finish(process, 120)
+    assert process.returncode == 0, output
+    assert run.model.is_dir()
