@@ -40,6 +40,8 @@ def problems(config: Config, plan: Plan) -> Iterator[str]:
     yield from packages.missing_packages(config, plan.on_gpu)
     if config.log.tracker == "wandb" and config.log.mode == "online":
         yield from packages.missing_key()
+    if config.log.tracker == "mlflow" and config.log.mode == "online":
+        yield from packages.missing_server()
     if "predict" in stages and config.engine.asks:
         yield from answering_service(config).problems()
     yield from _missing_gpus(config, len(plan.nodes))
