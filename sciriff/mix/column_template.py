@@ -11,8 +11,7 @@ from typing import Any
 from jinja2 import StrictUndefined, TemplateError, Undefined, nodes
 from jinja2.meta import find_undeclared_variables
 
-from sciriff.models.template_sandbox import SandboxedTemplates, at_most
-from sciriff.models.tokenizer_template import STRANGE
+from sciriff.models.template_sandbox import STRANGE, SandboxedTemplates, at_most
 from sciriff.run.user_error import UserError
 from sciriff.run.visible import shortened, visible_line
 

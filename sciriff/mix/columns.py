@@ -1,6 +1,7 @@
 """Which columns of a source are which fields of a row: `mix.sources.NAME.columns`, and `filter` by a column's value."""
 
 import math
+import re
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -15,8 +16,8 @@ CONTENT = ("messages", "conversations", "prompt", "completion", "instruction", "
 """Fields with text that is learnt or asked."""
 FIELDS = (*CONTENT, "system", "thought", "dataset", "id", "_instance_id", "metadata")
 """Fields of the forms that rows may have."""
-MOST_VALUES = 1000
-"""Values of a filtered column that are noted, to name the nearest."""
+MOST_VALUES, LONGEST_VALUE = 1000, 200
+"""How many values of a filtered column are noted, to name the nearest, and of how many characters."""
 
 _ABSENT = object()
 
@@ -140,7 +141,7 @@ class RowFilter:
             values = {_comparable(one) for one in (value if isinstance(value, list) else [value])}
             seen = self._seen[column]
             if len(seen) < MOST_VALUES:
-                seen.update(one for one in values if one is not None)
+                seen.update(one for one in values if one is not None and len(one) <= LONGEST_VALUE)
             if not values & wanted:
                 return False
             self._lets_in.add(column)
@@ -186,7 +187,8 @@ def _outermost(column: str, there: Collection[str]) -> str:
 
 def _tops(there: Collection[str]) -> set[str]:
     """Names that are nested in no other."""
-    return {name for name in there if not any(name[:i] in there for i, sign in enumerate(name) if sign == ".")}
+    known = set(there)
+    return {name for name in there if not any(name[: dot.start()] in known for dot in re.finditer(r"\.", name))}
 
 
 def _comparable(value: Any) -> str | None:

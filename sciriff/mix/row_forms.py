@@ -104,7 +104,7 @@ class RowForms:
 
     def conversation(self, raw: Row, where: str) -> Conversation:
         """Convert a raw row; BadRow if a model could not learn from it."""
-        row = {field: value for field, value in self.columns.row(raw).items() if not is_nan(value)}
+        row = {field: None if is_nan(value) else value for field, value in self.columns.row(raw).items()}
         form = self._form(row, raw)
         self._refuse_judged(form, raw)
         messages = tuple(self._with_system(list(form.turns(self, row)), row))

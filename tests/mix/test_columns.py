@@ -143,6 +143,7 @@ def test_each_file_is_looked_at_before_the_first_is_read(tmp_path: Path, suffix:
         ("{{ names[9] }}", ["makes no text"]),
     ],
 )
+@pytest.mark.shows("D5")
 def test_a_template_runs_nothing_and_prints_no_rubbish(tmp_path: Path, template: str, words: list[str]) -> None:
     path = lines(tmp_path / "x.jsonl", ROW)
     with pytest.raises(UserError) as caught:
@@ -161,7 +162,7 @@ def test_text_of_a_row_is_never_a_template(tmp_path: Path) -> None:
 
 
 def test_names_of_a_file_are_shown_as_text(tmp_path: Path) -> None:
-    path = lines(tmp_path / "x.jsonl", {"\x1b[2J\n" + "q" * 5000: "Hi", "‮a": "x", **{f"c{i}": 1 for i in range(500)}})
+    path = lines(tmp_path / "x.jsonl", {"\x1b[2J\n" + "q" * 500: "Hi", "‮a": "x", **{f"c{i}": 1 for i in range(500)}})
     message = refused(path, {"prompt": "question", "completion": "answer"})
     assert "and 482 more" in message and "␛[2J␊" in message
 
