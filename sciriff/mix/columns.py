@@ -208,4 +208,5 @@ def _nearest(word: str, names: Collection[str]) -> str:
     shown = {name_shown(name): None for name in names}
     if not shown:
         return "; it has none"
-    return f"{resembling(name_shown(word), shown)}; it has {names_shown(list(shown))}"
+    meant = resembling(name_shown(word), shown)
+    return f"{meant + ' It' if meant else '; it'} has {names_shown(list(shown))}"

@@ -58,6 +58,7 @@ def refused(path: Path, columns: dict[str, Any], **more: Any) -> str:
         ({"prompt": "Question", "completion": "{{ names | join(' and ') }}"}, ["Which enzyme?", "Ann and Bo"]),
         ({"prompt": "Question", "completion": '{{ "yes" if sure else "no" }}'}, ["Which enzyme?", "yes"]),
         ({"prompt": '{{ row["Question"] }}{{ note }}{{ Answer ~ note }}', "completion": "Answer"}, None),
+        ({"prompt": '{{ lang ~ "\\n" ~ Answer }}', "completion": "Answer"}, ["en\nLipase", "Lipase"]),
         ({"prompt": "{{ rare | default('none') }}", "completion": "Answer"}, ["none", "Lipase"]),
         ({"system": "lang", "prompt": "Question", "completion": "Answer"}, ["en", "Which enzyme?", "Lipase"]),
     ],
@@ -96,7 +97,8 @@ def test_a_table_is_read_by_the_same_columns_and_no_others(tmp_path: Path) -> No
         ({"id": "meta.key"}, ["of no known form", "columns={prompt:"]),
         ({"prompt": "{{ Question", "completion": "Answer"}, ["columns.prompt={{ Question", "not a Jinja template"]),
         ({"prompt": "{{ Question | shout }}", "completion": "Answer"}, ["not a Jinja template", "shout"]),
-        ({"prompt": "{{ '\n' }}", "completion": "Answer"}, ["columns.prompt", "one line"]),
+        ({"prompt": "{{ Answer }}\\n", "completion": "Answer"}, ["columns.prompt", "no end of a line", '{{ "\\n" }}']),
+        ({"prompt": "{{ Answer }}" + " " * 10_000, "completion": "Answer"}, ["columns.prompt", "at most 10,000"]),
         ({"prompt": "{% for x in names %}{{ x }}{% endfor %}", "completion": "Answer"}, ["'for'", "if alone"]),
         ({"prompt": "{% include 'x' %}{{ Question }}", "completion": "Answer"}, ["'include'"]),
         ({"prompt": "{% set a = 1 %}", "completion": "Answer"}, ["columns.prompt", "{{ question }}"]),
@@ -123,7 +125,7 @@ def test_each_file_is_looked_at_before_the_first_is_read(tmp_path: Path, suffix:
             pq.write_table(pa.table({column: ["Hi"], "a": ["Hello"]}), path)
     message = refused(tmp_path, {"prompt": "q", "completion": "a"})
     assert (
-        message.startswith(f"{tmp_path}/train-2.{suffix}: there is no column 'q'") and "it has question, a" in message
+        message.startswith(f"{tmp_path}/train-2.{suffix}: there is no column 'q'") and "It has question, a" in message
     )
 
 

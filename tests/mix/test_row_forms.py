@@ -226,6 +226,13 @@ def test_a_bad_row_names_its_line_key_and_remedy(tmp_path: Path, form: str, numb
     assert not re.search(r"message \d", next(iter(tally.reasons)))  # else there would be as many reasons as rows
 
 
+def test_the_rows_of_the_document_are_read(tmp_path: Path) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "mixes.md").read_text()
+    table = text.partition("## Forms of rows")[2].partition("## Files")[0]
+    rows = [json.loads(row) for row in re.findall(r"\| `(\{.*?\})` \|", table)]
+    assert len(rows) == 6 and len(read(write(tmp_path / "rows.jsonl", rows))) == 6
+
+
 def test_rows_of_several_forms_in_one_source(tmp_path: Path) -> None:
     rows = [row for form, (row, _) in GOOD_FORMS.items() if form != "parts"]
     found = read(write(tmp_path / "rows.jsonl", rows))
