@@ -125,7 +125,7 @@ def test_each_file_is_looked_at_before_the_first_is_read(tmp_path: Path, suffix:
             pq.write_table(pa.table({column: ["Hi"], "a": ["Hello"]}), path)
     message = refused(tmp_path, {"prompt": "q", "completion": "a"})
     assert (
-        message.startswith(f"{tmp_path}/train-2.{suffix}: there is no column 'q'") and "It has question, a" in message
+        message.startswith(f"{tmp_path}/train-2.{suffix}: there is no column 'q'") and "it has question, a" in message
     )
 
 
