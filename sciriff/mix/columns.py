@@ -41,6 +41,7 @@ class Columns:
                 raise UserError(f"{key}: a template has {{{{ with a value, such as '{{{{ question }}}}'")
             else:
                 self._names[field] = column
+        self._labels = {field: self._label(field) for field in FIELDS}
 
     @property
     def mapped(self) -> tuple[str, ...]:
@@ -49,6 +50,9 @@ class Columns:
 
     def label(self, field: str) -> str:
         """A field as messages name it, with the column that it is read from."""
+        return self._labels[field]
+
+    def _label(self, field: str) -> str:
         if field in self._templates:
             return f"`{field}` (a template)"
         return f"`{field}`" + (f" (column `{name_shown(self._names[field])}`)" if field in self._names else "")
