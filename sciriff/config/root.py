@@ -172,12 +172,24 @@ class Config:
                 f"train.optimizer={self.train.optimizer} does not go with {stage}, which shares out AdamW's states "
                 "itself: leave train.optimizer out, or choose deepspeed=none"
             )
-        if self.train.keep == "best" and mix.path is not None:
-            raise UserError(f"train.keep=best needs validation rows, and mix.path={mix.path} brings none")
-        if self.train.keep == "best" and not mix.validation_rows:
-            raise UserError(
-                "train.keep=best chooses by the loss on validation rows, and mix.validation_rows=0 draws none"
-            )
+        if self.train.keep == "best" and not self.train.answers:
+            self._check_validation_rows()
+
+    def _check_validation_rows(self) -> None:
+        """UserError if the best model is to be chosen by a loss on rows that the mix does not have."""
+        mix, by = self.mix, self.train.best_by
+        chosen = "train.keep=best" if by is None else f"train.best_by={by}"
+        if mix.path is not None:
+            raise UserError(f"{chosen} needs validation rows, and mix.path={mix.path} brings none")
+        if not mix.validation_rows:
+            raise UserError(f"{chosen} chooses by the loss on validation rows, and mix.validation_rows=0 draws none")
+        for loss, source in (("science_loss", mix.sources.sciriff), ("general_loss", mix.sources.tulu)):
+            if by == loss and not source.exists:
+                kind = loss.removesuffix("_loss")
+                raise UserError(
+                    f"train.best_by={by} needs {kind} validation rows, and mix={mix.name} has no {kind} source: choose "
+                    "a mix with one, or another train.best_by"
+                )
 
     @property
     def active_stages(self) -> list[str]:
