@@ -7,9 +7,22 @@ from typing import TypedDict
 
 from sciriff.config import BEST_FROM, REPORTED, TRAIN_SPLIT, VALIDATION_ROWS, Config, EvalConfig, SourceConfig
 from sciriff.data.source_files import SUFFIXES, instances_source
+from sciriff.run.json_lines import read_jsonl
+from sciriff.run.run_dir import RunDir
+from sciriff.run.typed_json import read_json
 from sciriff.run.user_error import UserError
 
 TRAIN = "train"
+CHOSEN_FILE = "chosen_by.json"
+"""File of a model's folder about the prompts that it was chosen by."""
+
+
+class Chosen(TypedDict):
+    """The whole file."""
+
+    best_by: str
+    instances: list[str]
+    """Ids of the instances."""
 
 
 class SelectionPrompt(TypedDict):
@@ -51,6 +64,19 @@ def origin_of_prompts(config: Config) -> str:
     )
 
 
+def chosen_by(config: Config, run: RunDir) -> set[str]:
+    """Ids of the instances by whose scores the model that answers was chosen: this run's own, or those that the folder
+    of a model tells that another run has trained."""
+    if config.predictions is not None:
+        return set()
+    if config.train.answers and config.eval.model is None and run.selection_prompts.is_file():
+        return {row["_instance_id"] for row in read_jsonl(run.selection_prompts, SelectionPrompt)}
+    path = Path(config.answering_model.path or "") / CHOSEN_FILE
+    if not path.is_file():
+        return set()
+    return set(read_json(path, Chosen, "the prompts that a model was chosen by", "remove the file")["instances"])
+
+
 def train_split(evaluation: EvalConfig) -> SourceConfig | None:
     """The held-out tasks' rows to train on, beside those that are reported: files named after the split, or a hub's,
     which may not exist; None where there are none, or where they are the ones that are reported."""
@@ -67,13 +93,19 @@ def train_split(evaluation: EvalConfig) -> SourceConfig | None:
 
 def _no_train_split(config: Config) -> str | None:
     """Why the held-out tasks' train split cannot be taken; None if it can."""
-    if train_split(config.eval) is None:
+    if train_split(config.eval) is None and not _will_be_made(config):
         if config.eval.split == TRAIN:
             return f"eval.split={TRAIN} reports it"
         return f"eval.path={config.eval.path} has no rows of the split train"
     if config.mix.include_heldout and config.mix.path is None:
         return "mix.include_heldout=true trains on the held-out tasks' train split"
     return None
+
+
+def _will_be_made(config: Config) -> bool:
+    """Whether the instances are rows that this run makes of raw corpora first, a train split among them."""
+    made, path = config.recreate.out, config.eval.path
+    return "recreate" in config.active_stages and config.eval.split != TRAIN and made is not None and made == path
 
 
 def _no_validation_rows(config: Config) -> str | None:
