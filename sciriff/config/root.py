@@ -149,8 +149,7 @@ class Config:
 
     def _check_training(self) -> None:
         mix, stage = self.mix, f"deepspeed.zero_stage={self.deepspeed.zero_stage}"
-        sources = mix.sources
-        if not (mix.path or sources.sciriff.exists or sources.tulu.exists or sources.published.exists):
+        if not mix.exists:
             raise UserError("mix has no source: give mix.sources.sciriff.path=FOLDER, or choose a mix")
         if self.deepspeed.zero_stage and self.train.method == "qlora":
             raise UserError(

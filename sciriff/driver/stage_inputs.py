@@ -40,9 +40,9 @@ def of_recreate(config: Config, run: RunDir) -> dict[str, str]:
 
 def of_mix(config: Config, run: RunDir) -> dict[str, str]:
     sources = config.mix.sources
-    read = [sources.sciriff, sources.tulu, sources.published]
+    read = list(sources.values())
     if config.mix.validation_rows:
-        read += filter(None, map(validation_split, (sources.sciriff, sources.tulu)))
+        read += filter(None, (validation_split(source) for name, source in sources.items() if name != "published"))
     data = [source_digest(source) for source in read]
     return {
         "recipe": value_digest({**what_decides(config, "mix"), "path": None}),

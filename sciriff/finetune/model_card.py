@@ -154,7 +154,7 @@ def _data(config: Config, mix: MixCard | None) -> Iterable[str]:
 
 def _dataset(config: Config, name: str) -> str | None:
     """Return the hub id of a source of the mix; None if local files replace it."""
-    source: SourceConfig | None = getattr(config.mix.sources, name, None)
+    source: SourceConfig | None = config.mix.sources.get(name)
     return None if source is None or source.path is not None or config.mix.path is not None else source.hub
 
 

@@ -49,32 +49,32 @@ def used_sources(mix: MixConfig) -> dict[str, SourceConfig]:
     if mix.path is not None:
         return {"path": SourceConfig(path=mix.path)}
     sources = mix.sources
-    if sources.published.exists:
-        if sources.sciriff.exists or sources.tulu.exists:
+    if sources["published"].exists:
+        if sources["sciriff"].exists or sources["tulu"].exists:
             raise UserError(
                 "mix.sources.published is a finished mix and is taken whole; leave out mix.sources.sciriff and "
                 "mix.sources.tulu, or mix.sources.published"
             )
-        return {"published": sources.published}
+        return {"published": sources["published"]}
     used: dict[str, SourceConfig] = {}
     if mix.per_task != 0:
-        if not sources.sciriff.exists:
+        if not sources["sciriff"].exists:
             raise UserError("there are no science rows: give mix.sources.sciriff.path=FOLDER, or mix.per_task=0")
-        used["sciriff"] = sources.sciriff
+        used["sciriff"] = sources["sciriff"]
     if mix.tulu not in ("none", 0):
-        if not sources.tulu.exists:
+        if not sources["tulu"].exists:
             problem = f"there are no general rows for mix.tulu={mix.tulu}"
             raise UserError(f"{problem}: give mix.sources.tulu.path=FILE, or mix.tulu=none")
-        used["tulu"] = sources.tulu
+        used["tulu"] = sources["tulu"]
     if mix.validation_rows:
-        watched = {"sciriff": sources.sciriff, "tulu": sources.tulu}
+        watched = {"sciriff": sources["sciriff"], "tulu": sources["tulu"]}
         used |= {name: source for name, source in watched.items() if source.exists}
     return used
 
 
 def is_finished(mix: MixConfig) -> bool:
     """Whether the mix is a finished one, which is taken whole and in its own order."""
-    return mix.path is not None or mix.sources.published.exists
+    return mix.path is not None or mix.sources["published"].exists
 
 
 def build_mix(
@@ -170,7 +170,7 @@ def _counting_texts(rows: Iterator[Conversation], tally: MixTally) -> Iterator[C
 
 def _choose(candidates: Candidates, used: dict[str, SourceConfig], tally: MixTally) -> dict[str, Choice]:
     """Choose rows from each source. A hub dataset that only gives validation rows may be out of reach."""
-    mix, sources = candidates.mix, candidates.mix.sources
+    mix = candidates.mix
     seen: set[bytes] = set()
     choices: dict[str, Choice] = {}
     only_watched = {"sciriff": mix.per_task == 0, "tulu": mix.tulu in ("none", 0)}
@@ -190,7 +190,7 @@ def _choose(candidates: Candidates, used: dict[str, SourceConfig], tally: MixTal
     if "tulu" in read:
         rows = _unique("tulu", recipe.ranked(read.pop("tulu"), "sample", mix.seed), seen, tally)
         science_rows = choices["sciriff"].rows if "sciriff" in choices else 0
-        cap = recipe.general_rows(mix.tulu, science_rows, sources.tulu.weight / sources.sciriff.weight)
+        cap = recipe.general_rows(mix.tulu, science_rows, mix.source("tulu").share / mix.source("sciriff").share)
         choices["tulu"] = _capped("tulu", [rows], cap, candidates, seen, tally)
         if cap is not None:
             tally.general_missing = cap - choices["tulu"].rows
@@ -214,7 +214,7 @@ def _capped(
     choice = Choice()
     for rows in groups:
         selection = recipe.capped(rows, cap, refusals)
-        times = recipe.over_epochs(selection.kept, getattr(candidates.mix.sources, name).epochs)
+        times = recipe.over_epochs(selection.kept, candidates.mix.source(name).epochs)
         unused = selection.kept[len(times) :]  # of less than one epoch
         dropped = {**selection.refused, over: selection.over, f"over mix.sources.{name}.epochs": unused}
         for reason, left_out in dropped.items():

@@ -70,7 +70,7 @@ def notes(config: Config, scores: RunScores, mix: MixCard | None) -> list[str]:
 
 def _shared(config: Config) -> list[str]:
     """A sentence for each task whose evaluation rows share documents with the rows that were trained on."""
-    path = config.mix.sources.sciriff.path
+    path = config.mix.sources["sciriff"].path
     if "mix" not in config.active_stages or path is None:
         return []
     sentences = []

@@ -73,8 +73,8 @@ def test_default_is_the_published_recipe(composed):
     assert (train.precision, config.deepspeed.zero_stage) == ("bf16", 3)
     mix = config.mix
     assert (mix.per_task, mix.tulu, mix.include_heldout, mix.context_window) == (1000, "match", False, 4096)
-    assert (mix.sources.sciriff.hub, mix.sources.sciriff.config) == ("allenai/SciRIFF", "4096")
-    assert mix.sources.tulu.hub == "allenai/tulu-v2-sft-mixture"
+    assert (mix.sources["sciriff"].hub, mix.sources["sciriff"].config) == ("allenai/SciRIFF", "4096")
+    assert mix.sources["tulu"].hub == "allenai/tulu-v2-sft-mixture"
     assert (config.eval.split, config.eval.max_new_tokens, config.eval.tasks) == ("validation", 1024, None)
     plan = make(config)
     assert (plan.rows, plan.steps) == (70_714, 1106)

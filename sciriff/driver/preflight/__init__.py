@@ -119,7 +119,7 @@ def _unknown_names(config: Config) -> Iterator[str]:
     if makes_its_instances(config) and config.recreate.templates:  # any of its tasks may have a metric
         held_out += sorted(path.stem for path in Path(config.recreate.templates).glob("*.yaml"))
     filters = [(f"eval.{key}", getattr(wanted, key), held_out) for key in ("tasks", "max_new_tokens_of")]
-    mix, source = config.mix, config.mix.sources.sciriff
+    mix, source = config.mix, config.mix.sources["sciriff"]
     if "mix" in config.active_stages and not mix.path and not source.path and source.hub == "allenai/SciRIFF":
         filters += [(f"mix.{key}", getattr(mix, key), list(known)) for key, known in catalogue.names().items()]
     for key, names, known in filters:
