@@ -182,13 +182,12 @@ class Config:
             raise UserError(f"{chosen} needs validation rows, and mix.path={mix.path} brings none")
         if not mix.validation_rows:
             raise UserError(f"{chosen} chooses by the loss on validation rows, and mix.validation_rows=0 draws none")
-        for loss, source in (("science_loss", mix.sources.sciriff), ("general_loss", mix.sources.tulu)):
-            if by == loss and not source.exists:
-                kind = loss.removesuffix("_loss")
-                raise UserError(
-                    f"train.best_by={by} needs {kind} validation rows, and mix={mix.name} has no {kind} source: choose "
-                    "a mix with one, or another train.best_by"
-                )
+        kind = (by or "").removesuffix("_loss")
+        if by is not None and kind not in mix.kinds:
+            raise UserError(
+                f"train.best_by={by} needs {kind} validation rows, and mix={mix.name} has no {kind} source: choose a "
+                "mix with one, or another train.best_by"
+            )
 
     @property
     def active_stages(self) -> list[str]:

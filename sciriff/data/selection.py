@@ -115,7 +115,7 @@ def _no_validation_rows(config: Config) -> str | None:
         return f"mix.path={mix.path} brings no validation rows"
     if not mix.validation_rows:
         return "mix.validation_rows=0 draws none"
-    return None if mix.sources.sciriff.exists else f"mix={mix.name} has no science source to draw validation rows from"
+    return None if "science" in mix.kinds else f"mix={mix.name} has no science source to draw validation rows from"
 
 
 assert BEST_FROM == (TRAIN_SPLIT, VALIDATION_ROWS, REPORTED)
