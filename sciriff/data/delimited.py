@@ -3,7 +3,9 @@
 import csv
 import re
 from codecs import BOM_UTF8, BOM_UTF16_BE, BOM_UTF16_LE
+from collections import Counter
 from collections.abc import Callable, Iterator
+from gzip import GzipFile
 from itertools import chain
 from pathlib import Path
 from typing import IO, Any
@@ -18,10 +20,13 @@ MOST_LINE_BYTES = 64_000_000
 """Limit of one line, or of one row of a table: a file that is no JSON lines may have a single line of any length, and
 a small gz file too."""
 
+MOST_COLUMNS = 10_000
 NAMES_SHOWN = 20
 LONGEST_NAME = 60
 _QUOTED = re.compile(r'"[^"]*"')
 _WORKBOOK = b"PK\x03\x04"
+
+Binary = IO[bytes] | GzipFile
 
 Rows = Iterator[tuple[str, dict[str, Any]]]
 """(place, row)"""
@@ -32,7 +37,7 @@ def is_table(path: Path) -> bool:
     return path.name.endswith(TABLES)
 
 
-def table_rows(path: Path, file: IO[bytes], on_unreadable: Callable[[str, str], None]) -> Rows:
+def table_rows(path: Path, file: Binary, on_unreadable: Callable[[str, str], None]) -> Rows:
     """Stream the rows of a table with their places: the line on which a row begins. All values are text.
 
     The first line names the columns; a column without a name, such as the one that pandas writes first, is left out.
@@ -49,7 +54,7 @@ def table_rows(path: Path, file: IO[bytes], on_unreadable: Callable[[str, str], 
             yield where, row
 
 
-def table_columns(path: Path, file: IO[bytes]) -> list[str]:
+def table_columns(path: Path, file: Binary) -> list[str]:
     """The names of a table's columns, without those that have none."""
     return [name for name in _Table(path, file).names if name]
 
@@ -69,7 +74,7 @@ def name_shown(name: str) -> str:
 class _Lines:
     """The lines of a file as text. What is not UTF-8 becomes lone surrogates, and `undecoded` says where it began."""
 
-    def __init__(self, path: Path, file: IO[bytes]) -> None:
+    def __init__(self, path: Path, file: Binary) -> None:
         self._path, self._file = path, file
         self.number = 0
         self.begin_row()
@@ -117,7 +122,7 @@ class _Lines:
 class _Table:
     """A table whose first line has been read. UserError where it does not name the columns."""
 
-    def __init__(self, path: Path, file: IO[bytes]) -> None:
+    def __init__(self, path: Path, file: Binary) -> None:
         csv.field_size_limit(MOST_LINE_BYTES)  # else 131,072 characters, which a whole paper exceeds
         self._lines = _Lines(path, file)
         first = next((line for line in self._lines if line.strip()), None)
@@ -133,11 +138,13 @@ class _Table:
             raise UserError(f"{where}: the first line must name the columns ({error})") from None
         if self._lines.undecoded:
             raise UserError(f"{where}: {self._lines.undecoded}")
-        named = [name for name in self.names if name]
+        named = Counter(name for name in self.names if name)
         if not named:
             raise UserError(f"{where}: the first line must name the columns, and it is empty")
-        for name in named:
-            if named.count(name) > 1:
+        if len(self.names) > MOST_COLUMNS:
+            raise UserError(f"{where}: {len(self.names):,} columns, more than {MOST_COLUMNS:,}; is it a table of text?")
+        for name, times in named.items():
+            if times > 1:
                 raise UserError(f"{where}: two columns are called {name_shown(name)!r}; rename one")
 
     def rows(self) -> Iterator[tuple[str, dict[str, str] | str]]:

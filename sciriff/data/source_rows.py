@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from sciriff.config import SourceConfig
-from sciriff.data.delimited import MOST_LINE_BYTES, Rows, is_table, table_columns, table_rows
+from sciriff.data.delimited import MOST_LINE_BYTES, Binary, Rows, is_table, table_columns, table_rows
 from sciriff.data.hub_rows import Choose, first_line, hub_rows, schema_names
 from sciriff.data.source_files import source_files
 from sciriff.run.user_error import UserError
@@ -24,8 +24,8 @@ PARQUET_BATCH_ROWS = 256
 
 HEAD_ROWS = 100
 """Rows at the beginning of a JSON file that show which keys its rows have."""
-MOST_NAMES, DEEPEST = 1000, 5
-"""Limits of the keys that are noted."""
+MOST_NAMES, LONGEST_NAME, DEEPEST = 1000, 1000, 5
+"""Limits of the keys that are noted: how many, of how many characters, and how deeply nested."""
 
 GZIP, PARQUET, LFS = b"\x1f\x8b", b"PAR1", b"version https://git-lfs"
 """First bytes of compressed files, of Parquet tables, and of pointers to a file that Git LFS keeps elsewhere."""
@@ -83,8 +83,9 @@ def names_there(path: Path) -> list[str]:
 
 def _note_keys(row: dict[str, Any], names: dict[str, None], before: str = "", depth: int = 1) -> None:
     for key, value in row.items():
-        if len(names) < MOST_NAMES:
-            names[before + key] = None
+        if len(names) >= MOST_NAMES or len(key) > LONGEST_NAME:
+            continue
+        names[before + key] = None
         if isinstance(value, dict) and depth < DEEPEST:
             _note_keys(value, names, f"{before}{key}.", depth + 1)
 
@@ -106,7 +107,7 @@ def _file_rows(path: Path, on_unreadable: OnUnreadable, choose: Choose, *, head:
             yield from _text_rows(path, file, on_unreadable, choose, head)
 
 
-def _text_rows(path: Path, file: Any, on_unreadable: OnUnreadable, choose: Choose, head: bool) -> Rows:
+def _text_rows(path: Path, file: Binary, on_unreadable: OnUnreadable, choose: Choose, head: bool) -> Rows:
     if not is_table(path):
         yield from line_rows(path, file, on_unreadable)
     elif head:
@@ -135,7 +136,7 @@ def _first_character(file: IO[bytes]) -> bytes:
     return character
 
 
-def line_rows(path: Path, file: IO[bytes] | gzip.GzipFile, on_unreadable: OnUnreadable = refuse) -> Rows:
+def line_rows(path: Path, file: Binary, on_unreadable: OnUnreadable = refuse) -> Rows:
     """Rows of JSON lines."""
     lines = iter(partial(file.readline, MOST_LINE_BYTES + 1), b"")
     for number, line in enumerate(lines, 1):

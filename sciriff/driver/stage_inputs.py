@@ -10,6 +10,7 @@ from sciriff.data.selection import origin_of_prompts, train_split
 from sciriff.data.source_files import instances_source, source_digest, validation_split
 from sciriff.run import machine
 from sciriff.run.digest import file_digest, stat_digest, tree_digest, value_digest
+from sciriff.run.manifest import Manifest
 from sciriff.run.run_dir import RunDir
 from sciriff.run.user_error import UserError
 
@@ -132,6 +133,23 @@ def _selection_digest(config: Config, run: RunDir) -> str:
     source = train_split(config.eval) if origin == TRAIN_SPLIT else instances_source(config.eval)
     assert source is not None, "origin_of_prompts has looked for one"
     return value_digest([origin, source_digest(source)])
+
+
+def of_publish(config: Config, run: RunDir) -> dict[str, str]:
+    """UserError where the scores are those of an earlier model."""
+    predicted = Manifest.read(run.manifest).stages.get("predict")
+    answering = _model_digest(config.answering_model, weights=True)
+    if config.eval.model is None and predicted is not None and predicted.inputs.get("model") != answering:
+        raise UserError(
+            f"publish: the answers in {run.predictions} are not of the model as it is now; add predict, score and "
+            "report to stages"
+        )
+    digests = [file_digest(path) if path.is_file() else "none" for path in (run.scores, run.mix)]
+    return {
+        "model": answering if config.train.method != "none" else "none",
+        "cards and scores": value_digest([*digests, stat_digest(run.adapter)]),
+        "settings": value_digest([as_dict(config.publish), __version__]),
+    }
 
 
 def _general_items(config: Config, run: RunDir, *beside: RunDir) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""A template of one line that makes a field of a row from its columns, in the sandbox of chat templates.
+"""A short template that makes a field of a row from its columns, in the sandbox of chat templates.
 
 It has no loops, so that the limits of the sandbox on size are limits of time as well; text of a row is a value that it
 prints, never a part of it.
@@ -11,8 +11,7 @@ from typing import Any
 from jinja2 import StrictUndefined, TemplateError, Undefined, nodes
 from jinja2.meta import find_undeclared_variables
 
-from sciriff.models.template_sandbox import SandboxedTemplates, at_most
-from sciriff.models.tokenizer_template import STRANGE
+from sciriff.models.template_sandbox import STRANGE, SandboxedTemplates, at_most
 from sciriff.run.user_error import UserError
 from sciriff.run.visible import shortened, visible_line
 
@@ -63,8 +62,8 @@ class ColumnTemplate:
 
     def __init__(self, text: str, key: str) -> None:
         environment = _Templates()
-        if len(text) > LONGEST or "\n" in text or "\r" in text:
-            raise UserError(f"{key} is a template of one line with at most {LONGEST:,} characters; make it shorter")
+        if len(text) > LONGEST:
+            raise UserError(f"{key} is a template with at most {LONGEST:,} characters; make it shorter")
         try:
             with at_most(MOST_TEXT):
                 tree = environment.parse(text)
@@ -78,6 +77,8 @@ class ColumnTemplate:
                 raise UserError(
                     f"{key}={_shown(text)} has a statement {kind!r}; a template of columns may have if alone"
                 )
+        if any("\\n" in data.data for data in tree.find_all(nodes.TemplateData)):
+            raise UserError(f'{key}={_shown(text)}: \\n outside of {{{{ }}}} is no end of a line; say {{{{ "\\n" }}}}')
         of_row, whole = _of_row(tree)
         self.reads_all = whole
         """Whether it may read any column."""

@@ -1,6 +1,7 @@
 """Which columns of a source are which fields of a row: `mix.sources.NAME.columns`, and `filter` by a column's value."""
 
 import math
+import re
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -15,8 +16,8 @@ CONTENT = ("messages", "conversations", "prompt", "completion", "instruction", "
 """Fields with text that is learnt or asked."""
 FIELDS = (*CONTENT, "system", "thought", "dataset", "id", "_instance_id", "metadata")
 """Fields of the forms that rows may have."""
-MOST_VALUES = 1000
-"""Values of a filtered column that are noted, to name the nearest."""
+MOST_VALUES, LONGEST_VALUE = 1000, 200
+"""How many values of a filtered column are noted, to name the nearest, and of how many characters."""
 
 _ABSENT = object()
 
@@ -40,6 +41,7 @@ class Columns:
                 raise UserError(f"{key}: a template has {{{{ with a value, such as '{{{{ question }}}}'")
             else:
                 self._names[field] = column
+        self._labels = {field: self._label(field) for field in FIELDS}
 
     @property
     def mapped(self) -> tuple[str, ...]:
@@ -48,6 +50,9 @@ class Columns:
 
     def label(self, field: str) -> str:
         """A field as messages name it, with the column that it is read from."""
+        return self._labels[field]
+
+    def _label(self, field: str) -> str:
         if field in self._templates:
             return f"`{field}` (a template)"
         return f"`{field}`" + (f" (column `{name_shown(self._names[field])}`)" if field in self._names else "")
@@ -140,7 +145,7 @@ class RowFilter:
             values = {_comparable(one) for one in (value if isinstance(value, list) else [value])}
             seen = self._seen[column]
             if len(seen) < MOST_VALUES:
-                seen.update(one for one in values if one is not None)
+                seen.update(one for one in values if one is not None and len(one) <= LONGEST_VALUE)
             if not values & wanted:
                 return False
             self._lets_in.add(column)
@@ -186,7 +191,8 @@ def _outermost(column: str, there: Collection[str]) -> str:
 
 def _tops(there: Collection[str]) -> set[str]:
     """Names that are nested in no other."""
-    return {name for name in there if not any(name[:i] in there for i, sign in enumerate(name) if sign == ".")}
+    known = set(there)
+    return {name for name in there if not any(name[: dot.start()] in known for dot in re.finditer(r"\.", name))}
 
 
 def _comparable(value: Any) -> str | None:
@@ -206,4 +212,5 @@ def _nearest(word: str, names: Collection[str]) -> str:
     shown = {name_shown(name): None for name in names}
     if not shown:
         return "; it has none"
-    return f"{resembling(name_shown(word), shown)}; it has {names_shown(list(shown))}"
+    meant = resembling(name_shown(word), shown)
+    return f"{meant + ' It' if meant else '; it'} has {names_shown(list(shown))}"

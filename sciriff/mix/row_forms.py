@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,8 @@ ROLES = {
 TOOLS = {"tool", "tools", "tool_call", "tool_response", "function", "function_call", "function_response"}
 TOOLS |= {"observation", "ipython", "environment"}
 """Roles of turns of programs, for which a mix has no place."""
+
+EMPTY: tuple[Any, ...] = (None, "", [])
 
 SPEAKERS, TEXTS = ("role", "from"), ("content", "value")
 """Keys of a turn: who speaks, and what is said."""
@@ -73,6 +76,7 @@ class RowForms:
         mapped = [field for field in self.columns.mapped if field in CONTENT]
         self._forms = [form for form in FORMS if form.takes(mapped)]
         self._mapped = bool(mapped)
+        self._name_of = lru_cache(1)(self._without_folder)
         if not self._forms:
             forms = "; ".join(form.name + _beside(form) for form in FORMS)
             raise UserError(f"{self.columns.key} has {', '.join(mapped)}, which no form of rows has together: {forms}")
@@ -104,7 +108,7 @@ class RowForms:
 
     def conversation(self, raw: Row, where: str) -> Conversation:
         """Convert a raw row; BadRow if a model could not learn from it."""
-        row = {field: value for field, value in self.columns.row(raw).items() if not is_nan(value)}
+        row = {field: None if is_nan(value) else value for field, value in self.columns.row(raw).items()}
         form = self._form(row, raw)
         self._refuse_judged(form, raw)
         messages = tuple(self._with_system(list(form.turns(self, row)), row))
@@ -119,11 +123,13 @@ class RowForms:
 
     def _form(self, row: Row, raw: Row) -> Form:
         """The form of a row. Tables have each column for every row, so that what is empty does not count at first."""
-        if not self._is_pair(raw):
-            for found in ({field for field, value in row.items() if value not in (None, "", [])}, set(row)):
-                for form in self._forms:
-                    if found.issuperset(form.needs):
-                        return form
+        pair = self._is_pair(raw)
+        for form in () if pair else self._forms:
+            if all(row.get(field) not in EMPTY for field in form.needs):
+                return form
+        for form in () if pair else self._forms:
+            if all(field in row for field in form.needs):
+                return form
         raise self._formless(set(row), raw)
 
     def _is_pair(self, there: Collection[str]) -> bool:
@@ -191,8 +197,10 @@ class RowForms:
         """A row's place without folders, which differ from machine to machine: `questions.csv:17`, `train:17`."""
         number = _PLACE.search(where)
         assert number is not None, where
-        name = self.source.split if self.source.path is None else Path(where[: number.start()]).name
-        return f"{name_shown(name)}:{number[1]}"
+        return f"{self._name_of(where[: number.start()])}:{number[1]}"
+
+    def _without_folder(self, file: str) -> str:
+        return name_shown(self.source.split if self.source.path is None else Path(file).name)
 
     def text(self, row: Row, field: str) -> str:
         """The text of a field; a number is its digits."""
@@ -217,23 +225,22 @@ class RowForms:
 
     def _message(self, label: str, turn: Any, details: str) -> Message:
         turn = turn if isinstance(turn, dict) else {}
-        speaker, said = (next((key for key in keys if turn.get(key) is not None), None) for keys in (SPEAKERS, TEXTS))
-        name = turn.get(speaker) if speaker else None
+        name, content = (_first(turn, keys) for keys in (SPEAKERS, TEXTS))
         word = name.strip().lower() if isinstance(name, str) else ""
         if word.replace("-", "_") in TOOLS or turn.get("tool_calls") or turn.get("function_call"):
             raise BadRow(f"{label} has turns of tools, for which a mix has no place", details)
-        if speaker is None or (said is None and not any(key in turn for key in TEXTS)):
+        if name is None or (content is None and not any(key in turn for key in TEXTS)):
             raise BadRow(f"{label} has a message without `role` and `content`, or `from` and `value`", details)
         if word not in ROLES:
             shown = f"{details[:-1]}: {name_shown(str(name))!r})"
             fix = "name it user, human, assistant, gpt or system"
             raise BadRow(f"{label} has a role other than system, user, assistant", shown, fix)
         role = ROLES[word]
-        content = _one_text(turn.get(said) if said else None, f"the text of the {role} in {label}", details)
+        what = f"the text of the {role} in {label}"
         try:
-            text = checked_text(content, f"the text of the {role} in {label}", may_be_empty=role == "system")
+            text = checked_text(_one_text(content, what, details), what, may_be_empty=role == "system")
         except BadRow as bad:
-            raise BadRow(str(bad), details) from None
+            raise BadRow(str(bad), details, bad.fix) from None
         return Message(role, text, thought_of(turn) if role == "assistant" else None)
 
     def text_or_turns(self, row: Row, field: str, role: str) -> Iterator[Message]:
@@ -282,6 +289,14 @@ BESIDE_TEXT = {"text", "id", "dataset", "meta", "metadata", "source", "url", "ti
 """Columns of rows for pretraining."""
 
 
+def _first(turn: Row, keys: tuple[str, ...]) -> Any:
+    """The value of the first key that has one."""
+    for key in keys:
+        if (value := turn.get(key)) is not None:
+            return value
+    return None
+
+
 def _one_text(content: Any, what: str, details: str) -> Any:
     """The text of a message that is given as a list with one part of text."""
     if not isinstance(content, list):
@@ -294,6 +309,8 @@ def _one_text(content: Any, what: str, details: str) -> Any:
 
 def _as_text(value: Any, what: str, key: str = "") -> Any:
     """A number as its digits, as the file has it; what is no text otherwise is refused with a way to say it."""
+    if isinstance(value, str):
+        return value
     if isinstance(value, bool):
         fix = f'say the words, such as {key}=\'{{{{ "yes" if COLUMN else "no" }}}}\'' if key else "fix it"
         raise BadRow(f"{what} is true or false, which is no text", fix=fix)

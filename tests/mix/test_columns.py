@@ -58,6 +58,7 @@ def refused(path: Path, columns: dict[str, Any], **more: Any) -> str:
         ({"prompt": "Question", "completion": "{{ names | join(' and ') }}"}, ["Which enzyme?", "Ann and Bo"]),
         ({"prompt": "Question", "completion": '{{ "yes" if sure else "no" }}'}, ["Which enzyme?", "yes"]),
         ({"prompt": '{{ row["Question"] }}{{ note }}{{ Answer ~ note }}', "completion": "Answer"}, None),
+        ({"prompt": '{{ lang ~ "\\n" ~ Answer }}', "completion": "Answer"}, ["en\nLipase", "Lipase"]),
         ({"prompt": "{{ rare | default('none') }}", "completion": "Answer"}, ["none", "Lipase"]),
         ({"system": "lang", "prompt": "Question", "completion": "Answer"}, ["en", "Which enzyme?", "Lipase"]),
     ],
@@ -96,7 +97,8 @@ def test_a_table_is_read_by_the_same_columns_and_no_others(tmp_path: Path) -> No
         ({"id": "meta.key"}, ["of no known form", "columns={prompt:"]),
         ({"prompt": "{{ Question", "completion": "Answer"}, ["columns.prompt={{ Question", "not a Jinja template"]),
         ({"prompt": "{{ Question | shout }}", "completion": "Answer"}, ["not a Jinja template", "shout"]),
-        ({"prompt": "{{ '\n' }}", "completion": "Answer"}, ["columns.prompt", "one line"]),
+        ({"prompt": "{{ Answer }}\\n", "completion": "Answer"}, ["columns.prompt", "no end of a line", '{{ "\\n" }}']),
+        ({"prompt": "{{ Answer }}" + " " * 10_000, "completion": "Answer"}, ["columns.prompt", "at most 10,000"]),
         ({"prompt": "{% for x in names %}{{ x }}{% endfor %}", "completion": "Answer"}, ["'for'", "if alone"]),
         ({"prompt": "{% include 'x' %}{{ Question }}", "completion": "Answer"}, ["'include'"]),
         ({"prompt": "{% set a = 1 %}", "completion": "Answer"}, ["columns.prompt", "{{ question }}"]),
@@ -143,6 +145,7 @@ def test_each_file_is_looked_at_before_the_first_is_read(tmp_path: Path, suffix:
         ("{{ names[9] }}", ["makes no text"]),
     ],
 )
+@pytest.mark.shows("D5")
 def test_a_template_runs_nothing_and_prints_no_rubbish(tmp_path: Path, template: str, words: list[str]) -> None:
     path = lines(tmp_path / "x.jsonl", ROW)
     with pytest.raises(UserError) as caught:
@@ -161,7 +164,7 @@ def test_text_of_a_row_is_never_a_template(tmp_path: Path) -> None:
 
 
 def test_names_of_a_file_are_shown_as_text(tmp_path: Path) -> None:
-    path = lines(tmp_path / "x.jsonl", {"\x1b[2J\n" + "q" * 5000: "Hi", "‮a": "x", **{f"c{i}": 1 for i in range(500)}})
+    path = lines(tmp_path / "x.jsonl", {"\x1b[2J\n" + "q" * 500: "Hi", "‮a": "x", **{f"c{i}": 1 for i in range(500)}})
     message = refused(path, {"prompt": "question", "completion": "answer"})
     assert "and 482 more" in message and "␛[2J␊" in message
 

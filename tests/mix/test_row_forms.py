@@ -224,3 +224,93 @@ def test_a_bad_row_names_its_line_key_and_remedy(tmp_path: Path, form: str, numb
     tally = MixTally()
     assert len(read(path, "drop", tally)) == 1 and sum(tally.reasons.values()) == 1
     assert not re.search(r"message \d", next(iter(tally.reasons)))  # else there would be as many reasons as rows
+
+
+def test_the_rows_of_the_document_are_read(tmp_path: Path) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "mixes.md").read_text()
+    table = text.partition("## Forms of rows")[2].partition("## Files")[0]
+    rows = [json.loads(row) for row in re.findall(r"\| `(\{.*?\})` \|", table)]
+    assert len(rows) == 6 and len(read(write(tmp_path / "rows.jsonl", rows))) == 6
+
+
+def test_rows_of_several_forms_in_one_source(tmp_path: Path) -> None:
+    rows = [row for form, (row, _) in GOOD_FORMS.items() if form != "parts"]
+    found = read(write(tmp_path / "rows.jsonl", rows))
+    assert [turns(one) for one in found] == [expected for form, (_, expected) in GOOD_FORMS.items() if form != "parts"]
+    both = {**GOOD_FORMS["messages"][0], "prompt": "other", "completion": "text"}
+    assert turns(read(write(tmp_path / "both.jsonl", [both]))[0]) == GOOD_FORMS["messages"][1]
+
+
+def test_what_is_missing_in_a_table_does_not_count(tmp_path: Path) -> None:
+    """Tables have every column for every row, and pandas has NaN where there is nothing."""
+    nothing = float("nan")
+    table = pa.table(
+        {
+            "id": [7, 8, 9],
+            "messages": pa.array([None, GOOD_FORMS["messages"][0]["messages"], None]),
+            "prompt": ["2 + 3?", None, "4 + 4?"],
+            "completion": [5.5, nothing, 8.0],
+            "system": [None, None, ""],
+            "dataset": ["sums", None, ""],
+        }
+    )
+    pq.write_table(table, tmp_path / "rows.parquet")
+    found = read(tmp_path / "rows.parquet")
+    assert [one.name for one in found] == ["sums/7", f"{NAME}/8", f"{NAME}/9"]
+    assert [turns(one)[-1][1] for one in found] == ["5.5", "Yes.", "8.0"]
+    pq.write_table(pa.table({"prompt": ["x", "y"], "completion": [1.0, nothing]}), tmp_path / "rows.parquet")
+    assert "rows.parquet: row 2: `completion`" in refused(tmp_path / "rows.parquet")
+
+
+def test_ids_of_sciriff_and_of_ones_own(tmp_path: Path) -> None:
+    row = {"input": "q", "output": "a"}
+    named = {**row, "_instance_id": "acid_qa:train:3", "dataset": "other"}
+    path = write(tmp_path / "rows.jsonl", [named, row, {**row, "id": 12}, {**row, "id": "x", "dataset": "acids"}])
+    names = ["science.acid_qa/acid_qa:train:3", f"{NAME}/rows.jsonl:2", f"{NAME}/12", "acids/x"]
+    assert [one.name for one in read(path)] == names
+    (tmp_path / "elsewhere").mkdir()
+    moved = write(tmp_path / "elsewhere" / "rows.jsonl", [row])
+    assert read(moved)[0].name == f"{NAME}/rows.jsonl:1"
+    odd = write(tmp_path / "\x1b[2J\n.jsonl", [row])
+    assert read(odd)[0].id == "␛[2J␊.jsonl:1"
+
+
+def test_thoughts_come_in_messages_or_in_a_column(tmp_path: Path) -> None:
+    thinking = {"role": "assistant", "content": "4", "reasoning_content": "2 and 2"}
+    rows = [
+        {"messages": [{"role": "user", "content": "2 + 2?"}, thinking]},
+        {"prompt": "2 + 2?", "completion": "4", "thought": "2 and 2"},
+    ]
+    tally = MixTally()
+    found = read(write(tmp_path / "rows.jsonl", rows), tally=tally)
+    assert [one.messages[-1].thought for one in found] == ["2 and 2"] * 2
+    assert not tally.read_with_other_thoughts.rows
+    thinking["reasoning"] = {"effort": "low"}  # type: ignore[assignment]
+    read(write(tmp_path / "rows.jsonl", rows), tally=tally)
+    assert tally.read_with_other_thoughts.rows == 1
+
+
+def test_the_three_published_sources_are_read_as_they_were(tmp_path: Path) -> None:
+    path = write(tmp_path / "rows.jsonl", [GOOD_FORMS["prompt"][0]])
+    for name in ("sciriff", "tulu", "published"):
+        with pytest.raises(UserError, match="neither `messages` nor `input` and `output`; fix it, or leave"):
+            list(read_conversations(name, MixSourceConfig(path=str(path)), "error", MixTally()))
+    columns = {"prompt": "prompt", "completion": "completion"}
+    source = MixSourceConfig(path=str(path), columns=columns)
+    assert [one.dataset for one in read_conversations("tulu", source, "error", MixTally())] == ["tulu"]
+
+
+@pytest.mark.parametrize("name", ["rows.jsonl.gz", "rows.parquet", "rows.csv.gz"])
+def test_half_a_file_stops_the_build_whatever_is_dropped(tmp_path: Path, name: str) -> None:
+    rows = [{"prompt": f"{i * i}?", "completion": f"{i}" * 50} for i in range(3000)]
+    path = write(tmp_path / name, rows)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(UserError, match=r"rows\..*: damaged or only half there.*; fetch it again"):
+        read(path, "drop")
+
+
+def test_tables_beside_rows_are_not_passed_over(tmp_path: Path) -> None:
+    write(tmp_path / "train.jsonl", [GOOD_ROW["prompt"]])
+    write(tmp_path / "train.csv", [GOOD_ROW["prompt"]])
+    message = refused(tmp_path)
+    assert f"{tmp_path}: tables, such as train.csv" in message and f"mix.sources.{NAME}.path" in message
