@@ -124,17 +124,6 @@ def of_report(config: Config, run: RunDir) -> dict[str, str]:
     }
 
 
-def _selection_digest(config: Config, run: RunDir) -> str:
-    """Digest of where the prompts of train.best_by=task_mean are taken from. How much of that is reported may change
-    later: they stay."""
-    origin = origin_of_prompts(config)
-    if origin == VALIDATION_ROWS:
-        return value_digest([origin, file_digest(run.validation) if run.validation.is_file() else "none"])
-    source = train_split(config.eval) if origin == TRAIN_SPLIT else instances_source(config.eval)
-    assert source is not None, "origin_of_prompts has looked for one"
-    return value_digest([origin, source_digest(source)])
-
-
 def of_publish(config: Config, run: RunDir) -> dict[str, str]:
     """UserError where the scores are those of an earlier model."""
     predicted = Manifest.read(run.manifest).stages.get("predict")
@@ -150,6 +139,17 @@ def of_publish(config: Config, run: RunDir) -> dict[str, str]:
         "cards and scores": value_digest([*digests, stat_digest(run.adapter)]),
         "settings": value_digest([as_dict(config.publish), __version__]),
     }
+
+
+def _selection_digest(config: Config, run: RunDir) -> str:
+    """Digest of where the prompts of train.best_by=task_mean are taken from. How much of that is reported may change
+    later: they stay."""
+    origin = origin_of_prompts(config)
+    if origin == VALIDATION_ROWS:
+        return value_digest([origin, file_digest(run.validation) if run.validation.is_file() else "none"])
+    source = train_split(config.eval) if origin == TRAIN_SPLIT else instances_source(config.eval)
+    assert source is not None, "origin_of_prompts has looked for one"
+    return value_digest([origin, source_digest(source)])
 
 
 def _general_items(config: Config, run: RunDir, *beside: RunDir) -> dict[str, str]:
