@@ -25,7 +25,8 @@ from sciriff.mix.card import licenses, token_card, validation_card
 from sciriff.mix.card_page import page
 from sciriff.mix.overlap_check import evaluation_digest, overlap_check, unchecked_card
 from sciriff.mix.recipe import BATCH
-from sciriff.mix.sources import check_sources, row_forms
+from sciriff.mix.row_forms import row_forms
+from sciriff.mix.sources import check_sources
 from sciriff.mix.tokenise import Tokeniser, markup_digest
 from sciriff.models.chat_markup import unseen_day
 from sciriff.models.loading import load_tokenizer

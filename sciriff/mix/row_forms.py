@@ -16,8 +16,6 @@ from typing import Any
 from sciriff.config import SourceConfig
 from sciriff.data.delimited import name_shown, names_shown
 from sciriff.data.records import Conversation
-from sciriff.data.source_files import source_files, tables_left_out
-from sciriff.data.source_rows import names_there
 from sciriff.mix.columns import CONTENT, Columns, RowFilter, is_nan
 from sciriff.mix.row_text import SCIENCE, BadRow, checked_name, checked_text, thought_of
 from sciriff.run.json_lines import Message
@@ -80,18 +78,6 @@ class RowForms:
         if not self._forms:
             forms = "; ".join(form.name + _beside(form) for form in FORMS)
             raise UserError(f"{self.columns.key} has {', '.join(mapped)}, which no form of rows has together: {forms}")
-
-    def check_files(self) -> None:
-        """UserError where a local file lacks a column that is asked for, or has those of no form."""
-        if self.source.path is None:
-            return
-        if tables := tables_left_out(self.source):
-            raise UserError(
-                f"{tables[0].parent}: tables, such as {name_shown(tables[0].name)}, beside files of JSON or parquet; "
-                f"name one with mix.sources.{self.name}.path, or move the others away"
-            )
-        for path in source_files(self.source):
-            self.choose(str(path), names_there(path))
 
     def choose(self, where: str, there: Collection[str]) -> list[str]:
         """The columns to read of those that are there. UserError where some that are needed are missing."""
@@ -161,8 +147,9 @@ class RowForms:
 
     def _refuse_judged(self, form: Form, raw: Row) -> None:
         """A row of answers good and bad, told apart by a `label` that nobody filters by."""
-        judged = form.needs == ("prompt", "completion") and isinstance(raw.get(LABEL), bool)
-        if judged and LABEL not in self.filter:
+        label = raw.get(LABEL)
+        judged = isinstance(label, bool) or label in ("true", "false", "True", "False", "TRUE", "FALSE")
+        if judged and form.needs == ("prompt", "completion") and LABEL not in self.filter:
             raise BadRow(
                 "`label` says whether the answer is a good one, and bad ones would be learnt, too",
                 fix=f"take the good ones with {self.filter.key}={{label: true}}",
@@ -276,6 +263,16 @@ def _answered(forms: RowForms, row: Row) -> Iterator[Message]:
     yield from forms.text_or_turns(row, "output", "assistant")
 
 
+AS_PUBLISHED = ("sciriff", "tulu", "published", "path")
+"""Sources whose rows are those of SciRIFF, of Tulu-V2 or of a finished mix, unless `columns` says otherwise."""
+
+
+def row_forms(name: str, source: SourceConfig) -> RowForms | None:
+    """The reader of a source of one's own; None for one whose rows are as they were published. UserError where its
+    `columns` or `filter` cannot be meant."""
+    return None if name in AS_PUBLISHED and not getattr(source, "columns", None) else RowForms(name, source)
+
+
 FORMS = (
     Form(("messages",), ("system",), lambda forms, row: forms.turns(row, "messages")),
     Form(("conversations",), ("system",), lambda forms, row: forms.turns(row, "conversations")),
@@ -328,7 +325,17 @@ def _beside(form: Form) -> str:
 
 def _suggested(there: Collection[str]) -> str:
     """A mapping that may be meant."""
-    meant = {field: next((name for name in names if name in there), None) for field, names in SYNONYMS.items()}
+    meant = {field: _named_like(synonyms, there) for field, synonyms in SYNONYMS.items()}
     if meant["messages"] and not (meant["prompt"] and meant["completion"]):
         return f"{{messages: {meant['messages']}}}"
     return f"{{prompt: {meant['prompt'] or 'COLUMN'}, completion: {meant['completion'] or 'COLUMN'}}}"
+
+
+def _named_like(synonyms: Collection[str], there: Collection[str]) -> str | None:
+    """A column with one of these names, or one that begins with it (`Question text`), if it can be typed as it is."""
+    plain = [name for name in there if re.fullmatch(r"\w[\w -]*", name)]
+    for word in synonyms:
+        for name in plain:
+            if name.lower() == word:
+                return name
+    return next((name for word in synonyms for name in plain if re.match(rf"{word}[ _-]", name.lower())), None)

@@ -218,6 +218,7 @@ def test_a_published_source_may_be_filtered_by_any_column(tmp_path: Path) -> Non
         ({"text": "Once.", "id": 3}, ["`text` alone", "pretraining", "columns={prompt: '{{", "completion: text}"]),
         ({"question": "q", "answer": "a"}, ["of no known form", "columns={prompt: question, completion: answer}"]),
         ({"conversation": [], "model": "m"}, ["of no known form", "columns={messages: conversation}"]),
+        ({"No.": 1, "Question text": "q", "ANSWER": "a"}, ["columns={prompt: Question text, completion: ANSWER}"]),
         ({"a": "q", "b": "a"}, ["of no known form", "there is a, b", "columns={prompt: COLUMN, completion: COLUMN}"]),
     ],
 )
