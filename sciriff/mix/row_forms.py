@@ -147,8 +147,9 @@ class RowForms:
 
     def _refuse_judged(self, form: Form, raw: Row) -> None:
         """A row of answers good and bad, told apart by a `label` that nobody filters by."""
-        judged = form.needs == ("prompt", "completion") and isinstance(raw.get(LABEL), bool)
-        if judged and LABEL not in self.filter:
+        label = raw.get(LABEL)
+        judged = isinstance(label, bool) or label in ("true", "false", "True", "False", "TRUE", "FALSE")
+        if judged and form.needs == ("prompt", "completion") and LABEL not in self.filter:
             raise BadRow(
                 "`label` says whether the answer is a good one, and bad ones would be learnt, too",
                 fix=f"take the good ones with {self.filter.key}={{label: true}}",

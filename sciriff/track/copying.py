@@ -100,6 +100,8 @@ def summary_values(summary: Summary, general: GeneralScores | None = None) -> di
             values[f"{name}_ci95_low"], values[f"{name}_ci95_high"] = column["ci95"]
         if "sd_over_samples" in column:
             values[f"{name}_sd_over_samples"] = column["sd_over_samples"]
+        if "selected" in column:
+            values[f"{name}_note"] = column["selected"]
     return values | {"columns_scored": len(summary["columns"]), "columns_missing": ", ".join(summary["missing"])}
 
 

@@ -187,6 +187,7 @@ BAD_ROWS: dict[str, list[tuple[dict[str, Any], list[str]]]] = {
             {"prompt": "Hi", "completion": "a", "label": False},
             ["`label`", f"mix.sources.{NAME}.filter={{label: true}}"],
         ),
+        ({"prompt": "Hi", "completion": "a", "label": "True"}, ["`label`"]),
         ({"prompt": "Hi", "completion": "a", "id": ["x"]}, ["`id` is not a string"]),
         ({"prompt": "Hi", "completion": "a", "dataset": "x\n"}, ["`dataset` has control characters"]),
     ],
