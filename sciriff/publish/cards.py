@@ -27,7 +27,7 @@ KNOWN = ("apache-2.0", "cc-by-4.0", "cc-by-nc-4.0", "mit", "odc-by")
 """Licences of rows that the hub knows by this name."""
 
 
-def of_model(page: str, config: Config, scores: Scores | None, licence: str | None) -> str:
+def of_model(page: str, config: Config, scores: Scores | None, licence: str | None, what: str) -> str:
     """The card of a model or adapter: `page` as training wrote it, then the licence and the scores of the model."""
     head, body = parts(page)
     sections = [body.rstrip("\n"), "## Licence", *licences.lines(licence)]
@@ -37,7 +37,7 @@ def of_model(page: str, config: Config, scores: Scores | None, licence: str | No
             from huggingface_hub.repocard_data import eval_results_to_model_index
 
             head["model-index"] = _without_nothing(eval_results_to_model_index(config.name or "model", results))
-        sections += ["## Scores", *_scores(config, scores)]
+        sections += ["## Scores", *_scores(config, scores, what)]
     return f"---\n{written(head)}---\n" + "\n\n".join(sections) + "\n"
 
 
@@ -140,7 +140,7 @@ def _about(score: Mapping[str, Any], instances: int | None) -> dict[str, Any]:
     return {**({"ci95": low_and_high} if low_and_high else {}), **({"n": instances} if instances is not None else {})}
 
 
-def _scores(config: Config, scores: Scores) -> Iterator[str]:
+def _scores(config: Config, scores: Scores, what: str) -> Iterator[str]:
     summary = scores["summary"]
     rows = []
     for name, score in columns_and_statistics(summary).items():
@@ -151,7 +151,13 @@ def _scores(config: Config, scores: Scores) -> Iterator[str]:
         f"the {config.eval.split} split of {config.eval.source.hub}" if config.eval.path is None else "local instances"
     )
     limited = f", at most {config.eval.limit} of each task" if config.eval.limit else ""
-    yield f"The model answered {split}{limited} (x100; mean and median are of {summary_coverage(summary)} columns)."
+    who = "The model" if what == "model" else "The model with this adapter merged into it"
+    rules = ", by the rules of the original code" if scores["parity"] == "reference" else ""
+    samples = f", {scores['samples']} answers to each prompt" if "samples" in scores else ""
+    yield (
+        f"{who} answered {split}{limited}{samples}{rules} (x100; mean and median are of {summary_coverage(summary)} "
+        "columns)."
+    )
     yield markdown_table(("score", "value", "95 % interval", "instances"), rows)
     notes = {note for score in summary["columns"].values() for note in score.get("ci95_note", "").split(NOTES) if note}
     if notes:

@@ -82,6 +82,7 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> None:
         sleep = staticmethod(lambda seconds: None)
 
     monkeypatch.setattr(_http, "time", Hasty)
+    monkeypatch.setattr(check, "PAUSE", 0.0)
 
 
 @pytest.fixture(scope="module")
