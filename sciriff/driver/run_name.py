@@ -65,6 +65,8 @@ def run_name(overrides: Sequence[str], choices: Mapping[str, str | None]) -> str
         named = [group for group in named if group != "mix"]
     parts += [str(typed.get(group, choices.get(group))) for group in named]
     typed = {key: value for key, value in typed.items() if key not in ("model", "mix")}
+    if choices.get("merge") not in (None, "none"):
+        typed.pop("train", None)  # it can only be none
     if typed.get("train") == "none":
         typed["train"] = "untrained"
         if experiment == "null":
