@@ -87,9 +87,9 @@ class RowForms:
         if there and (self._is_pair(there) or not any(fields.issuperset(form.needs) for form in self._forms)):
             problem = self._formless(fields, there)
             raise UserError(f"{where}: {problem}{problem.details}; {problem.fix}")
-        wanted = self.columns.wanted(there) | self.filter.wanted(there) | ({LABEL} & set(there))
-        if "_instance_id" not in there:
-            wanted.discard("metadata")
+        wanted = self.columns.wanted(there) | self.filter.wanted(there) | {LABEL}
+        if "_instance_id" in fields:
+            wanted.add("metadata")  # of SciRIFF's families and domains
         return [name for name in there if name in wanted]
 
     def conversation(self, raw: Row, where: str) -> Conversation:
@@ -105,7 +105,7 @@ class RowForms:
             )
         if next(message.role for message in messages if message.role != "system") == "assistant":
             raise BadRow(f"the assistant speaks first in {self.columns.label(form.needs[0])}", fix="cut that turn off")
-        return Conversation(*self._named(row, form, where), messages)
+        return Conversation(*self._named(row, where), messages)
 
     def _form(self, row: Row, raw: Row) -> Form:
         """The form of a row. Tables have each column for every row, so that what is empty does not count at first."""
@@ -166,10 +166,10 @@ class RowForms:
                 yield Message("system", text)
         yield from messages
 
-    def _named(self, row: Row, form: Form, where: str) -> tuple[str, str]:
+    def _named(self, row: Row, where: str) -> tuple[str, str]:
         """Dataset and id: the row's own; else those of an `_instance_id`, or the source's name and the place."""
         instance_id = row.get("_instance_id")
-        if form.needs == ("input", "output") and instance_id is not None:
+        if instance_id is not None:
             task, colon, _ = str(instance_id).partition(":")
             if not (task and colon and isinstance(instance_id, str)):
                 raise BadRow("`_instance_id` is not task:split:index")
