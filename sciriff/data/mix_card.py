@@ -79,6 +79,20 @@ class ValidationCard(TypedDict):
     by_source: dict[str, WatchedHalf]
 
 
+class SourceCard(TypedDict):
+    """What the recipe asks of a source, and what the mix has of it."""
+
+    kind: str
+    asked: str
+    """The rule, in words."""
+    asked_rows: NotRequired[int]
+    asked_tokens: NotRequired[int]
+    rows: int
+    tokens: int
+    short: NotRequired[str]
+    """One line on why it is less than was asked for, and what to do."""
+
+
 class OverlappingPair(TypedDict):
     """A row of the mix and an evaluation prompt that share text."""
 
@@ -119,6 +133,8 @@ class MixCard(TallyCard, TokenCard, RemarkCard):
     chat: str
     markup_digest: str
     held_out_rows: int
+    sources: NotRequired[dict[str, SourceCard]]
+    """Absent of a finished mix, and in cards of earlier versions."""
     validation: ValidationCard
     overlap: NotRequired[OverlapCard]
     """This and the next exist in the run folder alone: runs with other evaluation prompts share the cache."""

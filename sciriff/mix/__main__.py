@@ -18,11 +18,12 @@ from sciriff.data.records import Conversation
 from sciriff.data.source_files import HUB_KEYS, source_digest, validation_split
 from sciriff.data.token_file import TokenFile
 from sciriff.mix import card_table
-from sciriff.mix.build import TRAIN, VALIDATION, build_mix, is_finished, used_sources
+from sciriff.mix.build import TRAIN, VALIDATION, build_mix, is_finished
 from sciriff.mix.cache import build_once
 from sciriff.mix.candidates import datasets_of
-from sciriff.mix.card import licenses, token_card, validation_card
+from sciriff.mix.card import licenses, source_cards, token_card, validation_card
 from sciriff.mix.card_page import page
+from sciriff.mix.choose import used_sources
 from sciriff.mix.overlap_check import evaluation_digest, overlap_check, unchecked_card
 from sciriff.mix.recipe import BATCH
 from sciriff.mix.tokenise import Tokeniser, markup_digest
@@ -83,7 +84,13 @@ def main(config: Config, run: RunDir) -> None:
         held_out = config.eval.held_out
         overlapping = check.overlapping if check else None
         tally, drawn = build_mix(
-            config.mix, into, tokeniser.fitting, overlapping, held_out, may_refuse=tokeniser.may_refuse
+            config.mix,
+            into,
+            tokeniser.fitting,
+            overlapping,
+            held_out,
+            may_refuse=tokeniser.may_refuse,
+            lengths=tokeniser.lengths,
         )
         digest, watched = file_digest(rows), file_digest(validation) if validation.exists() else None
         tokens = TokenFile(tokens_of(rows, digest))
@@ -101,6 +108,8 @@ def main(config: Config, run: RunDir) -> None:
             **token_card(tokens.ids, datasets, tokens.lengths, tokens.target_counts),
             "validation": validation_card(drawn, config.mix.validation_rows, watched, compared=check is not None),
         }
+        if tally.asked:
+            card["sources"] = source_cards(tally, tokens.lengths)
         if check and config.mix.overlap == "drop":
             card["overlap"] = check.card(left_out=True)
         _write_card(into / "card.json", card)
@@ -163,6 +172,9 @@ ROW_FILTERS = ("per_task", "tulu", "tasks", "families", "domains", "include_held
 RECIPE = (*ROW_FILTERS, "context_window", "truncate", "take", "seed")
 """Settings of MixConfig that choose among the rows of the sources."""
 
+TOTALS = ("tokens", "rows")
+"""Likewise, but in no recipe where there are none."""
+
 WATCHED_WITHOUT = "validation_without_text_of"
 """Key of the recipe: digest of the evaluation prompts whose text no validation row has."""
 
@@ -177,6 +189,7 @@ def recipe_of(config: Config) -> dict[str, Any]:
     }
     if not is_finished(mix):
         recipe |= {name: getattr(mix, name) for name in RECIPE}
+        recipe |= {name: value for name in TOTALS if (value := getattr(mix, name)) is not None}
         if mix.validation_rows:
             splits = {name: validation_split(source) for name, source in used.items()}
             recipe["validation_splits"] = {name: source_digest(split) for name, split in splits.items() if split}
@@ -257,7 +270,8 @@ def _provenance(source: SourceConfig) -> dict[str, Any]:
     keys: tuple[str, ...] = () if source.path is not None else HUB_KEYS
     if isinstance(source, MixSourceConfig):
         keys += ("weight", "epochs", "license")
-    return {"digest": source_digest(source), **{key: getattr(source, key) for key in keys}}
+    asked = {key: value for key in ("kind", "rows") if (value := getattr(source, key, None)) is not None}
+    return {"digest": source_digest(source), **{key: getattr(source, key) for key in keys}, **asked}
 
 
 def _key(*parts: Any) -> str:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -55,7 +56,7 @@ def read_conversations(
 
     A bad row or a line that cannot be decoded is a UserError with its place and reason; unless `on_bad_row` is `error`,
     it is counted and left out. A file that breaks off is always a UserError. With `science` a row of no science task is
-    a bad row, and the filter selects among the others.
+    of one that has the source's name, or of sciriff a bad row, and the filter selects among them.
     """
 
     def bad_row(where: str, reason: str) -> None:
@@ -74,7 +75,9 @@ def read_conversations(
         try:
             conversation = conversation_of(row)
             if science is not None and not conversation.dataset.startswith(SCIENCE + "."):
-                raise BadRow("a general row among the science rows")
+                if name == "sciriff":
+                    raise BadRow("a general row among the science rows")
+                conversation = replace(conversation, dataset=f"{SCIENCE}.{name}")
         except BadRow as bad:
             bad_row(where, str(bad))
             continue
