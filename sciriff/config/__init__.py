@@ -13,6 +13,7 @@ from sciriff.config.mix import KINDS, KNOWN_SOURCES, MixConfig, MixSourceConfig
 from sciriff.config.model import CHAT_DATE, CHAT_FORMATS, ApiModelConfig, ChatSettings, ModelConfig, ShapeConfig
 from sciriff.config.places import PACKAGE, SAMPLE, conf_dir
 from sciriff.config.plan import PlanConfig
+from sciriff.config.publish import PublishConfig, Target
 from sciriff.config.recreate import RecreateConfig
 from sciriff.config.report import ReportConfig
 from sciriff.config.root import STAGES, Config

@@ -14,6 +14,7 @@ from sciriff.config.log import LogConfig
 from sciriff.config.mix import MixConfig
 from sciriff.config.model import ApiModelConfig, ModelConfig, shares_heads
 from sciriff.config.plan import PlanConfig
+from sciriff.config.publish import PublishConfig
 from sciriff.config.recreate import RecreateConfig
 from sciriff.config.report import ReportConfig
 from sciriff.config.roles import ANSWERED, BOTH, HOW, LEARNT, setting
@@ -21,7 +22,7 @@ from sciriff.config.train import TrainConfig
 from sciriff.run.run_dir import RunDir
 from sciriff.run.user_error import UserError
 
-STAGES = ("recreate", "mix", "train", "predict", "general", "judge", "score", "report")
+STAGES = ("recreate", "mix", "train", "predict", "general", "judge", "score", "report", "publish")
 
 
 @dataclass
@@ -42,6 +43,7 @@ class Config:
     report: ReportConfig = setting(role=HOW, factory=ReportConfig)
     plan: PlanConfig = setting(role=HOW, factory=PlanConfig)
     recreate: RecreateConfig = setting(role=BOTH, factory=RecreateConfig)
+    publish: PublishConfig = setting(role=HOW, factory=PublishConfig)
 
     name: str | None = setting(None, HOW, may_change=False)
     """Name of the run; null makes it from the choices and overrides that were typed."""
@@ -85,6 +87,8 @@ class Config:
                     f"model.chat_arguments.{name} goes to a chat template, and engine={self.engine.name} shows none: "
                     "leave it out, or choose engine=local"
                 )
+        if "publish" in self.active_stages:
+            self._check_publishing()
         if self.model.api is None and "predict" in self.active_stages and self.engine.name == "anthropic":
             raise UserError(f"engine=anthropic has no model={self.model.name}; its models are model=claude_...")
         if {"train", "predict"} <= set(self.active_stages) and self.engine.asks:
@@ -147,6 +151,20 @@ class Config:
         if not api.takes_temperature and self.engine.top_p < 1:
             raise UserError(f"engine.top_p={self.engine.top_p:g}: model={model} takes neither it nor a temperature")
 
+    def _check_publishing(self) -> None:
+        """UserError for what the run will not have made."""
+        trains = self.train.method != "none" and self.predictions is None
+        lacking = {
+            "model": None if trains else "trains no model (train=none)",
+            "adapter": None if trains and self.train.adapts else "trains no adapter (train=lora and train=qlora do)",
+            "mix": None if trains else "makes no mix (train=none)",
+        }
+        for what in self.publish.what:
+            if why := lacking[what]:
+                raise UserError(
+                    f"publish.what=[{','.join(self.publish.what)}]: this run {why}; publish=none, or other choices"
+                )
+
     def _check_training(self) -> None:
         mix, stage = self.mix, f"deepspeed.zero_stage={self.deepspeed.zero_stage}"
         if not mix.exists:
@@ -188,6 +206,7 @@ class Config:
             "predict": self.predictions is None,
             "general": self.measures_general,
             "judge": self.judge.provider != "none",
+            "publish": self.publish.to != "none",
         }
         return [stage for stage in STAGES if stage in self.stages and active.get(stage, True)]
 

@@ -9,6 +9,7 @@ from sciriff.config import Config, ModelConfig, as_dict, what_decides
 from sciriff.data.source_files import instances_source, source_digest, validation_split
 from sciriff.run import machine
 from sciriff.run.digest import file_digest, stat_digest, tree_digest, value_digest
+from sciriff.run.manifest import Manifest
 from sciriff.run.run_dir import RunDir
 from sciriff.run.user_error import UserError
 
@@ -117,6 +118,23 @@ def of_report(config: Config, run: RunDir) -> dict[str, str]:
         "predictions": _predictions_digest(config, run),
         "settings": value_digest([as_dict(config.report), config.name, __version__]),
         **_general_items(config, run, *(RunDir(Path(beside)) for beside in config.report.beside)),
+    }
+
+
+def of_publish(config: Config, run: RunDir) -> dict[str, str]:
+    """UserError where the scores are those of an earlier model."""
+    predicted = Manifest.read(run.manifest).stages.get("predict")
+    answering = _model_digest(config.answering_model, weights=True)
+    if config.eval.model is None and predicted is not None and predicted.inputs.get("model") != answering:
+        raise UserError(
+            f"publish: the answers in {run.predictions} are not of the model as it is now; add predict, score and "
+            "report to stages"
+        )
+    digests = [file_digest(path) if path.is_file() else "none" for path in (run.scores, run.mix)]
+    return {
+        "model": answering if config.train.method != "none" else "none",
+        "cards and scores": value_digest([*digests, stat_digest(run.adapter)]),
+        "settings": value_digest([as_dict(config.publish), __version__]),
     }
 
 

@@ -89,6 +89,7 @@ _TABLE = (
     Stage("judge", stage_inputs.of_judge, ("judgements",), _module("judge"), keeps=True),
     Stage("score", stage_inputs.of_score, ("scores", "tables", "per_instance"), _module("score")),
     Stage("report", stage_inputs.of_report, ("report", "figures"), _module("report")),
+    Stage("publish", stage_inputs.of_publish, ("published",), _module("publish"), keeps=True),
 )
 STAGES = {stage.name: stage for stage in _TABLE}
 assert tuple(STAGES) == ORDER

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from sciriff.config import ChatSettings, Config, EvalConfig, MixSourceConfig, SourceConfig
 from sciriff.data.mix_card import OWN_HELD_OUT, MixCard, OverlapCard, read_mix_card, read_overlap
 from sciriff.data.records import Conversation
-from sciriff.data.source_files import HUB_KEYS, source_digest, validation_split
+from sciriff.data.source_files import HUB_KEYS, source_digest, source_files, validation_split
 from sciriff.data.token_file import TokenFile
 from sciriff.mix import card_table
 from sciriff.mix.build import TRAIN, VALIDATION, build_mix, is_finished
@@ -26,6 +26,7 @@ from sciriff.mix.card_page import page
 from sciriff.mix.choose import used_sources
 from sciriff.mix.overlap_check import evaluation_digest, overlap_check, unchecked_card
 from sciriff.mix.recipe import BATCH
+from sciriff.mix.sources import check_sources, row_forms
 from sciriff.mix.tokenise import Tokeniser, markup_digest
 from sciriff.models.chat_markup import unseen_day
 from sciriff.models.loading import load_tokenizer
@@ -50,6 +51,7 @@ LAYOUT = 3
 def main(config: Config, run: RunDir) -> None:
     """Build the mix or find it in the cache, and copy it to the run folder (tokens as a link)."""
     chat = config.model.chat
+    check_sources(used_sources(config.mix))
     cache = Path(config.cache_dir).expanduser().resolve()
     recipe = recipe_of(config)
     tokenizer = load_tokenizer(config.model)
@@ -184,7 +186,7 @@ def recipe_of(config: Config) -> dict[str, Any]:
     mix = config.mix
     used = used_sources(mix)
     recipe: dict[str, Any] = {
-        "sources": {name: _provenance(source) for name, source in used.items()},
+        "sources": {name: _provenance(name, source) for name, source in used.items()},
         "on_bad_row": mix.on_bad_row,
     }
     if not is_finished(mix):
@@ -265,13 +267,17 @@ def _lines(path: Path) -> int:
         return sum(1 for _ in file)
 
 
-def _provenance(source: SourceConfig) -> dict[str, Any]:
-    """Digest, name on the hub and use of a source. A local path does not count: the same rows are the same mix."""
+def _provenance(name: str, source: SourceConfig) -> dict[str, Any]:
+    """Digest, name on the hub and use of a source. A local path does not count: the same rows are the same mix. The
+    names of files do where rows without an id are called after them."""
     keys: tuple[str, ...] = () if source.path is not None else HUB_KEYS
     if isinstance(source, MixSourceConfig):
         keys += ("weight", "epochs", "license")
-    asked = {key: value for key in ("kind", "rows") if (value := getattr(source, key, None)) is not None}
-    return {"digest": source_digest(source), **{key: getattr(source, key) for key in keys}, **asked}
+    about = {"digest": source_digest(source), **{key: getattr(source, key) for key in keys}}
+    about |= {key: value for key in ("kind", "rows", "columns", "filter") if (value := getattr(source, key, None))}
+    if source.path is not None and row_forms(name, source):
+        about["files"] = [path.name for path in source_files(source)]
+    return about
 
 
 def _key(*parts: Any) -> str:

@@ -102,6 +102,8 @@ class RunDir:
     """The page for people."""
     figures = _Below("figures")
     """The report's figures for papers, PNG and PDF. Absent unless report.figures asks for them."""
+    published = _Below("published.json")
+    """What was pushed to the hub, and the commits."""
     tracker = _Below("wandb")
     """A tracker's offline files."""
     copied = _Below(".copied")

@@ -12,7 +12,7 @@ from sciriff.driver.plan import make
 from sciriff.driver.run_name import run_name
 from sciriff.run.machine import GPU_TYPES
 
-GROUPS = ("model", "mix", "train", "deepspeed", "engine", "eval", "general", "judge", "log", "experiment")
+GROUPS = ("model", "mix", "train", "deepspeed", "engine", "eval", "general", "judge", "log", "publish", "experiment")
 FILES = sorted(path for group in GROUPS for path in (conf_dir() / group).glob("*.yaml"))
 SERVED = {"openai": "gpt_4o", "anthropic": "claude_haiku_4_5", "local": "scitulu_7b"}
 """Engines that ask a server -> a model that it may have."""
@@ -33,6 +33,8 @@ def test_file_composes(path: Path, composed):
         overrides.append("train=none")
     if path.parent.name == "engine" and path.stem in SERVED:
         overrides += ["train=none", f"model={SERVED[path.stem]}"]
+    if path.parent.name == "publish" and path.stem == "hub":
+        overrides.append("publish.repo=me/mine")
     config = composed(*overrides)
     if path.parent.name in ("model", "mix"):
         assert getattr(config, path.parent.name).name == path.stem, "the name in the file is the file's name"

@@ -42,6 +42,11 @@ def lines(config: Config, plan: Plan) -> list[str]:
         judge = config.judge
         cap = _cap(judge) if judge.asks else ""
         text.append(f"judge     {judge.model if judge.asks else judge.path} ({judge.provider}){cap}")
+    if "publish" in config.active_stages:
+        targets = ", ".join(
+            f"{target.what} to the {target.kind} repository {target.repo}" for target in config.publish.targets
+        )
+        text.append(f"publish   {targets}, {'private' if config.publish.private else 'PUBLIC'}, once all else is done")
     return text
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from sciriff.config import Config, nearest
 from sciriff.driver.own_tasks import makes_its_instances
 from sciriff.driver.plan import Plan
-from sciriff.driver.preflight import files, general, packages, thoughts, weights
+from sciriff.driver.preflight import files, general, packages, publishing, sources, thoughts, weights
 from sciriff.models.api.service import answering_service, judge_problems
 from sciriff.models.training_memory import fits
 from sciriff.run import machine
@@ -47,7 +47,11 @@ def problems(config: Config, plan: Plan) -> Iterator[str]:
         yield from _busy_port(cluster.here())
     if "judge" in stages:
         yield from judge_problems(config.judge)
+    if "publish" in stages:
+        yield from publishing.unmade(config)
+        yield from publishing.refused_push(config)
     yield from files.missing_files(config)
+    yield from sources.unusable_columns(config)
     yield from files.missing_models(config)
     yield from weights.missing_weights(config)
     yield from thoughts.unknown_parser(config)
