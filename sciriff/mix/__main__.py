@@ -13,7 +13,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from sciriff.config import ChatSettings, Config, EvalConfig, MixSourceConfig, SourceConfig
-from sciriff.data.mix_card import OWN_HELD_OUT, MixCard, OverlapCard, read_mix_card, read_overlap
+from sciriff.data.mix_card import (
+    OWN_HELD_OUT,
+    MixCard,
+    NearCard,
+    OverlapCard,
+    read_mix_card,
+    read_near_duplicates,
+    read_overlap,
+)
 from sciriff.data.records import Conversation
 from sciriff.data.source_files import HUB_KEYS, source_digest, source_files, validation_split
 from sciriff.data.token_file import TokenFile
@@ -24,6 +32,7 @@ from sciriff.mix.candidates import datasets_of
 from sciriff.mix.card import licenses, source_cards, token_card, validation_card
 from sciriff.mix.card_page import page
 from sciriff.mix.choose import used_sources
+from sciriff.mix.near_duplicates import NoPackage, asked_for, near_duplicates_of, rules_digest, uncounted_card
 from sciriff.mix.overlap_check import evaluation_digest, overlap_check, unchecked_card
 from sciriff.mix.recipe import BATCH
 from sciriff.mix.sources import check_sources, row_forms
@@ -112,6 +121,8 @@ def main(config: Config, run: RunDir) -> None:
         }
         if tally.asked:
             card["sources"] = source_cards(tally, tokens.lengths)
+        if tally.near_duplicates is not None:
+            card["near_duplicates"] = tally.near_duplicates
         if check and config.mix.overlap == "drop":
             card["overlap"] = check.card(left_out=True)
         _write_card(into / "card.json", card)
@@ -124,6 +135,9 @@ def main(config: Config, run: RunDir) -> None:
         card["overlap"] = _overlap_of(config, folder / TRAIN, card["digest"], cache)
         if digest := card["validation"]["digest"]:
             card["validation_overlap"] = _overlap_of(config, folder / VALIDATION, digest, cache)
+
+    if "near_duplicates" not in card:
+        card["near_duplicates"] = _near_duplicates_of(config, folder / TRAIN, card["digest"], cache)
 
     run.mix.parent.mkdir(parents=True, exist_ok=True)
     for digest, cached, rows, tokens in (
@@ -192,6 +206,9 @@ def recipe_of(config: Config) -> dict[str, Any]:
     if not is_finished(mix):
         recipe |= {name: getattr(mix, name) for name in RECIPE}
         recipe |= {name: value for name in TOTALS if (value := getattr(mix, name)) is not None}
+        if mix.near_duplicates == "drop":
+            with asked_for("drop"):
+                recipe["without_near_duplicates"] = rules_digest()
         if mix.validation_rows:
             splits = {name: validation_split(source) for name, source in used.items()}
             recipe["validation_splits"] = {name: source_digest(split) for name, split in splits.items() if split}
@@ -245,6 +262,31 @@ def _overlap_of(config: Config, rows: Path, digest: str, cache: Path) -> Overlap
     return read_overlap(folder / "overlap.json")
 
 
+def _near_duplicates_of(config: Config, rows: Path, digest: str, cache: Path) -> NearCard:
+    """Compare the rows of a finished mix with each other, or take the cached result. UserError where that was asked
+    for and cannot be."""
+    if config.mix.near_duplicates == "none":
+        return uncounted_card("mix.near_duplicates=none")
+
+    def build(into: Path) -> None:
+        _write_card(into / "near.json", near_duplicates_of(rows))
+
+    try:
+        with asked_for(config.mix.near_duplicates):
+            folder = cache / "near_duplicates" / _key(digest, rules_digest())
+    except NoPackage as error:
+        return uncounted_card(str(error))
+    build_once(folder, "near-duplicates", _has_near_duplicates, build)
+    return read_near_duplicates(folder / "near.json")
+
+
+def _has_near_duplicates(folder: Path) -> bool:
+    with suppress(FileNotFoundError, UserError):
+        read_near_duplicates(folder / "near.json")
+        return True
+    return False
+
+
 def _has_overlap(folder: Path) -> bool:
     with suppress(FileNotFoundError, UserError):
         read_overlap(folder / "overlap.json")
@@ -258,7 +300,7 @@ def _has_tokens(rows: int, folder: Path) -> bool:
     return False
 
 
-def _write_card(path: Path, card: MixCard | OverlapCard) -> None:
+def _write_card(path: Path, card: MixCard | OverlapCard | NearCard) -> None:
     write_whole(path, json.dumps(card, indent=2, ensure_ascii=False) + "\n")
 
 

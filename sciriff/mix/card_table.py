@@ -54,7 +54,7 @@ def remarks(card: MixCard) -> list[str]:
         lines.append(f"shortened: {card['shortened']:,} rows have lost their last turns to mix.context_window")
     if card["held_out_rows"]:
         lines.append(f"{card['held_out_rows']:,} rows are of held-out tasks: scores on those are not of unseen tasks")
-    return [*lines, *_validation_remarks(card), *_overlap_remarks(card)]
+    return [*lines, *_validation_remarks(card), *_overlap_remarks(card), *_near_remarks(card)]
 
 
 def source_rows(card: MixCard) -> list[tuple[str, ...]]:
@@ -121,6 +121,14 @@ def _validation_remarks(card: MixCard) -> list[str]:
         few = "" if part["rows"] == wanted else f" of the {wanted:,} asked for: no more are left"
         lines.append(f"validation: {part['rows']:,} {half} rows{few}{f' ({origin})' if origin else ''}")
     return lines
+
+
+def _near_remarks(card: MixCard) -> list[str]:
+    """The summary of near-duplicates, and the first pairs."""
+    if (near := card.get("near_duplicates")) is None:
+        return []
+    pairs = near.get("pairs", [])[1:PAIRS]
+    return [near["summary"], *(f"{pair['row']} is nearly {pair['like']} ({pair['share']:.0%})" for pair in pairs)]
 
 
 def _overlap_remarks(card: MixCard) -> list[str]:

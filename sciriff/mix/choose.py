@@ -10,11 +10,13 @@ from sciriff.config import MixConfig, SourceConfig
 from sciriff.data.hub_rows import OutOfReach
 from sciriff.mix import recipe, shares
 from sciriff.mix.candidates import SCIENCE_ROW, Candidates
+from sciriff.mix.near_duplicates import near_rows
 from sciriff.mix.recipe import BATCH, Candidate
 from sciriff.mix.tally import MixTally
 from sciriff.run.user_error import UserError
 
 SAME_TEXT = "the same text as another row"
+NEARLY_SAME = "nearly the same text as another row"
 OVER_TASK = "over mix.per_task"
 FAR = 0.01
 """How far off a share of tokens may be, as a part of it, without a word."""
@@ -99,9 +101,14 @@ class _Choosing:
         self.seen: set[bytes] = set()
         self.chosen: dict[str, Choice] = {}
         self.read: dict[str, list[Candidate]] = {}
+        """Rows of the sources that have not chosen yet, in the order in which a cap takes them."""
+        self.near: set[int] = set()
+        """Places of rows that are nearly the same as another."""
 
     def choices(self) -> dict[str, Choice]:
         self._read_all()
+        if self.mix.near_duplicates == "drop":
+            self._find_near_duplicates()
         shared = {name: self.mix.source(name).share for name in self.read if self._is_shared(name)}
         for name in list(self.read):
             if name not in shared:
@@ -120,13 +127,25 @@ class _Choosing:
     def _read_all(self) -> None:
         for name, source in self.used.items():
             try:
-                self.read[name] = list(self.candidates.read(name, source, self.tally))
+                rows = self.candidates.read(name, source, self.tally)
+                take = self.mix.take if self.mix.kind_of(name) == "science" else "sample"
+                self.read[name] = recipe.ranked(rows, take, self.mix.seed)
             except OutOfReach as error:
                 if name in self.wanted:
                     raise
                 self.chosen[name] = Choice(out_of_reach=str(error))
         if any(self.mix.kind_of(name) == "science" for name in self.read):
             self.candidates.filter.check_names()
+
+    def _find_near_duplicates(self) -> None:
+        """Find the rows that are nearly the same as one of an earlier source, or before them in the order of a cap."""
+        seen: set[bytes] = set()
+        rows = [row for name, of_source in self.read.items() if name in self.wanted for row in of_source]
+        rows, _ = recipe.without_duplicates(rows, seen)
+        spool = self.candidates.spool
+        found = near_rows([row.dataset for row in rows], lambda numbers: (spool.read(rows[n]) for n in numbers))
+        self.near = {rows[number].place for number in found.like}
+        self.tally.near_duplicates = found.card(lambda number: rows[number].name, left_out=True)
 
     def _is_shared(self, name: str) -> bool:
         """Whether a weight, and no number of its own, says how much of a source enters."""
@@ -136,11 +155,12 @@ class _Choosing:
 
     def _groups(self, name: str) -> list[list[Candidate]]:
         """The rows of a source, those of a text that was seen before left out, by task, in the order of a cap."""
-        is_science = self.mix.kind_of(name) == "science"
-        rows = recipe.ranked(self.read.pop(name), self.mix.take if is_science else "sample", self.mix.seed)
-        rows, again = recipe.without_duplicates(rows, self.seen)
+        rows, again = recipe.without_duplicates(self.read.pop(name), self.seen)
         self._drop(name, SAME_TEXT, again)
-        return list(recipe.by_task(rows).values()) if is_science else [rows]
+        if self.near:
+            self._drop(name, NEARLY_SAME, [row for row in rows if row.place in self.near])
+            rows = [row for row in rows if row.place not in self.near]
+        return list(recipe.by_task(rows).values()) if self.mix.kind_of(name) == "science" else [rows]
 
     def _fixed(self, name: str) -> Choice:
         """Choose by `rows`, mix.per_task or mix.tulu."""

@@ -4,9 +4,11 @@ from collections import Counter
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from sciriff.data.mix_card import TallyCard
+from sciriff.data.mix_card import NearCard, TallyCard
 
 EXAMPLES = 5
+APART = ("asked", "origins", "near_duplicates")
+"""Counts that the card has in another form, or not."""
 
 
 @dataclass
@@ -48,6 +50,8 @@ class MixTally:
     """By source, unless the mix is a finished one."""
     origins: list[str] = field(default_factory=list)
     """Source of each row of the mix, in their order, unless it is a finished one."""
+    near_duplicates: NearCard | None = None
+    """Of the rows that the recipe chooses from, with mix.near_duplicates=drop."""
     repeated: dict[str, int] = field(default_factory=dict)
     """Repetitions of rows in the mix, by source."""
     same_text: int = 0
@@ -88,7 +92,7 @@ class MixTally:
 
     def card(self) -> TallyCard:
         """The counts for mix/card.json, dropped rows sorted by name."""
-        card: Any = {key: value for key, value in vars(self).items() if key not in ("asked", "origins")}
+        card: Any = {key: value for key, value in vars(self).items() if key not in APART}
         card |= {"read_with_control_characters": asdict(self.read_with_control_characters)}
         card["read_with_other_thoughts"] = asdict(self.read_with_other_thoughts)
         if not self.read_with_other_thoughts.rows:
