@@ -19,4 +19,16 @@ from sciriff.config.report import ReportConfig
 from sciriff.config.root import STAGES, Config
 from sciriff.config.server import ADDRESS, PROVIDERS, ServerConfig
 from sciriff.config.source import SourceConfig
-from sciriff.config.train import ATTENTIONS, CHECKPOINTS_KEPT, LOGITS_AT_ONCE, LORA_PATTERN, TrainConfig
+from sciriff.config.train import (
+    ATTENTIONS,
+    BEST_FROM,
+    BEST_ROWS,
+    CHECKPOINTS_KEPT,
+    LOGITS_AT_ONCE,
+    LORA_PATTERN,
+    REPORTED,
+    TASK_MEAN,
+    TRAIN_SPLIT,
+    VALIDATION_ROWS,
+    TrainConfig,
+)

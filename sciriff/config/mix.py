@@ -153,6 +153,11 @@ class MixConfig:
         return self.source(name).kind or ("science" if name == "sciriff" else "general")
 
     @property
+    def kinds(self) -> set[str]:
+        """Kinds of the sources that there are: `science` and `general`, or one of them."""
+        return {self.kind_of(name) for name, part in self.sources.items() if part.exists and name != "published"}
+
+    @property
     def exists(self) -> bool:
         """Whether the mix has a source at all."""
         return self.path is not None or any(source.exists for source in self.sources.values())

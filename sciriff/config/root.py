@@ -189,11 +189,22 @@ class Config:
                 f"train.optimizer={self.train.optimizer} does not go with {stage}, which shares out AdamW's states "
                 "itself: leave train.optimizer out, or choose deepspeed=none"
             )
-        if self.train.keep == "best" and mix.path is not None:
-            raise UserError(f"train.keep=best needs validation rows, and mix.path={mix.path} brings none")
-        if self.train.keep == "best" and not mix.validation_rows:
+        if self.train.keep == "best" and not self.train.answers:
+            self._check_validation_rows()
+
+    def _check_validation_rows(self) -> None:
+        """UserError if the best model is to be chosen by a loss on rows that the mix does not have."""
+        mix, by = self.mix, self.train.best_by
+        chosen = "train.keep=best" if by is None else f"train.best_by={by}"
+        if mix.path is not None:
+            raise UserError(f"{chosen} needs validation rows, and mix.path={mix.path} brings none")
+        if not mix.validation_rows:
+            raise UserError(f"{chosen} chooses by the loss on validation rows, and mix.validation_rows=0 draws none")
+        kind = (by or "").removesuffix("_loss")
+        if by is not None and kind not in mix.kinds:
             raise UserError(
-                "train.keep=best chooses by the loss on validation rows, and mix.validation_rows=0 draws none"
+                f"train.best_by={by} needs {kind} validation rows, and mix={mix.name} has no {kind} source: choose a "
+                "mix with one, or another train.best_by"
             )
 
     @property

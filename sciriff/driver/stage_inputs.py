@@ -5,7 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from sciriff import __version__
-from sciriff.config import Config, ModelConfig, as_dict, what_decides
+from sciriff.config import TRAIN_SPLIT, VALIDATION_ROWS, Config, ModelConfig, as_dict, what_decides
+from sciriff.data.selection import origin_of_prompts, train_split
 from sciriff.data.source_files import instances_source, source_digest, validation_split
 from sciriff.run import machine
 from sciriff.run.digest import file_digest, stat_digest, tree_digest, value_digest
@@ -58,12 +59,14 @@ def of_training(config: Config, run: RunDir) -> dict[str, str]:
     if not run.mix.is_file():
         raise UserError(f"{run.mix}: there is no mix yet: add mix to stages")
     recipe = [what_decides(config, "train"), what_decides(config, "deepspeed"), config.seed]
-    chooses = config.train.keep == "best" and run.validation.is_file()  # without rows the stage itself refuses
+    watched = config.train.keep == "best" and not config.train.answers
+    chooses = watched and run.validation.is_file()  # without rows the stage itself refuses
     return {
         "mix": file_digest(run.mix),
         "model": _model_digest(_taught(config), weights=True),
         "recipe": value_digest(recipe),
         **({"validation rows": file_digest(run.validation)} if chooses else {}),
+        **({"prompts that choose": _selection_digest(config, run)} if config.train.answers else {}),
     }
 
 
@@ -136,6 +139,17 @@ def of_publish(config: Config, run: RunDir) -> dict[str, str]:
         "cards and scores": value_digest([*digests, stat_digest(run.adapter)]),
         "settings": value_digest([as_dict(config.publish), __version__]),
     }
+
+
+def _selection_digest(config: Config, run: RunDir) -> str:
+    """Digest of where the prompts of train.best_by=task_mean are taken from. How much of that is reported may change
+    later: they stay."""
+    origin = origin_of_prompts(config)
+    if origin == VALIDATION_ROWS:
+        return value_digest([origin, file_digest(run.validation) if run.validation.is_file() else "none"])
+    source = train_split(config.eval) if origin == TRAIN_SPLIT else instances_source(config.eval)
+    assert source is not None, "origin_of_prompts has looked for one"
+    return value_digest([origin, source_digest(source)])
 
 
 def _general_items(config: Config, run: RunDir, *beside: RunDir) -> dict[str, str]:

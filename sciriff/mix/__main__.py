@@ -35,7 +35,8 @@ from sciriff.mix.choose import used_sources
 from sciriff.mix.near_duplicates import NoPackage, asked_for, near_duplicates_of, rules_digest, uncounted_card
 from sciriff.mix.overlap_check import evaluation_digest, overlap_check, unchecked_card
 from sciriff.mix.recipe import BATCH
-from sciriff.mix.sources import check_sources, row_forms
+from sciriff.mix.row_forms import row_forms
+from sciriff.mix.sources import check_sources
 from sciriff.mix.tokenise import Tokeniser, markup_digest
 from sciriff.models.chat_markup import unseen_day
 from sciriff.models.loading import load_tokenizer

@@ -9,14 +9,13 @@ import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from sciriff.config import SourceConfig
 from sciriff.data.delimited import name_shown, names_shown
 from sciriff.data.records import Conversation
-from sciriff.data.source_files import source_files, tables_left_out
-from sciriff.data.source_rows import names_there
 from sciriff.mix.columns import CONTENT, Columns, RowFilter, is_nan
 from sciriff.mix.row_text import SCIENCE, BadRow, checked_name, checked_text, thought_of
 from sciriff.run.json_lines import Message
@@ -31,6 +30,8 @@ ROLES = {
 TOOLS = {"tool", "tools", "tool_call", "tool_response", "function", "function_call", "function_response"}
 TOOLS |= {"observation", "ipython", "environment"}
 """Roles of turns of programs, for which a mix has no place."""
+
+EMPTY: tuple[Any, ...] = (None, "", [])
 
 SPEAKERS, TEXTS = ("role", "from"), ("content", "value")
 """Keys of a turn: who speaks, and what is said."""
@@ -73,21 +74,10 @@ class RowForms:
         mapped = [field for field in self.columns.mapped if field in CONTENT]
         self._forms = [form for form in FORMS if form.takes(mapped)]
         self._mapped = bool(mapped)
+        self._name_of = lru_cache(1)(self._without_folder)
         if not self._forms:
             forms = "; ".join(form.name + _beside(form) for form in FORMS)
             raise UserError(f"{self.columns.key} has {', '.join(mapped)}, which no form of rows has together: {forms}")
-
-    def check_files(self) -> None:
-        """UserError where a local file lacks a column that is asked for, or has those of no form."""
-        if self.source.path is None:
-            return
-        if tables := tables_left_out(self.source):
-            raise UserError(
-                f"{tables[0].parent}: tables, such as {name_shown(tables[0].name)}, beside files of JSON or parquet; "
-                f"name one with mix.sources.{self.name}.path, or move the others away"
-            )
-        for path in source_files(self.source):
-            self.choose(str(path), names_there(path))
 
     def choose(self, where: str, there: Collection[str]) -> list[str]:
         """The columns to read of those that are there. UserError where some that are needed are missing."""
@@ -97,9 +87,9 @@ class RowForms:
         if there and (self._is_pair(there) or not any(fields.issuperset(form.needs) for form in self._forms)):
             problem = self._formless(fields, there)
             raise UserError(f"{where}: {problem}{problem.details}; {problem.fix}")
-        wanted = self.columns.wanted(there) | self.filter.wanted(there) | ({LABEL} & set(there))
-        if "_instance_id" not in there:
-            wanted.discard("metadata")
+        wanted = self.columns.wanted(there) | self.filter.wanted(there) | {LABEL}
+        if "_instance_id" in fields:
+            wanted.add("metadata")  # of SciRIFF's families and domains
         return [name for name in there if name in wanted]
 
     def conversation(self, raw: Row, where: str) -> Conversation:
@@ -115,15 +105,17 @@ class RowForms:
             )
         if next(message.role for message in messages if message.role != "system") == "assistant":
             raise BadRow(f"the assistant speaks first in {self.columns.label(form.needs[0])}", fix="cut that turn off")
-        return Conversation(*self._named(row, form, where), messages)
+        return Conversation(*self._named(row, where), messages)
 
     def _form(self, row: Row, raw: Row) -> Form:
         """The form of a row. Tables have each column for every row, so that what is empty does not count at first."""
-        if not self._is_pair(raw):
-            for found in ({field for field, value in row.items() if value not in (None, "", [])}, set(row)):
-                for form in self._forms:
-                    if found.issuperset(form.needs):
-                        return form
+        pair = self._is_pair(raw)
+        for form in () if pair else self._forms:
+            if all(row.get(field) not in EMPTY for field in form.needs):
+                return form
+        for form in () if pair else self._forms:
+            if all(field in row for field in form.needs):
+                return form
         raise self._formless(set(row), raw)
 
     def _is_pair(self, there: Collection[str]) -> bool:
@@ -155,8 +147,9 @@ class RowForms:
 
     def _refuse_judged(self, form: Form, raw: Row) -> None:
         """A row of answers good and bad, told apart by a `label` that nobody filters by."""
-        judged = form.needs == ("prompt", "completion") and isinstance(raw.get(LABEL), bool)
-        if judged and LABEL not in self.filter:
+        label = raw.get(LABEL)
+        judged = isinstance(label, bool) or label in ("true", "false", "True", "False", "TRUE", "FALSE")
+        if judged and form.needs == ("prompt", "completion") and LABEL not in self.filter:
             raise BadRow(
                 "`label` says whether the answer is a good one, and bad ones would be learnt, too",
                 fix=f"take the good ones with {self.filter.key}={{label: true}}",
@@ -173,10 +166,10 @@ class RowForms:
                 yield Message("system", text)
         yield from messages
 
-    def _named(self, row: Row, form: Form, where: str) -> tuple[str, str]:
+    def _named(self, row: Row, where: str) -> tuple[str, str]:
         """Dataset and id: the row's own; else those of an `_instance_id`, or the source's name and the place."""
         instance_id = row.get("_instance_id")
-        if form.needs == ("input", "output") and instance_id is not None:
+        if instance_id is not None:
             task, colon, _ = str(instance_id).partition(":")
             if not (task and colon and isinstance(instance_id, str)):
                 raise BadRow("`_instance_id` is not task:split:index")
@@ -191,8 +184,10 @@ class RowForms:
         """A row's place without folders, which differ from machine to machine: `questions.csv:17`, `train:17`."""
         number = _PLACE.search(where)
         assert number is not None, where
-        name = self.source.split if self.source.path is None else Path(where[: number.start()]).name
-        return f"{name_shown(name)}:{number[1]}"
+        return f"{self._name_of(where[: number.start()])}:{number[1]}"
+
+    def _without_folder(self, file: str) -> str:
+        return name_shown(self.source.split if self.source.path is None else Path(file).name)
 
     def text(self, row: Row, field: str) -> str:
         """The text of a field; a number is its digits."""
@@ -217,23 +212,22 @@ class RowForms:
 
     def _message(self, label: str, turn: Any, details: str) -> Message:
         turn = turn if isinstance(turn, dict) else {}
-        speaker, said = (next((key for key in keys if turn.get(key) is not None), None) for keys in (SPEAKERS, TEXTS))
-        name = turn.get(speaker) if speaker else None
+        name, content = (_first(turn, keys) for keys in (SPEAKERS, TEXTS))
         word = name.strip().lower() if isinstance(name, str) else ""
         if word.replace("-", "_") in TOOLS or turn.get("tool_calls") or turn.get("function_call"):
             raise BadRow(f"{label} has turns of tools, for which a mix has no place", details)
-        if speaker is None or (said is None and not any(key in turn for key in TEXTS)):
+        if name is None or (content is None and not any(key in turn for key in TEXTS)):
             raise BadRow(f"{label} has a message without `role` and `content`, or `from` and `value`", details)
         if word not in ROLES:
             shown = f"{details[:-1]}: {name_shown(str(name))!r})"
             fix = "name it user, human, assistant, gpt or system"
             raise BadRow(f"{label} has a role other than system, user, assistant", shown, fix)
         role = ROLES[word]
-        content = _one_text(turn.get(said) if said else None, f"the text of the {role} in {label}", details)
+        what = f"the text of the {role} in {label}"
         try:
-            text = checked_text(content, f"the text of the {role} in {label}", may_be_empty=role == "system")
+            text = checked_text(_one_text(content, what, details), what, may_be_empty=role == "system")
         except BadRow as bad:
-            raise BadRow(str(bad), details) from None
+            raise BadRow(str(bad), details, bad.fix) from None
         return Message(role, text, thought_of(turn) if role == "assistant" else None)
 
     def text_or_turns(self, row: Row, field: str, role: str) -> Iterator[Message]:
@@ -269,6 +263,16 @@ def _answered(forms: RowForms, row: Row) -> Iterator[Message]:
     yield from forms.text_or_turns(row, "output", "assistant")
 
 
+AS_PUBLISHED = ("sciriff", "tulu", "published", "path")
+"""Sources whose rows are those of SciRIFF, of Tulu-V2 or of a finished mix, unless `columns` says otherwise."""
+
+
+def row_forms(name: str, source: SourceConfig) -> RowForms | None:
+    """The reader of a source of one's own; None for one whose rows are as they were published. UserError where its
+    `columns` or `filter` cannot be meant."""
+    return None if name in AS_PUBLISHED and not getattr(source, "columns", None) else RowForms(name, source)
+
+
 FORMS = (
     Form(("messages",), ("system",), lambda forms, row: forms.turns(row, "messages")),
     Form(("conversations",), ("system",), lambda forms, row: forms.turns(row, "conversations")),
@@ -280,6 +284,14 @@ LABEL = "label"
 """Column that says, beside prompt and completion, whether the answer is a good one."""
 BESIDE_TEXT = {"text", "id", "dataset", "meta", "metadata", "source", "url", "timestamp", "added", "created"}
 """Columns of rows for pretraining."""
+
+
+def _first(turn: Row, keys: tuple[str, ...]) -> Any:
+    """The value of the first key that has one."""
+    for key in keys:
+        if (value := turn.get(key)) is not None:
+            return value
+    return None
 
 
 def _one_text(content: Any, what: str, details: str) -> Any:
@@ -294,6 +306,8 @@ def _one_text(content: Any, what: str, details: str) -> Any:
 
 def _as_text(value: Any, what: str, key: str = "") -> Any:
     """A number as its digits, as the file has it; what is no text otherwise is refused with a way to say it."""
+    if isinstance(value, str):
+        return value
     if isinstance(value, bool):
         fix = f'say the words, such as {key}=\'{{{{ "yes" if COLUMN else "no" }}}}\'' if key else "fix it"
         raise BadRow(f"{what} is true or false, which is no text", fix=fix)
@@ -311,7 +325,17 @@ def _beside(form: Form) -> str:
 
 def _suggested(there: Collection[str]) -> str:
     """A mapping that may be meant."""
-    meant = {field: next((name for name in names if name in there), None) for field, names in SYNONYMS.items()}
+    meant = {field: _named_like(synonyms, there) for field, synonyms in SYNONYMS.items()}
     if meant["messages"] and not (meant["prompt"] and meant["completion"]):
         return f"{{messages: {meant['messages']}}}"
     return f"{{prompt: {meant['prompt'] or 'COLUMN'}, completion: {meant['completion'] or 'COLUMN'}}}"
+
+
+def _named_like(synonyms: Collection[str], there: Collection[str]) -> str | None:
+    """A column with one of these names, or one that begins with it (`Question text`), if it can be typed as it is."""
+    plain = [name for name in there if re.fullmatch(r"\w[\w -]*", name)]
+    for word in synonyms:
+        for name in plain:
+            if name.lower() == word:
+                return name
+    return next((name for word in synonyms for name in plain if re.match(rf"{word}[ _-]", name.lower())), None)

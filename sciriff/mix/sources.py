@@ -6,12 +6,13 @@ from functools import partial
 from typing import Any
 
 from sciriff.config import SourceConfig
+from sciriff.data.delimited import name_shown
 from sciriff.data.records import Conversation
-from sciriff.data.source_files import source_files
+from sciriff.data.source_files import source_files, tables_left_out
 from sciriff.data.source_rows import known_columns, names_there, read_rows
 from sciriff.mix.columns import RowFilter
 from sciriff.mix.row_forms import ROLES as ROLE_OF
-from sciriff.mix.row_forms import RowForms
+from sciriff.mix.row_forms import RowForms, row_forms
 from sciriff.mix.row_text import (
     SCIENCE,
     THOUGHTS,
@@ -25,10 +26,6 @@ from sciriff.mix.science_filter import ScienceFilter
 from sciriff.mix.tally import MixTally
 from sciriff.run.json_lines import Message
 from sciriff.run.user_error import UserError
-
-AS_PUBLISHED = ("sciriff", "tulu", "published", "path")
-"""Sources whose rows are those of SciRIFF, of Tulu-V2 or of a finished mix, which have names of their own, unless
-`columns` says otherwise."""
 
 ROLES = ("system", "user", "assistant")
 ANSWERING = [name for name, role in ROLE_OF.items() if role == "assistant"]
@@ -47,21 +44,27 @@ def conversation_of(row: dict[str, Any]) -> Conversation:
     raise BadRow("neither `messages` nor `input` and `output`")
 
 
-def row_forms(name: str, source: SourceConfig) -> RowForms | None:
-    """The reader of a source of one's own; None for one whose rows are as they were published. UserError where its
-    `columns` or `filter` cannot be meant."""
-    return None if name in AS_PUBLISHED and not getattr(source, "columns", None) else RowForms(name, source)
-
-
 def check_sources(sources: Mapping[str, SourceConfig]) -> None:
     """Look at the beginning of every local file before one is read. UserError where one has no column that is asked
     for, or those of no form of rows."""
     for name, source in sources.items():
         if forms := row_forms(name, source):
-            forms.check_files()
+            _check_files(name, source, forms)
         elif source.path is not None and getattr(source, "filter", None):
             for path in source_files(source):
                 RowFilter(name, source).check(str(path), names_there(path))
+
+
+def _check_files(name: str, source: SourceConfig, forms: RowForms) -> None:
+    if source.path is None:
+        return
+    if tables := tables_left_out(source):
+        raise UserError(
+            f"{tables[0].parent}: tables, such as {name_shown(tables[0].name)}, beside files of JSON or parquet; name "
+            f"one with mix.sources.{name}.path, or move the others away"
+        )
+    for path in source_files(source):
+        forms.choose(str(path), names_there(path))
 
 
 def read_conversations(

@@ -91,6 +91,8 @@ def test_a_table_is_read_by_the_same_columns_and_no_others(tmp_path: Path) -> No
         ({"prompt": "Question", "completion": "meta.topik"}, ["no column 'meta.topik'", "did you mean 'meta.topic'?"]),
         ({"prompt": "{{ Quest }}", "completion": "Answer"}, ["no column 'Quest'", "columns.prompt", "'Question'?"]),
         ({"prompt": '{{ row["Quest ion"] }}', "completion": "Answer"}, ["no column 'Quest ion'", "'Question'?"]),
+        ({"metadata": "meta", "prompt": "Question", "completion": "Answer"}, ["columns.metadata", "no such field"]),
+        ({"thought": "Answer", "messages": "Question"}, ["columns has thought, messages", "no form"]),
         ({"propmt": "Question"}, ["columns.propmt", "no such field", "did you mean 'prompt'?"]),
         ({"prompt": "Question", "output": "Answer"}, ["columns has prompt, output", "no form", "`completion`"]),
         ({"prompt": "Question"}, ["without `completion` beside `prompt`", "columns.completion=COLUMN"]),
@@ -218,6 +220,7 @@ def test_a_published_source_may_be_filtered_by_any_column(tmp_path: Path) -> Non
         ({"text": "Once.", "id": 3}, ["`text` alone", "pretraining", "columns={prompt: '{{", "completion: text}"]),
         ({"question": "q", "answer": "a"}, ["of no known form", "columns={prompt: question, completion: answer}"]),
         ({"conversation": [], "model": "m"}, ["of no known form", "columns={messages: conversation}"]),
+        ({"No.": 1, "Question text": "q", "ANSWER": "a"}, ["columns={prompt: Question text, completion: ANSWER}"]),
         ({"a": "q", "b": "a"}, ["of no known form", "there is a, b", "columns={prompt: COLUMN, completion: COLUMN}"]),
     ],
 )

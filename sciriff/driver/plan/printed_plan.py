@@ -169,6 +169,8 @@ def _training(config: Config, plan: Plan) -> Iterator[str]:
         yield f"attention {plan.slow_attention}"
     if plan.slow_layers is not None:
         yield f"layers    {plan.slow_layers}"
+    if plan.selection is not None:
+        yield f"best      {plan.selection}"
     assert plan.memory is not None
     parts = ", ".join(f"{name} {gib:.1f}" for name, gib in vars(plan.memory).items() if gib)
     yield f"memory    {plan.memory.total:.1f} of {plan.capacity:.0f} GiB a process: {parts}"

@@ -8,7 +8,8 @@ from pathlib import Path
 from sciriff.config import Config, SourceConfig
 from sciriff.data.delimited import is_table, table_columns
 from sciriff.data.source_files import source_files
-from sciriff.mix.columns import Columns, RowFilter
+from sciriff.mix.columns import RowFilter
+from sciriff.mix.row_forms import row_forms
 from sciriff.run.user_error import UserError
 
 
@@ -17,22 +18,21 @@ def unusable_columns(config: Config) -> Iterator[str]:
     if "mix" not in config.active_stages or config.mix.path is not None:
         return
     for name, source in config.mix.sources.items():
-        if getattr(source, "columns", None) or getattr(source, "filter", None):
-            try:
+        try:
+            if source.exists:
                 _check(name, source)
-            except UserError as error:
-                yield str(error)
+        except UserError as error:
+            yield str(error)
 
 
 def _check(name: str, source: SourceConfig) -> None:
-    columns, row_filter = Columns(name, source), RowFilter(name, source)
-    if source.path is None or not Path(source.path).expanduser().exists():
+    RowFilter(name, source)
+    forms = row_forms(name, source)
+    if forms is None or source.path is None or not Path(source.path).expanduser().exists():
         return
     for path in source_files(source):
         if is_table(path):
-            there = _columns_of(path)
-            columns.check(str(path), there)
-            row_filter.check(str(path), there)
+            forms.choose(str(path), _columns_of(path))
 
 
 def _columns_of(path: Path) -> list[str]:
