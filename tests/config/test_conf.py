@@ -27,6 +27,8 @@ def test_file_composes(path: Path, composed):
     overrides = [f"{path.parent.name}={path.stem}"]
     if path.stem == "custom":
         overrides.append("model.path=some/model")
+    if path.stem == "own":
+        overrides.append("+mix.sources.mine.path=rows.jsonl")
     if path.parent.name == "model":
         overrides.append("train=none")
     if path.parent.name == "engine" and path.stem in SERVED:
