@@ -2,7 +2,17 @@
 
 from typing import Any
 
-from sciriff.config import FREE_TO_CHANGE, Config, GeneralConfig, MergeConfig, RecreateConfig, as_dict, read, to_yaml
+from sciriff.config import (
+    FREE_TO_CHANGE,
+    Config,
+    GeneralConfig,
+    MergeConfig,
+    PublishConfig,
+    RecreateConfig,
+    as_dict,
+    read,
+    to_yaml,
+)
 from sciriff.config.plain_yaml import plain_values
 from sciriff.run.manifest import Manifest
 from sciriff.run.run_dir import RunDir
@@ -13,6 +23,7 @@ SINCE_THEN = {
     "recreate": as_dict(RecreateConfig()),
     "general": as_dict(GeneralConfig()),
     "merge": as_dict(MergeConfig()),
+    "publish": as_dict(PublishConfig()),
 }
 """Sections that a run of an earlier version lacks: it had what is their default."""
 
