@@ -18,7 +18,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from sciriff.config import EvalConfig, MixConfig, MixSourceConfig, SourcesConfig
+from sciriff.config import EvalConfig, MixConfig, MixSourceConfig
 from sciriff.data.records import Conversation
 from sciriff.mix.build import TRAIN, build_mix
 from sciriff.mix.overlap_check import overlap_check
@@ -161,7 +161,7 @@ def write(folder: Path, rows: int) -> None:
 def build(folder: Path, setting: str) -> None:
     """Run the mix stage without tokenization under a setting of mix.overlap, and print the card's `overlap`."""
     source = MixSourceConfig(path=str(folder / "general.jsonl"))
-    sources = SourcesConfig(tulu=source)
+    sources = {"tulu": source}
     mix = MixConfig(name="bench", per_task=0, tulu="all", context_window=None, sources=sources, overlap=setting)
     check = None if setting == "none" else overlap_check(EvalConfig(path=str(folder / "validation.jsonl")))
     out = folder / setting

@@ -6,6 +6,7 @@ samples of each answer, each is scored as a run of its own; values are the means
 """
 
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from pathlib import Path
 from statistics import fmean, median
@@ -15,6 +16,7 @@ from sciriff.data.documents import document_digests
 from sciriff.data.judgements import answers_digest, read_asked, read_ratings
 from sciriff.data.records import named
 from sciriff.data.saved_answers import SavedAnswer, TaskAnswers, read_predictions, some
+from sciriff.data.selection import chosen_by
 from sciriff.results.general_items import GeneralRun, read_general, score_general
 from sciriff.results.general_table import write_general_table
 from sciriff.results.parity_differences import other_parity, scored_by_other_rules, task_differences
@@ -24,6 +26,7 @@ from sciriff.results.score_intervals import Term, combined_interval, interval, n
 from sciriff.results.score_tables import write_tables
 from sciriff.results.scores import (
     NOTES,
+    SELECTED,
     ColumnScore,
     JudgeReport,
     Scores,
@@ -90,6 +93,7 @@ def main(config: Config, run: RunDir) -> None:
     summary = add_spreads(summarise(results, held_out), details, held_out)
     summary = add_intervals(summary, columns, config.eval.resamples > 0)
     label_documents(results, summary, columns)
+    label_selected(results, summary, tasks, chosen_by(config, run))
     scores: Scores = {
         "model": config.name or config.model.name,
         "parity": config.eval.parity,
@@ -274,6 +278,18 @@ def label_documents(results: dict[str, TaskScores], summary: Summary, columns: S
         elif part.documents < part.n:
             for score in found:
                 score["ci95_note"] = NOTES.join([TOO_FEW, *filter(None, [score.get("ci95_note")])])
+
+
+def label_selected(
+    results: dict[str, TaskScores], summary: Summary, tasks: Mapping[str, TaskAnswers], chosen: AbstractSet[str]
+) -> None:
+    """Say of the scores of tasks with instances that the model was `chosen` by that it was."""
+    for name, result in results.items():
+        if count := len(chosen & {*tasks[name].instances}):
+            result["selected_on"] = count
+            for column, score in summary["columns"].items():
+                if column.partition("/")[0] == name:
+                    score["selected"] = SELECTED
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from hydra import compose, initialize_config_dir
 from mix.mix_rows import fitting, science, write
 
 from sciriff import compare, config, ls, score, sweep_page
-from sciriff.config import Config, EvalConfig, MixConfig, MixSourceConfig, SourcesConfig, conf_dir, load
+from sciriff.config import Config, EvalConfig, MixConfig, MixSourceConfig, conf_dir, load
 from sciriff.config.registration import register
 from sciriff.data.instances import read_instances
 from sciriff.data.records import Prediction
@@ -245,7 +245,7 @@ def test_scores_of_somebody_else_with_a_metric_that_is_none(scored, capsys: pyte
 def test_no_mix_has_their_rows(made: Path, tmp_path: Path):
     others = [science("covid_qa", n) for n in range(5)]
     write(tmp_path / "science" / "train.jsonl", [*others, *rows("train")])
-    sources = SourcesConfig(sciriff=MixSourceConfig(path=str(tmp_path / "science")))
+    sources = {"sciriff": MixSourceConfig(path=str(tmp_path / "science"))}
     mix = MixConfig(name="test", sources=sources, tulu="none", context_window=None, validation_rows=3)
     tasks = held_out(OWN)
 

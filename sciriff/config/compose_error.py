@@ -76,6 +76,8 @@ def _unreadable(override: str) -> str:
     key, equals, value = override.partition("=")
     if not equals:
         return f"{override}: what is typed must be KEY=VALUE or GROUP=OPTION"
+    if "{{" in value and not re.match(r"\[|\{[^{]", value):  # a template
+        return f"Hydra cannot read {override}; put quotes around a template: {_quoted(key, value)}"
     if re.search(r"[\[\](){},]", value):
         return f"Hydra cannot read {override}; inside a list, put quotes around what is not plain: '{key}=[\"...\"]'"
     return f"Hydra cannot read {value} as it is; put quotes inside: {_quoted(key, value)}"

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
 
-from sciriff.config.keys import KEYS, check_values, unknown_key
+from sciriff.config.keys import DEFAULTS, KEYS, TABLES, check_values, unknown_key
 from sciriff.config.model import SIZES, ShapeConfig
 from sciriff.config.plain_yaml import LARGEST, escaped, plain_values, written
 from sciriff.config.recreate import RecreateConfig
@@ -17,6 +17,7 @@ from sciriff.config.roles import Role, setting_of
 from sciriff.config.root import Config, RecreateRoot
 from sciriff.run.nearest import resembling
 from sciriff.run.user_error import UserError
+from sciriff.run.visible import visible_line
 
 T = TypeVar("T")
 
@@ -43,7 +44,8 @@ def _checked(values: Mapping[str, Any] | DictConfig, kind: type[T]) -> T:
         if isinstance(values, DictConfig):
             values = _without_unread_shape(values)
             plain = OmegaConf.to_container(values, resolve=True, throw_on_missing=True)
-        merged = OmegaConf.merge(OmegaConf.structured(kind), escaped(plain))
+        plain = _with_typed_tables(plain)
+        merged = OmegaConf.merge(OmegaConf.structured(kind), plain)
         check_values(OmegaConf.to_container(merged, throw_on_missing=True))  # type: ignore[arg-type]
         config = OmegaConf.to_object(merged)
     except MissingMandatoryValue as error:
@@ -55,6 +57,29 @@ def _checked(values: Mapping[str, Any] | DictConfig, kind: type[T]) -> T:
         raise UserError(f"{key + ': ' if key else ''}{str(error).splitlines()[0]}") from None
     assert isinstance(config, kind)
     return config
+
+
+def _with_typed_tables(plain: Any) -> Any:
+    """The escaped values, those of the sections that somebody added to a table as what they are: OmegaConf takes plain
+    values alone where a key is added from the command line."""
+    typed = escaped(plain)
+    for table, kind in TABLES.items():
+        parts: Any = typed
+        for section in table.split("."):
+            parts = parts.get(section) if isinstance(parts, dict) else None
+        if not isinstance(parts, dict):  # OmegaConf says so of what is there
+            continue
+        for own in sorted(parts.keys() - DEFAULTS[table].keys(), key=str):
+            key = f"{table}.{visible_line(own)}"
+            if not isinstance(parts[own], dict):
+                raise UserError(f"{key} must have keys of its own, such as {key}.path")
+            try:
+                parts[str(own)] = OmegaConf.merge(OmegaConf.structured(kind), parts.pop(own))
+            except ConfigKeyError as error:
+                raise UserError(unknown_key(f"{key}.{error.full_key}")) from None
+            except OmegaConfBaseException as error:
+                raise UserError(f"{key}.{error.full_key}: {str(error).splitlines()[0]}") from None
+    return typed
 
 
 def _unset(key: str, values: Mapping[str, Any] | DictConfig) -> str:
@@ -139,8 +164,16 @@ def as_dict(part: Any) -> dict[str, Any]:
     for known in fields(part):
         value = getattr(part, known.name)
         if value or not setting_of(known).unwritten_if_empty:
-            values[known.name] = as_dict(value) if is_dataclass(value) else deepcopy(value)
+            values[known.name] = _as_plain(value)
     return values
+
+
+def _as_plain(value: Any) -> Any:
+    if is_dataclass(value):
+        return as_dict(value)
+    if isinstance(value, dict):
+        return {key: _as_plain(part) for key, part in value.items()}
+    return deepcopy(value)
 
 
 def what_decides(config: Config, section: str) -> dict[str, Any]:

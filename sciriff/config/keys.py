@@ -2,14 +2,16 @@
 
 import difflib
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import MISSING as NO_DEFAULT
 from dataclasses import fields, is_dataclass, replace
 from typing import Any, get_args, get_origin
 
 from sciriff.config.checks import check
+from sciriff.config.mix import MixSourceConfig, one_slip
 from sciriff.config.roles import Setting, setting_of
 from sciriff.config.root import Config
+from sciriff.run.nearest import nearest
 
 KEYS: dict[str, Setting] = {}
 """Key, such as `train.learning_rate`, or section -> its setting. A field without a role has that of its section."""
@@ -18,6 +20,8 @@ DEFAULTS: dict[str, Any] = {}
 _HINTS: dict[str, Any] = {}
 _INSIDE: dict[str, list[str]] = defaultdict(list)
 """Section -> its keys; "" is the whole config."""
+TABLES: dict[str, type] = {"mix.sources": MixSourceConfig}
+"""Section to which people add sections by names of their own -> what those are."""
 
 
 def _collect(kind: type, section: str, of_section: Setting) -> None:
@@ -32,9 +36,55 @@ def _collect(kind: type, section: str, of_section: Setting) -> None:
         for inner in (known.type, *get_args(known.type)):  # of an optional section, too
             if is_dataclass(inner) and isinstance(inner, type):
                 _collect(inner, key, KEYS[key])
+        if key in TABLES:
+            for name, part in DEFAULTS[key].items():
+                _add_to_table(key, name, type(part))
+
+
+def _add_to_table(table: str, name: str, kind: type) -> None:
+    key = f"{table}.{name}"
+    KEYS[key] = KEYS[table]
+    DEFAULTS[key] = DEFAULTS[table].get(name)
+    _INSIDE[table].append(key)
+    _collect(kind, key, KEYS[key])
 
 
 _collect(Config, "", Setting())
+
+
+def setting_at(key: str) -> Setting:
+    """The setting of a key, which may be one of a section that somebody added to a table."""
+    for table in TABLES:
+        if key not in KEYS and key.startswith(f"{table}."):
+            _, _, rest = key.removeprefix(f"{table}.").partition(".")
+            return _OF_TABLE[table].get(rest.partition(".")[0], KEYS[table])
+    return KEYS[key]
+
+
+def _of_table(table: str) -> dict[str, Setting]:
+    """Key of a section of this table -> its setting."""
+    ours = f"{table}.{next(name for name, part in DEFAULTS[table].items() if type(part) is TABLES[table])}."
+    return {key.removeprefix(ours): setting for key, setting in KEYS.items() if key.startswith(ours)}
+
+
+_OF_TABLE = {table: _of_table(table) for table in TABLES}
+
+
+def keys_of(config: Config) -> Iterator[tuple[str, Setting, Any, str]]:
+    """Yield (key, setting, the part of the config that has it, its name there), of added sections, too."""
+
+    def inside(part: Any, section: str) -> Iterator[tuple[str, Setting, Any, str]]:
+        for known in fields(part):
+            key, value = f"{section}{known.name}", getattr(part, known.name)
+            if key in TABLES:
+                for name in value:
+                    yield from inside(value[name], f"{key}.{name}.")
+            elif is_dataclass(value):
+                yield from inside(value, f"{key}.")
+            else:
+                yield key, setting_at(key), part, known.name
+
+    return inside(config, "")
 
 
 def keys_that(holds: Callable[[Setting], bool], section: str = "") -> list[str]:
@@ -59,15 +109,15 @@ def check_values(values: Mapping[str, Any], section: str = "") -> None:
     """UserError for the first value that its key does not take."""
     for name, value in values.items():
         key = f"{section}.{name}" if section else name
-        if key in _INSIDE:
+        if key in _INSIDE or section in TABLES:
             check_values(value or {}, key)
             continue
         if isinstance(value, dict):
             for inner, part in value.items():
-                check(f"{key}.{inner}", part, KEYS[key])
+                check(f"{key}.{inner}", part, setting_at(key))
         else:
             for part in value if isinstance(value, list) else [value]:
-                check(key, part, KEYS[key])
+                check(key, part, setting_at(key))
 
 
 def optional_sections() -> list[str]:
@@ -85,7 +135,11 @@ def unknown_key(key: str) -> str:
 
 
 def _nearest_key(key: str) -> str:
+    for table in TABLES:
+        if key.startswith(f"{table}.") and (hint := _nearest_in_table(key, table)):
+            return hint
     tables = ("general.limit", *(known for known, hint in _HINTS.items() if get_origin(hint) is dict))
+    tables = tuple(known for known in tables if known not in TABLES)
     if any(key.startswith(f"{known}.") for known in tables):
         return f"; with a plus it is added: +{key}=..."
     keys = [*KEYS, "experiment"]
@@ -107,6 +161,22 @@ def _nearest_key(key: str) -> str:
     if section and beside:
         return f"; {section} has {', '.join(sorted(beside))}"
     return f"; there is {', '.join(sorted(known for known in keys if '.' not in known))}"
+
+
+def _nearest_in_table(key: str, table: str) -> str | None:
+    """The hint for a key below a table; None for one below a section of it that is always there."""
+    name, _, rest = key.removeprefix(f"{table}.").partition(".")
+    word, *below = rest.split(".")
+    of_table = _OF_TABLE[table]
+    if name in DEFAULTS[table]:
+        if word in ("columns", "filter") and below and word in of_table:
+            return f"; with a plus it is added: +{key}=..."
+        return None
+    if word and word not in of_table:
+        return f": a section of {table} has no {word}{nearest(word, (one for one in of_table if '.' not in one))}"
+    if meant := next((known for known in DEFAULTS[table] if one_slip(name, known)), None):
+        return f"; did you mean {f'{table}.{meant}.{rest}'.rstrip('.')!r}?"
+    return f"; a source of your own comes with a plus: +{table}.{name}.{rest or 'path'}=..."
 
 
 def _last(key: str) -> str:

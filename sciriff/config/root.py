@@ -14,6 +14,7 @@ from sciriff.config.log import LogConfig
 from sciriff.config.mix import MixConfig
 from sciriff.config.model import ApiModelConfig, ModelConfig, shares_heads
 from sciriff.config.plan import PlanConfig
+from sciriff.config.publish import PublishConfig
 from sciriff.config.recreate import RecreateConfig
 from sciriff.config.report import ReportConfig
 from sciriff.config.roles import ANSWERED, BOTH, HOW, LEARNT, setting
@@ -21,7 +22,7 @@ from sciriff.config.train import TrainConfig
 from sciriff.run.run_dir import RunDir
 from sciriff.run.user_error import UserError
 
-STAGES = ("recreate", "mix", "train", "predict", "general", "judge", "score", "report")
+STAGES = ("recreate", "mix", "train", "predict", "general", "judge", "score", "report", "publish")
 
 
 @dataclass
@@ -42,6 +43,7 @@ class Config:
     report: ReportConfig = setting(role=HOW, factory=ReportConfig)
     plan: PlanConfig = setting(role=HOW, factory=PlanConfig)
     recreate: RecreateConfig = setting(role=BOTH, factory=RecreateConfig)
+    publish: PublishConfig = setting(role=HOW, factory=PublishConfig)
 
     name: str | None = setting(None, HOW, may_change=False)
     """Name of the run; null makes it from the choices and overrides that were typed."""
@@ -85,6 +87,8 @@ class Config:
                     f"model.chat_arguments.{name} goes to a chat template, and engine={self.engine.name} shows none: "
                     "leave it out, or choose engine=local"
                 )
+        if "publish" in self.active_stages:
+            self._check_publishing()
         if self.model.api is None and "predict" in self.active_stages and self.engine.name == "anthropic":
             raise UserError(f"engine=anthropic has no model={self.model.name}; its models are model=claude_...")
         if {"train", "predict"} <= set(self.active_stages) and self.engine.asks:
@@ -147,10 +151,23 @@ class Config:
         if not api.takes_temperature and self.engine.top_p < 1:
             raise UserError(f"engine.top_p={self.engine.top_p:g}: model={model} takes neither it nor a temperature")
 
+    def _check_publishing(self) -> None:
+        """UserError for what the run will not have made."""
+        trains = self.train.method != "none" and self.predictions is None
+        lacking = {
+            "model": None if trains else "trains no model (train=none)",
+            "adapter": None if trains and self.train.adapts else "trains no adapter (train=lora and train=qlora do)",
+            "mix": None if trains else "makes no mix (train=none)",
+        }
+        for what in self.publish.what:
+            if why := lacking[what]:
+                raise UserError(
+                    f"publish.what=[{','.join(self.publish.what)}]: this run {why}; publish=none, or other choices"
+                )
+
     def _check_training(self) -> None:
         mix, stage = self.mix, f"deepspeed.zero_stage={self.deepspeed.zero_stage}"
-        sources = mix.sources
-        if not (mix.path or sources.sciriff.exists or sources.tulu.exists or sources.published.exists):
+        if not mix.exists:
             raise UserError("mix has no source: give mix.sources.sciriff.path=FOLDER, or choose a mix")
         if self.deepspeed.zero_stage and self.train.method == "qlora":
             raise UserError(
@@ -172,11 +189,22 @@ class Config:
                 f"train.optimizer={self.train.optimizer} does not go with {stage}, which shares out AdamW's states "
                 "itself: leave train.optimizer out, or choose deepspeed=none"
             )
-        if self.train.keep == "best" and mix.path is not None:
-            raise UserError(f"train.keep=best needs validation rows, and mix.path={mix.path} brings none")
-        if self.train.keep == "best" and not mix.validation_rows:
+        if self.train.keep == "best" and not self.train.answers:
+            self._check_validation_rows()
+
+    def _check_validation_rows(self) -> None:
+        """UserError if the best model is to be chosen by a loss on rows that the mix does not have."""
+        mix, by = self.mix, self.train.best_by
+        chosen = "train.keep=best" if by is None else f"train.best_by={by}"
+        if mix.path is not None:
+            raise UserError(f"{chosen} needs validation rows, and mix.path={mix.path} brings none")
+        if not mix.validation_rows:
+            raise UserError(f"{chosen} chooses by the loss on validation rows, and mix.validation_rows=0 draws none")
+        kind = (by or "").removesuffix("_loss")
+        if by is not None and kind not in mix.kinds:
             raise UserError(
-                "train.keep=best chooses by the loss on validation rows, and mix.validation_rows=0 draws none"
+                f"train.best_by={by} needs {kind} validation rows, and mix={mix.name} has no {kind} source: choose a "
+                "mix with one, or another train.best_by"
             )
 
     @property
@@ -189,6 +217,7 @@ class Config:
             "predict": self.predictions is None,
             "general": self.measures_general,
             "judge": self.judge.provider != "none",
+            "publish": self.publish.to != "none",
         }
         return [stage for stage in STAGES if stage in self.stages and active.get(stage, True)]
 

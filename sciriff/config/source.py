@@ -8,7 +8,7 @@ from sciriff.config.roles import setting
 @dataclass
 class SourceConfig:
     path: str | None = setting(None, path=True)
-    """A local jsonl, jsonl.gz, json or parquet file, or a folder of them. It replaces `hub`."""
+    """A local jsonl, jsonl.gz, json, parquet, csv or tsv file, or a folder of them. It replaces `hub`."""
     hub: str | None = None
     """Dataset id on the hub; a source with neither `path` nor `hub` does not exist."""
     config: str | None = None

@@ -16,6 +16,11 @@ CHECKPOINTS_KEPT = 2
 LOGITS_AT_ONCE = 1 << 25
 """Logits that the training loss makes at a time: 128 MiB in fp32, 1,048 tokens of a vocabulary of 32,000, which keep a
 GPU busy."""
+TASK_MEAN = "task_mean"
+BEST_BY = ("science_loss", "general_loss", TASK_MEAN)
+TRAIN_SPLIT, VALIDATION_ROWS, REPORTED = BEST_FROM = ("train_split", "validation_rows", "reported")
+BEST_ROWS = 16
+"""`train.best_rows`, where it is null."""
 LORA_PATTERN = re.compile(r"[*+?\[\](){}|\\^$]")
 """Characters that make an entry of `train.lora_targets` a regular expression instead of a name."""
 
@@ -94,11 +99,23 @@ class TrainConfig:
     """Optimizer steps between measurements of the loss on `mix.validation_rows`, science and general apart; also before
     the first step and after the last. Null measures none. It costs a third of training on as many tokens."""
     keep: str = setting("last", choices=("last", "best"))
-    """Which model is written in the end: last, or best, that of the lowest validation loss on science rows (on general
-    ones where there are no others). A checkpoint of the best so far is kept besides the newest."""
+    """Which model is written in the end: last, or best, as `best_by` says. A checkpoint of the best so far is kept
+    besides the newest."""
+    best_by: str | None = setting(None, choices=BEST_BY, unwritten_if_empty=True)
+    """What the best model is best by: science_loss or general_loss, the lowest on those validation rows; task_mean, the
+    highest mean of the tasks' scores on a few prompts, which the training answers greedily every `eval_every` steps.
+    Null is the loss on science rows, or on general ones where there are no others."""
+    best_from: str | None = setting(None, choices=BEST_FROM, unwritten_if_empty=True)
+    """Where the prompts of task_mean come from: train_split (the held-out tasks' own, of eval.path or eval.source),
+    validation_rows (the mix's science rows that are not trained on, mix.validation_rows), or reported: the very
+    instances that are scored in the end, which every score then says. Null takes the first of the other two that there
+    is."""
+    best_rows: int | None = setting(None, least=1, unwritten_if_empty=True)
+    """Prompts of each task that task_mean answers, at most: a seeded choice. Null is 16."""
 
     def __post_init__(self) -> None:
         self._check_lora()
+        self._check_best()
         if self.method == "none":
             return
         if self.keep == "best" and self.eval_every is None:
@@ -110,9 +127,29 @@ class TrainConfig:
             )
 
     @property
+    def answers(self) -> bool:
+        """Whether the training answers prompts, by whose scores the best model is chosen."""
+        return self.best_by == TASK_MEAN
+
+    @property
     def adapts(self) -> bool:
         """Whether adapters are trained beside the model's own weights, which stay as they are."""
         return self.method in ("lora", "qlora")
+
+    def _check_best(self) -> None:
+        if self.best_by is not None and self.method == "none":
+            raise UserError(f"train.best_by={self.best_by} is for training, and train=none trains nothing")
+        if self.best_by is not None and self.keep != "best":
+            raise UserError(
+                f"train.best_by={self.best_by} says what the best model is, and train.keep={self.keep} writes the last "
+                "one: add train.keep=best, or leave train.best_by out"
+            )
+        for name in ("best_from", "best_rows"):
+            if (value := getattr(self, name)) is not None and not self.answers:
+                raise UserError(
+                    f"train.{name}={value} is about the prompts of train.best_by={TASK_MEAN}, and train.best_by is "
+                    f"{'null' if self.best_by is None else self.best_by}: add that, or leave it out"
+                )
 
     def _check_lora(self) -> None:
         if self.router_aux_loss and self.method != "full":

@@ -9,6 +9,10 @@ from sciriff.config import SourceConfig
 from sciriff.run import known_errors
 from sciriff.run.user_error import UserError
 
+Choose = Callable[[str, Collection[str]], list[str]]
+"""Called with the place of a table and the names of its columns and of what is nested in them; returns the columns to
+read, or raises."""
+
 COMMIT = re.compile("[0-9a-f]{40}")
 """Commit of a repository, after which `datasets` names the folder of its copy."""
 
@@ -22,9 +26,9 @@ class OutOfReach(UserError):
 
 
 def hub_rows(
-    source: SourceConfig, columns: Collection[str], on_commit: Callable[[str], None]
+    source: SourceConfig, choose: Choose, on_commit: Callable[[str], None]
 ) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Stream every row of a hub dataset with its place, without other columns than `columns`.
+    """Stream every row of a hub dataset with its place, without other columns than `choose` returns.
 
     `on_commit` is called with the dataset's commit if it is known. UserError says why it is out of reach, and the fix.
     """
@@ -36,9 +40,25 @@ def hub_rows(
     rows = load_from_hub(name, otherwise, source.hub, source.config, **options)
     if commit := commit_of(rows, name, source.revision):
         on_commit(commit)
-    rows = rows.select_columns([column for column in rows.column_names if column in columns])
+    rows = rows.select_columns(choose(name, schema_names(rows.features.arrow_schema)))
     for number, row in enumerate(rows, 1):
         yield f"{name}: row {number}", row
+
+
+def schema_names(schema: Any) -> list[str]:
+    """Names of the columns of an Arrow schema, each before those that are nested in it (`meta`, `meta.question`)."""
+    import pyarrow as pa
+
+    names: list[str] = []
+
+    def note(name: str, kind: Any) -> None:
+        names.append(name)
+        for number in range(kind.num_fields if pa.types.is_struct(kind) else 0):
+            note(f"{name}.{kind.field(number).name}", kind.field(number).type)
+
+    for column in schema:
+        note(column.name, column.type)
+    return names
 
 
 def load_from_hub(name: str, otherwise: str, hub: str, config: str | None = None, **options: Any) -> Any:

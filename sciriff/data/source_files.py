@@ -4,10 +4,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from sciriff.config import EvalConfig, SourceConfig
+from sciriff.data.delimited import TABLES, is_table
 from sciriff.run.digest import file_digest, value_digest
 from sciriff.run.user_error import UserError
 
-SUFFIXES = (".jsonl", ".jsonl.gz", ".json", ".parquet")
+SUFFIXES = (".jsonl", ".jsonl.gz", ".json", ".parquet", *TABLES)
 SPLITS = ("train", "validation", "test", "dev")
 HUB_KEYS = ("hub", "config", "split", "revision")
 
@@ -15,8 +16,20 @@ HUB_KEYS = ("hub", "config", "split", "revision")
 def source_files(source: SourceConfig) -> list[Path]:
     """Local files of a source, sorted by name: the file itself, or the files of `source.split` in a folder.
 
-    Their names begin with the split's name; if none does, all files count that do not begin with another split's.
+    Their names begin with the split's name; if none does, all files count that do not begin with another split's. CSV
+    and TSV files of a folder count where it has no others: tables of figures lie beside rows.
     """
+    chosen = _files_of_split(source)
+    return [file for file in chosen if not is_table(file)] or chosen
+
+
+def tables_left_out(source: SourceConfig) -> list[Path]:
+    """CSV and TSV files of the split that do not count, as they lie beside others."""
+    read = source_files(source)
+    return [file for file in _files_of_split(source) if file not in read]
+
+
+def _files_of_split(source: SourceConfig) -> list[Path]:
     assert source.path is not None
     path = Path(source.path).expanduser()
     if path.is_file():

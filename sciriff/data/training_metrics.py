@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,10 @@ from sciriff.run.user_error import UserError
 
 HALVES = ("science", "general")
 """The two kinds of validation rows."""
+
+TASK = "validation_task_"
+"""Begins the keys of a validation's scores, `validation_task_<task>/<score>`."""
+TASK_MEAN, TASK_SECONDS = f"{TASK}mean", f"{TASK}seconds"
 
 MetricsRow = dict[str, Any]
 """Key of StepMetrics or ValidationMetrics -> number, bool or None; a row of an earlier version may lack some."""
@@ -55,6 +59,17 @@ class StepMetrics:
 
 
 @dataclass(frozen=True)
+class TaskMetrics:
+    """Scores of the answers to the prompts of train.best_by=task_mean, in [0, 1]."""
+
+    mean: float
+    """Mean of the columns."""
+    columns: dict[str, float]
+    """`<task>/<score>` as in the summary table -> value."""
+    seconds: float
+
+
+@dataclass(frozen=True)
 class ValidationMetrics:
     """Validation losses after `step` optimizer steps, in a row between that step's and the next one's."""
 
@@ -66,6 +81,17 @@ class ValidationMetrics:
     """Mean cross entropy of the target tokens of the science rows, nats; null without such rows."""
     validation_general_loss: float | None
     validation_seconds: float
+    tasks: TaskMetrics | None = None
+    """Null without train.best_by=task_mean, and before training."""
+
+    def row(self) -> MetricsRow:
+        """The row of the file, which is flat."""
+        values = asdict(self)
+        del values["tasks"]
+        if self.tasks is None:
+            return values
+        columns = {f"{TASK}{column}": score for column, score in self.tasks.columns.items()}
+        return {**values, TASK_MEAN: self.tasks.mean, TASK_SECONDS: self.tasks.seconds, **columns}
 
 
 def read_metrics(path: Path) -> list[MetricsRow]:
@@ -84,6 +110,12 @@ def metrics_row(row: dict[str, Any], place: str) -> MetricsRow:
 
 def is_validation(row: MetricsRow) -> bool:
     return "validation_seconds" in row
+
+
+def task_columns(rows: Iterable[MetricsRow]) -> list[str]:
+    """Return the columns of which some validation has the score, in their order."""
+    found = (key.removeprefix(TASK) for row in rows for key in row if key.startswith(TASK) and "/" in key)
+    return list(dict.fromkeys(found))
 
 
 def series(rows: Iterable[MetricsRow], key: str) -> list[tuple[int, float]]:

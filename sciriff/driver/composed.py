@@ -1,11 +1,10 @@
 """Turn what Hydra composed into the config of a run: named, checked, its paths absolute and its model's shape known."""
 
-from operator import attrgetter
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from sciriff.config import KEYS, Config, from_container
+from sciriff.config import Config, from_container, keys_of
 from sciriff.driver.model_shape import with_shape
 from sciriff.driver.own_tasks import with_own_tasks
 from sciriff.driver.run_name import default_name, typed_overrides
@@ -14,9 +13,7 @@ from sciriff.driver.run_name import default_name, typed_overrides
 def checked(composed: DictConfig) -> Config:
     """The config of a run. UserError for what cannot be."""
     config = from_container(composed)
-    for key, setting in KEYS.items():
-        section, _, name = key.rpartition(".")
-        part = attrgetter(section)(config) if section else config
+    for _, setting, part, name in keys_of(config):
         if setting.path and (value := getattr(part, name)) is not None:
             paths = [_absolute(path, setting.or_hub_id) for path in ([value] if isinstance(value, str) else value)]
             setattr(part, name, paths[0] if isinstance(value, str) else paths)

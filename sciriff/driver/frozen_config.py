@@ -2,14 +2,27 @@
 
 from typing import Any
 
-from sciriff.config import FREE_TO_CHANGE, Config, GeneralConfig, RecreateConfig, as_dict, read, to_yaml
+from sciriff.config import (
+    FREE_TO_CHANGE,
+    Config,
+    GeneralConfig,
+    PublishConfig,
+    RecreateConfig,
+    as_dict,
+    read,
+    to_yaml,
+)
 from sciriff.config.plain_yaml import plain_values
 from sciriff.run.manifest import Manifest
 from sciriff.run.run_dir import RunDir
 from sciriff.run.user_error import UserError
 from sciriff.run.whole_file import write_whole
 
-SINCE_THEN = {"recreate": as_dict(RecreateConfig()), "general": as_dict(GeneralConfig())}
+SINCE_THEN = {
+    "recreate": as_dict(RecreateConfig()),
+    "general": as_dict(GeneralConfig()),
+    "publish": as_dict(PublishConfig()),
+}
 """Sections that a run of an earlier version lacks: it had what is their default."""
 
 

@@ -202,7 +202,9 @@ def take_part(order: Order, cluster: Cluster) -> None:
 
 def _read_elsewhere(stage: str, config: Config, run: RunDir) -> dict[str, str | None]:
     """Files that other nodes must see as they are here: the run's, with digests, and a model's, maybe just written."""
-    files = shared_files.as_written((run.config, run.accelerate, run.deepspeed, run.general_requests))
+    files = shared_files.as_written(
+        (run.config, run.accelerate, run.deepspeed, run.general_requests, run.selection_prompts)
+    )
     path = config.answering_model.path
     if stage == "predict" and path and Path(path).is_dir():
         files |= {str(file): None for file in Path(path).rglob("*") if file.is_file()}

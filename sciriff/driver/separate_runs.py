@@ -25,12 +25,18 @@ def refuse_shared(loader: ConfigLoader, master: DictConfig) -> None:
         [jobs] = BasicSweeper.split_arguments(typed, None)
         composed = [named(loader.load_sweep_config(master, list(job))) for job in jobs] if len(jobs) > 1 else []
         runs = [(str(Path(config.run_dir).absolute()), given) for config, given in composed]
+        pushed = [config.publish.repo for config, _ in composed if config.publish.to != "none"]
     except (HydraException, OmegaConfBaseException):
         return
     except (ValueError, AssertionError) as error:
         if compose_error.in_hydra(error, overrides) is None:
             raise
         return
+    if len(set(pushed)) < len(pushed):
+        raise UserError(
+            f"publish.repo={pushed[0]} is one repository for several jobs of a sweep, and each would replace the "
+            "other's model: put the run's name in it, 'publish.repo=USER/${name}'"
+        )
     seen: dict[str, list[str]] = {}
     for run_dir, given in runs:
         if (other := seen.setdefault(run_dir, given)) is not given:

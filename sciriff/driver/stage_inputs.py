@@ -5,10 +5,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from sciriff import __version__
-from sciriff.config import Config, ModelConfig, as_dict, what_decides
+from sciriff.config import TRAIN_SPLIT, VALIDATION_ROWS, Config, ModelConfig, as_dict, what_decides
+from sciriff.data.selection import origin_of_prompts, train_split
 from sciriff.data.source_files import instances_source, source_digest, validation_split
 from sciriff.run import machine
 from sciriff.run.digest import file_digest, stat_digest, tree_digest, value_digest
+from sciriff.run.manifest import Manifest
 from sciriff.run.run_dir import RunDir
 from sciriff.run.user_error import UserError
 
@@ -39,9 +41,9 @@ def of_recreate(config: Config, run: RunDir) -> dict[str, str]:
 
 def of_mix(config: Config, run: RunDir) -> dict[str, str]:
     sources = config.mix.sources
-    read = [sources.sciriff, sources.tulu, sources.published]
+    read = list(sources.values())
     if config.mix.validation_rows:
-        read += filter(None, map(validation_split, (sources.sciriff, sources.tulu)))
+        read += filter(None, (validation_split(source) for name, source in sources.items() if name != "published"))
     data = [source_digest(source) for source in read]
     return {
         "recipe": value_digest({**what_decides(config, "mix"), "path": None}),
@@ -57,12 +59,14 @@ def of_training(config: Config, run: RunDir) -> dict[str, str]:
     if not run.mix.is_file():
         raise UserError(f"{run.mix}: there is no mix yet: add mix to stages")
     recipe = [what_decides(config, "train"), what_decides(config, "deepspeed"), config.seed]
-    chooses = config.train.keep == "best" and run.validation.is_file()  # without rows the stage itself refuses
+    watched = config.train.keep == "best" and not config.train.answers
+    chooses = watched and run.validation.is_file()  # without rows the stage itself refuses
     return {
         "mix": file_digest(run.mix),
         "model": _model_digest(_taught(config), weights=True),
         "recipe": value_digest(recipe),
         **({"validation rows": file_digest(run.validation)} if chooses else {}),
+        **({"prompts that choose": _selection_digest(config, run)} if config.train.answers else {}),
     }
 
 
@@ -118,6 +122,34 @@ def of_report(config: Config, run: RunDir) -> dict[str, str]:
         "settings": value_digest([as_dict(config.report), config.name, __version__]),
         **_general_items(config, run, *(RunDir(Path(beside)) for beside in config.report.beside)),
     }
+
+
+def of_publish(config: Config, run: RunDir) -> dict[str, str]:
+    """UserError where the scores are those of an earlier model."""
+    predicted = Manifest.read(run.manifest).stages.get("predict")
+    answering = _model_digest(config.answering_model, weights=True)
+    if config.eval.model is None and predicted is not None and predicted.inputs.get("model") != answering:
+        raise UserError(
+            f"publish: the answers in {run.predictions} are not of the model as it is now; add predict, score and "
+            "report to stages"
+        )
+    digests = [file_digest(path) if path.is_file() else "none" for path in (run.scores, run.mix)]
+    return {
+        "model": answering if config.train.method != "none" else "none",
+        "cards and scores": value_digest([*digests, stat_digest(run.adapter)]),
+        "settings": value_digest([as_dict(config.publish), __version__]),
+    }
+
+
+def _selection_digest(config: Config, run: RunDir) -> str:
+    """Digest of where the prompts of train.best_by=task_mean are taken from. How much of that is reported may change
+    later: they stay."""
+    origin = origin_of_prompts(config)
+    if origin == VALIDATION_ROWS:
+        return value_digest([origin, file_digest(run.validation) if run.validation.is_file() else "none"])
+    source = train_split(config.eval) if origin == TRAIN_SPLIT else instances_source(config.eval)
+    assert source is not None, "origin_of_prompts has looked for one"
+    return value_digest([origin, source_digest(source)])
 
 
 def _general_items(config: Config, run: RunDir, *beside: RunDir) -> dict[str, str]:

@@ -69,12 +69,13 @@ class Stage:
 
 
 MIX = ("mix", "mix_card", "mix_card_page", "tokens", "validation", "validation_tokens")
-MODEL = ("model", "adapter", "metrics")
+MODEL = ("model", "adapter", "metrics", "selection")
 _TABLE = (
     Stage("recreate", stage_inputs.of_recreate, ("recreated",), _module("recreate.in_run"), keeps=True),
     Stage("mix", stage_inputs.of_mix, MIX, _module("mix")),
     Stage(
         *("train", stage_inputs.of_training, MODEL, _training),
+        prepares=lambda config: "predict.selection_prompts" if config.train.answers else None,
         scratch=("checkpoints",),
         on_all_nodes=lambda config: True,
         stops_by_request=True,
@@ -89,6 +90,7 @@ _TABLE = (
     Stage("judge", stage_inputs.of_judge, ("judgements",), _module("judge"), keeps=True),
     Stage("score", stage_inputs.of_score, ("scores", "tables", "per_instance"), _module("score")),
     Stage("report", stage_inputs.of_report, ("report", "figures"), _module("report")),
+    Stage("publish", stage_inputs.of_publish, ("published",), _module("publish"), keeps=True),
 )
 STAGES = {stage.name: stage for stage in _TABLE}
 assert tuple(STAGES) == ORDER

@@ -20,7 +20,7 @@ from sciriff.run.user_error import UserError
 
 OF_TRAINING = tuple({key.partition(".")[0] for key, setting in KEYS.items() if setting.role is Role.LEARNT})
 """Groups that decide only what is learnt, so that an untrained model answers the same."""
-OF_THE_RUN = ("name", "run_dir", "stages", "report")
+OF_THE_RUN = ("name", "run_dir", "stages", "report", "publish")
 """Keys and groups that concern only the run that was typed."""
 
 

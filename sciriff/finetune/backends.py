@@ -1,8 +1,8 @@
 """The two implementations of an optimizer step: plain torch (one process, or DDP) and DeepSpeed."""
 
 import math
-from collections.abc import Iterable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -44,6 +44,19 @@ class Backend(Protocol):
             result: torch.Tensor = self._wrapped(*batch.to(self._device), as_logits)
         self._wrapped.train()
         return result
+
+    @contextmanager
+    def answering(self) -> Iterator[Callable[..., Any]]:
+        """Yield the language model's own forward, without dropout or gradient."""
+        self._wrapped.train(False)
+        try:
+            with torch.no_grad():
+                yield self._own_forward()
+        finally:
+            self._wrapped.train()
+
+    def _own_forward(self) -> Callable[..., Any]:
+        return self._wrapped
 
     def memory_to_come(self) -> int:
         """Return the bytes on this rank's device that the first `update` will allocate and keep."""
@@ -121,6 +134,10 @@ class Plain(Backend):
             loss = self._wrapped(*batch.to(self._device))
             (loss * scale).backward()
         return loss.detach()
+
+    def _own_forward(self) -> Callable[..., Any]:
+        # DDP would send buffers in each pass, and its ranks do not answer in step.
+        return self._module
 
     def memory_to_come(self) -> int:
         if self._in_8_bits:

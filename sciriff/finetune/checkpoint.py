@@ -29,6 +29,7 @@ def settings(config: Config, run: RunDir) -> dict[str, Any]:
         **{f"train.{key}": value for key, value in what_decides(config, "train").items()},
         "deepspeed.zero_stage": config.deepspeed.zero_stage,
         "the tokens' digest": tree_digest(run.tokens),
+        **({"the prompts' digest": file_digest(run.selection_prompts)} if config.train.answers else {}),
     }
 
 

@@ -1,5 +1,6 @@
 """Write the trained weights as RUN/model, a plain Hugging Face folder, and RUN/adapter; both are verified first."""
 
+import json
 import shutil
 from collections.abc import Mapping
 from copy import deepcopy
@@ -9,7 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from sciriff.config import Config, ModelConfig
+from sciriff.config import TASK_MEAN, Config, ModelConfig
+from sciriff.data.selection import CHOSEN_FILE, Chosen, SelectionPrompt
 from sciriff.finetune import adapters, model_card
 from sciriff.finetune.backends import Backend
 from sciriff.finetune.packing import concatenate
@@ -17,6 +19,7 @@ from sciriff.finetune.workers import Workers
 from sciriff.models import verification
 from sciriff.models.chat_markup import end_ids, saved_template
 from sciriff.models.loading import load_tokenizer
+from sciriff.run.json_lines import read_jsonl
 from sciriff.run.run_dir import RunDir
 from sciriff.run.user_error import UserError
 
@@ -63,6 +66,10 @@ def write(
             _merge(config, language_model, weights, run.adapter)
         digests = _write_model(config.model, language_model, weights, model, plan)
         (model / "README.md").write_text(model_card.page(config, run, step), encoding="utf-8")
+        if config.train.answers:
+            prompts = [row["_instance_id"] for row in read_jsonl(run.selection_prompts, SelectionPrompt)]
+            chosen = Chosen(best_by=TASK_MEAN, instances=prompts)
+            (model / CHOSEN_FILE).write_text(json.dumps(chosen, indent=1) + "\n", encoding="utf-8")
         answer = verification.reload(config.model, model, digests)
     del weights
     tokens, length = workers.broadcast((answer.tokens, answer.length) if answer else None)

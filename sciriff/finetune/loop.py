@@ -5,6 +5,7 @@ import time
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
+from statistics import fmean
 
 import numpy as np
 import torch
@@ -12,7 +13,7 @@ import torch
 from sciriff.config import Config
 from sciriff.data.token_file import NAME as TOKEN_FILE
 from sciriff.data.token_file import TokenFile
-from sciriff.data.training_metrics import HALVES, StepMetrics, ValidationMetrics
+from sciriff.data.training_metrics import HALVES, StepMetrics, TaskMetrics, ValidationMetrics
 from sciriff.finetune import (
     activation_checkpointing,
     adapters,
@@ -32,6 +33,7 @@ from sciriff.finetune.disk import writing
 from sciriff.finetune.model import SummedLoss, build
 from sciriff.finetune.packing import Plan, balance, collate, efficiency, pack
 from sciriff.finetune.spikes import is_spike
+from sciriff.finetune.task_scores import TaskScores
 from sciriff.finetune.validation import Validation
 from sciriff.finetune.workers import Workers
 from sciriff.models import layer_kernels
@@ -44,7 +46,7 @@ from sciriff.run.user_error import UserError
 def finetune(config: Config, run: RunDir) -> None:
     """Train on RUN/mix/tokens from the newest checkpoint, and write RUN/model, or a checkpoint if RUN/.stop appears."""
     workers = Workers(config)
-    workers.wait_for_files(run.tokens / TOKEN_FILE, run.validation_tokens / TOKEN_FILE)
+    workers.wait_for_files(run.tokens / TOKEN_FILE, run.validation_tokens / TOKEN_FILE, run.selection_prompts)
     workers.wait_until_agreed(run.stop_request)  # the driver has just removed that of an earlier start
     if workers.broadcast(finished_model.is_complete(run.model)):
         workers.log(f"{run.model} is already there; nothing to train")
@@ -123,18 +125,21 @@ class Trainer:
         if on_gpu and (advice := layer_kernels.layer_advice(self.model.language_model.config.model_type)):
             workers.log(advice)
         workers.log(self.validation.describe())
+        self.task_scores = TaskScores(config, run, workers, self.model) if config.train.answers else None
+        if self.task_scores is not None:
+            self.task_scores.rehearse(self.backend)
 
     def resume(self) -> int:
         """Load the newest checkpoint and cut metrics.jsonl back to it. Returns the number of optimizer steps done."""
         if done := self.done:
             self.backend.load(self.checkpoints.folder(done))
             self.workers.log(f"resuming from {self.checkpoints.folder(done)}")
-        measured: list[tuple[int, dict[str, float | None]]] = []
+        measured: list[tuple[int, metrics.Measured]] = []
         if self.workers.rank == 0:
             metrics.cut(self.run.metrics, done)
             self.losses, measured = metrics.losses(self.run.metrics)
-        for step, losses in self.workers.gather(measured):
-            if self.validation.record(step, losses):
+        for step, found in self.workers.gather(measured):
+            if self.validation.record(step, found):
                 self.checkpoints.best = step
         return done
 
@@ -178,19 +183,28 @@ class Trainer:
             adapters.save_first(self.model.language_model, folder)
 
     def validate(self, step: int) -> bool:
-        """Measure the validation loss if it is due after `step` steps. Returns False if asked to stop meanwhile."""
+        """Measure the validation loss, and the tasks' scores, if that is due after `step` steps. Returns False if asked
+        to stop meanwhile."""
         if not self.validation.due(step, self.steps):
             return True
-        started = self.now()
-        losses = self.validation.losses(self.backend, self.spread, self.vocabulary)
-        if losses is None:
+        clock = [self.now()]
+        measured = self.validation.losses(self.backend, self.spread, self.vocabulary)
+        if measured is None:
             return False
+        clock.append(self.now())
+        tasks = None
+        if self.task_scores is not None and step > 0:  # the untrained model is never the best
+            columns = self.task_scores.measure(self.backend, step)
+            if columns is None:
+                return False
+            tasks = TaskMetrics(fmean(columns.values()), columns, round(self.now() - clock[1], 4))
+            measured[metrics.MEAN] = tasks.mean
         if self.workers.rank == 0:
-            science, general = (losses.get(half) for half in HALVES)
-            row = ValidationMetrics(step, self.steps, science, general, round(self.now() - started, 4))
+            science, general = (measured.get(half) for half in HALVES)
+            row = ValidationMetrics(step, self.steps, science, general, round(clock[1] - clock[0], 4), tasks)
             metrics.append(self.run.metrics, row)
             show(metrics.validation_line(row))
-        if self.validation.record(step, losses):
+        if self.validation.record(step, measured):
             self.checkpoints.best = step
             self.checkpoints.save(step, self.save)
         return True
@@ -204,13 +218,12 @@ class Trainer:
         self.workers.log(f"the model is in {self.run.model}")
 
     def take_best(self) -> int:
-        """Load the model with the best validation loss whose checkpoint is whole. Returns its step."""
+        """Load the best model (train.best_by) whose checkpoint is whole. Returns its step."""
         for step in self.validation.best_first():
             if step == self.steps or self.checkpoints.is_whole(step):
                 if step < self.steps:
                     self.backend.load(self.checkpoints.folder(step))
-                loss = self.validation.measured[step]
-                self.workers.log(f"best {self.validation.deciding_half} validation loss: {loss:.4f}, after step {step}")
+                self.workers.log(self.validation.describe_best(step))
                 return step
             self.workers.log(f"the checkpoint of step {step}, the best one, is damaged or gone; the next best is used")
         raise AssertionError("the last step was measured")

@@ -5,15 +5,26 @@ import os
 from dataclasses import asdict
 from pathlib import Path
 
-from sciriff.data.training_metrics import HALVES, StepMetrics, ValidationMetrics, is_validation, read_metrics
+from sciriff.data.training_metrics import (
+    HALVES,
+    TASK_MEAN,
+    StepMetrics,
+    ValidationMetrics,
+    is_validation,
+    read_metrics,
+)
 from sciriff.finetune import disk
 from sciriff.run.json_lines import dumps
+
+Measured = dict[str, float | None]
+"""Half of the validation rows -> its loss, and MEAN -> the mean of the tasks' scores; None if not measured."""
+MEAN = "mean of the tasks"
 
 
 def append(path: Path, row: StepMetrics | ValidationMetrics) -> None:
     """Append a row; readers see it once this returns."""
     with disk.writing(path, "Free some space and start again"), path.open("a", encoding="utf-8") as file:
-        file.write(dumps(asdict(row)) + "\n")
+        file.write(dumps(row.row() if isinstance(row, ValidationMetrics) else asdict(row)) + "\n")
 
 
 def line(row: StepMetrics) -> str:
@@ -30,14 +41,21 @@ def validation_line(row: ValidationMetrics) -> str:
     """Format a validation for the log and the terminal."""
     losses = {half: getattr(row, f"validation_{half}_loss") for half in HALVES}
     measured = [f"{half} {loss:.4f}" for half, loss in losses.items() if loss is not None]
-    return f"validation after step {row.step}: {', '.join(measured) or 'not finite'} ({row.validation_seconds:.1f} s)"
+    seconds = row.validation_seconds
+    if row.tasks is not None:
+        measured.append(f"mean of the tasks {row.tasks.mean:.4f}")
+        seconds += row.tasks.seconds
+    return f"validation after step {row.step}: {', '.join(measured) or 'not finite'} ({seconds:.1f} s)"
 
 
-def losses(path: Path) -> tuple[list[float], list[tuple[int, dict[str, float | None]]]]:
-    """Return the losses of all steps, and (step, half -> loss) of all validations, after `cut`."""
+def losses(path: Path) -> tuple[list[float], list[tuple[int, Measured]]]:
+    """Return the losses of all steps, and (step, what was measured) of all validations, after `cut`."""
     rows = read_metrics(path)
-    measured = [row for row in rows if is_validation(row)]
-    validations = [(row["step"], {half: row[f"validation_{half}_loss"] for half in HALVES}) for row in measured]
+    validations: list[tuple[int, Measured]] = []
+    for row in rows:
+        if is_validation(row):
+            found: Measured = {half: row[f"validation_{half}_loss"] for half in HALVES}
+            validations.append((row["step"], found | {MEAN: row.get(TASK_MEAN)}))
     return [row["loss"] for row in rows if not is_validation(row)], validations
 
 

@@ -56,7 +56,11 @@ class SummedLoss(nn.Module):
         if self.noise is not None:
             self.noise.expect(batch)
 
-    def forward(
+    def forward(self, *packed: Any, **own: Any) -> Any:
+        """Return `loss` of a micro-batch, or the outputs of the language model's own forward for `own` arguments."""
+        return self.language_model(**own) if own else self.loss(*packed)
+
+    def loss(
         self, tokens: Tensor, targets: Tensor, positions: Tensor, lengths: tuple[int, ...], as_logits: bool = False
     ) -> Tensor:
         """Return the loss of a micro-batch (packing.Batch, on the model's device), a float32 scalar; with `as_logits`

@@ -11,7 +11,7 @@ from typing import Any
 from sciriff.config import Config, ModelConfig, SourceConfig, as_dict
 from sciriff.config.plain_yaml import plain_values, written
 from sciriff.data.mix_card import MixCard, MixPart, read_mix_card
-from sciriff.data.training_metrics import HALVES, read_metrics, series
+from sciriff.data.training_metrics import HALVES, TASK_MEAN, read_metrics, series, task_columns
 from sciriff.results.markdown_table import code_kept, markdown_table
 from sciriff.run import machine
 from sciriff.run.run_dir import RunDir
@@ -154,7 +154,7 @@ def _data(config: Config, mix: MixCard | None) -> Iterable[str]:
 
 def _dataset(config: Config, name: str) -> str | None:
     """Return the hub id of a source of the mix; None if local files replace it."""
-    source: SourceConfig | None = getattr(config.mix.sources, name, None)
+    source: SourceConfig | None = config.mix.sources.get(name)
     return None if source is None or source.path is not None or config.mix.path is not None else source.hub
 
 
@@ -163,7 +163,8 @@ def _losses(metrics: Path, step: int) -> Iterable[str]:
     rows = read_metrics(metrics)
     trained = next(row for row in rows if "loss" in row and row["step"] == step)
     if step < trained["steps"]:
-        yield f"Kept for its validation loss (`train.keep=best`): the model after step {step} of {trained['steps']}."
+        why = "the mean of its tasks' scores" if series(rows, TASK_MEAN) else "its validation loss"
+        yield f"Kept for {why} (`train.keep=best`): the model after step {step} of {trained['steps']}."
     losses = [(f"training, step {step} of {trained['steps']}", f"{trained['loss']:.4f}")]
     for half in HALVES:
         key = f"validation_{half}_loss"
@@ -174,6 +175,10 @@ def _losses(metrics: Path, step: int) -> Iterable[str]:
                 if what == "this model" or at != step:
                     losses.append((f"validation, {half} rows, {what}, after step {at}", f"{loss:.4f}"))
     yield _table(("mean cross entropy of a target token (nats)", ""), losses)
+    if scores := [(f"after step {at}", f"{mean:.4f}") for at, mean in series(rows, TASK_MEAN)]:
+        yield _table(
+            (f"mean of {len(task_columns(rows))} scores of tasks on the prompts that it was chosen by", ""), scores
+        )
 
 
 def _recipe(config: Config) -> list[tuple[str, str]]:

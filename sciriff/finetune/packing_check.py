@@ -89,7 +89,7 @@ def _check_single_rows(
         if train.attention != "auto":
             raise UserError(f"{error}; set train.attention=eager") from None
         workers.log(f"{error}: attention is eager, which is slower")
-        _use(model, "eager")
+        use_attention(model, "eager")
         alone, reference = _furthest(workers, float(backend.evaluate(batch)), reference)
     _, rounding = ROUNDING[train.precision]
     if not _agree(alone, reference, rounding) and not model.own_head:
@@ -141,15 +141,16 @@ def own_forward(model: SummedLoss) -> Iterator[None]:
     """Compute as the family does by itself meanwhile: no arguments of ours, and eager attention if it may be chosen."""
     before = model.one_by_one, model.attention_name
     model.one_by_one = True
-    _use(model, "eager")
+    use_attention(model, "eager")
     try:
         yield
     finally:
         model.one_by_one = before[0]
-        _use(model, before[1])
+        use_attention(model, before[1])
 
 
-def _use(model: SummedLoss, implementation: str) -> None:
+def use_attention(model: SummedLoss, implementation: str) -> None:
+    """Compute attention by this implementation of transformers from now on."""
     model.language_model.set_attn_implementation(implementation)
     model.attention_name = implementation
 

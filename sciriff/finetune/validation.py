@@ -9,6 +9,7 @@ from sciriff.config import Config
 from sciriff.data.token_file import NAME, TokenFile
 from sciriff.data.training_metrics import HALVES
 from sciriff.finetune.backends import Backend
+from sciriff.finetune.metrics import MEAN, Measured
 from sciriff.finetune.packing import Plan, collate
 from sciriff.finetune.workers import Workers
 from sciriff.run.run_dir import RunDir
@@ -22,10 +23,10 @@ class Validation:
     """The validation rows of a run and the losses measured on them so far; the same on every rank."""
 
     def __init__(self, config: Config, run: RunDir, workers: Workers) -> None:
-        """UserError if train.keep=best has no validation rows to choose by."""
+        """UserError if train.keep=best has nothing to choose by."""
         self.every = config.train.eval_every
         self.measured: dict[int, float] = {}
-        """Optimizer steps done -> the loss that decides which model is best."""
+        """Optimizer steps done -> what decides which model is best: a loss, or the negative mean of the tasks."""
         self._train = config.train
         self._stop_request = run.stop_request
         self._workers = workers
@@ -33,17 +34,31 @@ class Validation:
         self._rows: dict[str, np.ndarray] = {}
         if self._data is not None and self.every is not None:
             self._rows = usable_rows(self._data, config.train.max_length, workers)
-        if config.train.keep == "best" and not self._rows:
+        self._answers = config.train.answers
+        by = config.train.best_by
+        wanted = [half for half in HALVES if by == f"{half}_loss"] or list(self._rows)
+        if config.train.keep == "best" and not self._answers and not set(wanted) & self._rows.keys():
+            chosen, kind = ("train.keep=best", "") if by is None else (f"train.best_by={by}", f"{wanted[0]} ")
             raise UserError(
-                f"train.keep=best needs validation rows, and there are no rows in {run.validation_tokens} "
+                f"{chosen} needs {kind}validation rows, and there are no {kind}rows in {run.validation_tokens} "
                 f"(mix.validation_rows={config.mix.validation_rows}; mix/card.json says what was drawn); "
                 "set train.keep=last, or run the mix stage with validation rows"
             )
 
     @property
-    def deciding_half(self) -> str:
-        """The half whose loss decides which model is best: science, if it has rows."""
-        return next(half for half in HALVES if half in self._rows)
+    def decides(self) -> str | None:
+        """What decides which model is best: MEAN, or the half that train.best_by names, else science, if it has rows.
+        None without any."""
+        if self._answers:
+            return MEAN
+        named = [half for half in HALVES if self._train.best_by == f"{half}_loss"]
+        return next((half for half in named or HALVES if half in self._rows), None)
+
+    def describe_best(self, step: int) -> str:
+        """Return why the model after `step` steps is the best."""
+        value = self.measured[step]
+        what = f"{MEAN}: {-value:.4f}" if self._answers else f"{self.decides} validation loss: {value:.4f}"
+        return f"best {what}, after step {step}"
 
     def describe(self) -> str:
         """Return one line for the log on what will be measured, and when."""
@@ -56,14 +71,14 @@ class Validation:
 
     def due(self, step: int, steps: int) -> bool:
         """Return whether to measure once `step` of `steps` optimizer steps are done."""
-        return bool(self._rows) and self.every is not None and (step % self.every == 0 or step == steps)
+        return (
+            bool(self._rows or self._answers) and self.every is not None and (step % self.every == 0 or step == steps)
+        )
 
-    def losses(
-        self, backend: Backend, plan: Callable[[list[int]], Plan], vocabulary: int
-    ) -> dict[str, float | None] | None:
+    def losses(self, backend: Backend, plan: Callable[[list[int]], Plan], vocabulary: int) -> Measured | None:
         """Return half -> mean cross entropy of its target tokens in nats, None if not finite; None altogether if asked
         to stop meanwhile. `plan(lengths)` spreads sequences over the ranks and their micro-batches."""
-        means: dict[str, float | None] = {}
+        means: Measured = {}
         for half, rows in self._rows.items():
             total, targets = 0.0, 0.0
             for start in range(0, len(rows), ROWS_AT_A_TIME):
@@ -89,16 +104,17 @@ class Validation:
         total, count, stops = self._workers.sum([loss, targets, self._stop_request.exists()])
         return None if stops else (total, count)
 
-    def record(self, step: int, losses: dict[str, float | None]) -> bool:
-        """Record the losses after `step` steps. Returns whether train.keep=best and this is the best trained model."""
-        loss = losses.get(self.deciding_half) if self._rows else None
-        value = math.inf if loss is None else loss
+    def record(self, step: int, measured: Measured) -> bool:
+        """Record what was measured after `step` steps. Returns whether train.keep=best and this is the best trained
+        model."""
+        found = measured.get(self.decides) if self.decides is not None else None
+        value = math.inf if found is None else -found if self._answers else found
         best = step > 0 and value < min((v for s, v in self.measured.items() if s > 0), default=math.inf)
         self.measured[step] = value
         return best and self._train.keep == "best"
 
     def best_first(self) -> list[int]:
-        """Return the measured steps but 0, by rising loss, then by step."""
+        """Return the measured steps but 0, the best first; of equal ones the earliest."""
         return sorted((step for step in self.measured if step > 0), key=lambda step: (self.measured[step], step))
 
 

@@ -5,8 +5,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from sciriff.config import SourceConfig
-from sciriff.data.mix_card import MixPart, TokenCard, TokenCounts, ValidationCard
+from sciriff.data.mix_card import MixPart, SourceCard, TokenCard, TokenCounts, ValidationCard
 from sciriff.mix.sources import SCIENCE
+from sciriff.mix.tally import MixTally
 from sciriff.mix.validation import Drawn
 
 LONGEST = 5
@@ -48,6 +49,28 @@ def token_card(ids: Sequence[str], datasets: Sequence[str], lengths: np.ndarray,
         "by_dataset": {name: part(rows) for name, rows in sorted(places.items())},
         "longest": [{"row": row, "tokens": tokens} for row, tokens in by_length[:LONGEST]],
     }
+
+
+def source_cards(tally: MixTally, lengths: np.ndarray) -> dict[str, SourceCard]:
+    """Say for each source what was asked of it, and the rows and tokens that the mix has. `lengths` (tokens) are of the
+    rows of the mix, in their order."""
+    cards: dict[str, SourceCard] = {}
+    for name, asked in tally.asked.items():
+        of_source = lengths[[origin == name for origin in tally.origins]]
+        card: SourceCard = {
+            "kind": asked.kind,
+            "asked": asked.rule,
+            "rows": len(of_source),
+            "tokens": int(of_source.sum()),
+        }
+        if asked.rows is not None:
+            card["asked_rows"] = asked.rows
+        if asked.tokens is not None:
+            card["asked_tokens"] = asked.tokens
+        if asked.short:
+            card["short"] = "; ".join(asked.short)
+        cards[name] = card
+    return cards
 
 
 def validation_card(

@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
-from sciriff.config import MixConfig, as_dict
+from sciriff.config import MixConfig, MixSourceConfig, as_dict
 from sciriff.config.plain_yaml import written
 from sciriff.data.mix_card import OWN_HELD_OUT, MixCard
-from sciriff.mix.card_table import DATASETS, groups, remarks
+from sciriff.mix.card_table import DATASETS, groups, remarks, source_rows
 from sciriff.results.markdown_table import escaped, markdown_table
 
 
@@ -28,6 +28,8 @@ def page(card: MixCard, mix: MixConfig) -> str:
             ],
         ),
     ]
+    if asked := source_rows(card):
+        sections.append(markdown_table(("source", "kind", "asked for", "rows", "tokens", "share of tokens"), asked))
     if "unknown" in card["licenses"].values():
         sections.append("What is unknown here the config can say: `mix.sources.NAME.license=...`.")
     if card["dropped"]:
@@ -66,7 +68,9 @@ def page(card: MixCard, mix: MixConfig) -> str:
 
 def recipe_yaml(mix: MixConfig, commits: Mapping[str, str]) -> str:
     """Settings of a mix that differ from the defaults, as a file of conf/mix/; hub datasets are pinned to `commits`."""
-    values = _without(as_dict(mix), as_dict(MixConfig(name="")))
+    defaults = as_dict(MixConfig(name=""))
+    defaults["sources"] |= {name: as_dict(MixSourceConfig()) for name in mix.own_sources}
+    values = _without(as_dict(mix), defaults)
     for name, commit in commits.items():
         values["sources"][name]["revision"] = commit
     in_order = {key.name: values[key.name] for key in fields(mix) if key.name in values}
@@ -76,9 +80,9 @@ def recipe_yaml(mix: MixConfig, commits: Mapping[str, str]) -> str:
 def _without(values: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
     """Values that differ from the defaults, at any depth."""
     return {
-        key: _without(value, defaults[key]) if isinstance(value, dict) else value
+        key: _without(value, defaults[key]) if isinstance(value, dict) and key in defaults else value
         for key, value in values.items()
-        if value != defaults[key]
+        if key not in defaults or value != defaults[key]
     }
 
 

@@ -29,6 +29,11 @@ MOST_MARKUP = 1 << 22
 WIDEST = 10_000
 """Most characters to which a text may be filled up."""
 LONGEST_NAME = 200
+STRANGE = (
+    *(TemplateError, ArithmeticError, AssertionError, AttributeError, LookupError, MemoryError, NameError),
+    *(RuntimeError, SyntaxError, TypeError, ValueError),
+)
+"""What a template can raise: it calls methods of text and numbers as it likes."""
 _NUMBERS = ("int", "float", "round", "default", "d", "abs")
 """Filters whose numbers are no widths."""
 _WIDE = re.compile(r"%[^A-Za-z%]*(\d{5}|\*)|\{[^{}]*:[^{}]*(\d{5}|\{)")

@@ -17,12 +17,12 @@ from datetime import datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from jinja2 import TemplateError, nodes
+from jinja2 import nodes
 from jinja2.meta import find_undeclared_variables
 
 from sciriff.config import CHAT_DATE, ChatSettings
 from sciriff.models.remark import Remark
-from sciriff.models.template_sandbox import MOST_MARKUP, SandboxedTemplates, at_most, strftime_of
+from sciriff.models.template_sandbox import MOST_MARKUP, STRANGE, SandboxedTemplates, at_most, strftime_of
 from sciriff.models.thought_marks import AROUND, FIELDS
 from sciriff.run.json_lines import Message
 from sciriff.run.nearest import nearest
@@ -56,11 +56,6 @@ SECONDS = 30
 LARGEST_TEMPLATE = 1 << 20
 """Characters of a template; those of large families have 20,000."""
 LONGEST_REASON = 200
-STRANGE = (
-    *(TemplateError, ArithmeticError, AssertionError, AttributeError, LookupError, MemoryError, NameError),
-    *(RuntimeError, SyntaxError, TypeError, ValueError),
-)
-"""What a template can raise: it calls methods of text and numbers as it likes."""
 
 
 class Inexpressible(UserError):

@@ -14,6 +14,7 @@ from sciriff.config import Config, nearest
 from sciriff.data.instances import choose, read_instances
 from sciriff.data.records import AnswerKey, Prediction
 from sciriff.models import chat_markup
+from sciriff.models.answer_parts import split_answer, whole_answer
 from sciriff.models.engines import Answer, Request, Sampling
 from sciriff.models.engines.sampling import stream_of
 from sciriff.models.identity import check_tensor_parallel, context_of, model_identity
@@ -27,7 +28,7 @@ from sciriff.predict.prompts import SERVERS, Prompt, make_prompt
 from sciriff.predict.room import room_for_prompt
 from sciriff.predict.saved_rows import RequestedAnswer, Saved
 from sciriff.predict.shares import Shares
-from sciriff.predict.thought_rows import endings, find_thoughts, split_answer
+from sciriff.predict.thought_rows import endings, find_thoughts
 from sciriff.run import machine
 from sciriff.run.digest import value_digest
 from sciriff.run.messages import show
@@ -280,8 +281,7 @@ def to_row(
     thought is kept apart."""
     if thoughts is not None:
         return to_thinking_row(prompt, digest, answer, tokenizer, thoughts)
-    ids = answer.token_ids[:-1] if answer.finish_reason == "stop" else answer.token_ids
-    text = tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
+    text = whole_answer(answer, tokenizer).text
     kept = parity.before_stop(text) if parity_switch == "reference" else text
     finish_reason = answer.finish_reason if kept == text else "stop"
     return prompt.row(kept, finish_reason, len(answer.token_ids), digest)

@@ -5,12 +5,12 @@ from dataclasses import replace
 
 from sciriff.config import Config
 from sciriff.data.general_rows import GeneralRequest
+from sciriff.models.answer_parts import AnswerParts
 from sciriff.models.api.calls import Call
 from sciriff.models.api.service import Service, log_line
 from sciriff.models.engines.sampling import seed_of, stream_of
 from sciriff.predict.general_answers import GeneralAnswers, cut_at_stop, read_asked
 from sciriff.predict.paid_answers import PaidAnswer, PaidAnswers, endings, model_keys, server_settings
-from sciriff.predict.thought_rows import AnswerParts
 from sciriff.run.digest import value_digest
 from sciriff.run.run_dir import RunDir
 from sciriff.run.user_error import UserError

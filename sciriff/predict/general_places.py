@@ -7,10 +7,11 @@ from typing import Any
 
 from sciriff.config import EngineConfig
 from sciriff.data.general_rows import GeneralAnswer, GeneralRequest
+from sciriff.models.answer_parts import split_answer
 from sciriff.models.engines import Answer, Request
 from sciriff.models.thoughts import Thoughts
 from sciriff.predict.general_answers import GeneralAnswers, cut_at_stop
-from sciriff.predict.thought_rows import endings, split_answer
+from sciriff.predict.thought_rows import endings
 from sciriff.run.digest import value_digest
 from sciriff.run.messages import show
 from sciriff.run.run_dir import RunDir

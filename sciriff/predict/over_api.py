@@ -5,6 +5,7 @@ from typing import Any
 
 from sciriff.config import Config
 from sciriff.data.records import AnswerKey, Prediction, named
+from sciriff.models.answer_parts import AnswerParts
 from sciriff.models.api.calls import Call, Reply, Sent, Tally
 from sciriff.models.api.limits import SERVERS_MARKUP
 from sciriff.models.api.service import UNKNOWN_PRICE, Service, answering_service, log_line
@@ -17,7 +18,7 @@ from sciriff.predict.general_over_api import GeneralPrompts
 from sciriff.predict.paid_answers import PaidAnswer, PaidAnswers, endings, model_keys, server_settings
 from sciriff.predict.prompts import Prompt
 from sciriff.predict.saved_rows import RequestedAnswer
-from sciriff.predict.thought_rows import AnswerParts, find_thoughts, split_paid
+from sciriff.predict.thought_rows import find_thoughts, split_paid
 from sciriff.run.digest import value_digest
 from sciriff.run.locks import hold_or_refuse
 from sciriff.run.progress import Progress

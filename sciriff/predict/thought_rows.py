@@ -1,28 +1,16 @@
 """Thoughts of the model that answers: how they are marked, and each kept in its row apart from the answer."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any
 
 from sciriff.config import Config
 from sciriff.data.general_rows import GeneralAnswer
 from sciriff.data.records import Prediction
-from sciriff.models.engines import Answer
+from sciriff.models.answer_parts import AnswerParts
 from sciriff.models.thoughts import Thoughts, refuse_budget, thoughts_of
 from sciriff.predict.paid_answers import PaidAnswer
 from sciriff.run.finish_reasons import NO_CONTENT, UNFINISHED_THOUGHT
 from sciriff.run.messages import show
-
-
-@dataclass(frozen=True)
-class AnswerParts:
-    """An output in its parts."""
-
-    text: str
-    """The answer."""
-    finish_reason: str | None
-    thought: str | None
-    thought_tokens: int | None
 
 
 def find_thoughts(config: Config, tokenizer: Any) -> Thoughts | None:
@@ -37,22 +25,6 @@ def find_thoughts(config: Config, tokenizer: Any) -> Thoughts | None:
     elif not config.engine.asks:
         refuse_budget(model, budget)
     return thoughts
-
-
-def split_answer(
-    prompt: list[int], answer: Answer, ended_by_model: bool, thoughts: Thoughts, tokenizer: Any, specials: bool
-) -> AnswerParts:
-    """Split the tokens of an output, whose last one is left out if the model ended it with that. `specials`: whether
-    special tokens stay in the text of the answer."""
-    finish_reason = answer.finish_reason
-    split = thoughts.after(prompt, tokenizer).split(answer.token_ids, tokenizer)
-    ids = split.answer[:-1] if ended_by_model else split.answer
-    if not split.answered:
-        ended = UNFINISHED_THOUGHT if finish_reason == "length" else NO_CONTENT
-        return AnswerParts("", ended, split.thought, split.thought_tokens)
-    decoded = tokenizer.decode(list(ids), skip_special_tokens=not specials, clean_up_tokenization_spaces=False)
-    text = split.text(decoded)
-    return AnswerParts(text, finish_reason, split.thought, split.thought_tokens or None)
 
 
 def split_paid(answer: PaidAnswer, thoughts: Thoughts | None, tokenizer: Any) -> AnswerParts:

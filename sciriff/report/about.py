@@ -6,8 +6,8 @@ from sciriff.config import SAMPLE, Config, ShapeConfig, load
 from sciriff.data.mix_card import MixCard
 from sciriff.data.task_card import shared_documents
 from sciriff.report.run_scores import MISSING, RunScores
-from sciriff.results.scores import answers_of
-from sciriff.results.summary_table import filter_lines, interval_lines, judge_line
+from sciriff.results.scores import SELECTED, answers_of
+from sciriff.results.summary_table import filter_lines, interval_lines, judge_line, selected_lines
 from sciriff.run.number_format import short
 from sciriff.run.run_dir import RunDir
 from sciriff.tasks.own import columns_of
@@ -36,7 +36,8 @@ def notes(config: Config, scores: RunScores, mix: MixCard | None) -> list[str]:
         found += [f"{name}: {judge_line(task['judge'])}." for name, task in scores.tasks.items() if "judge" in task]
     if config.eval.parity == "reference":
         found.append("Scored as the reference code does, its traps included (eval.parity=reference).")
-    found += [f"{line}." for line in (*filter_lines(scores.scores), *interval_lines(scores.scores))]
+    lines = (*filter_lines(scores.scores), *interval_lines(scores.scores), *selected_lines(scores.scores))
+    found += [f"{line[:1].upper()}{line[1:]}." if line.startswith(SELECTED) else f"{line}." for line in lines]
     if mix is not None and mix["held_out_rows"]:
         found.append(
             f"{mix['held_out_rows']:,} training rows are of the held-out tasks, which so are not unseen tasks."
@@ -69,7 +70,7 @@ def notes(config: Config, scores: RunScores, mix: MixCard | None) -> list[str]:
 
 def _shared(config: Config) -> list[str]:
     """A sentence for each task whose evaluation rows share documents with the rows that were trained on."""
-    path = config.mix.sources.sciriff.path
+    path = config.mix.sources["sciriff"].path
     if "mix" not in config.active_stages or path is None:
         return []
     sentences = []

@@ -55,6 +55,11 @@ class RunScores:
         return {task.name: found[task.name] for task in self.held_out if task.name in found}
 
     @property
+    def selected(self) -> str | None:
+        """What its means say where the model was chosen for some of these scores."""
+        return next((score["selected"] for score in self.columns.values() if "selected" in score), None)
+
+    @property
     def samples(self) -> int:
         """Answers to each prompt."""
         return self.scores.get("samples", 1)
@@ -116,7 +121,8 @@ def sentence(run: RunScores, beside: Sequence[RunScores]) -> str:
     mean, all_columns = run.summary["mean"], len(columns_of(held_out_in([run, *beside])))
     if mean is None:
         return f"No score: none of the {all_columns} columns could be computed."
-    parts = [f"Mean {points(mean)} (mean of {coverage(run.columns, all_columns)} columns)"]
+    selected = "" if run.selected is None else f"; {run.selected}"
+    parts = [f"Mean {points(mean)} (mean of {coverage(run.columns, all_columns)} columns{selected})"]
     for other in beside:
         shared = run.columns.keys() & other.columns.keys()
         if not shared:

@@ -4,7 +4,7 @@ import math
 from itertools import pairwise
 from statistics import fmean, median
 
-from sciriff.data.training_metrics import HALVES, MetricsRow, series, total
+from sciriff.data.training_metrics import HALVES, TASK, TASK_MEAN, MetricsRow, series, task_columns, total
 from sciriff.report.figures import Curve, Figure, Points, panel, trailing_mean
 from sciriff.run.number_format import duration
 
@@ -39,7 +39,7 @@ def curves(rows: list[MetricsRow]) -> list[Figure]:
             lines = [Curve("each", points), Curve("curve", means)]
         drawn.append(panel(title, (text + ended).strip(), lines, marks, from_zero))
         if key == "loss":
-            drawn.append(_validation_panel(rows, marks, ended))
+            drawn += [_validation_panel(rows, marks, ended), _tasks_panel(rows, marks, ended)]
     return [figure for figure in drawn if figure]
 
 
@@ -52,6 +52,15 @@ def _validation_panel(rows: list[MetricsRow], marks: list[float], ended: str) ->
             legend.append(f"{looks}: {half} rows")
     text = f"Nats per target token of rows that are not trained on; {', '.join(legend)}."
     return panel("Validation loss", text + ended, lines, marks, from_zero=False)
+
+
+def _tasks_panel(rows: list[MetricsRow], marks: list[float], ended: str) -> Figure | None:
+    """The mean of the tasks' scores by which the best model is chosen, and thin the score of each."""
+    columns = task_columns(rows)
+    lines = [Curve("each", points) for name in columns if (points := series(rows, f"{TASK}{name}"))]
+    lines += [Curve("curve", points)] if (points := series(rows, TASK_MEAN)) else []
+    text = f"0 to 1, on the prompts that the best model is chosen by. Bold: the mean of {len(columns)}; thin: each."
+    return panel("Scores of the tasks", text + ended, lines, marks, from_zero=True) if lines else None
 
 
 def totals(rows: list[MetricsRow]) -> list[tuple[str, str]]:
@@ -67,6 +76,7 @@ def totals(rows: list[MetricsRow]) -> list[tuple[str, str]]:
         facts.append(("Loss", f"{finite[0]:.4f} at first, {fmean(tail):.4f} at the end ({of})"))
     for half in HALVES:
         facts += _validation_fact(half, series(rows, f"validation_{half}_loss"))
+    facts += _tasks_fact(series(rows, TASK_MEAN))
     if broken := len(series(rows, "loss")) - len(finite):
         facts.append(("Steps whose loss is not a number", f"{broken:,}"))
     tokens, targets, seconds = (total(rows, key) for key in ("tokens", "target_tokens", "seconds"))
@@ -91,6 +101,14 @@ def totals(rows: list[MetricsRow]) -> list[tuple[str, str]]:
 
 def _finite(rows: list[MetricsRow], key: str) -> list[float]:
     return [value for _, value in series(rows, key) if math.isfinite(value)]
+
+
+def _tasks_fact(points: Points) -> list[tuple[str, str]]:
+    """Highest and last mean of the tasks' scores."""
+    if not points:
+        return []
+    step, mean = max(points, key=lambda point: (point[1], -point[0]))
+    return [("Mean of the tasks", f"{mean:.4f} after step {step:,}, the highest; {points[-1][1]:.4f} at the end")]
 
 
 def _validation_fact(half: str, points: Points) -> list[tuple[str, str]]:

@@ -13,6 +13,8 @@ from sciriff.tasks import COLUMNS
 from sciriff.tasks.own import held_out
 from sciriff.tasks.task import Task
 
+SELECTED = "selected on these prompts"
+"""What a score says that is no estimate for other prompts, since the model was chosen for it."""
 NOTES = "; "
 """Stands between the sentences of a note; none has it in itself."""
 
@@ -25,6 +27,8 @@ class ColumnScore(TypedDict):
     ci95_note: NotRequired[str]
     """Why the interval is rough or may be too narrow: sentences joined by NOTES."""
     sd_over_samples: NotRequired[float]
+    selected: NotRequired[str]
+    """SELECTED, where the model was chosen for its scores on some of the instances that are scored here."""
 
 
 class Summary(TypedDict):
@@ -85,6 +89,8 @@ class TaskScores(TypedDict):
     cut_answers: int
     thoughts: NotRequired[ThoughtCounts]
     """Present for a model that thinks before it answers."""
+    selected_on: NotRequired[int]
+    """Instances among the `n` by whose scores the model was chosen; not there without any."""
     rated: int
     headline: dict[str, float]
     details: dict[str, int | float]
@@ -223,6 +229,9 @@ def columns_and_statistics(summary: Summary) -> dict[str, ColumnScore]:
             scores["mean"]["sd_over_samples"] = summary["mean_sd_over_samples"]
     if summary["median"] is not None:
         scores["median"] = {"value": summary["median"]}
+    if any("selected" in column for column in summary["columns"].values()):
+        for name in scores.keys() & {"mean", "median"}:
+            scores[name]["selected"] = SELECTED
     return scores
 
 

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from sciriff.data.records import AnswerKey
 from sciriff.results.finished_runs import FinishedRun, tasks_of
 from sciriff.results.per_instance import InstanceNumbers
+from sciriff.results.scores import SELECTED
 from sciriff.results.shared_documents import SharedDocuments
 from sciriff.results.task_columns import TaskColumns, parts, vectors
 from sciriff.run.user_error import UserError
@@ -20,7 +21,11 @@ def common_parts(runs: Sequence[FinishedRun]) -> tuple[list[TaskColumns], list[s
                 f"{first.folder} was scored with eval.parity={first.parity} and {run.folder} with "
                 f"eval.parity={run.parity}; score both by the same rules"
             )
-    notes: list[str] = []
+    notes = [
+        f"{run.name}: {SELECTED}: {', '.join(columns)}"
+        for run in runs
+        if (columns := [name for name, score in run.scores.items() if "selected" in score])
+    ]
     found = [part for task in tasks_of(runs) for part in _shared_parts(task, runs, notes)]
     if not found:
         names = " and ".join(run.name for run in runs)

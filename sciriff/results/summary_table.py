@@ -2,6 +2,7 @@
 
 from sciriff.results.scores import (
     NOTES,
+    SELECTED,
     ColumnScore,
     GeneralScores,
     GeneralTask,
@@ -47,7 +48,12 @@ def _science_lines(scores: Scores) -> list[str]:
         rows.append([f"{name} of {summary_coverage(summary)}", "", "", *cells])
     if samples == 1:
         header, *rows = [row[:-1] for row in (header, *rows)]
-    lines = table_lines(header, rows, right=header[1:])
+    right = header[1:]
+    if any("selected" in score for score in known.values()):
+        names = [*columns_of(held_out_of(scores)), "mean", "median"]
+        marks = [known[name].get("selected", "") if name in known else "" for name in names]
+        header, *rows = [[*row, mark] for row, mark in zip((header, *rows), ["", *marks], strict=True)]
+    lines = table_lines(header, rows, right=right)
     remarks = _remarks(scores) + _other_parity(scores)
     return [*lines, "", *map(visible_line, remarks)] if remarks else lines
 
@@ -105,7 +111,7 @@ def _remarks(scores: Scores) -> list[str]:
             lines.append(f"{name}: {result['missing']} of {answers_of(result) + result['missing']} answers are missing")
         if result["benchmark"] not in (None, result["n"]):
             lines.append(f"{name}: {result['n']} answers; SciRIFF's validation split has {result['benchmark']}")
-    lines += [*filter_lines(scores), *interval_lines(scores)]
+    lines += [*filter_lines(scores), *interval_lines(scores), *selected_lines(scores)]
     if own := scores.get("own_tasks"):
         named = ", ".join(f"{name} ({metric})" for name, metric in sorted(own.items()))
         lines.append(f"not of SciRIFF's nine tasks: {named}; compare the mean only with means of the same columns")
@@ -125,6 +131,15 @@ def filter_lines(scores: Scores) -> list[str]:
         for name, task in scores["tasks"].items()
         if (found := task.get("filter"))
     ]
+
+
+def selected_lines(scores: Scores) -> list[str]:
+    """A line on tasks whose instances the model was chosen by, if there are any."""
+    counts = {name: f"{on} of {task['n']}" for name, task in scores["tasks"].items() if (on := task.get("selected_on"))}
+    if not counts:
+        return []
+    shown = ", ".join(f"{name} ({count})" for name, count in counts.items())
+    return [f"{SELECTED}, so that the score of another set may be lower: {shown}"]
 
 
 def interval_lines(scores: Scores) -> list[str]:

@@ -63,6 +63,11 @@ class RunDir:
     """The LoRA adapter alone, as peft reads it. Absent if all weights were trained."""
     metrics = _Below("metrics.jsonl")
     """One row per optimizer step, and one per validation."""
+    selection = _Below("selection")
+    """The prompts by whose scores the best model was chosen, and `step-N.jsonl`, the answers after N steps. Absent
+    without train.best_by=task_mean."""
+    selection_prompts = _Below("selection/prompts.jsonl")
+    """One SelectionPrompt a line, in the form of an instance too, so that eval.path may name the file."""
 
     predictions = _Below("predictions")
     """One file `<task>.jsonl` per task."""
@@ -102,6 +107,8 @@ class RunDir:
     """The page for people."""
     figures = _Below("figures")
     """The report's figures for papers, PNG and PDF. Absent unless report.figures asks for them."""
+    published = _Below("published.json")
+    """What was pushed to the hub, and the commits."""
     tracker = _Below("wandb")
     """A tracker's offline files."""
     copied = _Below(".copied")

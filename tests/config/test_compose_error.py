@@ -43,6 +43,7 @@ def said(*typed: str) -> str:
         ),
         ("predictions=préd", "Hydra cannot read préd as it is; put quotes inside: 'predictions=\"préd\"'"),
         ("cache_dir=~/c", "Hydra cannot read ~/c as it is; put quotes inside: 'cache_dir=\"~/c\"'"),
+        ("+mix.sources.q.columns.prompt={{q}}", "around a template: '+mix.sources.q.columns.prompt=\"{{q}}\"'"),
         ("stages=[mix,~a]", "inside a list, put quotes around what is not plain: 'stages=[\"...\"]'"),
         ("predictions=a,b", "a list is predictions=[a,b], and one text 'predictions=\"a,b\"'"),
         ("stages=mix", "stages=mix: the value must be a list: stages=[mix]"),

@@ -12,7 +12,7 @@ from sciriff.driver.plan import make
 from sciriff.driver.run_name import run_name
 from sciriff.run.machine import GPU_TYPES
 
-GROUPS = ("model", "mix", "train", "deepspeed", "engine", "eval", "general", "judge", "log", "experiment")
+GROUPS = ("model", "mix", "train", "deepspeed", "engine", "eval", "general", "judge", "log", "publish", "experiment")
 FILES = sorted(path for group in GROUPS for path in (conf_dir() / group).glob("*.yaml"))
 SERVED = {"openai": "gpt_4o", "anthropic": "claude_haiku_4_5", "local": "scitulu_7b"}
 """Engines that ask a server -> a model that it may have."""
@@ -27,10 +27,14 @@ def test_file_composes(path: Path, composed):
     overrides = [f"{path.parent.name}={path.stem}"]
     if path.stem == "custom":
         overrides.append("model.path=some/model")
+    if path.stem == "own":
+        overrides.append("+mix.sources.mine.path=rows.jsonl")
     if path.parent.name == "model":
         overrides.append("train=none")
     if path.parent.name == "engine" and path.stem in SERVED:
         overrides += ["train=none", f"model={SERVED[path.stem]}"]
+    if path.parent.name == "publish" and path.stem == "hub":
+        overrides.append("publish.repo=me/mine")
     config = composed(*overrides)
     if path.parent.name in ("model", "mix"):
         assert getattr(config, path.parent.name).name == path.stem, "the name in the file is the file's name"
@@ -73,8 +77,8 @@ def test_default_is_the_published_recipe(composed):
     assert (train.precision, config.deepspeed.zero_stage) == ("bf16", 3)
     mix = config.mix
     assert (mix.per_task, mix.tulu, mix.include_heldout, mix.context_window) == (1000, "match", False, 4096)
-    assert (mix.sources.sciriff.hub, mix.sources.sciriff.config) == ("allenai/SciRIFF", "4096")
-    assert mix.sources.tulu.hub == "allenai/tulu-v2-sft-mixture"
+    assert (mix.sources["sciriff"].hub, mix.sources["sciriff"].config) == ("allenai/SciRIFF", "4096")
+    assert mix.sources["tulu"].hub == "allenai/tulu-v2-sft-mixture"
     assert (config.eval.split, config.eval.max_new_tokens, config.eval.tasks) == ("validation", 1024, None)
     plan = make(config)
     assert (plan.rows, plan.steps) == (70_714, 1106)

@@ -49,7 +49,7 @@ def test_what_may_change_in_a_started_run():
     training = "num_processes micro_batch_tokens attention cross_entropy activation_checkpointing checkpoint_every"
     how_much = "tasks own_tasks limit samples max_new_tokens max_new_tokens_of thinking_tokens truncation".split()
     unnamed = {
-        *("stages", "dry_run", "run_dir", "cache_dir", "report", "log", "plan", "judge", "general"),
+        *("stages", "dry_run", "run_dir", "cache_dir", "report", "log", "plan", "judge", "general", "publish"),
         "eval.resamples",
         "allow_missing",
         *(f"recreate.{key}" for key in ("out", "workers", "memory_gb", "row_seconds", "add")),
@@ -76,8 +76,8 @@ def test_keys_that_run_code_or_send_data():
         *("engine.python", "engine.extra", "engine.base_url", "engine.api_key_env"),
         *("engine.via", "judge.base_url", "judge.api_key_env", "judge.via"),
         *("general.include", "general.run_code"),
-        *("log.tracker", "log.mode", "log.project", "log.entity"),
-        "train.attention",
+        *("log.tracker", "log.mode", "log.project", "log.entity", "log.artifacts"),
+        *("train.attention", "publish"),
     }
 
 

@@ -28,12 +28,27 @@ for settings in sys.argv[1:]:
 """
 
 
-def read_hub(tmp_path: Path, *sources: dict[str, str], **environment: str) -> list[str]:
+READ_MAPPED = """
+import json, sys
+from sciriff.config import MixSourceConfig
+from sciriff.mix.sources import read_conversations
+from sciriff.mix.tally import MixTally
+for columns in sys.argv[1:]:
+    try:
+        source = MixSourceConfig(hub="someone/data", columns=json.loads(columns), filter={"lang": "de"})
+        rows = read_conversations("lab", source, "error", MixTally())
+        print(json.dumps([[row.dataset, row.id, [turn.content for turn in row.messages]] for row in rows]))
+    except ValueError as error:
+        print(type(error).__name__, error)
+"""
+
+
+def read_hub(tmp_path: Path, *sources: dict[str, str], code: str = READ, **environment: str) -> list[str]:
     """Messages of reading each source, in a process of its own: the libraries read the variables when imported."""
     env = {key: value for key, value in os.environ.items() if not key.startswith("HF_")}
     env |= {"HF_HOME": str(tmp_path / "hf"), **environment}
     done = subprocess.run(
-        [sys.executable, "-c", READ, *map(json.dumps, sources)], env=env, capture_output=True, text=True, timeout=120
+        [sys.executable, "-c", code, *map(json.dumps, sources)], env=env, capture_output=True, text=True, timeout=120
     )
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
@@ -110,3 +125,21 @@ def test_a_gated_or_missing_dataset_says_what_to_do(tmp_path: Path, refusal: tup
         (message,) = read_hub(tmp_path, SOURCE, HF_ENDPOINT=endpoint)
     assert message.startswith("OutOfReach ")
     assert "HF_TOKEN" in message and "https://huggingface.co/datasets/someone/data" in message
+
+
+def test_columns_of_ones_own_are_asked_for(tmp_path: Path) -> None:
+    """By a mapping, a template and a filter; a column that is not there is refused with those that are."""
+    file = io.BytesIO()
+    meta = [{"about": "ants"}, {"about": "bees"}]
+    columns = {"Question": ["one", "two"], "meta": meta, "lang": ["en", "de"], "other": [1, 2], "n": [3, 4]}
+    pq.write_table(pa.table(columns), file)
+    settings = [
+        {"prompt": "{{ Question }} {{ n }}", "completion": "meta.about"},
+        {"prompt": "question", "completion": "meta.about"},
+        {"prompt": "Question", "completion": "meta.abot"},
+    ]
+    with hub_server({"train.parquet": file.getvalue()}) as endpoint:
+        found, *refused = read_hub(tmp_path, *settings, code=READ_MAPPED, HF_ENDPOINT=endpoint)
+    assert json.loads(found) == [["lab", "train:2", ["two 4", "bees"]]]
+    assert all("someone/data split=train: there is no column" in message for message in refused)
+    assert "did you mean 'Question'" in refused[0] and "did you mean 'meta.about'" in refused[1]

@@ -67,9 +67,9 @@ def test_a_folder_without_the_split_is_refused_with_what_is_there(tmp_path: Path
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match="here, but nothing"):
         rows_of(tmp_path / "empty")
-    (tmp_path / "x.csv").write_text("a,b")
-    with pytest.raises(ValueError, match=r"x\.csv: rows are read from"):
-        rows_of(tmp_path / "x.csv")
+    (tmp_path / "x.txt").write_text("a,b")
+    with pytest.raises(ValueError, match=r"x\.txt: rows are read from .*\.csv"):
+        rows_of(tmp_path / "x.txt")
 
 
 @pytest.mark.parametrize(

@@ -132,3 +132,18 @@ def test_layers_that_the_model_lacks(target: str, says: str | None, composed):
     assert len(found) == (says is not None) and (says is None or says in found[0])
     typed = replace(config, model=replace(config.model, path="someone/model"))
     assert target in ("all-linear", "experts") or list(weights.unknown_layers(typed)) == []
+
+
+def test_columns_that_a_table_lacks_are_refused_before_the_start(problems, tmp_path: Path):
+    quiz = tmp_path / "quiz.csv"
+    quiz.write_text("Question text,Answer\nWhy?,So.\n")
+    source, own = f"+mix.sources.quiz.path={quiz}", "+mix.sources.quiz.columns"
+    assert problems(source, f"{own}={{prompt: Question text, completion: Answer}}") == []
+    [problem] = problems(source)
+    assert f"{quiz}: of no known form" in problem and "columns={prompt: Question text, completion: Answer}" in problem
+    [problem] = problems(source, f"{own}={{prompt: Question, completion: Answer}}")
+    assert f"{quiz}: there is no column 'Question'" in problem and "did you mean 'Question text'?" in problem
+    [problem] = problems(source, f"{own}={{promt: Answer}}")
+    assert problem.startswith("mix.sources.quiz.columns.promt: rows have no such field; did you mean 'prompt'?")
+    [problem] = problems("+mix.sources.tulu.filter={dataset: {a: 1}}")
+    assert problem.startswith("mix.sources.tulu.filter.dataset must be a value")

@@ -12,7 +12,7 @@ import torch
 from finetune_runs import Compose, finetune, make_run, tiny_model
 
 from sciriff import config as configuration
-from sciriff.config import SAMPLE, Config, MixSourceConfig, SourcesConfig
+from sciriff.config import SAMPLE, Config, MixSourceConfig
 from sciriff.finetune import model_card
 from sciriff.models import verification
 from sciriff.models.loading import load_model
@@ -168,9 +168,10 @@ MIX_CARD = {
 def published(run: RunDir, **model: Any) -> Config:
     """Return the config as it would be with a model and data from the hub."""
     config = configuration.load(run.config)
-    sources = SourcesConfig(
-        sciriff=MixSourceConfig(hub="allenai/SciRIFF"), tulu=MixSourceConfig(hub="x/y", path="/home/someone/rows")
-    )
+    sources = {
+        "sciriff": MixSourceConfig(hub="allenai/SciRIFF"),
+        "tulu": MixSourceConfig(hub="x/y", path="/home/someone/rows"),
+    }
     settings = {"path": "meta-llama/Llama-2-7b-hf", "license": "llama2", **model}
     return replace(config, model=replace(config.model, **settings), mix=replace(config.mix, sources=sources, path=None))
 

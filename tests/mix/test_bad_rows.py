@@ -69,7 +69,7 @@ def write(path: Path, rows: list[dict], damage: bytes | None = None) -> str:
 
 def read(path: Path, on_bad_row: str) -> tuple[list[str], MixTally]:
     tally = MixTally()
-    rows = read_conversations("source", MixSourceConfig(path=str(path)), on_bad_row, tally)
+    rows = read_conversations("published", MixSourceConfig(path=str(path)), on_bad_row, tally)
     return [row.id for row in rows], tally
 
 
@@ -80,9 +80,9 @@ def check(path: Path, where: str, reason: str, told: str) -> None:
     message = str(caught.value)
     assert message.startswith(f"{where}: {told}") and "mix.on_bad_row=drop" in message and "\n" not in message
     ids, tally = read(path, "drop")
-    assert len(ids) == tally.kept == ROWS - 1 and tally.read == {"source": ROWS}
+    assert len(ids) == tally.kept == ROWS - 1 and tally.read == {"published": ROWS}
     assert tally.reasons == {reason: 1} and tally.dropped[reason].first == [where]
-    assert tally.dropped_by_source == {"source": {reason: 1}}
+    assert tally.dropped_by_source == {"published": {reason: 1}}
 
 
 @pytest.mark.parametrize("suffix", FORMATS)

@@ -3,16 +3,17 @@
 import numpy as np
 from omegaconf import OmegaConf
 
-from sciriff.config import MixConfig, MixSourceConfig, SourceConfig, SourcesConfig
+from sciriff.config import MixConfig, MixSourceConfig, SourceConfig
 from sciriff.mix.card import licenses, token_card, validation_card
 from sciriff.mix.card_page import page, recipe_yaml
 from sciriff.mix.card_table import lines
 from sciriff.mix.tally import MixTally
 from sciriff.mix.validation import Drawn
 
-HUB = SourcesConfig(
-    sciriff=MixSourceConfig(hub="allenai/SciRIFF", config="4096"), tulu=MixSourceConfig(path="/data/tulu.jsonl")
-)
+HUB = {
+    "sciriff": MixSourceConfig(hub="allenai/SciRIFF", config="4096"),
+    "tulu": MixSourceConfig(path="/data/tulu.jsonl"),
+}
 
 
 def card_of(dataset: str, *, wanted: int = 0, drawn: dict[str, Drawn] | None = None) -> dict:
@@ -112,7 +113,7 @@ def test_licences_are_known_of_the_hub_and_told_of_local_rows() -> None:
     told = MixSourceConfig(path="/copy", license="CC BY 4.0")
     other = SourceConfig(hub="someone/else")
     published = SourceConfig(hub="allenai/SciRIFF-train-mix")
-    used = {"a": HUB.sciriff, "b": copy, "c": told, "d": other, "e": published}
+    used = {"a": HUB["sciriff"], "b": copy, "c": told, "d": other, "e": published}
     assert licenses(used) == {"a": "ODC-BY", "b": "unknown", "c": "CC BY 4.0", "d": "unknown", "e": "ODC-BY"}
 
 

@@ -2,11 +2,12 @@
 
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 from mix_rows import fitting, general, names, read, science, write
 
-from sciriff.config import MixConfig, MixSourceConfig, SourcesConfig
+from sciriff.config import MixConfig, MixSourceConfig
 from sciriff.mix.build import build_mix
 from sciriff.tasks import HELD_OUT
 from sciriff.tasks.catalogue import catalogue
@@ -16,16 +17,16 @@ PUBLISHED = {100: 4_144, 200: 8_193, 500: 19_695, 1000: 35_357, 2500: 61_349}
 
 
 @pytest.fixture(scope="module")
-def sources(tmp_path_factory: pytest.TempPathFactory) -> SourcesConfig:
+def sources(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     folder = tmp_path_factory.mktemp("sizes")
     science_rows = [science(entry.name, i) for entry in catalogue().values() for i in range(entry.train)]
     assert len(science_rows) == 70_521
     path = write(folder / "train.jsonl", science_rows)
     general_path = write(folder / "tulu.jsonl", [general("flan", i) for i in range(65_000)])
-    return SourcesConfig(sciriff=MixSourceConfig(path=str(path)), tulu=MixSourceConfig(path=str(general_path)))
+    return {"sciriff": MixSourceConfig(path=str(path)), "tulu": MixSourceConfig(path=str(general_path))}
 
 
-def built(folder: Path, sources: SourcesConfig, **settings: object) -> list[dict]:
+def built(folder: Path, sources: dict[str, Any], **settings: object) -> list[dict]:
     mix = MixConfig(name="test", sources=sources, context_window=None, **settings)  # type: ignore[arg-type]
     build_mix(mix, folder, fitting)
     return read(folder / "train.jsonl")
@@ -33,7 +34,7 @@ def built(folder: Path, sources: SourcesConfig, **settings: object) -> list[dict
 
 @pytest.mark.slow
 @pytest.mark.parametrize("take", ["sample", "first"])
-def test_the_caps_give_the_published_sizes(tmp_path: Path, sources: SourcesConfig, take: str) -> None:
+def test_the_caps_give_the_published_sizes(tmp_path: Path, sources: dict[str, Any], take: str) -> None:
     held_out = {task.name for task in HELD_OUT}
     tasks = {entry.name: entry.train for entry in catalogue().values() if entry.name not in held_out}
     smaller: set[str] = set()
@@ -47,5 +48,5 @@ def test_the_caps_give_the_published_sizes(tmp_path: Path, sources: SourcesConfi
 
 
 @pytest.mark.parametrize("cap", [100, None])
-def test_the_smallest_and_the_largest(tmp_path: Path, sources: SourcesConfig, cap: int | None) -> None:
+def test_the_smallest_and_the_largest(tmp_path: Path, sources: dict[str, Any], cap: int | None) -> None:
     assert len(built(tmp_path, sources, per_task=cap, tulu="none")) == PUBLISHED[cap or 2500]

@@ -3,11 +3,12 @@
 import random
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 from mix_rows import fitting, general, names, read, science, write
 
-from sciriff.config import MixConfig, MixSourceConfig, SourcesConfig
+from sciriff.config import MixConfig, MixSourceConfig
 from sciriff.data.records import Conversation
 from sciriff.mix.build import build_mix
 from sciriff.mix.validation import Drawn, question_digest
@@ -18,14 +19,14 @@ SCIENCE = [science(task, i) for task, rows in TASKS.items() for i in range(rows)
 GENERAL = [general("flan", i) for i in range(40)] + [general("science.scierc_ner", i) for i in range(5)]
 
 
-def sources_of(folder: Path, science_rows: list[dict] = SCIENCE, general_rows: list[dict] = GENERAL) -> SourcesConfig:
-    return SourcesConfig(
-        sciriff=MixSourceConfig(path=str(write(folder / "sciriff" / "train.jsonl", science_rows).parent)),
-        tulu=MixSourceConfig(path=str(write(folder / "tulu.jsonl", general_rows))),
-    )
+def sources_of(folder: Path, science_rows: list[dict] = SCIENCE, general_rows: list[dict] = GENERAL) -> dict[str, Any]:
+    return {
+        "sciriff": MixSourceConfig(path=str(write(folder / "sciriff" / "train.jsonl", science_rows).parent)),
+        "tulu": MixSourceConfig(path=str(write(folder / "tulu.jsonl", general_rows))),
+    }
 
 
-def build(folder: Path, sources: SourcesConfig, **settings: object) -> tuple[list[dict], list[dict], dict[str, Drawn]]:
+def build(folder: Path, sources: dict[str, Any], **settings: object) -> tuple[list[dict], list[dict], dict[str, Drawn]]:
     """(rows of the mix, validation rows, how they were drawn)"""
     folder.mkdir(parents=True, exist_ok=True)
     values = {"context_window": None, "per_task": 5, "validation_rows": 8, **settings}
@@ -124,7 +125,7 @@ def test_forgetting_is_watched_in_a_mix_without_general_rows(tmp_path: Path) -> 
     train, validation, _ = build(tmp_path / "out", sources_of(tmp_path), per_task=0, tulu=10)
     assert datasets(train) == {"flan": 10}
     assert datasets(validation) == {"science.covid_qa": 4, "science.gene_ner": 4, "flan": 8}
-    only_science = SourcesConfig(sciriff=sources_of(tmp_path).sciriff)
+    only_science = {"sciriff": sources_of(tmp_path)["sciriff"]}
     _, validation, drawn = build(tmp_path / "out", only_science, tulu="none")
     assert set(drawn) == {"science"} and len(validation) == 8
 
@@ -145,7 +146,7 @@ def test_the_validation_split_fills_up(tmp_path: Path) -> None:
 
 def test_a_single_file_has_no_other_split(tmp_path: Path) -> None:
     sources = sources_of(tmp_path)
-    sources.sciriff.path += "/train.jsonl"
+    sources["sciriff"].path += "/train.jsonl"
     write(tmp_path / "sciriff" / "validation.jsonl", [science("covid_qa", i) for i in range(100, 120)])
     _, validation, drawn = build(tmp_path / "out", sources, per_task=None, tulu="all")
     assert validation == [] and drawn == {"science": Drawn(), "general": Drawn()}
@@ -157,7 +158,7 @@ def test_a_hub_dataset_without_the_split_has_none(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", str(tmp_path / "cache"))
     hub = tmp_path / "hub"
     write(hub / "train.jsonl", SCIENCE)
-    sources = SourcesConfig(sciriff=MixSourceConfig(hub=str(hub)))
+    sources = {"sciriff": MixSourceConfig(hub=str(hub))}
     train, _, drawn = build(tmp_path / "out", sources, per_task=None, tulu="none")
     assert len(train) == 42 and drawn == {"science": Drawn()}
     write(hub / "validation.jsonl", [science("covid_qa", i) for i in range(100, 105)])
@@ -180,7 +181,7 @@ def test_they_pass_the_filters_and_fit_the_window(tmp_path: Path) -> None:
 
 def test_rows_that_epochs_leave_out_may_watch(tmp_path: Path) -> None:
     sources = sources_of(tmp_path)
-    sources.sciriff.epochs = 0.5
+    sources["sciriff"].epochs = 0.5
     train, validation, drawn = build(tmp_path / "out", sources, per_task=None, tulu="none", validation_rows=100)
     assert len(train) == 21 and len(drawn["science"].rows) == 21 and not names(train) & names(validation)
 

@@ -21,22 +21,22 @@ def mix_size(config: Config) -> tuple[int | None, int | None]:
         finished = read_mix_card(card)
         return finished["rows"], finished["prompt_tokens"]["sum"] + finished["target_tokens"]["sum"]
     mix = config.mix
-    if mix.path or mix.sources.published.path:
+    if mix.path or mix.sources["published"].path:
         return None, None
-    if mix.sources.published.exists:
+    if mix.sources["published"].exists:
         return 70_714, 79_000_000
     science = _science_size(config)
     general = _general_rows(config, science[0] if science else None)
     if science is None or general is None:
         return None, None
-    epochs = mix.sources.sciriff.epochs
-    general = round(general * mix.sources.tulu.epochs)
+    epochs = mix.sources["sciriff"].epochs
+    general = round(general * mix.sources["tulu"].epochs)
     return round(science[0] * epochs) + general, int(science[1] * epochs + general * TULU_ROW_TOKENS)
 
 
 def _science_size(config: Config) -> tuple[int, float] | None:
     """Rows and tokens that the recipe selects, each row counted once; None for rows other than SciRIFF's own."""
-    source, cap = config.mix.sources.sciriff, config.mix.per_task
+    source, cap = config.mix.sources["sciriff"], config.mix.per_task
     if not source.exists or cap == 0:
         return 0, 0.0
     if source.path is not None or source.hub != "allenai/SciRIFF":
@@ -57,7 +57,7 @@ def _enters(mix: MixConfig, entry: CatalogueEntry) -> bool:
 
 
 def _general_rows(config: Config, science: int | None) -> int | None:
-    tulu, source = config.mix.tulu, config.mix.sources.tulu
+    tulu, source = config.mix.tulu, config.mix.source("tulu")
     if tulu == "none" or not source.exists:
         return 0
     if source.path is not None:
@@ -67,5 +67,5 @@ def _general_rows(config: Config, science: int | None) -> int | None:
     if tulu == "match":
         if science is None:
             return None
-        tulu = round(science * source.weight / config.mix.sources.sciriff.weight)
+        tulu = round(science * source.share / config.mix.source("sciriff").share)
     return min(int(tulu), TULU_ROWS)

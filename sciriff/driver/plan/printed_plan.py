@@ -42,6 +42,11 @@ def lines(config: Config, plan: Plan) -> list[str]:
         judge = config.judge
         cap = _cap(judge) if judge.asks else ""
         text.append(f"judge     {judge.model if judge.asks else judge.path} ({judge.provider}){cap}")
+    if "publish" in config.active_stages:
+        targets = ", ".join(
+            f"{target.what} to the {target.kind} repository {target.repo}" for target in config.publish.targets
+        )
+        text.append(f"publish   {targets}, {'private' if config.publish.private else 'PUBLIC'}, once all else is done")
     return text
 
 
@@ -164,6 +169,8 @@ def _training(config: Config, plan: Plan) -> Iterator[str]:
         yield f"attention {plan.slow_attention}"
     if plan.slow_layers is not None:
         yield f"layers    {plan.slow_layers}"
+    if plan.selection is not None:
+        yield f"best      {plan.selection}"
     assert plan.memory is not None
     parts = ", ".join(f"{name} {gib:.1f}" for name, gib in vars(plan.memory).items() if gib)
     yield f"memory    {plan.memory.total:.1f} of {plan.capacity:.0f} GiB a process: {parts}"

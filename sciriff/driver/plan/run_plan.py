@@ -8,6 +8,7 @@ from sciriff.config import CHECKPOINTS_KEPT, Config, nearest
 from sciriff.driver.plan import generation, network, speed
 from sciriff.driver.plan.general import GeneralWorkload, general_hours, general_workload
 from sciriff.driver.plan.mix_size import mix_size
+from sciriff.driver.plan.selection import Selection, selection
 from sciriff.driver.plan.ways_to_fit import Way, ways_to_fit
 from sciriff.models import attention_kernels, layer_kernels
 from sciriff.models.training_memory import GIB, Memory, fits, shape_of, trained_parameters, training_memory
@@ -41,9 +42,13 @@ class Plan:
     disk: float
     """GiB for the model and its checkpoints at the peak."""
     hours: float | None
-    """Hours of training, validation included."""
+    """Hours of training, validation and the answers that choose the best model included."""
     validation_hours: float
     """Hours of validation among them."""
+    training_hours: float | None
+    """Hours of the optimizer steps among them."""
+    selection: Selection | None
+    """Answers by whose scores the best model is chosen (train.best_by=task_mean); None without any."""
     network: network.Traffic | None
     """Traffic between the nodes; None on one node, or if the duration of a step is unknown."""
     price: float | None
@@ -92,13 +97,14 @@ def make(config: Config) -> Plan:
     ways: list[Way] = []
     if memory is not None and on_gpu and not fits(memory, capacity):
         ways = ways_to_fit(config, processes // len(nodes), len(nodes), capacity)
-    traffic = hours = None
+    traffic = hours = training = None
     validation = 0.0
+    chosen = selection(config, rows, tokens, steps, present, processes, len(nodes)) if trains else None
     if rows and tokens is not None and steps is not None:
         tflops = speed.tflops(config, present, processes)
         training = speed.hours(config, rows, tokens, steps, tflops)
         validation = speed.validation_hours(config, rows, tokens, steps, tflops)
-        hours = training + validation
+        hours = training + validation + (chosen.hours or 0.0 if chosen else 0.0)
         if on_gpu and len(nodes) > 1:
             step_tokens = tokens * speed.epochs(config, rows, steps) / steps
             traffic = network.traffic(config, processes, len(nodes), capacity, step_tokens, training * 3600 / steps)
@@ -117,6 +123,8 @@ def make(config: Config) -> Plan:
         disk=_disk(config) if trains else 0.0,
         hours=hours,
         validation_hours=validation,
+        training_hours=training,
+        selection=chosen,
         network=traffic,
         price=None if hours is None or usd is None else hours * processes * usd,
         usd_per_gpu_hour=usd,

@@ -86,7 +86,7 @@ def validation_hours(config: Config, rows: int, tokens: int, steps: int, tflops:
     if train.eval_every is None:
         return 0.0
     times = 1 + -(-steps // train.eval_every)
-    halves = mix.sources.sciriff.exists + mix.sources.tulu.exists
+    halves = len(mix.kinds)
     measured = times * halves * mix.validation_rows * tokens / rows
     return 2 * shape_of(config).active_parameters * measured / (tflops * 1e12) / 3600
 

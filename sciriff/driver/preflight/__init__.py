@@ -1,19 +1,22 @@
 """Check before a run starts that this machine has what it needs: memory, packages, files, disk space."""
 
+import math
 import os
 import socket
 from collections.abc import Iterator
 from pathlib import Path
 
-from sciriff.config import Config, nearest
+from sciriff.config import BEST_ROWS, Config, nearest
+from sciriff.data.selection import origin_of_prompts
 from sciriff.driver.own_tasks import makes_its_instances
 from sciriff.driver.plan import Plan
-from sciriff.driver.preflight import files, general, packages, thoughts, weights
+from sciriff.driver.preflight import files, general, packages, publishing, sources, thoughts, weights
 from sciriff.models.api.service import answering_service, judge_problems
 from sciriff.models.training_memory import fits
 from sciriff.run import machine
 from sciriff.run.nodes import cluster
 from sciriff.run.nodes.cluster import Cluster
+from sciriff.run.number_format import duration
 from sciriff.run.run_dir import RunDir
 from sciriff.run.user_error import UserError
 from sciriff.tasks import catalogue
@@ -35,11 +38,14 @@ def problems(config: Config, plan: Plan) -> Iterator[str]:
     stages = config.active_stages
     yield from anywhere(config)
     yield from too_large(plan)
+    yield from too_much_to_answer(config, plan)
     if plan.imagined:
         return
     yield from packages.missing_packages(config, plan.on_gpu)
     if config.log.tracker == "wandb" and config.log.mode == "online":
         yield from packages.missing_key()
+    if config.log.tracker == "mlflow" and config.log.mode == "online":
+        yield from packages.missing_server()
     if "predict" in stages and config.engine.asks:
         yield from answering_service(config).problems()
     yield from _missing_gpus(config, len(plan.nodes))
@@ -47,7 +53,11 @@ def problems(config: Config, plan: Plan) -> Iterator[str]:
         yield from _busy_port(cluster.here())
     if "judge" in stages:
         yield from judge_problems(config.judge)
+    if "publish" in stages:
+        yield from publishing.unmade(config)
+        yield from publishing.refused_push(config)
     yield from files.missing_files(config)
+    yield from sources.unusable_columns(config)
     yield from files.missing_models(config)
     yield from weights.missing_weights(config)
     yield from thoughts.unknown_parser(config)
@@ -65,6 +75,7 @@ def anywhere(config: Config) -> Iterator[str]:
     yield from weights.unknown_layers(config)
     yield from files.own_outputs(config)
     yield from files.folder_of_runs(config)
+    yield from _nothing_to_choose_by(config)
 
 
 def too_large(plan: Plan) -> Iterator[str]:
@@ -85,13 +96,36 @@ def too_large(plan: Plan) -> Iterator[str]:
         yield plan.generation_problem
 
 
+def too_much_to_answer(config: Config, plan: Plan) -> Iterator[str]:
+    """Answers that choose the best model and take longer than the training itself."""
+    chosen, training = plan.selection, plan.training_hours
+    if chosen is None or chosen.hours is None or training is None or chosen.hours <= training:
+        return
+    enough = math.ceil((config.train.eval_every or 1) * chosen.hours / training)
+    yield (
+        f"train.best_by=task_mean would answer {chosen.prompts:,} prompts {chosen.times:,} times, about "
+        f"{duration(3600 * chosen.hours)}, and the training itself takes about {duration(3600 * training)}: give "
+        f"train.eval_every={enough} or more, fewer train.best_rows (now {config.train.best_rows or BEST_ROWS}), or a "
+        f"larger engine.batch_tokens (now {config.engine.batch_tokens:,})"
+    )
+
+
+def _nothing_to_choose_by(config: Config) -> Iterator[str]:
+    """No prompts for train.best_by=task_mean but those that are reported."""
+    if "train" in config.active_stages and config.train.answers:
+        try:
+            origin_of_prompts(config)
+        except UserError as error:
+            yield str(error)
+
+
 def _unknown_names(config: Config) -> Iterator[str]:
     """Tasks that are not held out, and mix filters that SciRIFF lacks; the mix stage checks those of own rows."""
     held_out, wanted = list(names_of(config.eval.held_out)), config.eval
     if makes_its_instances(config) and config.recreate.templates:  # any of its tasks may have a metric
         held_out += sorted(path.stem for path in Path(config.recreate.templates).glob("*.yaml"))
     filters = [(f"eval.{key}", getattr(wanted, key), held_out) for key in ("tasks", "max_new_tokens_of")]
-    mix, source = config.mix, config.mix.sources.sciriff
+    mix, source = config.mix, config.mix.sources["sciriff"]
     if "mix" in config.active_stages and not mix.path and not source.path and source.hub == "allenai/SciRIFF":
         filters += [(f"mix.{key}", getattr(mix, key), list(known)) for key, known in catalogue.names().items()]
     for key, names, known in filters:

@@ -41,9 +41,7 @@ def missing_files(config: Config) -> Iterator[str]:
 
 
 def _sources(config: Config) -> list[tuple[str, str]]:
-    sources = config.mix.sources
-    named = {"sciriff": sources.sciriff, "tulu": sources.tulu, "published": sources.published}
-    return [(f"mix.sources.{name}.path", source.path) for name, source in named.items() if source.path]
+    return [(f"mix.sources.{name}.path", source.path) for name, source in config.mix.sources.items() if source.path]
 
 
 def missing_models(config: Config) -> Iterator[str]:
