@@ -65,7 +65,7 @@ class Candidates:
         for row in rows:
             if science and row.dataset in self.held_out and not self.mix.include_heldout:
                 tally.drop("of a held-out task", row.name, name, row.dataset)
-            elif not science and row.dataset.startswith(SCIENCE):  # they overlap the held-out tasks
+            elif not science and row.dataset.startswith(f"{SCIENCE}."):  # they overlap the held-out tasks
                 tally.drop(SCIENCE_ROW, row.name, name, row.dataset)
             else:
                 yield self.spool.add(row)

@@ -43,7 +43,7 @@ def token_card(ids: Sequence[str], datasets: Sequence[str], lengths: np.ndarray,
 
     halves: dict[str, list[int]] = {"science": [], "general": []}
     for name, rows in places.items():
-        halves["science" if name.startswith(SCIENCE) else "general"] += rows
+        halves["science" if name.startswith(f"{SCIENCE}.") else "general"] += rows
     by_length = sorted(set(zip(ids, lengths.tolist(), strict=True)), key=lambda row: (-row[1], row[0]))
     return {
         **part(range(len(datasets))),

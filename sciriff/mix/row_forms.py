@@ -31,7 +31,12 @@ TOOLS = {"tool", "tools", "tool_call", "tool_response", "function", "function_ca
 TOOLS |= {"observation", "ipython", "environment"}
 """Roles of turns of programs, for which a mix has no place."""
 
+LABEL = "label"
+"""Column that says, beside prompt and completion, whether the answer is a good one."""
+BESIDE_TEXT = {"text", "id", "dataset", "meta", "metadata", "source", "url", "timestamp", "added", "created"}
+"""Columns of rows for pretraining."""
 EMPTY: tuple[Any, ...] = (None, "", [])
+"""What a table has where a row has no such field."""
 
 SPEAKERS, TEXTS = ("role", "from"), ("content", "value")
 """Keys of a turn: who speaks, and what is said."""
@@ -53,8 +58,8 @@ class Form:
     """Fields that make a row one of this form, and those that it may have beside them."""
 
     needs: tuple[str, ...]
-    may_have: tuple[str, ...] = ()
-    turns: "Callable[[RowForms, Row], Iterator[Message]]" = lambda forms, row: iter(())
+    may_have: tuple[str, ...]
+    turns: "Callable[[RowForms, Row], Iterator[Message]]"
 
     @property
     def name(self) -> str:
@@ -169,11 +174,12 @@ class RowForms:
     def _named(self, row: Row, where: str) -> tuple[str, str]:
         """Dataset and id: the row's own; else those of an `_instance_id`, or the source's name and the place."""
         instance_id = row.get("_instance_id")
-        if instance_id is not None:
+        if instance_id not in EMPTY:
+            label = self.columns.label("_instance_id")
             task, colon, _ = str(instance_id).partition(":")
             if not (task and colon and isinstance(instance_id, str)):
-                raise BadRow("`_instance_id` is not task:split:index")
-            return f"{SCIENCE}.{task}", checked_name(instance_id, "`_instance_id`")
+                raise BadRow(f"{label} is not task:split:index")
+            return f"{SCIENCE}.{task}", checked_name(instance_id, label)
         dataset, row_id = (_as_text(row.get(field), self.columns.label(field)) for field in ("dataset", "id"))
         return (
             checked_name(dataset, self.columns.label("dataset")) if dataset else self.name,
@@ -280,10 +286,6 @@ FORMS = (
     Form(("instruction", "output"), ("input", "system", "thought", "history"), _instructed),
     Form(("input", "output"), ("system", "thought"), _answered),
 )
-LABEL = "label"
-"""Column that says, beside prompt and completion, whether the answer is a good one."""
-BESIDE_TEXT = {"text", "id", "dataset", "meta", "metadata", "source", "url", "timestamp", "added", "created"}
-"""Columns of rows for pretraining."""
 
 
 def _first(turn: Row, keys: tuple[str, ...]) -> Any:

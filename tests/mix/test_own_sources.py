@@ -67,6 +67,12 @@ def test_a_source_of_ones_own_enters_whole_beside_the_others(tmp_path: Path) -> 
     }
 
 
+def test_a_general_source_may_have_a_name_that_begins_with_science(tmp_path: Path) -> None:
+    rows = [{"prompt": f"Why {i}?", "completion": f"So {i}."} for i in range(3)]
+    _, rows, _ = build(tmp_path, {"science_chat": MixSourceConfig(path=str(write(tmp_path / "rows.jsonl", rows)))})
+    assert sorted(names(rows)) == [f"science_chat/rows.jsonl:{i}" for i in (1, 2, 3)]
+
+
 def test_science_rows_of_ones_own_are_capped_by_task_and_matched(tmp_path: Path) -> None:
     rows = [science("covid_qa", i) for i in range(8)] + [science("gene_ner", i) for i in range(3)]
     sources = {
