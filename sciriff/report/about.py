@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from sciriff.config import SAMPLE, Config, ShapeConfig, load
+from sciriff.config import SAMPLE, Config, MixConfig, ShapeConfig, load
 from sciriff.data.mix_card import MixCard
 from sciriff.data.task_card import shared_documents
 from sciriff.report.run_scores import MISSING, RunScores
@@ -146,11 +146,18 @@ def _size(shape: ShapeConfig) -> tuple[str, str]:
     return "Size", f"{billions} parameters{of_each_token}"
 
 
+def _own(mix: MixConfig) -> str:
+    """The sources beside SciRIFF and Tulu, and the total."""
+    own = f"; own sources: {', '.join(mix.own_sources)}" if mix.own_sources else ""
+    total = f"; {mix.tokens:,.0f} tokens" if mix.tokens else f"; {mix.rows:,} rows" if mix.rows else ""
+    return own + total
+
+
 def _training(config: Config) -> Facts:
     train, mix, deepspeed = config.train, config.mix, config.deepspeed
     caps = "all rows" if mix.per_task is None else f"at most {mix.per_task:,} rows"
     window = "any length" if mix.context_window is None else f"within {mix.context_window:,} tokens"
-    chosen = mix.path or f"{mix.name}: {caps} of each science task, general rows: {mix.tulu}, {window}"
+    chosen = mix.path or f"{mix.name}: {caps} of each science task, general rows: {mix.tulu}, {window}{_own(mix)}"
     held_out = "; training rows of the held-out tasks included" if mix.include_heldout else ""
     steps = f", ended after {train.max_steps:,} steps" if train.max_steps else ""
     zero = f"DeepSpeed ZeRO-{deepspeed.zero_stage}" if deepspeed.zero_stage else "plain torch"

@@ -155,7 +155,7 @@ def _cap(server: ServerConfig, usd: float | None = None) -> str:
 def _training(config: Config, plan: Plan) -> Iterator[str]:
     train, zero = config.train, config.deepspeed
     if plan.rows is None:
-        yield "mix       local files: rows and steps are known once they are read (stages=[mix])"
+        yield "mix       rows and steps are known once its sources are read (stages=[mix])"
     else:
         yield f"mix       {plan.rows:,} rows, about {(plan.tokens or 0) / 1e6:.1f}M tokens an epoch"
     method = "" if train.method == "full" else f"{train.method}, "
