@@ -20,7 +20,7 @@ from sciriff.config import SAMPLE, Config, PublishConfig, TrainConfig, load, to_
 from sciriff.config.trust import frozen
 from sciriff.data.mix_card import MixCard
 from sciriff.publish import __main__ as stage
-from sciriff.publish import check, hub
+from sciriff.publish import cards, check, hub
 from sciriff.run.manifest import Manifest, StageRecord
 from sciriff.run.run_dir import RunDir
 from sciriff.run.user_error import UserError
@@ -206,6 +206,15 @@ def test_the_card_has_the_scores_where_the_hub_looks_for_them(finished: RunDir) 
     assert by_name["mean of 2 of 11 columns"].metric_value == 0.3812
     assert "Llama 2 Community License" in card.text and "Made by training." in card.text
     assert "| biored\\_ner/f1 | 51.2 | 40.0 to 60.0 | 40 |" in card.text and "discomat_te/bleu" in card.text
+
+
+def test_scores_by_which_the_model_was_chosen_say_so(finished: RunDir) -> None:
+    scores = json.loads(json.dumps(SCORES))
+    scores["summary"]["columns"]["scierc_ner/f1"]["selected"] = "selected on these prompts"
+    page = cards.of_model(PAGE, loaded(finished), scores, "mit", "model")
+    assert "Selected on these prompts, so that the score of another set may be lower: scierc_ner/f1." in page
+    by_name = {result.metric_name: result for result in ModelCard(page).data.eval_results}
+    assert by_name["scierc_ner/f1"].metric_args == {"n": 40, "note": "selected on these prompts"}
 
 
 def test_adapter_and_mix_have_repositories_and_cards_of_their_own(finished: RunDir, no_card: None) -> None:
