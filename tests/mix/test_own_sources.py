@@ -257,6 +257,8 @@ def test_the_config_of_a_source(composed) -> None:
         (["+mix.sources.mine.weight=2"], r"mine has no rows: give \+mix\.sources\.mine\.path=FILE"),
         (["mix.sources.tulu.kind=science"], r"tulu is general"),
         (["mix.tokens=-5"], r"mix\.tokens=-5\.0 must be above 0"),
+        (["mix.path=x.jsonl", "mix.tokens=2e6"], r"mix\.tokens=2000000 cannot be had of a finished mix"),
+        (["mix=published", "mix.near_duplicates=drop"], r"mix\.near_duplicates=drop cannot be had"),
     ],
 )
 def test_what_no_source_can_be_is_refused(composed, overrides: list[str], message: str) -> None:
