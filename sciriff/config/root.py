@@ -175,7 +175,7 @@ class Config:
         trains = self.train.method != "none" and self.predictions is None
         makes = self.makes_model and self.predictions is None
         lacking = {
-            "model": None if makes else "trains no model (train=none)",
+            "model": None if makes else "trains and merges no model (train=none, merge=none)",
             "adapter": None if trains and self.train.adapts else "trains no adapter (train=lora and train=qlora do)",
             "mix": None if trains else "makes no mix (train=none)",
         }

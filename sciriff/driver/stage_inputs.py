@@ -149,7 +149,7 @@ def of_publish(config: Config, run: RunDir) -> dict[str, str]:
         )
     digests = [file_digest(path) if path.is_file() else "none" for path in (run.scores, run.mix)]
     return {
-        "model": answering if config.train.method != "none" else "none",
+        "model": answering if config.makes_model else "none",
         "cards and scores": value_digest([*digests, stat_digest(run.adapter)]),
         "settings": value_digest([as_dict(config.publish), __version__]),
     }

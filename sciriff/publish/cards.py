@@ -137,16 +137,23 @@ def evaluations(config: Config, scores: Scores) -> Iterator[Any]:
 
 def _about(score: Mapping[str, Any], instances: int | None) -> dict[str, Any]:
     low_and_high = [round(end, DIGITS) for end in score.get("ci95", ())]
-    return {**({"ci95": low_and_high} if low_and_high else {}), **({"n": instances} if instances is not None else {})}
+    chosen = {"note": score["selected"]} if "selected" in score else {}
+    return {
+        **({"ci95": low_and_high} if low_and_high else {}),
+        **({"n": instances} if instances is not None else {}),
+        **chosen,
+    }
 
 
 def _scores(config: Config, scores: Scores, what: str) -> Iterator[str]:
     summary = scores["summary"]
-    rows = []
+    rows, selected = [], dict[str, list[str]]()
     for name, score in columns_and_statistics(summary).items():
         task = name.partition("/")[0]
         n = str(scores["tasks"][task]["n"]) if task in scores["tasks"] else ""
         rows.append((name, *_shown(score), n))
+        if note := dict[str, Any](score).get("selected"):
+            selected.setdefault(note, []).append(name)
     split = (
         f"the {config.eval.split} split of {config.eval.source.hub}" if config.eval.path is None else "local instances"
     )
@@ -162,6 +169,8 @@ def _scores(config: Config, scores: Scores, what: str) -> Iterator[str]:
     notes = {note for score in summary["columns"].values() for note in score.get("ci95_note", "").split(NOTES) if note}
     if notes:
         yield "\n".join(f"- {visible_line(note)}" for note in sorted(notes))
+    for note, names in selected.items():
+        yield f"{note[:1].upper()}{note[1:]}, so that the score of another set may be lower: {', '.join(names)}."
     if summary["missing"]:
         yield f"Not scored: {', '.join(map(visible_line, summary['missing']))}."
     general = scores.get("general")
@@ -188,6 +197,6 @@ def _without_nothing(values: Any) -> Any:
 
 
 def base_licence(model: ModelConfig, head: Mapping[str, Any]) -> str | None:
-    """The licence of the base model: the config's, or the one that its card names."""
-    named = model.license or head.get("license_name") or head.get("license")
+    """The licence of the base model: that of the card, which training or merging wrote, or the config's."""
+    named = head.get("license_name") or head.get("license") or model.license
     return named if isinstance(named, str) else None
