@@ -98,10 +98,11 @@ def facts(config: Config) -> list[tuple[str, Facts]]:
         known = f"the run {author.name}" if author is not None else "not known"
         return [*groups, ("Evaluation", [("Answers", config.predictions), ("Answered by", known), *rules])]
     trained = config.train.method != "none"
+    made = {trained: "the trained model", config.merge.method != "none": "the merged model"}
     source = evaluation.source
     answering = [
         ("Instances", evaluation.path or " ".join(filter(None, (source.hub, source.config, evaluation.split)))),
-        ("Answered by", evaluation.model or ("the trained model" if trained else "the model as it is")),
+        ("Answered by", evaluation.model or made.get(True, "the model as it is")),
         ("Engine", config.engine.name),
         *_sampling(config),
         ("Longest answer", f"{evaluation.max_new_tokens:,} tokens"),
@@ -119,12 +120,23 @@ def _model(config: Config) -> Facts:
     if model.api is not None:
         return [("Name", model.api.name), ("Weights", f"kept by {model.api.provider}")]
     sizes = [_size(model.shape)] if model.shape is not None else []
+    weights = [("Start" if config.train.method != "none" else "Weights", model.path or "random weights, from the seed")]
     return [
-        ("Start" if config.train.method != "none" else "Weights", model.path or "random weights, from the seed"),
+        *(_merge(config) if config.merge.method != "none" else weights),
         *sizes,
         ("Markup", model.chat),
         ("Saved and run in", model.dtype),
     ]
+
+
+def _merge(config: Config) -> Facts:
+    merge = config.merge
+    found = [
+        (f"Merged ({merge.method})", f"{100 * share:.3g} % of {path}")
+        for path, share in zip(merge.models, merge.shares, strict=True)
+    ]
+    settings = {"Base": merge.base, "Density": merge.density, "Seed of the merge": merge.seed}
+    return found + [(what, f"{value}") for what, value in settings.items() if value is not None]
 
 
 def _size(shape: ShapeConfig) -> tuple[str, str]:

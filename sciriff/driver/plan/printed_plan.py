@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from sciriff.config import Config, ServerConfig, ShapeConfig
 from sciriff.driver.plan import answers, speed
 from sciriff.driver.plan.general import leaves_of
+from sciriff.driver.plan.merging import merge_line
 from sciriff.driver.plan.run_plan import Plan, checkpoints
 from sciriff.models.api.prices import Price
 from sciriff.models.attention_kernels import FLASH
@@ -16,7 +17,8 @@ NO_LIMIT = "no entry in general.limit, so all documents: "
 
 def lines(config: Config, plan: Plan) -> list[str]:
     api, shape = config.model.api, config.model.shape
-    what = f"({config.model.path or 'random weights'}){f', {_parameters(shape)}' if shape else ''}"
+    weights = "merged" if "merge" in config.active_stages else config.model.path or "random weights"
+    what = f"({weights}){f', {_parameters(shape)}' if shape else ''}"
     text = [
         f"run       {config.name} in {config.run_dir}",
         f"stages    {', '.join(config.active_stages)}",
@@ -25,6 +27,8 @@ def lines(config: Config, plan: Plan) -> list[str]:
     ]
     if "train" in config.active_stages:
         text += _training(config, plan)
+    if "merge" in config.active_stages:
+        text.append(f"merge     {merge_line(config, plan.disk)}")
     if "predict" in config.active_stages:
         workload = answers.workload(config)
         price = answers.price(config) if workload else None

@@ -64,6 +64,8 @@ def problems(config: Config, plan: Plan) -> Iterator[str]:
     yield from general.asked_of_lm_eval(config)
     if "train" in stages and plan.disk:
         yield from files.full_disk(RunDir(Path(config.run_dir)), plan.disk)
+    if "merge" in stages and plan.disk:
+        yield from files.full_disk(RunDir(Path(config.run_dir)), plan.disk, "merge")
 
 
 def anywhere(config: Config) -> Iterator[str]:
