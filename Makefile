@@ -24,7 +24,7 @@ $(VENV)/.train: pyproject.toml | $(BIN)/python
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.train
-	$(BIN)/python -m pip install --quiet --editable '.[train,qlora,tensorboard,figures,sweeps,families,dev]'
+	$(BIN)/python -m pip install --quiet --editable '.[train,qlora,tensorboard,trackio,mlflow,figures,sweeps,families,dev]'
 	touch $@
 
 # vLLM pins its torch, so it has an environment of its own, to which this checkout lends itself (engine.python). The two

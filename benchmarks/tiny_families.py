@@ -139,6 +139,7 @@ FAMILIES: dict[str, Callable[[int], PretrainedConfig]] = {
         moe_intermediate_size=32,
         n_group=2,
         topk_group=1,
+        topk_method="noaux_tc",  # which transformers takes for granted, and vLLM does not
         first_k_dense_replace=1,
         q_lora_rank=16,
         kv_lora_rank=16,
@@ -199,7 +200,7 @@ FAMILIES: dict[str, Callable[[int], PretrainedConfig]] = {
         mamba_chunk_size=16,
         pad_token_id=0,
     ),
-    "lfm2": _plain("Lfm2Config", layer_types=["conv", "full_attention"], block_auto_adjust_ff_dim=False),
+    "lfm2": _plain("Lfm2Config", layer_types=["conv", "full_attention"], block_auto_adjust_ff_dim=False, conv_dim=128),
     "mamba2": _plain(
         "Mamba2Config", num_heads=4, head_dim=64, state_size=16, n_groups=1, chunk_size=16, pad_token_id=0
     ),

@@ -16,7 +16,7 @@ from sciriff.compare import main
 from sciriff.config import Config
 from sciriff.data.records import Judgement, Prediction
 from sciriff.results.latex_table import escaped
-from sciriff.run.json_lines import write_jsonl
+from sciriff.run.json_lines import read_jsonl, write_jsonl
 from sciriff.run.run_dir import RunDir
 from sciriff.tasks import COLUMNS
 
@@ -120,6 +120,18 @@ def test_a_run_and_its_copy(make, comparing):
         assert (row["difference"], row["p"], row["verdict"], row["detectable"]) == (0, 1, "within noise", None)
         assert row["ci95"] == [0, 0]
     assert printed.count("[0.00, 0.00]") == 4
+
+
+def test_thoughts_of_one_side_alone_are_said(make, comparing):
+    plain, thinking = make("plain", good(0.5)), make("thinking", good(0.5))
+    for path in thinking.predictions.glob("*.jsonl"):
+        rows = [replace(row, thought="Hm.", thought_tokens=2) for row in read_jsonl(path, Prediction)]
+        write_jsonl(path, rows)
+    score.main(config.load(thinking.config), thinking)
+    note = "thoughts before the answers: in thinking alone"
+    for order in ((plain, thinking), (thinking, plain)):
+        assert note in comparing(*(str(run.root) for run in order))[0].splitlines()
+    assert "thoughts" not in comparing("plain", str(make("other", good(0.2)).root))[0]
 
 
 def test_few_differences_are_tested_exactly(make, comparing):

@@ -57,6 +57,12 @@ def steps_written(run: RunDir) -> list[int]:
     return [_values(record.history.item)["_step"] for record in records if record.HasField("history")]
 
 
+def offline_records(run: RunDir, kind: str) -> list[Any]:
+    """The records of one kind, such as `artifact`, in the one offline file of a run."""
+    records = _messages(offline_file(run).read_bytes())
+    return [getattr(record, kind) for record in records if record.WhichOneof("record_type") == kind]
+
+
 def offline_file(run: RunDir) -> Path:
     """The one offline file of a run, in its one folder."""
     (folder,) = (path for path in run.tracker.iterdir() if "run-" in path.name and path.is_dir())

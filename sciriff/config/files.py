@@ -74,7 +74,7 @@ def _with_typed_tables(plain: Any) -> Any:
             if not isinstance(parts[own], dict):
                 raise UserError(f"{key} must have keys of its own, such as {key}.path")
             try:
-                parts[own] = OmegaConf.merge(OmegaConf.structured(kind), parts[own])
+                parts[str(own)] = OmegaConf.merge(OmegaConf.structured(kind), parts.pop(own))
             except ConfigKeyError as error:
                 raise UserError(unknown_key(f"{key}.{error.full_key}")) from None
             except OmegaConfBaseException as error:

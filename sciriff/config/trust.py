@@ -33,7 +33,7 @@ GUARDED = tuple(key for key, known in KEYS.items() if known.runs_or_sends or kno
 """Keys that a folder of unknown origin does not decide."""
 SERVERS = ("engine", "judge")
 SERVER_KEYS = ("base_url", "api_key_env", "via")
-ONLY_ONLINE = ("log.tracker", "log.project", "log.entity")
+ONLY_ONLINE = ("log.tracker", "log.project", "log.entity", "log.artifacts")
 """Keys that send nothing unless log.mode=online, which is guarded, too."""
 LOCAL_DEFAULT = "http://localhost:8000/v1"
 """The address of engine=local and judge=local, which asks this machine alone."""

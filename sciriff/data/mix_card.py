@@ -79,6 +79,20 @@ class ValidationCard(TypedDict):
     by_source: dict[str, WatchedHalf]
 
 
+class SourceCard(TypedDict):
+    """What the recipe asks of a source, and what the mix has of it."""
+
+    kind: str
+    asked: str
+    """The rule, in words."""
+    asked_rows: NotRequired[int]
+    asked_tokens: NotRequired[int]
+    rows: int
+    tokens: int
+    short: NotRequired[str]
+    """One line on why it is less than was asked for, and what to do."""
+
+
 class OverlappingPair(TypedDict):
     """A row of the mix and an evaluation prompt that share text."""
 
@@ -101,6 +115,24 @@ class OverlapCard(TypedDict):
     more_pairs: NotRequired[int]
 
 
+class NearPair(TypedDict):
+    """A row and an earlier one that is nearly the same; `share` of their runs of words are in both, by estimate."""
+
+    row: str
+    like: str
+    share: float
+
+
+class NearCard(TypedDict):
+    """Rows that are nearly the same as an earlier one; only the first two keys if nothing was compared."""
+
+    summary: str
+    checked: int
+    found: NotRequired[int]
+    pairs: NotRequired[list[NearPair]]
+    """The first ones."""
+
+
 class RemarkCard(TypedDict):
     """Rows of the mix of which not all is learnt; without a key where there are none."""
 
@@ -119,15 +151,24 @@ class MixCard(TallyCard, TokenCard, RemarkCard):
     chat: str
     markup_digest: str
     held_out_rows: int
+    sources: NotRequired[dict[str, SourceCard]]
+    """Absent of a finished mix, and in cards of earlier versions."""
     validation: ValidationCard
     overlap: NotRequired[OverlapCard]
     """This and the next exist in the run folder alone: runs with other evaluation prompts share the cache."""
     validation_overlap: NotRequired[OverlapCard]
+    near_duplicates: NotRequired[NearCard]
+    """Absent in cards of earlier versions."""
 
 
 def read_mix_card(path: Path) -> MixCard:
     """Read card.json. UserError names the file that is missing or broken."""
     return read_json(path, MixCard, "the card of a mix", "run the mix stage again")
+
+
+def read_near_duplicates(path: Path) -> NearCard:
+    """Read the cached comparison of the rows of a mix with each other."""
+    return read_json(path, NearCard, "the rows of a mix that are nearly the same", "remove its folder")
 
 
 def read_overlap(path: Path) -> OverlapCard:

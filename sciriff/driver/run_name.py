@@ -7,7 +7,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from sciriff.config import UNNAMED
+from sciriff.config import KNOWN_SOURCES, UNNAMED
 
 SHORT = {"train.learning_rate": "lr", "seed": "s", "train.epochs": "ep", "train.global_batch_size": "bs"}
 """Keys that the field abbreviates; of others the last part stands in the name."""
@@ -24,6 +24,13 @@ def _plain(text: str) -> str:
     """A value as part of a folder name: paths by their last part, lists joined by plus signs."""
     text = "+".join(_last_part(part.strip()) for part in text.strip("[]'\"").split(","))
     return re.sub(r"[^\w.+-]+", "_", text)
+
+
+def _last_words(key: str) -> str:
+    """`weight` of `mix.sources.tulu.weight`; of a source of one's own with its name, `mine-weight`."""
+    *_, section, name = key.split(".")
+    own = key.startswith("mix.sources.") and key.count(".") == 3 and section not in KNOWN_SOURCES
+    return f"{section}-{name}" if own else name
 
 
 def _last_part(path: str) -> str:
@@ -65,6 +72,8 @@ def run_name(overrides: Sequence[str], choices: Mapping[str, str | None]) -> str
         named = [group for group in named if group != "mix"]
     parts += [str(typed.get(group, choices.get(group))) for group in named]
     typed = {key: value for key, value in typed.items() if key not in ("model", "mix")}
+    if choices.get("merge") not in (None, "none"):
+        typed.pop("train", None)  # it can only be none
     if typed.get("train") == "none":
         typed["train"] = "untrained"
         if experiment == "null":
@@ -77,7 +86,7 @@ def run_name(overrides: Sequence[str], choices: Mapping[str, str | None]) -> str
         elif key in SHORT:
             parts.append(SHORT[key] + _plain(typed[key]))
         else:
-            parts.append(f"{key.rsplit('.', 1)[-1]}-{_plain(typed[key])}")
+            parts.append(f"{_last_words(key)}-{_plain(typed[key])}")
     name = "-".join(_plain(part) for part in parts)
     if len(name.encode()) > LONGEST:
         kept = name.encode()[: LONGEST - 9].decode(errors="ignore")

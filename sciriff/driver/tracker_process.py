@@ -16,6 +16,8 @@ from sciriff.track.copied import is_copied
 ERROR = "error: "
 FINISH_TIMEOUT = 120.0
 """Seconds after the end of a run for the tracker to send what is left."""
+UPLOAD_TIMEOUT = 3600.0
+"""The same where artifacts are sent."""
 STOP_TIMEOUT = 30.0
 """Seconds for the same after a stop signal, whose sender may not wait; the next start sends the rest."""
 QUIET = 5.0
@@ -27,6 +29,7 @@ class Tracker:
 
     def __init__(self, config: Config, run: RunDir) -> None:
         self._wanted = config.log.tracker != "none" and bool({"train", "score"} & set(config.active_stages))
+        self._patience = UPLOAD_TIMEOUT if config.log.artifacts else FINISH_TIMEOUT
         self._process: subprocess.Popen[str] | None = None
         self._read_to = 0
         """Bytes of its log that were checked for errors."""
@@ -70,7 +73,7 @@ class Tracker:
         stopped = kind is not None and issubclass(kind, spawn.Stopped)
         if self._process is None:
             return
-        status = _end(self._process, STOP_TIMEOUT if stopped else FINISH_TIMEOUT)
+        status = _end(self._process, STOP_TIMEOUT if stopped else self._patience)
         self.tell()
         again = spawn.command_line([*self._command, TRUST], {})
         if status and stopped:  # a scheduler's signal to all processes also ends W&B's service

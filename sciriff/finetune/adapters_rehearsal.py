@@ -14,6 +14,7 @@ import torch
 
 from sciriff.config import Config
 from sciriff.finetune import adapters
+from sciriff.finetune.disk import writing
 from sciriff.finetune.workers import Workers
 from sciriff.run.run_dir import RunDir
 from sciriff.run.user_error import UserError
@@ -32,7 +33,10 @@ def check(config: Config, language_model: Any, run: RunDir, workers: Workers) ->
             plain = _without_weights(language_model)
             _rehearse_adapter(config, language_model, plain)
             _rehearse_names(config, language_model, plain)
-            _rehearse_numbers(config, kinds, samples, plain, folder)
+            with writing(folder, "Make room there, then resume"):
+                _rehearse_numbers(config, kinds, samples, plain, folder)
+        except OSError as error:  # of the disk, which no other layers would help
+            problem = str(error)
         except Exception as error:  # whatever would fail after the training
             family = type(language_model).__name__
             what = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"

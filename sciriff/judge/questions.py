@@ -10,6 +10,7 @@ from sciriff.data.records import AnswerKey, Judgement
 from sciriff.data.saved_answers import SavedAnswer
 from sciriff.models.api.calls import Reply
 from sciriff.models.api.prices import Price
+from sciriff.models.thought_marks import after_thought
 from sciriff.run.finish_reasons import UNFINISHED_THOUGHT
 from sciriff.run.json_lines import append_jsonl, repair_last_line
 from sciriff.run.messages import show
@@ -86,7 +87,7 @@ class Rows:
         """Write the row of an answered question to the disk. An answer that a batch brings twice is written once."""
         task = next(task for task in HELD_OUT if task.name == about["task"])
         assert task.judged is not None
-        rating = task.judged.rule.read(reply.text)
+        rating = task.judged.rule.read(after_thought(reply.text))
         row = Judgement(
             instance_id=about["instance_id"],
             judge=judge,

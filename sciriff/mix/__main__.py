@@ -13,16 +13,26 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from sciriff.config import ChatSettings, Config, EvalConfig, MixSourceConfig, SourceConfig
-from sciriff.data.mix_card import OWN_HELD_OUT, MixCard, OverlapCard, read_mix_card, read_overlap
+from sciriff.data.mix_card import (
+    OWN_HELD_OUT,
+    MixCard,
+    NearCard,
+    OverlapCard,
+    read_mix_card,
+    read_near_duplicates,
+    read_overlap,
+)
 from sciriff.data.records import Conversation
 from sciriff.data.source_files import HUB_KEYS, source_digest, source_files, validation_split
 from sciriff.data.token_file import TokenFile
 from sciriff.mix import card_table
-from sciriff.mix.build import TRAIN, VALIDATION, build_mix, is_finished, used_sources
+from sciriff.mix.build import TRAIN, VALIDATION, build_mix, is_finished
 from sciriff.mix.cache import build_once
 from sciriff.mix.candidates import datasets_of
-from sciriff.mix.card import licenses, token_card, validation_card
+from sciriff.mix.card import licenses, source_cards, token_card, validation_card
 from sciriff.mix.card_page import page
+from sciriff.mix.choose import used_sources
+from sciriff.mix.near_duplicates import NoPackage, asked_for, near_duplicates_of, rules_digest, uncounted_card
 from sciriff.mix.overlap_check import evaluation_digest, overlap_check, unchecked_card
 from sciriff.mix.recipe import BATCH
 from sciriff.mix.row_forms import row_forms
@@ -86,7 +96,13 @@ def main(config: Config, run: RunDir) -> None:
         held_out = config.eval.held_out
         overlapping = check.overlapping if check else None
         tally, drawn = build_mix(
-            config.mix, into, tokeniser.fitting, overlapping, held_out, may_refuse=tokeniser.may_refuse
+            config.mix,
+            into,
+            tokeniser.fitting,
+            overlapping,
+            held_out,
+            may_refuse=tokeniser.may_refuse,
+            lengths=tokeniser.lengths,
         )
         digest, watched = file_digest(rows), file_digest(validation) if validation.exists() else None
         tokens = TokenFile(tokens_of(rows, digest))
@@ -104,6 +120,10 @@ def main(config: Config, run: RunDir) -> None:
             **token_card(tokens.ids, datasets, tokens.lengths, tokens.target_counts),
             "validation": validation_card(drawn, config.mix.validation_rows, watched, compared=check is not None),
         }
+        if tally.asked:
+            card["sources"] = source_cards(tally, tokens.lengths)
+        if tally.near_duplicates is not None:
+            card["near_duplicates"] = tally.near_duplicates
         if check and config.mix.overlap == "drop":
             card["overlap"] = check.card(left_out=True)
         _write_card(into / "card.json", card)
@@ -116,6 +136,9 @@ def main(config: Config, run: RunDir) -> None:
         card["overlap"] = _overlap_of(config, folder / TRAIN, card["digest"], cache)
         if digest := card["validation"]["digest"]:
             card["validation_overlap"] = _overlap_of(config, folder / VALIDATION, digest, cache)
+
+    if "near_duplicates" not in card:
+        card["near_duplicates"] = _near_duplicates_of(config, folder / TRAIN, card["digest"], cache)
 
     run.mix.parent.mkdir(parents=True, exist_ok=True)
     for digest, cached, rows, tokens in (
@@ -166,6 +189,9 @@ ROW_FILTERS = ("per_task", "tulu", "tasks", "families", "domains", "include_held
 RECIPE = (*ROW_FILTERS, "context_window", "truncate", "take", "seed")
 """Settings of MixConfig that choose among the rows of the sources."""
 
+TOTALS = ("tokens", "rows")
+"""Likewise, but in no recipe where there are none."""
+
 WATCHED_WITHOUT = "validation_without_text_of"
 """Key of the recipe: digest of the evaluation prompts whose text no validation row has."""
 
@@ -180,6 +206,10 @@ def recipe_of(config: Config) -> dict[str, Any]:
     }
     if not is_finished(mix):
         recipe |= {name: getattr(mix, name) for name in RECIPE}
+        recipe |= {name: value for name in TOTALS if (value := getattr(mix, name)) is not None}
+        if mix.near_duplicates == "drop":
+            with asked_for("drop"):
+                recipe["without_near_duplicates"] = rules_digest()
         if mix.validation_rows:
             splits = {name: validation_split(source) for name, source in used.items()}
             recipe["validation_splits"] = {name: source_digest(split) for name, split in splits.items() if split}
@@ -233,6 +263,31 @@ def _overlap_of(config: Config, rows: Path, digest: str, cache: Path) -> Overlap
     return read_overlap(folder / "overlap.json")
 
 
+def _near_duplicates_of(config: Config, rows: Path, digest: str, cache: Path) -> NearCard:
+    """Compare the rows of a finished mix with each other, or take the cached result. UserError where that was asked
+    for and cannot be."""
+    if config.mix.near_duplicates == "none":
+        return uncounted_card("mix.near_duplicates=none")
+
+    def build(into: Path) -> None:
+        _write_card(into / "near.json", near_duplicates_of(rows))
+
+    try:
+        with asked_for(config.mix.near_duplicates):
+            folder = cache / "near_duplicates" / _key(digest, rules_digest())
+    except NoPackage as error:
+        return uncounted_card(str(error))
+    build_once(folder, "near-duplicates", _has_near_duplicates, build)
+    return read_near_duplicates(folder / "near.json")
+
+
+def _has_near_duplicates(folder: Path) -> bool:
+    with suppress(FileNotFoundError, UserError):
+        read_near_duplicates(folder / "near.json")
+        return True
+    return False
+
+
 def _has_overlap(folder: Path) -> bool:
     with suppress(FileNotFoundError, UserError):
         read_overlap(folder / "overlap.json")
@@ -246,7 +301,7 @@ def _has_tokens(rows: int, folder: Path) -> bool:
     return False
 
 
-def _write_card(path: Path, card: MixCard | OverlapCard) -> None:
+def _write_card(path: Path, card: MixCard | OverlapCard | NearCard) -> None:
     write_whole(path, json.dumps(card, indent=2, ensure_ascii=False) + "\n")
 
 
@@ -262,7 +317,7 @@ def _provenance(name: str, source: SourceConfig) -> dict[str, Any]:
     if isinstance(source, MixSourceConfig):
         keys += ("weight", "epochs", "license")
     about = {"digest": source_digest(source), **{key: getattr(source, key) for key in keys}}
-    about |= {key: value for key in ("columns", "filter") if (value := getattr(source, key, None))}
+    about |= {key: value for key in ("kind", "rows", "columns", "filter") if (value := getattr(source, key, None))}
     if source.path is not None and row_forms(name, source):
         about["files"] = [path.name for path in source_files(source)]
     return about

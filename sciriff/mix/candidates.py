@@ -21,12 +21,16 @@ Fitting = Callable[[Iterable[Conversation], float, str], Sequence[int | str | No
 """`Tokeniser.fitting`: (conversations, tokens, mix.truncate) -> last messages each must lose, None if it cannot fit, or
 why it cannot be used."""
 
+Lengths = Callable[[Iterable[Conversation]], list[int]]
+"""`Tokeniser.lengths`: the tokens of conversations that `Fitting` has let in."""
+
 Overlapping = Callable[[Sequence[Conversation]], list[bool]]
 """Whether each conversation holds text of an evaluation prompt."""
 
 Refusals = Callable[[Sequence[Candidate]], list[str | None]]
 """Why each row cannot enter, or None."""
 
+SCIENCE_ROW = "a science row of the general source"
 TOO_LONG = "longer than mix.context_window"
 OVERLAP = "with text of an evaluation prompt"
 
@@ -50,16 +54,19 @@ class Candidates:
     """None if rows are not compared with the evaluation prompts."""
     may_refuse: bool = False
     """Whether the markup may have no form for a row, so that `fitting` looks at each."""
+    lengths: Lengths | None = None
+    """None if no tokens are counted."""
 
     def read(self, name: str, source: SourceConfig, tally: MixTally) -> Iterator[Candidate]:
-        """Put the rows of `sciriff` or `tulu` that may enter into the spool."""
-        science = name == "sciriff"
+        """Put the rows of a source that may enter into the spool."""
+        science = self.mix.kind_of(name) == "science"
+        self.spool.begin(name)
         rows = read_conversations(name, source, self.mix.on_bad_row, tally, self.filter if science else None)
         for row in rows:
             if science and row.dataset in self.held_out and not self.mix.include_heldout:
                 tally.drop("of a held-out task", row.name, name, row.dataset)
-            elif not science and row.dataset.startswith(SCIENCE):  # they overlap the held-out tasks
-                tally.drop("a science row of the general source", row.name, name, row.dataset)
+            elif not science and row.dataset.startswith(f"{SCIENCE}."):  # they overlap the held-out tasks
+                tally.drop(SCIENCE_ROW, row.name, name, row.dataset)
             else:
                 yield self.spool.add(row)
 
@@ -69,7 +76,7 @@ class Candidates:
         A row shortened by mix.truncate=turns cannot enter if its text is in `seen`, to which it is added, and is
         compared as `overlapping` in its short form.
         """
-        measures = self.mix.context_window is not None or self.may_refuse
+        measures = self.mix.context_window is not None or self.may_refuse or self.mix.tokens is not None
         if not measures and overlapping is None:
             return lambda rows: [None] * len(rows)
         progress = Progress(expected)
@@ -98,6 +105,11 @@ class Candidates:
             return reasons
 
         return refusals
+
+    def lengths_of(self, rows: Iterable[Candidate]) -> list[int]:
+        """Tokens of rows that were measured and are not refused."""
+        assert self.lengths is not None
+        return self.lengths(map(self.spool.read, rows))
 
     def _is_seen_when_shorter(self, row: Candidate, surplus: int, seen: set[bytes]) -> bool:
         """Cut `surplus` last messages of a row in the spool; return whether its text is in `seen`, and add it there."""

@@ -5,8 +5,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from sciriff.config import SourceConfig
-from sciriff.data.mix_card import MixPart, TokenCard, TokenCounts, ValidationCard
+from sciriff.data.mix_card import MixPart, SourceCard, TokenCard, TokenCounts, ValidationCard
 from sciriff.mix.sources import SCIENCE
+from sciriff.mix.tally import MixTally
 from sciriff.mix.validation import Drawn
 
 LONGEST = 5
@@ -16,8 +17,10 @@ LICENSES = {
     "allenai/SciRIFF": "ODC-BY",
     "allenai/SciRIFF-train-mix": "ODC-BY",
     "allenai/tulu-v2-sft-mixture": "ODC-BY",
+    "allenai/tulu-3-sft-mixture": "ODC-BY",
+    "allenai/Dolci-Instruct-SFT": "ODC-BY",
 }
-"""Licences on the pages of hub datasets; parts of the Tulu-V2 mixture have further terms of their own."""
+"""Licences on the pages of hub datasets; parts of the mixtures have further terms of their own."""
 
 
 def token_card(ids: Sequence[str], datasets: Sequence[str], lengths: np.ndarray, targets: np.ndarray) -> TokenCard:
@@ -40,7 +43,7 @@ def token_card(ids: Sequence[str], datasets: Sequence[str], lengths: np.ndarray,
 
     halves: dict[str, list[int]] = {"science": [], "general": []}
     for name, rows in places.items():
-        halves["science" if name.startswith(SCIENCE) else "general"] += rows
+        halves["science" if name.startswith(f"{SCIENCE}.") else "general"] += rows
     by_length = sorted(set(zip(ids, lengths.tolist(), strict=True)), key=lambda row: (-row[1], row[0]))
     return {
         **part(range(len(datasets))),
@@ -48,6 +51,28 @@ def token_card(ids: Sequence[str], datasets: Sequence[str], lengths: np.ndarray,
         "by_dataset": {name: part(rows) for name, rows in sorted(places.items())},
         "longest": [{"row": row, "tokens": tokens} for row, tokens in by_length[:LONGEST]],
     }
+
+
+def source_cards(tally: MixTally, lengths: np.ndarray) -> dict[str, SourceCard]:
+    """Say for each source what was asked of it, and the rows and tokens that the mix has. `lengths` (tokens) are of the
+    rows of the mix, in their order."""
+    cards: dict[str, SourceCard] = {}
+    for name, asked in tally.asked.items():
+        of_source = lengths[[origin == name for origin in tally.origins]]
+        card: SourceCard = {
+            "kind": asked.kind,
+            "asked": asked.rule,
+            "rows": len(of_source),
+            "tokens": int(of_source.sum()),
+        }
+        if asked.rows is not None:
+            card["asked_rows"] = asked.rows
+        if asked.tokens is not None:
+            card["asked_tokens"] = asked.tokens
+        if asked.short:
+            card["short"] = "; ".join(asked.short)
+        cards[name] = card
+    return cards
 
 
 def validation_card(

@@ -7,7 +7,7 @@ from typing import Any
 from sciriff.config import MixConfig, MixSourceConfig, as_dict
 from sciriff.config.plain_yaml import written
 from sciriff.data.mix_card import OWN_HELD_OUT, MixCard
-from sciriff.mix.card_table import DATASETS, groups, remarks
+from sciriff.mix.card_table import DATASETS, groups, remarks, source_rows
 from sciriff.results.markdown_table import escaped, markdown_table
 
 
@@ -28,6 +28,8 @@ def page(card: MixCard, mix: MixConfig) -> str:
             ],
         ),
     ]
+    if asked := source_rows(card):
+        sections.append(markdown_table(("source", "kind", "asked for", "rows", "tokens", "share of tokens"), asked))
     if "unknown" in card["licenses"].values():
         sections.append("What is unknown here the config can say: `mix.sources.NAME.license=...`.")
     if card["dropped"]:

@@ -1,6 +1,6 @@
 """Draw the card of a mix as a table for a terminal. Light, so that the driver can print it."""
 
-from sciriff.data.mix_card import FoundRows, MixCard, MixPart
+from sciriff.data.mix_card import FoundRows, MixCard, MixPart, SourceCard
 from sciriff.results.terminal_table import table_lines
 
 HEADER = ("rows", "prompt mean", "max", "target mean", "max", "tokens", "dataset")
@@ -39,6 +39,7 @@ def remarks(card: MixCard) -> list[str]:
         lines.append(f"{name}: revision {commit}{advice}")
     if card["general_missing"]:
         lines.append(f"{card['general_missing']:,} general rows fewer than mix.tulu asks for: the source has no more")
+    lines += _source_remarks(card)
     lines += [f"left out, {part['rows']:,} rows: {reason}" for reason, part in card["dropped"].items()]
     lines += [f"repeated: {rows:,} rows of {name} (epochs)" for name, rows in card["repeated"].items()]
     lines += [f"{count['rows']:,} rows {what}, such as {count['first'][0]}" for count, what in _not_learnt(card)]
@@ -53,7 +54,37 @@ def remarks(card: MixCard) -> list[str]:
         lines.append(f"shortened: {card['shortened']:,} rows have lost their last turns to mix.context_window")
     if card["held_out_rows"]:
         lines.append(f"{card['held_out_rows']:,} rows are of held-out tasks: scores on those are not of unseen tasks")
-    return [*lines, *_validation_remarks(card), *_overlap_remarks(card)]
+    return [*lines, *_validation_remarks(card), *_overlap_remarks(card), *_near_remarks(card)]
+
+
+def source_rows(card: MixCard) -> list[tuple[str, ...]]:
+    """(name, kind, what was asked, rows, tokens, share of the tokens) of each source that the recipe chose from."""
+    sources = card.get("sources", {})
+    whole = sum(part["tokens"] for part in sources.values())
+    return [
+        (name, part["kind"], _asked(part), f"{part['rows']:,}", f"{part['tokens']:,}", f"{part['tokens'] / whole:.1%}")
+        for name, part in sources.items()
+    ]
+
+
+def _asked(part: SourceCard) -> str:
+    if (tokens := part.get("asked_tokens")) is not None:
+        return f"{part['asked']}: {tokens:,}"
+    if (rows := part.get("asked_rows")) is not None and "rows" in part["asked"] and f"{rows:,}" not in part["asked"]:
+        return f"{part['asked']}: {rows:,}"
+    return part["asked"]
+
+
+def _source_remarks(card: MixCard) -> list[str]:
+    """What was asked of each source and what the mix has, where it says more than the caps of SciRIFF and Tulu-V2."""
+    sources = card.get("sources", {})
+    if sources.keys() <= {"sciriff", "tulu"} and not any("%" in part["asked"] for part in sources.values()):
+        return [part["short"] for part in sources.values() if "short" in part]
+    lines = [
+        f"{name} ({kind}): {asked}; {rows} rows, {tokens} tokens, {share} of all"
+        for name, kind, asked, rows, tokens, share in source_rows(card)
+    ]
+    return lines + [part["short"] for part in sources.values() if "short" in part]
 
 
 def _not_learnt(card: MixCard) -> list[tuple[FoundRows, str]]:
@@ -90,6 +121,14 @@ def _validation_remarks(card: MixCard) -> list[str]:
         few = "" if part["rows"] == wanted else f" of the {wanted:,} asked for: no more are left"
         lines.append(f"validation: {part['rows']:,} {half} rows{few}{f' ({origin})' if origin else ''}")
     return lines
+
+
+def _near_remarks(card: MixCard) -> list[str]:
+    """The summary of near-duplicates, and the first pairs."""
+    if (near := card.get("near_duplicates")) is None:
+        return []
+    pairs = near.get("pairs", [])[1:PAIRS]
+    return [near["summary"], *(f"{pair['row']} is nearly {pair['like']} ({pair['share']:.0%})" for pair in pairs)]
 
 
 def _overlap_remarks(card: MixCard) -> list[str]:

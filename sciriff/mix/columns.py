@@ -12,10 +12,10 @@ from sciriff.mix.row_text import BadRow
 from sciriff.run.nearest import nearest, resembling
 from sciriff.run.user_error import UserError
 
-CONTENT = ("messages", "conversations", "prompt", "completion", "instruction", "input", "output", "history")
-"""Fields with text that is learnt or asked."""
-FIELDS = (*CONTENT, "system", "thought", "dataset", "id", "_instance_id", "metadata")
-"""Fields of the forms that rows may have."""
+CONTENT = ("messages", "conversations", "prompt", "completion", "instruction", "input", "output", "history", "thought")
+"""Fields that some forms of rows have."""
+FIELDS = (*CONTENT, "system", "dataset", "id", "_instance_id")
+"""All fields: the others are of every form."""
 MOST_VALUES, LONGEST_VALUE = 1000, 200
 """How many values of a filtered column are noted, to name the nearest, and of how many characters."""
 

@@ -78,8 +78,16 @@ def shuffled(times: Iterable[tuple[int, Candidate]], seed: int) -> list[Candidat
 def in_turn(groups: Iterable[Sequence[Candidate]], purpose: str, seed: int) -> list[Candidate]:
     """Seeded order that takes one row of each group in turn, so that its beginning is balanced."""
     key = partial(_keyed, seed, purpose)
-    turns = zip_longest(*(sorted(group, key=key) for group in groups))
-    return [candidate for turn in turns for candidate in sorted(filter(None, turn), key=key)]
+    return _turns([sorted(group, key=key) for group in groups], key)
+
+
+def one_of_each(groups: Iterable[Sequence[Candidate]], seed: int) -> list[Candidate]:
+    """Order that takes one row of each group in turn, those of a group in the order that they have."""
+    return _turns(groups, partial(_keyed, seed, "turn"))
+
+
+def _turns(groups: Iterable[Sequence[Candidate]], key: Callable[[Candidate], bytes]) -> list[Candidate]:
+    return [candidate for turn in zip_longest(*groups) for candidate in sorted(filter(None, turn), key=key)]
 
 
 def without_duplicates(candidates: Iterable[Candidate], seen: set[bytes]) -> tuple[list[Candidate], list[Candidate]]:

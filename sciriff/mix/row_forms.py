@@ -31,7 +31,12 @@ TOOLS = {"tool", "tools", "tool_call", "tool_response", "function", "function_ca
 TOOLS |= {"observation", "ipython", "environment"}
 """Roles of turns of programs, for which a mix has no place."""
 
+LABEL = "label"
+"""Column that says, beside prompt and completion, whether the answer is a good one."""
+BESIDE_TEXT = {"text", "id", "dataset", "meta", "metadata", "source", "url", "timestamp", "added", "created"}
+"""Columns of rows for pretraining."""
 EMPTY: tuple[Any, ...] = (None, "", [])
+"""What a table has where a row has no such field."""
 
 SPEAKERS, TEXTS = ("role", "from"), ("content", "value")
 """Keys of a turn: who speaks, and what is said."""
@@ -53,8 +58,8 @@ class Form:
     """Fields that make a row one of this form, and those that it may have beside them."""
 
     needs: tuple[str, ...]
-    may_have: tuple[str, ...] = ()
-    turns: "Callable[[RowForms, Row], Iterator[Message]]" = lambda forms, row: iter(())
+    may_have: tuple[str, ...]
+    turns: "Callable[[RowForms, Row], Iterator[Message]]"
 
     @property
     def name(self) -> str:
@@ -87,9 +92,9 @@ class RowForms:
         if there and (self._is_pair(there) or not any(fields.issuperset(form.needs) for form in self._forms)):
             problem = self._formless(fields, there)
             raise UserError(f"{where}: {problem}{problem.details}; {problem.fix}")
-        wanted = self.columns.wanted(there) | self.filter.wanted(there) | ({LABEL} & set(there))
-        if "_instance_id" not in there:
-            wanted.discard("metadata")
+        wanted = self.columns.wanted(there) | self.filter.wanted(there) | {LABEL}
+        if "_instance_id" in fields:
+            wanted.add("metadata")  # of SciRIFF's families and domains
         return [name for name in there if name in wanted]
 
     def conversation(self, raw: Row, where: str) -> Conversation:
@@ -105,7 +110,7 @@ class RowForms:
             )
         if next(message.role for message in messages if message.role != "system") == "assistant":
             raise BadRow(f"the assistant speaks first in {self.columns.label(form.needs[0])}", fix="cut that turn off")
-        return Conversation(*self._named(row, form, where), messages)
+        return Conversation(*self._named(row, where), messages)
 
     def _form(self, row: Row, raw: Row) -> Form:
         """The form of a row. Tables have each column for every row, so that what is empty does not count at first."""
@@ -166,14 +171,15 @@ class RowForms:
                 yield Message("system", text)
         yield from messages
 
-    def _named(self, row: Row, form: Form, where: str) -> tuple[str, str]:
+    def _named(self, row: Row, where: str) -> tuple[str, str]:
         """Dataset and id: the row's own; else those of an `_instance_id`, or the source's name and the place."""
         instance_id = row.get("_instance_id")
-        if form.needs == ("input", "output") and instance_id is not None:
+        if instance_id not in EMPTY:
+            label = self.columns.label("_instance_id")
             task, colon, _ = str(instance_id).partition(":")
             if not (task and colon and isinstance(instance_id, str)):
-                raise BadRow("`_instance_id` is not task:split:index")
-            return f"{SCIENCE}.{task}", checked_name(instance_id, "`_instance_id`")
+                raise BadRow(f"{label} is not task:split:index")
+            return f"{SCIENCE}.{task}", checked_name(instance_id, label)
         dataset, row_id = (_as_text(row.get(field), self.columns.label(field)) for field in ("dataset", "id"))
         return (
             checked_name(dataset, self.columns.label("dataset")) if dataset else self.name,
@@ -280,10 +286,6 @@ FORMS = (
     Form(("instruction", "output"), ("input", "system", "thought", "history"), _instructed),
     Form(("input", "output"), ("system", "thought"), _answered),
 )
-LABEL = "label"
-"""Column that says, beside prompt and completion, whether the answer is a good one."""
-BESIDE_TEXT = {"text", "id", "dataset", "meta", "metadata", "source", "url", "timestamp", "added", "created"}
-"""Columns of rows for pretraining."""
 
 
 def _first(turn: Row, keys: tuple[str, ...]) -> Any:

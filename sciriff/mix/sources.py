@@ -1,6 +1,7 @@
 """Turn the raw rows of a source into conversations, or name the reason why a row cannot be used."""
 
 from collections.abc import Collection, Iterator, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -73,7 +74,7 @@ def read_conversations(
 
     A bad row or a line that cannot be decoded is a UserError with its place and reason; unless `on_bad_row` is `error`,
     it is counted and left out. A file that breaks off is always a UserError. With `science` a row of no science task is
-    a bad row, and the filter selects among the others.
+    of one that has the source's name, or of sciriff a bad row, and the filter selects among them.
     """
 
     def bad_row(where: str, reason: str, details: str = "", fix: str = "fix it") -> None:
@@ -106,7 +107,9 @@ def read_conversations(
         try:
             conversation = conversation_of(row) if forms is None else forms.conversation(row, where)
             if science is not None and not conversation.dataset.startswith(SCIENCE + "."):
-                raise BadRow("a general row among the science rows")
+                if name == "sciriff":
+                    raise BadRow("a general row among the science rows")
+                conversation = replace(conversation, dataset=f"{SCIENCE}.{name}")
         except BadRow as bad:
             bad_row(where, str(bad), bad.details, bad.fix)
             continue

@@ -1,5 +1,6 @@
 """Keep conversations on disk while a mix is built; memory holds a name, a digest and a place of each."""
 
+from bisect import bisect_right
 from pathlib import Path
 from sys import intern
 
@@ -21,6 +22,8 @@ class Spool:
         self._path = path
         self._size = 0
         self._surplus: dict[int, int] = {}
+        self._parts: list[tuple[int, str]] = []
+        """(place of the first row, name) of what was added for each source."""
 
     def __enter__(self) -> "Spool":
         self._file = self._path.open("wb")
@@ -31,6 +34,14 @@ class Spool:
         self._reader.close()
         self._file.close()
         self._path.unlink()
+
+    def begin(self, source: str) -> None:
+        """Note that the rows of this source come next."""
+        self._parts.append((self._size, source))
+
+    def origin(self, candidate: Candidate) -> str:
+        """The source of a row."""
+        return self._parts[bisect_right(self._parts, candidate.place, key=lambda part: part[0]) - 1][1]
 
     def add(self, conversation: Conversation) -> Candidate:
         strings = [conversation.dataset, conversation.id]

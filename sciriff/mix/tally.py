@@ -4,9 +4,11 @@ from collections import Counter
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from sciriff.data.mix_card import TallyCard
+from sciriff.data.mix_card import NearCard, TallyCard
 
 EXAMPLES = 5
+APART = ("asked", "origins", "near_duplicates")
+"""Counts that the card has in another form, or not."""
 
 
 @dataclass
@@ -23,6 +25,18 @@ class Found:
 
 
 @dataclass
+class Asked:
+    """What the recipe asks of a source."""
+
+    kind: str
+    rule: str
+    rows: int | None
+    tokens: int | None
+    short: list[str] = field(default_factory=list)
+    """One line where it has less."""
+
+
+@dataclass
 class MixTally:
     """Counts under the names of TallyCard. Every row that was read is either kept or dropped for one reason."""
 
@@ -32,6 +46,12 @@ class MixTally:
     """Commits of the hub datasets by source, as far as they are known."""
     general_missing: int = 0
     """Rows that mix.tulu asks for and the general source does not have."""
+    asked: dict[str, Asked] = field(default_factory=dict)
+    """By source, unless the mix is a finished one."""
+    origins: list[str] = field(default_factory=list)
+    """Source of each row of the mix, in their order, unless it is a finished one."""
+    near_duplicates: NearCard | None = None
+    """Of the rows that the recipe chooses from, with mix.near_duplicates=drop."""
     repeated: dict[str, int] = field(default_factory=dict)
     """Repetitions of rows in the mix, by source."""
     same_text: int = 0
@@ -55,6 +75,11 @@ class MixTally:
         if dataset is not None:
             self.dropped_by_dataset.setdefault(dataset, Counter())[reason] += 1
 
+    def ask(self, source: str, kind: str, rule: str, *, rows: int | None = None, tokens: int | None = None) -> Asked:
+        """Note what is asked of a source, and return the note."""
+        self.asked[source] = Asked(kind, rule, rows, tokens)
+        return self.asked[source]
+
     @property
     def reasons(self) -> dict[str, int]:
         """Dropped rows by reason."""
@@ -67,7 +92,8 @@ class MixTally:
 
     def card(self) -> TallyCard:
         """The counts for mix/card.json, dropped rows sorted by name."""
-        card: Any = {**vars(self), "read_with_control_characters": asdict(self.read_with_control_characters)}
+        card: Any = {key: value for key, value in vars(self).items() if key not in APART}
+        card |= {"read_with_control_characters": asdict(self.read_with_control_characters)}
         card["read_with_other_thoughts"] = asdict(self.read_with_other_thoughts)
         if not self.read_with_other_thoughts.rows:
             del card["read_with_other_thoughts"]

@@ -47,6 +47,10 @@ class TokenSpool:
         """Return what is not learnt of the conversation with this `to_json` line; None if all is, or it is unknown."""
         return self._remarks.get(_digest(line)) if self._remarks else None
 
+    def length(self, line: bytes) -> int:
+        """Return the tokens of the conversation with this `to_json` line, which was added."""
+        return self._places[_digest(line)][2]
+
     def get(self, line: bytes) -> TokenRow | None:
         """Return the row of the conversation with this `to_json` line; None if it was never added."""
         if (entry := self._places.get(_digest(line))) is None:

@@ -20,7 +20,7 @@ from sciriff.mix.token_spool import TokenRow, TokenSpool
 from sciriff.models.chat_markup import PLAIN, Markup, Rendered, TrainingRow, guarded_marks, jinja_template
 from sciriff.models.tokenizer_template import Inexpressible, template_of
 from sciriff.run.digest import value_digest
-from sciriff.run.json_lines import record_of
+from sciriff.run.json_lines import record_of, to_json
 from sciriff.run.progress import Progress
 from sciriff.run.user_error import UserError
 
@@ -150,6 +150,10 @@ class Tokeniser:
 
     def _keep(self, conversation: Conversation, row: TrainingRow, tokens: int) -> None:
         self._spool.add(conversation, row.ids[:tokens], row.targets[:tokens], row.remark)
+
+    def lengths(self, conversations: Iterable[Conversation]) -> list[int]:
+        """Tokens of conversations that `fitting` has let in, as they are now."""
+        return [self._spool.length(to_json(conversation).encode()) for conversation in conversations]
 
     def remarks(self, mix: Path) -> RemarkCard:
         """Count the rows of a finished mix of which not all is learnt."""

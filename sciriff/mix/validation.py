@@ -3,7 +3,7 @@
 import hashlib
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 
@@ -66,10 +66,10 @@ def noting(conversations: Iterable[Conversation], seen: Marks) -> Iterator[Conve
 
 
 def draw(
-    candidates: Candidates, name: str, source: SourceConfig, spare: Iterable[Sequence[Candidate]], seen: Marks
+    candidates: Candidates, sources: Mapping[str, SourceConfig], spare: Iterable[Sequence[Candidate]], seen: Marks
 ) -> Drawn:
-    """Draw a pool of RESERVE times `mix.validation_rows` rows of a source (`sciriff` or `tulu`), or as many as there
-    are: from the `spare` groups in turn, then from the source's validation split. They are added to `seen`."""
+    """Draw a pool of RESERVE times `mix.validation_rows` rows of the sources of a half, or as many as there are: from
+    the `spare` groups in turn, then from the sources' validation splits. They are added to `seen`."""
     drawn = Drawn()
     wanted = RESERVE * candidates.mix.validation_rows
     refusals = candidates.refusals(wanted, set(), candidates.overlapping)
@@ -92,15 +92,16 @@ def draw(
                     drawn.pool.append((origin, conversation))
 
     take(spare, "left by the caps")
-    if len(drawn.pool) < wanted and (split := validation_split(source)):
-        tally = MixTally()
-        try:
-            rows = list(candidates.read(name, split, tally))
-        except MissingSplit:
-            return drawn
-        groups = by_task(rows).values() if name == "sciriff" else [rows]
-        drawn.left_out.update(tally.reasons)
-        take(groups, "validation split")
+    for name, source in sources.items():
+        if len(drawn.pool) < wanted and (split := validation_split(source)):
+            tally = MixTally()
+            try:
+                rows = list(candidates.read(name, split, tally))
+            except MissingSplit:
+                continue
+            groups = by_task(rows).values() if candidates.mix.kind_of(name) == "science" else [rows]
+            drawn.left_out.update(tally.reasons)
+            take(groups, "validation split")
     return drawn
 
 

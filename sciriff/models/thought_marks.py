@@ -50,3 +50,12 @@ FIELDS = ("reasoning_content", "thinking", "reasoning")
 """Names that the thought of a message has: in templates and in rows."""
 AROUND = tuple((marks.start + marks.label.strip(), marks.end) for marks in IN_VOCABULARY if marks is not CHANNELS)
 """(what stands before a thought, what after it), of marks that an empty thought may have."""
+
+
+def after_thought(text: str) -> str:
+    """The answer in a text whose thought nobody has told apart; empty if the thought does not end. A text without marks
+    is the answer."""
+    for start, end in AROUND:
+        if text.lstrip().startswith(start) or (start not in text and end in text):
+            return text.partition(end)[2]
+    return text

@@ -30,7 +30,7 @@ class Comparison:
     mean: Difference | None
     """Mean of the columns above; None if there is only one."""
     notes: list[str]
-    """Instances and columns that are left out, and why; intervals that are rough."""
+    """Instances and columns that are left out, and why; thoughts of one side alone; intervals that are rough."""
     documents: list[SharedDocuments]
     """Tasks with several instances about one document."""
     general: GeneralComparison | None = None
@@ -48,8 +48,14 @@ def compare(baseline: Group, group: Group, resamples: int) -> Comparison:
     name = mean_name(len(measured), [*baseline.runs, *group.runs])
     of_all = _difference(measured, name, resamples) if len(measured) > 1 else None
     of_general, general_notes = _general(baseline, group, resamples)
-    notes = [*notes, *_interval_notes(measured), *general_notes]
+    notes = [*notes, *_thought_notes(baseline, group), *_interval_notes(measured), *general_notes]
     return Comparison(group, columns, of_all, notes, shared_documents(parts), of_general)
+
+
+def _thought_notes(baseline: Group, group: Group) -> list[str]:
+    """A line if the model of one side thinks before it answers, and that of the other does not."""
+    thinking = [side.name for side in (baseline, group) if any(run.thoughts for run in side.runs)]
+    return [f"thoughts before the answers: in {thinking[0]} alone"] if len(thinking) == 1 else []
 
 
 def _interval_notes(columns: Sequence["_Column"]) -> list[str]:

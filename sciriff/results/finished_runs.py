@@ -53,6 +53,8 @@ class FinishedRun:
     """What each document of its general tasks scored, without texts; None without any."""
     general_scores: dict[str, ColumnScore] = field(default_factory=dict)
     """General task or `mean` -> score, as in scores.json."""
+    thoughts: int = 0
+    """Answers to the held-out tasks that have a thought before them."""
 
 
 def tasks_of(runs: Sequence[FinishedRun]) -> tuple[Task, ...]:
@@ -148,6 +150,7 @@ def read_run(folder: Path) -> FinishedRun:
         tasks=tasks,
         general=general,
         general_scores=general_and_mean(scores.get("general")),
+        thoughts=sum(row["thoughts"]["answers"] for row in scores["tasks"].values() if "thoughts" in row),
     )
 
 

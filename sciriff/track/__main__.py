@@ -20,8 +20,10 @@ from sciriff.run.run_dir import RunDir
 from sciriff.stage import command, taken
 from sciriff.track.copied import note_copied
 from sciriff.track.copying import closed, copy_run
+from sciriff.track.mlflow_sink import mlflow_sink
 from sciriff.track.sink import Sink, TrackerUnreachable
 from sciriff.track.tensorboard_sink import tensorboard_sink
+from sciriff.track.trackio_sink import trackio_sink
 from sciriff.track.wandb_sink import wandb_sink
 
 RETRY_EVERY = 60.0
@@ -30,6 +32,8 @@ RETRY_EVERY = 60.0
 SINKS: dict[str, Callable[[Config, RunDir, bool], contextlib.AbstractContextManager[Sink]]] = {
     "wandb": wandb_sink,
     "tensorboard": tensorboard_sink,
+    "trackio": trackio_sink,
+    "mlflow": mlflow_sink,
 }
 
 
@@ -40,7 +44,7 @@ def copy(config: Config, run: RunDir, follow: bool) -> None:
     while True:
         try:
             with SINKS[config.log.tracker](config, run, follow) as sink:
-                copy_run(run, sink, follow)
+                copy_run(run, sink, follow, config.log.artifacts)
             if Manifest.read(run.manifest).is_over:
                 note_copied(config, run)
             return

@@ -18,4 +18,4 @@ def note_copied(config: Config, run: RunDir) -> None:
 
 def _destination(config: Config) -> str:
     log = config.log
-    return json.dumps([log.tracker, log.mode, log.entity, log.project]) + "\n"
+    return json.dumps([log.tracker, log.mode, log.entity, log.project, *log.artifacts]) + "\n"

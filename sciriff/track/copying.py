@@ -4,6 +4,7 @@ import os
 import select
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,9 @@ from sciriff.results.scores import (
     parsed_general_scores,
     parsed_summary,
 )
+from sciriff.run.manifest import Manifest
 from sciriff.run.run_dir import RunDir
+from sciriff.track.artifacts import tracked_artifacts
 from sciriff.track.logged_tables import tracked_tables
 from sciriff.track.sink import Sink, is_number
 from sciriff.track.tail import Tail
@@ -29,8 +32,9 @@ TOKENS_SO_FAR = "train/tokens_so_far"
 """Tokens of all steps up to this one, an alternative x axis for curves."""
 
 
-def copy_run(run: RunDir, sink: Sink, follow: bool) -> None:
-    """Copy the run folder; with `follow`, also what is added to it until standard input closes."""
+def copy_run(run: RunDir, sink: Sink, follow: bool, artifacts: Sequence[str] = ()) -> None:
+    """Copy the run folder; with `follow`, also what is added to it until standard input closes. `artifacts` are the
+    kinds that follow once all stages are done."""
     tail = Tail(run.metrics)
     # A step is sent when the next one begins: its validation is a row of its own, and a tracker takes nothing more for
     # a step that was sent.
@@ -66,6 +70,9 @@ def copy_run(run: RunDir, sink: Sink, follow: bool) -> None:
     for path in (run.mix_card, run.mix_card_page, run.manifest, run.scores, run.report):
         if path.is_file():
             sink.file(path)
+    if artifacts and Manifest.read(run.manifest).is_over:
+        for artifact in tracked_artifacts(run, artifacts):
+            sink.artifact(artifact)
 
 
 def tag(name: str) -> str:

@@ -27,6 +27,11 @@ class TrackedTable:
     columns: list[str]
     rows: list[list[str]]
 
+    def as_tsv(self) -> str:
+        """The table as text; white space within a cell becomes one space."""
+        lines = ["\t".join(" ".join(cell.split()) for cell in row) for row in (self.columns, *self.rows)]
+        return "\n".join(lines) + "\n"
+
 
 def tracked_tables(run: RunDir) -> Iterator[TrackedTable]:
     """The tables that the run has so far. UserError names a malformed file."""

@@ -10,9 +10,9 @@ from typing import Any
 from sciriff.config import Config, to_yaml
 from sciriff.run.messages import show
 from sciriff.run.run_dir import RunDir
-from sciriff.run.user_error import UserError
+from sciriff.track.artifacts import TrackedArtifact
 from sciriff.track.logged_tables import TrackedTable
-from sciriff.track.sink import is_number
+from sciriff.track.sink import installed, is_number
 
 
 @dataclass
@@ -46,14 +46,15 @@ class TensorboardSink:
     def table(self, table: TrackedTable) -> None:
         """Do nothing: TensorBoard stores no tables."""
 
+    def artifact(self, artifact: TrackedArtifact) -> None:
+        raise AssertionError("refused by the config")
+
 
 @contextlib.contextmanager
 def tensorboard_sink(config: Config, run: RunDir, follow: bool) -> Iterator[TensorboardSink]:
     """Write event files to RUN/tensorboard in place of older ones (steps repeat). UserError without tensorboard."""
-    try:
+    with installed("tensorboard"):
         from tensorboard.summary.writer.event_file_writer import EventFileWriter
-    except ModuleNotFoundError as error:
-        raise UserError(f"log=tensorboard: {error}; `pip install 'sciriff[tensorboard]'`, or log=none") from None
     folder = run.root / "tensorboard"
     for old in folder.glob("events.out.tfevents.*"):
         old.unlink()

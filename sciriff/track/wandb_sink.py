@@ -26,11 +26,17 @@ from sciriff.run.messages import show
 from sciriff.run.run_dir import RunDir
 from sciriff.run.user_error import UserError
 from sciriff.run.visible import visible_line
+from sciriff.track.artifacts import TrackedArtifact
 from sciriff.track.logged_tables import TrackedTable
-from sciriff.track.sink import TrackerUnreachable
+from sciriff.track.sink import TrackerUnreachable, first_line
 
+KINDS = {"mix": "dataset", "model": "model", "adapter": "model", "scores": "evaluation"}
+"""Kind of an artifact -> its type at Weights & Biases."""
+LONGEST_NAME = 128
 FINISH_TIMEOUT = 100
 """Seconds after the end of a run to send what is left; the driver waits a little longer."""
+UPLOAD_TIMEOUT = 3500
+"""The same where artifacts are sent."""
 
 
 @dataclass
@@ -66,6 +72,21 @@ class WandbSink:
         # In the summary a table makes no step of its own, and a server that already has the last step still accepts it.
         self.run.summary[table.name] = wandb.Table(columns=table.columns, data=table.rows)
 
+    def artifact(self, artifact: TrackedArtifact) -> None:
+        """An artifact that training read becomes an input of the run, any other an output, which makes the lineage."""
+        import wandb
+
+        name = re.sub(r"[^A-Za-z0-9_.-]+", "-", f"{self.run.name or 'run'}-{artifact.kind}")[-LONGEST_NAME:]
+        made = wandb.Artifact(name, KINDS[artifact.kind], metadata=artifact.about)
+        for path in artifact.files:
+            made.add_file(str(path), policy="immutable", skip_cache=True)  # otherwise it is copied, twice
+        if not artifact.read:
+            self.run.log_artifact(made)
+        elif self.run.offline:  # use_artifact refuses to work offline, though the file of the run can say it
+            self.run._log_artifact(made, is_user_created=True, use_after_commit=True)
+        else:
+            self.run.use_artifact(made)
+
 
 @contextlib.contextmanager
 def wandb_sink(config: Config, run: RunDir, follow: bool) -> Iterator[WandbSink]:
@@ -88,7 +109,7 @@ def wandb_sink(config: Config, run: RunDir, follow: bool) -> Iterator[WandbSink]
     }
     os.environ.setdefault("WANDB_INIT_TIMEOUT", "60")
     if follow:
-        os.environ.setdefault("WANDB_FINISH_TIMEOUT", str(FINISH_TIMEOUT))
+        os.environ.setdefault("WANDB_FINISH_TIMEOUT", str(UPLOAD_TIMEOUT if config.log.artifacts else FINISH_TIMEOUT))
     if not online:  # online, `wandb login` keeps the user's server and entity in the default folder
         os.environ["WANDB_CONFIG_DIR"] = str(folder / "config")
     taken = f"{folder}: another process copies this run to Weights & Biases; wait until it ends"
@@ -152,11 +173,13 @@ def _wandb_run(wandb: Any, config: Config, run: RunDir, follow: bool) -> Iterato
 
 
 def _in_a_line(error: Exception) -> str:
-    return f"Weights & Biases: {(str(error) or repr(error)).splitlines()[0]}"
+    return f"Weights & Biases: {first_line(error)}"
 
 
 def default_tags(config: Config) -> list[str]:
-    """Default tags: the model, and for a training its mix and method."""
+    """Default tags: the model, and for a training its mix and method, for a merge its method."""
+    if config.merge.method != "none":
+        return [config.model.name, f"merge-{config.merge.method}"]
     return [config.model.name] + ([config.mix.name, config.train.method] if config.train.method != "none" else [])
 
 

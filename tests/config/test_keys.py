@@ -76,7 +76,7 @@ def test_keys_that_run_code_or_send_data():
         *("engine.python", "engine.extra", "engine.base_url", "engine.api_key_env"),
         *("engine.via", "judge.base_url", "judge.api_key_env", "judge.via"),
         *("general.include", "general.run_code"),
-        *("log.tracker", "log.mode", "log.project", "log.entity"),
+        *("log.tracker", "log.mode", "log.project", "log.entity", "log.artifacts"),
         *("train.attention", "publish"),
     }
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from finetune_runs import TRAIN, tiny_model
+from largest_file import largest_file
 
 from sciriff.config import DeepspeedConfig
 from sciriff.finetune import adapters, adapters_rehearsal
@@ -76,6 +77,14 @@ def check(build: Any, name: str, folder: Path, **values: Any) -> Any:
     assert torch.allclose(trained, loaded, atol=1e-5 * scale), (trained - loaded).abs().max()
     assert not torch.allclose(trained, before, atol=1e-2 * scale)
     return model
+
+
+def test_a_full_disk_does_not_blame_the_layers(family: Any, tmp_path: Path) -> None:
+    model = adapted(family("llama"))
+    with largest_file(1000), pytest.raises(ValueError, match=r"rehearsal\.partial could not be .* Make room") as caught:
+        adapters_rehearsal.check(config_of(), model, SimpleNamespace(root=tmp_path), WORKERS)
+    assert "lora_targets" not in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 def quick(names: list[str], *fast: str) -> list[Any]:

@@ -313,6 +313,17 @@ def test_an_answer_that_says_nothing_is_an_unreadable_rating(judged: JudgedConfi
     assert scores["summary"]["columns"][f"{QASPER}/lm_judge_answer"]["value"] == 0.5
 
 
+@pytest.mark.parametrize("begins", ["<think>\n", ""])
+def test_a_thought_that_the_server_leaves_in_the_response_rates_nothing(judged: JudgedConfig, begins: str):
+    """Servers without a reasoning parser do, and without its beginning where their template writes that."""
+    content = begins + "Rating: 1 would be too low.\n</think>\n\nRating: 5"
+    body = json.dumps({"choices": [{"message": {"content": content}, "finish_reason": "stop"}]})
+    with OpenAiServer(lambda prompt, nth: Raw(body.encode())) as server:
+        config = judged(server)
+        scores = judge_and_score(config, make_run(config, [qasper(1)]))
+    assert scores["summary"]["columns"][f"{QASPER}/lm_judge_answer"]["value"] == 1
+
+
 def test_a_response_without_a_word_is_counted_by_name(judged: JudgedConfig, capsys: pytest.CaptureFixture[str]):
     body = json.dumps({"choices": [{"message": {"content": None}, "finish_reason": "stop"}]})
     with OpenAiServer(lambda prompt, nth: Raw(body.encode())) as server:

@@ -91,6 +91,8 @@ def test_a_table_is_read_by_the_same_columns_and_no_others(tmp_path: Path) -> No
         ({"prompt": "Question", "completion": "meta.topik"}, ["no column 'meta.topik'", "did you mean 'meta.topic'?"]),
         ({"prompt": "{{ Quest }}", "completion": "Answer"}, ["no column 'Quest'", "columns.prompt", "'Question'?"]),
         ({"prompt": '{{ row["Quest ion"] }}', "completion": "Answer"}, ["no column 'Quest ion'", "'Question'?"]),
+        ({"metadata": "meta", "prompt": "Question", "completion": "Answer"}, ["columns.metadata", "no such field"]),
+        ({"thought": "Answer", "messages": "Question"}, ["columns has thought, messages", "no form"]),
         ({"propmt": "Question"}, ["columns.propmt", "no such field", "did you mean 'prompt'?"]),
         ({"prompt": "Question", "output": "Answer"}, ["columns has prompt, output", "no form", "`completion`"]),
         ({"prompt": "Question"}, ["without `completion` beside `prompt`", "columns.completion=COLUMN"]),

@@ -266,8 +266,16 @@ def test_what_is_missing_in_a_table_does_not_count(tmp_path: Path) -> None:
 def test_ids_of_sciriff_and_of_ones_own(tmp_path: Path) -> None:
     row = {"input": "q", "output": "a"}
     named = {**row, "_instance_id": "acid_qa:train:3", "dataset": "other"}
-    path = write(tmp_path / "rows.jsonl", [named, row, {**row, "id": 12}, {**row, "id": "x", "dataset": "acids"}])
-    names = ["science.acid_qa/acid_qa:train:3", f"{NAME}/rows.jsonl:2", f"{NAME}/12", "acids/x"]
+    also = {"prompt": "q", "completion": "a", "_instance_id": "base_qa:train:1"}
+    others = [{**row, "id": 12}, {**row, "id": "x", "dataset": "acids"}, also]
+    path = write(tmp_path / "rows.jsonl", [named, row, *others])
+    names = [
+        "science.acid_qa/acid_qa:train:3",
+        f"{NAME}/rows.jsonl:2",
+        f"{NAME}/12",
+        "acids/x",
+        "science.base_qa/base_qa:train:1",
+    ]
     assert [one.name for one in read(path)] == names
     (tmp_path / "elsewhere").mkdir()
     moved = write(tmp_path / "elsewhere" / "rows.jsonl", [row])

@@ -1,5 +1,6 @@
 """Check the packages that a run needs, here and in engine.python's interpreter, and the tracker's API key."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,6 +13,8 @@ from sciriff.run.machine import is_installed
 
 PATIENCE = 120
 """Seconds to wait for another interpreter's answer; its first import from a network file system is slow."""
+MLFLOW = ("mlflow", "sqlalchemy", "alembic")
+"""mlflow-skinny, and what its database needs."""
 LOGIN = """
 import os, sys, wandb
 status = 1
@@ -41,6 +44,8 @@ def missing_packages(config: Config, on_gpu: bool) -> Iterator[str]:
         ("predict", "engine=vllm", here, "vllm", "vllm", other_engine),
         ("general", f"general={config.general.name}", True, "lm_eval", "general", ", or general=none"),
         (None, "log=tensorboard", config.log.tracker == "tensorboard", "tensorboard", "tensorboard", ""),
+        (None, "log=trackio", config.log.tracker == "trackio", "trackio", "trackio", ""),
+        *((None, "log=mlflow", config.log.tracker == "mlflow", name, "mlflow", "") for name in MLFLOW),
         ("report", "report.figures=true", config.report.figures, "matplotlib", "figures", ""),
     ):
         if (stage is None or stage in stages) and needed and not is_installed(package):
@@ -94,3 +99,9 @@ def missing_key() -> Iterator[str]:
             return
         reason = (result.stderr.strip().splitlines() or ["the package wandb gives no reason."])[-1]
     yield f"log=wandb: {reason} log=offline needs no account, and `wandb sync` sends the run later"
+
+
+def missing_server() -> Iterator[str]:
+    """A missing address of MLflow's server."""
+    if not os.environ.get("MLFLOW_TRACKING_URI"):
+        yield "log=mlflow log.mode=online: set MLFLOW_TRACKING_URI to the server, or leave log.mode out"

@@ -27,6 +27,7 @@ def scored(
     """Score the continuations of each prompt, in float32. UserError if the model computes NaN."""
     inputs = padded(model, prompts, last_only, share=True)
     output = model(**inputs.arguments(), **last_only)
+    inputs.go_on_from(output)
     log_probabilities, best = _first(output.logits[:, -1])
     sums = [[0.0] * len(several) for several in continuations]
     greedy = [[True] * len(several) for several in continuations]
@@ -40,7 +41,7 @@ def scored(
                 longer.append((row, number, tokens))
     for chunk in _chunks(longer, len(inputs.mask[0]), batch_tokens):
         rows = torch.tensor([row for row, _, _ in chunk], device=best.device)
-        rest = _rest(model, output.past_key_values, inputs, rows, [tokens for _, _, tokens in chunk])
+        rest = _rest(model, inputs, rows, [tokens for _, _, tokens in chunk])
         for (row, number, _), (values, likely) in zip(chunk, rest, strict=True):
             sums[row][number] += sum(values)
             greedy[row][number] &= likely
@@ -70,7 +71,7 @@ def _chunks(
 
 
 def _rest(
-    model: Any, cache: Any, inputs: Inputs, rows: torch.Tensor, continuations: list[list[int]]
+    model: Any, inputs: Inputs, rows: torch.Tensor, continuations: list[list[int]]
 ) -> Iterator[tuple[list[float], bool]]:
     """For each continuation, of the prompt at its number in `rows`, the log-likelihoods of all tokens but the first
     and whether each is the most likely one."""
@@ -79,12 +80,13 @@ def _rest(
     # Padded on the right, where no token looks.
     ids = torch.tensor([tokens[:-1] + [0] * (longest + 1 - len(tokens)) for tokens in continuations], device=device)
     mask = torch.tensor([[1] * (len(t) - 1) + [0] * (longest + 1 - len(t)) for t in continuations], device=device)
-    cache = copy.deepcopy(cache)  # the next chunk begins there too
+    cache = copy.deepcopy(inputs.cache)  # the next chunk begins there too
     cache.batch_select_indices(rows)
     more = Inputs(
         ids=ids,
         mask=torch.cat([inputs.mask[rows], mask], dim=1),
         positions=inputs.positions[rows, -1:] + 1 + torch.arange(longest, device=device),
+        cache_name=inputs.cache_name,
         cache=cache,
     )
     logits = model(**more.arguments()).logits

@@ -197,7 +197,7 @@ def decoded(
     alive = list(range(len(prompts)))
     for step in range(thinking.longest(max(limits)) if thinking else max(limits)):
         output = model(**inputs.arguments(), **last)
-        inputs.cache = output.past_key_values
+        inputs.go_on_from(output)
         logits = output.logits[:, -1]
         if step == 0 and logits.isnan().any():
             raise UserError(COMPUTES_NAN)

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+import transformers
 from predict_runs import save_lively_model, tiny_model
 
 from sciriff.config import EngineConfig
@@ -52,6 +53,25 @@ def test_it_is_what_transformers_own_generation_gives(model: Any, prompts: list[
             pad_token_id=0,
         )
         assert continued(model, [prompt], [30], end_ids=[2]) == [output[0, len(prompt) :].tolist()]
+
+
+@pytest.mark.parametrize("family", ["Mamba2", "Mamba", "FalconMamba"])
+def test_a_state_space_model_goes_on_from_its_state(family: str, prompts: list[list[int]]) -> None:
+    """Its forward pass names the state otherwise than others name their keys and values, which it passes over."""
+    sizes: dict[str, Any] = {"hidden_size": 32, "num_hidden_layers": 2, "vocab_size": 4096, "state_size": 8}
+    sizes |= {"num_heads": 4, "head_dim": 16, "n_groups": 1, "chunk_size": 8} if family == "Mamba2" else {}
+    torch.manual_seed(1)
+    model: Any = getattr(transformers, f"{family}ForCausalLM")(getattr(transformers, f"{family}Config")(**sizes)).eval()
+    with torch.no_grad():
+        model.get_input_embeddings().weight.mul_(20)
+    answers = continued(model, prompts, [8] * len(prompts), end_ids=[])
+    for prompt, answer in zip(prompts, answers, strict=True):
+        ids = torch.tensor([prompt])
+        for _ in range(8):
+            with torch.no_grad():
+                ids = torch.cat([ids, model(ids, use_cache=False).logits[:, -1].argmax(-1, keepdim=True)], dim=1)
+        assert answer == ids[0, len(prompt) :].tolist()
+    assert len({tuple(answer) for answer in answers}) > 1
 
 
 def test_an_end_token_ends_its_row_only(model: Any, prompts: list[list[int]]) -> None:
