@@ -1,6 +1,7 @@
 """Measure the mix stage at the size of Tulu-V2: time, memory, and tokenization relative to bare `tokenizers`.
 
 python benchmarks/mix.py [--rows 330000] [--compare 20000]
+python benchmarks/mix.py --near-duplicates 8        # the stage with and without them, of eight sources
 
 The sources are generated, the same on every machine: conversations of one to forty answers (3.4 kB on average, some
 far over the context window) with words drawn by Zipf's law from 60,000 invented ones, including a few malformed,
@@ -46,6 +47,8 @@ from sciriff.run.run_dir import RunDir
 
 GOALS = {"memory": 1000, "reading": 60, "ratio": 0.85}
 """MB, MB of jsonl a second, of bare `encode_batch` (which fast tokenizers of transformers call)."""
+NEAR_GOALS = {"ratio": 1.5, "memory": 1500}
+"""Time beside the stage that does not look for near-duplicates, and MB."""
 CHAT = "tulu"
 VOCABULARY = 32_000
 WORDS = 60_000
@@ -159,6 +162,68 @@ def prepared_run(folder: Path, per_task: int) -> RunDir:
     return run
 
 
+def of_many_sources(folder: Path, sources: int, near_duplicates: str) -> RunDir:
+    """A run folder whose config names the generated general rows as so many sources."""
+    run = RunDir(folder / f"run-{near_duplicates}")
+    run.root.mkdir()
+    overrides = [
+        *("model=tiny", f"model.tokenizer={folder / 'tokenizer'}", f"model.shape.vocabulary={VOCABULARY}"),
+        *("mix=own", f"model.chat={CHAT}", "log=none", "name=benchmark", "mix.overlap=none", "mix.on_bad_row=drop"),
+        *(f"+mix.sources.part{number}.path={folder / f'part{number}.jsonl'}" for number in range(sources)),
+        *(f"mix.near_duplicates={near_duplicates}", f"run_dir={run.root}", f"cache_dir={folder / near_duplicates}"),
+    ]
+    register()
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        run.config.write_text(to_yaml(from_container(compose("config", overrides))))
+    return run
+
+
+def measured_near_duplicates(folder: Path, rows: int, sources: int) -> None:
+    """Print time and memory of the stage with near-duplicates counted, and dropped, beside the stage without. One row
+    in twenty is made a copy of an earlier one with a word in fifty changed."""
+    writer, chance = Writer(0), random.Random(0)
+    trained_tokenizer(folder / "tokenizer")
+    made = general_rows(rows, writer, chance)
+    before: list[dict[str, Any]] = []
+    copies = 0
+    for number in range(sources):
+        with (folder / f"part{number}.jsonl").open("w", encoding="utf-8") as file:
+            for i in range(number * rows // sources, (number + 1) * rows // sources):
+                row = next(made)
+                if i % 20 == 3 and before:
+                    row = {**chance.choice(before), "id": f"copy{i}"}
+                    messages = [dict(message) for message in row["messages"]]
+                    for message in messages:
+                        words = message["content"].split(" ")
+                        message["content"] = " ".join("changed" if n % 50 == 9 else w for n, w in enumerate(words))
+                    row["messages"], copies = messages, copies + 1
+                elif len(before) < 20_000:
+                    before.append(row)
+                file.write(dumps(row) + "\n")
+    before.clear()
+    gc.collect()
+    print(f"{rows:,} rows from {sources} sources, {copies:,} of them copies with a word in fifty changed", flush=True)
+    base: dict[str, float] = {}
+    for setting in ("none", "report", "drop"):
+        run = of_many_sources(folder, sources, setting)
+        started = time.perf_counter()
+        child = subprocess.Popen(
+            [sys.executable, "-m", "sciriff.mix", str(run.root), "--trust"], stdout=subprocess.DEVNULL
+        )
+        _, status, usage = os.wait4(child.pid, 0)
+        child.returncode = os.waitstatus_to_exitcode(status)
+        if child.returncode:
+            raise SystemExit(f"the mix stage ended with status {child.returncode}")
+        found = {"wall": time.perf_counter() - started, "CPU": usage.ru_utime + usage.ru_stime}
+        base = base or found
+        card = json.loads(run.mix_card.read_text())
+        print(f"near_duplicates={setting:<8}{card['rows']:>9,} rows in the mix", end="")
+        for what, seconds in found.items():
+            print(f"{seconds:9.1f} s {what} ({seconds / base[what]:.2f} of none)", end="")
+        print(f"{usage.ru_maxrss / 1024:7.0f} MB    goals {NEAR_GOALS['ratio']}, {NEAR_GOALS['memory']} MB", flush=True)
+        print(f"  {card['near_duplicates']['summary']}", flush=True)
+
+
 def measured_stage(run: RunDir) -> tuple[dict[str, float], float]:
     """Seconds of each phase of the stage, recognised by its output, and its peak memory (MB)."""
     started = time.perf_counter()
@@ -234,6 +299,8 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--rows", type=int, default=330_000, help="conversations of the generated source")
     parser.add_argument("--compare", type=int, default=20_000, help="rows on which ours and bare calls alternate")
+    near = "only measure near-duplicates among --rows conversations from so many sources"
+    parser.add_argument("--near-duplicates", type=int, default=0, metavar="SOURCES", help=near)
     arguments = parser.parse_args()
     threads = os.environ.get("RAYON_NUM_THREADS", "as many as cores")
     print(
@@ -243,6 +310,9 @@ def main() -> None:
     print(f", RAYON_NUM_THREADS {threads}, byte-level BPE of {VOCABULARY:,}", flush=True)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
+        if arguments.near_duplicates:
+            measured_near_duplicates(folder, arguments.rows, arguments.near_duplicates)
+            return
         science = max(arguments.rows // 50, 10)
         writer, chance = Writer(0), random.Random(0)
         write_rows(folder / "tulu.jsonl", general_rows(arguments.rows, writer, chance))

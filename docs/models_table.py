@@ -23,7 +23,8 @@ def values(file: Path) -> dict[str, Any]:
 
 
 def has_weights(model: dict[str, Any]) -> bool:
-    return model.get("path") not in (None, "???")
+    path = model.get("path")
+    return path not in (None, "???") and not path.startswith("${")
 
 
 def row(file: Path) -> tuple[str, ...]:

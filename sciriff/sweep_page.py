@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sciriff.config import read
-from sciriff.report.sweep.configs import METHOD, flat_config
+from sciriff.report.sweep.configs import flat_config, is_untrained
 from sciriff.report.sweep.sweep_page import UNREADABLE, LeftOut, render
 from sciriff.results.finished_runs import FinishedRun, find_runs, read_run, read_runs, with_own_names
 from sciriff.results.seeds import pool_seeds
@@ -90,7 +90,7 @@ def _shown_beside(config: Path) -> list[str]:
 
 
 def _is_untrained(run: FinishedRun) -> bool:
-    return flat_config(run.folder).get(METHOD) == "none"
+    return is_untrained(flat_config(run.folder))
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ TINY = {
     "vocab_size": 512,
 }
 """A config.json of no published model."""
-BYTES = {"BF16": 2, "F32": 4, "U8": 1}
+BYTES = {"BF16": 2, "F32": 4, "U8": 1, "I64": 8, "F8_E4M3": 1}
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from sciriff.config.general import GeneralConfig
 from sciriff.config.judge import JudgeConfig
 from sciriff.config.keys import FREE_TO_CHANGE, KEYS, UNNAMED, keys_of, optional_sections, unknown_key
 from sciriff.config.log import LogConfig
+from sciriff.config.merge import MergeConfig
 from sciriff.config.mix import KINDS, KNOWN_SOURCES, MixConfig, MixSourceConfig
 from sciriff.config.model import CHAT_DATE, CHAT_FORMATS, ApiModelConfig, ChatSettings, ModelConfig, ShapeConfig
 from sciriff.config.places import PACKAGE, SAMPLE, conf_dir

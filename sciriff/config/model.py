@@ -218,6 +218,11 @@ class ModelConfig:
             if self.chat != "server":
                 raise UserError(f"model.chat={self.chat}: {self.api.provider} writes the markup, so it must be server")
             return
+        if self.name == "merged" and self.path is None:
+            raise UserError(
+                "model=merged has its weights from merge.models, which names none: give merge=linear "
+                "merge.models=[RUN_OR_FOLDER,...], or choose another model"
+            )
         if self.shape is None and self.path is None:
             raise UserError(
                 "model.shape is not set, and without model.path nothing to read it from: give model.shape=..., "

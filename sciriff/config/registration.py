@@ -9,6 +9,7 @@ import yaml
 from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
 
+from sciriff.config.parents import of_first_parent
 from sciriff.config.places import SAMPLE
 from sciriff.config.root import Config, RecreateRoot
 
@@ -16,8 +17,10 @@ CLOCK = ("tag:yaml.org,2002:str", re.compile(r"[0-9]+(:[0-9]+)+$"))
 
 
 def register() -> None:
-    """The schemas on which conf/config.yaml and conf/recreate.yaml build, and `${sample:NAME}`, a sample file."""
+    """The schemas on which conf/config.yaml and conf/recreate.yaml build, `${sample:NAME}`, a sample file, and
+    `${parent:KEY}`, what a merged model has from its first parent."""
     OmegaConf.register_new_resolver("sample", lambda name: str(SAMPLE / name), replace=True)
+    OmegaConf.register_new_resolver("parent", of_first_parent, replace=True)
     ConfigStore.instance().store("schema", Config)
     ConfigStore.instance().store("recreate_schema", RecreateRoot)
 

@@ -11,6 +11,7 @@ from sciriff.config.eval import EvalConfig
 from sciriff.config.general import GeneralConfig
 from sciriff.config.judge import JudgeConfig
 from sciriff.config.log import LogConfig
+from sciriff.config.merge import MergeConfig
 from sciriff.config.mix import MixConfig
 from sciriff.config.model import ApiModelConfig, ModelConfig, shares_heads
 from sciriff.config.plan import PlanConfig
@@ -22,7 +23,7 @@ from sciriff.config.train import TrainConfig
 from sciriff.run.run_dir import RunDir
 from sciriff.run.user_error import UserError
 
-STAGES = ("recreate", "mix", "train", "predict", "general", "judge", "score", "report", "publish")
+STAGES = ("recreate", "mix", "train", "merge", "predict", "general", "judge", "score", "report", "publish")
 
 
 @dataclass
@@ -43,6 +44,7 @@ class Config:
     report: ReportConfig = setting(role=HOW, factory=ReportConfig)
     plan: PlanConfig = setting(role=HOW, factory=PlanConfig)
     recreate: RecreateConfig = setting(role=BOTH, factory=RecreateConfig)
+    merge: MergeConfig = setting(role=LEARNT, factory=MergeConfig)
     publish: PublishConfig = setting(role=HOW, factory=PublishConfig)
 
     name: str | None = setting(None, HOW, may_change=False)
@@ -75,6 +77,8 @@ class Config:
             )
         if self.name is not None and ("/" in self.name or self.name in ("", ".", "..")):
             raise UserError(f"name={self.name!r} must be a plain folder name")
+        if self.merge.method != "none":
+            self._check_merge()
         if "train" in self.active_stages:
             self._check_training()
         if "predict" in self.active_stages:
@@ -91,11 +95,14 @@ class Config:
             self._check_publishing()
         if self.model.api is None and "predict" in self.active_stages and self.engine.name == "anthropic":
             raise UserError(f"engine=anthropic has no model={self.model.name}; its models are model=claude_...")
-        if {"train", "predict"} <= set(self.active_stages) and self.engine.asks:
-            raise UserError(
-                f"engine={self.engine.name} asks a server, and none has the model that this run trains: choose "
-                "engine=vllm; or train first, serve the run's model, and then run stages=[predict,score,report]"
-            )
+        if "predict" in self.active_stages and self.engine.asks:
+            for stage, verb in (("train", "trains"), ("merge", "merges")):
+                if stage in self.active_stages:
+                    raise UserError(
+                        f"engine={self.engine.name} asks a server, and none has the model that this run {verb}: choose "
+                        f"engine=vllm; or {stage} first, serve the run's model, and then run "
+                        "stages=[predict,score,report]"
+                    )
         ways, shape = self.engine.tensor_parallel, self.model.shape if self.eval.model is None else None
         if "predict" in self.active_stages and shape and not shares_heads(shape.heads, shape.kv_heads, ways):
             raise UserError(
@@ -151,11 +158,24 @@ class Config:
         if not api.takes_temperature and self.engine.top_p < 1:
             raise UserError(f"engine.top_p={self.engine.top_p:g}: model={model} takes neither it nor a temperature")
 
+    def _check_merge(self) -> None:
+        merge = f"merge={self.merge.method}"
+        if self.train.method != "none":
+            raise UserError(
+                f"{merge} makes the model of merge.models, and train={self.train.method} trains one: leave one of them "
+                "out (train=none, merge=none); a merged model is trained in a run of its own, by model.path=RUN/model"
+            )
+        if self.eval.model is not None:
+            raise UserError(f"eval.model={self.eval.model} would answer instead of what {merge} makes: leave one out")
+        if self.model.api is not None:
+            raise UserError(f"{merge} makes weights, and model={self.model.name} is behind an API: leave model out")
+
     def _check_publishing(self) -> None:
         """UserError for what the run will not have made."""
         trains = self.train.method != "none" and self.predictions is None
+        makes = self.makes_model and self.predictions is None
         lacking = {
-            "model": None if trains else "trains no model (train=none)",
+            "model": None if makes else "trains and merges no model (train=none, merge=none)",
             "adapter": None if trains and self.train.adapts else "trains no adapter (train=lora and train=qlora do)",
             "mix": None if trains else "makes no mix (train=none)",
         }
@@ -168,7 +188,9 @@ class Config:
     def _check_training(self) -> None:
         mix, stage = self.mix, f"deepspeed.zero_stage={self.deepspeed.zero_stage}"
         if not mix.exists:
-            raise UserError("mix has no source: give mix.sources.sciriff.path=FOLDER, or choose a mix")
+            raise UserError(
+                "mix has no source: give mix.sources.sciriff.path=FOLDER, +mix.sources.NAME.path=FILE or a mix=..."
+            )
         if self.deepspeed.zero_stage and self.train.method == "qlora":
             raise UserError(
                 f"train=qlora does not go with {stage}, which cannot share out four-bit weights: choose "
@@ -214,6 +236,7 @@ class Config:
             "recreate": self.recreate.out is not None,
             "mix": self.train.method != "none" and self.predictions is None,
             "train": self.train.method != "none" and self.predictions is None,
+            "merge": self.merge.method != "none" and self.predictions is None,
             "predict": self.predictions is None,
             "general": self.measures_general,
             "judge": self.judge.provider != "none",
@@ -222,18 +245,23 @@ class Config:
         return [stage for stage in STAGES if stage in self.stages and active.get(stage, True)]
 
     @property
+    def makes_model(self) -> bool:
+        """Whether the model that answers is one of the run's own, trained or merged."""
+        return self.train.method != "none" or self.merge.method != "none"
+
+    @property
     def measures_general(self) -> bool:
         """Whether the run has general tasks, be it that their stage is not among the chosen ones."""
         return bool(self.general.tasks) and self.predictions is None
 
     @property
     def answering_model(self) -> ModelConfig:
-        """The model that answers: `eval.model`, else the one that this run trains, else `model`. Under
+        """The model that answers: `eval.model`, else the one that this run trains or merges, else `model`. Under
         eval.parity=reference it computes in float16, as the original code has vLLM do."""
         model = replace(self.model, dtype="float16") if self.eval.parity == "reference" else self.model
         if self.eval.model is not None:
             return replace(model, path=self.eval.model, tokenizer=None, revision=None)
-        if self.train.method != "none":
+        if self.makes_model:
             return replace(model, path=str(RunDir(Path(self.run_dir)).model), tokenizer=None, revision=None)
         return model
 

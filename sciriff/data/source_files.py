@@ -19,17 +19,6 @@ def source_files(source: SourceConfig) -> list[Path]:
     Their names begin with the split's name; if none does, all files count that do not begin with another split's. CSV
     and TSV files of a folder count where it has no others: tables of figures lie beside rows.
     """
-    chosen = _files_of_split(source)
-    return [file for file in chosen if not is_table(file)] or chosen
-
-
-def tables_left_out(source: SourceConfig) -> list[Path]:
-    """CSV and TSV files of the split that do not count, as they lie beside others."""
-    read = source_files(source)
-    return [file for file in _files_of_split(source) if file not in read]
-
-
-def _files_of_split(source: SourceConfig) -> list[Path]:
     assert source.path is not None
     path = Path(source.path).expanduser()
     if path.is_file():
@@ -38,15 +27,36 @@ def _files_of_split(source: SourceConfig) -> list[Path]:
         return [path]
     if not path.is_dir():
         raise UserError(f"{path}: there is no such file or folder")
-    entries = sorted(entry for entry in path.iterdir() if not entry.name.startswith("."))
-    files = [entry for entry in entries if entry.is_file() and entry.name.endswith(SUFFIXES)]
-    others = tuple(name for name in SPLITS if name != source.split)
-    chosen = [file for file in files if file.name.startswith(source.split)]
-    chosen = chosen or [file for file in files if not file.name.startswith(others)]
+    chosen = _of_split(_files_that_count(path), source.split)
     if not chosen:
+        entries = sorted(entry for entry in path.iterdir() if not entry.name.startswith("."))
         found = ", ".join(entry.name + "/" * entry.is_dir() for entry in entries[:8]) or "nothing"
         raise UserError(f"{path}: no {', '.join(SUFFIXES)} file of the split {source.split!r} here, but {found}")
     return chosen
+
+
+def tables_left_out(source: SourceConfig) -> list[Path]:
+    """CSV and TSV files of the split in a folder of other files, which do not count."""
+    path = Path(source.path or "").expanduser()
+    files = _files(path) if source.path is not None and path.is_dir() else []
+    tables = [file for file in files if is_table(file)]
+    return _of_split(tables, source.split) if len(tables) < len(files) else []
+
+
+def _files(folder: Path) -> list[Path]:
+    entries = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
+    return [entry for entry in entries if entry.is_file() and entry.name.endswith(SUFFIXES)]
+
+
+def _files_that_count(folder: Path) -> list[Path]:
+    files = _files(folder)
+    return [file for file in files if not is_table(file)] or files
+
+
+def _of_split(files: list[Path], split: str) -> list[Path]:
+    others = tuple(name for name in SPLITS if name != split)
+    chosen = [file for file in files if file.name.startswith(split)]
+    return chosen or [file for file in files if not file.name.startswith(others)]
 
 
 def instances_source(evaluation: EvalConfig) -> SourceConfig:
@@ -65,8 +75,8 @@ def validation_split(source: SourceConfig) -> SourceConfig | None:
         return None
     if source.path is not None:
         path = Path(source.path).expanduser()
-        names = [entry.name for entry in path.iterdir()] if path.is_dir() else []
-        if not any(name.startswith("validation") and name.endswith(SUFFIXES) for name in names):
+        files = _files_that_count(path) if path.is_dir() else []
+        if not any(file.name.startswith("validation") for file in files):
             return None
     return replace(source, split="validation")
 

@@ -8,6 +8,7 @@ from sciriff.config import Config, from_container, keys_of
 from sciriff.driver.model_shape import with_shape
 from sciriff.driver.own_tasks import with_own_tasks
 from sciriff.driver.run_name import default_name, typed_overrides
+from sciriff.models import mergeable
 
 
 def checked(composed: DictConfig) -> Config:
@@ -17,6 +18,8 @@ def checked(composed: DictConfig) -> Config:
         if setting.path and (value := getattr(part, name)) is not None:
             paths = [_absolute(path, setting.or_hub_id) for path in ([value] if isinstance(value, str) else value)]
             setattr(part, name, paths[0] if isinstance(value, str) else paths)
+    if "merge" in config.active_stages:
+        mergeable.check(config.merge, config.model)
     return with_shape(with_own_tasks(config), _typed_context(composed))
 
 

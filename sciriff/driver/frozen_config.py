@@ -6,6 +6,7 @@ from sciriff.config import (
     FREE_TO_CHANGE,
     Config,
     GeneralConfig,
+    MergeConfig,
     PublishConfig,
     RecreateConfig,
     as_dict,
@@ -21,6 +22,7 @@ from sciriff.run.whole_file import write_whole
 SINCE_THEN = {
     "recreate": as_dict(RecreateConfig()),
     "general": as_dict(GeneralConfig()),
+    "merge": as_dict(MergeConfig()),
     "publish": as_dict(PublishConfig()),
 }
 """Sections that a run of an earlier version lacks: it had what is their default."""

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from sciriff.config import Config, ShapeConfig, read, shape_of_values
+from sciriff.models.stored_formats import NO_MODEL, is_no_model
 from sciriff.run.digest import file_digest
 from sciriff.run.messages import say
 from sciriff.run.run_dir import RunDir
@@ -83,8 +84,6 @@ def _of_this_run(config: Config, source: str) -> ShapeConfig | None:
 def read_shape(key: str, source: str, revision: str | None, config: Config) -> ShapeConfig:
     """Read the shape of a folder or hub id, the value of `key`, once in this process; what was found is kept in
     cache_dir. UserError says in one line why it cannot be read, and what to do."""
-    from sciriff.driver.preflight.files import NO_MODEL, is_no_model  # with the plan, which --help does not need
-
     if is_no_model(source):
         raise UserError(f"{key}={source} {NO_MODEL}")
     about = Path(source) / "config.json"

@@ -17,6 +17,7 @@ from sciriff.driver.stage_inputs import changed
 from sciriff.driver.stages import STAGES, Stage
 from sciriff.driver.tracker_process import Tracker
 from sciriff.mix import card_table
+from sciriff.publish.record import read_published
 from sciriff.results.score_tables import write_tables
 from sciriff.results.scores import read_scores
 from sciriff.results.summary_table import summary_lines
@@ -78,6 +79,8 @@ def run(config: Config, again: str, progress: ProgressSinceStart, wait: bool = F
         if config.report.beside:
             compared = shlex.join([*config.report.beside, str(run.root)])
             say(f"differences with intervals: python -m sciriff.compare {compared}")
+    for pushed in read_published(run.published) if "publish" in config.active_stages else ():
+        say(f"published: {pushed['url']} ({'private' if pushed['private'] else 'public'}, {pushed['revision']})")
     return mean
 
 

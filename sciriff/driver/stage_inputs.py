@@ -8,6 +8,7 @@ from sciriff import __version__
 from sciriff.config import TRAIN_SPLIT, VALIDATION_ROWS, Config, ModelConfig, as_dict, what_decides
 from sciriff.data.selection import origin_of_prompts, train_split
 from sciriff.data.source_files import instances_source, source_digest, validation_split
+from sciriff.models.mergeable import parents_of
 from sciriff.run import machine
 from sciriff.run.digest import file_digest, stat_digest, tree_digest, value_digest
 from sciriff.run.manifest import Manifest
@@ -67,6 +68,19 @@ def of_training(config: Config, run: RunDir) -> dict[str, str]:
         "recipe": value_digest(recipe),
         **({"validation rows": file_digest(run.validation)} if chooses else {}),
         **({"prompts that choose": _selection_digest(config, run)} if config.train.answers else {}),
+    }
+
+
+def of_merge(config: Config, run: RunDir) -> dict[str, str]:
+    """The parents' files count as those of a model that is trained; its markup and precision are the merged model's."""
+    how, found = what_decides(config, "merge"), []
+    for one in parents_of(config.merge):
+        place = one.path if one.folder is None else str(one.folder)
+        alone = replace(_taught(config), name="merged", path=place, tokenizer=None, revision=None, shape=None)
+        found.append(_model_digest(alone, weights=True))
+    return {
+        "models": value_digest(found),
+        "method": value_digest([how["method"], config.merge.shares, how["density"], how["seed"]]),
     }
 
 
@@ -135,7 +149,7 @@ def of_publish(config: Config, run: RunDir) -> dict[str, str]:
         )
     digests = [file_digest(path) if path.is_file() else "none" for path in (run.scores, run.mix)]
     return {
-        "model": answering if config.train.method != "none" else "none",
+        "model": answering if config.makes_model else "none",
         "cards and scores": value_digest([*digests, stat_digest(run.adapter)]),
         "settings": value_digest([as_dict(config.publish), __version__]),
     }

@@ -80,6 +80,7 @@ _TABLE = (
         on_all_nodes=lambda config: True,
         stops_by_request=True,
     ),
+    Stage("merge", stage_inputs.of_merge, ("model",), _module("merge"), scratch=("partial_model",)),
     Stage(
         *("predict", stage_inputs.of_prediction, ("predictions", "general_answers"), _prediction),
         prepares=lambda config: "general.requests" if "general" in config.active_stages else None,

@@ -17,8 +17,7 @@ from sciriff.finetune.backends import Backend
 from sciriff.finetune.packing import concatenate
 from sciriff.finetune.workers import Workers
 from sciriff.models import verification
-from sciriff.models.chat_markup import end_ids, saved_template
-from sciriff.models.loading import load_tokenizer
+from sciriff.models.model_folder import put_in_place, write_small_files
 from sciriff.run.json_lines import read_jsonl
 from sciriff.run.run_dir import RunDir
 from sciriff.run.user_error import UserError
@@ -62,7 +61,7 @@ def write(
         if config.train.adapts:
             adapters.save(language_model, weights, config.train, config.model, adapter)
             (adapter / "README.md").write_text(model_card.page(config, run, step, of_adapter=True), encoding="utf-8")
-            _put_in_place(adapter, run.adapter)
+            put_in_place(adapter, run.adapter)
             _merge(config, language_model, weights, run.adapter)
         digests = _write_model(config.model, language_model, weights, model, plan)
         (model / "README.md").write_text(model_card.page(config, run, step), encoding="utf-8")
@@ -80,13 +79,7 @@ def write(
     if workers.rank == 0:
         if not config.train.adapts and run.adapter.exists():
             shutil.rmtree(run.adapter)
-        _put_in_place(model, run.model)
-
-
-def _put_in_place(partial: Path, final: Path) -> None:
-    if final.exists():
-        shutil.rmtree(final)
-    partial.rename(final)
+        put_in_place(model, run.model)
 
 
 def _merge(config: Config, language_model: Any, weights: dict[str, torch.Tensor], adapter: Path) -> None:
@@ -135,21 +128,3 @@ def skeleton(model: ModelConfig, language_model: Any) -> Any:
     for part in {id(one): one for one in (config, config.get_text_config())}.values():
         part.dtype = getattr(torch, model.dtype)
     return plain
-
-
-def write_small_files(model: ModelConfig, config: Any, processor: Mapping[str, bytes], folder: Path) -> None:
-    """Write all files of a finished model but its weights: configs, tokenizer with chat template, `processor`."""
-    from transformers import GenerationConfig
-
-    config.save_pretrained(folder)
-    tokenizer = load_tokenizer(model)
-    # A published model's own generation config is not kept: it may sample, and its end tokens belong to another markup.
-    GenerationConfig(
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=end_ids(model.chat, tokenizer, model.chat_settings),
-        pad_token_id=tokenizer.pad_token_id,
-    ).save_pretrained(folder)
-    tokenizer.chat_template = saved_template(model.chat, tokenizer, model.chat_settings)
-    tokenizer.save_pretrained(folder)
-    for name, content in processor.items():
-        (folder / name).write_bytes(content)

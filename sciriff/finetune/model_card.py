@@ -9,15 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from sciriff.config import Config, ModelConfig, SourceConfig, as_dict
-from sciriff.config.plain_yaml import plain_values, written
+from sciriff.config.plain_yaml import written
 from sciriff.data.mix_card import MixCard, MixPart, read_mix_card
 from sciriff.data.training_metrics import HALVES, TASK_MEAN, read_metrics, series, task_columns
+from sciriff.models.license import license_of, named_license
 from sciriff.results.markdown_table import code_kept, markdown_table
 from sciriff.run import machine
 from sciriff.run.run_dir import RunDir
-
-HUB_LICENSES = ("apache-2.0", "gemma", "llama2", "llama3", "llama3.1", "llama3.2", "llama3.3", "mit", "odc-by")
-"""Licences that the hub knows; any other is written as `other` with a `license_name`."""
 
 PACKAGES = ("python", "sciriff", "torch", "transformers", "accelerate", "deepspeed", "peft", "bitsandbytes")
 """Packages whose versions can change what is learnt."""
@@ -78,27 +76,8 @@ def front_matter(config: Config, mix: MixCard | None, of_adapter: bool) -> dict[
     if datasets := [hub for name in (mix["licenses"] if mix else ()) if (hub := _dataset(config, name)) is not None]:
         head["datasets"] = datasets
     if (name := license_of(config.model)) is not None:
-        head |= {"license": name} if name in HUB_LICENSES else {"license": "other", "license_name": name}
+        head |= named_license(name)
     return {**head, "tags": ["sciriff", "scientific-literature", config.train.method]}
-
-
-def license_of(model: ModelConfig) -> str | None:
-    """Return `model.license`, or the licence that the README.md of a local model folder names, or None."""
-    if model.license is not None or model.path is None:
-        return model.license
-    readme = Path(model.path) / "README.md"
-    if not readme.is_file():
-        return None
-    opening, _, rest = readme.read_text(encoding="utf-8", errors="replace").partition("---\n")
-    head, end, _ = rest.partition("\n---")
-    if opening or not end:
-        return None
-    try:
-        values = plain_values(head.encode("utf-8", "replace"))
-    except ValueError:
-        return None
-    name = values.get("license_name") or values.get("license")
-    return name if isinstance(name, str) else None
 
 
 def _lora(config: Config) -> str:

@@ -14,10 +14,11 @@ from typing import Any
 import torch
 
 from sciriff.config import ModelConfig
-from sciriff.finetune.finished_model import Plan, skeleton, write_small_files
+from sciriff.finetune.finished_model import Plan, skeleton
 from sciriff.finetune.workers import Workers
 from sciriff.models import processor_files, verification
 from sciriff.models.loading import auto_class, load_config
+from sciriff.models.model_folder import write_small_files
 from sciriff.models.towers import towers
 from sciriff.run.user_error import UserError
 

@@ -17,8 +17,10 @@ LICENSES = {
     "allenai/SciRIFF": "ODC-BY",
     "allenai/SciRIFF-train-mix": "ODC-BY",
     "allenai/tulu-v2-sft-mixture": "ODC-BY",
+    "allenai/tulu-3-sft-mixture": "ODC-BY",
+    "allenai/Dolci-Instruct-SFT": "ODC-BY",
 }
-"""Licences on the pages of hub datasets; parts of the Tulu-V2 mixture have further terms of their own."""
+"""Licences on the pages of hub datasets; parts of the mixtures have further terms of their own."""
 
 
 def token_card(ids: Sequence[str], datasets: Sequence[str], lengths: np.ndarray, targets: np.ndarray) -> TokenCard:

@@ -13,6 +13,8 @@ class ScienceFilter:
 
     def __init__(self, mix: MixConfig, held_out: Sequence[str]) -> None:
         """`held_out` are the names of the held-out tasks. UserError where one is chosen that the mix keeps out."""
+        own = [name for name in mix.own_sources if mix.kind_of(name) == "science"]
+        self._sources = "mix.sources.sciriff" if not own else "any science source"
         self._wanted = {"tasks": mix.tasks, "families": mix.families, "domains": mix.domains}
         self._seen: dict[str, set[str]] = {key: set() for key in self._wanted}
         if not mix.include_heldout:
@@ -39,9 +41,9 @@ class ScienceFilter:
                     continue
                 known = known_names()[key]
                 if name in known:
-                    raise UserError(f"mix.{key}: mix.sources.sciriff has no row of {name}")
+                    raise UserError(f"mix.{key}: {self._sources} has no row of {name}")
                 hint = nearest(name, known | self._seen[key])
-                raise UserError(f"mix.{key}: {name} is known neither to SciRIFF nor to mix.sources.sciriff{hint}")
+                raise UserError(f"mix.{key}: {name} is known neither to SciRIFF nor to {self._sources}{hint}")
 
 
 def _metadata(row: dict[str, Any], key: str, where: str) -> list[str]:

@@ -1,9 +1,10 @@
-"""Count the weights in safetensors files by their headers, without reading any weight."""
+"""Find and count the weights in safetensors files by their headers, without reading any weight."""
 
 import json
 import math
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,10 @@ FOUR_BITS = "_blocks"
 SCALES = re.compile(r"_scales?(_inv)?$|\.(input|weight)_scale")
 BUFFERS = re.compile(r"inv_freq$|position_ids$|\.attn\.(masked_)?bias$|running_(mean|var)$|num_batches_tracked$")
 """Names of tensors that are no weights."""
+
+
+BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1}
+"""Width of a number of each type that is stored plainly."""
 
 
 class NotComparable(Exception):
@@ -41,6 +46,62 @@ def weights_in(folder: Path, ignored: Sequence[str] = ()) -> int | None:
         else:
             raise NotComparable
     return count if files else None
+
+
+@dataclass(frozen=True)
+class Stored:
+    """Where a tensor lies."""
+
+    file: Path
+    dtype: str
+    shape: tuple[int, ...]
+    begin: int
+    """First byte in the file."""
+    end: int
+
+    @property
+    def numbers(self) -> int:
+        return math.prod(self.shape)
+
+
+def stored_tensors(folder: Path) -> dict[str, Stored]:
+    """The tensors in the safetensors files that a model folder is loaded from, in their order; empty without any.
+    ValueError for a shard that is not there, and for a file that is damaged or cut off."""
+    found: dict[str, Stored] = {}
+    for file in weight_files(folder):
+        length = int.from_bytes(file.open("rb").read(8), "little")
+        size = file.stat().st_size
+        of_file = []
+        for name, tensor in _tensors(file):
+            try:
+                begin, end = (8 + length + _size(offset) for offset in tensor["data_offsets"])
+            except (ValueError, TypeError):
+                raise ValueError(f"{file.name}: its header is damaged") from None
+            stored = Stored(file, tensor["dtype"], tuple(tensor["shape"]), begin, end)
+            width = BYTES.get(stored.dtype)
+            if width is not None and end - begin != width * stored.numbers:
+                raise ValueError(f"{file.name}: its header is damaged")
+            if not begin <= end <= size:
+                raise ValueError(f"{file.name}: it is cut off")
+            of_file.append((begin, name, stored))
+        found |= {name: stored for _, name, stored in sorted(of_file, key=lambda one: one[0])}
+    return found
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The safetensors files that a model folder is loaded from, sorted; empty without any. ValueError for an index that
+    is damaged or names a file that is not there."""
+    whole, index = folder / "model.safetensors", folder / "model.safetensors.index.json"
+    if whole.is_file() or not index.is_file():
+        return [whole] if whole.is_file() else []
+    try:
+        names = sorted({name + "" for name in json.loads(index.read_bytes())["weight_map"].values()})
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        raise ValueError(f"{index.name} is damaged") from None
+    for name in names:
+        if Path(name).name != name or not (folder / name).is_file():
+            raise ValueError(f"{name} of its index of weights is not there")
+    return [folder / name for name in names]
 
 
 def missing_shards(folder: Path) -> list[str]:
@@ -74,7 +135,7 @@ def _tensors(file: Path) -> Iterator[tuple[str, Any]]:
         try:
             header = json.loads(opened.read(length))
             yield from (
-                (name, {"dtype": t["dtype"], "shape": [_size(n) for n in t["shape"]]})
+                (name, {**t, "dtype": t["dtype"], "shape": [_size(n) for n in t["shape"]]})
                 for name, t in header.items()
                 if name != "__metadata__"
             )

@@ -13,6 +13,9 @@ NOT_RESTORED = (
 """Formats of quantised weights that transformers 5.24 cannot restore; what it can is asked when a model is loaded."""
 
 
+NO_MODEL = "is neither an existing folder nor an id on the Hugging Face hub"
+
+
 def cannot_be_restored(stored: Mapping[str, Any], source: str, *, in_four_bits: bool) -> str | None:
     """Return why weights of this `quantization_config` cannot be trained, by what is known without transformers; None
     if they can, or if that is not known."""
@@ -48,3 +51,15 @@ def no_model_folder(folder: Path) -> str:
     if (merged / "config.json").is_file():
         return f"is an adapter: its merged model is in {merged}"
     return "is an adapter without the model that it belongs to: merge it into that, and name the merged model"
+
+
+def is_no_model(path: str) -> bool:
+    """Whether this is neither there nor the form of a hub id."""
+    if Path(path).exists():
+        return False
+    return path.count("/") > 1 or path.startswith((".", "/", "~")) or _holds_models(Path(path).parent)
+
+
+def _holds_models(folder: Path) -> bool:
+    """Whether this is a folder of runs or models, and not the OWNER of a hub id."""
+    return folder != Path() and any(next(folder.glob(f"*/config.{end}"), None) for end in ("yaml", "json"))

@@ -3,19 +3,18 @@
 Whoever starts it by hand types where to: the folder's own config is not followed, unless with --trust.
 """
 
-import json
 import os
 
 from sciriff.config import Config, Target
 from sciriff.data.mix_card import read_mix_card
 from sciriff.publish import cards, hub, leaks, pushed_files
 from sciriff.publish.pushed_files import CARD, Item
+from sciriff.publish.record import Pushed, write_published
 from sciriff.results.scores import read_scores
 from sciriff.run.manifest import Manifest
 from sciriff.run.messages import say, show
 from sciriff.run.run_dir import RunDir
 from sciriff.run.user_error import UserError
-from sciriff.run.whole_file import write_whole
 from sciriff.stage import run_stage
 
 
@@ -26,13 +25,13 @@ def main(config: Config, run: RunDir) -> None:
     refuse_unfinished(run)
     api = hub.api()
     prepared = [(target, items_of(target, config, run, api.token)) for target in config.publish.targets]
-    pushed = []
+    pushed: list[Pushed] = []
     for target, items in prepared:
         size = sum(item.size for item in items)
         say(f"{target.what}: {len(items)} files, {_bytes(size)}, to {target.repo}")
         message = config.publish.message or f"{target.what} of the run {config.name}"
         pushed.append(hub.push(api, target, config.publish, items, message))
-        write_whole(run.published, json.dumps(pushed, indent=2) + "\n")
+        write_published(run.published, pushed)
         show(f"{target.what}: {pushed[-1]['url']} ({'private' if pushed[-1]['private'] else 'public'})")
 
 
@@ -57,7 +56,7 @@ def items_of(target: Target, config: Config, run: RunDir, token: str | None = No
     else:
         own = config.eval.model is None and config.predictions is None and run.scores.is_file()
         licence = cards.base_licence(config.model, cards.parts(text)[0])
-        text = cards.of_model(text, config, read_scores(run.scores) if own else None, licence)
+        text = cards.of_model(text, config, read_scores(run.scores) if own else None, licence, target.what)
     items = [*leaks.without_place(items), Item(CARD, cards.named_places(text, places).encode())]
     leaks.refuse(items, leaks.secrets(os.environ, token), places)
     return items

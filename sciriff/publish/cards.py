@@ -27,7 +27,7 @@ KNOWN = ("apache-2.0", "cc-by-4.0", "cc-by-nc-4.0", "mit", "odc-by")
 """Licences of rows that the hub knows by this name."""
 
 
-def of_model(page: str, config: Config, scores: Scores | None, licence: str | None) -> str:
+def of_model(page: str, config: Config, scores: Scores | None, licence: str | None, what: str) -> str:
     """The card of a model or adapter: `page` as training wrote it, then the licence and the scores of the model."""
     head, body = parts(page)
     sections = [body.rstrip("\n"), "## Licence", *licences.lines(licence)]
@@ -37,7 +37,7 @@ def of_model(page: str, config: Config, scores: Scores | None, licence: str | No
             from huggingface_hub.repocard_data import eval_results_to_model_index
 
             head["model-index"] = _without_nothing(eval_results_to_model_index(config.name or "model", results))
-        sections += ["## Scores", *_scores(config, scores)]
+        sections += ["## Scores", *_scores(config, scores, what)]
     return f"---\n{written(head)}---\n" + "\n\n".join(sections) + "\n"
 
 
@@ -137,25 +137,40 @@ def evaluations(config: Config, scores: Scores) -> Iterator[Any]:
 
 def _about(score: Mapping[str, Any], instances: int | None) -> dict[str, Any]:
     low_and_high = [round(end, DIGITS) for end in score.get("ci95", ())]
-    return {**({"ci95": low_and_high} if low_and_high else {}), **({"n": instances} if instances is not None else {})}
+    chosen = {"note": score["selected"]} if "selected" in score else {}
+    return {
+        **({"ci95": low_and_high} if low_and_high else {}),
+        **({"n": instances} if instances is not None else {}),
+        **chosen,
+    }
 
 
-def _scores(config: Config, scores: Scores) -> Iterator[str]:
+def _scores(config: Config, scores: Scores, what: str) -> Iterator[str]:
     summary = scores["summary"]
-    rows = []
+    rows, selected = [], dict[str, list[str]]()
     for name, score in columns_and_statistics(summary).items():
         task = name.partition("/")[0]
         n = str(scores["tasks"][task]["n"]) if task in scores["tasks"] else ""
         rows.append((name, *_shown(score), n))
+        if note := dict[str, Any](score).get("selected"):
+            selected.setdefault(note, []).append(name)
     split = (
         f"the {config.eval.split} split of {config.eval.source.hub}" if config.eval.path is None else "local instances"
     )
     limited = f", at most {config.eval.limit} of each task" if config.eval.limit else ""
-    yield f"The model answered {split}{limited} (x100; mean and median are of {summary_coverage(summary)} columns)."
+    who = "The model" if what == "model" else "The model with this adapter merged into it"
+    rules = ", by the rules of the original code" if scores["parity"] == "reference" else ""
+    samples = f", {scores['samples']} answers to each prompt" if "samples" in scores else ""
+    yield (
+        f"{who} answered {split}{limited}{samples}{rules} (x100; mean and median are of {summary_coverage(summary)} "
+        "columns)."
+    )
     yield markdown_table(("score", "value", "95 % interval", "instances"), rows)
     notes = {note for score in summary["columns"].values() for note in score.get("ci95_note", "").split(NOTES) if note}
     if notes:
         yield "\n".join(f"- {visible_line(note)}" for note in sorted(notes))
+    for note, names in selected.items():
+        yield f"{note[:1].upper()}{note[1:]}, so that the score of another set may be lower: {', '.join(names)}."
     if summary["missing"]:
         yield f"Not scored: {', '.join(map(visible_line, summary['missing']))}."
     general = scores.get("general")
@@ -182,6 +197,6 @@ def _without_nothing(values: Any) -> Any:
 
 
 def base_licence(model: ModelConfig, head: Mapping[str, Any]) -> str | None:
-    """The licence of the base model: the config's, or the one that its card names."""
-    named = model.license or head.get("license_name") or head.get("license")
+    """The licence of the base model: that of the card, which training or merging wrote, or the config's."""
+    named = head.get("license_name") or head.get("license") or model.license
     return named if isinstance(named, str) else None

@@ -6,6 +6,7 @@ begins with `problem: ` (the push would fail) or `note: ` (a person should know)
 
 import json
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -19,6 +20,8 @@ OUT_OF_REACH = (
     "the hub is out of reach now ({reason}), so whether it takes the push is not known; it is tried at the end, and "
     "where that fails the same command pushes what is missing"
 )
+PAUSE = 1.0
+"""Seconds before the hub is asked again after a cut connection."""
 MAY_NOT_WRITE = ("read",)
 """Roles of a token, or in an organisation, that push nothing."""
 
@@ -30,21 +33,32 @@ def findings(settings: PublishConfig, licence: str | None, api: Any = None) -> I
             name = target.repo.rpartition("/")[2]
             if remark := licences.remark(licence, name):
                 yield f"{NOTE}{remark}"
-    try:
-        api = api or hub.api()
-        known = api.whoami()
-        yield from _access(settings, known)
-        for target in settings.targets:
-            yield from _repository(api, settings, target)
-    except UserError as error:
-        yield f"{PROBLEM}{error}"
-    except hub.failures() as error:
-        if _is_refused(error):
-            yield f"{PROBLEM}publish=hub: the hub does not know this token: {hub.LOGIN}"
-        elif hub.passes(error):
-            yield NOTE + OUT_OF_REACH.format(reason=hub.reason(error))
-        else:
-            yield f"{PROBLEM}publish=hub: {hub.reason(error)}"
+    for last in (False, False, True):
+        try:
+            yield from _asked(settings, api or hub.api())
+            return
+        except UserError as error:
+            yield f"{PROBLEM}{error}"
+            return
+        except hub.failures() as error:
+            if hub.passes(error) and not last:
+                time.sleep(PAUSE)
+                continue
+            if _is_refused(error):
+                yield f"{PROBLEM}publish=hub: the hub does not know this token: {hub.LOGIN}"
+            elif hub.passes(error):
+                yield NOTE + OUT_OF_REACH.format(reason=hub.reason(error))
+            else:
+                yield f"{PROBLEM}publish=hub: {hub.reason(error)}"
+            return
+
+
+def _asked(settings: PublishConfig, api: Any) -> list[str]:
+    """What the hub's answers say, once all are there."""
+    found = list(_access(settings, api.whoami()))
+    for target in settings.targets:
+        found += _repository(api, settings, target)
+    return found
 
 
 def _access(settings: PublishConfig, known: Mapping[str, Any]) -> Iterator[str]:

@@ -12,10 +12,11 @@ import re
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any
 
 from sciriff.config import PublishConfig, Target
 from sciriff.publish.pushed_files import WEIGHTS, Item
+from sciriff.publish.record import Pushed
 from sciriff.run.messages import say
 from sciriff.run.user_error import UserError
 from sciriff.run.visible import shortened, visible_line
@@ -29,20 +30,6 @@ ADDRESS = re.compile(r"(https?://)(?:[^/\s@]*@)?([^/\s?'\"]+)[^\s'\"]*")
 LOGIN = (
     "set HF_TOKEN, or log in once with `hf auth login` (a token that may write: https://huggingface.co/settings/tokens)"
 )
-
-
-class Pushed(TypedDict):
-    """What stands in a repository after a push."""
-
-    what: str
-    repo: str
-    kind: str
-    revision: str
-    private: bool
-    commit: str
-    url: str
-    files: dict[str, int]
-    """Name -> bytes."""
 
 
 class Incomplete(Exception):

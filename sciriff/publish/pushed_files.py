@@ -58,7 +58,7 @@ def of_folder(what: str, folder: Path) -> tuple[list[Item], list[str]]:
     """
     names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
     if NEEDED[what] not in names or not any(map(WEIGHTS[what].fullmatch, names)):
-        stages = "mix" if what == "mix" else "train"
+        stages = "mix" if what == "mix" else "train, or merge,"
         raise UserError(f"publish.what names {what}, and {folder} holds none that is finished: add {stages} to stages")
     items, left = [], []
     for path in sorted(folder.iterdir()):

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from sciriff.config import SAMPLE, Config, ShapeConfig, load
+from sciriff.config import SAMPLE, Config, MixConfig, ShapeConfig, load
 from sciriff.data.mix_card import MixCard
 from sciriff.data.task_card import shared_documents
 from sciriff.report.run_scores import MISSING, RunScores
@@ -98,10 +98,11 @@ def facts(config: Config) -> list[tuple[str, Facts]]:
         known = f"the run {author.name}" if author is not None else "not known"
         return [*groups, ("Evaluation", [("Answers", config.predictions), ("Answered by", known), *rules])]
     trained = config.train.method != "none"
+    made = {trained: "the trained model", config.merge.method != "none": "the merged model"}
     source = evaluation.source
     answering = [
         ("Instances", evaluation.path or " ".join(filter(None, (source.hub, source.config, evaluation.split)))),
-        ("Answered by", evaluation.model or ("the trained model" if trained else "the model as it is")),
+        ("Answered by", evaluation.model or made.get(True, "the model as it is")),
         ("Engine", config.engine.name),
         *_sampling(config),
         ("Longest answer", f"{evaluation.max_new_tokens:,} tokens"),
@@ -119,12 +120,23 @@ def _model(config: Config) -> Facts:
     if model.api is not None:
         return [("Name", model.api.name), ("Weights", f"kept by {model.api.provider}")]
     sizes = [_size(model.shape)] if model.shape is not None else []
+    weights = [("Start" if config.train.method != "none" else "Weights", model.path or "random weights, from the seed")]
     return [
-        ("Start" if config.train.method != "none" else "Weights", model.path or "random weights, from the seed"),
+        *(_merge(config) if config.merge.method != "none" else weights),
         *sizes,
         ("Markup", model.chat),
         ("Saved and run in", model.dtype),
     ]
+
+
+def _merge(config: Config) -> Facts:
+    merge = config.merge
+    found = [
+        (f"Merged ({merge.method})", f"{100 * share:.3g} % of {path}")
+        for path, share in zip(merge.models, merge.shares, strict=True)
+    ]
+    settings = {"Base": merge.base, "Density": merge.density, "Seed of the merge": merge.seed}
+    return found + [(what, f"{value}") for what, value in settings.items() if value is not None]
 
 
 def _size(shape: ShapeConfig) -> tuple[str, str]:
@@ -134,11 +146,18 @@ def _size(shape: ShapeConfig) -> tuple[str, str]:
     return "Size", f"{billions} parameters{of_each_token}"
 
 
+def _own(mix: MixConfig) -> str:
+    """The sources beside SciRIFF and Tulu, and the total."""
+    own = f"; own sources: {', '.join(mix.own_sources)}" if mix.own_sources else ""
+    total = f"; {mix.tokens:,.0f} tokens" if mix.tokens else f"; {mix.rows:,} rows" if mix.rows else ""
+    return own + total
+
+
 def _training(config: Config) -> Facts:
     train, mix, deepspeed = config.train, config.mix, config.deepspeed
     caps = "all rows" if mix.per_task is None else f"at most {mix.per_task:,} rows"
     window = "any length" if mix.context_window is None else f"within {mix.context_window:,} tokens"
-    chosen = mix.path or f"{mix.name}: {caps} of each science task, general rows: {mix.tulu}, {window}"
+    chosen = mix.path or f"{mix.name}: {caps} of each science task, general rows: {mix.tulu}, {window}{_own(mix)}"
     held_out = "; training rows of the held-out tasks included" if mix.include_heldout else ""
     steps = f", ended after {train.max_steps:,} steps" if train.max_steps else ""
     zero = f"DeepSpeed ZeRO-{deepspeed.zero_stage}" if deepspeed.zero_stage else "plain torch"

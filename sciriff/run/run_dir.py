@@ -59,6 +59,8 @@ class RunDir:
     """Resumable training state, one folder `step-N` each."""
     model = _Below("model")
     """The fine-tuned model: a plain Hugging Face folder, with an adapter merged into it."""
+    partial_model = _Below("model.partial")
+    """The same while it is being written."""
     adapter = _Below("adapter")
     """The LoRA adapter alone, as peft reads it. Absent if all weights were trained."""
     metrics = _Below("metrics.jsonl")

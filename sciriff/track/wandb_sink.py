@@ -177,7 +177,9 @@ def _in_a_line(error: Exception) -> str:
 
 
 def default_tags(config: Config) -> list[str]:
-    """Default tags: the model, and for a training its mix and method."""
+    """Default tags: the model, and for a training its mix and method, for a merge its method."""
+    if config.merge.method != "none":
+        return [config.model.name, f"merge-{config.merge.method}"]
     return [config.model.name] + ([config.mix.name, config.train.method] if config.train.method != "none" else [])
 
 

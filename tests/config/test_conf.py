@@ -12,7 +12,10 @@ from sciriff.driver.plan import make
 from sciriff.driver.run_name import run_name
 from sciriff.run.machine import GPU_TYPES
 
-GROUPS = ("model", "mix", "train", "deepspeed", "engine", "eval", "general", "judge", "log", "publish", "experiment")
+GROUPS = (
+    *("model", "mix", "train", "merge", "deepspeed", "engine", "eval", "general", "judge", "log", "publish"),
+    "experiment",
+)
 FILES = sorted(path for group in GROUPS for path in (conf_dir() / group).glob("*.yaml"))
 SERVED = {"openai": "gpt_4o", "anthropic": "claude_haiku_4_5", "local": "scitulu_7b"}
 """Engines that ask a server -> a model that it may have."""
@@ -31,6 +34,12 @@ def test_file_composes(path: Path, composed):
         overrides.append("+mix.sources.mine.path=rows.jsonl")
     if path.parent.name == "model":
         overrides.append("train=none")
+    if path.stem == "merged" or (path.parent.name == "merge" and path.stem != "none"):
+        overrides = [one for one in overrides if one != "train=none"] + ["merge.models=[x/a,x/b]"]
+        overrides += ["merge=linear"] if path.stem == "merged" else []
+        overrides += ["merge.base=x/c"] if path.stem in ("ties", "dare") else []
+    if path.stem == "merge_curve":
+        overrides.append("merge.models=[x/a,x/b]")
     if path.parent.name == "engine" and path.stem in SERVED:
         overrides += ["train=none", f"model={SERVED[path.stem]}"]
     if path.parent.name == "publish" and path.stem == "hub":

@@ -8,6 +8,7 @@ import pytest
 
 from sciriff.config import SourceConfig
 from sciriff.data import delimited
+from sciriff.data.source_files import tables_left_out, validation_split
 from sciriff.data.source_rows import names_there, read_rows
 from sciriff.run.user_error import UserError
 
@@ -121,7 +122,11 @@ def test_half_a_packed_table_is_named(tmp_path: Path) -> None:
 
 
 def test_tables_lie_beside_rows_and_are_rows_where_there_are_no_others(tmp_path: Path) -> None:
-    (tmp_path / "train.csv").write_text("input,output\na,b\n")
+    source = SourceConfig(path=str(tmp_path))
+    for name in ("train.csv", "validation.csv", "figures.tsv"):
+        (tmp_path / name).write_text("input,output\na,b\n")
     assert values_of(tmp_path) == [("a", "b")]
-    (tmp_path / "train.jsonl").write_text('{"input": "c", "output": "d"}\n')
+    assert validation_split(source) is not None and tables_left_out(source) == []
+    (tmp_path / "more.jsonl").write_text('{"input": "c", "output": "d"}\n')
     assert values_of(tmp_path) == [("c", "d")]
+    assert validation_split(source) is None and tables_left_out(source) == [tmp_path / "train.csv"]

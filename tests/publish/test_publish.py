@@ -17,10 +17,11 @@ from huggingface_hub.utils import _http
 from safetensors.numpy import save_file
 
 from sciriff.config import SAMPLE, Config, PublishConfig, TrainConfig, load, to_yaml
+from sciriff.config.merge import MergeConfig
 from sciriff.config.trust import frozen
 from sciriff.data.mix_card import MixCard
 from sciriff.publish import __main__ as stage
-from sciriff.publish import check, hub
+from sciriff.publish import cards, check, hub
 from sciriff.run.manifest import Manifest, StageRecord
 from sciriff.run.run_dir import RunDir
 from sciriff.run.user_error import UserError
@@ -82,6 +83,7 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> None:
         sleep = staticmethod(lambda seconds: None)
 
     monkeypatch.setattr(_http, "time", Hasty)
+    monkeypatch.setattr(check, "PAUSE", 0.0)
 
 
 @pytest.fixture(scope="module")
@@ -205,6 +207,15 @@ def test_the_card_has_the_scores_where_the_hub_looks_for_them(finished: RunDir) 
     assert by_name["mean of 2 of 11 columns"].metric_value == 0.3812
     assert "Llama 2 Community License" in card.text and "Made by training." in card.text
     assert "| biored\\_ner/f1 | 51.2 | 40.0 to 60.0 | 40 |" in card.text and "discomat_te/bleu" in card.text
+
+
+def test_scores_by_which_the_model_was_chosen_say_so(finished: RunDir) -> None:
+    scores = json.loads(json.dumps(SCORES))
+    scores["summary"]["columns"]["scierc_ner/f1"]["selected"] = "selected on these prompts"
+    page = cards.of_model(PAGE, loaded(finished), scores, "mit", "model")
+    assert "Selected on these prompts, so that the score of another set may be lower: scierc_ner/f1, mean" in page
+    by_name = {result.metric_name: result for result in ModelCard(page).data.eval_results}
+    assert by_name["scierc_ner/f1"].metric_args == {"n": 40, "note": "selected on these prompts"}
 
 
 def test_adapter_and_mix_have_repositories_and_cards_of_their_own(finished: RunDir, no_card: None) -> None:
@@ -337,10 +348,12 @@ def test_bad_settings_are_one_line(values: dict[str, Any], said: str) -> None:
 
 def test_what_a_run_does_not_make_is_refused(settings: Config) -> None:
     assert settings.active_stages[-1] == "publish"
+    merged = MergeConfig(method="linear", models=["a", "b"])
+    assert replace(settings, train=TrainConfig(method="none"), merge=merged).active_stages[-1] == "publish"
     assert "publish" not in replace(settings, publish=PublishConfig()).active_stages
     full, none = TRAIN, TrainConfig(method="none")
     for train, what, said in (
-        (none, ["model"], "trains no model"),
+        (none, ["model"], "merges no model"),
         (full, ["adapter"], "trains no adapter"),
         (none, ["mix"], "makes no mix"),
     ):

@@ -49,6 +49,7 @@ def test_a_finished_run_is_pushed_by_its_driver(
 
         pipeline.run(config, "the same command", ProgressSinceStart())
         said = "".join(capfd.readouterr())
+        assert f"published: {server.url}/datasets/ada/reader (private, main)" in said
         assert "predict: up to date" in said and "publish: resumes where it failed" in said, said
         assert server.stored == stored, "what had arrived was not sent again"
         assert len(server.commits("ada/reader")) == len(server.commits("ada/reader", "dataset")) == 1

@@ -12,6 +12,7 @@ from sciriff.tasks.catalogue import catalogue
 from tools.sample.corpora import write_corpora
 from tools.sample.general import conversations
 from tools.sample.heldout import HELD_OUT
+from tools.sample.own import write_own
 from tools.sample.science import TRAINING, Maker
 from tools.sample.vocabulary import Lexicon, lexicons
 
@@ -114,6 +115,7 @@ def generate(folder: Path) -> None:
     write_jsonl(folder / "sciriff" / "validation.jsonl", science_rows(HELD_OUT, "validation", heldout))
     write_jsonl(folder / "tulu.jsonl", conversations(SEED, train))
     write_tokenizer(folder / "tokenizer", training_texts(folder))
+    write_own(folder / "own", SEED, train)
     write_corpora(folder / "recreate" / "raw", SEED, train, heldout)
 
 

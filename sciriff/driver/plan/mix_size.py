@@ -21,7 +21,8 @@ def mix_size(config: Config) -> tuple[int | None, int | None]:
         finished = read_mix_card(card)
         return finished["rows"], finished["prompt_tokens"]["sum"] + finished["target_tokens"]["sum"]
     mix = config.mix
-    if mix.path or mix.sources["published"].path:
+    counted = [mix.source(name) for name in ("sciriff", "tulu")]
+    if mix.path or mix.sources["published"].path or mix.own_sources or mix.by_shares or any(s.rows for s in counted):
         return None, None
     if mix.sources["published"].exists:
         return 70_714, 79_000_000

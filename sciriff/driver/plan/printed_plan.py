@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from sciriff.config import Config, ServerConfig, ShapeConfig
 from sciriff.driver.plan import answers, speed
 from sciriff.driver.plan.general import leaves_of
+from sciriff.driver.plan.merging import merge_line
 from sciriff.driver.plan.run_plan import Plan, checkpoints
 from sciriff.models.api.prices import Price
 from sciriff.models.attention_kernels import FLASH
@@ -16,7 +17,8 @@ NO_LIMIT = "no entry in general.limit, so all documents: "
 
 def lines(config: Config, plan: Plan) -> list[str]:
     api, shape = config.model.api, config.model.shape
-    what = f"({config.model.path or 'random weights'}){f', {_parameters(shape)}' if shape else ''}"
+    weights = "merged" if "merge" in config.active_stages else config.model.path or "random weights"
+    what = f"({weights}){f', {_parameters(shape)}' if shape else ''}"
     text = [
         f"run       {config.name} in {config.run_dir}",
         f"stages    {', '.join(config.active_stages)}",
@@ -25,6 +27,8 @@ def lines(config: Config, plan: Plan) -> list[str]:
     ]
     if "train" in config.active_stages:
         text += _training(config, plan)
+    if "merge" in config.active_stages:
+        text.append(f"merge     {merge_line(config, plan.disk)}")
     if "predict" in config.active_stages:
         workload = answers.workload(config)
         price = answers.price(config) if workload else None
@@ -151,7 +155,7 @@ def _cap(server: ServerConfig, usd: float | None = None) -> str:
 def _training(config: Config, plan: Plan) -> Iterator[str]:
     train, zero = config.train, config.deepspeed
     if plan.rows is None:
-        yield "mix       local files: rows and steps are known once they are read (stages=[mix])"
+        yield "mix       rows and steps are known once its sources are read (stages=[mix])"
     else:
         yield f"mix       {plan.rows:,} rows, about {(plan.tokens or 0) / 1e6:.1f}M tokens an epoch"
     method = "" if train.method == "full" else f"{train.method}, "

@@ -7,6 +7,7 @@ from pathlib import Path
 from sciriff.config import CHECKPOINTS_KEPT, Config, nearest
 from sciriff.driver.plan import generation, network, speed
 from sciriff.driver.plan.general import GeneralWorkload, general_hours, general_workload
+from sciriff.driver.plan.merging import merged_gib
 from sciriff.driver.plan.mix_size import mix_size
 from sciriff.driver.plan.selection import Selection, selection
 from sciriff.driver.plan.ways_to_fit import Way, ways_to_fit
@@ -40,7 +41,7 @@ class Plan:
     capacity: float
     """GiB of one GPU, or of the machine without a GPU."""
     disk: float
-    """GiB for the model and its checkpoints at the peak."""
+    """GiB for the model, trained or merged, and its checkpoints at the peak."""
     hours: float | None
     """Hours of training, validation and the answers that choose the best model included."""
     validation_hours: float
@@ -120,7 +121,7 @@ def make(config: Config) -> Plan:
         device=f"{len(present)} x {present[0].name}" if present else f"CPU, {machine.cores()} cores",
         memory=memory,
         capacity=capacity,
-        disk=_disk(config) if trains else 0.0,
+        disk=_disk(config) if trains else merged_gib(config) if "merge" in config.active_stages else 0.0,
         hours=hours,
         validation_hours=validation,
         training_hours=training,

@@ -64,6 +64,8 @@ def problems(config: Config, plan: Plan) -> Iterator[str]:
     yield from general.asked_of_lm_eval(config)
     if "train" in stages and plan.disk:
         yield from files.full_disk(RunDir(Path(config.run_dir)), plan.disk)
+    if "merge" in stages and plan.disk:
+        yield from files.full_disk(RunDir(Path(config.run_dir)), plan.disk, "merge")
 
 
 def anywhere(config: Config) -> Iterator[str]:
@@ -126,7 +128,9 @@ def _unknown_names(config: Config) -> Iterator[str]:
         held_out += sorted(path.stem for path in Path(config.recreate.templates).glob("*.yaml"))
     filters = [(f"eval.{key}", getattr(wanted, key), held_out) for key in ("tasks", "max_new_tokens_of")]
     mix, source = config.mix, config.mix.sources["sciriff"]
-    if "mix" in config.active_stages and not mix.path and not source.path and source.hub == "allenai/SciRIFF":
+    science = [name for name in mix.own_sources if mix.kind_of(name) == "science"]
+    published = not mix.path and not source.path and source.hub == "allenai/SciRIFF"
+    if "mix" in config.active_stages and published and not science:
         filters += [(f"mix.{key}", getattr(mix, key), list(known)) for key, known in catalogue.names().items()]
     for key, names, known in filters:
         what = "a held-out task" if known is held_out else "known to SciRIFF"

@@ -6,12 +6,12 @@ from pathlib import Path
 
 from sciriff.config import Config
 from sciriff.data.saved_answers import models_below
+from sciriff.models.mergeable import parents_of
+from sciriff.models.stored_formats import NO_MODEL, is_no_model
 from sciriff.models.training_memory import GIB
 from sciriff.run.manifest import Manifest
 from sciriff.run.run_dir import RunDir
 from sciriff.tasks.own import names_of
-
-NO_MODEL = "is neither an existing folder nor an id on the Hugging Face hub"
 
 
 def missing_files(config: Config) -> Iterator[str]:
@@ -57,24 +57,18 @@ def missing_models(config: Config) -> Iterator[str]:
             yield f"{key}={path} {NO_MODEL}"
 
 
-def is_no_model(path: str) -> bool:
-    """Whether this is neither there nor the form of a hub id."""
-    if Path(path).exists():
-        return False
-    return path.count("/") > 1 or path.startswith((".", "/", "~")) or _holds_models(Path(path).parent)
-
-
-def _holds_models(folder: Path) -> bool:
-    """Whether this is a folder of runs or models, and not the OWNER of a hub id."""
-    return folder != Path() and any(next(folder.glob(f"*/config.{end}"), None) for end in ("yaml", "json"))
-
-
 def own_outputs(config: Config) -> Iterator[str]:
     """Inputs inside the run's own outputs, which a stage would remove or overwrite."""
     run, model = RunDir(Path(config.run_dir)), config.model
-    outputs_of = {"mix": [run.mix.parent], "train": [run.model, run.adapter, run.checkpoints]}
+    outputs_of = {
+        "mix": [run.mix.parent],
+        "train": [run.model, run.adapter, run.checkpoints],
+        "merge": [run.model, run.partial_model],
+    }
     outputs = [path.resolve() for stage in config.active_stages for path in outputs_of.get(stage, [])]
     inputs = [("model.path", model.path), ("model.tokenizer", model.tokenizer), ("mix.path", config.mix.path)]
+    if "merge" in config.active_stages:
+        inputs = [(one.key, str(one.folder)) for one in parents_of(config.merge) if one.folder is not None]
     for key, path in [*inputs, *_sources(config)]:
         # a relative path is a hub id
         if path and Path(path).is_absolute() and any(Path(path).resolve().is_relative_to(out) for out in outputs):
@@ -94,14 +88,16 @@ def folder_of_runs(config: Config) -> Iterator[str]:
             return
 
 
-def full_disk(run: RunDir, needed: float) -> Iterator[str]:
-    """A disk with less than the `needed` GiB for training. Bytes that this run has already written count as free."""
-    train = Manifest.read(run.manifest).stages.get("train")
-    if train is not None and train.status == "done":
+def full_disk(run: RunDir, needed: float, stage: str = "train") -> Iterator[str]:
+    """A disk with less than the `needed` GiB for training or merging. Bytes that this run has already written count as
+    free."""
+    before = Manifest.read(run.manifest).stages.get(stage)
+    if before is not None and before.status == "done":
         return
     folder = next(path for path in (run.root, *run.root.parents) if path.exists())
     free = shutil.disk_usage(folder).free
-    files = (*run.checkpoints.rglob("*"), *run.model.rglob("*"))
+    files = (*run.checkpoints.rglob("*"), *run.model.rglob("*"), *run.partial_model.rglob("*"))
     written = sum(file.stat().st_size for file in files if file.is_file())
     if needed > (free + written) / GIB:
-        yield f"model and checkpoints need about {needed:.0f} GiB on the disk of {folder}; {free / GIB:.0f} are free"
+        what = "model and checkpoints need" if stage == "train" else "the merged model needs"
+        yield f"{what} about {needed:.0f} GiB on the disk of {folder}; {free / GIB:.0f} are free"

@@ -39,7 +39,8 @@ def refused_push(config: Config) -> Iterator[str]:
 def unmade(config: Config) -> Iterator[str]:
     """What is to be pushed and is neither there nor made by the stages of this run."""
     run = RunDir(Path(config.run_dir))
-    made = {"model": ("train", run.model), "adapter": ("train", run.adapter), "mix": ("mix", run.mix)}
+    makes = "merge" if config.merge.method != "none" else "train"
+    made = {"model": (makes, run.model), "adapter": ("train", run.adapter), "mix": ("mix", run.mix)}
     for what in config.publish.what:
         stage, path = made[what]
         if stage not in config.active_stages and not path.exists():

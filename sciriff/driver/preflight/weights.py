@@ -40,7 +40,7 @@ def _loaded(config: Config) -> Iterator[tuple[str, Path]]:
     stages, model, other = config.active_stages, config.model.path, config.eval.model
     answers = "predict" in stages and not config.engine.asks
     trains = "train" in stages and not _has_trained(config)
-    if model and Path(model).is_dir() and (trains or (answers and config.train.method == "none" and not other)):
+    if model and Path(model).is_dir() and (trains or (answers and not config.makes_model and not other)):
         yield "model.path", Path(model)
     if other and answers and Path(other).is_dir():
         yield "eval.model", Path(other)

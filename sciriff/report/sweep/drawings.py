@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from sciriff.report.figures import BOTTOM, HEIGHT, LEFT, RIGHT, WIDTH, Figure, Frame, ticks
 from sciriff.run.number_format import short
-from sciriff.run.visible import visible
+from sciriff.run.visible import shortened, visible
 
 STYLES = 6
 """Lines that the style sheet has colours and dashes for."""
@@ -25,6 +25,8 @@ MARKERS = (
 """A circle, a square, a triangle, a diamond, a triangle upside down, a cross; of about the same weight."""
 UNTRAINED = STYLES
 """Style of a model that was not trained: a star."""
+LONGEST = 40
+"""Characters of a name on an axis."""
 STAR = "M{x} {y}m0-7l1.8 4.6 4.9.3-3.8 3.1 1.3 4.8-4.2-2.7-4.2 2.7 1.3-4.8-3.8-3.1 4.9-.3z"
 
 
@@ -66,6 +68,15 @@ def ablation(key: str, title: str, caps: list[str], series: list[Series], baseli
     frame = Frame(-0.35, len(caps) - 0.65, *_heights(series, baseline))
     labels = [(float(place), f"{int(cap):,}" if cap.isdecimal() else cap) for place, cap in enumerate(caps)]
     return _drawn(key, title, frame, labels, "instances per task", series, baseline)
+
+
+def merge_curve(key: str, title: str, first: str, series: list[Series], baseline: Point | None) -> Figure | None:
+    """A score over the share of the model `first`, in %. None without a point."""
+    if not any(line.points for line in series):
+        return None
+    frame = Frame(-4.0, 104.0, *_heights(series, baseline))
+    labels = [(float(share), f"{share} %") for share in (0, 25, 50, 75, 100)]
+    return _drawn(key, title, frame, labels, f"share of {visible(shortened(first, LONGEST))}", series, baseline)
 
 
 def cost_against_score(key: str, title: str, unit: str, series: list[Series], baseline: Point | None) -> Figure | None:

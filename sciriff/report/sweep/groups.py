@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from sciriff.report.sweep.configs import METHOD, SEED, flat_config
+from sciriff.report.sweep.configs import SEED, flat_config, is_untrained
 from sciriff.report.sweep.cost import Cost, cost_of, mean_cost
 from sciriff.results.comparison import Comparison, compare
 from sciriff.results.difference import Difference
@@ -36,7 +36,8 @@ class SweepRow:
 
     @property
     def trained(self) -> bool:
-        return self.config.get(METHOD) != "none"
+        """Whether the model was trained, or merged from such."""
+        return not is_untrained(self.config)
 
     @property
     def difference(self) -> Difference | None:

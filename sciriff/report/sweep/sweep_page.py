@@ -14,7 +14,16 @@ from sciriff.report.run_scores import difference, points, verdict_kind, verdict_
 from sciriff.report.run_scores import titles as titles_of
 from sciriff.report.side_by_side import MOST_RUNS, ShownRun, read_shown
 from sciriff.report.sweep import drawings
-from sciriff.report.sweep.configs import SEED, AblationLine, caps_of, flat_config, lines_of, varying
+from sciriff.report.sweep.configs import (
+    SEED,
+    AblationLine,
+    caps_of,
+    first_parents,
+    flat_config,
+    lines_of,
+    merge_lines,
+    varying,
+)
 from sciriff.report.sweep.drawings import Point, Series
 from sciriff.report.sweep.groups import SweepRow, rows_of
 from sciriff.report.sweep.trade_off import trade_off
@@ -28,6 +37,8 @@ from sciriff.run.number_format import duration, p_value
 from sciriff.run.visible import visible
 
 UNREADABLE = "unreadable"
+GENERAL = "general mean"
+"""Stands for the general mean among the columns of a merge's curve; no column has a blank in its name."""
 
 
 @dataclass(frozen=True)
@@ -86,8 +97,14 @@ def content(
     """What the template shows, by the names that it uses."""
     every = titles_of(tasks_of([run for row in rows for run in row.group.runs]))
     titles = {column: text for column, text in every.items() if any(column in row.columns for row in rows)}
-    lines = lines_of({place: row.config for place, row in enumerate(rows) if row.trained})
+    trained = {place: row.config for place, row in enumerate(rows) if row.trained}
+    lines = lines_of(trained)
+    merges = [] if lines else merge_lines(trained)
+    lines = lines or merges
     lines = lines if len(lines) <= drawings.STYLES else []  # more could not be told apart
+    named = first_parents(trained[place] for line in merges for _, place in line.points)
+    first = named[0] if len(named) == 1 else "the first model"
+    baseline = not merges or not rows[0].trained  # a run on the curve is no rule across it
     seeds = [", ".join(str(run.seed) for run in row.group.runs) for row in rows]
     return {
         "title": title,
@@ -98,8 +115,12 @@ def content(
         "general": list(dict.fromkeys(task.name for row in rows if row.general for task in row.general.tasks)),
         "parts": [*([packed("configs", _configs(rows))] if rows else []), *(answers.parts if answers else [])],
         "browser": answers,
-        "legend": [*((style, line.label) for style, line in enumerate(lines)), (None, "baseline")],
-        "ablation": _ablation(rows, lines, {"": "Mean"} | titles) if lines else [],
+        "legend": [
+            *((style, line.label) for style, line in enumerate(lines)),
+            *([(None, "baseline")] if baseline else []),
+        ],
+        "ablation": _curves(rows, lines, {"": "Mean"} | titles, first if merges else None, baseline) if lines else [],
+        "merged": first if merges and lines else None,
         "varied": varying([row.config | {SEED: seed} for row, seed in zip(rows, seeds, strict=True) if row.trained]),
         "costs": _costs(rows, lines) if rows else [],
         "gpus": any(row.cost.gpu_hours is not None for row in rows),
@@ -144,27 +165,43 @@ def _sentence(rows: list[SweepRow], jobs: tuple[int, int] | None) -> str:
     return f"{text}: {difference(best.difference.difference)} over {rows[0].group.name}, {worth}."
 
 
-def _ablation(rows: list[SweepRow], lines: list[AblationLine], titles: dict[str, str]) -> list[Figure]:
-    """Each column of `titles` (the mean is "") over the caps of the mix."""
-    caps = caps_of(lines)
+def _curves(
+    rows: list[SweepRow], lines: list[AblationLine], titles: dict[str, str], first: str | None, baseline: bool
+) -> list[Figure]:
+    """Each column of `titles` (the mean is "") over the caps of the mix, or over the share of the model `first` that
+    was merged, and then the general mean, too. With `baseline` each has a rule at the first row's score."""
+    caps = [] if first is not None else caps_of(lines)
     drawn = []
-    for place, (column, title) in enumerate(titles.items()):
+    general = {GENERAL: "General mean"} if first is not None and any(row.general_mean for row in rows) else {}
+    for place, (column, title) in enumerate({"": titles[""], **general, **titles}.items()):
         series = []
         for style, line in enumerate(lines):
             marks = [
-                _point(rows[row], column, caps.index(cap), f"{cap} per task")
-                for cap, row in line.points
-                if not column or column in rows[row].columns
+                _point(rows[row], column, caps.index(at), f"{at} per task")
+                if first is None
+                else _point(rows[row], column, 100 * float(at), f"{100 * float(at):.3g} % of {first}")
+                for at, row in line.points
+                if _has(rows[row], column)
             ]
             series.append(Series(line.label, style, marks))
-        baseline = _point(rows[0], column) if not column or column in rows[0].columns else None
-        drawn.append(drawings.ablation(f"ablation-{place}", title, caps, series, baseline))
+        rule = _point(rows[0], column) if baseline and _has(rows[0], column) else None
+        key = f"ablation-{place}"
+        if first is None:
+            drawn.append(drawings.ablation(key, title, caps, series, rule))
+        else:
+            drawn.append(drawings.merge_curve(key, title, first, series, rule))
     return [figure for figure in drawn if figure is not None]
 
 
+def _has(row: SweepRow, column: str) -> bool:
+    return not column or column in row.columns or (column == GENERAL and row.general_mean is not None)
+
+
 def _point(row: SweepRow, column: str = "", x: float = 0.0, name: str = "", tag: str = "") -> Point:
-    """A run's mean, or a column of it."""
-    pooled = row.columns[column] if column else row.mean
+    """A run's mean, a column of it, or its general mean."""
+    pooled = row.columns.get(column, row.mean)
+    if column == GENERAL and row.general_mean is not None:
+        pooled = row.general_mean
     limits = (100 * pooled.ci95[0], 100 * pooled.ci95[1]) if pooled.ci95 else None
     return Point(100 * pooled.value.mean, limits, x, name, tag)
 
