@@ -13,6 +13,10 @@ from sciriff.run import known_errors
 KINDS = {"Integer": "a whole number", "Float": "a number", "Boolean": "true or false", "List": "a list"}
 
 
+EXPONENTS = {"k": 3, "m": 6, "g": 9, "b": 9}
+"""Letters by which people shorten large numbers -> powers of ten."""
+
+
 def explain(error: BaseException) -> str:
     """One line about a composition that failed."""
     if isinstance(error, OverrideParseException):
@@ -41,6 +45,8 @@ def explain(error: BaseException) -> str:
         reason = cause.splitlines()[0] if cause else "the value does not fit"
         if kind := known_errors.WRONG_TYPE.search(cause):
             reason = f"the value must be {KINDS.get(kind[1], kind[1])}"
+            if short := re.fullmatch(r"([0-9.]+) ?([kmgb])", value, re.IGNORECASE):
+                reason += f", such as {key}={short[1]}e{EXPONENTS[short[2].lower()]}"
         elif known_errors.NOT_A_LIST.search(cause):
             reason = f"the value must be a list: {key}=[{value}]"
         elif known_errors.NOT_OPTIONAL.search(cause):

@@ -128,7 +128,7 @@ class MixConfig:
                 raise UserError(f"mix.{name}=[] lets no science row in; say mix.per_task=0, or null for all")
         for name in ("sciriff", "tulu"):
             self._check_weight(name)
-        for name in ("tasks", "families", "domains", "validation_rows", "tokens", "rows"):
+        for name in ("tasks", "families", "domains", "validation_rows"):
             if self.sources["published"].exists and self.path is None and (value := getattr(self, name)):
                 raise UserError(
                     f"mix.{name}={value} cannot be had of mix.sources.published, a finished mix that is taken whole; "
@@ -177,6 +177,14 @@ class MixConfig:
             )
 
     def _check_shares(self) -> None:
+        if self.path is not None or self.sources["published"].exists:
+            for key, value in (("tokens", self.tokens), ("rows", self.rows)):
+                if value is not None:
+                    raise UserError(f"mix.{key}={value:.0f} cannot be had of a finished mix, which is taken whole")
+            if self.near_duplicates == "drop":
+                raise UserError(
+                    "mix.near_duplicates=drop cannot be had of a finished mix, which is taken whole; report counts them"
+                )
         if self.tokens is not None and self.tokens != int(self.tokens):
             raise UserError(f"mix.tokens={self.tokens} must be a whole number, such as 200e6")
         if self.tokens is not None and self.rows is not None:

@@ -188,7 +188,9 @@ class Config:
     def _check_training(self) -> None:
         mix, stage = self.mix, f"deepspeed.zero_stage={self.deepspeed.zero_stage}"
         if not mix.exists:
-            raise UserError("mix has no source: give mix.sources.sciriff.path=FOLDER, or choose a mix")
+            raise UserError(
+                "mix has no source: give mix.sources.sciriff.path=FOLDER, +mix.sources.NAME.path=FILE or a mix=..."
+            )
         if self.deepspeed.zero_stage and self.train.method == "qlora":
             raise UserError(
                 f"train=qlora does not go with {stage}, which cannot share out four-bit weights: choose "

@@ -28,9 +28,9 @@ def _plain(text: str) -> str:
 
 def _last_words(key: str) -> str:
     """`weight` of `mix.sources.tulu.weight`; of a source of one's own with its name, `mine-weight`."""
-    *_, section, name = key.split(".")
-    own = key.startswith("mix.sources.") and key.count(".") == 3 and section not in KNOWN_SOURCES
-    return f"{section}-{name}" if own else name
+    *sections, name = key.split(".")
+    own = key.startswith("mix.sources.") and len(sections) == 3 and sections[-1] not in KNOWN_SOURCES
+    return f"{sections[-1]}-{name}" if own else name
 
 
 def _last_part(path: str) -> str:

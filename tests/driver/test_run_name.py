@@ -32,6 +32,12 @@ CHOICES = {"model": "llama2_7b", "mix": "scitulu", "train": "full", "log": "offl
             {},
             "llama2_7b-scitulu-zero2",
         ),
+        (
+            ["predictions=out/answers", "train=none", "model=scitulu_7b"],
+            {"model": "scitulu_7b", "train": "none"},
+            "scitulu_7b-predictions-answers",
+        ),
+        (["+mix.sources.lab.weight=2"], {}, "llama2_7b-scitulu-lab-weight-2"),
         (["eval.model=/a/b/my model/"], {}, "llama2_7b-scitulu-model-my_model"),
         (
             ["predictions=results/predictions/scitulu-7b/", "train=none", "eval.parity=reference"],

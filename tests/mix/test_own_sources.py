@@ -1,5 +1,10 @@
 """Sources of any names: which rows enter by their number, by shares of rows and of tokens, and what is refused."""
 
+import json
+import os
+import signal
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -10,12 +15,15 @@ from mix_rows import fitting, general, names, read, science, write
 
 from sciriff.config import MixConfig, MixSourceConfig, from_plain, to_yaml
 from sciriff.config.plain_yaml import plain_values
+from sciriff.config.trust import TRUST
 from sciriff.data.records import Conversation
+from sciriff.data.token_file import NAME
 from sciriff.driver.run_name import run_name
 from sciriff.mix import shares
 from sciriff.mix.build import build_mix
 from sciriff.mix.choose import used_sources
 from sciriff.mix.tally import MixTally
+from sciriff.run.run_dir import RunDir
 from sciriff.run.user_error import UserError
 
 
@@ -249,6 +257,8 @@ def test_the_config_of_a_source(composed) -> None:
         (["+mix.sources.mine.weight=2"], r"mine has no rows: give \+mix\.sources\.mine\.path=FILE"),
         (["mix.sources.tulu.kind=science"], r"tulu is general"),
         (["mix.tokens=-5"], r"mix\.tokens=-5\.0 must be above 0"),
+        (["mix.path=x.jsonl", "mix.tokens=2e6"], r"mix\.tokens=2000000 cannot be had of a finished mix"),
+        (["mix=published", "mix.near_duplicates=drop"], r"mix\.near_duplicates=drop cannot be had"),
     ],
 )
 def test_what_no_source_can_be_is_refused(composed, overrides: list[str], message: str) -> None:
@@ -269,3 +279,41 @@ def test_a_run_is_named_after_the_source_whose_key_was_typed() -> None:
     choices = {"model": "m", "mix": "x"}
     assert run_name(["+mix.sources.mine.weight=2"], choices) == "m-x-mine-weight-2"
     assert run_name(["mix.sources.tulu.weight=2"], choices) == "m-x-weight-2", "as it always was"
+
+
+@pytest.mark.slow
+def test_the_demo_of_three_sources_has_the_same_bytes_on_any_hash_seed_and_after_a_kill(composed, tmp_path: Path):
+    """A table, ShareGPT chats and a parquet file, by shares of tokens that are met within 1 %."""
+
+    def process(name: str, seed: str) -> tuple[RunDir, subprocess.Popen[str]]:
+        run = RunDir(tmp_path / name)
+        run.root.mkdir()
+        places = (f"run_dir={run.root}", f"cache_dir={tmp_path / f'cache-{name}'}", "name=x")
+        run.config.write_text(to_yaml(composed("experiment=own_sources", "mix.near_duplicates=drop", *places)))
+        command = [sys.executable, "-m", "sciriff.mix", str(run.root), TRUST]
+        return run, subprocess.Popen(
+            command, env={**os.environ, "PYTHONHASHSEED": seed}, stdout=subprocess.PIPE, text=True
+        )
+
+    found = []
+    for name, seed in (("one", "1"), ("two", "2")):
+        run, child = process(name, seed)
+        with child:
+            assert child.stdout is not None
+            printed = (line for line in child.stdout if name == "two" and "rows chosen" in line)
+            if next(printed, None) is not None:
+                child.kill()
+        if name == "two":
+            assert child.returncode == -signal.SIGKILL
+            child = subprocess.Popen(child.args, env={**os.environ, "PYTHONHASHSEED": "3"})
+        assert child.wait() == 0
+        found.append([path.read_bytes() for path in (run.mix, run.mix_card, run.mix_card_page, run.tokens / NAME)])
+    assert found[0] == found[1]
+    sources = json.loads(found[0][1])["sources"]
+    assert {name: part["asked_tokens"] for name, part in sources.items()} == {
+        "notes": 6000,
+        "chats": 3000,
+        "quiz": 3000,
+    }
+    for part in sources.values():
+        assert abs(part["tokens"] - part["asked_tokens"]) < 0.01 * part["asked_tokens"]
