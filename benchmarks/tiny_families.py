@@ -200,9 +200,22 @@ FAMILIES: dict[str, Callable[[int], PretrainedConfig]] = {
         mamba_chunk_size=16,
         pad_token_id=0,
     ),
-    "lfm2": _plain("Lfm2Config", layer_types=["conv", "full_attention"], block_auto_adjust_ff_dim=False, conv_dim=128),
+    "lfm2": _plain(
+        "Lfm2Config",
+        layer_types=["conv", "full_attention"],
+        block_auto_adjust_ff_dim=False,
+        conv_dim=128,
+        block_dim=128,
+    ),
     "mamba2": _plain(
-        "Mamba2Config", num_heads=4, head_dim=64, state_size=16, n_groups=1, chunk_size=16, pad_token_id=0
+        "Mamba2Config",
+        intermediate_size=256,
+        num_heads=4,
+        head_dim=64,
+        state_size=16,
+        n_groups=1,
+        chunk_size=16,
+        pad_token_id=0,
     ),
 }
 """Name -> function of the vocabulary's size, by kind: dense, windows, towers, experts, states."""

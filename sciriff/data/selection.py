@@ -1,11 +1,21 @@
 """The prompts by whose scores the best model is chosen: where they come from, and their file. Light: the driver too
 asks where they come from."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import TypedDict
 
-from sciriff.config import BEST_FROM, REPORTED, TRAIN_SPLIT, VALIDATION_ROWS, Config, EvalConfig, SourceConfig
+from sciriff.config import (
+    BEST_FROM,
+    REPORTED,
+    TASK_MEAN,
+    TRAIN_SPLIT,
+    VALIDATION_ROWS,
+    Config,
+    EvalConfig,
+    SourceConfig,
+)
 from sciriff.data.source_files import SUFFIXES, instances_source
 from sciriff.run.json_lines import read_jsonl
 from sciriff.run.run_dir import RunDir
@@ -65,16 +75,42 @@ def origin_of_prompts(config: Config) -> str:
 
 
 def chosen_by(config: Config, run: RunDir) -> set[str]:
-    """Ids of the instances by whose scores the model that answers was chosen: this run's own, or those that the folder
-    of a model tells that another run has trained."""
+    """Ids of the instances by whose scores the model that answers was chosen, or one that it was made of: by this run,
+    or by another, as the folder of its model tells."""
     if config.predictions is not None:
         return set()
-    if config.train.answers and config.eval.model is None and run.selection_prompts.is_file():
-        return {row["_instance_id"] for row in read_jsonl(run.selection_prompts, SelectionPrompt)}
-    path = Path(config.answering_model.path or "") / CHOSEN_FILE
-    if not path.is_file():
-        return set()
-    return set(read_json(path, Chosen, "the prompts that a model was chosen by", "remove the file")["instances"])
+    if config.eval.model is not None or not config.makes_model:
+        return _chosen(config.answering_model.path)
+    return _in_making(config, run)
+
+
+def write_chosen(config: Config, run: RunDir, model: Path) -> None:
+    """Write CHOSEN_FILE into the folder of the run's model, if prompts have chosen it or what it was made of."""
+    if ids := _in_making(config, run):
+        chosen = Chosen(best_by=TASK_MEAN, instances=sorted(ids))
+        (model / CHOSEN_FILE).write_text(json.dumps(chosen, indent=1) + "\n", encoding="utf-8")
+
+
+def _in_making(config: Config, run: RunDir) -> set[str]:
+    """Ids of the instances that chose the model which a run makes, or a model that it makes it of."""
+    own = {row["_instance_id"] for row in prompts_of(run)} if config.train.answers else set()
+    parts = [config.model.path] if config.merge.method == "none" else config.merge.models
+    return own.union(*map(_chosen, parts))
+
+
+def prompts_of(run: RunDir) -> list[SelectionPrompt]:
+    """The prompts that a run chooses its best model by; none where there are none."""
+    path = run.selection_prompts
+    return list(read_jsonl(path, SelectionPrompt)) if path.is_file() else []
+
+
+def _chosen(path: str | None) -> set[str]:
+    """What the folder of a model, or of a run with one, tells."""
+    for folder in (Path(path), RunDir(Path(path)).model) if path is not None else ():
+        if (file := folder / CHOSEN_FILE).is_file():
+            found = read_json(file, Chosen, "the prompts that a model was chosen by", "remove the file")
+            return set(found["instances"])
+    return set()
 
 
 def train_split(evaluation: EvalConfig) -> SourceConfig | None:

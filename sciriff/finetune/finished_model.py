@@ -1,6 +1,5 @@
 """Write the trained weights as RUN/model, a plain Hugging Face folder, and RUN/adapter; both are verified first."""
 
-import json
 import shutil
 from collections.abc import Mapping
 from copy import deepcopy
@@ -10,15 +9,14 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from sciriff.config import TASK_MEAN, Config, ModelConfig
-from sciriff.data.selection import CHOSEN_FILE, Chosen, SelectionPrompt
+from sciriff.config import Config, ModelConfig
+from sciriff.data.selection import write_chosen
 from sciriff.finetune import adapters, model_card
 from sciriff.finetune.backends import Backend
 from sciriff.finetune.packing import concatenate
 from sciriff.finetune.workers import Workers
 from sciriff.models import verification
 from sciriff.models.model_folder import put_in_place, write_small_files
-from sciriff.run.json_lines import read_jsonl
 from sciriff.run.run_dir import RunDir
 from sciriff.run.user_error import UserError
 
@@ -65,10 +63,7 @@ def write(
             _merge(config, language_model, weights, run.adapter)
         digests = _write_model(config.model, language_model, weights, model, plan)
         (model / "README.md").write_text(model_card.page(config, run, step), encoding="utf-8")
-        if config.train.answers:
-            prompts = [row["_instance_id"] for row in read_jsonl(run.selection_prompts, SelectionPrompt)]
-            chosen = Chosen(best_by=TASK_MEAN, instances=prompts)
-            (model / CHOSEN_FILE).write_text(json.dumps(chosen, indent=1) + "\n", encoding="utf-8")
+        write_chosen(config, run, model)
         answer = verification.reload(config.model, model, digests)
     del weights
     tokens, length = workers.broadcast((answer.tokens, answer.length) if answer else None)

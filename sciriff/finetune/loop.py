@@ -97,6 +97,8 @@ class Trainer:
             workers.log(line)
         self.parameters = throughput.matrix_parameters(self.model.language_model)
         self.peak = throughput.peak_flops(workers.device, config.train.precision)
+        self.seconds = 0.0
+        """Seconds of the steps since the last validation."""
         self.losses: list[float] = []
         """Losses of the steps done so far; complete on rank 0 only."""
         on_gpu = workers.device.type == "cuda"
@@ -156,6 +158,7 @@ class Trainer:
             if self.workers.rank == 0:
                 metrics.append(self.run.metrics, row)
                 progress(row.step, metrics.line(row))
+                self.seconds += row.seconds
                 if row.spike:
                     show(f"step {row.step}: loss spike, {row.loss:.4f}")
             at_end = row.step == self.steps
@@ -204,6 +207,12 @@ class Trainer:
             row = ValidationMetrics(step, self.steps, science, general, round(clock[1] - clock[0], 4), tasks)
             metrics.append(self.run.metrics, row)
             show(metrics.validation_line(row))
+            if tasks is not None and tasks.seconds > self.seconds:
+                show(
+                    f"to answer the prompts took {tasks.seconds:.1f} s, and the steps before it {self.seconds:.1f}: a "
+                    "larger train.eval_every, or fewer train.best_rows, would cost less"
+                )
+            self.seconds = 0.0
         if self.validation.record(step, measured):
             self.checkpoints.best = step
             self.checkpoints.save(step, self.save)

@@ -13,7 +13,7 @@ import torch
 
 from sciriff.config import Config
 from sciriff.data.records import Prediction
-from sciriff.data.selection import SelectionPrompt
+from sciriff.data.selection import SelectionPrompt, prompts_of
 from sciriff.finetune.backends import Backend
 from sciriff.finetune.disk import writing
 from sciriff.finetune.model import SummedLoss
@@ -27,7 +27,7 @@ from sciriff.models.engines.transformers import decoded, finish_reason, in_halve
 from sciriff.models.loading import load_tokenizer
 from sciriff.models.thoughts import thoughts_of
 from sciriff.run import known_errors
-from sciriff.run.json_lines import read_jsonl, write_jsonl
+from sciriff.run.json_lines import write_jsonl
 from sciriff.run.run_dir import RunDir
 from sciriff.run.user_error import UserError
 from sciriff.tasks.own import held_out
@@ -42,7 +42,7 @@ class TaskScores:
 
     def __init__(self, config: Config, run: RunDir, workers: Workers, model: SummedLoss) -> None:
         self._run, self._workers, self._model = run, workers, model
-        self._prompts = list(read_jsonl(run.selection_prompts, SelectionPrompt))
+        self._prompts = prompts_of(run)
         own = {_task_of(row): row["metric"] for row in self._prompts if row["metric"] is not None}
         self._tasks = {task.name: task for task in held_out(own)}
         self._tokenizer = load_tokenizer(config.model)

@@ -14,6 +14,7 @@ import torch
 
 from sciriff.config import Config, ModelConfig
 from sciriff.config.parents import Parent, plain_json
+from sciriff.data.selection import write_chosen
 from sciriff.merge import card
 from sciriff.merge.methods import METHODS, Part, Settings
 from sciriff.merge.parents import as_model, load_parent_config, parents_at_hand
@@ -52,6 +53,7 @@ def write_merged(config: Config, run: RunDir) -> None:
         part.dtype = getattr(torch, model.dtype)
     write_small_files(model, transformers_config, processor, folder)
     (folder / "README.md").write_text(card.page(config, parents), encoding="utf-8")
+    write_chosen(config, run, folder)
     verify(model, plain, folder, digests)
     (folder / RECORD).unlink(missing_ok=True)
     put_in_place(folder, run.model)

@@ -147,3 +147,14 @@ def test_columns_that_a_table_lacks_are_refused_before_the_start(problems, tmp_p
     assert problem.startswith("mix.sources.quiz.columns.promt: rows have no such field; did you mean 'prompt'?")
     [problem] = problems("+mix.sources.tulu.filter={dataset: {a: 1}}")
     assert problem.startswith("mix.sources.tulu.filter.dataset must be a value")
+
+
+def test_what_a_tracker_or_a_push_lacks_is_named(problems, monkeypatch: pytest.MonkeyPatch):
+    for name in ("MLFLOW_TRACKING_URI", "HF_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr(preflight.packages, "is_installed", lambda package: package != "mlflow")
+    found = problems("log=mlflow", "log.mode=online", "stages=[publish]", "publish=hub", "publish.repo=me/mine")
+    package, server, model, *_ = found
+    assert "log=mlflow" in package and "sciriff[mlflow]" in package and "MLFLOW_TRACKING_URI" in server
+    assert "publish.what names model" in model and "add train to stages" in model

@@ -9,6 +9,7 @@ from sciriff.config import conf_dir
 from sciriff.config.registration import register
 from sciriff.driver.separate_runs import refuse_shared
 from sciriff.driver.sweep import SweepFolder, SweepNotBegun
+from sciriff.run.user_error import UserError
 
 
 class Loader:
@@ -53,3 +54,10 @@ def test_hydra_makes_no_warning_of_either(swept, monkeypatch: pytest.MonkeyPatch
     with pytest.raises(SweepNotBegun) as broke:
         SweepFolder().on_multirun_start(master)
     assert not isinstance(broke.value, Exception) and str(broke.value.__cause__) == "ours"
+
+
+def test_jobs_that_would_push_to_one_repository_are_refused(swept):
+    hub = ("experiment=demo", "seed=1,2", "publish=hub")
+    with pytest.raises(UserError, match=r"publish\.repo=me/one is one repository .*USER/\$\{name\}"):
+        refuse_shared(*swept(*hub, "publish.repo=me/one"))
+    refuse_shared(*swept(*hub, "publish.repo=me/${name}"))

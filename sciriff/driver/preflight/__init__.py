@@ -103,11 +103,13 @@ def too_much_to_answer(config: Config, plan: Plan) -> Iterator[str]:
     chosen, training = plan.selection, plan.training_hours
     if chosen is None or chosen.hours is None or training is None or chosen.hours <= training:
         return
-    enough = math.ceil((config.train.eval_every or 1) * chosen.hours / training)
+    assert plan.steps is not None and chosen.times is not None, "hours follow from them"
+    times = int(chosen.times * training / chosen.hours)
+    rarely = f"train.eval_every={math.ceil(plan.steps / times)} or more, " if times else ""
     yield (
         f"train.best_by=task_mean would answer {chosen.prompts:,} prompts {chosen.times:,} times, about "
         f"{duration(3600 * chosen.hours)}, and the training itself takes about {duration(3600 * training)}: give "
-        f"train.eval_every={enough} or more, fewer train.best_rows (now {config.train.best_rows or BEST_ROWS}), or a "
+        f"{rarely}fewer train.best_rows (now {config.train.best_rows or BEST_ROWS}), or a "
         f"larger engine.batch_tokens (now {config.engine.batch_tokens:,})"
     )
 

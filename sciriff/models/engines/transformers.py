@@ -211,7 +211,7 @@ def decoded(
         if not all(unfinished):
             kept = torch.tensor(unfinished, device=logits.device).nonzero().flatten()
             alive = [row for row, more in zip(alive, unfinished, strict=True) if more]
-            inputs.cache.batch_select_indices(kept)
+            inputs.cache.reorder_cache(kept)  # every kind of layer has it, states of hybrids too
             chosen, inputs.mask, inputs.positions = chosen[kept], inputs.mask[kept], inputs.positions[kept]
         inputs.ids = chosen[:, None]
         inputs.positions = inputs.positions[:, -1:] + 1
