@@ -177,9 +177,9 @@ def _scores(config: Config, scores: Scores, what: str, overlap: str | None) -> I
         yield f"{note[:1].upper()}{note[1:]}, so that the score of another set may be lower: {', '.join(names)}."
     if summary["missing"]:
         yield f"Not scored: {', '.join(map(escaped, summary['missing']))}."
-    for name, task in scores["tasks"].items():
-        if task["missing"]:
-            yield f"{escaped(name)}: {task['missing']:,} answers are missing, and its scores are without them."
+    for name, result in scores["tasks"].items():
+        if result["missing"]:
+            yield f"{escaped(name)}: {result['missing']:,} answers are missing, and its scores are without them."
     if own_tasks := scores.get("own_tasks"):
         yield f"Not of SciRIFF's nine held-out tasks: {', '.join(map(escaped, sorted(own_tasks)))}."
     if overlap is not None:
