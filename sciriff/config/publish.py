@@ -44,6 +44,11 @@ class PublishConfig:
     """First line of the commit; null names the run."""
 
     def __post_init__(self) -> None:
+        if self.to == "none" and self.repo is not None:
+            raise UserError(
+                f"publish.repo={self.repo} is where publish=hub pushes to, and publish=none pushes nothing: add "
+                "publish=hub, or say publish.repo=null"
+            )
         if self.to == "none":
             return
         if self.repo is None:

@@ -223,7 +223,7 @@ class _Choosing:
             walks = {name: self._walk(name, mix.per_task, rows=asked[name]) for name in weights}
         else:
             walks = {name: self._walk(name, mix.per_task) for name in weights}
-            there = {name: sum(shares.passes(len(walk.kept), mix.source(name).epochs)) for name, walk in walks.items()}
+            there = {name: shares.capacity(len(walk.kept), mix.source(name).epochs) for name, walk in walks.items()}
             for name in weights:
                 if not there[name]:
                     self._forget(name, walks[name])
@@ -312,6 +312,8 @@ class _Choosing:
         times: list[tuple[int, Candidate]] = []
         for number, most in enumerate(shares.passes(len(walk.kept), self.mix.source(name).epochs)):
             times += [(number, row) for row in walk.kept[: min(most, rows - len(times))]]
+            if len(times) == rows:
+                break
         if len(times) < rows:
             short.append(self._too_few(name, walk, len(times), rows, rows / max(len(walk.kept), 1), "rows"))
         return self._finished(name, walk, times, over or f"over mix.sources.{name}.rows")

@@ -34,11 +34,18 @@ def token_shares(weights: Mapping[str, float], total: float) -> dict[str, float]
     return {name: total * (weight / whole) for name, weight in weights.items()}
 
 
-def passes(rows: int, epochs: float) -> list[int]:
-    """How many of `rows` rows each pass may take at most, where each row may come `epochs` times."""
+def passes(rows: int, epochs: float) -> Iterator[int]:
+    """Yield how many of `rows` rows each pass may take at most, where each row may come `epochs` times."""
+    whole = math.floor(epochs) if rows else 0
+    yield from (rows for _ in range(whole))
+    if part := capacity(rows, epochs) - rows * whole:
+        yield part
+
+
+def capacity(rows: int, epochs: float) -> int:
+    """Rows that all passes have together."""
     whole = math.floor(epochs)
-    part = math.floor((epochs - whole) * rows + 0.5)
-    return [rows] * whole + [part] * (part > 0)
+    return rows * whole + math.floor((epochs - whole) * rows + 0.5)
 
 
 def within(lengths: Sequence[int], tokens: float) -> list[int]:

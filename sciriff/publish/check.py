@@ -93,7 +93,7 @@ def _repository(api: Any, settings: PublishConfig, target: Target) -> Iterator[s
     hub.refuse_public(target, settings, info)
     seen = "private" if info.private else "public"
     files = len(info.siblings or ())
-    yield f"{NOTE}{target.repo} is there ({target.kind}, {seen}, {files} files): the push is a commit on top of it"
+    yield f"{NOTE}{target.repo} is there ({target.kind}, {seen}, {files} files): what differs is pushed on top of it"
 
 
 def _is_refused(error: BaseException) -> bool:

@@ -222,7 +222,9 @@ def test_shares_fill_what_is_left_with_the_row_that_fits_best() -> None:
     lengths_of = [10, 10, 10, 12, 12, 12, 12]
     assert sum(lengths_of[place] for place in shares.within(lengths_of, 36)) == 36, "rows are exchanged"
     assert shares.row_shares({"a": 1, "b": 1, "c": 1}, 10) == {"a": 4, "b": 3, "c": 3}
-    assert shares.passes(10, 2.25) == [10, 10, 3] and shares.passes(10, 0.5) == [5] and shares.passes(10, 0.01) == []
+    for epochs, counts in ((2.25, [10, 10, 3]), (0.5, [5]), (0.01, [])):
+        assert list(shares.passes(10, epochs)) == counts and shares.capacity(10, epochs) == sum(counts)
+    assert list(shares.passes(0, 1e12)) == [] and next(shares.passes(3, 1e12)) == 3
 
 
 MINE = ("experiment=demo", "+mix.sources.mine.path=x.csv")

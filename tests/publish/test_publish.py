@@ -333,6 +333,7 @@ def test_a_public_repository_gets_nothing_that_is_meant_to_be_private(finished: 
     ("values", "said"),
     [
         ({"repo": None}, "publish.repo=USER/NAME"),
+        ({"to": "none"}, "add publish=hub"),
         ({"repo": "reader"}, "publish.repo=reader"),
         ({"repo": "ada/a+b"}, "publish.repo=ada/a+b"),
         ({"repo": "ada/" + "n" * 97}, "97"),
