@@ -9,7 +9,7 @@ from sciriff.data.mix_card import MixCard, MixPart, read_mix_card
 
 SHOWN_ELSEWHERE = frozenset(
     "rows prompt_tokens target_tokens target_share by_source by_dataset dropped dropped_by_source dropped_by_dataset "
-    "overlap validation_overlap near_duplicates".split()
+    "overlap validation_overlap near_duplicates sources".split()
 )
 """Keys of the card that have a place of their own, or are too long for a list (mix/card.md and card.json have them)."""
 
