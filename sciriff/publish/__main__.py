@@ -63,7 +63,7 @@ def items_of(target: Target, config: Config, run: RunDir, token: str | None = No
         licence = cards.base_licence(config.model, cards.parts(text)[0])
         scores = read_scores(run.scores) if own else None
         text = cards.of_model(text, config, scores, licence, target.what, _overlap(config, run))
-    items = [*leaks.without_place(items), Item(CARD, cards.named_places(text, places).encode())]
+    items = [*leaks.without_place(items), Item(CARD, cards.named_places(text, places).encode(errors="replace"))]
     leaks.refuse(items, leaks.secrets(os.environ, token), places)
     return items
 

@@ -55,15 +55,14 @@ def without_place(items: Iterable[Item]) -> Iterator[Item]:
     """The same files; in JSON without the local folder that a library noted as the model's name."""
     for item in items:
         if item.name.endswith("config.json") and isinstance(item.content, Path):
-            text = item.content.read_text(encoding="utf-8")
             try:
-                values = json.loads(text)
-            except ValueError as error:
+                values = json.loads(item.content.read_text(encoding="utf-8"))
+            except (ValueError, RecursionError) as error:
                 raise UserError(f"{item.content}: not JSON ({error})") from None
             if isinstance(values, dict) and any(_is_folder(values.get(key)) for key in OWN_NAMES):
                 kept = {key: value for key, value in values.items() if key not in OWN_NAMES or not _is_folder(value)}
                 kept |= {key: None for key in OWN_NAMES[2:] if key in values and key not in kept}  # peft reads it
-                item = Item(item.name, (json.dumps(kept, indent=2, ensure_ascii=False) + "\n").encode())
+                item = Item(item.name, (json.dumps(kept, indent=2) + "\n").encode())
         yield item
 
 

@@ -307,6 +307,17 @@ def test_a_link_in_the_model_is_not_followed(finished: RunDir, tmp_path: Path, n
         stage.items_of(asked().targets[0], loaded(finished), finished)
 
 
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("config.json", b'{"\xff": 1}'), ("config.json", b"[" * 100_000), ("README.md", b"\xff")],
+)
+def test_what_cannot_be_read_is_one_line(finished: RunDir, name: str, content: bytes) -> None:
+    (finished.model / name).write_bytes(content)
+    with pytest.raises(UserError, match=name) as refused:
+        stage.items_of(asked().targets[0], loaded(finished), finished)
+    assert "\n" not in str(refused.value)
+
+
 @pytest.mark.shows("R17")
 def test_a_run_that_is_not_finished_and_one_that_names_no_place_are_not_pushed(finished: RunDir) -> None:
     found = frozen(finished.config)
