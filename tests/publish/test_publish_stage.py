@@ -38,6 +38,10 @@ def test_a_finished_run_is_pushed_by_its_driver(
     with fake_hub() as server:
         monkeypatch.setenv("HF_ENDPOINT", server.url)
         assert list(publishing.refused_push(config)) == []
+        assert "licence of the rows" not in capfd.readouterr().err
+        public = replace(publish, private=False)
+        assert list(publishing.refused_push(replace(config, publish=public))) == []
+        assert "the licence of the rows of sciriff, tulu is not known" in capfd.readouterr().err
         server.refused = "/commit/"
         with pytest.raises(pipeline.RunFailed) as failed:
             pipeline.run(config, "the same command", ProgressSinceStart())
