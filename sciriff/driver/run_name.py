@@ -9,8 +9,15 @@ from omegaconf import OmegaConf
 
 from sciriff.config import KNOWN_SOURCES, UNNAMED
 
-SHORT = {"train.learning_rate": "lr", "seed": "s", "train.epochs": "ep", "train.global_batch_size": "bs"}
-"""Keys that the field abbreviates; of others the last part stands in the name."""
+SHORT = {
+    "train.learning_rate": "lr",
+    "seed": "s",
+    "train.epochs": "ep",
+    "train.global_batch_size": "bs",
+    "merge.models": "",
+    "merge.weights": "w",
+}
+"""Keys that the field abbreviates, or that their values tell; of others the last part stands in the name."""
 LONGEST = 100
 """Bytes of a name; most file systems take 255, and log and table columns less."""
 OF_ANY_RUN = re.compile(

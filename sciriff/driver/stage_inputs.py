@@ -1,5 +1,6 @@
 """Digests of a stage's inputs: a stage whose inputs are unchanged is not run again."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -147,11 +148,12 @@ def of_publish(config: Config, run: RunDir) -> dict[str, str]:
             f"publish: the answers in {run.predictions} are not of the model as it is now; add predict, score and "
             "report to stages"
         )
-    digests = [file_digest(path) if path.is_file() else "none" for path in (run.scores, run.mix)]
+    pushed = (run.scores, run.mix, run.validation, run.mix_card)
+    digests = [file_digest(path) if path.is_file() else "none" for path in pushed]
     return {
         "model": answering if config.makes_model else "none",
         "cards and scores": value_digest([*digests, stat_digest(run.adapter)]),
-        "settings": value_digest([as_dict(config.publish), __version__]),
+        "settings": value_digest([as_dict(config.publish), __version__, os.environ.get("HF_ENDPOINT")]),
     }
 
 

@@ -7,6 +7,7 @@ one. Memory does not depend on the size of the models.
 import json
 import shutil
 from collections.abc import Iterator, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from sciriff.data.selection import write_chosen
 from sciriff.merge import card
 from sciriff.merge.methods import METHODS, Part, Settings
 from sciriff.merge.parents import as_model, load_parent_config, parents_at_hand
-from sciriff.merge.tensor_stream import ShardWriter, TensorReader, chunks, content_of, digest_of
+from sciriff.merge.tensor_stream import TORCH, ShardWriter, TensorReader, chunks, content_of, digest_of
 from sciriff.models import mergeable, processor_files, verification
 from sciriff.models.loading import auto_class
 from sciriff.models.mergeable import Layout, Merged
@@ -146,16 +147,14 @@ def _content(
     ]
     settings = Settings(merge.density or 1.0, merge.seed or 0)
     for merged in METHODS[merge.method](reader, name, parts, base, settings):
-        content = merged.to(getattr(torch, _TORCH_NAMES[tensor.dtype]))
+        content = merged.to(TORCH[tensor.dtype])
         if not bool(torch.isfinite(content).all()):
+            kind = str(content.dtype).removeprefix("torch.")
             raise UserError(
-                f"{name}: merged as {_TORCH_NAMES[tensor.dtype]}, it has numbers that are not finite: is one of the "
-                "models damaged, or model.dtype=float16 too narrow?"
+                f"{name}: merged as {kind}, it has numbers that are not finite: is one of the models damaged, or "
+                "model.dtype=float16 too narrow?"
             )
         yield content_of(content, tensor.dtype)
-
-
-_TORCH_NAMES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 
 
 def _copied(parents: Sequence[Parent], name: str, tensor: Merged, reader: TensorReader) -> Iterator[memoryview]:
@@ -208,9 +207,11 @@ def verify(model: ModelConfig, plain: Any, folder: Path, digests: dict[str, str]
 
 
 def _refuse_unloadable(plain: Any, folder: Path, shapes: dict[str, tuple[int, ...]]) -> None:
-    """UserError for a weight that transformers would draw at random, leave out, or read in another shape."""
+    """UserError for a weight that transformers would draw at random, or whose shape in the files is another."""
     from transformers.utils import logging
 
+    if find_spec("transformers.core_model_loading") is None:
+        return  # before transformers 5, which loads no weights without memory
     logging.disable_progress_bar()
     weights = {name: torch.empty(shape, device="meta") for name, shape in shapes.items()}
     try:
@@ -222,17 +223,11 @@ def _refuse_unloadable(plain: Any, folder: Path, shapes: dict[str, tuple[int, ..
             output_loading_info=True,
             ignore_mismatched_sizes=True,
         )
-    except (TypeError, AttributeError, ValueError) as error:
-        if int(_transformers_version().partition(".")[0]) < 5:
-            return  # which loads no weights without memory
+    except (TypeError, AttributeError, ValueError, RuntimeError) as error:
         raise UserError(f"{folder}: it cannot be loaded ({' '.join(str(error).split())[:200]})") from None
-    lost = [*names["missing_keys"], *names["mismatched_keys"]]
+    lost = [*names["missing_keys"], *(entry[0] for entry in names["mismatched_keys"])]
     if lost:
-        raise UserError(f"{folder}: {lost[0]} is not in the merged model's files, though its parents' are the same")
-
-
-def _transformers_version() -> str:
-    import transformers
-
-    version: str = transformers.__version__
-    return version
+        raise UserError(
+            f"{folder}: the merged model lacks {sorted(map(str, lost))[0]}, or has it in another shape: are the files "
+            "of its models whole?"
+        )

@@ -15,7 +15,11 @@ from sciriff.run.manifest import Manifest
 from sciriff.run.messages import say, show
 from sciriff.run.run_dir import RunDir
 from sciriff.run.user_error import UserError
+from sciriff.run.visible import shortened, visible_line
 from sciriff.stage import run_stage
+
+LONGEST = 500
+"""Characters of a line that names files."""
 
 
 def main(config: Config, run: RunDir) -> None:
@@ -47,19 +51,29 @@ def items_of(target: Target, config: Config, run: RunDir, token: str | None = No
     folder = {"model": run.model, "adapter": run.adapter, "mix": run.mix.parent}[target.what]
     items, left = pushed_files.of_folder(target.what, folder)
     if left and target.what != "mix":
-        say(f"{target.what}: stays here, since it is not part of every model: {', '.join(left)}")
+        names = shortened(", ".join(map(visible_line, left)), LONGEST)
+        say(f"{target.what}: stays here, since it is not part of every model: {names}")
     places = leaks.places(config, run)
     page = run.mix_card_page if target.what == "mix" else folder / CARD
-    text = page.read_text(encoding="utf-8") if page.is_file() else f"# {config.name}\n"
+    text = pushed_files.text_of_card(page, config.name or "A run")
     if target.what == "mix":
         text = cards.of_mix(text, read_mix_card(run.mix_card), config, (item.name for item in items))
     else:
         own = config.eval.model is None and config.predictions is None and run.scores.is_file()
         licence = cards.base_licence(config.model, cards.parts(text)[0])
-        text = cards.of_model(text, config, read_scores(run.scores) if own else None, licence, target.what)
-    items = [*leaks.without_place(items), Item(CARD, cards.named_places(text, places).encode())]
+        scores = read_scores(run.scores) if own else None
+        text = cards.of_model(text, config, scores, licence, target.what, _overlap(config, run))
+    items = [*leaks.without_place(items), Item(CARD, cards.named_places(text, places).encode(errors="replace"))]
     leaks.refuse(items, leaks.secrets(os.environ, token), places)
     return items
+
+
+def _overlap(config: Config, run: RunDir) -> str | None:
+    """What the mix of this run's training shares with evaluation prompts; None where that is not known."""
+    if config.train.method == "none" or not run.mix_card.is_file():
+        return None
+    found = read_mix_card(run.mix_card).get("overlap")
+    return found["summary"] if found else None
 
 
 def _bytes(size: int) -> str:

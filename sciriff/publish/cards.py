@@ -14,10 +14,9 @@ from sciriff.config.plain_yaml import plain_values, written
 from sciriff.data.mix_card import MixCard
 from sciriff.data.source_files import instances_source
 from sciriff.publish import licences
-from sciriff.results.markdown_table import markdown_table
+from sciriff.results.markdown_table import escaped, markdown_table
 from sciriff.results.scores import NOTES, Scores, columns_and_statistics, general_and_mean, summary_coverage
 from sciriff.run.user_error import UserError
-from sciriff.run.visible import visible_line
 
 TASK = "text-generation"
 DIGITS = 4
@@ -27,8 +26,11 @@ KNOWN = ("apache-2.0", "cc-by-4.0", "cc-by-nc-4.0", "mit", "odc-by")
 """Licences of rows that the hub knows by this name."""
 
 
-def of_model(page: str, config: Config, scores: Scores | None, licence: str | None, what: str) -> str:
-    """The card of a model or adapter: `page` as training wrote it, then the licence and the scores of the model."""
+def of_model(
+    page: str, config: Config, scores: Scores | None, licence: str | None, what: str, overlap: str | None = None
+) -> str:
+    """The card of a model or adapter: `page` as training wrote it, then the licence and the scores of the model.
+    `overlap` says how many rows of its mix hold text of evaluation prompts."""
     head, body = parts(page)
     sections = [body.rstrip("\n"), "## Licence", *licences.lines(licence)]
     if scores is not None:
@@ -37,7 +39,7 @@ def of_model(page: str, config: Config, scores: Scores | None, licence: str | No
             from huggingface_hub.repocard_data import eval_results_to_model_index
 
             head["model-index"] = _without_nothing(eval_results_to_model_index(config.name or "model", results))
-        sections += ["## Scores", *_scores(config, scores, what)]
+        sections += ["## Scores", *_scores(config, scores, what, overlap)]
     return f"---\n{written(head)}---\n" + "\n\n".join(sections) + "\n"
 
 
@@ -81,15 +83,17 @@ def parts(page: str) -> tuple[dict[str, Any], str]:
         raise UserError(f"the head of a card is not YAML ({error}); run the stage that writes it again") from None
 
 
-def place(path: str) -> re.Pattern[str]:
-    """Find a path where it stands for itself, and not as a part of an address or of another path."""
-    return re.compile(rf"(?<![\w.-]){re.escape(path)}(?![\w.-])")
-
-
 def named_places(text: str, places: Iterable[str]) -> str:
-    """The text with each path of this machine shortened to its last part."""
+    """The text with each path of this machine, and what is below it, shortened to the last part; the home folder,
+    whose last part is a person's name, to ~."""
+
+    def shown(found: re.Match[str]) -> str:
+        path = Path(found[0])
+        return "~" if path == Path.home() else path.name
+
     for path in sorted(places, key=len, reverse=True):
-        text = place(path).sub(lambda found: Path(found[0]).name, text)
+        # not as a part of an address or of another path
+        text = re.sub(rf"(?<![\w.-]){re.escape(path)}(?![\w-]|\.\w)(/[^\s`'\"<>()|,;:]*)?", shown, text)
     return text
 
 
@@ -111,7 +115,7 @@ def evaluations(config: Config, scores: Scores) -> Iterator[Any]:
     summary = scores["summary"]
     for name, score in columns_and_statistics(summary).items():
         task, _, metric = name.partition("/")
-        about = _about(score, scores["tasks"][task]["n"] if task in scores["tasks"] else None)
+        about = _about(score, scores["tasks"].get(task))
         label = name if metric else f"{name} of {summary_coverage(summary)} columns"
         yield EvalResult(
             **of_dataset,
@@ -135,17 +139,17 @@ def evaluations(config: Config, scores: Scores) -> Iterator[Any]:
         )
 
 
-def _about(score: Mapping[str, Any], instances: int | None) -> dict[str, Any]:
+def _about(score: Mapping[str, Any], task: Mapping[str, Any] | None) -> dict[str, Any]:
     low_and_high = [round(end, DIGITS) for end in score.get("ci95", ())]
-    chosen = {"note": score["selected"]} if "selected" in score else {}
     return {
         **({"ci95": low_and_high} if low_and_high else {}),
-        **({"n": instances} if instances is not None else {}),
-        **chosen,
+        **({"n": task["n"]} if task else {}),
+        **({"missing_answers": task["missing"]} if task and task["missing"] else {}),
+        **({"note": score["selected"]} if "selected" in score else {}),
     }
 
 
-def _scores(config: Config, scores: Scores, what: str) -> Iterator[str]:
+def _scores(config: Config, scores: Scores, what: str, overlap: str | None) -> Iterator[str]:
     summary = scores["summary"]
     rows, selected = [], dict[str, list[str]]()
     for name, score in columns_and_statistics(summary).items():
@@ -153,7 +157,7 @@ def _scores(config: Config, scores: Scores, what: str) -> Iterator[str]:
         n = str(scores["tasks"][task]["n"]) if task in scores["tasks"] else ""
         rows.append((name, *_shown(score), n))
         if note := dict[str, Any](score).get("selected"):
-            selected.setdefault(note, []).append(name)
+            selected.setdefault(escaped(note), []).append(escaped(name))
     split = (
         f"the {config.eval.split} split of {config.eval.source.hub}" if config.eval.path is None else "local instances"
     )
@@ -168,11 +172,18 @@ def _scores(config: Config, scores: Scores, what: str) -> Iterator[str]:
     yield markdown_table(("score", "value", "95 % interval", "instances"), rows)
     notes = {note for score in summary["columns"].values() for note in score.get("ci95_note", "").split(NOTES) if note}
     if notes:
-        yield "\n".join(f"- {visible_line(note)}" for note in sorted(notes))
+        yield "\n".join(f"- {escaped(note)}" for note in sorted(notes))
     for note, names in selected.items():
         yield f"{note[:1].upper()}{note[1:]}, so that the score of another set may be lower: {', '.join(names)}."
     if summary["missing"]:
-        yield f"Not scored: {', '.join(map(visible_line, summary['missing']))}."
+        yield f"Not scored: {', '.join(map(escaped, summary['missing']))}."
+    for name, result in scores["tasks"].items():
+        if result["missing"]:
+            yield f"{escaped(name)}: {result['missing']:,} answers are missing, and its scores are without them."
+    if own_tasks := scores.get("own_tasks"):
+        yield f"Not of SciRIFF's nine held-out tasks: {', '.join(map(escaped, sorted(own_tasks)))}."
+    if overlap is not None:
+        yield f"Of the mix that it was trained on, {escaped(overlap)}."
     general = scores.get("general")
     if general:
         tasks = general["tasks"]

@@ -2,6 +2,7 @@
 
 import json
 import mmap
+import netrc
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -12,8 +13,16 @@ from sciriff.publish.pushed_files import CARD, Item
 from sciriff.run.run_dir import RunDir
 from sciriff.run.user_error import UserError
 
-SECRET = re.compile(r"KEY|TOKEN|SECRET|PASSW|CREDENTIAL|JWT", re.IGNORECASE)
+SECRET = re.compile(r"KEY|TOKEN|SECRET|PASS|CREDENTIAL|JWT|COOKIE|AUTH(?!OR)|_PAT$", re.IGNORECASE)
 """In the name of an environment variable whose value is nobody's business."""
+LOGIN_IN_ADDRESS = re.compile(r"://[^/@\s]*:[^/@\s]+@")
+"""In the value of one, as of DATABASE_URL."""
+SHAPES = re.compile(
+    rb"\b(hf_[A-Za-z0-9]{30,}|sk-[A-Za-z0-9_-]{32,}|gh[pousr]_[A-Za-z0-9]{36}|github_pat_\w{40,}|AKIA[0-9A-Z]{16}"
+    rb"|wandb_v\d_\w{40,})\b|-----BEGIN [A-Z ]*PRIVATE KEY-----"
+)
+"""Keys and tokens by their form, whoever's they are. Rows and vocabularies are not searched for these."""
+NO_SHAPES = (".jsonl", "tokenizer.json", "vocab.json", "vocab.txt", "merges.txt", "tokenizer.model")
 SHORTEST = 12
 """Characters of a value that is looked for; `true`, `0` and words of a vocabulary are no secrets."""
 NOT_SEARCHED = (".safetensors",)
@@ -24,8 +33,14 @@ OWN_NAMES = ("_name_or_path", "name_or_path", "base_model_name_or_path")
 
 
 def secrets(environment: Mapping[str, str], *others: str | None) -> dict[str, bytes]:
-    """Where a secret stands -> its bytes, of the environment and the `others`, as the hub's stored login."""
-    found = {f"${name}": value for name, value in sorted(environment.items()) if SECRET.search(name)}
+    """Where a secret stands -> its bytes, of the environment, ~/.netrc (W&B's login) and the `others`, as the hub's
+    stored login."""
+    found = {
+        f"${name}": value
+        for name, value in sorted(environment.items())
+        if SECRET.search(name) or LOGIN_IN_ADDRESS.search(value)
+    }
+    found |= {f"the password of {host} in ~/.netrc": value for host, value in _logins()}
     found |= {f"secret {number}": value for number, value in enumerate(others, 1) if value}
     return {name: value.encode() for name, value in found.items() if len(value) >= SHORTEST and not _is_path(value)}
 
@@ -40,15 +55,14 @@ def without_place(items: Iterable[Item]) -> Iterator[Item]:
     """The same files; in JSON without the local folder that a library noted as the model's name."""
     for item in items:
         if item.name.endswith("config.json") and isinstance(item.content, Path):
-            text = item.content.read_text(encoding="utf-8")
             try:
-                values = json.loads(text)
-            except ValueError as error:
+                values = json.loads(item.content.read_text(encoding="utf-8"))
+            except (ValueError, RecursionError) as error:
                 raise UserError(f"{item.content}: not JSON ({error})") from None
-            if isinstance(values, dict) and any(_is_path(values.get(key)) for key in OWN_NAMES):
-                kept = {key: value for key, value in values.items() if key not in OWN_NAMES or not _is_path(value)}
+            if isinstance(values, dict) and any(_is_folder(values.get(key)) for key in OWN_NAMES):
+                kept = {key: value for key, value in values.items() if key not in OWN_NAMES or not _is_folder(value)}
                 kept |= {key: None for key in OWN_NAMES[2:] if key in values and key not in kept}  # peft reads it
-                item = Item(item.name, (json.dumps(kept, indent=2, ensure_ascii=False) + "\n").encode())
+                item = Item(item.name, (json.dumps(kept, indent=2) + "\n").encode())
         yield item
 
 
@@ -62,9 +76,12 @@ def refuse(items: Iterable[Item], hidden: Mapping[str, bytes], local: Iterable[s
             for name, value in hidden.items():
                 if data.find(value) >= 0:
                     raise UserError(f"{item.name} holds the value of {name}, so nothing is pushed; take it out")
+            if not item.name.endswith(NO_SHAPES) and (found := SHAPES.search(data)):
+                begins = found[0][:8].decode()
+                raise UserError(f"{item.name} holds a key ({begins}...), so nothing is pushed; take it out")
             if item.name.endswith(SAYS_PLACES):
                 for path in sorted(local, key=len, reverse=True):
-                    if re.search(rb"(?<![\w.-])" + re.escape(path.encode()) + rb"(?![\w.-])", data):
+                    if re.search(rb"(?<![\w.-])" + re.escape(path.encode()) + rb"(?![\w-]|\.\w)", data):
                         raise UserError(
                             f"{item.name} names {path}, a place on this machine, so nothing is pushed; take it out"
                         )
@@ -88,8 +105,25 @@ class _bytes:
             self._map.close()
 
 
+def _logins() -> Iterator[tuple[str, str]]:
+    """(host, password) of ~/.netrc; nothing where it is missing or broken."""
+    try:
+        known = netrc.netrc(Path.home() / ".netrc").hosts
+    except (OSError, netrc.NetrcParseError):
+        return
+    yield from ((host, password) for host, (_, _, password) in known.items() if password)
+
+
 def _is_path(value: Any) -> bool:
-    return isinstance(value, str) and (value.startswith(("/", "~", "./", "../")))
+    return isinstance(value, str) and value.startswith(("/", "~", "./", "../", "file:"))
+
+
+def _is_folder(value: Any) -> bool:
+    """Whether a model's name leads to a folder of this machine, as `runs/mine/model` does."""
+    try:
+        return _is_path(value) or (isinstance(value, str) and value != "" and Path(value).is_dir())
+    except (OSError, ValueError):  # too long, or with a character that no path has
+        return False
 
 
 def _paths(values: Any) -> Iterator[str]:

@@ -1,5 +1,7 @@
 """What the licences of base models and rows ask of whoever passes a model on, as far as it is known here."""
 
+from sciriff.results.markdown_table import escaped
+
 RULES = {
     "llama2": "a copy of the Llama 2 Community License and its notice go with the model, and its Acceptable Use Policy "
     "holds; who has more than 700 million users a month needs a licence of Meta's own",
@@ -35,7 +37,7 @@ def lines(licence: str | None) -> list[str]:
     asks = f": {RULES[licence]}" if licence in RULES else ", whose text is on its page"
     return [
         *shown,
-        f"The base model's licence is {licence}{asks}. This is what is known here; its text counts.",
+        f"The base model's licence is {escaped(licence)}{asks}. This is what is known here; its text counts.",
     ]
 
 

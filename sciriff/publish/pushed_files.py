@@ -66,8 +66,24 @@ def of_folder(what: str, folder: Path) -> tuple[list[Item], list[str]]:
             continue
         if path.name not in SMALL[what] and not WEIGHTS[what].fullmatch(path.name):
             left.append(path.name)
-        elif not path.is_file() or path.resolve().parent != folder.resolve():
-            raise UserError(f"{visible_line(path)} is not a plain file of its folder, and is not pushed; remove it")
         else:
+            refuse_link(path)
             items.append(Item(path.name, path))
     return items, left
+
+
+def refuse_link(path: Path) -> None:
+    """UserError for what is no file of its own folder, as a link that leads out of it."""
+    if not path.is_file() or path.resolve().parent != path.parent.resolve():
+        raise UserError(f"{visible_line(path)} is not a plain file of its folder, and is not pushed; remove it")
+
+
+def text_of_card(path: Path, title: str) -> str:
+    """The card that a stage wrote, or its title where there is none. UserError for a link, and for what is not text."""
+    if not path.exists() and not path.is_symlink():
+        return f"# {title}\n"
+    refuse_link(path)
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{visible_line(path)} is not UTF-8 ({error}); run the stage that writes it again") from None

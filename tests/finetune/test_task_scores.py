@@ -32,6 +32,7 @@ SETTINGS: dict[str, Any] = {
     "validation": 8,
 }
 """Constant, so that a shorter training is the beginning of this one."""
+LORA = {"method": "lora", "lora_rank": 4, "lora_alpha": 8.0, "lora_dropout": 0.1}
 
 
 WORDS = "the cells of this gene and a protein in mice with two large groups".split()
@@ -123,7 +124,7 @@ def test_the_chosen_model_scores_best_of_all_when_they_are_answered_again(
 
 
 @pytest.mark.usefixtures("in_process")
-@pytest.mark.parametrize("values", [{}, {"method": "lora", "lora_rank": 4, "lora_alpha": 8.0, "lora_dropout": 0.1}])
+@pytest.mark.parametrize("values", [{}, pytest.param(LORA, marks=pytest.mark.slow)])
 def test_to_answer_changes_nothing_of_training(make: Make, values: dict[str, Any]) -> None:
     values = {**values, "neftune_alpha": 5.0, "activation_checkpointing": "all", "max_steps": 4}
     plain = {key: value for key, value in SETTINGS.items() if not key.startswith("best")} | {"keep": "last"}
@@ -137,18 +138,16 @@ def test_to_answer_changes_nothing_of_training(make: Make, values: dict[str, Any
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("stage", [0, 3])
-def test_two_processes_give_the_answers_of_one(make: Make, stage: int) -> None:
+@pytest.mark.usefixtures("in_process")
+def test_two_processes_under_zero_3_give_the_answers_of_one(make: Make, capsys: pytest.CaptureFixture[str]) -> None:
     """Batches of unequal lengths, and an odd number of them: one process has nothing to do in the last round."""
-    if stage:
-        pytest.importorskip("deepspeed")
-        if shutil.which("g++") is None:
-            pytest.skip("DeepSpeed compiles its CPU operator with g++")
+    pytest.importorskip("deepspeed")
+    if shutil.which("g++") is None:
+        pytest.skip("DeepSpeed compiles its CPU operator with g++")
     settings = {**SETTINGS, "max_steps": 4, "eval_every": 2}
-    one = with_prompts(make("one", **settings))
-    two = with_prompts(make("two", num_processes=2, zero_stage=stage, **settings))
-    output = train(one)
-    assert "9 prompts are answered every 2 steps and at the end, in 3 batches" in output
+    one = finetune(with_prompts(make("one", **settings)))
+    assert "9 prompts are answered every 2 steps and at the end, in 3 batches" in capsys.readouterr().out
+    two = with_prompts(make("two", num_processes=2, zero_stage=3, **settings))
     train(two, timeout=300)
     assert list(scores(two)) == [2, 4]
     assert [answers(two, step) for step in (2, 4)] == [answers(one, step) for step in (2, 4)]

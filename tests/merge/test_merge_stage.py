@@ -9,11 +9,12 @@ import pytest
 import torch
 from merge_models import frozen_run, merge_config, random_weights, weights_of, write_model
 
-from sciriff.config import Config, MergeConfig, ModelConfig
+from sciriff.config import SAMPLE, Config, MergeConfig, ModelConfig, load
 from sciriff.driver.stages import STAGES
 from sciriff.merge import write
 from sciriff.merge.__main__ import main
 from sciriff.merge.tensor_stream import ShardWriter
+from sciriff.models import mergeable
 from sciriff.models.loading import load_model, load_tokenizer
 from sciriff.run.digest import tree_digest
 from sciriff.run.run_dir import RunDir
@@ -182,3 +183,85 @@ def test_what_makes_the_stage_run_again(parents: list[str], tmp_path: Path) -> N
         assert other != before
     os.utime(Path(parents[1]) / "model-00001-of-00003.safetensors", (1, 1))
     assert inputs() != before
+
+
+def test_a_model_of_the_hubs_cache_is_a_parent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    stored = tmp_path / "hub/models--someone--general"
+    snapshot = write_model(stored / "snapshots" / ("0" * 40), 2)
+    (stored / "refs").mkdir()
+    (stored / "refs/main").write_text("0" * 40)
+    first = write_model(tmp_path / "a", 1)
+    (snapshot / "README.md").write_text("---\nlicense: llama2\n---\n")
+    run = merged(merge_config(tmp_path / "m", MergeConfig(method="linear", models=[str(first), "someone/general"])))
+    one, other = weights_of(first), weights_of(snapshot)
+    found = weights_of(run.model)
+    assert all(torch.equal(found[name], ((one[name].float() + other[name].float()) / 2).bfloat16()) for name in one)
+    card = (run.model / "README.md").read_text()
+    assert "base_model:\n- someone/general\nbase_model_relation: merge\n" in card and "license:" not in card
+    assert "| someone/general | 0.5 | – | – | llama2 |" in card
+    (snapshot / "config.json").write_text((snapshot / "config.json").read_text().replace("10000.0", "20000.0"))
+    config = merge_config(tmp_path / "n", MergeConfig(method="linear", models=[str(first), "someone/general"]))
+    with pytest.raises(UserError, match=r"merge\.models\[1\]=someone/general: its config\.json has .*=20000\.0, and"):
+        merged(config)
+    config.merge.models[1] = "someone/else"
+    with pytest.raises(UserError, match=r"merge\.models\[1\]=someone/else is neither a local folder nor in the hub's"):
+        merged(config)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", ["gemma3", "qwen3_moe"])
+def test_towers_and_experts_are_merged(family: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the names of the file, whatever this transformers fuses when it loads them."""
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "benchmarks"))
+    import tiny_families
+
+    for seed, name in enumerate("ab"):
+        tiny_families.save(family, tmp_path / name, SAMPLE / "tokenizer", seed=seed)
+    models = [str(tmp_path / name) for name in "ab"]
+    config = merge_config(tmp_path / "m", MergeConfig(method="slerp", models=models), dtype="float32")
+    mergeable.check(config.merge, config.model)
+    run = merged(config)
+    found, one, other = (weights_of(folder) for folder in (run.model, tmp_path / "a", tmp_path / "b"))
+    inside = [name for name in found if ("vision_tower" if family == "gemma3" else "experts") in name]
+    assert found.keys() == one.keys() and len(inside) > 8
+    assert any(not torch.equal(found[name], one[name]) and not torch.equal(found[name], other[name]) for name in inside)
+    load_model(ModelConfig(name="m", path=str(run.model), chat="tulu"), seed=0, dtype=torch.float32)
+
+
+@pytest.mark.slow
+def test_a_curve_from_two_runs_to_its_page(cli: Any, parents: list[str], tmp_path: Path) -> None:
+    """The command as it is typed: two ends of a curve are merged, asked and scored, and the page draws them; the same
+    command again finds all of it up to date."""
+    command = [
+        *("-m", "merge=linear", f"merge.models=[{parents[0]},{parents[1]}]", "merge.weights=[0,1],[1,0]"),
+        *("model=tiny", "model.shape.context=256", "model.dtype=bfloat16", "engine=transformers", "eval=sample"),
+        *("eval.limit=1", "eval.max_new_tokens=4", "eval.tasks=[biored_ner,scifact_entailment]"),
+        *("stages=[merge,predict,score]", "log=none", "cache_dir=cache"),
+    ]
+    first = cli(*command)
+    assert first.returncode == 0, first.stderr
+    runs = {tuple(load(file).merge.shares): RunDir(file.parent) for file in tmp_path.glob("runs/*/config.yaml")}
+    assert len(runs) == 2 and all(run.root.name.startswith("tiny-") for run in runs.values())
+    for shares, folder in (((0, 1), parents[1]), ((1, 0), parents[0])):
+        found = weights_of(runs[shares].model)
+        assert all(torch.equal(found[name], weight) for name, weight in weights_of(Path(folder)).items())
+        assert runs[shares].scores.is_file()
+    [page] = tmp_path.glob("runs/sweep-*/sweep.html")
+    assert "0 % of a" in page.read_text() and "100 % of a" in page.read_text()
+    again = cli(*command)
+    assert again.stderr.count("merge: up to date") == again.stderr.count("predict: up to date") == 2, again.stderr
+
+
+def test_a_weight_that_no_model_has_is_noticed(tmp_path: Path) -> None:
+    """Both models lack one, so their files agree, and transformers would draw it at random."""
+    weights = random_weights(1, torch.bfloat16)
+    del weights["model.layers.1.mlp.up_proj.weight"]
+    models = [str(write_model(tmp_path / name, weights=weights)) for name in "ab"]
+    config = merge_config(tmp_path / "m", MergeConfig(method="linear", models=models))
+    with pytest.raises(UserError, match=r"the merged model lacks model\.layers\.1\.mlp\.up_proj\.weight"):
+        merged(config)
+    assert not RunDir(Path(config.run_dir)).model.exists()

@@ -14,6 +14,7 @@ from published_models import write_header
 from sciriff.config import Config, MergeConfig, ModelConfig, to_yaml
 from sciriff.driver import plan, preflight
 from sciriff.driver.plan import merging
+from sciriff.driver.preflight import files
 from sciriff.driver.run_name import run_name
 from sciriff.models import mergeable
 from sciriff.run.run_dir import RunDir
@@ -287,6 +288,15 @@ def test_a_strangers_folder_is_read_by_headers_and_numbers(composed: Any, tmp_pa
     assert (config.model.chat, config.model.path, config.model.dtype) == ("tulu", str(run.model), "bfloat16")
 
 
+def test_a_run_does_not_merge_its_own_model(composed: Any, tmp_path: Path) -> None:
+    run = run_of(tmp_path / "a")
+    other = write_model(tmp_path / "b", 1)
+    typed = ("merge=linear", f"merge.models=[{other},{run.root}]", "name=a", f"run_dir={run.root}", "stages=[merge]")
+    [problem] = files.own_outputs(composed(*typed))
+    assert problem.startswith(f"merge.models[1]={run.model} is an output of this run") and "name=" in problem
+    assert list(files.own_outputs(composed(*typed, f"run_dir={tmp_path}/c"))) == []
+
+
 @pytest.mark.parametrize(
     ("overrides", "words"),
     [
@@ -324,4 +334,4 @@ def test_shares_and_names(composed: Any) -> None:
     assert config.active_stages == ["merge", "predict", "score", "report"] and config.makes_model
     assert composed("merge=slerp", "merge.models=[x/a,x/b]").merge.shares == [0.5, 0.5]
     typed = ["experiment=merge_curve", "merge.models=[runs/a,runs/b/model]", "merge.weights=[0,1]", "train=none"]
-    assert run_name(typed, {"merge": "linear", "train": "none"}) == "merge_curve-models-a+b-model-weights-0+1"
+    assert run_name(typed, {"merge": "linear", "train": "none"}) == "merge_curve-a+b-model-w0+1"

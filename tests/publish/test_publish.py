@@ -209,16 +209,36 @@ def test_the_card_has_the_scores_where_the_hub_looks_for_them(finished: RunDir) 
     assert first.metric_args == {"ci95": [0.4, 0.6], "n": 40}
     assert by_name["mean of 2 of 11 columns"].metric_value == 0.3812
     assert "Llama 2 Community License" in card.text and "Made by training." in card.text
-    assert "| biored\\_ner/f1 | 51.2 | 40.0 to 60.0 | 40 |" in card.text and "discomat_te/bleu" in card.text
+    assert "| biored\\_ner/f1 | 51.2 | 40.0 to 60.0 | 40 |" in card.text and "discomat\\_te/bleu" in card.text
 
 
 def test_scores_by_which_the_model_was_chosen_say_so(finished: RunDir) -> None:
     scores = json.loads(json.dumps(SCORES))
     scores["summary"]["columns"]["scierc_ner/f1"]["selected"] = "selected on these prompts"
     page = cards.of_model(PAGE, loaded(finished), scores, "mit", "model")
-    assert "Selected on these prompts, so that the score of another set may be lower: scierc_ner/f1, mean" in page
+    assert "Selected on these prompts, so that the score of another set may be lower: scierc\\_ner/f1, mean" in page
     by_name = {result.metric_name: result for result in ModelCard(page).data.eval_results}
     assert by_name["scierc_ner/f1"].metric_args == {"n": 40, "note": "selected on these prompts"}
+
+
+def test_the_card_says_what_a_score_leaves_out_and_takes_no_markup_from_a_file(finished: RunDir) -> None:
+    scores = json.loads(json.dumps(SCORES))
+    scores["tasks"]["biored_ner"]["missing"] = 7
+    scores["own_tasks"] = {"scierc_ner": "f1"}
+    scores["summary"]["columns"]["scierc_ner/f1"]["ci95_note"] = "rough\n# Injected"
+    overlap = "3 of 20 rows hold text of 2 of the 40 evaluation prompts"
+    page = cards.of_model(PAGE, loaded(finished), scores, "mit\n# Injected", "model", overlap)
+    assert overlap in page and "biored\\_ner: 7 answers are missing" in page and "\n# Injected" not in page
+    assert "Not of SciRIFF's nine held-out tasks: scierc" in page
+    args = {result.metric_name: result.metric_args for result in ModelCard(page).data.eval_results}
+    assert args["biored_ner/f1"] == {"ci95": [0.4, 0.6], "n": 40, "missing_answers": 7}
+
+
+def test_what_lies_below_a_place_of_this_machine_is_named_by_its_last_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/ada")
+    text = "from `/home/ada/theses/x/y` and file:///home/ada/z. Of /home/ada. See https://hub.example/home/ada/w"
+    shown = cards.named_places(text, ["/home/ada", "/home/ada/theses"])
+    assert shown == "from `y` and file://z. Of ~. See https://hub.example/home/ada/w"
 
 
 def test_adapter_and_mix_have_repositories_and_cards_of_their_own(finished: RunDir, no_card: None) -> None:
@@ -235,7 +255,7 @@ def test_adapter_and_mix_have_repositories_and_cards_of_their_own(finished: RunD
         assert set(files) == {"README.md", "train.jsonl", "validation.jsonl"}
         card = DatasetCard(files["README.md"].decode())
         assert card.data.configs[0]["data_files"][0] == {"split": "train", "path": "train.jsonl"}
-        assert card.data.license == "other" and "| mine | unknown |" in card.text and "reader/rows.jsonl" in card.text
+        assert card.data.license == "other" and "| mine | unknown |" in card.text and "from `rows.jsonl`" in card.text
         assert server.commits(REPO) == [] == server.commits(REPO, "dataset"), "main is as it was"
         assert b"secretive" not in server.all_bytes()
 
@@ -257,12 +277,18 @@ def test_shards_of_an_earlier_push_do_not_stay_beside_the_new_model(finished: Ru
         ("chat_template.jinja", SECRETS["OPENAI_API_KEY"], "$OPENAI_API_KEY"),
         ("generation_config.json", '{"note": "%s/x"}', "place on this machine"),
         ("README.md", f"token {TOKEN}", "$HF_TOKEN"),
+        ("README.md", "password of-the-5erver", "the password of api.wandb.ai in ~/.netrc"),
+        ("README.md", "at postgres://me:pw@db/x", "$STORE"),
+        ("chat_template.jinja", "hf_" + "5omebodyElses" * 3, "hf_5omeb..."),
     ],
 )
 @pytest.mark.shows("P2")
 def test_secrets_and_places_end_a_push_before_anything_is_sent(
-    finished: RunDir, file: str, text: str, said: str
+    finished: RunDir, file: str, text: str, said: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("STORE", "postgres://me:pw@db/x")
+    (tmp_path / ".netrc").write_text("machine api.wandb.ai login user password of-the-5erver\n")
     (finished.model / file).write_text(text.replace("%s", str(finished.root)))
     with fake_hub() as server:
         with pytest.raises(UserError, match=file) as refused:
@@ -272,11 +298,24 @@ def test_secrets_and_places_end_a_push_before_anything_is_sent(
 
 
 @pytest.mark.shows("P1")
-def test_a_link_in_the_model_is_not_followed(finished: RunDir, tmp_path: Path) -> None:
-    (tmp_path / "vocab.txt").write_text("mine")
-    (finished.model / "vocab.txt").symlink_to(tmp_path / "vocab.txt")
-    with pytest.raises(UserError, match=r"vocab\.txt"):
+@pytest.mark.parametrize("name", ("vocab.txt", "README.md"))
+def test_a_link_in_the_model_is_not_followed(finished: RunDir, tmp_path: Path, name: str) -> None:
+    (tmp_path / "mine").write_text("mine")
+    (finished.model / name).unlink(missing_ok=True)
+    (finished.model / name).symlink_to(tmp_path / "mine")
+    with pytest.raises(UserError, match=name):
         stage.items_of(asked().targets[0], loaded(finished), finished)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("config.json", b'{"\xff": 1}'), ("config.json", b"[" * 100_000), ("README.md", b"\xff")],
+)
+def test_what_cannot_be_read_is_one_line(finished: RunDir, name: str, content: bytes) -> None:
+    (finished.model / name).write_bytes(content)
+    with pytest.raises(UserError, match=name) as refused:
+        stage.items_of(asked().targets[0], loaded(finished), finished)
+    assert "\n" not in str(refused.value)
 
 
 @pytest.mark.shows("R17")
@@ -304,6 +343,9 @@ def test_what_the_hub_will_refuse_is_said_before_the_run() -> None:
         assert other.startswith("problem: ") and "nobody is none of them" in other and "lab, library" in other
         assert "only reads" in findings(server, repo="library/reader")[0]
         assert "does not know this token" in findings(server, token="hf_wrong")[0]
+        server.refused = "/whoami"
+        assert "403" in findings(server)[0] and "does not know" not in findings(server)[0]
+        server.refused = ""
         server.who["auth"]["accessToken"]["role"] = "read"
         assert "may only read" in findings(server)[0]
         scope = {"entity": {"type": "user", "name": "someone"}, "permissions": ["repo.write"]}

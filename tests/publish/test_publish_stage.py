@@ -38,6 +38,10 @@ def test_a_finished_run_is_pushed_by_its_driver(
     with fake_hub() as server:
         monkeypatch.setenv("HF_ENDPOINT", server.url)
         assert list(publishing.refused_push(config)) == []
+        assert "licence of the rows" not in capfd.readouterr().err
+        public = replace(publish, private=False)
+        assert list(publishing.refused_push(replace(config, publish=public))) == []
+        assert "the licence of the rows of sciriff, tulu is not known" in capfd.readouterr().err
         server.refused = "/commit/"
         with pytest.raises(pipeline.RunFailed) as failed:
             pipeline.run(config, "the same command", ProgressSinceStart())
@@ -64,6 +68,9 @@ def test_a_finished_run_is_pushed_by_its_driver(
         received = len(server.received)
         pipeline.run(config, "the same command", ProgressSinceStart())
         assert "publish: up to date" in capfd.readouterr().err and len(server.received) == received
+        assert pipeline.is_finished(config)
+        monkeypatch.setenv("HF_ENDPOINT", f"{server.url}/")
+        assert not pipeline.is_finished(config), "another hub may have nothing of it"
         sent = server.all_bytes()
         assert str(tmp_path).encode() not in sent
         held = [path.read_bytes() for path in run.root.rglob("*") if path.is_file()]

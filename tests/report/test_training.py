@@ -52,3 +52,22 @@ def test_validation_rows_are_a_panel_and_facts_of_their_own(tmp_path: Path) -> N
     assert (training.title, validation.title) == ("Training loss", "Validation loss")
     assert validation.svg.count('class="curve') == 2 and 'class="curve second"' in validation.svg
     assert "solid: science rows, dashed: general rows" in validation.description
+
+
+def test_scores_of_tasks_are_a_panel_and_a_fact(tmp_path: Path) -> None:
+    means = {2: (0.2, 0.4), 4: (0.1, 0.1)}
+    rows: list[dict[str, object]] = []
+    for step in range(1, 5):
+        rows.append({"step": step, "steps": 4, "loss": 1.0, "seconds": 0.5, "tokens": 100})
+        if step in means:
+            one, other = means[step]
+            scores = {"validation_task_a/f1": one, "validation_task_b/bleu": other}
+            whole = {"validation_task_mean": (one + other) / 2, "validation_task_seconds": 2.0}
+            rows.append({"step": step, "steps": 4, "validation_seconds": 0.0, **whole, **scores})
+    path = tmp_path / "metrics.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    found = dict(totals(read_metrics(path)))
+    assert found["Mean of the tasks"] == "0.3000 after step 2, the highest; 0.1000 at the end"
+    _, panel = curves(read_metrics(path))
+    assert panel.title == "Scores of the tasks" and "Bold: the mean of 2; thin: each." in panel.description
+    assert panel.svg.count('class="each"') == 2 and panel.svg.count('class="curve"') == 1

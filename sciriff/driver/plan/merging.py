@@ -23,5 +23,5 @@ def merge_line(config: Config, gib: float) -> str:
     base = f"; base {merge.base}" if merge.base else ""
     kept = f", density {merge.density:g}" if merge.density is not None else ""
     seed = f", seed {merge.seed}" if merge.seed is not None else ""
-    size = f"{gib:.1f} GiB" if gib >= 0.1 else f"{1024 * gib:.1f} MiB"
+    size = f"{gib:.1f} GiB" if gib >= 0.1 else f"{1024 * gib:.1f} MiB" if gib else "a size that is not known here"
     return f"{merge.method}{kept}{seed} of {models}{base}; {size} on disk, about {MEMORY:.0f} GiB of memory, no GPU"

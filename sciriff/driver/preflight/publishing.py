@@ -6,7 +6,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from sciriff.config import Config, as_dict
+from sciriff.config import Config, MixConfig, as_dict
+from sciriff.models.license import license_of
 from sciriff.run.messages import say
 from sciriff.run.run_dir import RunDir
 
@@ -18,8 +19,13 @@ PROBLEM, NOTE = "problem: ", "note: "
 def refused_push(config: Config) -> Iterator[str]:
     """Why the push at the end cannot work. What a person should know beside that is said at once, such as a hub that
     is out of reach."""
+    if "mix" in config.publish.what and not config.publish.private and (unknown := _rows_without_licence(config.mix)):
+        say(
+            f"publish: the licence of the rows of {', '.join(unknown)} is not known, and publish.private=false shows "
+            "them to everybody; mix.sources.NAME.license=... names it"
+        )
     settings = json.dumps(as_dict(config.publish))
-    command = [sys.executable, "-m", "sciriff.publish.check", settings, config.model.license or ""]
+    command = [sys.executable, "-m", "sciriff.publish.check", settings, license_of(config.model) or ""]
     try:
         result = subprocess.run(
             command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=PATIENCE, check=False
@@ -34,6 +40,14 @@ def refused_push(config: Config) -> Iterator[str]:
             yield line.removeprefix(PROBLEM)
     if result.returncode:
         yield f"publish=hub cannot be checked: {(result.stderr.strip().splitlines() or ['no reason given'])[-1]}"
+
+
+def _rows_without_licence(mix: MixConfig) -> list[str]:
+    """Names of what a mix reads from this machine without a word on its licence; those of hub datasets are looked up
+    later."""
+    if mix.path is not None:
+        return ["mix.path"]
+    return [name for name, one in mix.sources.items() if one.path and getattr(one, "license", None) is None]
 
 
 def unmade(config: Config) -> Iterator[str]:
