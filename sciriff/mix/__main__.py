@@ -9,11 +9,11 @@ from sciriff.mix import card_table
 from sciriff.mix.build import TRAIN, VALIDATION
 from sciriff.mix.cached_mix import CachedMix
 from sciriff.mix.card_page import page
-from sciriff.mix.choose import used_sources
 from sciriff.mix.comparisons import write_card
 from sciriff.mix.sources import check_sources
 from sciriff.mix.thought_checks import check_budget, check_prompts
 from sciriff.mix.tokenise import Tokeniser, markup_digest
+from sciriff.mix.used_sources import used_sources
 from sciriff.models.chat_markup import unseen_day
 from sciriff.models.loading import load_tokenizer
 from sciriff.run.messages import show

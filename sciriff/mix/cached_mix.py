@@ -12,11 +12,11 @@ from sciriff.mix.build import TRAIN, VALIDATION, build_mix
 from sciriff.mix.cache import build_once
 from sciriff.mix.candidates import datasets_of
 from sciriff.mix.card import licenses, source_cards, token_card, validation_card
-from sciriff.mix.choose import used_sources
 from sciriff.mix.comparisons import lines_of, near_duplicates_card, overlap_of, write_card
 from sciriff.mix.identity import WATCHED_WITHOUT, key, of_evaluation, recipe_of
 from sciriff.mix.overlap_check import OverlapCheck, overlap_check
 from sciriff.mix.tokenise import Tokeniser
+from sciriff.mix.used_sources import used_sources
 from sciriff.run.digest import file_digest
 from sciriff.run.json_lines import read_jsonl
 from sciriff.run.user_error import UserError

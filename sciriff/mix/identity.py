@@ -7,10 +7,10 @@ from sciriff.config import Config, EvalConfig, MixSourceConfig, SourceConfig
 from sciriff.data.mix_card import OWN_HELD_OUT
 from sciriff.data.source_files import HUB_KEYS, source_digest, source_files, validation_split
 from sciriff.mix.build import is_finished
-from sciriff.mix.choose import used_sources
 from sciriff.mix.near_duplicates import asked_for, rules_digest
 from sciriff.mix.overlap_check import evaluation_digest
 from sciriff.mix.row_forms import row_forms
+from sciriff.mix.used_sources import used_sources
 from sciriff.run.digest import value_digest
 
 T = TypeVar("T")
