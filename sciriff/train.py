@@ -7,6 +7,7 @@ if __name__ == "__main__":  # a Ctrl-C before main() has handlers ends the impor
 
 import os
 import sys
+from collections.abc import Sequence
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -107,8 +108,21 @@ def as_one_key(typed: str) -> str:
     return f"predictions_filter={typed.partition('=')[2]}" if typed.startswith("predictions.filter=") else typed
 
 
+WITH_VALUE = ("-c", "--cfg", "-cd", "--config-dir", "-cn", "--config-name", "-cp", "--config-path", "-p", "--package")
+"""Options of Hydra that the next word belongs to."""
+
+
+def options_first(typed: Sequence[str]) -> list[str]:
+    """Put options such as -m before the keys: the parser of Hydra refuses one that stands between two keys."""
+    options: list[str] = []
+    keys: list[str] = []
+    for before, word in zip(["", *typed], typed, strict=False):
+        (options if word.startswith("-") or before in WITH_VALUE else keys).append(word)
+    return options + keys
+
+
 def main() -> int:
-    sys.argv[1:] = map(as_one_key, sys.argv[1:])
+    sys.argv[1:] = options_first([as_one_key(word) for word in sys.argv[1:]])
     sys.excepthook = say_traceback
     take_no_modules_from_here()
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come here instead of being printed by Hydra

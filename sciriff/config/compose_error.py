@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from hydra.errors import MissingConfigException, OverrideParseException
 
 from sciriff.config import conf_dir, nearest, optional_sections, unknown_key
+from sciriff.config.mix import refuse_name
 from sciriff.config.slurm import SLURM_KEYS
 from sciriff.run import known_errors
+from sciriff.run.user_error import UserError
 
 KINDS = {"Integer": "a whole number", "Float": "a number", "Boolean": "true or false", "List": "a list"}
 
@@ -82,11 +84,24 @@ def _unreadable(override: str) -> str:
     key, equals, value = override.partition("=")
     if not equals:
         return f"{override}: what is typed must be KEY=VALUE or GROUP=OPTION"
+    if wrong := _wrong_source(key.lstrip("+")):
+        return wrong
     if "{{" in value and not re.match(r"\[|\{[^{]", value):  # a template
         return f"Hydra cannot read {override}; put quotes around a template: {_quoted(key, value)}"
     if re.search(r"[\[\](){},]", value):
         return f"Hydra cannot read {override}; inside a list, put quotes around what is not plain: '{key}=[\"...\"]'"
     return f"Hydra cannot read {value} as it is; put quotes inside: {_quoted(key, value)}"
+
+
+def _wrong_source(key: str) -> str | None:
+    """What is wrong with the name of a source in a key that Hydra cannot read."""
+    if not key.startswith("mix.sources."):
+        return None
+    try:
+        refuse_name(key.split(".")[2])
+    except UserError as error:
+        return str(error)
+    return None
 
 
 def _quoted(key: str, value: str) -> str:

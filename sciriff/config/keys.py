@@ -138,6 +138,10 @@ def _nearest_key(key: str) -> str:
     for table in TABLES:
         if key.startswith(f"{table}.") and (hint := _nearest_in_table(key, table)):
             return hint
+        section, _, name = table.rpartition(".")
+        word, _, rest = key.removeprefix(f"{section}.").partition(".")
+        if key.startswith(f"{section}.") and rest and one_slip(word, name):
+            return f"; did you mean {f'{table}.{rest}'!r}?"
     tables = ("general.limit", *(known for known, hint in _HINTS.items() if get_origin(hint) is dict))
     tables = tuple(known for known in tables if known not in TABLES)
     if any(key.startswith(f"{known}.") for known in tables):

@@ -120,7 +120,7 @@ class MixConfig:
 
     def __post_init__(self) -> None:
         for name in self.own_sources:
-            _refuse_name(name)
+            refuse_name(name)
         in_order = {name: self.sources[name] for name in self.own_sources}
         self.sources = {name: self.sources.get(name, part) for name, part in _known_sources().items()} | in_order
         for name in ("tasks", "families", "domains"):
@@ -209,7 +209,7 @@ class MixConfig:
                 )
 
 
-def _refuse_name(name: str) -> None:
+def refuse_name(name: str) -> None:
     """UserError for a name that no source of one's own may have."""
     shown = shortened(visible_line(name), 60)
     if not NAME.fullmatch(name):

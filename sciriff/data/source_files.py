@@ -31,7 +31,9 @@ def source_files(source: SourceConfig) -> list[Path]:
     if not chosen:
         entries = sorted(entry for entry in path.iterdir() if not entry.name.startswith("."))
         found = ", ".join(entry.name + "/" * entry.is_dir() for entry in entries[:8]) or "nothing"
-        raise UserError(f"{path}: no {', '.join(SUFFIXES)} file of the split {source.split!r} here, but {found}")
+        inside = next((f"; did you mean {entry}?" for entry in entries if entry.is_dir() and _files(entry)), "")
+        kinds = ", ".join(SUFFIXES)
+        raise UserError(f"{path}: no {kinds} file of the split {source.split!r} here, but {found}{inside}")
     return chosen
 
 

@@ -1,5 +1,6 @@
 """Digests of a stage's inputs: a stage whose inputs are unchanged is not run again."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -152,7 +153,7 @@ def of_publish(config: Config, run: RunDir) -> dict[str, str]:
     return {
         "model": answering if config.makes_model else "none",
         "cards and scores": value_digest([*digests, stat_digest(run.adapter)]),
-        "settings": value_digest([as_dict(config.publish), __version__]),
+        "settings": value_digest([as_dict(config.publish), __version__, os.environ.get("HF_ENDPOINT")]),
     }
 
 

@@ -31,13 +31,13 @@ from sciriff.mix.cache import build_once
 from sciriff.mix.candidates import datasets_of
 from sciriff.mix.card import licenses, source_cards, token_card, validation_card
 from sciriff.mix.card_page import page
-from sciriff.mix.choose import used_sources
 from sciriff.mix.near_duplicates import NoPackage, asked_for, near_duplicates_of, rules_digest, uncounted_card
 from sciriff.mix.overlap_check import evaluation_digest, overlap_check, unchecked_card
 from sciriff.mix.recipe import BATCH
 from sciriff.mix.row_forms import row_forms
 from sciriff.mix.sources import check_sources
 from sciriff.mix.tokenise import Tokeniser, markup_digest
+from sciriff.mix.used_sources import used_sources
 from sciriff.models.chat_markup import unseen_day
 from sciriff.models.loading import load_tokenizer
 from sciriff.models.thoughts import refuse_budget, thoughts_of

@@ -13,12 +13,13 @@ from sciriff.config import KINDS, MixConfig, SourceConfig
 from sciriff.data.records import Conversation
 from sciriff.mix import recipe
 from sciriff.mix.candidates import OVERLAP, Candidates, Fitting, Lengths, Overlapping, datasets_of
-from sciriff.mix.choose import Choice, choose, used_sources
+from sciriff.mix.choose import Choice, choose
 from sciriff.mix.recipe import BATCH, text_digest
 from sciriff.mix.science_filter import ScienceFilter
 from sciriff.mix.sources import read_conversations
 from sciriff.mix.spool import Spool
 from sciriff.mix.tally import MixTally
+from sciriff.mix.used_sources import used_sources
 from sciriff.mix.validation import Drawn, Marks, draw, noting, take_from_pools
 from sciriff.run.json_lines import read_jsonl, write_jsonl
 from sciriff.run.user_error import UserError

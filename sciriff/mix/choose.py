@@ -6,13 +6,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 
-from sciriff.config import MixConfig, SourceConfig
+from sciriff.config import SourceConfig
 from sciriff.data.hub_rows import OutOfReach
 from sciriff.mix import recipe, shares
 from sciriff.mix.candidates import SCIENCE_ROW, Candidates
 from sciriff.mix.near_duplicates import near_rows
 from sciriff.mix.recipe import BATCH, Candidate
 from sciriff.mix.tally import MixTally
+from sciriff.mix.used_sources import wanted_sources
 from sciriff.run.user_error import UserError
 
 SAME_TEXT = "the same text as another row"
@@ -34,45 +35,6 @@ class Choice:
     """Usable rows that are not in the mix, by task; a general source has a single group."""
     out_of_reach: str | None = None
     """Why a source that only gives validation rows could not be read."""
-
-
-def used_sources(mix: MixConfig) -> dict[str, SourceConfig]:
-    """The sources that this mix reads, by name, in the order in which they choose: one's own first, science before
-    general. UserError if one that it needs is not configured."""
-    if mix.path is not None:
-        return {"path": SourceConfig(path=mix.path)}
-    if mix.sources["published"].exists:
-        if others := [name for name, source in mix.sources.items() if name != "published" and source.exists]:
-            raise UserError(
-                "mix.sources.published is a finished mix and is taken whole; leave out "
-                f"{' and '.join(f'mix.sources.{name}' for name in others)}, or mix.sources.published"
-            )
-        return {"published": mix.sources["published"]}
-    used = wanted_sources(mix)
-    if mix.validation_rows:
-        used |= {name for name in ("sciriff", "tulu") if mix.source(name).exists}
-    order = sorted(mix.own_sources, key=lambda name: (mix.kind_of(name) != "science", name))
-    science = [name for name in order if mix.kind_of(name) == "science"]
-    order = [*science, "sciriff", *order[len(science) :], "tulu"]
-    return {name: mix.source(name) for name in order if name in used}
-
-
-def wanted_sources(mix: MixConfig) -> set[str]:
-    """Names of the sources whose rows enter the mix, not those that only give validation rows."""
-    own = set(mix.own_sources)
-    sciriff, tulu = mix.source("sciriff"), mix.source("tulu")
-    takes_sciriff = mix.per_task != 0 or sciriff.rows is not None
-    takes_tulu = mix.tulu not in ("none", 0) or tulu.rows is not None
-    if takes_sciriff and not sciriff.exists and (not own or sciriff.rows is not None):
-        raise UserError("there are no science rows: give mix.sources.sciriff.path=FOLDER, or mix.per_task=0")
-    if takes_tulu and not tulu.exists and (not own or mix.tulu != "match" or tulu.rows is not None):
-        problem = f"there are no general rows for mix.tulu={mix.tulu}"
-        raise UserError(f"{problem}: give mix.sources.tulu.path=FILE, or mix.tulu=none")
-    return (
-        own
-        | ({"sciriff"} if takes_sciriff and sciriff.exists else set())
-        | ({"tulu"} if takes_tulu and tulu.exists else set())
-    )
 
 
 def choose(candidates: Candidates, used: Mapping[str, SourceConfig], tally: MixTally) -> dict[str, Choice]:
@@ -168,12 +130,14 @@ class _Choosing:
         if (rows := mix.source(name).rows) is not None:
             asked = tally.ask(name, mix.kind_of(name), f"{rows:,} rows", rows=rows)
             return self._numbered(name, self._walk(name, None, rows=rows), rows, asked.short)
+        epochs = mix.source(name).epochs
+        repeats = "" if epochs == 1 else f", epochs={epochs:g}"
         if mix.kind_of(name) == "science":
             caps = f"at most {mix.per_task:,} rows of each task" if mix.per_task else "none"
-            tally.ask(name, "science", "all rows" if mix.per_task is None else caps)
+            tally.ask(name, "science", ("all rows" if mix.per_task is None else caps) + repeats)
             return self._capped(name, mix.per_task, OVER_TASK)
         if name != "tulu":
-            tally.ask(name, "general", "all rows")
+            tally.ask(name, "general", f"all rows{repeats}")
             return self._capped(name, None, "")
         science = [name for name in self.chosen if mix.kind_of(name) == "science" and name in self.wanted]
         science_rows = sum(self.chosen[name].rows for name in science)
@@ -184,7 +148,7 @@ class _Choosing:
             )
         cap = recipe.general_rows(mix.tulu, science_rows, mix.source("tulu").share / mix.source("sciriff").share)
         words = {0: "none", "match": "as many as science rows", None: "all rows"}
-        tally.ask(name, "general", words.get(mix.tulu if cap else cap, f"{cap} rows"), rows=cap)
+        tally.ask(name, "general", words.get(mix.tulu if cap else cap, f"{cap} rows") + repeats, rows=cap)
         choice = self._capped(name, cap, "over mix.tulu")
         if cap is not None:
             tally.general_missing = cap - choice.rows
@@ -358,7 +322,7 @@ class _Choosing:
         self._finished(name, walk, [], f"over the share of {name}")
 
     def _too_few(self, name: str, walk: _Walk, got: int, asked: int, epochs: float, what: str) -> str:
-        ways = [f"mix.sources.{name}.epochs={math.ceil(epochs * 100) / 100:g} repeats its rows"]
+        ways = [f"++mix.sources.{name}.epochs={math.ceil(epochs * 100) / 100:g} repeats its rows"]
         if walk.over_task:
             ways.append(f"mix.per_task=null lets {len(walk.over_task):,} more in")
         return f"{name} has {got:,} of the {asked:,} {what} asked for: {', or '.join(ways)}"

@@ -44,7 +44,7 @@ def findings(settings: PublishConfig, licence: str | None, api: Any = None) -> I
             if hub.passes(error) and not last:
                 time.sleep(PAUSE)
                 continue
-            if _is_refused(error):
+            if _is_unknown(error):
                 yield f"{PROBLEM}publish=hub: the hub does not know this token: {hub.LOGIN}"
             elif hub.passes(error):
                 yield NOTE + OUT_OF_REACH.format(reason=hub.reason(error))
@@ -96,9 +96,9 @@ def _repository(api: Any, settings: PublishConfig, target: Target) -> Iterator[s
     yield f"{NOTE}{target.repo} is there ({target.kind}, {seen}, {files} files): what differs is pushed on top of it"
 
 
-def _is_refused(error: BaseException) -> bool:
+def _is_unknown(error: BaseException) -> bool:
     response = getattr(error, "response", None)
-    return response is not None and response.status_code in (401, 403)
+    return response is not None and response.status_code == 401
 
 
 def main() -> None:

@@ -52,6 +52,11 @@ def said(*typed: str) -> str:
         ("train.lr=3", "is not a key of the config; did you mean 'train.learning_rate' or 'train.lora_rank'?"),
         ("train.foo=3", "is not a key of the config; train has activation_checkpointing, "),
         ("trian.epochs=3", "is not a key of the config; did you mean 'train'?"),
+        (
+            "mix.source.quiz.path=a",
+            "mix.source.quiz.path is not a key of the config; did you mean 'mix.sources.quiz.path'?",
+        ),
+        ("+mix.sources.a/b.path=c.csv", "'a/b' is no name of a source: at most 60 letters, digits, _ and -"),
         ("learning_rate=3", "is not a key of the config; did you mean 'train.learning_rate'?"),
         ("general.limit.mmlu=4", "with a plus it is added: +general.limit.mmlu=..."),
         ("engine.extra.max_num_seqs=4", "with a plus it is added: +engine.extra.max_num_seqs=..."),

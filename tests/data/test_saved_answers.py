@@ -19,7 +19,7 @@ from sciriff.data.saved_answers import (
 from sciriff.run.run_dir import RunDir
 from sciriff.score import main as score
 from sciriff.tasks import COLUMNS
-from sciriff.train import as_one_key
+from sciriff.train import as_one_key, options_first
 
 NER = "biored_ner"
 MUP = "mup_single_document_summarization"
@@ -167,6 +167,14 @@ def test_the_filter_is_a_key_and_is_said(
         composed(*options[:-1], "predictions_filter=good")
     assert as_one_key("predictions.filter=a=b") == "predictions_filter=a=b"
     assert as_one_key("predictions=filter") == "predictions=filter"
+
+
+def test_options_may_stand_between_keys():
+    typed = "train=none -m model=a,b --config-dir conf ~judge foo --config-dir=x seed=1"
+    assert (
+        " ".join(options_first(typed.split()))
+        == "-m --config-dir conf --config-dir=x train=none model=a,b ~judge foo seed=1"
+    )
 
 
 @pytest.mark.parametrize("text", ["[{}, 5]", "[{]", "[" * 100_000])

@@ -60,7 +60,9 @@ def test_a_folder_gives_the_files_of_its_split_by_name(tmp_path: Path) -> None:
 
 def test_a_folder_without_the_split_is_refused_with_what_is_there(tmp_path: Path) -> None:
     write(tmp_path / "4096" / "train.jsonl")
-    with pytest.raises(ValueError, match=r"no \.jsonl.* file of the split 'train' here, but 4096/"):
+    with pytest.raises(
+        ValueError, match=r"no \.jsonl.* file of the split 'train' here, but 4096/; did you mean .*4096\?"
+    ):
         rows_of(tmp_path)
     with pytest.raises(ValueError, match="there is no such file or folder"):
         rows_of(tmp_path / "absent")

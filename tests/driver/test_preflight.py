@@ -149,6 +149,19 @@ def test_columns_that_a_table_lacks_are_refused_before_the_start(problems, tmp_p
     assert problem.startswith("mix.sources.tulu.filter.dataset must be a value")
 
 
+def test_sources_that_do_not_go_together_are_refused_before_the_start(problems, tmp_path: Path):
+    mix = tmp_path / "done/mix/train.jsonl"
+    mix.parent.mkdir(parents=True)
+    mix.touch()
+    [problem] = problems(f"mix.path={tmp_path}/done")
+    assert f"is the folder of a run; its mix is mix.path={mix}" in problem
+    assert problems(f"mix.path={mix}") == []
+    [problem] = problems(f"mix.path={mix}", f"+mix.sources.mine.path={mix}")
+    assert "leave out mix.sources.mine, or mix.path" in problem
+    [problem] = problems("mix=own", "stages=[mix]")
+    assert "+mix.sources.NAME.path=FILE" in problem
+
+
 def test_what_a_tracker_or_a_push_lacks_is_named(problems, monkeypatch: pytest.MonkeyPatch):
     for name in ("MLFLOW_TRACKING_URI", "HF_TOKEN"):
         monkeypatch.delenv(name, raising=False)

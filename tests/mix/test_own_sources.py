@@ -21,8 +21,8 @@ from sciriff.data.token_file import NAME
 from sciriff.driver.run_name import run_name
 from sciriff.mix import shares
 from sciriff.mix.build import build_mix
-from sciriff.mix.choose import used_sources
 from sciriff.mix.tally import MixTally
+from sciriff.mix.used_sources import used_sources
 from sciriff.run.run_dir import RunDir
 from sciriff.run.user_error import UserError
 
@@ -205,13 +205,20 @@ def test_rows_of_the_wrong_kind_and_a_match_without_science_are_told(tmp_path: P
     published = {**sources, "published": sources["mine"]}
     with pytest.raises(UserError, match=r"leave out mix\.sources\.tulu and mix\.sources\.mine, or mix\.sources\.publi"):
         used_sources(MixConfig(name="x", sources=published))
+    with pytest.raises(UserError, match=r"leave out mix\.sources\.mine, or mix\.path"):
+        used_sources(MixConfig(name="x", sources={"mine": sources["mine"]}, path="mix.jsonl"))
+
+
+def test_the_card_says_how_often_rows_come(tmp_path: Path) -> None:
+    tally, _, _ = build(tmp_path, {"mine": source(tmp_path, "mine", 20, epochs=2.5)})
+    assert tally.asked["mine"].rule == "all rows, epochs=2.5" and origins(tally) == {"mine": 50}
 
 
 def test_a_number_that_a_source_lacks_is_told(tmp_path: Path) -> None:
     tally, _, _ = build(tmp_path, {"mine": source(tmp_path, "mine", 20, rows=50)})
     assert origins(tally) == {"mine": 20}
     assert tally.asked["mine"].short == [
-        "mine has 20 of the 50 rows asked for: mix.sources.mine.epochs=2.5 repeats its rows"
+        "mine has 20 of the 50 rows asked for: ++mix.sources.mine.epochs=2.5 repeats its rows"
     ]
 
 

@@ -343,6 +343,9 @@ def test_what_the_hub_will_refuse_is_said_before_the_run() -> None:
         assert other.startswith("problem: ") and "nobody is none of them" in other and "lab, library" in other
         assert "only reads" in findings(server, repo="library/reader")[0]
         assert "does not know this token" in findings(server, token="hf_wrong")[0]
+        server.refused = "/whoami"
+        assert "403" in findings(server)[0] and "does not know" not in findings(server)[0]
+        server.refused = ""
         server.who["auth"]["accessToken"]["role"] = "read"
         assert "may only read" in findings(server)[0]
         scope = {"entity": {"type": "user", "name": "someone"}, "permissions": ["repo.write"]}

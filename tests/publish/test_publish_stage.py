@@ -68,6 +68,9 @@ def test_a_finished_run_is_pushed_by_its_driver(
         received = len(server.received)
         pipeline.run(config, "the same command", ProgressSinceStart())
         assert "publish: up to date" in capfd.readouterr().err and len(server.received) == received
+        assert pipeline.is_finished(config)
+        monkeypatch.setenv("HF_ENDPOINT", f"{server.url}/")
+        assert not pipeline.is_finished(config), "another hub may have nothing of it"
         sent = server.all_bytes()
         assert str(tmp_path).encode() not in sent
         held = [path.read_bytes() for path in run.root.rglob("*") if path.is_file()]

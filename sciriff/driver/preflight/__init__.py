@@ -61,7 +61,7 @@ def problems(config: Config, plan: Plan) -> Iterator[str]:
         yield from publishing.unmade(config)
         yield from publishing.refused_push(config)
     yield from files.missing_files(config)
-    yield from sources.unusable_columns(config)
+    yield from sources.unusable_sources(config)
     yield from files.missing_models(config)
     yield from weights.missing_weights(config)
     yield from thoughts.unknown_parser(config)

@@ -10,12 +10,25 @@ from sciriff.data.delimited import is_table, table_columns
 from sciriff.data.source_files import source_files
 from sciriff.mix.columns import RowFilter
 from sciriff.mix.row_forms import row_forms
+from sciriff.mix.used_sources import used_sources
+from sciriff.run.run_dir import RunDir
 from sciriff.run.user_error import UserError
 
 
-def unusable_columns(config: Config) -> Iterator[str]:
-    """Columns and filters that cannot be meant, or that a table lacks; the mix stage looks at the other files."""
-    if "mix" not in config.active_stages or config.mix.path is not None:
+def unusable_sources(config: Config) -> Iterator[str]:
+    """Sources that do not go together, and columns and filters that cannot be meant, or that a table lacks; the mix
+    stage looks at the other files."""
+    if "mix" not in config.active_stages:
+        return
+    try:
+        used_sources(config.mix)
+    except UserError as error:
+        yield str(error)
+        return
+    if config.mix.path is not None:
+        mix = RunDir(Path(config.mix.path)).mix
+        if mix.is_file():
+            yield f"mix.path={config.mix.path} is the folder of a run; its mix is mix.path={mix}"
         return
     for name, source in config.mix.sources.items():
         try:
