@@ -22,7 +22,6 @@ from sciriff.run.user_error import UserError
 from sciriff.tasks import catalogue
 from sciriff.tasks.own import names_of
 
-
 FREE_HOURS = 1 / 60
 """Hours of answers that choose the best model which are never too many."""
 
