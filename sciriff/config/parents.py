@@ -85,7 +85,7 @@ def _stored_dtype(folder: Path | None) -> str:
 def plain_json(path: Path, largest: int = LARGEST) -> dict[str, Any]:
     """The values of a JSON object in a file; empty for what is none, or larger than `largest` bytes."""
     try:
-        if path.stat().st_size > largest:
+        if not path.is_file() or path.stat().st_size > largest:  # a pipe or a device would be read without end
             return {}
         values = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError):

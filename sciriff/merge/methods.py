@@ -153,7 +153,7 @@ def _trim(reader: TensorReader, stored: Stored, base: Stored, density: float) ->
     """Find the smallest of the largest `density * numbers` magnitudes in two passes: over the upper 16 bits of float32,
     whose order without the sign is that of the numbers, and then over the lower ones. No tensor is sorted, which would
     take several times its memory."""
-    if density >= 1:
+    if density >= 1 or not base.numbers:
         return _Trim(-1, 0)
     wanted = max(1, int(density * base.numbers))
     upper, above = _bucket(_histogram(reader, stored, base, None), wanted)

@@ -21,7 +21,7 @@ from sciriff.merge.methods import METHODS, Part, Settings
 from sciriff.merge.parents import as_model, load_parent_config, parents_at_hand
 from sciriff.merge.tensor_stream import TORCH, ShardWriter, TensorReader, chunks, content_of, digest_of
 from sciriff.models import mergeable, processor_files, verification
-from sciriff.models.loading import auto_class
+from sciriff.models.loading import auto_class, reason_for
 from sciriff.models.mergeable import Layout, Merged
 from sciriff.models.model_folder import put_in_place, write_small_files
 from sciriff.models.safetensors_header import stored_tensors
@@ -45,18 +45,22 @@ def write_merged(config: Config, run: RunDir) -> None:
     model = as_model(config.model, parents[0])
     layout = mergeable.layout(parents, model.dtype)
     processor = processor_files.read(model)
+    transformers_config = load_parent_config(model, parents[0])
+    plain = _on_meta(transformers_config, model, parents[0])
     folder = run.partial_model
     digests = _write_weights(config, parents, layout, folder)
-    transformers_config = load_parent_config(model, parents[0])
-    plain = _on_meta(transformers_config, model)
     transformers_config.architectures = [type(plain).__name__]
     for part in {id(one): one for one in (transformers_config, transformers_config.get_text_config())}.values():
         part.dtype = getattr(torch, model.dtype)
     write_small_files(model, transformers_config, processor, folder)
     (folder / "README.md").write_text(card.page(config, parents), encoding="utf-8")
     write_chosen(config, run, folder)
-    verify(model, plain, folder, digests)
-    (folder / RECORD).unlink(missing_ok=True)
+    try:
+        verify(model, plain, folder, digests)
+    except UserError:
+        (folder / RECORD).unlink()  # the next start merges again: a file that is damaged would stay so
+        raise
+    (folder / RECORD).unlink()
     put_in_place(folder, run.model)
 
 
@@ -177,12 +181,15 @@ def _refuse_untied(layout: Layout, reader: TensorReader) -> None:
             )
 
 
-def _on_meta(config: Any, model: ModelConfig) -> Any:
-    """A model of this config, whose tensors have no memory."""
-    with torch.device("meta"):
-        return auto_class(config).from_config(
-            config, attn_implementation="eager", trust_remote_code=model.trust_remote_code
-        )
+def _on_meta(config: Any, model: ModelConfig, one: Parent) -> Any:
+    """A model of this config, whose tensors have no memory. UserError for a config of which there can be none."""
+    try:
+        with torch.device("meta"):
+            return auto_class(config).from_config(
+                config, attn_implementation="eager", trust_remote_code=model.trust_remote_code
+            )
+    except (TypeError, AttributeError, ValueError, LookupError, ArithmeticError, RuntimeError, AssertionError) as error:
+        raise UserError(f"{one}: {reason_for(one.path, error)}; its config.json may be damaged") from None
 
 
 def verify(model: ModelConfig, plain: Any, folder: Path, digests: dict[str, str]) -> None:

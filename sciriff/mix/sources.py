@@ -128,8 +128,8 @@ def read_conversations(
     if forms is not None and not usable:
         reasons = "; ".join(f"{count:,} {reason}" for reason, count in tally.dropped_by_source.get(name, {}).items())
         raise UserError(
-            f"mix.sources.{name} has no row that can be used: {tally.read[name]:,} were read"
-            f"{reasons and f', and left out: {reasons}'}; name the right file, or leave the source out"
+            f"mix.sources.{name} ({source.path or source.hub}) has no row that can be used: {tally.read[name]:,} "
+            f"were read{reasons and f', and left out: {reasons}'}; name the right file, or leave the source out"
         )
 
 

@@ -52,6 +52,7 @@ def read_tokenizer(
 
 def load_config(model: ModelConfig) -> PretrainedConfig:
     """Return the transformers config of `model.path`, without its weights. UserError as `load_model`."""
+    from huggingface_hub.errors import StrictDataclassError
     from transformers import AutoConfig
 
     source = model.path
@@ -61,7 +62,15 @@ def load_config(model: ModelConfig) -> PretrainedConfig:
         raise UserError(f"model.path={source} {no_model_folder(Path(source))}")
     try:
         return AutoConfig.from_pretrained(source, revision=model.revision, trust_remote_code=model.trust_remote_code)
-    except (OSError, ValueError, KeyError) as error:
+    except (
+        OSError,
+        ValueError,
+        LookupError,
+        TypeError,
+        AttributeError,
+        ArithmeticError,
+        StrictDataclassError,
+    ) as error:
         raise UserError(f"model.path={source}: {reason_for(source, error)}") from None
 
 

@@ -30,6 +30,8 @@ DECIDES_NOTHING = re.compile(
 vocabulary, and the longest sequence is that of the first model."""
 EMBEDDING = re.compile(r"(^|\.)(embed_tokens|wte|word_embeddings|tok_embeddings|embed_in)\.weight$")
 HEAD = re.compile(r"(^|\.)(lm_head|embed_out)\.weight$")
+OTHER_TOKENIZERS = ("tokenizer.model", "spiece.model", "vocab.json", "vocab.txt")
+"""Files of a tokenizer that has no tokenizer.json."""
 TOKENIZER = 200 * 2**20
 """Bytes of the largest tokenizer.json that is compared."""
 LONGEST = 80
@@ -152,6 +154,7 @@ def flat_config(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def refuse_other_vocabularies(parents: Sequence[Parent]) -> None:
     """UserError where a token has another id in another model. A base may lack tokens that were added later."""
+    _refuse_other_files(parents)
     files = [(one, one.folder / "tokenizer.json") for one in parents if one.folder is not None]
     files = [(one, file) for one, file in files if file.is_file()]
     if len({file_digest(file) for _, file in files}) < 2:
@@ -166,6 +169,21 @@ def refuse_other_vocabularies(parents: Sequence[Parent]) -> None:
                 raise UserError(
                     f"{one}: its tokenizer.json has {_id(tokens, token)}, and that of {first} {_id(wanted, token)} "
                     f"({len(tokens):,} tokens and {len(wanted):,}): only models of one vocabulary can be merged"
+                )
+
+
+def _refuse_other_files(parents: Sequence[Parent]) -> None:
+    """UserError where a model without tokenizer.json has another file of its tokenizer than the first with such a
+    file."""
+    folders = [(one, one.folder) for one in parents if one.folder is not None]
+    if all((folder / "tokenizer.json").is_file() for _, folder in folders):
+        return
+    for name in OTHER_TOKENIZERS:
+        having = [(one, file_digest(folder / name)) for one, folder in folders if (folder / name).is_file()]
+        for one, digest in having[1:]:
+            if digest != having[0][1]:
+                raise UserError(
+                    f"{one}: its {name} is not that of {having[0][0]}: only models of one vocabulary can be merged"
                 )
 
 

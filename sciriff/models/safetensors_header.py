@@ -126,6 +126,14 @@ def _size(number: Any) -> int:
     return number
 
 
+def _text(text: Any) -> str:
+    """A name, of which JSON allows more than can be written. ValueError for what is none."""
+    if not isinstance(text, str):
+        raise ValueError
+    text.encode()
+    return text
+
+
 def _tensors(file: Path) -> Iterator[tuple[str, Any]]:
     """Name, and type and shape, of the tensors in a file."""
     with file.open("rb") as opened:
@@ -135,7 +143,7 @@ def _tensors(file: Path) -> Iterator[tuple[str, Any]]:
         try:
             header = json.loads(opened.read(length))
             yield from (
-                (name, {**t, "dtype": t["dtype"], "shape": [_size(n) for n in t["shape"]]})
+                (_text(name), {**t, "dtype": _text(t["dtype"]), "shape": [_size(n) for n in t["shape"]]})
                 for name, t in header.items()
                 if name != "__metadata__"
             )

@@ -2,12 +2,15 @@
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from sciriff.config import Config
 from sciriff.driver import preflight
 from sciriff.driver.plan import lines, make
+from sciriff.run.run_dir import RunDir
 
 Compose = Callable[..., Config]
 
@@ -47,6 +50,22 @@ def test_what_takes_longer_than_the_training_is_refused_with_what_would_not(comp
     assert found is not None, problem
     enough = composed(*CHOOSES, *EIGHT, f"train.eval_every={found[1]}")
     assert list(preflight.problems(enough, make(enough))) == []
+
+
+def test_a_training_that_has_begun_and_one_of_seconds_are_not_refused(composed: Compose, tmp_path: Path) -> None:
+    """Of local files the steps are known from the second start on, which resumes the first."""
+    config = composed(*CHOOSES, *EIGHT, "train.eval_every=5", f"run_dir={tmp_path}/x")
+    plan = make(config)
+    assert list(preflight.too_much_to_answer(config, plan))
+    here = replace(plan, imagined=False)
+    assert list(preflight.too_much_to_answer(config, here))
+    assert plan.selection is not None
+    short = replace(plan, training_hours=1e-5, selection=replace(plan.selection, hours=2e-5))
+    assert list(preflight.too_much_to_answer(config, short)) == []
+    prompts = RunDir(tmp_path / "x").selection_prompts
+    prompts.parent.mkdir(parents=True)
+    prompts.touch()
+    assert list(preflight.too_much_to_answer(config, here)) == []
 
 
 def test_without_prompts_but_the_reported_ones_it_is_refused(composed: Compose) -> None:

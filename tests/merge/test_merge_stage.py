@@ -130,10 +130,31 @@ def test_what_reads_back_differently_is_named(
         content[-1] ^= 1
         file.write_bytes(content)
 
-    monkeypatch.setattr(ShardWriter, "finish", damaged)
-    with pytest.raises(UserError, match=r"model\.norm\.weight|weight reads back differently from what was merged"):
-        main(config, run)
+    with monkeypatch.context() as patch:
+        patch.setattr(ShardWriter, "finish", damaged)
+        with pytest.raises(UserError, match=r"model\.norm\.weight|weight reads back differently from what was merged"):
+            main(config, run)
     assert not run.model.exists()
+    main(config, run)
+    assert run.model.is_dir(), "the damaged file was not kept"
+
+
+def test_a_config_of_which_no_model_can_be_made_is_named(tmp_path: Path) -> None:
+    for number, about in enumerate(({"hidden_size": None}, {"num_attention_heads": 0}, {"hidden_act": "x"})):
+        models = [str(write_model(tmp_path / f"{number}{name}", **about)) for name in "ab"]
+        config = merge_config(tmp_path / f"m{number}", MergeConfig(method="linear", models=models))
+        with pytest.raises(UserError, match=r"merge\.models\[0\]=.*cannot be loaded"):
+            merged(config)
+        assert not RunDir(Path(config.run_dir)).partial_model.exists(), "before any weight is read"
+
+
+def test_a_tensor_without_numbers_is_merged(tmp_path: Path) -> None:
+    weights = {**random_weights(1, torch.bfloat16), "model.none.weight": torch.zeros(0, 4, dtype=torch.bfloat16)}
+    models = [str(write_model(tmp_path / name, weights=weights)) for name in "abc"]
+    run = merged(
+        merge_config(tmp_path / "m", MergeConfig(method="ties", models=models[:2], base=models[2], density=0.5))
+    )
+    assert weights_of(run.model)["model.none.weight"].shape == (0, 4)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Models that cannot be merged are refused by their headers and configs, in a line with both and their values."""
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -41,6 +42,20 @@ def another_token(values: dict[str, Any]) -> None:
     *_, first, second = values["model"]["vocab"]
     vocabulary = values["model"]["vocab"]
     vocabulary[first], vocabulary[second] = vocabulary[second], vocabulary[first]
+
+
+def other_pieces(folder: Path) -> None:
+    """The folders have a tokenizer without tokenizer.json, of which only bytes can be compared."""
+    for one, content in ((folder, b"b"), (folder.parent / "a", b"a")):
+        (one / "tokenizer.json").unlink()
+        (one / "tokenizer.model").write_bytes(content)
+
+
+def as_a_pipe(folder: Path) -> None:
+    """Reading it would wait for ever."""
+    for name in ("chat_template.jinja", "tokenizer_config.json"):
+        (folder / name).unlink()
+        os.mkfifo(folder / name)
 
 
 def with_head(folder: Path) -> None:
@@ -84,6 +99,8 @@ DIFFERENCES = {
         ),
         ["the token <|x�|> with id 2047", "not at all"],
     ),
+    "pieces": (other_pieces, ["merge.models[1]=", "its tokenizer.model is not that of merge.models[0]="]),
+    "a pipe": (as_a_pipe, None),
     "template": (
         lambda b: (b / "chat_template.jinja").write_text("{{ messages[0].content }}"),
         ["merge.models[1]=", "its chat template has", "where that of merge.models[0]=", "one markup"],
@@ -272,6 +289,11 @@ def test_a_strangers_folder_is_read_by_headers_and_numbers(composed: Any, tmp_pa
     for name in ("../a/model.safetensors", "/etc/passwd", "nothing.safetensors", 7):
         index.write_text(json.dumps({"weight_map": {"model.norm.weight": name}}))
         with pytest.raises(UserError, match=r"merge\.models\[1\]=.*(is not there|index\.json is damaged)"):
+            check(first, second)
+    for name, dtype in (("model.norm.weight", ["BF16"]), ("model.norm.weight", None), ("\ud800", "BF16")):
+        content = json.dumps({name: {"dtype": dtype, "shape": [16], "data_offsets": [0, 32]}}).encode()
+        (second / "model.safetensors").write_bytes(len(content).to_bytes(8, "little") + content + bytes(32))
+        with pytest.raises(UserError, match=r"merge\.models\[1\]=.*its header is damaged"):
             check(first, second)
     for offsets in ([0, 2**62], [-4, 28], [16, 0], [0, 30], "x", [0], None):
         header = {"model.norm.weight": {"dtype": "BF16", "shape": [16], "data_offsets": offsets}}

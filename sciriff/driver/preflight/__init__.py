@@ -22,6 +22,9 @@ from sciriff.run.user_error import UserError
 from sciriff.tasks import catalogue
 from sciriff.tasks.own import names_of
 
+FREE_HOURS = 1 / 60
+"""Hours of answers that choose the best model which are never too many."""
+
 
 def refuse(config: Config, plan: Plan) -> None:
     """UserError with all problems of the plan, if it has any, and a command that works on any machine."""
@@ -99,9 +102,12 @@ def too_large(plan: Plan) -> Iterator[str]:
 
 
 def too_much_to_answer(config: Config, plan: Plan) -> Iterator[str]:
-    """Answers that choose the best model and take longer than the training itself."""
+    """Answers that choose the best model and take longer than the training itself. A rough estimate neither refuses
+    what takes no time nor stops a training that has begun, whose steps may not have been known before."""
     chosen, training = plan.selection, plan.training_hours
-    if chosen is None or chosen.hours is None or training is None or chosen.hours <= training:
+    if chosen is None or chosen.hours is None or training is None or chosen.hours <= max(training, FREE_HOURS):
+        return
+    if not plan.imagined and RunDir(Path(config.run_dir)).selection_prompts.is_file():
         return
     assert plan.steps is not None and chosen.times is not None, "hours follow from them"
     times = int(chosen.times * training / chosen.hours)
