@@ -103,6 +103,7 @@ def test_they_are_left_out_across_sources_and_make_room(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.slow
 def test_they_are_counted_in_the_card_and_without_the_package_it_says_so(
     tmp_path: Path, composed: Callable[..., Config], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

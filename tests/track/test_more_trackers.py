@@ -133,6 +133,7 @@ def test_mlflow_has_one_run_with_each_step_once(
         assert not [name for name, value in SECRETS.items() if value.encode() in path.read_bytes()], path
 
 
+@pytest.mark.slow
 def test_an_offline_wandb_run_has_the_lineage_of_its_scores(run: RunDir, composed: Callable[..., Config]) -> None:
     wanted = "log.artifacts=[mix,model,scores]"
     track(run, composed("experiment=demo", "log=offline", wanted, "name=a run", f"run_dir={run.root}"))
