@@ -21,8 +21,8 @@ from sciriff.driver.composed import checked
 from sciriff.driver.frozen_config import freeze
 from sciriff.driver.own_tasks import with_own_tasks
 from sciriff.driver.requeue import ProgressSinceStart
-from sciriff.mix.__main__ import recipe_of
 from sciriff.mix.build import build_mix
+from sciriff.mix.identity import recipe_of
 from sciriff.mix.overlap_check import evaluation_digest
 from sciriff.predict import saved_rows
 from sciriff.predict.saved_rows import RequestedAnswer
