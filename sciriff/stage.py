@@ -57,7 +57,7 @@ def taken(run: RunDir, arguments: Sequence[str], asks: str | None = None) -> Con
     and where the folder's links or its server, the one of section `asks`, are not to be followed."""
     found = frozen(run.config, arguments)
     if not found.trusted:
-        refuse_links(run, may_lead_out={run.tokens})
+        refuse_links(run, may_lead_out=run.cached)
     if found.notice:
         say(found.notice)
     if asks is not None:

@@ -45,7 +45,7 @@ def run(config: Config, again: str, progress: ProgressSinceStart, wait: bool = F
     run = RunDir(Path(config.run_dir))
     run.root.mkdir(parents=True, exist_ok=True)
     # large things may lie on another disk; the mix links its tokens itself
-    refuse_links(run, may_lead_out={run.tokens, run.checkpoints, run.model, run.adapter})
+    refuse_links(run, may_lead_out={*run.cached, run.checkpoints, run.model, run.adapter})
     with own_run(run, wait):
         freeze(config, run)
         manifest = Manifest.read(run.manifest)

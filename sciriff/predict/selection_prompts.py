@@ -12,7 +12,7 @@ from sciriff.config import BEST_ROWS, REPORTED, TRAIN_SPLIT, VALIDATION_ROWS, Co
 from sciriff.data.hub_rows import MissingSplit
 from sciriff.data.instances import choose, read_instances, wanted_tasks
 from sciriff.data.records import Conversation, Instance
-from sciriff.data.selection import SelectionPrompt, origin_of_prompts, train_split
+from sciriff.data.selection import SelectionPrompt, origin_of_prompts, prompts_of, train_split
 from sciriff.models.identity import context_of
 from sciriff.models.loading import load_config, load_tokenizer
 from sciriff.predict.prompts import make_prompt
@@ -21,13 +21,17 @@ from sciriff.run.json_lines import read_jsonl, write_jsonl
 from sciriff.run.messages import show
 from sciriff.run.run_dir import RunDir
 from sciriff.run.user_error import UserError
+from sciriff.run.visible import shortened, visible_line
 from sciriff.stage import run_stage
 from sciriff.tasks.by_form import metric_of
-from sciriff.tasks.own import names_of, own_task
+from sciriff.tasks.own import METRICS, NAMES, names_of, own_task
 from sciriff.tasks.task import Task
 
 SCIENCE = "science."
 """What the datasets of a mix's science rows begin with."""
+
+LONGEST = 120
+"""Characters of what a message shows of a prompt's row."""
 
 Found = list[tuple[Task, str | None, list[Instance]]]
 """Tasks with the metric of those that are not held out, and their instances."""
@@ -36,6 +40,7 @@ Found = list[tuple[Task, str | None, list[Instance]]]
 def main(config: Config, run: RunDir) -> None:
     """Write the prompts, unless they are there already. UserError if there are none to choose by."""
     if run.selection_prompts.is_file():
+        _refuse_damaged(config, run)
         show(f"{run.selection_prompts} is kept as it was made")
         return
     origin = origin_of_prompts(config)
@@ -61,6 +66,27 @@ def main(config: Config, run: RunDir) -> None:
     write_jsonl(run.selection_prompts, [dict(row) for row in rows])
     tokens = max(len(row["ids"]) for row in rows)
     show(f"{len(rows)} prompts of {len(kept)} tasks choose the best model ({origin}), each of {tokens} tokens at most")
+
+
+def _refuse_damaged(config: Config, run: RunDir) -> None:
+    """UserError for a file without prompts, or with one that was never made for this model."""
+    model, path = config.model, run.selection_prompts
+    fix = "remove the file, and it is made again"
+    tokens = len(load_tokenizer(model))
+    context = context_of(model, load_config(model) if model.path is not None else None)
+    rows = prompts_of(run)
+    if not rows:
+        raise UserError(f"{path} is empty; {fix}")
+    for number, row in enumerate(rows, 1):
+        metric, name = row["metric"], row["_instance_id"].partition(":")[0]
+        if not row["ids"] or not all(0 <= token < tokens for token in row["ids"]):
+            raise UserError(f"{path}:{number}: ids are not the tokens of a prompt for this model; {fix}")
+        if min(row["limit"] - 1, row["thinking"], context - len(row["ids"]) - row["limit"] - row["thinking"]) < 0:
+            lengths = f"limit={row['limit']} and thinking={row['thinking']}"
+            raise UserError(f"{path}:{number}: {lengths}: the model takes {context} tokens in all; {fix}")
+        if metric not in METRICS if metric is not None else name not in NAMES:
+            wrong = shortened(visible_line(f"metric={metric} of the task {name}"), LONGEST)
+            raise UserError(f"{path}:{number}: {wrong} is not known; {fix}")
 
 
 def _of_held_out(config: Config, origin: str) -> Found:

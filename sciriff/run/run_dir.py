@@ -116,6 +116,11 @@ class RunDir:
     copied = _Below(".copied")
     """Names the tracker that has all of the run. Absent while one is at work, or lacks something."""
 
+    @property
+    def cached(self) -> tuple[Path, Path]:
+        """What the mix stage links to the cache."""
+        return self.tokens, self.validation_tokens
+
     def log(self, stage: str) -> Path:
         """The output of one stage; its first line is the command."""
         return self.root / "logs" / f"{stage}.log"

@@ -284,26 +284,27 @@ def test_links_that_lead_out_are_refused(tmp_path: Path) -> None:
     run = RunDir(tmp_path / "run")
     (run.root / "mix").mkdir(parents=True)
     (tmp_path / "elsewhere").mkdir()
-    run.tokens.symlink_to(tmp_path / "elsewhere")
+    for link in (run.tokens, run.validation_tokens):  # as the mix stage makes them
+        link.symlink_to(tmp_path / "elsewhere")
     (run.root / "model").symlink_to(run.root / "mix")
     log = run.tracker / "offline-run-20261201_010203-abc" / "logs" / "debug-core.log"
     log.parent.mkdir(parents=True)
     log.symlink_to(tmp_path / "elsewhere" / "core.log")  # as wandb makes it
-    refuse_links(run, may_lead_out={run.tokens})
+    refuse_links(run, may_lead_out=run.cached)
     with pytest.raises(UserError, match="mix/tokens is a link"):
         refuse_links(run, may_lead_out=set())
     for name in ("tables", "report.html", "scores.json.partial"):
         (run.root / name).symlink_to(tmp_path / "elsewhere")
         with pytest.raises(UserError, match=rf"run/{name} is a link to .*elsewhere"):
-            refuse_links(run, may_lead_out={run.tokens})
+            refuse_links(run, may_lead_out=run.cached)
         (run.root / name).unlink()
     (run.root / "loop").symlink_to(run.root / "loop")
     with pytest.raises(UserError, match="loop is a link"):
-        refuse_links(run, may_lead_out={run.tokens})
+        refuse_links(run, may_lead_out=run.cached)
     (run.root / "loop").unlink()
     os.mkfifo(run.root / "pipe")
     with pytest.raises(UserError, match="neither a file nor a folder"):
-        refuse_links(run, may_lead_out={run.tokens})
+        refuse_links(run, may_lead_out=run.cached)
 
 
 REFERENCES = ("${oc.env:HOME}", "${unclosed", "\\${x} ${y}", "\\\\${x}\\", "\n${a${b}}\n")

@@ -14,6 +14,7 @@ from sciriff.data.selection import origin_of_prompts
 from sciriff.predict.selection_prompts import main
 from sciriff.run.json_lines import write_jsonl
 from sciriff.run.run_dir import RunDir
+from sciriff.run.user_error import UserError
 
 Compose = Callable[..., Config]
 
@@ -136,3 +137,30 @@ def test_training_on_the_train_split_rules_it_out(composed: Compose) -> None:
 def test_what_does_not_go_together_is_refused(composed: Compose, overrides: list[str], said: str) -> None:
     with pytest.raises(ValueError, match=said):
         composed("experiment=demo", *overrides)
+
+
+def test_prompts_of_a_damaged_file_are_refused(composed: Compose, tmp_path: Path) -> None:
+    """A run folder may be somebody else's."""
+    config = composed(*CHOOSES, "mix.validation_rows=9")
+    run = run_with(
+        tmp_path / "run", [], [conversation("science.mine", f"mine:{n}", f"Is it {n}?", "yes") for n in "ab"]
+    )
+    main(config, run)
+    good = written(run)
+    main(config, run)
+    changes: list[tuple[dict[str, Any], str]] = [
+        ({"ids": [10**9]}, r":2: ids are not the tokens"),
+        ({"ids": []}, r":2: ids are not the tokens"),
+        ({"limit": 10**9}, r":2: limit=1000000000 and thinking=0: the model takes"),
+        ({"thinking": -1}, r":2: limit=\d+ and thinking=-1: the model takes"),
+        ({"metric": "x\u202e"}, r":2: metric=x\ufffd of the task mine is not known"),
+        ({"metric": None}, r":2: metric=None of the task mine is not known"),
+        ({"limit": "2"}, r":2: limit"),
+    ]
+    for change, said in changes:
+        write_jsonl(run.selection_prompts, [good[0], {**good[1], **change}])
+        with pytest.raises(UserError, match=said):
+            main(config, run)
+    run.selection_prompts.write_text("")
+    with pytest.raises(UserError, match=r"prompts\.jsonl is empty; remove the file"):
+        main(config, run)
