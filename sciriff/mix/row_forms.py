@@ -134,13 +134,13 @@ class RowForms:
         if self._is_pair(there):
             reason = "a pair of answers, `chosen` and `rejected`, of which a mix learns the better alone"
             meant = "{prompt: prompt, completion: chosen}" if "prompt" in there else "{messages: chosen}"
-            return BadRow(reason, details, f"say which is to be learnt: {key}={meant}")
+            return BadRow(reason, details, f"say which is to be learnt: '++{key}={meant}'")
         if self._mapped:
             missing = [[field for field in form.needs if field not in fields] for form in self._forms]
             wants = " or ".join(" and ".join(map(self.columns.label, absent)) for absent in missing)
             beside = ", ".join(f"`{field}`" for field in self.columns.mapped if field in fields)
             reason = f"without {wants}" + (f" beside {beside}" if beside else "")
-            return BadRow(reason, details, f"name the column with {key}.{missing[0][0]}=COLUMN")
+            return BadRow(reason, details, f"name the column with ++{key}.{missing[0][0]}=COLUMN")
         if "text" in there and set(names) <= BESIDE_TEXT:
             return BadRow(
                 "`text` alone, as for pretraining, and a mix learns answers to prompts",
@@ -148,7 +148,7 @@ class RowForms:
                 f"say what a text answers, such as {key}={{prompt: '{{{{ \"Write a text.\" }}}}', completion: text}}",
             )
         reason = f"of no known form, which are {'; '.join(form.name for form in FORMS)}"
-        return BadRow(reason, details, f"say which column is which, such as {key}={_suggested(there)}")
+        return BadRow(reason, details, f"say which column is which, such as '++{key}={_suggested(there)}'")
 
     def _refuse_judged(self, form: Form, raw: Row) -> None:
         """A row of answers good and bad, told apart by a `label` that nobody filters by."""
@@ -157,7 +157,7 @@ class RowForms:
         if judged and form.needs == ("prompt", "completion") and LABEL not in self.filter:
             raise BadRow(
                 "`label` says whether the answer is a good one, and bad ones would be learnt, too",
-                fix=f"take the good ones with {self.filter.key}={{label: true}}",
+                fix=f"take the good ones with '++{self.filter.key}={{label: true}}'",
             )
 
     def _with_system(self, messages: list[Message], row: Row) -> Iterator[Message]:
