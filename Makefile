@@ -5,8 +5,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 VLLM_VENV := .venv-vllm
 FLOORS_VENV := .venv-floors
-# Files of tests at a time: a test waits for processes more than it computes, a slow one most of all.
-TESTS := $(BIN)/python -m pytest --dist loadfile --numprocesses
+# Three files of tests at a time: a test waits for processes more than it computes.
+TESTS := $(BIN)/python -m pytest --numprocesses 3 --dist loadfile
 
 # What the lowest versions must pass, within a few minutes.
 FLOOR_TESTS := tests/config tests/mix/test_build.py tests/mix/test_overlap.py tests/finetune/test_packing.py \
@@ -49,10 +49,10 @@ demo: $(VENV)/.train  ## the whole job on the bundled sample, CPU, a few minutes
 	$(BIN)/python -m sciriff.train experiment=demo report.beside=[runs/demo-untrained]
 
 test: $(VENV)/.dev  ## everything that takes seconds, and two real DeepSpeed processes
-	$(TESTS) 2 -m "not slow and not gpu"
+	$(TESTS) -m "not slow and not gpu"
 
 test-slow: $(VENV)/.dev  ## whole runs, kills and installs: minutes
-	$(TESTS) 3 -m "slow and not gpu"
+	$(TESTS) -m "slow and not gpu"
 
 test-floors: $(FLOORS_VENV)/.made  ## some of the tests with the lowest versions that pyproject.toml names
 	$(FLOORS_VENV)/bin/python -m pytest --numprocesses 2 --dist loadfile -m "not slow and not gpu" $(FLOOR_TESTS)

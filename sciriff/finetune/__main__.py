@@ -1,10 +1,10 @@
 """The training stage: `accelerate launch --config_file RUN/accelerate.yaml -m sciriff.finetune RUN`."""
 
 import os
-import sys
 
 from sciriff.config import Config
 from sciriff.finetune import stop_signals
+from sciriff.run.messages import flush
 from sciriff.run.run_dir import RunDir
 from sciriff.stage import run_stage
 
@@ -21,8 +21,7 @@ def _exit() -> None:
     """Leave with status 0 and without the interpreter's end, since all is written: a thread of gloo that drops a tensor
     while Python is torn down aborts the process (https://github.com/pytorch/pytorch/pull/179291), and torchrun then
     calls a finished training failed."""
-    sys.stdout.flush()
-    sys.stderr.flush()
+    flush()
     os._exit(0)
 
 

@@ -36,6 +36,12 @@ def say_traceback(kind: type[BaseException], error: BaseException, trace: Traceb
     say(*"".join(traceback.format_exception(kind, error, trace)).rstrip("\n").split("\n"))
 
 
+def flush() -> None:
+    """Write out what libraries have printed, before a process ends without doing so."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+
+
 def clean_logging() -> None:
     """Have loggers and warnings, of libraries too, say their messages as `say` does: they may quote a file."""
     make = logging.getLogRecordFactory()
