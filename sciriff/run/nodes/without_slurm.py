@@ -156,18 +156,18 @@ def lead(cluster: Cluster, run: RunDir, settings: dict[str, Any]) -> Iterator[No
     global leading
     with own_node(run, 0):
         node = Node0(cluster, run)
-        with beating(run.heartbeat(0), node.problem):
-            try:
+        try:
+            with beating(run.heartbeat(0), node.problem):
                 node.wait_for_all(settings)
                 leading = node
                 yield
-            except BaseException as error:
-                kinds = {UserError: "refused", Stopped: "stopped"}
-                node.end(kinds.get(type(error), "failed"), str(error).partition("\n")[0])
-                raise
-            finally:
-                leading = None
-            node.end("done")
+        except BaseException as error:  # outside of the heartbeat, which would raise another one meanwhile
+            kinds = {UserError: "refused", Stopped: "stopped"}
+            node.end(kinds.get(type(error), "failed"), str(error).partition("\n")[0])
+            raise
+        finally:
+            leading = None
+        node.end("done")
 
 
 class OtherNode:
@@ -282,13 +282,13 @@ def follow(cluster: Cluster, run: RunDir, settings: dict[str, Any], work: Callab
     NodeFailed once node 0 is lost or has failed."""
     with own_node(run, cluster.rank):
         node = OtherNode(cluster, run)
-        with beating(run.heartbeat(cluster.rank), node.problem):
-            try:
+        try:
+            with beating(run.heartbeat(cluster.rank), node.problem):
                 node.join(settings)
                 node.serve(work)
-            except BaseException as error:
-                node.end(error)
-                raise
+        except BaseException as error:  # as in lead
+            node.end(error)
+            raise
 
 
 def _failure(order: Order, rank: int, line: dict[str, Any]) -> ChildFailed:
