@@ -34,6 +34,7 @@ def test_where_there_is_no_other_override(typed: list[str]):
     assert get_args_parser().parse_args(with_override(typed)).overrides == ["train=none"]
 
 
+@pytest.mark.slow
 def test_the_console_command_evaluates_a_sweep(tmp_path: Path):
     """The real driver, by what pip's script for `sciriff` does."""
     console = "import sys; from sciriff.__main__ import main; sys.exit(main())"

@@ -252,6 +252,7 @@ def test_a_count_that_is_not_the_benchmarks_is_said(composed: Callable[..., Conf
     assert task["details"]["all_typed_r"] == 0.5
 
 
+@pytest.mark.slow
 def test_every_model_of_a_tree_becomes_a_run_and_a_row(cli: Callable[..., Any], tmp_path: Path):
     tree = tmp_path / "results" / "predictions"
     for model, text in (("llama", "{}"), ("scitulu", REFERENCE)):

@@ -55,6 +55,7 @@ def test_a_search_may_repeat_values_but_not_come_to_one_folder_by_others(tmp_pat
         sweep.refuse_folder_of_another(tmp_path, sweep_record.Job(2, "a", "/runs/a", "train=none judge=recorded"))
 
 
+@pytest.mark.slow
 def test_dry_run_of_a_sweep_writes_nothing(cli, tmp_path: Path):
     result = cli("-m", "experiment=mixture_ablation", "dry_run=true", "plan.gpu=h100", "plan.gpus=8")
     assert result.returncode == 0, result.stderr

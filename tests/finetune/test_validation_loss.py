@@ -133,6 +133,7 @@ def finetune_until(run: RunDir, last_step: int) -> None:
     run.stop_request.unlink()
 
 
+@pytest.mark.slow
 def test_stopped_at_any_moment_it_resumes_as_if_undisturbed(make: Make) -> None:
     settings = {"validation": 8, "checkpoint_every": 3, **BEST}
     whole, stopped = finetune(make("whole", **settings)), make("stopped", **settings)

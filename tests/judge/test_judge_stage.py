@@ -524,6 +524,7 @@ def test_a_run_without_a_judge_has_no_such_stage(composed: Callable[..., Config]
         main(config, make_run(config, [qasper(1)]))
 
 
+@pytest.mark.slow
 def test_the_key_is_found_nowhere_below_the_run(cli: Callable[..., Any], tmp_path: Path):
     """The server repeats it in an answer and in an error. The whole job: judge, scores, report, an offline tracker."""
 

@@ -122,6 +122,7 @@ def test_the_hash_seed_of_python_plays_no_part(make: Make) -> None:
     assert in_a_process(make, "one", PYTHONHASHSEED="1") == in_a_process(make, "two", PYTHONHASHSEED="2")
 
 
+@pytest.mark.slow
 def test_the_recipe_of_the_card_builds_the_mix_again(
     make: Make, tmp_path: Path, composed: Callable[..., Config]
 ) -> None:

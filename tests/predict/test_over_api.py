@@ -230,6 +230,7 @@ def test_a_prompt_that_the_server_refuses(tmp_path: Path, server: ApiServer, ins
     assert server.asked == {f"Question {n}?": 1 + (n == 7) for n in range(12)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("listens", ["nobody", "another server"])
 def test_an_address_where_no_such_server_is(tmp_path: Path, instances: Path, listens: str):
     """Its port is nobody's, or belongs to a program of another kind."""

@@ -161,6 +161,7 @@ def test_a_growing_run_is_copied_to_wandb(make_run: MakeRun, tmp_path: Path) -> 
     assert [p.name for p in (tmp_path / "home").rglob("*")] == [".netrc"], "all files are below the run folder"
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_copied_again_under_the_same_id(make_run: MakeRun, tmp_path: Path) -> None:
     run = make_run("log=offline")
     run.metrics.write_text(row(1))
@@ -215,6 +216,7 @@ def wait_for_steps(run: RunDir, count: int) -> list[int]:
     raise AssertionError(f"fewer than {count} steps after 60 s")
 
 
+@pytest.mark.slow
 def test_a_second_tracker_of_the_same_run_is_refused(make_run: MakeRun, tmp_path: Path) -> None:
     run = make_run("log=offline")
     first = start(run, "--follow", home=tmp_path / "home")
