@@ -331,8 +331,8 @@ class _Choosing:
         reasons = self.tally.dropped_by_source.get(name, Counter())
         said = "; ".join(f"{rows:,} {reason}" for reason, rows in reasons.items())
         ways = {
-            OVER_TASK: f"mix.per_task=null lets them in, or mix.sources.{name}.rows=N some of them",
-            SCIENCE_ROW: f"mix.sources.{name}.kind=science lets them in",
+            OVER_TASK: f"mix.per_task=null lets them in, or ++mix.sources.{name}.rows=N some of them",
+            SCIENCE_ROW: f"++mix.sources.{name}.kind=science lets them in",
             SAME_TEXT: "another source has them all",
         }
         way = next((f"; {way}" for reason, way in ways.items() if reason in reasons), "")

@@ -80,7 +80,7 @@ class Columns:
         return {field for field in FIELDS if field in self.mapped or field in there}
 
     def wanted(self, there: Collection[str]) -> set[str]:
-        """Of the columns that are there, the ones to read."""
+        """The columns to read, of those that are there."""
         found = {field for field in FIELDS if field not in self.mapped}
         for template in self._templates.values():
             if template.reads_all:
@@ -135,7 +135,7 @@ class RowFilter:
                 )
 
     def wanted(self, there: Collection[str]) -> set[str]:
-        """Of the columns that are there, the ones to read."""
+        """The columns to read, of those that are there."""
         return {_outermost(column, there) for column in self._wanted} & set(there)
 
     def lets_in(self, raw: Mapping[str, Any]) -> bool:

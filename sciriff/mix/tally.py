@@ -51,7 +51,7 @@ class MixTally:
     origins: list[str] = field(default_factory=list)
     """Source of each row of the mix, in their order, unless it is a finished one."""
     near_duplicates: NearCard | None = None
-    """Of the rows that the recipe chooses from, with mix.near_duplicates=drop."""
+    """What mix.near_duplicates=drop finds among the rows that the recipe chooses from."""
     repeated: dict[str, int] = field(default_factory=dict)
     """Repetitions of rows in the mix, by source."""
     same_text: int = 0

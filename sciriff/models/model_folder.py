@@ -30,6 +30,15 @@ def write_small_files(model: ModelConfig, config: Any, processor: Mapping[str, b
         pad_token_id=tokenizer.pad_token_id,
     ).save_pretrained(folder)
     tokenizer.chat_template = saved_template(model.chat, tokenizer, model.chat_settings)
-    tokenizer.save_pretrained(folder)
+    _save_tokenizer(tokenizer, folder)
     for name, content in processor.items():
         (folder / name).write_bytes(content)
+
+
+def _save_tokenizer(tokenizer: Any, folder: Path) -> None:
+    try:
+        tokenizer.save_pretrained(folder)
+    except Exception as error:
+        if type(error) is not Exception:  # the class that tokenizers has for a full disk
+            raise
+        raise OSError(f"{folder}: the tokenizer could not be written ({error}); is the disk full?") from None

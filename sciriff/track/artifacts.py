@@ -22,7 +22,7 @@ class TrackedArtifact:
 
 
 def tracked_artifacts(run: RunDir, wanted: Sequence[str]) -> Iterator[TrackedArtifact]:
-    """Those of the wanted kinds that the run has, a mix first. Digests are of content; weights count by name and
+    """Yield the wanted kinds that the run has, a mix first. Digests are of content; weights count by name and
     size."""
     mix = [path for path in (run.mix, run.validation, run.mix_card, run.mix_card_page) if path.is_file()]
     about = {"mix": file_digest(run.mix)} if run.mix.is_file() else {}

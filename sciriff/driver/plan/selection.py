@@ -43,7 +43,7 @@ class Selection:
     times: int | None
     """How often all are answered; None if the number of steps is unknown."""
     hours: float | None
-    """Of all these answers together."""
+    """Time that all these answers take together."""
 
     def __str__(self) -> str:
         often = "each time" if self.times is None else f"{self.times:,} times"
